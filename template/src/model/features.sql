@@ -1,0 +1,43 @@
+-- What is known about a customer when the question is asked.
+-- In: asks(customer_id, ts), customers, events. Out: one row for each ask about a customer there is.
+-- Times are whole seconds since 1970. An event counts from the moment it was seen (seen_ts), and every window ends one
+-- second before the ask: what was not known yet cannot leak into a training row.
+WITH timeline AS (
+    SELECT customer_id, seen_ts AS ts, ts AS happened, kind, amount, FALSE AS asked
+    FROM events
+    WHERE customer_id IN (SELECT customer_id FROM asks)
+    UNION ALL
+    SELECT customer_id, ts, CAST(NULL AS BIGINT), CAST(NULL AS VARCHAR), CAST(NULL AS DOUBLE), TRUE
+    FROM asks
+),
+
+windowed AS (
+    SELECT
+        customer_id,
+        ts,
+        asked,
+        COUNT(CASE WHEN kind = 'visit' THEN 1 END) OVER month AS visits,
+        COUNT(CASE WHEN kind = 'purchase' THEN 1 END) OVER month AS purchases,
+        SUM(CASE WHEN kind = 'purchase' THEN amount END) OVER month AS spent,
+        COUNT(CASE WHEN kind = 'complaint' THEN 1 END) OVER quarter AS complaints,
+        MAX(CASE WHEN kind = 'visit' THEN happened END) OVER quarter AS last_visit
+    FROM timeline
+    WINDOW
+        month AS (PARTITION BY customer_id ORDER BY ts RANGE BETWEEN 2592000 PRECEDING AND 1 PRECEDING),
+        quarter AS (PARTITION BY customer_id ORDER BY ts RANGE BETWEEN 7776000 PRECEDING AND 1 PRECEDING)
+)
+
+SELECT
+    w.customer_id,
+    w.ts,
+    c.plan,
+    c.region,
+    CAST((w.ts - c.joined) / 86400.0 AS DOUBLE) AS days_with_us,
+    CAST(w.visits AS BIGINT) AS visits_30d,
+    CAST(w.purchases AS BIGINT) AS purchases_30d,
+    CAST(COALESCE(w.spent, 0.0) AS DOUBLE) AS spent_30d,
+    CAST(w.complaints AS BIGINT) AS complaints_90d,
+    CAST((w.ts - w.last_visit) / 86400.0 AS DOUBLE) AS days_since_visit
+FROM windowed AS w
+INNER JOIN customers AS c ON w.customer_id = c.customer_id
+WHERE w.asked
