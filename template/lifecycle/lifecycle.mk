@@ -77,8 +77,8 @@ features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT)
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF)
 
-promote: $(RUN) ## let a bundle answer (VERSION=… ENVIRONMENT=… WHY="…")
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--why,WHY)
+promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… WHY="…")
+	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
 
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)

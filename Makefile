@@ -1,0 +1,46 @@
+# Works on the template itself. A fresh machine needs Python 3.11+ with venv, git and make; the rest is set up in here.
+
+# One place holds the date that everything resolves as of: the file every rendered repository gets.
+RELEASED := $(shell sed -n 's/^RELEASED := *//p' template/lifecycle/lifecycle.mk)
+STARTED := $(shell date +%s)
+
+unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+
+PYTHON ?= python3
+UV := $(or $(shell command -v uv 2>/dev/null),build/uv/bin/uv)
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint proof bench-first-prediction
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## render the default repository into build/demo and take it to a served prediction
+	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
+
+test: $(READY) ## the whole suite (ARGS="tests/test_render.py -k names" for a part)
+	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(READY) ## lint, formatting and types, template/ included where it lies
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
+	.venv/bin/python tests/sweep.py $(ARGS)
+
+bench-first-prediction: $(READY) ## time copy, setup, train and the first served prediction, cold and warm
+	.venv/bin/python benchmarks/first_prediction.py $(ARGS)
+
+# uv.lock is not in git: it follows from the ranges and the date, and a company's index need not be in it.
+$(READY): pyproject.toml template/lifecycle/pyproject.toml template/lifecycle/lifecycle.mk | $(filter build/uv/bin/uv,$(UV))
+	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) sync || $(UV) sync
+	@touch $@
+
+build/uv/bin/uv:
+	@echo "Setting up uv in build/uv (once) …"
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet uv
