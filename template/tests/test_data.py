@@ -1,0 +1,58 @@
+"""What the raw tables and labels must be for anything after them to mean something."""
+
+import duckdb
+
+from model import data
+
+MONTH = 30 * data.DAY
+
+
+def number(tables: duckdb.DuckDBPyConnection, query: str) -> float:
+    found = tables.execute(query).fetchone()
+    assert found is not None
+    return float(found[0])
+
+
+def test_a_customer_stands_once_in_customers(tables: duckdb.DuckDBPyConnection) -> None:
+    assert number(tables, "SELECT count(*) - count(DISTINCT customer_id) FROM customers") == 0
+
+
+def test_a_question_stands_once_in_labels(tables: duckdb.DuckDBPyConnection) -> None:
+    labels = data.labels(tables)
+    assert number(tables, f"SELECT count(*) - count(DISTINCT (customer_id, ts)) FROM ({labels})") == 0
+
+
+def test_every_event_and_label_belongs_to_a_customer(tables: duckdb.DuckDBPyConnection) -> None:
+    for name in ("events", "labels"):
+        assert number(tables, f"SELECT count(*) FROM {name} ANTI JOIN customers USING (customer_id)") == 0
+
+
+def test_nothing_is_null_that_the_features_count_on(tables: duckdb.DuckDBPyConnection) -> None:
+    assert number(tables, "SELECT count(*) FROM customers WHERE plan IS NULL OR region IS NULL OR joined IS NULL") == 0
+    assert number(tables, "SELECT count(*) FROM events WHERE ts IS NULL OR seen_ts IS NULL OR kind IS NULL") == 0
+    assert number(tables, f"SELECT count(*) FROM ({data.labels(tables)}) WHERE churned IS NULL OR seen_ts IS NULL") == 0
+
+
+def test_no_event_was_seen_before_it_happened(tables: duckdb.DuckDBPyConnection) -> None:
+    assert number(tables, "SELECT count(*) FROM events WHERE seen_ts < ts") == 0
+
+
+def test_no_label_comes_from_the_future(tables: duckdb.DuckDBPyConnection) -> None:
+    labels = data.labels(tables)
+    # Whether somebody leaves within a month cannot be known before the month is over.
+    assert number(tables, f"SELECT min(seen_ts - ts) FROM ({labels})") >= MONTH
+    assert number(tables, f"SELECT max(seen_ts) FROM ({labels})") <= data.latest(tables)
+
+
+def test_the_share_that_leaves_is_plausible_every_month(tables: duckdb.DuckDBPyConnection) -> None:
+    rates = f"SELECT avg(CAST(churned AS INT)) AS rate FROM ({data.labels(tables)}) GROUP BY ts"
+    assert number(tables, f"SELECT min(rate) FROM ({rates})") > 0.02
+    assert number(tables, f"SELECT max(rate) FROM ({rates})") < 0.30
+
+
+def test_nobody_is_asked_about_who_is_not_a_customer_at_that_moment(tables: duckdb.DuckDBPyConnection) -> None:
+    moment = int(number(tables, "SELECT max(ts) FROM labels"))
+    tables.execute(f"CREATE OR REPLACE TEMP TABLE moment AS SELECT CAST({moment} AS BIGINT) AS ts")
+    asked = tables.execute(f"SELECT customer_id FROM ({data.population(tables)}) ORDER BY ALL").fetchall()
+    # The labels list everyone who was there at that moment, found by whoever keeps the books, not by our query.
+    assert asked == tables.execute(f"SELECT customer_id FROM labels WHERE ts = {moment} ORDER BY ALL").fetchall()
