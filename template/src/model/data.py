@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from lifecycle import sample
 from lifecycle.errors import LifecycleError
 
 TABLES = ("customers", "events", "labels")
@@ -14,7 +15,9 @@ DAY = 86_400
 
 
 def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Register every table that features.sql and the queries below read."""
+    """Register every table that features.sql and the queries below read; the first time, write the sample."""
+    if not folder.exists():
+        sample.write(folder)
     for name in TABLES:
         path = folder / f"{name}.parquet"
         if not path.exists():

@@ -1,0 +1,1 @@
+"""How the model lives: its contract, bundles, deployments, jobs and service."""

@@ -1,0 +1,179 @@
+"""The command line: `lifecycle VERB`. It reads arguments, calls one job and tells the outcome; imports wait."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lifecycle import moments, provenance, settings
+from lifecycle.deployments import ENVIRONMENTS
+from lifecycle.errors import LifecycleError
+from lifecycle.settings import Loaded
+from lifecycle.store import Store
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call."""
+    given = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace, Loaded], None] = given.run
+    try:
+        verb(given, settings.load(Path.cwd(), given.environment))
+    except LifecycleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # What no job foresaw of the disk and the network still names its place.
+        print(f"error: {error.filename or given.verb}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote and serve this model.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def add(name: str, run: Callable[[argparse.Namespace, Loaded], None], about: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=about, description=about)
+        verb.add_argument("--environment", choices=ENVIRONMENTS, default="local")
+        verb.set_defaults(run=run)
+        return verb
+
+    add("check", _check, "compare contract, contract.json, features.sql and config")
+    add("contract", _contract, "write contract.json from src/model/contract.py")
+    sample = add("sample", _sample, "write the sample's tables into the data folder")
+    sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
+    for verb in (
+        add("features", _features, "fill the tables that the service looks up in"),
+        add("train", _train, "train, measure and write a bundle"),
+    ):
+        told = "2026-01-31 or 2026-01-31T12:00:00Z; default: the data's latest, or now"
+        verb.add_argument("--as-of", metavar="MOMENT", help=told)
+    promote = add("promote", _promote, "let a version answer, if the gate agrees")
+    promote.add_argument("version", nargs="?", help="default: the newest")
+    promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
+    promote.add_argument("--why", default="", help="for the audit")
+    rollback = add("rollback", _rollback, "let the previous version answer again")
+    rollback.add_argument("--why", default="", help="for the audit")
+    score = add("score", _score, "answer everyone as of a date, or of each date of a range")
+    score.add_argument("--date", help="default: the date of the data's latest moment, or today")
+    score.add_argument("--from", dest="first", metavar="DATE")
+    score.add_argument("--to", dest="last", metavar="DATE")
+    serve = add("serve", _serve, "answer requests until SIGTERM")
+    serve.add_argument("--storage", type=Path, help="default: the setting")
+    serve.add_argument("--port", type=int, help="default: the setting")
+    add("config", _config, "show every setting and where its value comes from")
+    return parser
+
+
+def _check(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.check import check
+    from lifecycle.team import load_contract, load_data
+
+    for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
+        print(f"ok  {line}")
+
+
+def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.check import RELEASED, release
+    from lifecycle.team import load_contract
+
+    changed = release(load_contract()[0], Path.cwd())
+    print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")
+
+
+def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.sample import write
+
+    write(loaded.settings.data, drift=given.drift)
+    print(f"the sample's tables stand in {loaded.settings.data}/")
+
+
+def _features(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.materialise import materialise
+    from lifecycle.team import load_data
+
+    told = materialise(loaded.settings, load_data(), _moment(given.as_of))
+    for version, line in told.items():
+        print(f"{version}: {line}")
+    if not told:
+        print("no deployed version looks features up")
+
+
+def _train(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.tracking import mirror
+    from lifecycle.pipelines.train import train
+    from lifecycle.team import load
+
+    bundle = train(load(Path.cwd()), loaded.settings, Path.cwd(), _moment(given.as_of))
+    facts = bundle.facts
+    print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
+    rows = facts["rows"]
+    print(f"{rows['training']} rows for training, {rows['holdout']} held out: {facts['holdout']['rule']}")
+    for name, metrics in facts["metrics"].items():
+        print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    if facts["estimator"] != "candidate":
+        print("the linear baseline was not beaten: it is the model of this bundle")
+    if uri := mirror(loaded.settings, bundle):
+        print(f"mirrored at {uri}")
+
+
+def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.promote import promote
+    from lifecycle.team import load_data
+
+    data = load_data()
+    done = promote(
+        loaded.settings, data, loaded.environment, given.version, given.threshold, provenance.who(), given.why
+    )
+    print(f"{done.live.version} answers in {done.environment} (threshold {done.live.threshold})")
+    print(f"{done.who}: {done.why}")
+
+
+def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.promote import rollback
+    from lifecycle.team import load_data
+
+    done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why)
+    print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")
+
+
+def _score(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.score import score
+    from lifecycle.team import load_data
+
+    if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
+        raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
+    days = None
+    if given.date:
+        days = [moments.parse_date(given.date)]
+    elif given.first:
+        days = moments.days(moments.parse_date(given.first), moments.parse_date(given.last))
+    data = load_data()
+    for path in score(loaded.settings, data, loaded.environment, days, progress=sys.stderr.isatty()):
+        print(path)
+
+
+def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.serving.server import run
+
+    wanted = loaded.settings.serve
+    if given.port is not None:
+        wanted = wanted.model_copy(update={"port": given.port})
+    run(Store(given.storage) if given.storage else loaded.settings.store, loaded.environment, wanted)
+
+
+def _config(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import deployments
+
+    print(f"environment = {loaded.environment!r}")
+    for line in loaded.lines():
+        print(line)
+    deployment = deployments.read(loaded.settings.store, loaded.environment)
+    print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+
+
+def _moment(text: str | None) -> int | None:
+    return None if text is None else moments.parse(text)

@@ -1,0 +1,221 @@
+"""The words a team writes its contract with, and how a declared row becomes a `Contract`.
+
+class Customer(Row):
+    customer_id: Annotated[str, Key(), Field(max_length=16)]
+    discount: Annotated[float, Request(unit="percent"), Field(ge=0, le=100)] = 0.0
+    plan: Annotated[Literal["basic", "plus"], Entity()]
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from lifecycle.contract import Answer, Column, Contract, Kind, Source
+from lifecycle.errors import LifecycleError
+
+WHERE = "src/model/contract.py"
+FLOAT32_MAX = 3.4028234663852886e38
+# Above 2**24 two neighbouring whole numbers become the same float32.
+EXACT_INTEGER = 2**24
+MAX_TEXT = 256
+KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str: "category", datetime: "time"}
+UNSET = object()
+
+
+class Row(BaseModel):
+    """Base of a declared row: each field carries exactly one of `Key`, `Request`, `Entity`."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a field says beyond its type.
+
+    `expected`: a usual range (low, high) or the usual levels; outside it a row is answered and counted.
+    `loggable`: whether the value may reach a log.
+    """
+
+    unit: str = ""
+    expected: tuple[Any, ...] = ()
+    loggable: bool = True
+
+    source = "request"
+
+
+@dataclass(frozen=True)
+class Key(Note):
+    """Identifies the entity (or, as a datetime, the moment); never reaches the model."""
+
+    source = "key"
+
+
+@dataclass(frozen=True)
+class Request(Note):
+    """Sent by the caller."""
+
+    source = "request"
+
+
+@dataclass(frozen=True)
+class Entity(Note):
+    """Computed by `features.sql` and looked up by key; `fallback` is its value for a key without features."""
+
+    fallback: Any = UNSET
+
+    source = "entity"
+
+
+def TwoClasses(label: str, positive: str, negative: str) -> Answer:  # noqa: N802 - reads as a type in a contract
+    """Yes or no: `label` is a boolean or 0/1 column; the probability answered is that of `positive`."""
+    return Answer("two classes", label, (negative, positive))
+
+
+def Classes(label: str, names: tuple[str, ...]) -> Answer:  # noqa: N802
+    """One of several: `label` is a text column that holds one of `names`."""
+    return Answer("classes", label, tuple(names))
+
+
+def Number(label: str, unit: str = "") -> Answer:  # noqa: N802
+    """A number: `label` is a numeric column."""
+    return Answer("number", label, (), unit)
+
+
+def derive(row: type[Row], answer: Answer, version: int) -> Contract:
+    """The contract of a declared row; raises LifecycleError naming the field that cannot be one."""
+    if not isinstance(version, int) or version < 1:
+        raise _fault("VERSION", f"is {version!r}", "Write the major version of the contract: 1, 2, …")
+    _no_validators(row)
+    columns = tuple(_column(name, info) for name, info in row.model_fields.items())
+    contract = Contract(version, answer, columns)
+    _whole(contract)
+    return contract
+
+
+def _column(field: str, info: FieldInfo) -> Column:
+    name = info.alias or field
+    notes = [item for item in info.metadata if isinstance(item, Note)]
+    if len(notes) != 1:
+        raise _fault(field, f"carries {len(notes)} of Key(), Request(), Entity()", "Write exactly one of them.")
+    note = notes[0]
+    plain, nullable = _plain_type(field, info.annotation)
+    levels = _levels(field, plain)
+    kind: Kind = "category" if levels else _kind(field, plain, note.source)
+    low, high = _bounds(field, info, kind)
+    length = _attribute(info, "max_length")
+    if kind == "category" and not levels and length is None:
+        length = MAX_TEXT
+    if info.default_factory is not None:
+        raise _fault(field, "has a default_factory", "Write the default itself.")
+    fallback = getattr(note, "fallback", UNSET)
+    return Column(
+        name=name,
+        source=_source(note.source),
+        kind=kind,
+        nullable=nullable,
+        required=info.default is PydanticUndefined,
+        default=None if info.default is PydanticUndefined else info.default,
+        low=low,
+        high=high,
+        levels=levels,
+        max_length=length,
+        unit=note.unit,
+        expected=note.expected,
+        loggable=note.loggable,
+        description=info.description or "",
+        fallback=None if fallback is UNSET else fallback,
+        has_fallback=fallback is not UNSET,
+    )
+
+
+def _source(word: str) -> Source:
+    return word  # type: ignore[return-value]  # the three Note classes hold the three words
+
+
+def _plain_type(field: str, annotation: Any) -> tuple[Any, bool]:
+    alternatives = [annotation]
+    if type(None) in get_args(annotation):
+        alternatives = [one for one in get_args(annotation) if one is not type(None)]
+    if len(alternatives) != 1:
+        raise _fault(field, f"has the type {annotation}", "Write one type, or one type and None.")
+    # A bound inside `Annotated[float, …] | None` is lost without a word when JSON Schema is derived.
+    if get_origin(alternatives[0]) is Annotated:
+        raise _fault(field, "has a bound inside the alternative", "Write Annotated[float | None, Field(ge=0)].")
+    return alternatives[0], len(get_args(annotation)) > 1 and type(None) in get_args(annotation)
+
+
+def _levels(field: str, plain: Any) -> tuple[str, ...]:
+    if get_origin(plain) is not Literal:
+        return ()
+    levels = get_args(plain)
+    if not all(isinstance(level, str) for level in levels):
+        raise _fault(field, "has levels that are not text", "Write whole numbers as int with ge and le.")
+    return tuple(levels)
+
+
+def _kind(field: str, plain: Any, source: str) -> Kind:
+    if plain not in KINDS:
+        raise _fault(field, f"has the type {plain}", "Write float, int, bool, str, Literal or, in a key, datetime.")
+    kind = KINDS[plain]
+    if kind == "time" and source != "key":
+        raise _fault(field, "is a datetime", "Dates are keys; give the model a number of days instead.")
+    if source == "key" and kind in ("number", "boolean"):
+        raise _fault(field, f"is a {kind} key", "A key is text, a whole number or a datetime.")
+    return kind
+
+
+def _bounds(field: str, info: FieldInfo, kind: Kind) -> tuple[float | None, float | None]:
+    if _attribute(info, "gt") is not None or _attribute(info, "lt") is not None:
+        raise _fault(field, "has an open bound (gt, lt)", "Write ge and le: JSON Schema and SQL share them.")
+    low, high = _attribute(info, "ge"), _attribute(info, "le")
+    limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind)
+    if limit is None or isinstance(next((m for m in info.metadata if isinstance(m, Note)), None), Key):
+        return low, high
+    # Every number has finite bounds: 1e39 would become infinity in the matrix.
+    low, high = (-limit if low is None else low), (limit if high is None else high)
+    if not (math.isfinite(low) and math.isfinite(high) and -limit <= low <= high <= limit):
+        raise _fault(field, f"has the limits {low} … {high}", f"Keep them finite, in order, within ±{limit:g}.")
+    return low, high
+
+
+def _attribute(info: FieldInfo, name: str) -> Any:
+    return next((getattr(item, name) for item in info.metadata if hasattr(item, name)), None)
+
+
+def _no_validators(row: type[Row]) -> None:
+    found = row.__pydantic_decorators__
+    names = [*found.field_validators, *found.validators, *found.model_validators, *found.root_validators]
+    if names or found.computed_fields:
+        culprit = (names or list(found.computed_fields))[0]
+        mend = "Say it with a type, ge, le, max_length or Literal: code in the contract would be absent elsewhere."
+        raise _fault(culprit, "is a validator or a computed field", mend)
+
+
+def _whole(contract: Contract) -> None:
+    names = [column.name for column in contract.columns]
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise _fault(doubled.pop(), "stands twice", "Give each field its own alias.")
+    if not contract.inputs:
+        raise LifecycleError(f"{WHERE}: the row has no field that the model sees", "Add a Request() or Entity() field.")
+    if contract.answer.label in names:
+        raise _fault(contract.answer.label, "is the label and a field of the row", "Take it out of the row.")
+    entity_keys = [column.name for column in contract.keys if column.kind != "time"]
+    if contract.entity and len(entity_keys) != 1:
+        raise LifecycleError(
+            f"{WHERE}: Entity() fields need exactly one key, found {entity_keys or 'none'}",
+            "Give one field Key(); several parts can be joined into one text.",
+        )
+    if len(contract.answer.classes) == 1 or len(set(contract.answer.classes)) != len(contract.answer.classes):
+        raise LifecycleError(
+            f"{WHERE}: the classes {contract.answer.classes} are not distinct", "Name each class once."
+        )
+
+
+def _fault(field: str, problem: str, mend: str) -> LifecycleError:
+    return LifecycleError(f"{WHERE}: {field} {problem}", mend)

@@ -1,0 +1,130 @@
+"""Which bundle answers in an environment: one small file, changed only by compare-and-swap, every change audited."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from lifecycle.store import Store, lock, refusing_disk, write_atomically
+
+ENVIRONMENTS = ("local", "staging", "production")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A version and the threshold it decides with; a threshold of None where there are not two classes."""
+
+    version: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What answers in one environment, what answered before, and who decided it why."""
+
+    environment: str
+    revision: int
+    live: Live
+    previous: Live | None
+    who: str
+    why: str
+    changed: str
+
+    def to_json(self) -> str:
+        """The text of the deployment file."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+class Stale(LifecycleError):
+    """Somebody else changed the deployment first."""
+
+
+def read(store: Store, environment: str) -> Deployment | None:
+    """The deployment of an environment, or None before the first promotion; raises LifecycleError when damaged."""
+    path = store.deployments / f"{_known(environment)}.json"
+    try:
+        facts = json.loads(path.read_bytes())
+        previous = Live(**facts["previous"]) if facts["previous"] else None
+        return Deployment(**facts | {"live": Live(**facts["live"]), "previous": previous})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        mend = f"The last lines of {store.audit} say what it held; restore it from there."
+        raise LifecycleError(f"{path} is not a deployment ({error})", mend) from error
+
+
+def required(store: Store, environment: str) -> Deployment:
+    """The deployment of an environment; raises LifecycleError before the first promotion."""
+    found = read(store, environment)
+    if found is None:
+        mend = "Run `make train promote` first."
+        raise LifecycleError(f"nothing is deployed in {environment} ({store.root} holds no deployment of it)", mend)
+    return found
+
+
+def every(store: Store) -> list[Deployment]:
+    """The deployments of all environments."""
+    return [found for environment in ENVIRONMENTS if (found := read(store, environment))]
+
+
+def swap(
+    store: Store,
+    environment: str,
+    seen: Deployment | None,
+    live: Live,
+    *,
+    action: str,
+    who: str,
+    why: str,
+    evidence: dict[str, Any] | None = None,
+) -> Deployment:
+    """Make `live` answer in an environment, provided that `seen` is still what stands there.
+
+    The audit line is written first: a change without its line cannot happen. Raises Stale when another change came
+    between, and LifecycleError when the storage cannot be written.
+    """
+    with lock(store.deployments / f".{_known(environment)}.lock"):
+        current = read(store, environment)
+        if current != seen:
+            mend = "Look at what is deployed now (`make config`), then decide again."
+            raise Stale(f"the deployment of {environment} was changed while this one was being decided", mend)
+        new = Deployment(
+            environment=environment,
+            revision=current.revision + 1 if current else 1,
+            live=live,
+            previous=current.live if current else None,
+            who=who,
+            why=why,
+            changed=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        _append_audit(store, {"action": action} | asdict(new) | {"evidence": evidence or {}})
+        write_atomically(store.deployments / f"{environment}.json", new.to_json().encode())
+        return new
+
+
+def _append_audit(store: Store, entry: dict[str, Any]) -> None:
+    with lock(store.root / ".audit.lock"), refusing_disk(store.audit):
+        lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
+        chained = {"after": hashlib.sha256(lines[-1]).hexdigest() if lines else ""} | entry
+        with store.audit.open("ab") as file:
+            file.write(json.dumps(chained, ensure_ascii=False).encode() + b"\n")
+
+
+def audit_breaks(store: Store) -> list[int]:
+    """Numbers of the audit lines (from 1) that do not follow from the line before: one of the two was edited."""
+    lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
+    expected = [""] + [hashlib.sha256(line).hexdigest() for line in lines[:-1]]
+    return [
+        number
+        for number, (line, after) in enumerate(zip(lines, expected, strict=True), 1)
+        if json.loads(line)["after"] != after
+    ]
+
+
+def _known(environment: str) -> str:
+    if environment not in ENVIRONMENTS or not re.fullmatch(r"[a-z]+", environment):
+        raise LifecycleError(f"there is no environment {environment!r}", f"There are {', '.join(ENVIRONMENTS)}.")
+    return environment

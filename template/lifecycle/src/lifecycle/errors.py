@@ -1,0 +1,17 @@
+"""The one error that a person is meant to read."""
+
+
+class LifecycleError(Exception):
+    """What is wrong and where (`problem`), and how to mend it (`mend`).
+
+    The command line prints both without a traceback and ends with exit code 1.
+    """
+
+    def __init__(self, problem: str, mend: str = "") -> None:
+        self.problem = problem
+        self.mend = mend
+        super().__init__(f"{problem}\n  {mend}" if mend else problem)
+
+
+class Refused(LifecycleError):
+    """A gate decided no: nothing was broken and nothing was changed."""

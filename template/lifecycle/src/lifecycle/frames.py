@@ -1,0 +1,97 @@
+"""Whether a table keeps the contract: one DuckDB query over frames and files alike."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lifecycle.contract import Column
+from lifecycle.errors import LifecycleError
+
+if TYPE_CHECKING:
+    import duckdb
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
+TYPES = {
+    "number": NUMBERS,
+    # A whole-number column with nulls arrives as DOUBLE from pandas: its values are checked instead.
+    "integer": NUMBERS,
+    "boolean": ("BOOLEAN",),
+    "category": ("VARCHAR", "ENUM"),
+    "time": ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"),
+}
+SQL_TYPES = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN", "category": "VARCHAR", "time": "TIMESTAMP"}
+FIRST = 5
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text literal in SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:
+    """Faults of a table's columns, in words, by name and SQL type alone."""
+    faults = []
+    for column in columns:
+        found = described.get(column.name)
+        if found is None:
+            faults.append(f"{where} lacks the column {column.name}")
+        elif not found.startswith(TYPES[column.kind]):
+            faults.append(f"{where}: {column.name} is {found}, the contract says {column.kind}")
+    return faults
+
+
+def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tuple[Column, ...], where: str) -> int:
+    """The number of rows of `table`; raises LifecycleError naming column, rule, count and first rows (from 0)."""
+    faults = check_types(describe(connection, f"FROM {quoted(table)}"), columns, where)
+    if faults:
+        raise broken(faults)
+    rules = [(column, rule, sql) for column in columns for rule, sql in _rules(column)]
+    counts = ", ".join(f"count(*) FILTER ({sql})" for _, _, sql in rules)
+    found = connection.execute(f"SELECT count(*), {counts or '0'} FROM {quoted(table)}").fetchone()
+    assert found is not None, "an aggregate without GROUP BY has one row"
+    for (column, rule, sql), count in zip(rules, found[1:], strict=False):
+        if count:
+            first = connection.execute(
+                f"SELECT row FROM (SELECT *, row_number() OVER () - 1 AS row FROM {quoted(table)}) "
+                f"WHERE {sql} ORDER BY row LIMIT {FIRST}"
+            ).fetchall()
+            rows = ", ".join(str(row) for (row,) in first)
+            faults.append(f"{where}: {column.name} {rule} in {count} of {found[0]} rows (first: {rows})")
+    if faults:
+        raise broken(faults)
+    return int(found[0])
+
+
+def broken(faults: list[str]) -> LifecycleError:
+    """The error for rows that break the contract."""
+    mend = "Mend the data where it comes from, or change the contract in src/model/contract.py."
+    return LifecycleError("the data break the contract:\n  " + "\n  ".join(faults), mend)
+
+
+def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, str]:
+    """Column name → SQL type of a query, without running it."""
+    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE ({query})").fetchall()}
+
+
+def _rules(column: Column) -> Iterator[tuple[str, str]]:
+    name = quoted(column.name)
+    if not column.nullable:
+        yield "is null", f"{name} IS NULL"
+    if column.kind in ("number", "integer"):
+        yield "is not finite", f"NOT isfinite(CAST({name} AS DOUBLE))"
+    if column.kind == "integer":
+        yield "is not a whole number", f"isfinite(CAST({name} AS DOUBLE)) AND {name} <> trunc(CAST({name} AS DOUBLE))"
+    if column.low is not None:
+        yield f"is below {column.low:g}", f"{name} < {column.low!r}"
+    if column.high is not None:
+        yield f"is above {column.high:g}", f"isfinite(CAST({name} AS DOUBLE)) AND {name} > {column.high!r}"
+    if column.levels:
+        levels = ", ".join(text(level) for level in column.levels)
+        yield "has a level that the contract does not name", f"CAST({name} AS VARCHAR) NOT IN ({levels})"
+    if column.max_length is not None and not column.levels:
+        yield f"is longer than {column.max_length} characters", f"length({name}) > {column.max_length}"

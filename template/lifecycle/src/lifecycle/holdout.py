@@ -1,0 +1,68 @@
+"""Which rows are held out: later ones where there is a time, else whole entities, else rows by a stable hash."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lifecycle import moments
+from lifecycle.contract import Contract
+from lifecycle.errors import LifecycleError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """`held` says for each row whether it is held out; `told` says by what rule, in words."""
+
+    held: npt.NDArray[np.bool_]
+    told: str
+    entities_also_in_training: float | None
+
+
+def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
+    """Hold out about `share` of the rows; raises LifecycleError when a side would be empty."""
+    time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
+    key = contract.key.name if contract.key else None
+    if time is not None and frame[time].nunique() > 1:
+        cut = _cut(frame[time], share)
+        held, told = (frame[time] >= cut).to_numpy(), f"rows from {_moment(cut)} on"
+    elif key is not None:
+        held, told = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
+    else:
+        held, told = _by_hash(frame[[column.name for column in contract.columns]], share), "rows by a hash"
+    if held.all() or not held.any():
+        raise LifecycleError(
+            f"{len(frame)} rows cannot be divided into training and holdout ({told})",
+            "Give more labelled rows, or change train.holdout in config/.",
+        )
+    return Holdout(held, told, _also_in_training(frame, key, held))
+
+
+def _cut(times: "pd.Series[Any]", share: float) -> Any:
+    # Whole moments stay together: the first one with no more than `share` of the rows at or after it.
+    counts = times.value_counts().sort_index()
+    at_or_after = counts[::-1].cumsum()[::-1] / len(times)
+    later = at_or_after[at_or_after <= share]
+    return later.index[0] if len(later) else counts.index[-1]
+
+
+def _moment(cut: Any) -> str:
+    return str(cut) if hasattr(cut, "isoformat") else moments.told(int(cut))
+
+
+def _by_hash(frame: "pd.DataFrame", share: float) -> npt.NDArray[np.bool_]:
+    import pandas as pd
+
+    hashed = pd.util.hash_pandas_object(frame, index=False).to_numpy(dtype=np.uint64)
+    # The high bits, so that the share is a plain threshold.
+    return np.asarray((hashed >> np.uint64(11)).astype(np.float64) / 2**53 < share)
+
+
+def _also_in_training(frame: "pd.DataFrame", key: str | None, held: npt.NDArray[np.bool_]) -> float | None:
+    if key is None:
+        return None
+    return float(frame.loc[held, key].drop_duplicates().isin(frame.loc[~held, key].unique()).mean())

@@ -1,0 +1,113 @@
+"""The feature table of the service: one read-only SQLite file for each feature set, swapped in one step."""
+
+import errno
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from lifecycle.bundle import Bundle
+from lifecycle.contract import Contract
+from lifecycle.errors import LifecycleError
+from lifecycle.frames import quoted
+from lifecycle.store import Store, draft, refusing_disk
+
+
+def table_path(store: Store, bundle: Bundle) -> Path:
+    """Where the features that a bundle looks up stand."""
+    return store.features / f"{bundle.feature_set}.sqlite"
+
+
+def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], as_of: int) -> int:
+    """Write key and entity columns (in contract order) as of a moment, replacing the table; returns the row count.
+
+    Raises LifecycleError when the disk refuses; then the old table is untouched.
+    """
+    assert contract.key is not None, "a contract with entity columns has a key"
+    names = [contract.key.name, *(column.name for column in contract.entity)]
+    with refusing_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = draft(path)
+        try:
+            with closing(sqlite3.connect(beside)) as connection:
+                count = _fill(connection, names, rows, as_of)
+            os.replace(beside, path)
+        except sqlite3.OperationalError as error:
+            raise _as_os_error(error) from error
+        finally:
+            beside.unlink(missing_ok=True)
+    return count
+
+
+def _fill(connection: sqlite3.Connection, names: list[str], rows: Iterable[Sequence[Any]], as_of: int) -> int:
+    # A draft that breaks is thrown away whole, so it needs no journal beside it.
+    connection.execute("PRAGMA journal_mode = OFF")
+    columns = ", ".join(quoted(name) for name in names)
+    with connection:
+        connection.execute(f"CREATE TABLE features ({columns}, PRIMARY KEY ({quoted(names[0])})) WITHOUT ROWID")
+        connection.execute("CREATE TABLE written (as_of INTEGER)")
+        connection.execute("INSERT INTO written VALUES (?)", (as_of,))
+        places = ", ".join("?" * len(names))
+        connection.executemany(f"INSERT INTO features VALUES ({places})", rows)
+        return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
+
+
+def _as_os_error(error: sqlite3.OperationalError) -> Exception:
+    """SQLite reports a full or read-only disk in its own words; `refusing_disk` names the place and the mend."""
+    told = str(error)
+    if "full" in told:
+        return OSError(errno.ENOSPC, told)
+    if "readonly" in told or "unable to open" in told:
+        return OSError(errno.EACCES, told)
+    return error
+
+
+class FeatureTable:
+    """Features by key, from one file as it stands now: it never changes; when the file is replaced, open another."""
+
+    def __init__(self, path: Path, contract: Contract) -> None:
+        """Open the file; raises FileNotFoundError without one, and LifecycleError when it is not such a table."""
+        assert contract.key is not None, "a contract with entity columns has a key"
+        self.path = path
+        self._columns = contract.entity
+        names = ", ".join(quoted(column.name) for column in contract.entity)
+        self._query = f"SELECT {names} FROM features WHERE {quoted(contract.key.name)} = ?"
+        self._stamp = _stamp(path)
+        # Opened in the thread that follows the storage, used in the one that answers.
+        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        weakref.finalize(self, self._connection.close)
+        try:
+            self.as_of = int(self._connection.execute("SELECT as_of FROM written").fetchone()[0])
+            self._connection.execute(self._query, ("",)).fetchone()
+        except (sqlite3.Error, TypeError) as error:
+            problem = f"{path} is not the table of features that this model looks up ({error})"
+            raise LifecycleError(problem, "`make features` writes it again.") from error
+
+    def is_current(self) -> bool:
+        """Whether the file has not been replaced since; a file that is gone does not replace what is open."""
+        try:
+            return _stamp(self.path) == self._stamp
+        except FileNotFoundError:
+            return True
+
+    def look_up(self, key: Any) -> dict[str, Any] | None:
+        """The entity columns of one key, or None."""
+        try:
+            found = self._connection.execute(self._query, (key,)).fetchone()
+        except OverflowError:
+            # A whole number beyond 64 bits cannot be a key in the table.
+            return None
+        if found is None:
+            return None
+        return {
+            column.name: bool(value) if column.kind == "boolean" and value is not None else value
+            for column, value in zip(self._columns, found, strict=True)
+        }
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns

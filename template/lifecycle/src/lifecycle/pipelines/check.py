@@ -1,0 +1,62 @@
+"""Whether the repository is consistent with itself, without training anything."""
+
+from pathlib import Path
+
+from lifecycle import features
+from lifecycle import settings as settings_module
+from lifecycle.compatibility import breaking
+from lifecycle.contract import Contract
+from lifecycle.deployments import ENVIRONMENTS
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.settings import Settings
+from lifecycle.store import write_atomically
+from lifecycle.team import Data
+
+RELEASED = "contract.json"
+
+
+def check(contract: Contract, features_sql: str | None, data: Data, settings: Settings, root: Path) -> list[str]:
+    """What was found to be in order, in words; raises LifecycleError at the first thing that is not."""
+    for environment in ENVIRONMENTS:
+        settings_module.load(root, environment)
+    told = [f"config: {', '.join(ENVIRONMENTS)}"]
+    compare(contract, root)
+    told.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
+    if features_sql is not None:
+        connection = features.connect(data, settings.data)
+        features.check_sql(connection, contract, features_sql)
+        told.append(f"features.sql: {len(contract.entity)} entity columns, as in the contract")
+    return told
+
+
+def compare(contract: Contract, root: Path) -> None:
+    """Raise LifecycleError when `contract.json`, the last released contract, is not what `contract.py` declares."""
+    path = root / RELEASED
+    if not path.exists():
+        raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
+    if path.read_text() == contract.to_json():
+        return
+    _refuse_breaking(Contract.from_json(path.read_text(), RELEASED), contract)
+    problem = "src/model/contract.py has changed since contract.json was written; callers can go on"
+    raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
+
+
+def release(contract: Contract, root: Path) -> bool:
+    """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
+    path = root / RELEASED
+    if path.exists():
+        if path.read_text() == contract.to_json():
+            return False
+        _refuse_breaking(Contract.from_json(path.read_text(), RELEASED), contract)
+    write_atomically(path, contract.to_json().encode())
+    return True
+
+
+def _refuse_breaking(old: Contract, new: Contract) -> None:
+    found = breaking(old, new)
+    if new.version < old.version or (found and new.version == old.version):
+        reasons = "\n  ".join(found or ["its VERSION is lower"])
+        raise Refused(
+            f"the contract would break callers of version {old.version}:\n  {reasons}",
+            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and tell the callers.",
+        )

@@ -1,0 +1,159 @@
+"""A bundle that answers: loaded, proved by its golden rows, the same for service and batch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lifecycle import team
+from lifecycle.bundle import Bundle, BundleError, check_environment
+from lifecycle.contract import Answer, Contract
+from lifecycle.matrix import Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Raw = npt.NDArray[np.float64]
+PROBABILITY_TOLERANCE = 1e-6
+VALUE_TOLERANCE = 1e-5
+# Types beyond scikit-learn's own that a model file may hold. Never extended by what a file asks for.
+TRUSTED = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
+
+
+class Model(Protocol):
+    """What answers completed rows: one probability or number a row, or one probability for each class."""
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
+        """From rows as they come over the wire, completed."""
+
+    def frame(self, frame: "pd.DataFrame") -> Raw:
+        """From a frame that passed the contract's check."""
+
+
+class SkopsModel:
+    """A scikit-learn estimator over the matrix."""
+
+    def __init__(self, estimator: Any, encoder: Encoder, answer: Answer) -> None:
+        self.estimator, self.encoder, self.answer = estimator, encoder, answer
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
+        """See Model."""
+        return raw(self.estimator, self.encoder.rows(rows), self.answer)
+
+    def frame(self, frame: "pd.DataFrame") -> Raw:
+        """See Model."""
+        return raw(self.estimator, self.encoder.frame(frame), self.answer)
+
+
+class FrameModel:
+    """A class of the team's over frames: see `team.PythonModel`."""
+
+    def __init__(self, model: Any, contract: Contract) -> None:
+        self.model, self.names = model, [column.name for column in contract.columns]
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
+        """See Model."""
+        import pandas as pd
+
+        return self.frame(pd.DataFrame.from_records(list(rows), columns=self.names))
+
+    def frame(self, frame: "pd.DataFrame") -> Raw:
+        """See Model."""
+        return np.asarray(self.model.predict(frame[self.names]), dtype=np.float64)
+
+
+def raw(estimator: Any, matrix: Any, answer: Answer) -> Raw:
+    """An estimator's answer: shape (rows,) for two classes and numbers, (rows, classes) for more."""
+    if answer.task == "number":
+        return np.asarray(estimator.predict(matrix), dtype=np.float64)
+    probabilities = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)
+    return probabilities[:, 1] if answer.task == "two classes" else probabilities
+
+
+class Predictor:
+    """One verified bundle, ready to answer."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Load and prove a bundle; raises BundleError when it cannot be loaded here or answers otherwise."""
+        check_environment(bundle)
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self._model = _load(bundle)
+        self.replay()
+
+    def answers(self, rows: Sequence[Mapping[str, Any]], threshold: float | None) -> list[dict[str, Any]]:
+        """Answers on the wire for completed rows."""
+        return told(self._model.rows(rows), self.contract.answer, threshold)
+
+    def frame_answers(self, frame: "pd.DataFrame", threshold: float | None) -> list[dict[str, Any]]:
+        """The same answers for a frame that passed the contract's check."""
+        return told(self._model.frame(frame), self.contract.answer, threshold)
+
+    def replay(self) -> None:
+        """Answer the golden rows; raises BundleError when the trained estimator's own answers do not come back."""
+        golden = [json.loads(line) for line in self.bundle.read("golden.jsonl").splitlines()]
+        if not golden:
+            raise BundleError(f"bundle {self.bundle.version} has no golden rows", "Train again.")
+        wanted = np.array([each["answer"] for each in golden], dtype=np.float64)
+        try:
+            given = self._model.rows([each["row"] for each in golden])
+        except Exception as error:
+            problem = f"bundle {self.bundle.version} cannot answer its golden rows ({type(error).__name__}: {error})"
+            raise BundleError(problem, "Use the versions that its bundle.json lists, or train again.") from error
+        number = self.contract.answer.task == "number"
+        limit = VALUE_TOLERANCE * np.maximum(1.0, np.abs(wanted)) if number else PROBABILITY_TOLERANCE
+        wrong = np.flatnonzero(~(np.abs(given - wanted) <= limit).reshape(len(golden), -1).all(axis=1))
+        if given.shape != wanted.shape or len(wrong):
+            first = f"golden row {wrong[0] + 1} of {len(golden)}" if len(wrong) else "the shape of the answers"
+            problem = f"bundle {self.bundle.version} does not answer as it did in training: {first} differs"
+            raise BundleError(problem, "Use the versions that its bundle.json lists, or train again.")
+
+
+def told(given: Raw, answer: Answer, threshold: float | None) -> list[dict[str, Any]]:
+    """Raw answers in the words of the contract."""
+    if answer.task == "number":
+        return [{"prediction": value} for value in given.tolist()]
+    if answer.task == "two classes":
+        limit = 0.5 if threshold is None else threshold
+        return [{"prediction": answer.classes[p >= limit], "probability": p} for p in given.tolist()]
+    best = given.argmax(axis=1)
+    return [
+        {"prediction": answer.classes[at], "probabilities": dict(zip(answer.classes, row, strict=True))}
+        for at, row in zip(best, given.tolist(), strict=True)
+    ]
+
+
+def _load(bundle: Bundle) -> Model:
+    if bundle.kind == "skops":
+        encoder = Encoder(bundle.contract, bundle.facts["levels"])
+        return SkopsModel(_load_skops(bundle), encoder, bundle.contract.answer)
+    if bundle.kind == "python":
+        return FrameModel(_load_python(bundle, bundle.path / "model"), bundle.contract)
+    raise BundleError(
+        f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load",
+        "Update the repository, or promote another version.",
+    )
+
+
+def _load_skops(bundle: Bundle) -> Any:
+    import skops.io
+
+    content = bundle.read("model.skops")
+    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    if unknown:
+        raise BundleError(
+            f"bundle {bundle.version}: model.skops holds {', '.join(unknown)}, which is not trusted",
+            "Return a `python` model from src/model/estimator.py for code of your own.",
+        )
+    return skops.io.loads(content, trusted=list(TRUSTED))
+
+
+def _load_python(bundle: Bundle, directory: Path) -> Any:
+    try:
+        return team.python_class(bundle.facts["class"]).load(directory)
+    except Exception as error:
+        problem = f"bundle {bundle.version}: {bundle.facts['class']} does not load ({type(error).__name__}: {error})"
+        raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}.") from error

@@ -1,0 +1,28 @@
+"""Who does it, and from which code."""
+
+import getpass
+import os
+import subprocess
+from pathlib import Path
+
+
+def who() -> str:
+    """The identity that the CI host or git gives; the login name where neither does."""
+    for variable in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
+        if name := os.environ.get(variable):
+            return name
+    return _git(Path.cwd(), "config", "user.email") or getpass.getuser()
+
+
+def code(root: Path) -> dict[str, object]:
+    """The commit that is checked out at `root` and whether files differ from it; None without git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,138 @@
+"""The one place that reaches the team's code: what `src/model` must hold, and how it is loaded.
+
+This protocol is a public interface: new members are optional.
+"""
+
+import importlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lifecycle.contract import Contract
+from lifecycle.declare import derive
+from lifecycle.errors import LifecycleError
+from lifecycle.matrix import Inputs
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+
+class Data(Protocol):
+    """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
+
+    Optional: `latest(connection) -> int`, the moment that stands for now; without it the clock does.
+    """
+
+    def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+        """Register every table that `features.sql` and the queries below read."""
+
+    def labels(self, connection: "duckdb.DuckDBPyConnection") -> str:
+        """SQL: one row for each past question, with key, request fields and label; `ts` says when it was asked.
+
+        A column `seen_ts` says when the label became known; younger rows are left out of training.
+        """
+
+    def population(self, connection: "duckdb.DuckDBPyConnection") -> str:
+        """SQL: who is asked about at the one `ts` of the table `moment`, with key and request fields."""
+
+
+class Estimator(Protocol):
+    """`model.estimator`: what is fitted, and what it must beat.
+
+    `candidate` returns a scikit-learn estimator over the matrix, or a `PythonModel` over frames.
+    """
+
+    def candidate(self, inputs: Inputs, seed: int) -> Any:
+        """The estimator to train."""
+
+    def baselines(self, inputs: Inputs, seed: int) -> dict[str, Any]:
+        """Two scikit-learn estimators: `trivial` and `linear`."""
+
+
+class PythonModel(Protocol):
+    """A model that is not a scikit-learn estimator; its files hold no pickle.
+
+    `predict` takes a frame as the contract has it and answers, for each row: the probability of the positive class,
+    the probabilities of all classes, or the number.
+    """
+
+    def fit(self, frame: "pd.DataFrame", label: Any) -> Any:
+        """Learn from rows and labels (class codes, or numbers)."""
+
+    def save(self, directory: Path) -> None:
+        """Write all that `load` needs."""
+
+    def predict(self, frame: "pd.DataFrame") -> Any:
+        """Answer each row."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The team's code, loaded."""
+
+    name: str
+    contract: Contract
+    features_sql: str | None
+    data: Any
+    estimator: Any
+
+
+def load(root: Path) -> Team:
+    """The team's `model` package in the repository at `root`; raises LifecycleError naming what it lacks."""
+    contract, features_sql = load_contract()
+    return Team(project_name(root), contract, features_sql, load_data(), _module("estimator"))
+
+
+def load_contract() -> tuple[Contract, str | None]:
+    """What `contract.py` declares, and the text of `features.sql` where there is one."""
+    declared = _module("contract")
+    for name in ("ROW", "ANSWER", "VERSION"):
+        if not hasattr(declared, name):
+            raise LifecycleError(f"src/model/contract.py does not define {name}", "lifecycle.declare shows a contract.")
+    contract = derive(declared.ROW, declared.ANSWER, declared.VERSION)
+    sql = Path(str(declared.__file__)).with_name("features.sql")
+    features_sql = sql.read_text() if sql.exists() else None
+    if contract.entity and features_sql is None:
+        names = ", ".join(column.name for column in contract.entity)
+        problem = f"{sql} is missing, and the contract has Entity() fields ({names})"
+        raise LifecycleError(problem, "Write it, or declare the fields as Request().")
+    return contract, features_sql
+
+
+def load_data() -> Data:
+    """`model.data`: all that jobs need which do not train."""
+    data: Data = _module("data")
+    return data
+
+
+def project_name(root: Path) -> str:
+    """The model's name: that of the distribution in `pyproject.toml`."""
+    try:
+        return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        problem = f"{root / 'pyproject.toml'} does not name the project ({error})"
+        raise LifecycleError(problem, "Run this in the root of the repository.") from error
+
+
+def python_class(path: str) -> Any:
+    """The class that a `python` bundle names as `module:Class`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"model.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("model", f"model.{name}"):
+            raise LifecycleError(
+                f"src/model/{name}.py imports {error.name}, which is not installed", f"uv add {error.name}"
+            ) from error
+        problem = f"src/model/{name}.py cannot be found"
+        raise LifecycleError(problem, "Run this in the repository, after make setup.") from error
+    except (SyntaxError, NameError, AttributeError, TypeError, ValueError, ImportError) as error:
+        problem = f"src/model/{name}.py does not import: {type(error).__name__}: {error}"
+        raise LifecycleError(problem, f"`python -c 'import model.{name}'` in .venv shows the line.") from error
