@@ -37,7 +37,8 @@ bench-first-prediction: $(READY) ## time copy, setup, train and the first served
 
 # uv.lock is not in git: it follows from the ranges and the date, and a company's index need not be in it.
 $(READY): pyproject.toml template/lifecycle/pyproject.toml template/lifecycle/lifecycle.mk | $(filter build/uv/bin/uv,$(UV))
-	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) sync || $(UV) sync
+	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock || $(UV) lock
+	$(UV) sync --frozen
 	@touch $@
 
 build/uv/bin/uv:

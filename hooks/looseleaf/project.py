@@ -1,0 +1,111 @@
+"""A rendered repository from the outside: its make targets, its service, the request its README shows."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from looseleaf.steps import StepFailed
+
+READY_SECONDS = 30
+STOP_SECONDS = 15
+# What the process around would hand on and a person's shell in the repository would not have.
+NOT_HANDED_ON = ("CI", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+SCORED = """
+import sys, duckdb
+query = "SELECT prediction, probability FROM read_parquet($1) WHERE customer_id = $2"
+print(duckdb.sql(query, params=sys.argv[1:3]).df().to_json(orient="records", double_precision=15))
+"""
+
+
+def environment() -> dict[str, str]:
+    """The environment to run a rendered repository's commands in."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in NOT_HANDED_ON and not name.startswith(("GIT_", "PYTEST_"))
+    }
+
+
+def make(*goals: str) -> list[str]:
+    """`make GOALS`, with this environment's uv where the machine has none of its own."""
+    uv = shutil.which("uv") or str(Path(sys.prefix) / "bin" / "uv")
+    return ["make", "--no-print-directory", f"UV={uv}", *goals]
+
+
+def readme_request(folder: Path) -> dict[str, Any]:
+    """The body of the README's curl: what is shown to people is what is tried."""
+    found = re.search(r"-d '(\{.*?\})'", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    if not found:
+        raise StepFailed("README.md has no curl with -d '{…}'", "Put one back.")
+    return dict(json.loads(found[1]))
+
+
+@contextmanager
+def service(folder: Path, log: Path, storage: Path | None = None) -> Iterator[str]:
+    """The service's address once it is ready, on a free port. Left normally it must drain and end with 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(folder / ".venv" / "bin" / "lifecycle"), "serve", "--port", str(port)]
+    command += ["--storage", str(storage)] if storage else []
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, address, log)
+        yield address
+        process.send_signal(signal.SIGTERM)
+        if process.wait(STOP_SECONDS):
+            raise StepFailed(f"the service ended with {process.returncode}", f"See {log}.", log.read_text())
+    except subprocess.TimeoutExpired as slow:
+        raise StepFailed(f"the service still ran {STOP_SECONDS} s after SIGTERM", f"See {log}.") from slow
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise StepFailed(f"/readyz did not answer 200 within {READY_SECONDS} s", f"See {log}.", log.read_text())
+
+
+def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """POST one row and return its answer; raises StepFailed with the service's own words."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return dict(json.load(response))
+    except urllib.error.HTTPError as error:
+        raise StepFailed(f"{url}: {error}", "The answer above says why.", error.read().decode()) from error
+    except OSError as error:
+        raise StepFailed(f"{url}: {error}", "The service went away.") from error
+
+
+def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
+    """The batch's answer for a customer, out of the file that `make score` wrote."""
+    python = str(folder / ".venv" / "bin" / "python")
+    done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
+    rows = json.loads(done.stdout)
+    if len(rows) != 1:
+        raise StepFailed(f"{file} holds {len(rows)} rows for {key}", "There must be one row for each customer.")
+    return dict(rows[0])
