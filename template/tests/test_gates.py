@@ -1,0 +1,157 @@
+"""Each gate refuses the defect it is there for. A gate that was never seen to close is no gate."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import ROOT, Project
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
+
+import model
+from lifecycle.declare import TwoClasses
+from lifecycle.matrix import Inputs
+from model import contract, estimator
+
+SQL = (Path(model.__file__).parent / "features.sql").read_text()
+
+
+@pytest.fixture
+def project(trained: Project, tmp_path: Path) -> Project:
+    """The trained project with a storage of the test's own."""
+    return Project(trained.data, Path(shutil.copytree(trained.storage, tmp_path / "storage")))
+
+
+def poison(project: Project, folder: Path, table: str, query: str) -> Project:
+    """The same project on tables of which one is replaced by a query over it."""
+    shutil.copytree(project.data, folder)
+    source = project.data / f"{table}.parquet"
+    with duckdb.connect() as connection:
+        connection.read_parquet(str(source)).create_view("sound")
+        connection.sql(query).write_parquet(str(folder / source.name))
+    return Project(folder, project.storage)
+
+
+def versions(project: Project) -> list[str]:
+    return sorted(path.name for path in (project.storage / "bundles").iterdir())
+
+
+def test_a_sound_version_is_promoted(project: Project) -> None:
+    assert project.newest.version in project.done("promote", "--why", "the first one")
+
+
+@pytest.mark.parametrize(
+    ("table", "poisoned", "column"),
+    [
+        ("customers", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN 'gold' ELSE plan END AS plan)", "plan"),
+        ("customers", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN NULL ELSE region END AS region)", "region"),
+        ("events", "* REPLACE (-amount AS amount)", "spent_30d"),
+        ("labels", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN 101 ELSE discount END AS discount)", "discount"),
+    ],
+)
+def test_the_contract_refuses_a_poisoned_column(
+    project: Project, tmp_path: Path, table: str, poisoned: str, column: str
+) -> None:
+    before = versions(project)
+    code, told = poison(project, tmp_path / "data", table, f"SELECT {poisoned} FROM sound").run("train")
+    assert (code, versions(project)) == (1, before)
+    assert f"the completed rows: {column} " in told
+
+
+def test_promotion_refuses_a_model_of_shuffled_labels(project: Project, tmp_path: Path) -> None:
+    shuffled = """
+        SELECT l.* EXCLUDE (churned), other.churned
+        FROM (SELECT *, row_number() OVER (ORDER BY customer_id, ts) AS place FROM sound) AS l
+        JOIN (SELECT churned, row_number() OVER (ORDER BY hash(customer_id, ts)) AS place FROM sound) AS other
+        USING (place)
+    """
+    worse = poison(project, tmp_path / "data", "labels", shuffled)
+    worse.done("train")
+    code, told = worse.run("promote")
+    assert code == 1
+    assert "not surely better than answering without looking" in told
+    assert not (project.storage / "deployments" / "local.json").exists()
+
+
+def test_promotion_refuses_to_decide_on_too_few_rows(project: Project) -> None:
+    code, told = project.run("promote", GATE__MIN_ROWS="1000000")
+    assert code == 1
+    assert "decide nothing" in told
+
+
+def test_a_linear_model_that_the_candidate_does_not_beat_takes_its_place(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def candidate(inputs: Inputs, seed: int) -> BaseEstimator:
+        return DummyClassifier()
+
+    monkeypatch.setattr(estimator, "candidate", candidate)
+    project.done("train")
+    assert project.newest.facts["estimator"] == "linear"
+
+
+@pytest.mark.parametrize("name", ["model.skops", "contract.json", "features.sql", "golden.jsonl"])
+def test_a_bundle_with_a_changed_byte_is_refused(project: Project, name: str) -> None:
+    path = project.newest.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    code, told = project.run("promote")
+    assert code == 1
+    assert f"holds a changed {name}" in told
+
+
+def test_a_change_that_breaks_callers_needs_a_new_major_version(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = (ROOT / "contract.json").read_text()
+    monkeypatch.setattr(contract, "ANSWER", TwoClasses(label="churned", positive="leaves", negative="stays"))
+    code, told = project.run("contract")
+    assert code == 1
+    assert "would break callers of version 1" in told
+    assert (ROOT / "contract.json").read_text() == released
+
+
+def test_check_refuses_features_that_are_not_those_of_the_contract(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = Path(shutil.copytree(Path(model.__file__).parent, tmp_path / "model"))
+    (package / "features.sql").write_text(SQL.replace("AS spent_30d", "AS spent"))
+    monkeypatch.setattr(contract, "__file__", str(package / "contract.py"))
+    code, told = project.run("check")
+    assert code == 1
+    assert "lacks the column spent_30d" in told
+
+
+def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_name(project: Project) -> None:
+    code, told = project.run("promote", GATE__MIN_ROW="10")
+    assert code == 1
+    assert "gate.min_rows" in told
+
+
+def looks_ahead(tables: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether features change when all that was seen at the moment of the ask or after it is taken out."""
+    late = "SELECT customer_id, max(seen_ts) AS ts FROM events WHERE seen_ts > ts GROUP BY customer_id"
+    tables.execute(f"CREATE TEMP TABLE asks AS {late}")
+    # Sums over another number of rows differ in their last bits.
+    query = f"SELECT * REPLACE (round(spent_30d, 6) AS spent_30d) FROM ({sql}) ORDER BY customer_id"
+    everything = tables.execute(query).fetchall()
+    before = "SELECT e.* FROM events AS e JOIN asks AS a USING (customer_id) WHERE e.seen_ts < a.ts"
+    tables.execute(f"CREATE TEMP TABLE known AS {before}")
+    tables.execute("CREATE OR REPLACE VIEW events AS FROM known")
+    known = tables.execute(query).fetchall()
+    assert len(known) > 100
+    return everything != known
+
+
+def test_the_features_do_not_look_ahead(tables: duckdb.DuckDBPyConnection) -> None:
+    assert not looks_ahead(tables, SQL)
+
+
+@pytest.mark.parametrize(
+    ("sound", "leaking"), [("AND 1 PRECEDING", "AND CURRENT ROW"), ("seen_ts AS ts", "ts AS ts")], ids=["<=", "ts"]
+)
+def test_a_leak_in_the_features_is_caught(tables: duckdb.DuckDBPyConnection, sound: str, leaking: str) -> None:
+    assert sound in SQL
+    assert looks_ahead(tables, SQL.replace(sound, leaking))
