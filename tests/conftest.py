@@ -1,0 +1,57 @@
+"""What the suite shares. No set-up of the machine reaches a test: home, git and Copier's settings are fresh."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rendering import ROOT, Template
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty home and an identity for git; uv keeps the cache it has, so that installing stays cheap."""
+    home = tmp_path_factory.mktemp("home")
+    uv = shutil.which("uv", path=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    cache = uv and subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("GIT_", "LIFECYCLE_", "COPIER_", "MAKE"))]:
+            patch.delenv(name)
+        for name in ("CI", "MFLAGS", "VIRTUAL_ENV", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MLFLOW_TRACKING_URI"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(home))
+        patch.setenv("UV_CACHE_DIR", cache or str(home / "uv"))
+        patch.setenv("COPIER_SETTINGS_PATH", str(home / "copier-settings.yml"))
+        patch.setenv("COPIER_CACHE_DIR", str(home / "copier-cache"))
+        patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        (home / "gitconfig").write_text(
+            "[user]\n  name = A Tester\n  email = tester@example.org\n[init]\n  defaultBranch = main\n"
+        )
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The working tree as a release."""
+    return Template.of(ROOT, tmp_path_factory.mktemp("template") / "looseleaf")
+
+
+@pytest.fixture(scope="session")
+def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """`render(model_name="fraud")` is the folder of that render. It is shared: only read it."""
+    done: dict[str, Path] = {}
+
+    def rendered(**answers: Any) -> Path:
+        name = repr(sorted(answers.items()))
+        if name not in done:
+            done[name] = template.copy(tmp_path_factory.mktemp("render") / "project", **answers)
+        return done[name]
+
+    return rendered

@@ -1,0 +1,193 @@
+"""What can be said about the template without rendering it."""
+
+import os
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+from pathspec import PathSpec
+
+from rendering import ROOT, TEMPLATE, copier_yml, is_templates, questions, rendered_name, run, template_files, tool
+
+SETTINGS = copier_yml()
+QUESTIONS = questions()
+JINJA = [path for path in template_files() if path.suffix == ".jinja"]
+WORKFLOWS = [ROOT / ".github/workflows/test.yml", TEMPLATE / ".github/workflows/lifecycle.yml"]
+TAG = re.compile(r"\{\{|\{%")
+
+
+def test_nothing_in_copier_yml_asks_for_trust() -> None:
+    assert not {"_tasks", "_jinja_extensions", "_migrations"} & SETTINGS.keys()
+
+
+def test_copier_yml_says_which_copier_it_needs() -> None:
+    assert SETTINGS["_min_copier_version"] == "9.19.0"
+
+
+def test_an_unknown_name_in_jinja_is_an_error_instead_of_an_empty_text() -> None:
+    assert SETTINGS["_envops"]["undefined"] == "jinja2.StrictUndefined"
+
+
+def test_copier_yml_uses_expressions_only() -> None:
+    """The delimiter is `# {%`: a bare block tag would silently be text."""
+    lines = (ROOT / "copier.yml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if "{%" in line] == [
+        '# Every choice of the template. The block delimiter is "# {%", so here only expressions work: '
+        "a bare block tag would be text.",
+        '  block_start_string: "# {%"',
+    ]
+
+
+@pytest.mark.parametrize("moment", ["before_copy", "after_copy", "before_update", "after_update"])
+def test_copier_tells_people_what_happens(moment: str) -> None:
+    assert SETTINGS[f"_message_{moment}"].strip()
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_has_help_a_default_and_a_validator(name: str) -> None:
+    assert {"type", "help", "placeholder", "default", "validator"} <= QUESTIONS[name].keys()
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_fits_a_terminal_of_80_columns(name: str) -> None:
+    assert len(QUESTIONS[name]["help"]) <= 78
+
+
+def test_the_default_path_asks_at_most_eight_questions() -> None:
+    assert len(QUESTIONS) <= 8
+
+
+def test_a_question_is_explained_in_the_docs() -> None:
+    told = re.findall(r"^## `(\w+)`$", (ROOT / "docs/choices.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert told == list(QUESTIONS)
+
+
+def test_what_a_fork_sets_is_never_asked_and_empty_here() -> None:
+    for name, question in yaml.safe_load((ROOT / "org.yml").read_text(encoding="utf-8")).items():
+        assert name.startswith("org_")
+        assert question["when"] is False
+        assert question["default"] == ""
+
+
+def test_jinja_stays_within_its_budget() -> None:
+    tags = Counter({path.name: len(TAG.findall(path.read_text(encoding="utf-8"))) for path in JINJA})
+    assert tags.total() <= 60
+    assert len(JINJA) <= 12
+
+
+def test_jinja_stands_in_no_python_file_and_in_no_path() -> None:
+    assert not [path for path in template_files() if path.name.endswith(".py.jinja")]
+    answers = "{{_copier_conf.answers_file}}.jinja"
+    assert not [path for path in template_files() if TAG.search(str(path)) and path.name != answers]
+
+
+def test_a_file_without_the_suffix_has_no_jinja() -> None:
+    allowed = re.compile(r"\$\{\{.*?\}\}")  # a workflow's own expressions
+    for path in set(template_files()) - set(JINJA):
+        text = allowed.sub("", path.read_bytes().decode("utf-8"))
+        assert not re.search(r"\{\{\s*\w+\s*(\||\}\})|\{%", text), path
+
+
+def test_a_block_tag_stands_alone_on_its_line() -> None:
+    for path in JINJA:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "{%" in line:
+                assert re.fullmatch(r"\s*# \{% .* %\}", line), f"{path}: {line}"
+
+
+def test_the_zones_cover_every_file_exactly_once() -> None:
+    """What an update may not touch, what a recopy may not touch and the team's zone are the same files."""
+    on_update = ["/*" if "update" in pattern else pattern for pattern in SETTINGS["_exclude"]]
+    hidden = PathSpec.from_lines("gitignore", on_update)
+    kept = PathSpec.from_lines("gitignore", SETTINGS["_skip_if_exists"])
+    for name in map(rendered_name, template_files()):
+        # Copier walks down: a hidden folder hides what is in it. What is kept is asked file by file.
+        folders_and_file = [*map(str, PurePosixPath(name).parents[-2::-1]), name]
+        assert any(map(hidden.match_file, folders_and_file)) is not is_templates(name), name
+        assert kept.match_file(name) is not is_templates(name), name
+
+
+def test_the_teams_zone_is_short_and_the_lifecycle_is_small() -> None:
+    def lines(folder: Path) -> int:
+        texts = [path.read_text(encoding="utf-8") for path in folder.rglob("*.py")]
+        return sum(1 for text in texts for line in text.splitlines() if line.strip())
+
+    assert lines(TEMPLATE / "src") <= 300
+    assert lines(TEMPLATE / "lifecycle") <= 3_000
+
+
+def test_the_template_is_linted_where_it_lies() -> None:
+    for command in (["check"], ["format", "--check"]):
+        done = run(tool("ruff"), *command, folder=ROOT)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_template_is_strictly_typed_where_it_lies() -> None:
+    done = run(tool("mypy"), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_render_is_held_to_the_rules_of_the_template() -> None:
+    """One set of rules: what is linted here passes there."""
+    here = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    there = tomllib.loads((TEMPLATE / "pyproject.toml.jinja").read_text(encoding="utf-8"))["tool"]
+    assert here["ruff"]["lint"] == there["ruff"]["lint"]
+    assert here["ruff"]["line-length"] == there["ruff"]["line-length"]
+    assert here["mypy"]["strict"] is there["mypy"]["strict"] is True
+    untyped_here, untyped_there = ({*tool["mypy"]["overrides"][0]["module"]} for tool in (here, there))
+    assert untyped_here - untyped_there <= {"pyte.*"}
+    assert untyped_there <= untyped_here
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_github_would_accept_the_workflow(workflow: Path) -> None:
+    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", str(workflow), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
+    done = run(tool("zizmor"), "--offline", "--no-progress", str(workflow), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
+    loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    assert loaded["permissions"] == {"contents": "read"}
+    for line in re.findall(r"uses: .*", workflow.read_text(encoding="utf-8")):
+        assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+    runs = [step["run"] for job in loaded["jobs"].values() for step in job["steps"] if "run" in step]
+    assert runs
+    assert all(run.startswith("make ") for run in runs)
+
+
+def test_nothing_rendered_names_a_host() -> None:
+    """No package index, no forge, no tracking server: a render works with what the machine is set up with."""
+    # The one name of JSON Schema's dialect is an identifier, not an address.
+    hosts = re.compile(rb"https?://(?!127\.0\.0\.1|localhost|json-schema\.org/draft)([\w.-]+)")
+    for path in [*template_files(), ROOT / "copier.yml", ROOT / "org.yml"]:
+        assert not hosts.findall(path.read_bytes()), path
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert run("bash", "-n", ".ci/run", folder=ROOT).returncode == 0
+    assert text.rstrip().endswith("exec make test")
+    assert "`make test` runs the suite" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_release_date_stands_in_one_place() -> None:
+    date = re.search(r"^RELEASED := (\S+)$", (TEMPLATE / "lifecycle/lifecycle.mk").read_text(encoding="utf-8"), re.M)
+    assert date
+    others = [
+        path
+        for path in [*template_files(), ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "copier.yml"]
+        if date[1][:10] in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert others == [TEMPLATE / "lifecycle/lifecycle.mk"]
