@@ -23,12 +23,13 @@ class Project:
 
     data: Path
     storage: Path
+    root: Path = ROOT
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run `lifecycle WORDS`; returns the exit code and all that was printed."""
         told = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            patch.chdir(ROOT)
+            patch.chdir(self.root)
             given = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
             for name, value in given.items():
                 patch.setenv(f"LIFECYCLE_{name}", str(value))

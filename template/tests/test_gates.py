@@ -1,6 +1,7 @@
 """Each gate refuses the defect it is there for. A gate that was never seen to close is no gate."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -30,7 +31,7 @@ def poison(project: Project, folder: Path, table: str, query: str) -> Project:
     with duckdb.connect() as connection:
         connection.read_parquet(str(source)).create_view("sound")
         connection.sql(query).write_parquet(str(folder / source.name))
-    return Project(folder, project.storage)
+    return replace(project, data=folder)
 
 
 def versions(project: Project) -> list[str]:
@@ -57,6 +58,12 @@ def test_the_contract_refuses_a_poisoned_column(
     code, told = poison(project, tmp_path / "data", table, f"SELECT {poisoned} FROM sound").run("train")
     assert (code, versions(project)) == (1, before)
     assert f"the completed rows: {column} " in told
+
+
+def test_training_takes_no_label_that_was_not_known_yet(project: Project, tables: duckdb.DuckDBPyConnection) -> None:
+    project.done("train", "--as-of", "2025-07-01")
+    known = tables.execute("SELECT count(*) FROM labels WHERE seen_ts <= epoch(TIMESTAMP '2025-07-01')").fetchone()
+    assert (sum(project.newest.facts["rows"].values()),) == known
 
 
 def test_promotion_refuses_a_model_of_shuffled_labels(project: Project, tmp_path: Path) -> None:
@@ -103,14 +110,14 @@ def test_a_bundle_with_a_changed_byte_is_refused(project: Project, name: str) ->
 
 
 def test_a_change_that_breaks_callers_needs_a_new_major_version(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    released = (ROOT / "contract.json").read_text()
+    released = Path(shutil.copy(ROOT / "contract.json", tmp_path))
     monkeypatch.setattr(contract, "ANSWER", TwoClasses(label="churned", positive="leaves", negative="stays"))
-    code, told = project.run("contract")
+    code, told = replace(project, root=tmp_path).run("contract")
     assert code == 1
     assert "would break callers of version 1" in told
-    assert (ROOT / "contract.json").read_text() == released
+    assert released.read_text() == (ROOT / "contract.json").read_text()
 
 
 def test_check_refuses_features_that_are_not_those_of_the_contract(
