@@ -12,6 +12,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from lifecycle.errors import LifecycleError
+from lifecycle.store import draft, refusing_disk
+
 DAY = 86_400
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
 FIRST_QUESTION = MONTHS[3]  # the months before only give the first questions something to look back on
@@ -32,13 +35,20 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
     people = _people(np.random.default_rng(seed), customers, drift)
     events, labels = _history(people, seed, drift)
     tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
-    folder.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in any order
-        for name, frame in tables.items():
-            connection.register("frame", frame)
-            path = folder / f"{name}.parquet"
-            connection.sql("FROM frame").write_parquet(f"{path}.part")
-            Path(f"{path}.part").replace(path)
+    with refusing_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    drafts = {draft(folder / f"{name}.parquet"): folder / f"{name}.parquet" for name in tables}
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in any order
+            for path, frame in zip(drafts, tables.values(), strict=True):
+                connection.from_df(frame).write_parquet(str(path))
+        for path, place in drafts.items():
+            path.replace(place)
+    except duckdb.IOException as error:
+        raise LifecycleError(f"{folder} cannot be written ({error})", "Free some space, or set `data`.") from error
+    finally:
+        for path in drafts:
+            path.unlink(missing_ok=True)
 
 
 def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFrame:
