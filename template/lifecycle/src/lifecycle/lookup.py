@@ -15,6 +15,12 @@ from lifecycle.errors import LifecycleError
 from lifecycle.frames import quoted
 from lifecycle.store import Store, draft, refusing_disk
 
+DISK = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+
 
 def table_path(store: Store, bundle: Bundle) -> Path:
     """Where the features that a bundle looks up stand."""
@@ -36,7 +42,9 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
                 count = _fill(connection, names, rows, as_of)
             os.replace(beside, path)
         except sqlite3.OperationalError as error:
-            raise _as_os_error(error) from error
+            # SQLite has its own words for a disk that refuses; `refusing_disk` names the place and the mend.
+            code = DISK.get(error.sqlite_errorcode & 0xFF, errno.EIO)
+            raise OSError(code, str(error), str(path)) from error
         finally:
             beside.unlink(missing_ok=True)
     return count
@@ -55,16 +63,6 @@ def _fill(connection: sqlite3.Connection, names: list[str], rows: Iterable[Seque
         return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
 
 
-def _as_os_error(error: sqlite3.OperationalError) -> Exception:
-    """SQLite reports a full or read-only disk in its own words; `refusing_disk` names the place and the mend."""
-    told = str(error)
-    if "full" in told:
-        return OSError(errno.ENOSPC, told)
-    if "readonly" in told or "unable to open" in told:
-        return OSError(errno.EACCES, told)
-    return error
-
-
 class FeatureTable:
     """Features by key, from one file as it stands now: it never changes; when the file is replaced, open another."""
 
@@ -73,13 +71,15 @@ class FeatureTable:
         assert contract.key is not None, "a contract with entity columns has a key"
         self.path = path
         self._columns = contract.entity
-        names = ", ".join(quoted(column.name) for column in contract.entity)
-        self._query = f"SELECT {names} FROM features WHERE {quoted(contract.key.name)} = ?"
+        # Without the table's name SQLite takes a quoted column that is not there for a text.
+        names = ", ".join(f"features.{quoted(column.name)}" for column in contract.entity)
+        self._query = f"SELECT {names} FROM features WHERE features.{quoted(contract.key.name)} = ?"
         self._stamp = _stamp(path)
-        # Opened in the thread that follows the storage, used in the one that answers.
-        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        weakref.finalize(self, self._connection.close)
         try:
+            # Opened in the thread that follows the storage, used in the one that answers.
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            weakref.finalize(self, self._connection.close)
             self.as_of = int(self._connection.execute("SELECT as_of FROM written").fetchone()[0])
             self._connection.execute(self._query, ("",)).fetchone()
         except (sqlite3.Error, TypeError) as error:

@@ -30,9 +30,7 @@ class TooManyRows(Exception):
 class RowReader:
     """Reads the request fields of a contract; `ignored` are fields that only another contract knows."""
 
-    def __init__(
-        self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None
-    ) -> None:
+    def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
         # Python names are positions: a column may be called anything, `class` and `copy` included.
         self.names = {f"c{at}": column.name for at, column in enumerate(contract.request)}
         self.ignored = {f"i{at}": name for at, name in enumerate(sorted(ignored - set(self.names.values())))}
@@ -42,8 +40,9 @@ class RowReader:
         }
         fields |= {safe: (Annotated[Any, Field(alias=name)], None) for safe, name in self.ignored.items()}
         row = create_model("Row", __config__=CONFIG, **fields)
-        self._one = TypeAdapter(row)
-        self._many = TypeAdapter(Annotated[list[row], Field(max_length=max_rows)])  # type: ignore[valid-type]
+        rows: Any = Annotated[list[row], Field(max_length=max_rows)]  # type: ignore[valid-type]
+        self._one: TypeAdapter[BaseModel] = TypeAdapter(row)
+        self._many: TypeAdapter[list[BaseModel]] = TypeAdapter(rows)
 
     def read(self, body: bytes) -> tuple[list[dict[str, Any]], bool, list[str]]:
         """Rows, whether the body was a list, and the ignored fields met (one entry for each time).
@@ -52,7 +51,7 @@ class RowReader:
         """
         many = body.lstrip()[:1] == b"["
         try:
-            found: list[BaseModel] = self._many.validate_json(body) if many else [self._one.validate_json(body)]
+            found = self._many.validate_json(body) if many else [self._one.validate_json(body)]
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             if faults[0]["type"] == "too_long" and faults[0]["loc"] == ():

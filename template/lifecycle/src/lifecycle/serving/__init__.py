@@ -1,0 +1,1 @@
+"""The service: one deployed bundle behind HTTP, followed as its deployment changes."""

@@ -1,0 +1,106 @@
+"""The application: /predict in front of the router, and the routes that people and orchestrators ask."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+
+from lifecycle import moments
+from lifecycle.serving import openapi
+from lifecycle.serving.live import Live
+from lifecycle.serving.predict import PATH, RETRY_AFTER, PredictFirst
+from lifecycle.settings import Serve
+from lifecycle.store import Store
+
+# What /info tells of the training, where the bundle has it.
+TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
+
+
+def create(store: Store, environment: str, serve: Serve) -> FastAPI:
+    """The application of one environment; raises LifecycleError when what is deployed cannot answer."""
+    live = Live(store, environment, serve.max_rows)
+    # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        follower = asyncio.create_task(live.follow(serve.poll_seconds))
+        yield
+        follower.cancel()
+        worker.shutdown()
+
+    app: FastAPI = FastAPIOffline(
+        title=live.served.predictor.bundle.facts.get("name", "model"),
+        redoc_url=None,
+        lifespan=lifespan,
+        # The badge would ask a server on the internet.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+    app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker)
+    _add_routes(app, live)
+    app.openapi = lambda: _document(app, live, serve)  # type: ignore[method-assign]
+    return app
+
+
+def _add_routes(app: FastAPI, live: Live) -> None:
+    @app.post(PATH, include_in_schema=False)
+    async def predict() -> None:
+        """PredictFirst answers; the route is here so that other methods get 405."""
+
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> dict[str, str]:
+        """Whether the process answers at all."""
+        return {"status": "alive"}
+
+    @app.get(
+        "/readyz",
+        tags=["operation"],
+        response_model=None,
+        responses={503: {"description": "Not ready: the reason is told.", "content": {"application/json": {}}}},
+    )
+    async def readyz() -> dict[str, str] | JSONResponse:
+        """Whether requests can be answered: the golden answers came back and there are features to look up."""
+        if live.served.lacks_features:
+            told = {"status": "not ready", "reason": "there are no features yet to look up; run `make features`"}
+            return JSONResponse(told, 503, {name.decode(): value.decode() for name, value in RETRY_AFTER.items()})
+        return {"status": "ready", "version": live.served.version, "pending": live.pending}
+
+    @app.get("/info", tags=["operation"])
+    async def info() -> dict[str, Any]:
+        """What answers, since when, by whose decision, and what was counted since the service started."""
+        return _info(live)
+
+
+def _info(live: Live) -> dict[str, Any]:
+    served = live.served
+    facts, table = served.predictor.bundle.facts, served.table
+    return {
+        "name": facts.get("name"),
+        "version": served.version,
+        "kind": served.predictor.bundle.kind,
+        "contract_version": served.contract.version,
+        "threshold": served.deployment.live.threshold,
+        "deployment": asdict(served.deployment),
+        "pending": live.pending,
+        "trained": {name: facts[name] for name in TRAINED if name in facts},
+        "metrics": facts.get("metrics", {}),
+        "features_as_of": moments.told(table.as_of) if table else None,
+        "counted": {"ignored_fields": dict(live.ignored), "fallback_rows": live.fallback_rows},
+    }
+
+
+def _document(app: FastAPI, live: Live, serve: Serve) -> dict[str, Any]:
+    """The OpenAPI, from the contract that answers at this moment."""
+    served = live.served
+    document = get_openapi(title=app.title, version=served.version, routes=app.routes)
+    document["paths"][PATH] = {"post": openapi.predict(serve)}
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= openapi.components(served.contract)
+    return document

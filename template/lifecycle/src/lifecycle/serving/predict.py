@@ -1,0 +1,131 @@
+"""POST /predict: from the bytes of a request to the bytes of an answer, before the router is asked."""
+
+import asyncio
+import json
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lifecycle.rows import RowError, TooManyRows
+from lifecycle.serving.live import Live, Served
+from lifecycle.settings import Serve
+
+log = logging.getLogger("lifecycle.serving")
+PATH = "/predict"
+RETRY_AFTER = {b"retry-after": b"5"}
+SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+Row = dict[str, Any]
+
+
+class Rejected(Exception):
+    """The request gets this status and this detail instead of an answer."""
+
+    def __init__(self, status: int, detail: Any, headers: Mapping[bytes, bytes] | None = None) -> None:
+        self.status, self.detail, self.headers = status, detail, headers or {}
+        super().__init__(detail)
+
+
+class PredictFirst:
+    """Answers POST /predict and hands every other request on to the application."""
+
+    def __init__(self, app: ASGIApp, live: Live, limits: Serve, worker: ThreadPoolExecutor) -> None:
+        self.app, self.live, self.limits, self.worker = app, live, limits, worker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See PredictFirst."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != PATH:
+            await self.app(scope, receive, send)
+            return
+        served = self.live.served
+        headers = {b"x-request-id": _request_id(scope), b"x-model-version": served.version.encode()}
+        try:
+            body = await self._body(scope, receive)
+            if body is None:
+                return
+            loop = asyncio.get_running_loop()
+            content = await loop.run_in_executor(self.worker, answer, self.live, served, body)
+        except Rejected as no:
+            await _send(send, no.status, _dump({"detail": no.detail}), headers | dict(no.headers))
+        except Exception:
+            told = headers[b"x-request-id"].decode()
+            log.exception("request %s failed", told)
+            await _send(send, 500, _dump({"detail": "internal error", "request_id": told}), headers)
+        else:
+            await _send(send, 200, content, headers)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body, or None when the caller has gone away; raises Rejected as soon as it is too large."""
+        size, parts = _promised_length(scope), []
+        while size <= self.limits.max_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                body = b"".join(parts)
+                if len(body) <= self.limits.max_bytes:
+                    return body
+            size = max(size, sum(map(len, parts)))
+        problem = f"the body is larger than {self.limits.max_bytes} bytes (setting serve.max_bytes)"
+        raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
+
+
+def answer(live: Live, served: Served, body: bytes) -> bytes:
+    """Answer one row with an object, a list of rows with a list; raises Rejected."""
+    try:
+        rows, many, ignored = served.reader.read(body)
+    except RowError as error:
+        raise Rejected(422, error.faults) from None
+    except TooManyRows:
+        problem = f"more than {live.max_rows} rows in one request (setting serve.max_rows)"
+        raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None
+    completed = _complete(live, served, rows, many)
+    live.ignored.update(ignored)
+    # An estimator refuses a matrix without rows.
+    answers = served.predictor.answers(completed, served.deployment.live.threshold) if completed else []
+    return _dump(answers if many else answers[0])
+
+
+def _complete(live: Live, served: Served, rows: list[Row], many: bool) -> list[Row]:
+    """The rows with their entity columns, looked up by key."""
+    if not served.contract.entity:
+        return rows
+    if served.table is None:
+        raise Rejected(503, "there are no features yet to look up; `make features` writes them", RETRY_AFTER)
+    assert served.contract.key is not None, "a contract with entity columns has a key"
+    name, fallback = served.contract.key.name, served.contract.fallback
+    found = [served.table.look_up(row[name]) for row in rows]
+    unknown = [at for at, entity in enumerate(found) if entity is None]
+    if unknown and fallback is None:
+        kind, problem = "unknown_key", "There are no features for this key"
+        places = [["body", at, name] if many else ["body", name] for at in unknown]
+        raise Rejected(404, [{"type": kind, "loc": place, "msg": problem} for place in places])
+    live.fallback_rows += len(unknown)
+    return [row | (fallback or {} if entity is None else entity) for row, entity in zip(rows, found, strict=True)]
+
+
+def _request_id(scope: Scope) -> bytes:
+    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+
+
+def _promised_length(scope: Scope) -> int:
+    given: bytes = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(given) if given.isdigit() else 0
+
+
+def _dump(content: Any) -> bytes:
+    # NaN is no JSON: a model that answers it has failed.
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Mapping[bytes, bytes]) -> None:
+    told = {b"content-type": b"application/json", b"content-length": str(len(body)).encode()} | dict(headers)
+    await send({"type": "http.response.start", "status": status, "headers": list(told.items())})
+    await send({"type": "http.response.body", "body": body})

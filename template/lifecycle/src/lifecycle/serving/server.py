@@ -1,0 +1,95 @@
+"""The process: a socket of its own, uvicorn on it, and an end that loses nothing."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+
+from lifecycle.errors import LifecycleError
+from lifecycle.serving.app import create
+from lifecycle.settings import Serve
+from lifecycle.store import Store
+
+# Long enough for requests on their way to arrive and to be answered before idle connections are closed.
+LAST_CALL = 0.25
+
+
+def run(store: Store, environment: str, serve: Serve) -> None:
+    """Answer until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with contextlib.closing(_bind(serve.host, serve.port)) as listener:
+        config = uvicorn.Config(
+            create(store, environment, serve),
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
+        )
+        with _refusing(serve.host, serve.port):
+            listener.listen(config.backlog)
+        _Server(config).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens; ends by a signal as a success, after a last call."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            print(f"listening on {_url(listener)} (documentation: {_url(listener)}/docs)", flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # The signal is not kept: uvicorn would raise it again after the drain, and the exit code would tell a crash.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        # A connection that was accepted, or a request that was sent, may not have been read yet.
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(LAST_CALL)
+        await super().shutdown(sockets)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    with _refusing(host, port):
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+
+@contextlib.contextmanager
+def _refusing(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mends = {
+            errno.EADDRINUSE: (
+                f"port {port} of {host} is in use",
+                f"Stop what listens there, or take another port: `make serve PORT={port % 65535 + 1}`.",
+            ),
+            errno.EACCES: (f"this user may not listen on port {port}", "Take a port above 1023 (setting serve.port)."),
+        }
+        unusable = (f"{host} is no address of this machine ({error.strerror})", "Change the setting serve.host.")
+        raise LifecycleError(*mends.get(error.errno or 0, unusable)) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
