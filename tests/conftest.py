@@ -31,6 +31,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("COPIER_CACHE_DIR", str(home / "copier-cache"))
         patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        (home / "copier-settings.yml").write_text("trust: []\n")
         (home / "gitconfig").write_text(
             "[user]\n  name = A Tester\n  email = tester@example.org\n[init]\n  defaultBranch = main\n"
         )

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from looseleaf.snapshot import OF_ANOTHER_REPOSITORY
 from looseleaf.steps import StepFailed
 
 READY_SECONDS = 30
@@ -34,7 +35,7 @@ def environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in NOT_HANDED_ON and not name.startswith(("GIT_", "PYTEST_"))
+        if name not in (*NOT_HANDED_ON, *OF_ANOTHER_REPOSITORY) and not name.startswith("PYTEST_")
     }
 
 

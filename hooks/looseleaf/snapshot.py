@@ -16,10 +16,14 @@ IDENTITY = {
 }
 
 
+# A commit hook hands these on, and they would turn a command in one repository to another.
+OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
+
 def git(*arguments: str, folder: Path, **environment: str) -> str:
     """Run git in a folder and return what it prints; raises CalledProcessError with its words on stderr."""
     command = ["git", "-C", str(folder), *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

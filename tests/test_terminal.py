@@ -1,0 +1,107 @@
+"""The questions in a real terminal: what a person sees, and what is left when they stop."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+from rendering import Template, tool
+
+CURSOR = b"\x1b[6n"
+ENTER, CLEAR, STOP = "\r", "\x15", "\x03"
+
+
+class Terminal:
+    """A program in a terminal of 80 columns, and the screen that a person would look at."""
+
+    def __init__(self, *command: str) -> None:
+        self.screen = pyte.Screen(80, 24)
+        self._stream = pyte.ByteStream(self.screen)
+        environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        self._program = pexpect.spawn(
+            command[0], [*command[1:]], env=environment, dimensions=(24, 80), timeout=30, echo=False
+        )
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        self._program.send(keys)
+
+    def wait_for(self, text: str) -> None:
+        """Return when the text can be seen; fail with the screen otherwise."""
+        while text not in self.text:
+            try:
+                self._read()
+            except (pexpect.EOF, pexpect.TIMEOUT):
+                pytest.fail(f"{text!r} was never shown:\n{self.text}")
+
+    def exit_code(self) -> int | None:
+        """Wait for the end; the code is None after a signal."""
+        try:
+            while True:
+                self._read()
+        except pexpect.EOF:
+            self._program.close()
+        return self._program.exitstatus  # type: ignore[no-any-return]
+
+    @property
+    def text(self) -> str:
+        """What stands on the screen, lines joined as a person reads them."""
+        return "\n".join(line.rstrip() for line in self.screen.display).strip()
+
+    def _read(self) -> None:
+        data = self._program.read_nonblocking(4096, timeout=30)
+        self._stream.feed(data)
+        if CURSOR in data:
+            # The program asks where the cursor is, as it may of every terminal.
+            self.press(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
+
+
+@pytest.fixture
+def copy(template: Template, tmp_path: Path) -> Callable[[], Terminal]:
+    """Starts `copier copy` into tmp_path / "project"."""
+    return lambda: Terminal(tool("copier"), "copy", template.url, str(tmp_path / "project"))
+
+
+def test_a_person_is_led_from_the_first_question_to_the_next_command(
+    copy: Callable[[], Terminal], tmp_path: Path
+) -> None:
+    terminal = copy()
+    terminal.wait_for("What is the model called?")
+    terminal.press(CLEAR + "Card Fraud" + ENTER)
+    terminal.wait_for("lower-case words, joined by hyphens")
+    terminal.press(CLEAR + "card-fraud" + ENTER)
+    terminal.wait_for("Which decision does a prediction improve")
+    terminal.press(ENTER)
+    terminal.wait_for("Who answers for it?")
+    terminal.press(CLEAR + "@ana" + ENTER)
+    terminal.wait_for("card-fraud is rendered. Next, in")
+    terminal.wait_for("git init && make setup")
+    assert terminal.exit_code() == 0
+    assert 'name = "card-fraud"' in (tmp_path / "project/pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[], Terminal]) -> None:
+    terminal = copy()
+    asked = [
+        ("joined by hyphens.", "x" * 41, "at most 40 characters"),
+        ("One sentence.", " ", "say it in one sentence"),
+        ("(science, engineering, product).", "ana", "@ana; or @ana, @bo, @cy; or nobody yet"),
+    ]
+    for end_of_question, wrong, reason in asked:
+        terminal.wait_for(end_of_question)
+        terminal.press(CLEAR + wrong + ENTER)
+        terminal.wait_for(reason)
+        terminal.press(STOP if wrong == "ana" else CLEAR + "a" + ENTER)
+    assert terminal.exit_code() == 1
+
+
+def test_stopping_leaves_no_folder_and_says_so(copy: Callable[[], Terminal], tmp_path: Path) -> None:
+    terminal = copy()
+    terminal.wait_for("What is the model called?")
+    terminal.press(STOP)
+    assert terminal.exit_code() == 1
+    assert "Execution stopped by user" in terminal.text
+    assert not (tmp_path / "project").exists()
