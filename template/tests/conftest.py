@@ -1,52 +1,21 @@
-"""What the tests share: the tables of a sample, and one model trained on them. All calls of lifecycle stand here."""
+"""What the tests share: the tables of a sample, and one model trained on them."""
 
-import contextlib
-import io
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from project import Project
 
-from lifecycle import bundle, cli, features, predictor, sample, store, team
+from lifecycle import features, predictor, sample, team
 from model import data
 
-ROOT = Path(__file__).parents[1]
+# On a busy machine several threads wait for each other longer than these small models take on one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Project:
-    """The verbs of this repository, on tables and a storage that only the tests use."""
-
-    data: Path
-    storage: Path
-    root: Path = ROOT
-
-    def run(self, *words: str, **environment: str) -> tuple[int, str]:
-        """Run `lifecycle WORDS`; returns the exit code and all that was printed."""
-        told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            patch.chdir(self.root)
-            given = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
-            for name, value in given.items():
-                patch.setenv(f"LIFECYCLE_{name}", str(value))
-            code = cli.main(list(words))
-        return code, told.getvalue()
-
-    def done(self, *words: str) -> str:
-        """As `run`, for what must succeed."""
-        code, told = self.run(*words)
-        assert code == 0, told
-        return told
-
-    @property
-    def newest(self) -> bundle.Bundle:
-        """The bundle that was trained last."""
-        places = store.Store(self.storage)
-        return bundle.open_version(places, places.versions()[-1])
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from conftest import Project, Rows
+from project import Project
 
+Rows = list[dict[str, Any]]
 Chances = Callable[[Rows], list[float]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import ROOT, Project
+from project import ROOT, Project
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 

@@ -44,7 +44,7 @@ def population(connection: duckdb.DuckDBPyConnection) -> str:
 
 def latest(connection: duckdb.DuckDBPyConnection) -> int:
     """The moment that stands for now: the midnight after the last event. Without this function it is the clock."""
-    last = connection.execute("SELECT max(seen_ts) FROM events").fetchone()
-    if last is None or last[0] is None:
+    ((last,),) = connection.execute("SELECT max(seen_ts) FROM events").fetchall()
+    if last is None:
         raise LifecycleError("the table events is empty", "`make sample` writes the tables of the sample.")
-    return (int(last[0]) // DAY + 1) * DAY
+    return (int(last) // DAY + 1) * DAY
