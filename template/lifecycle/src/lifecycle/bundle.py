@@ -86,7 +86,9 @@ def publish(store: Store, folder: Path, facts: dict[str, Any], made: str) -> Bun
         store.bundles.mkdir(parents=True, exist_ok=True)
         beside = draft(target)
         try:
-            shutil.copytree(folder, beside)
+            for name in files:
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, beside / name)
             whole = {"format": FORMAT, "version": version} | facts | {"files": files}
             (beside / "bundle.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
             os.replace(beside, target)

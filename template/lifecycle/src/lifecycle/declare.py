@@ -9,7 +9,8 @@ class Customer(Row):
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -138,15 +139,14 @@ def _source(word: str) -> Source:
 
 
 def _plain_type(field: str, annotation: Any) -> tuple[Any, bool]:
-    alternatives = [annotation]
-    if type(None) in get_args(annotation):
-        alternatives = [one for one in get_args(annotation) if one is not type(None)]
-    if len(alternatives) != 1:
+    alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    plain = [one for one in alternatives if one is not type(None)]
+    if len(plain) != 1:
         raise _fault(field, f"has the type {annotation}", "Write one type, or one type and None.")
     # A bound inside `Annotated[float, …] | None` is lost without a word when JSON Schema is derived.
-    if get_origin(alternatives[0]) is Annotated:
+    if get_origin(plain[0]) is Annotated:
         raise _fault(field, "has a bound inside the alternative", "Write Annotated[float | None, Field(ge=0)].")
-    return alternatives[0], len(get_args(annotation)) > 1 and type(None) in get_args(annotation)
+    return plain[0], len(alternatives) > 1
 
 
 def _levels(field: str, plain: Any) -> tuple[str, ...]:

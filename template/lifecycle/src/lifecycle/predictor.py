@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lifecycle import team
 from lifecycle.bundle import Bundle, BundleError, check_environment
-from lifecycle.contract import Answer, Contract
+from lifecycle.contract import Answer, Column, Contract
 from lifecycle.matrix import Encoder
 
 if TYPE_CHECKING:
@@ -52,17 +52,37 @@ class FrameModel:
     """A class of the team's over frames: see `team.PythonModel`."""
 
     def __init__(self, model: Any, contract: Contract) -> None:
-        self.model, self.names = model, [column.name for column in contract.columns]
+        self.model, self.columns = model, contract.columns
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
         """See Model."""
         import pandas as pd
 
-        return self.frame(pd.DataFrame.from_records(list(rows), columns=self.names))
+        return self.frame(pd.DataFrame.from_records(list(rows), columns=[column.name for column in self.columns]))
 
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """See Model."""
-        return np.asarray(self.model.predict(frame[self.names]), dtype=np.float64)
+        return np.asarray(self.model.predict(typed(frame, self.columns)), dtype=np.float64)
+
+
+def typed(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
+    """The contract's columns with one type each, whether the rows come from a table or from a request.
+
+    Numbers are float64 (int64 where the contract allows no null), times are in UTC, null is NaN or None.
+    """
+    import pandas as pd
+
+    def column_of(column: Column) -> "pd.Series[Any]":
+        values = frame[column.name]
+        if column.kind == "time":
+            return pd.to_datetime(values, utc=True)
+        if column.kind in ("number", "integer"):
+            return values.astype("int64" if column.kind == "integer" and not column.nullable else "float64")
+        if column.kind == "boolean" and not column.nullable:
+            return values.astype("bool")
+        return values.astype("object").where(values.notna(), None)
+
+    return pd.DataFrame({column.name: column_of(column) for column in columns}, index=frame.index)
 
 
 def raw(estimator: Any, matrix: Any, answer: Answer) -> Raw:

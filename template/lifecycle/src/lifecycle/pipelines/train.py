@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from lifecycle.contract import Answer, Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
 from lifecycle.matrix import Encoder, learn_levels
-from lifecycle.predictor import FrameModel, Model, Predictor, SkopsModel
+from lifecycle.predictor import FrameModel, Model, Predictor, SkopsModel, typed
 from lifecycle.settings import Settings
 from lifecycle.team import Team
 
@@ -114,7 +115,7 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     for name, estimator in (estimators | baselines).items():
         try:
             if hasattr(estimator, "save"):
-                estimator.fit(rows.frame[[c.name for c in team.contract.columns]], target)
+                estimator.fit(typed(rows.frame, team.contract.columns), target)
                 fitted[name] = FrameModel(estimator, team.contract)
             else:
                 fitted[name] = SkopsModel(estimator.fit(matrix, target), encoder, answer)
@@ -206,11 +207,16 @@ def _write_python(team: Team, model: FrameModel, folder: Path) -> dict[str, Any]
     if pickles:
         problem = f"{type(model.model).__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is read"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
-    needed = [name for name in (metadata.requires(team.name) or []) if "extra ==" not in name]
-    names = [name.split(";")[0].split("[")[0].strip(" <>=!~0123456789.,*") for name in needed]
     cls = type(model.model)
-    requires = bundles.versions_of(sorted({"numpy", "pandas", team.name, *names}))
+    requires = bundles.versions_of(["numpy", "pandas", *_own_requirements(team.name)])
     return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
+
+
+def _own_requirements(project: str) -> list[str]:
+    """The team's distribution and those that it depends on here."""
+    installed = {each.name for each in metadata.distributions()}
+    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in metadata.requires(project) or []]
+    return [project, *(name for name in names if name in installed)]
 
 
 def _is_pickle(path: Path) -> bool:
@@ -233,6 +239,8 @@ def _data_hash(frame: "pd.DataFrame", label: npt.NDArray[np.float64]) -> str:
 
 
 def _plain(value: Any, kind: str) -> Any:
-    if value is None or value != value:
+    import pandas as pd
+
+    if pd.isna(value):
         return None
     return {"number": float, "integer": int, "boolean": bool}.get(kind, str)(value)

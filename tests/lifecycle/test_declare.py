@@ -1,0 +1,92 @@
+"""A declared row becomes a contract, or is refused with the field and the mend."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field, field_validator
+
+from lifecycle.contract import Contract
+from lifecycle.declare import Entity, Key, Request, Row, TwoClasses, derive
+from lifecycle.errors import LifecycleError
+from teams import ANSWERS, Order
+
+ANSWER = TwoClasses("label", positive="yes", negative="no")
+
+
+def row_of(**fields: Any) -> type[Row]:
+    """A declared row with these fields: annotation, or (annotation, default)."""
+    annotations = {name: each[0] if isinstance(each, tuple) else each for name, each in fields.items()}
+    defaults = {name: each[1] for name, each in fields.items() if isinstance(each, tuple)}
+    return type("Declared", (Row,), {"__annotations__": annotations, "__module__": __name__} | defaults)
+
+
+@pytest.mark.parametrize("task", ANSWERS)
+def test_contract_json_says_all_that_was_declared(task: str) -> None:
+    contract = derive(Order, ANSWERS[task], 3)
+    assert Contract.from_json(contract.to_json()) == contract
+    amount = contract.columns[1]
+    assert (amount.name, amount.unit, amount.nullable, amount.low) == ("order amount €", "EUR", True, 0)
+    assert contract.columns[4].levels == ("blue", "red")
+    assert [column.required for column in contract.columns] == [True, True, True, False, False, True]
+
+
+def test_names_on_the_wire_may_be_anything() -> None:
+    contract = derive(row_of(c=Annotated[float, Request(), Field(alias="class")]), ANSWER, 1)
+    assert contract.columns[0].name == "class"
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"a": float}, "Key(), Request(), Entity()"),
+        ({"a": Annotated[float, Request(), Entity()]}, "exactly one"),
+        ({"a": Annotated[Annotated[float, Field(ge=0)] | None, Request()]}, "bound inside"),
+        ({"a": Annotated[float, Request(), Field(gt=0)]}, "open bound"),
+        ({"a": Annotated[float, Request(), Field(le=1e39)]}, "finite"),
+        ({"a": Annotated[float, Request(), Field(ge=2, le=1)]}, "in order"),
+        ({"a": Annotated[int, Request(), Field(le=2**25)]}, "within"),
+        ({"a": Annotated[int | str, Request()]}, "one type"),
+        ({"a": Annotated[list[float], Request()]}, "type"),
+        ({"a": Annotated[Literal[1, 2], Request()]}, "not text"),
+        ({"a": Annotated[datetime, Request()]}, "Dates are keys"),
+        ({"k": Annotated[float, Key()], "a": Annotated[float, Request()]}, "number key"),
+        ({"k": Annotated[str, Key()]}, "no field that the model sees"),
+        ({"a": Annotated[float, Entity()]}, "exactly one key"),
+        ({"label": Annotated[float, Request()]}, "is the label"),
+        (
+            {"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="a")]},
+            "stands twice",
+        ),
+    ],
+)
+def test_a_field_that_cannot_be_one_is_refused_by_name(fields: dict[str, Any], word: str) -> None:
+    with pytest.raises(LifecycleError, match=r"src/model/contract\.py") as caught:
+        derive(row_of(**fields), ANSWER, 1)
+    assert word in str(caught.value)
+    assert caught.value.mend
+
+
+def test_custom_validators_are_refused() -> None:
+    class Validated(Row):
+        a: Annotated[float, Request()]
+
+        @field_validator("a")
+        @classmethod
+        def even(cls, value: float) -> float:
+            return value
+
+    with pytest.raises(LifecycleError, match="even is a validator"):
+        derive(Validated, ANSWER, 1)
+
+
+def test_versions_and_classes_are_checked() -> None:
+    with pytest.raises(LifecycleError, match="VERSION"):
+        derive(row_of(a=Annotated[float, Request()]), ANSWER, 0)
+    with pytest.raises(LifecycleError, match="distinct"):
+        derive(row_of(a=Annotated[float, Request()]), TwoClasses("label", "yes", "yes"), 1)
+
+
+def test_a_damaged_contract_json_is_refused_by_name() -> None:
+    with pytest.raises(LifecycleError, match=r"contract\.json is not a contract"):
+        Contract.from_json('{"x-version": 1}')

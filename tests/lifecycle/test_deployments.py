@@ -1,0 +1,84 @@
+"""A deployment changes by compare-and-swap, once for each decision, and the audit remembers."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from lifecycle import deployments
+from lifecycle.deployments import Live, Stale, audit_breaks, read, swap
+from lifecycle.errors import LifecycleError
+from lifecycle.store import Store
+
+
+def promote(store: Store, seen: deployments.Deployment | None, version: str) -> deployments.Deployment:
+    return swap(store, "local", seen, Live(version, 0.5), action="promote", who="ana", why="better")
+
+
+def test_a_swap_remembers_what_answered_before(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert read(store, "local") is None
+    first = promote(store, None, "a")
+    second = promote(store, first, "b")
+    assert read(store, "local") == second
+    assert second.previous == Live("a", 0.5)
+    assert second.revision == 2
+    assert read(store, "production") is None
+
+
+def test_a_decision_on_an_old_view_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = promote(store, None, "a")
+    promote(store, first, "b")
+    with pytest.raises(Stale):
+        promote(store, first, "c")
+    found = read(store, "local")
+    assert found is not None
+    assert found.live.version == "b"
+
+
+def test_of_racing_promotions_one_wins(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    seen = promote(store, None, "a")
+    won: list[str] = []
+
+    def race(name: str) -> None:
+        try:
+            promote(store, seen, name)
+            won.append(name)
+        except Stale:
+            pass
+
+    threads = [threading.Thread(target=race, args=(f"v{at}",)) for at in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = read(store, "local")
+    assert found is not None
+    assert won == [found.live.version]
+    assert len(store.audit.read_text().splitlines()) == 2
+
+
+def test_an_edited_audit_line_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    seen = None
+    for name in "abc":
+        seen = promote(store, seen, name)
+    assert audit_breaks(store) == []
+    lines = store.audit.read_text().splitlines()
+    lines[1] = lines[1].replace('"ana"', '"bo"')
+    store.audit.write_text("\n".join(lines) + "\n")
+    assert audit_breaks(store) == [3]
+    assert json.loads(lines[0])["who"] == "ana"
+
+
+def test_a_damaged_deployment_and_an_unknown_environment_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    promote(store, None, "a")
+    (store.deployments / "local.json").write_text("{}")
+    with pytest.raises(LifecycleError, match=r"local\.json is not a deployment"):
+        read(store, "local")
+    with pytest.raises(LifecycleError, match="no environment 'prod'"):
+        read(store, "prod")

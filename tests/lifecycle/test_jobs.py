@@ -1,0 +1,252 @@
+"""Promotion, rollback, scoring and the feature table, from the sample's raw tables; the same answer on every way."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from starlette.testclient import TestClient
+
+from lifecycle import deployments, features, moments, sample
+from lifecycle.bundle import Bundle, open_version
+from lifecycle.contract import Column
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.lookup import table_path
+from lifecycle.pipelines.materialise import materialise
+from lifecycle.pipelines.promote import promote, rollback
+from lifecycle.pipelines.score import score
+from lifecycle.pipelines.train import train
+from lifecycle.predictor import Predictor
+from lifecycle.serving.app import create
+from lifecycle.settings import Settings
+from teams import order_team, sample_team, settings_in
+
+DAY = date(2025, 11, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle]:
+    """A storage with one version trained on the sample as it was known on DAY."""
+    settings = settings_in(tmp_path_factory.mktemp("sample"))
+    sample.write(settings.data)
+    return settings, train(sample_team(), settings, Path(), moments.midnight(date(2026, 1, 1)))
+
+
+@pytest.fixture
+def settings(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
+    """The same bundles and data, with deployments of the test's own."""
+    own = trained[0].model_copy(update={"storage": tmp_path / "storage"})
+    own.storage.mkdir()
+    (own.storage / "bundles").symlink_to(trained[0].storage / "bundles")
+    return own
+
+
+def promoted(settings: Settings, **given: Any) -> deployments.Deployment:
+    usual = {"environment": "local", "version": None, "threshold": None, "who": "ana", "why": ""}
+    return promote(settings, sample_team().data, **usual | given)
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    found = duckdb.connect().execute(f"FROM read_parquet('{path}', hive_partitioning = false)")
+    names = [each[0] for each in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> None:
+    """200 keys at the same moment, from raw tables to answer, without handing any of them the features."""
+    team = sample_team()
+    live = promoted(settings).live
+    moment = moments.midnight(DAY)
+    connection = features.connect(team.data, settings.data)
+    features.training_rows(connection, team, moments.midnight(date(2026, 1, 1)))
+    query = f"SELECT * FROM {features.ROWS} WHERE ts = {moment} AND discount = 0 ORDER BY customer_id LIMIT 200"
+    frame = connection.execute(query).df()
+    assert len(frame) == 200
+    predictor = Predictor(open_version(settings.store, live.version))
+    training = dict(zip(frame.customer_id, predictor.frame_answers(frame, live.threshold), strict=True))
+
+    [path] = score(settings, team.data, "local", [DAY], progress=False)
+    batch = {row["customer_id"]: row for row in table(path)}
+
+    materialise(settings, team.data, moment)
+    with TestClient(create(settings.store, "local", settings.serve)) as client:
+        for key, expected in training.items():
+            answered = client.post("/predict", json={"customer_id": key}).json()
+            assert answered["prediction"] == expected["prediction"] == batch[key]["prediction"]
+            np.testing.assert_allclose(answered["probability"], expected["probability"], rtol=1e-9)
+            np.testing.assert_allclose(batch[key]["probability"], expected["probability"], rtol=1e-9)
+            assert batch[key]["as_of"] == moment
+    assert len({round(each["probability"], 6) for each in training.values()}) > 50
+
+
+def test_the_first_promotion_says_why_and_fills_the_features(settings: Settings, trained: Any) -> None:
+    done = promoted(settings)
+    assert done.live == deployments.Live(trained[1].version, 0.5)
+    assert "of the trivial baseline on" in done.why
+    assert table_path(settings.store, trained[1]).exists()
+    assert promoted(settings) == done, "promoting what is live changes nothing"
+    assert promoted(settings, threshold=0.3).live.threshold == 0.3
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5])
+def test_a_threshold_that_is_no_probability_is_refused(settings: Settings, threshold: float) -> None:
+    with pytest.raises(LifecycleError, match="not a probability"):
+        promoted(settings, threshold=threshold)
+
+
+def shuffled_fit(settings: Settings) -> Bundle:
+    """A version that learned from labels in the wrong order."""
+
+    class Worse(HistGradientBoostingClassifier):  # type: ignore[misc]
+        def fit(self, matrix: Any, label: Any) -> Any:
+            return HistGradientBoostingClassifier(random_state=0).fit(
+                matrix, np.random.default_rng(0).permutation(label)
+            )
+
+    usual = sample_team().estimator
+    worse = SimpleNamespace(
+        candidate=lambda inputs, seed: Worse(),
+        # A linear model would take its place: here it is as blind as the trivial one.
+        baselines=lambda inputs, seed: (
+            usual.baselines(inputs, seed) | {"linear": usual.baselines(inputs, seed)["trivial"]}
+        ),
+    )
+    return train(sample_team(estimator=worse), settings, Path())
+
+
+def test_a_worse_model_is_refused_and_nothing_changes(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    shuffled_fit(settings)
+    with pytest.raises(Refused, match="not surely better than answering without looking"):
+        promoted(settings)
+    assert deployments.read(settings.store, "local") is None
+
+
+def test_too_few_rows_decide_nothing(settings: Settings) -> None:
+    strict = settings.model_copy(update={"gate": settings.gate.model_copy(update={"min_rows": 10**6})})
+    with pytest.raises(Refused, match="decide nothing"):
+        promoted(strict)
+
+
+def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
+    with pytest.raises(LifecycleError, match="nothing is deployed"):
+        rollback(settings, sample_team().data, "local", "bo", "")
+    first = promoted(settings, threshold=0.4)
+    with pytest.raises(LifecycleError, match="nothing answered in local before"):
+        rollback(settings, sample_team().data, "local", "bo", "")
+    promoted(settings, threshold=0.6)
+    back = rollback(settings, sample_team().data, "local", "bo", "too many calls")
+    assert (back.live, back.who, back.why) == (first.live, "bo", "too many calls")
+    actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
+    assert actions == ["promote", "promote", "rollback"]
+    assert deployments.audit_breaks(settings.store) == []
+
+
+def test_a_contract_that_breaks_callers_is_not_promoted_over_one_that_serves_them(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    team = sample_team()
+    train(team, settings, Path())
+    promoted(settings)
+    columns = tuple(c for c in team.contract.columns if c.name != "discount")
+    narrower = replace(team.contract, columns=columns)
+    train(replace(team, contract=narrower), settings, Path())
+    with pytest.raises(Refused, match="the request field discount is gone"):
+        promoted(settings)
+    train(replace(team, contract=replace(narrower, version=2)), settings, Path())
+    assert promoted(settings).live.version == settings.store.versions()[-1]
+
+
+def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(settings: Settings) -> None:
+    promoted(settings)
+    data = sample_team().data
+    days = moments.days(date(2025, 12, 30), date(2026, 1, 1))
+    paths = score(settings, data, "local", days, progress=False)
+    assert [path.parent.name for path in paths] == ["date=2025-12-30", "date=2025-12-31", "date=2026-01-01"]
+    before = table(paths[1])
+    [again] = score(settings, data, "local", [days[1]], progress=False)
+    assert table(again) == before
+    assert list(again.parent.iterdir()) == [again]
+    assert set(before[0]) == {"customer_id", "prediction", "probability", "as_of", "version"}
+    [latest] = score(settings, data, "local", None, progress=False)
+    assert latest == paths[2]
+
+
+def test_chunks_do_not_change_a_score(settings: Settings) -> None:
+    promoted(settings)
+    data = sample_team().data
+    whole = table(score(settings, data, "local", [DAY], progress=False)[0])
+    small = settings.model_copy(update={"score": settings.score.model_copy(update={"chunk_rows": 37})})
+    assert table(score(small, data, "local", [DAY], progress=False)[0]) == whole
+
+
+def test_a_day_before_anybody_gives_an_empty_file(settings: Settings) -> None:
+    promoted(settings)
+    [path] = score(settings, sample_team().data, "local", [date(2001, 1, 1)], progress=False)
+    assert table(path) == []
+
+
+@pytest.mark.parametrize("task", ["two classes", "classes", "number"])
+def test_a_table_without_features_sql_goes_the_same_way(task: str, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    team = order_team(task)
+    bundle = train(team, settings, tmp_path)
+    promote(settings, team.data, "local", None, None, "ana", "")
+    [path] = score(settings, team.data, "local", None, progress=False)
+    rows = table(path)
+    assert len(rows) == 2000
+    expected = {
+        "two classes": {"probability"},
+        "number": set(),
+        "classes": {f"probabilities_{c}" for c in ("air", "road", "sea")},
+    }
+    assert set(rows[0]) == {"order_id", "prediction", "as_of", "version"} | expected[task]
+    assert rows[0]["version"] == bundle.version
+
+
+def test_only_missing_tables_are_filled_at_promotion_and_all_by_features(settings: Settings, trained: Any) -> None:
+    data = sample_team().data
+    assert materialise(settings, data) == {}
+    promoted(settings)
+    path = table_path(settings.store, trained[1])
+    stamp = path.stat().st_ino
+    promoted(settings, threshold=0.2)
+    assert path.stat().st_ino == stamp
+    told = materialise(settings, data, moments.midnight(DAY))
+    assert path.stat().st_ino != stamp
+    assert told[trained[1].version].endswith("as of 2025-11-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda sql: sql.replace("c.plan,", "c.plan AS plane,"), "lacks the column plan"),
+        (lambda sql: sql.replace("FROM events", "FROM event"), "event"),
+        (lambda sql: sql + " AND c.plan = 'plus'", "exactly one row"),
+        (lambda sql: sql.replace("CAST(w.visits AS BIGINT)", "CAST(w.visits AS VARCHAR)"), "is VARCHAR"),
+        (lambda sql: "SELEC 1", "syntax error"),
+    ],
+)
+def test_features_that_do_not_keep_the_contract_are_refused(
+    trained: Any, tmp_path: Path, spoil: Callable[[str], str], told: str
+) -> None:
+    team = sample_team()
+    assert team.features_sql is not None
+    spoilt = replace(team, features_sql=spoil(team.features_sql))
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    with pytest.raises(LifecycleError, match=r"features\.sql") as caught:
+        train(spoilt, settings, Path())
+    assert told.lower() in str(caught.value).lower()
+
+
+def test_a_request_field_without_default_must_come_from_the_team(trained: Any, tmp_path: Path) -> None:
+    team = sample_team()
+    more = replace(team.contract, columns=(*team.contract.columns, Column("channel", "request", "category")))
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    with pytest.raises(LifecycleError, match=r"src/model/data\.py lacks the column channel"):
+        train(replace(team, contract=more), settings, Path())

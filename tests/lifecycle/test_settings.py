@@ -1,0 +1,60 @@
+"""Settings come from code, files and environment, say so, and refuse what they do not know."""
+
+from pathlib import Path
+
+import pytest
+
+from lifecycle.errors import LifecycleError
+from lifecycle.settings import Settings, load
+
+
+def config(root: Path, **files: str) -> Path:
+    (root / "config").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (root / "config" / f"{name}.yaml").write_text(text)
+    return root
+
+
+def test_every_override_wins_over_the_one_before_and_says_where_it_came_from(tmp_path: Path) -> None:
+    config(tmp_path, base="serve: {port: 9000, max_rows: 5}\nstorage: base", staging="serve: {port: 9001}")
+    environ = {"LIFECYCLE_STORAGE": "elsewhere", "LIFECYCLE_TRAIN__SEED": "7", "HOME": "x"}
+    loaded = load(tmp_path, "staging", environ)
+    assert loaded.settings.serve.port == 9001
+    assert loaded.settings.serve.max_rows == 5
+    assert loaded.settings.storage == Path("elsewhere")
+    assert loaded.settings.train.seed == 7
+    lines = list(loaded.lines())
+    assert "serve.port = 9001  (config/staging.yaml)" in lines
+    assert "serve.max_rows = 5  (config/base.yaml)" in lines
+    assert "storage = 'elsewhere'  (LIFECYCLE_STORAGE)" in lines
+    assert "train.holdout = 0.2  (default)" in lines
+    assert load(tmp_path, "local", {}).settings.serve.port == 9000
+
+
+def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
+    assert load(tmp_path, "local", {}).settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("storag: x", "config/base.yaml: there is no setting storag; is storage meant?"),
+        ("serve: {prot: 1}", "config/base.yaml: there is no setting serve.prot; is serve.port meant?"),
+        ("serve: {port: many}", "config/base.yaml: serve.port: Input should be a valid integer"),
+        ("train: {holdout: 1.5}", "config/base.yaml: train.holdout: Input should be less than 1"),
+        ("serve: 3", "config/base.yaml: serve: "),
+        ("- a", "config/base.yaml holds list instead of settings"),
+        ("a: [", "config/base.yaml is not YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(LifecycleError) as caught:
+        load(config(tmp_path, base=text), "local", {})
+    assert told in str(caught.value)
+
+
+def test_a_mistyped_variable_is_refused_and_an_unknown_environment_too(tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError, match=r"LIFECYCLE_SERVE__PRT: there is no setting serve\.prt"):
+        load(tmp_path, "local", {"LIFECYCLE_SERVE__PRT": "1"})
+    with pytest.raises(LifecycleError, match="no environment 'prod'"):
+        load(tmp_path, "prod", {})

@@ -1,0 +1,172 @@
+"""From a table to a bundle that proves itself, for each kind of answer; what cannot be trained is refused in words."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.preprocessing import FunctionTransformer
+
+from lifecycle.bundle import verify
+from lifecycle.errors import LifecycleError
+from lifecycle.pipelines.train import train
+from lifecycle.predictor import Predictor
+from teams import ANSWERS, data_of, estimator_of, order_team, orders, settings_in
+
+
+def with_candidate(candidate: Any, task: str = "two classes", linear: Any = None) -> SimpleNamespace:
+    """An estimator module whose candidate (and linear baseline) are replaced."""
+    usual = estimator_of(ANSWERS[task])
+
+    def baselines(inputs: Any, seed: int) -> dict[str, Any]:
+        found: dict[str, Any] = usual.baselines(inputs, seed)
+        return found | ({"linear": linear} if linear else {})
+
+    return SimpleNamespace(candidate=lambda inputs, seed: candidate, baselines=baselines)
+
+
+@pytest.mark.parametrize("task", ANSWERS)
+def test_each_kind_of_answer_is_learned_and_answered(task: str, tmp_path: Path) -> None:
+    team = order_team(task)
+    bundle = train(team, settings_in(tmp_path), tmp_path)
+    assert bundle.facts["estimator"] == "candidate"
+    loss = "root_mean_squared_error" if task == "number" else "log_loss"
+    metrics = bundle.facts["metrics"]
+    assert metrics["candidate"][loss] < metrics["linear"][loss] < metrics["trivial"][loss]
+    rows = [json.loads(line)["row"] for line in bundle.read("golden.jsonl").splitlines()]
+    answers = Predictor(verify(bundle.path)).answers(rows, bundle.facts["threshold"])
+    assert len(answers) == 50
+    for answer in answers:
+        if task == "number":
+            assert isinstance(answer["prediction"], float)
+        elif task == "two classes":
+            assert answer["prediction"] == ("returns" if answer["probability"] >= 0.5 else "keeps")
+        else:
+            assert sum(answer["probabilities"].values()) == pytest.approx(1)
+            assert answer["prediction"] == max(answer["probabilities"], key=answer["probabilities"].get)
+
+
+def test_golden_rows_are_nobodys(tmp_path: Path) -> None:
+    frame = orders()
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    real = set(map(tuple, frame[["items", "city", "order amount €"]].to_numpy(dtype=object)))
+    golden = [json.loads(line)["row"] for line in bundle.read("golden.jsonl").splitlines()]
+    assert not {row["order_id"] for row in golden} & set(frame.order_id)
+    assert sum((row["items"], row["city"], row["order amount €"]) in real for row in golden) < 5
+    assert {row["city"] for row in golden} <= set(frame.city)
+
+
+def test_the_same_data_give_the_same_model(tmp_path: Path) -> None:
+    first, second = (train(order_team(), settings_in(tmp_path / name), tmp_path) for name in "ab")
+    assert first.facts["data"] == second.facts["data"]
+    assert first.read("golden.jsonl") == second.read("golden.jsonl")
+    other = train(order_team(data=data_of(orders(seed=1), "returned")), settings_in(tmp_path / "c"), tmp_path)
+    assert other.facts["data"] != first.facts["data"]
+
+
+def test_labels_may_be_words_booleans_or_codes(tmp_path: Path) -> None:
+    frame = orders()
+    found = []
+    for label in (frame.returned, frame.returned.astype(int), frame.returned.map({True: "returns", False: "keeps"})):
+        team = order_team(data=data_of(frame.assign(returned=label), "returned"))
+        found.append(train(team, settings_in(tmp_path / str(len(found))), tmp_path).read("golden.jsonl"))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.assign(returned=f.returned.map({True: "perhaps", False: "keeps"})), "ANSWER does not name"),
+        (lambda f: f.assign(returned=f.returned.astype(int) * 2), "ANSWER does not name"),
+        (lambda f: f.assign(returned=f.returned.astype(object).where(f.index != 3)), "null in 1 of 2000 rows"),
+        (lambda f: f.assign(returned=False), "no training row is labelled returns"),
+        (lambda f: f.head(0), "no label is known"),
+        (lambda f: f.head(1), "cannot be divided"),
+        (lambda f: f.drop(columns="items"), "items"),
+        (lambda f: f.assign(items=-1), "items is below 0 in 2000 of 2000 rows"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_are_refused(change: Any, told: str, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with pytest.raises(LifecycleError) as caught:
+        train(order_team(data=data_of(change(orders()), "returned")), settings, tmp_path)
+    assert told in str(caught.value)
+    assert settings.store.versions() == []
+
+
+def test_an_estimator_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    # A random forest of the team's own that cannot take what it is given.
+    team = order_team(estimator=with_candidate(RandomForestClassifier(n_estimators=-1)))
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit"):
+        train(team, settings_in(tmp_path), tmp_path)
+
+
+def test_an_estimator_with_code_of_its_own_is_refused_by_type(tmp_path: Path) -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+
+    own = make_pipeline(FunctionTransformer(np.nan_to_num), HistGradientBoostingClassifier())
+    team = order_team(estimator=with_candidate(own))
+    with pytest.raises(LifecycleError, match="which a bundle of kind skops does not take") as caught:
+        train(team, settings_in(tmp_path), tmp_path)
+    assert "python" in caught.value.mend
+
+
+def test_baselines_must_be_the_two(tmp_path: Path) -> None:
+    estimator = with_candidate(RandomForestClassifier())
+    estimator.baselines = lambda inputs, seed: {"trivial": None}
+    with pytest.raises(LifecycleError, match=r"baselines\(\) returns trivial"):
+        train(order_team(estimator=estimator), settings_in(tmp_path), tmp_path)
+
+
+class CityMeans:
+    """A model that is no scikit-learn estimator: the label rate of each city, kept as JSON."""
+
+    def __init__(self, means: dict[str, float] | None = None) -> None:
+        self.means = means or {}
+
+    def fit(self, frame: pd.DataFrame, label: Any) -> "CityMeans":
+        assert list(frame.columns) == ["order_id", "order amount €", "items", "gift", "class", "city"]
+        self.means = pd.Series(label, index=frame.index).groupby(frame.city).mean().to_dict()
+        return self
+
+    def save(self, directory: Path) -> None:
+        (directory / "means.json").write_text(json.dumps(self.means))
+
+    @classmethod
+    def load(cls, directory: Path) -> "CityMeans":
+        return cls(json.loads((directory / "means.json").read_text()))
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return frame.city.map(self.means).fillna(0.5).to_numpy()
+
+
+class Pickled(CityMeans):
+    """Writes what it must not."""
+
+    def save(self, directory: Path) -> None:
+        (directory / "model.bin").write_bytes(b"\x80\x04N.")
+
+
+def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> None:
+    # The linear baseline must not win: it is made trivial here.
+    estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
+    bundle = train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings_in(tmp_path), tmp_path)
+    assert bundle.kind == "python"
+    assert {"looseleaf-lifecycle", "numpy", "pandas"} <= set(bundle.facts["requires"])
+    row = {"order_id": "x", "order amount €": None, "items": 1, "gift": None, "class": None, "city": "Bonn"}
+    [answer] = Predictor(verify(bundle.path)).answers([row], 0.5)
+    means = json.loads(bundle.read("model/means.json"))
+    assert answer["probability"] == means["Bonn"]
+
+
+def test_a_pickle_in_a_python_bundle_is_refused(tmp_path: Path) -> None:
+    estimator = with_candidate(Pickled(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
+    settings = settings_in(tmp_path)
+    with pytest.raises(LifecycleError, match="wrote a pickle"):
+        train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
+    assert settings.store.versions() == []
