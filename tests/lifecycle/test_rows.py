@@ -127,6 +127,13 @@ def test_a_field_that_nobody_knows_is_refused_and_one_of_another_contract_is_ign
     assert faults_of({"id": "a", "c0": 1, "i0": 1}, reader)[1]["loc"] == ["body", "i0"]
 
 
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    rows, _, _ = RowReader(CONTRACT).read(b'{"id": "a", "count": 3.0}')
+    assert (rows[0]["count"], type(rows[0]["count"])) == (3, int)
+    assert faults_of(b'{"id": "a", "count": 1e39}')[0]["type"] == "less_than_equal"
+    assert faults_of(b'{"id": "a", "count": NaN}')[0]["type"] == "int_type"
+
+
 def test_moments_come_as_utc_without_a_zone() -> None:
     rows, _, _ = RowReader(CONTRACT).read(
         b'[{"id": "a", "asked": "2026-01-01T02:00:00+02:00"}, {"id": "a", "asked": "2026-01-01T00:00:00"}]'

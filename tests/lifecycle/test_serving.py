@@ -1,11 +1,14 @@
 """What the service answers, in process: every good and every bad request, what it tells of itself, and its swaps."""
 
+import asyncio
+import json
 import logging
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.lookup import table_path
 from lifecycle.predictor import Predictor
 from lifecycle.serving.app import create
+from lifecycle.serving.live import Live
+from lifecycle.serving.predict import PredictFirst
 from lifecycle.settings import Serve
 from storages import CHURN, Storage
 
@@ -364,6 +369,31 @@ def test_a_new_bundle_waits_for_the_features_that_it_looks_up(
     storage.fill(new, {key: entity | {"age": 50.0} for key, entity in KNOWN.items()})
     eventually(lambda: client.get("/info").json()["version"] == new.version)
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
+
+
+def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Storage, bundle: Bundle) -> None:
+    live = Live(storage.store, "local", max_rows=10)
+    newer = storage.publish(replace(CHURN, columns=CHURN.columns[:2]), made="20260202T000000")
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        storage.deploy(newer)
+        live.look()
+        return {"type": "http.request", "body": b'{"customer_id": "ann"}'}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def not_found(*_: Any) -> None:
+        raise AssertionError("it is not for the router")
+
+    with ThreadPoolExecutor(1) as worker:
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        asyncio.run(PredictFirst(not_found, live, QUICK, worker)(scope, receive, send))
+    assert live.served.version == newer.version
+    assert dict(sent[0]["headers"])[b"x-model-version"].decode() == bundle.version
+    row = {"customer_id": "ann", "discount": 0.0} | KNOWN["ann"]
+    assert json.loads(sent[1]["body"]) == Predictor(bundle).answers([row], threshold=0.3)[0]
 
 
 def test_a_damaged_or_vanished_deployment_leaves_the_old_one_answering(

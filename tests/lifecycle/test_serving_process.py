@@ -258,6 +258,20 @@ def test_a_signal_in_the_middle_of_traffic_loses_no_request(serve: Callable[...,
     assert (code, lost, set(answered)) == (0, [], {200}), log
 
 
+def test_a_request_on_an_open_connection_just_after_the_signal_is_the_last_one_answered(
+    serve: Callable[..., Service], bundle: Bundle
+) -> None:
+    service = serve()
+    connection = service.connect()
+    assert service.ask(ROW, connection)[0] == 200
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    connection.request("POST", "/predict", json.dumps(ROW))
+    reply = connection.getresponse()
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
+    assert service.process.wait(timeout=20) == 0
+
+
 def test_a_caller_that_never_finishes_its_request_cannot_keep_it_alive(
     serve: Callable[..., Service], bundle: Bundle
 ) -> None:

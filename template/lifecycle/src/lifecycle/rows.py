@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from lifecycle.contract import Column, Contract
 
@@ -76,7 +76,14 @@ def _field(column: Column) -> tuple[Any, Any]:
     given = {name: value for name, value in limits.items() if value is not None}
     alternatives: Any = kind | None if column.nullable else kind
     annotated: Any = Annotated[alternatives, Field(alias=column.name, **given)]
+    if column.kind == "integer":
+        annotated = Annotated[annotated, BeforeValidator(_whole)]
     return annotated, ... if column.required else column.default
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 3.0 is a whole one, and some callers cannot write it otherwise.
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _fault(error: Any) -> Fault:

@@ -5,17 +5,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Header, HTTPException
 from fastapi_offline import FastAPIOffline
 
 from lifecycle import moments
 from lifecycle.serving import openapi
 from lifecycle.serving.live import Live
-from lifecycle.serving.predict import PATH, RETRY_AFTER, PredictFirst
+from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
 from lifecycle.settings import Serve
 from lifecycle.store import Store
 
@@ -44,35 +42,32 @@ def create(store: Store, environment: str, serve: Serve) -> FastAPI:
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker)
-    _add_routes(app, live)
-    app.openapi = lambda: _document(app, live, serve)  # type: ignore[method-assign]
+    _add_routes(app, live, serve)
+    app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
+        app, live.served.version, live.served.contract, serve
+    )
     return app
 
 
-def _add_routes(app: FastAPI, live: Live) -> None:
-    @app.post(PATH, include_in_schema=False)
-    async def predict() -> None:
-        """PredictFirst answers; the route is here so that other methods get 405."""
+def _add_routes(app: FastAPI, live: Live, serve: Serve) -> None:
+    @app.post(openapi.PATH, responses=openapi.errors(serve))
+    async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
+        """Answer one row or a list of rows: send key and request fields, what is known of the entity is looked up."""
+        raise AssertionError("PredictFirst answers this route; it is declared for its documentation")
 
-    @app.get("/healthz", tags=["operation"])
+    @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Whether the process answers at all."""
         return {"status": "alive"}
 
-    @app.get(
-        "/readyz",
-        tags=["operation"],
-        response_model=None,
-        responses={503: {"description": "Not ready: the reason is told.", "content": {"application/json": {}}}},
-    )
-    async def readyz() -> dict[str, str] | JSONResponse:
-        """Whether requests can be answered: the golden answers came back and there are features to look up."""
+    @app.get("/readyz", responses={503: {"model": openapi.Problem, "description": "Not ready yet."}})
+    async def readyz() -> dict[str, str]:
+        """Whether requests can be answered: the golden answers came back, and there are features to look up."""
         if live.served.lacks_features:
-            told = {"status": "not ready", "reason": "there are no features yet to look up; run `make features`"}
-            return JSONResponse(told, 503, {name.decode(): value.decode() for name, value in RETRY_AFTER.items()})
+            raise HTTPException(503, NO_FEATURES, RETRY_AFTER)
         return {"status": "ready", "version": live.served.version, "pending": live.pending}
 
-    @app.get("/info", tags=["operation"])
+    @app.get("/info")
     async def info() -> dict[str, Any]:
         """What answers, since when, by whose decision, and what was counted since the service started."""
         return _info(live)
@@ -94,13 +89,3 @@ def _info(live: Live) -> dict[str, Any]:
         "features_as_of": moments.told(table.as_of) if table else None,
         "counted": {"ignored_fields": dict(live.ignored), "fallback_rows": live.fallback_rows},
     }
-
-
-def _document(app: FastAPI, live: Live, serve: Serve) -> dict[str, Any]:
-    """The OpenAPI, from the contract that answers at this moment."""
-    served = live.served
-    document = get_openapi(title=app.title, version=served.version, routes=app.routes)
-    document["paths"][PATH] = {"post": openapi.predict(serve)}
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= openapi.components(served.contract)
-    return document

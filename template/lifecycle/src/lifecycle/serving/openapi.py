@@ -1,86 +1,65 @@
-"""The OpenAPI of /predict, from the contract that answers now."""
+"""The OpenAPI: of /predict, the schemas are those of the contract that answers at this moment."""
 
 from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from lifecycle.contract import Contract
 from lifecycle.settings import Serve
 
-Document = dict[str, Any]
-
-FAULTS: Document = {
-    "type": "object",
-    "required": ["detail"],
-    "properties": {
-        "detail": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["type", "loc", "msg"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
-                    "msg": {"type": "string"},
-                },
-            },
-        }
-    },
-}
-PROBLEM: Document = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
-REQUEST_ID: Document = {
-    "name": "x-request-id",
-    "in": "header",
-    "description": "Comes back with the answer; without one (1 to 128 visible ASCII characters) it is made.",
-    "schema": {"type": "string"},
-}
-HEADERS: Document = {
+PATH = "/predict"
+HEADERS = {
     "x-request-id": {"description": "That of the request, or a new one.", "schema": {"type": "string"}},
-    "x-model-version": {"description": "The version that answered.", "schema": {"type": "string"}},
+    "x-model-version": {"description": "The version that answers.", "schema": {"type": "string"}},
 }
 
 
-def components(contract: Contract) -> Document:
-    """The schemas that the operation refers to."""
+class Fault(BaseModel):
+    """What is wrong at one place of a request; the value itself is never told."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Faults(BaseModel):
+    """All that is wrong with a request, up to a limit."""
+
+    detail: list[Fault]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
+    """What /predict answers when it has no prediction."""
     return {
-        "Row": contract.row_schema(contract.request),
-        "Answer": contract.answer.to_schema(),
-        "Faults": FAULTS,
-        "Problem": PROBLEM,
+        404: {"model": Faults, "description": "There are no features for a key."},
+        413: {"model": Problem, "description": f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."},
+        422: {"model": Faults, "description": "A row breaks the contract."},
+        500: {"model": Problem, "description": "The service failed; its log tells more under the request id."},
+        503: {"model": Problem, "description": "There are no features to look up yet."},
     }
 
 
-def predict(limits: Serve) -> Document:
-    """The operation POST /predict."""
-    row, found, faults, problem = (_ref(name) for name in ("Row", "Answer", "Faults", "Problem"))
-    retry = {"retry-after": {"description": "Seconds.", "schema": {"type": "integer"}}}
-    return {
-        "summary": "Answer one row or many",
-        "description": "The caller sends the key and the request fields; what is known of the entity is looked up.",
-        "operationId": "predict",
-        "parameters": [REQUEST_ID],
-        "requestBody": {"required": True, **_content(_one_or_many(row, limits.max_rows))},
-        "responses": {
-            "200": _response("An answer, or a list of answers in the order of the rows.", _one_or_many(found)),
-            "404": _response("There are no features for a key.", faults),
-            "413": _response(f"More than {limits.max_bytes} bytes or {limits.max_rows} rows.", problem),
-            "422": _response("A row breaks the contract; no value is echoed.", faults),
-            "500": _response("The service failed; its log tells more under the request id.", problem),
-            "503": _response("There are no features to look up yet.", problem, retry),
-        },
-    }
+def document(app: FastAPI, version: str, contract: Contract, limits: Serve) -> dict[str, Any]:
+    """The whole document."""
+    whole = get_openapi(title=app.title, version=version, routes=app.routes)
+    schemas = {"Row": contract.row_schema(contract.request), "Answer": contract.answer.to_schema()}
+    whole["components"]["schemas"] |= schemas
+    operation = whole["paths"][PATH]["post"]
+    operation["requestBody"] = {"required": True} | _one_or_many("Row", {"maxItems": limits.max_rows})
+    operation["responses"]["200"] |= _one_or_many("Answer", {})
+    for response in operation["responses"].values():
+        response["headers"] = HEADERS
+    return whole
 
 
-def _one_or_many(schema: Document, most: int | None = None) -> Document:
-    limit = {} if most is None else {"maxItems": most}
-    return {"anyOf": [schema, {"type": "array", "items": schema} | limit]}
-
-
-def _response(description: str, schema: Document, headers: Document | None = None) -> Document:
-    return {"description": description, "headers": HEADERS | (headers or {}), **_content(schema)}
-
-
-def _content(schema: Document) -> Document:
-    return {"content": {"application/json": {"schema": schema}}}
-
-
-def _ref(name: str) -> Document:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:
+    one = {"$ref": f"#/components/schemas/{name}"}
+    return {"content": {"application/json": {"schema": {"anyOf": [one, {"type": "array", "items": one} | limit]}}}}

@@ -13,12 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
 from lifecycle.serving.live import Live, Served
+from lifecycle.serving.openapi import PATH
 from lifecycle.settings import Serve
 
 log = logging.getLogger("lifecycle.serving")
-PATH = "/predict"
-RETRY_AFTER = {b"retry-after": b"5"}
-SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+NO_FEATURES = "there are no features yet to look up; `make features` writes them"
+RETRY_AFTER = {"retry-after": "5"}
+SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+SANE_LENGTH = re.compile(r"[0-9]{1,20}")
 
 Row = dict[str, Any]
 
@@ -26,7 +28,7 @@ Row = dict[str, Any]
 class Rejected(Exception):
     """The request gets this status and this detail instead of an answer."""
 
-    def __init__(self, status: int, detail: Any, headers: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(self, status: int, detail: Any, headers: Mapping[str, str] | None = None) -> None:
         self.status, self.detail, self.headers = status, detail, headers or {}
         super().__init__(detail)
 
@@ -43,7 +45,7 @@ class PredictFirst:
             await self.app(scope, receive, send)
             return
         served = self.live.served
-        headers = {b"x-request-id": _request_id(scope), b"x-model-version": served.version.encode()}
+        headers = {"x-request-id": _request_id(scope), "x-model-version": served.version}
         try:
             body = await self._body(scope, receive)
             if body is None:
@@ -51,28 +53,26 @@ class PredictFirst:
             loop = asyncio.get_running_loop()
             content = await loop.run_in_executor(self.worker, answer, self.live, served, body)
         except Rejected as no:
-            await _send(send, no.status, _dump({"detail": no.detail}), headers | dict(no.headers))
+            await _send(send, no.status, _dump({"detail": no.detail}), {**headers, **no.headers})
         except Exception:
-            told = headers[b"x-request-id"].decode()
-            log.exception("request %s failed", told)
-            await _send(send, 500, _dump({"detail": "internal error", "request_id": told}), headers)
+            log.exception("request %s failed", headers["x-request-id"])
+            told = {"detail": "internal error", "request_id": headers["x-request-id"]}
+            await _send(send, 500, _dump(told), headers)
         else:
             await _send(send, 200, content, headers)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, or None when the caller has gone away; raises Rejected as soon as it is too large."""
-        size, parts = _promised_length(scope), []
-        while size <= self.limits.max_bytes:
+        promised = _header(scope, b"content-length")
+        body, most = bytearray(), self.limits.max_bytes
+        while len(body) <= most and not (SANE_LENGTH.fullmatch(promised) and int(promised) > most):
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            parts.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                body = b"".join(parts)
-                if len(body) <= self.limits.max_bytes:
-                    return body
-            size = max(size, sum(map(len, parts)))
-        problem = f"the body is larger than {self.limits.max_bytes} bytes (setting serve.max_bytes)"
+            body += message.get("body", b"")
+            if not message.get("more_body", False) and len(body) <= most:
+                return bytes(body)
+        problem = f"the body is larger than {most} bytes (setting serve.max_bytes)"
         raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
 
 
@@ -97,7 +97,7 @@ def _complete(live: Live, served: Served, rows: list[Row], many: bool) -> list[R
     if not served.contract.entity:
         return rows
     if served.table is None:
-        raise Rejected(503, "there are no features yet to look up; `make features` writes them", RETRY_AFTER)
+        raise Rejected(503, NO_FEATURES, RETRY_AFTER)
     assert served.contract.key is not None, "a contract with entity columns has a key"
     name, fallback = served.contract.key.name, served.contract.fallback
     found = [served.table.look_up(row[name]) for row in rows]
@@ -110,14 +110,13 @@ def _complete(live: Live, served: Served, rows: list[Row], many: bool) -> list[R
     return [row | (fallback or {} if entity is None else entity) for row, entity in zip(rows, found, strict=True)]
 
 
-def _request_id(scope: Scope) -> bytes:
-    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+def _header(scope: Scope, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
-def _promised_length(scope: Scope) -> int:
-    given: bytes = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    return int(given) if given.isdigit() else 0
+def _request_id(scope: Scope) -> str:
+    given = _header(scope, b"x-request-id")
+    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _dump(content: Any) -> bytes:
@@ -125,7 +124,8 @@ def _dump(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-async def _send(send: Send, status: int, body: bytes, headers: Mapping[bytes, bytes]) -> None:
-    told = {b"content-type": b"application/json", b"content-length": str(len(body)).encode()} | dict(headers)
-    await send({"type": "http.response.start", "status": status, "headers": list(told.items())})
+async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    told = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import math
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ from lifecycle.settings import Serve
 from lifecycle.store import Store
 
 # Long enough for requests on their way to arrive and to be answered before idle connections are closed.
-LAST_CALL = 0.25
+LAST_CALL = 0.5
 
 
 def run(store: Store, environment: str, serve: Serve) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
+    # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with contextlib.closing(_bind(serve.host, serve.port)) as listener:
         config = uvicorn.Config(
