@@ -6,6 +6,13 @@ import sys
 from lifecycle.bundle import Bundle
 from lifecycle.settings import Settings
 
+# Left to its defaults, MLflow would send usage data, and wait minutes for a server that is away.
+MLFLOW = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
 
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
     """Log a trained bundle as a run (parameters, metrics, tags, its files); returns the tracking URI.
@@ -14,7 +21,8 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
     """
     if not settings.tracking.enabled:
         return None
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in MLFLOW.items():
+        os.environ.setdefault(name, value)
     root = settings.storage.absolute()
     uri = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
     try:

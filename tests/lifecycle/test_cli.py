@@ -1,0 +1,92 @@
+"""The command line says what is wrong and how to mend it, and ends with a code that scripts can read."""
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from lifecycle import cli, moments, provenance
+from lifecycle.errors import LifecycleError
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that only names its project."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\n')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "mend"),
+    [
+        (["promote"], "holds no version", "make train"),
+        (["promote", "v1"], "holds no version 'v1'", "none yet"),
+        (["rollback"], "nothing is deployed in local", "make train promote"),
+        (["score"], "nothing is deployed in local", "make train promote"),
+        (["serve"], "nothing is deployed in local", "make train promote"),
+        (["check"], "contract.json is missing", "make contract"),
+        (["train", "--as-of", "yesterday"], "'yesterday' is not a date", "2026-01-31"),
+        (["score", "--date", "2026-13-01"], "'2026-13-01' is not a date", "2026-01-31"),
+        (["score", "--from", "2026-01-01"], "one date or for a range", "--from and --to"),
+        (["score", "--from", "2026-01-02", "--to", "2026-01-01"], "ends (2026-01-01) before it begins", "FROM"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_its_mend(
+    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str, mend: str
+) -> None:
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert mend in error
+
+
+def test_a_wrong_call_ends_with_2(repository: Path) -> None:
+    for words in ([], ["fly"], ["train", "--environment", "prod"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(words)
+        assert caught.value.code == 2
+
+
+def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "data").write_text("a file where the folder should stand")
+    assert cli.main(["sample"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "data" in error
+
+
+def test_python_dash_m_is_the_same_command(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "lifecycle", "config"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "serve.port = 8000  (default)" in done.stdout
+    assert "deployed: nothing yet" in done.stdout
+
+
+def test_moments_are_read_as_utc() -> None:
+    assert moments.parse("2026-01-01") == moments.parse("2026-01-01T00:00:00Z") == 1_767_225_600
+    assert moments.parse("2026-01-01T01:00:00+01:00") == 1_767_225_600
+    assert moments.told(1_767_225_600) == "2026-01-01T00:00:00Z"
+    assert moments.days(date(2026, 1, 1), date(2026, 1, 3)) == [date(2026, 1, day) for day in (1, 2, 3)]
+    with pytest.raises(LifecycleError):
+        moments.parse_date("2026-01-01T00:00")
+
+
+def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.code(repository) == {"commit": None, "edited": None}
+    git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
+    assert provenance.who() == "ana@example.org"
+    monkeypatch.setenv("GITHUB_ACTOR", "bo")
+    assert provenance.who() == "bo"
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    assert provenance.code(repository)["edited"] is False
+    (repository / "pyproject.toml").write_text("")
+    assert provenance.code(repository)["edited"] is True
