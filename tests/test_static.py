@@ -35,8 +35,8 @@ def test_copier_yml_uses_expressions_only() -> None:
     """The delimiter is `# {%`: a bare block tag would silently be text."""
     lines = (ROOT / "copier.yml").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if "{%" in line] == [
-        '# Every choice of the template. The block delimiter is "# {%", so here only expressions work: '
-        "a bare block tag would be text.",
+        '# Every choice of the template. The block delimiter is "# {%", so only expressions work here: '
+        "a bare block tag is text.",
         '  block_start_string: "# {%"',
     ]
 

@@ -47,7 +47,8 @@ def make(*goals: str) -> list[str]:
 
 def readme_request(folder: Path) -> dict[str, Any]:
     """The body of the README's curl: what is shown to people is what is tried."""
-    found = re.search(r"-d '(\{.*?\})'", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    readme = folder / "README.md"
+    found = readme.exists() and re.search(r"-d '(\{.*?\})'", readme.read_text(encoding="utf-8"), re.DOTALL)
     if not found:
         raise StepFailed("README.md has no curl with -d '{…}'", "Put one back.")
     return dict(json.loads(found[1]))

@@ -77,9 +77,14 @@ class Steps:
             except OSError as error:
                 raise StepFailed(f"{command[0]} cannot be run ({error})", mend) from error
             with process:
-                for line in process.stdout or ():
-                    lines.append(line)
-                    self._last_line = line.strip() or self._last_line
+                try:
+                    for line in process.stdout or ():
+                        lines.append(line)
+                        self._last_line = line.strip() or self._last_line
+                except BaseException:
+                    process.terminate()
+                    process.wait()
+                    raise
             if process.returncode:
                 raise StepFailed(f"it ended with {process.returncode}", mend, "".join(lines))
         return "".join(lines)
