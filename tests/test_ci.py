@@ -88,7 +88,7 @@ def test_the_first_push_is_green(run_steps: RunSteps, committed: Path) -> None:
         ("uv.lock", None, "make setup"),
         ("src/model/data.py", "import math\n", "make check"),
         ("tests/test_planted.py", "def test_planted() -> None:\n    assert not 1\n", "make test"),
-        ("config/local.yaml", "gate:\n  min_rows: 99999999\n", "make train promote score"),
+        ("config/local.yaml", "storage: uv.lock/storage\n", "make train promote score"),
     ],
 )
 def test_a_defect_is_red_in_the_step_meant_for_it(
