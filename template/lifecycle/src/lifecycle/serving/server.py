@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import logging
 import math
 import os
 import signal
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -20,6 +23,9 @@ from lifecycle.store import Store
 
 # Long enough for requests on their way to arrive and to be answered before idle connections are closed.
 LAST_CALL = 0.5
+# A socket filter: load the flags of the TCP header (byte 13); is SYN set? drop the packet : keep it.
+DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF_FFFF))
+SO_ATTACH_FILTER = 26  # Linux; the socket module does not name it
 
 
 def run(store: Store, environment: str, serve: Serve) -> None:
@@ -56,12 +62,27 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        # A connection that was accepted, or a request that was sent, may not have been read yet.
+        if not all(_ignores_newcomers(listener) for listener in sockets or []):
+            for server in self.servers:
+                server.close()
+        # What is connected already, or has been sent already, may not have been read yet.
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(LAST_CALL)
         await super().shutdown(sockets)
+
+
+def _ignores_newcomers(listener: socket.socket) -> bool:
+    """Let the kernel drop attempts to connect (they are repeated, and find the port closed), where it knows how.
+
+    Closing the listener at once would reset the connections that wait in its queue.
+    """
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in DROP_SYN))
+    filtered = struct.pack("HL", len(DROP_SYN), ctypes.addressof(program))
+    with contextlib.suppress(OSError):
+        if sys.platform == "linux":
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtered)
+            return True
+    return False
 
 
 def _bind(host: str, port: int) -> socket.socket:
