@@ -1,15 +1,18 @@
 """What the suite shares. No set-up of the machine reaches a test: home, git and Copier's settings are fresh."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rendering import ROOT, Template
+from looseleaf.snapshot import git
+from rendering import ROOT, Template, run
 
 Render = Callable[..., Path]
 
@@ -56,3 +59,21 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Rend
         return done[name]
 
     return rendered
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """`make demo` into a fresh folder: what it said, and what it wrote."""
+    folder = tmp_path_factory.mktemp("demo") / "project"
+    done = run(sys.executable, "-m", "looseleaf.demo", "--into", str(folder), folder=folder.parent)
+    assert done.returncode == 0, done.stdout
+    told = json.loads((folder.parent / "demo.json").read_text(encoding="utf-8"))
+    return told | {"folder": folder, "said": done.stdout}
+
+
+@pytest.fixture(scope="session")
+def project(demo: dict[str, Any]) -> Path:
+    """The repository that the demo left: set up, trained, promoted, and committed."""
+    folder = Path(demo["folder"])
+    git("add", "--all", folder=folder)
+    return folder

@@ -24,24 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 HOOKS = ["ruff check", "ruff format", "contract, features and config agree"]
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """`make demo` into a fresh folder: what it said, and what it wrote."""
-    folder = tmp_path_factory.mktemp("demo") / "project"
-    done = run(sys.executable, "-m", "looseleaf.demo", "--into", str(folder), folder=folder.parent)
-    assert done.returncode == 0, done.stdout
-    told = json.loads((folder.parent / "demo.json").read_text(encoding="utf-8"))
-    return told | {"folder": folder, "said": done.stdout}
-
-
-@pytest.fixture(scope="session")
-def project(demo: dict[str, Any]) -> Path:
-    """The repository that the demo left: set up, trained, promoted, and committed."""
-    folder = Path(demo["folder"])
-    git("add", "--all", folder=folder)
-    return folder
-
-
 def test_the_demo_shows_each_step_and_ends_with_what_to_type_next(demo: dict[str, Any]) -> None:
     assert [step["name"] for step in demo["steps"]] == [
         "copy the template",

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
@@ -15,7 +14,7 @@ from lifecycle.bundle import verify
 from lifecycle.errors import LifecycleError
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
-from teams import ANSWERS, data_of, estimator_of, order_team, orders, settings_in
+from teams import ANSWERS, CityMeans, Pickled, data_of, estimator_of, order_team, orders, settings_in
 
 
 def with_candidate(candidate: Any, task: str = "two classes", linear: Any = None) -> SimpleNamespace:
@@ -123,41 +122,14 @@ def test_baselines_must_be_the_two(tmp_path: Path) -> None:
         train(order_team(estimator=estimator), settings_in(tmp_path), tmp_path)
 
 
-class CityMeans:
-    """A model that is no scikit-learn estimator: the label rate of each city, kept as JSON."""
-
-    def __init__(self, means: dict[str, float] | None = None) -> None:
-        self.means = means or {}
-
-    def fit(self, frame: pd.DataFrame, label: Any) -> "CityMeans":
-        assert list(frame.columns) == ["order_id", "order amount €", "items", "gift", "class", "city"]
-        self.means = pd.Series(label, index=frame.index).groupby(frame.city).mean().to_dict()
-        return self
-
-    def save(self, directory: Path) -> None:
-        (directory / "means.json").write_text(json.dumps(self.means))
-
-    @classmethod
-    def load(cls, directory: Path) -> "CityMeans":
-        return cls(json.loads((directory / "means.json").read_text()))
-
-    def predict(self, frame: pd.DataFrame) -> Any:
-        return frame.city.map(self.means).fillna(0.5).to_numpy()
-
-
-class Pickled(CityMeans):
-    """Writes what it must not."""
-
-    def save(self, directory: Path) -> None:
-        (directory / "model.bin").write_bytes(b"\x80\x04N.")
-
-
 def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> None:
     # The linear baseline must not win: it is made trivial here.
     estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
     bundle = train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings_in(tmp_path), tmp_path)
     assert bundle.kind == "python"
-    assert {"looseleaf-lifecycle", "numpy", "pandas"} <= set(bundle.facts["requires"])
+    # The class stands in a module that imports scikit-learn: to load it, scikit-learn is needed.
+    assert {"looseleaf-lifecycle", "numpy", "pandas", "scikit-learn"} <= set(bundle.facts["requires"])
+    assert "mlflow-skinny" not in bundle.facts["requires"]
     row = {"order_id": "x", "order amount €": None, "items": 1, "gift": None, "class": None, "city": "Bonn"}
     [answer] = Predictor(verify(bundle.path)).answers([row], 0.5)
     means = json.loads(bundle.read("model/means.json"))

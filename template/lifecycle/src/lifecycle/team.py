@@ -55,6 +55,8 @@ class Estimator(Protocol):
 class PythonModel(Protocol):
     """A model that is not a scikit-learn estimator; its files hold no pickle.
 
+    Its class is better defined in a module of its own: what that module imports must be installed where it serves.
+
     `predict` takes a frame as the contract has it and answers, for each row: the probability of the positive class,
     the probabilities of all classes, or the number.
     """
@@ -64,6 +66,10 @@ class PythonModel(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write all that `load` needs."""
+
+    @classmethod
+    def load(cls, directory: Path) -> "PythonModel":
+        """Read what `save` wrote."""
 
     def predict(self, frame: "pd.DataFrame") -> Any:
         """Answer each row."""

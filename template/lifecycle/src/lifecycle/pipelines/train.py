@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -208,15 +211,24 @@ def _write_python(team: Team, model: FrameModel, folder: Path) -> dict[str, Any]
         problem = f"{type(model.model).__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is read"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
     cls = type(model.model)
-    requires = bundles.versions_of(["numpy", "pandas", *_own_requirements(team.name)])
+    requires = bundles.versions_of(sorted({"numpy", "pandas", *_needed_by(cls.__module__, team.name)}))
     return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
 
 
-def _own_requirements(project: str) -> list[str]:
-    """The team's distribution and those that it depends on here."""
-    installed = {each.name for each in metadata.distributions()}
-    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in metadata.requires(project) or []]
-    return [project, *(name for name in names if name in installed)]
+def _needed_by(module: str, project: str) -> set[str]:
+    """The team's distribution, those it depends on, and those that a fresh process imports with the module."""
+    code = f"import importlib, sys; importlib.import_module({module!r}); print(*sys.modules)"
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True)
+    if done.returncode:
+        problem = f"{module} cannot be imported on its own: {done.stderr.strip().splitlines()[-1]}"
+        raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
+    known = metadata.packages_distributions()
+    imported = {name for top in {each.partition(".")[0] for each in done.stdout.split()} for name in known.get(top, ())}
+    lines = [line for line in metadata.requires(project) or [] if "extra ==" not in line]
+    declared = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines}
+    # A requirement of another platform is not installed here.
+    return {project, *imported, *(declared & {each.name for each in metadata.distributions()})}
 
 
 def _is_pickle(path: Path) -> bool:
