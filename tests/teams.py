@@ -1,6 +1,7 @@
 """Small teams for the tests: a table where the caller sends every field, for each kind of answer, and the sample."""
 
 import json
+import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -155,3 +156,11 @@ class Pickled(CityMeans):
 
     def save(self, directory: Path) -> None:
         (directory / "model.bin").write_bytes(b"\x80\x04N.")
+
+
+class Zipped(CityMeans):
+    """Writes what torch.save writes: a zip with a pickle in it."""
+
+    def save(self, directory: Path) -> None:
+        with zipfile.ZipFile(directory / "model.pt", "w") as file:
+            file.writestr("archive/data.pkl", b"")

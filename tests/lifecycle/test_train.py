@@ -14,7 +14,7 @@ from lifecycle.bundle import verify
 from lifecycle.errors import LifecycleError
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
-from teams import ANSWERS, CityMeans, Pickled, data_of, estimator_of, order_team, orders, settings_in
+from teams import ANSWERS, CityMeans, Pickled, Zipped, data_of, estimator_of, order_team, orders, settings_in
 
 
 def with_candidate(candidate: Any, task: str = "two classes", linear: Any = None) -> SimpleNamespace:
@@ -136,8 +136,9 @@ def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> Non
     assert answer["probability"] == means["Bonn"]
 
 
-def test_a_pickle_in_a_python_bundle_is_refused(tmp_path: Path) -> None:
-    estimator = with_candidate(Pickled(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
+@pytest.mark.parametrize("pickling", [Pickled, Zipped])
+def test_a_pickle_in_a_python_bundle_is_refused(pickling: type[CityMeans], tmp_path: Path) -> None:
+    estimator = with_candidate(pickling(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
     settings = settings_in(tmp_path)
     with pytest.raises(LifecycleError, match="wrote a pickle"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)

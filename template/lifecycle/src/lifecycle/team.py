@@ -4,8 +4,13 @@ This protocol is a public interface: new members are optional.
 """
 
 import importlib
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -127,6 +132,25 @@ def python_class(path: str) -> Any:
     """The class that a `python` bundle names as `module:Class`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def requirements(module: str, project: str) -> set[str]:
+    """What serving a class of `module` takes: the team's distribution, those it declares, and those it imports.
+
+    Found by importing the module in a fresh process; raises LifecycleError when that fails.
+    """
+    code = f"import importlib, sys; importlib.import_module({module!r}); print(*sys.modules)"
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True)
+    if done.returncode:
+        problem = f"{module} cannot be imported on its own: {done.stderr.strip().splitlines()[-1]}"
+        raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
+    known = metadata.packages_distributions()
+    imported = {name for top in {each.partition(".")[0] for each in done.stdout.split()} for name in known.get(top, ())}
+    lines = [line for line in metadata.requires(project) or [] if "extra ==" not in line]
+    declared = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines}
+    # A requirement of another platform is not installed here.
+    return {project, *imported, *(declared & {each.name for each in metadata.distributions()})}
 
 
 def _module(name: str) -> ModuleType:

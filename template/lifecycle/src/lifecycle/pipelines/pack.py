@@ -1,0 +1,128 @@
+"""Put a trained model into a bundle, and prove that what was written answers as what was trained."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lifecycle import bundle as bundles
+from lifecycle import evaluation
+from lifecycle.bundle import Bundle
+from lifecycle.contract import Answer, Contract
+from lifecycle.errors import LifecycleError
+from lifecycle.evaluation import Floats
+from lifecycle.predictor import TRUSTED, FrameModel, Model, Predictor, SkopsModel
+from lifecycle.settings import Train
+from lifecycle.store import Store
+from lifecycle.team import Team, requirements
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVIDENCE_ROWS = 20_000
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
+
+
+def golden(contract: Contract, frame: "pd.DataFrame", train: Train) -> list[dict[str, Any]]:
+    """Completed rows that are no real person's: each column drawn on its own, keys invented."""
+    random = np.random.default_rng(train.seed)
+    size = min(train.golden_rows, len(frame))
+    columns = {
+        column.name: [
+            _plain(value, column.kind)
+            for value in frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
+        ]
+        for column in contract.inputs
+    }
+    for column in contract.keys:
+        invented = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
+        columns[column.name] = list(range(size)) if column.kind == "integer" else invented
+        if column.kind == "time":
+            columns[column.name] = ["2000-01-01T00:00:00Z"] * size
+    return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
+
+
+def evidence(answer: Answer, lost: Mapping[str, Floats]) -> dict[str, Any]:
+    """What the gate decides on: paired losses of held-out rows, at most EVIDENCE_ROWS of them, evenly taken."""
+    size = len(next(iter(lost.values())))
+    taken = np.unique(np.linspace(0, size - 1, min(size, EVIDENCE_ROWS)).astype(int))
+    return {"loss": evaluation.loss_name(answer)} | {
+        name: [round(value, 9) for value in each[taken].tolist()] for name, each in lost.items()
+    }
+
+
+def pack(
+    team: Team,
+    store: Store,
+    model: Model,
+    facts: dict[str, Any],
+    rows: list[dict[str, Any]],
+    evidence: dict[str, Any],
+) -> Bundle:
+    """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes."""
+    answers = model.rows(rows).tolist()
+    lines = [
+        json.dumps({"row": row, "answer": each}, ensure_ascii=False) for row, each in zip(rows, answers, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "contract.json").write_text(team.contract.to_json())
+        (folder / "golden.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "evidence.json").write_text(json.dumps(evidence) + "\n")
+        if team.features_sql is not None:
+            (folder / "features.sql").write_text(team.features_sql)
+        kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)
+        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S")
+        bundle = bundles.publish(store, folder, kind | facts, made)
+    Predictor(bundle)
+    return bundle
+
+
+def _write_skops(model: Model, folder: Path) -> dict[str, Any]:
+    import skops.io
+
+    assert isinstance(model, SkopsModel)
+    content = skops.io.dumps(model.estimator)
+    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    if unknown:
+        raise LifecycleError(
+            f"the estimator holds {', '.join(unknown)}, which a bundle of kind skops does not take",
+            "Return a `python` model from candidate() in src/model/estimator.py (see PythonModel in lifecycle.team).",
+        )
+    (folder / "model.skops").write_bytes(content)
+    return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
+
+
+def _write_python(team: Team, model: FrameModel, folder: Path) -> dict[str, Any]:
+    directory = folder / "model"
+    directory.mkdir()
+    model.model.save(directory)
+    pickles = [p.name for p in directory.rglob("*") if p.is_file() and _is_pickle(p)]
+    if pickles:
+        problem = f"{type(model.model).__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is read"
+        raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
+    cls = type(model.model)
+    requires = bundles.versions_of(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
+    return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(2)
+    # torch.save writes a zip with a pickle in it.
+    inside = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    protocol = start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    return protocol or any(name.endswith(PICKLES) for name in (path.name, *inside))
+
+
+def _plain(value: Any, kind: str) -> Any:
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    return {"number": float, "integer": int, "boolean": bool}.get(kind, str)(value)
