@@ -10,7 +10,7 @@ from rendering import Template, files, run, tool
 
 Render = Callable[..., Path]
 
-ILL_FORMED = ["", "Card", "card fraud", "card_fraud", "-card", "card-", "card--fraud", "4cards", "karte-ü", "churn\n"]
+ILL_FORMED = ["", "Card", "card fraud", "card_fraud", "-card", "card-", "card--fraud", "4cards", "karte-ü"]
 BAD_NAMES = {
     **dict.fromkeys([*ILL_FORMED, "../churn", "a/b", "{{ x }}"], "lower-case words, joined by hyphens"),
     **dict.fromkeys(["class", "lambda", "model", "lifecycle", "looseleaf-lifecycle", "test"], "taken by Python"),
@@ -26,7 +26,10 @@ def copy(template: Template, folder: Path, *options: str, **environment: str) ->
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize(("name", "reason"), BAD_NAMES.items())
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [*BAD_NAMES.items(), pytest.param("churn\n", "lower-case words, joined by hyphens", id="ends in a line break")],
+)
 def test_a_bad_model_name_is_refused_with_a_reason(template: Template, tmp_path: Path, name: str, reason: str) -> None:
     code, said = copy(template, tmp_path / "project", "--data", f"model_name={name}")
     assert (code, "Traceback" in said, (tmp_path / "project").exists()) == (1, False, False)

@@ -22,7 +22,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
         self._program = pexpect.spawn(
-            command[0], [*command[1:]], env=environment, dimensions=(24, 80), timeout=30, echo=False
+            command[0], [*command[1:]], env=environment, dimensions=(24, 80), timeout=15, echo=False
         )
 
     def press(self, keys: str) -> None:
@@ -52,7 +52,7 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display).strip()
 
     def _read(self) -> None:
-        data = self._program.read_nonblocking(4096, timeout=30)
+        data = self._program.read_nonblocking(4096, timeout=15)
         self._stream.feed(data)
         if CURSOR in data:
             # The program asks where the cursor is, as it may of every terminal.

@@ -1,0 +1,56 @@
+"""The suite can fail: each planted fault of faults.toml turns its test red, and nothing else had."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from looseleaf.snapshot import snapshot
+from rendering import ROOT, run
+
+FAULTS: list[dict[str, Any]] = tomllib.loads((ROOT / "tests/faults.toml").read_text(encoding="utf-8"))["fault"]
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+def outcome(tree: Path, *names: str) -> tuple[int, str]:
+    """Run some tests of a copy of the tree, on that copy: the exit code of pytest and what it said."""
+    paths = {"PYTHONPATH": f"{tree / 'hooks'}:{tree / 'template/lifecycle/src'}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *names]
+    done = run(*command, folder=tree, **paths)
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the working tree, a repository of its own."""
+    folder = tmp_path_factory.mktemp("faults") / "tree"
+    snapshot(ROOT, folder)
+    return folder
+
+
+def test_there_are_enough_faults_and_each_names_its_promise() -> None:
+    assert len(FAULTS) >= 12
+    promises = [fault["promise"] for fault in FAULTS]
+    assert len(set(promises)) == len(promises)
+
+
+def test_every_test_that_a_fault_names_is_green_without_it(tree: Path) -> None:
+    """Else a red one would prove nothing."""
+    code, said = outcome(tree, *dict.fromkeys(fault["test"] for fault in FAULTS))
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault["promise"])
+def test_the_fault_turns_its_test_red(tree: Path, fault: dict[str, Any]) -> None:
+    path = tree / fault["file"]
+    sound = path.read_text(encoding="utf-8")
+    assert sound.count(fault["find"]) == 1, f"{fault['file']} does not hold {fault['find']!r} exactly once"
+    path.write_text(sound.replace(fault["find"], fault["replace"]), encoding="utf-8")
+    try:
+        code, said = outcome(tree, fault["test"])
+    finally:
+        path.write_text(sound, encoding="utf-8")
+    # 1 is a test that failed; a test that does not exist or does not collect is something else.
+    assert code == 1, said
