@@ -1,10 +1,15 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from lifecycle.bundle import Bundle
+from lifecycle.serving.app import create
 from lifecycle.store import Store
+from services import KNOWN, QUICK
 from storages import Storage
 
 
@@ -12,3 +17,19 @@ from storages import Storage
 def storage(tmp_path: Path) -> Storage:
     """An empty storage, and what jobs do to it."""
     return Storage(Store(tmp_path / "storage"), tmp_path / "drafts")
+
+
+@pytest.fixture
+def bundle(storage: Storage) -> Bundle:
+    """A deployed bundle with features for ann, bob and zoë."""
+    made = storage.publish(metrics={"candidate": {"roc_auc": 0.8}}, created="2026-01-01T00:00:00+00:00")
+    storage.fill(made, KNOWN, as_of=1_767_225_600)
+    storage.deploy(made, threshold=0.3)
+    return made
+
+
+@pytest.fixture
+def client(storage: Storage, bundle: Bundle) -> Iterator[TestClient]:
+    """A caller of the service of that bundle."""
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        yield client

@@ -32,7 +32,8 @@ def create(store: Store, environment: str, serve: Serve) -> FastAPI:
         follower = asyncio.create_task(live.follow(serve.poll_seconds))
         yield
         follower.cancel()
-        worker.shutdown()
+        # What waits has been answered, or has waited longer than the drain may take.
+        worker.shutdown(wait=False, cancel_futures=True)
 
     app: FastAPI = FastAPIOffline(
         title=live.served.predictor.bundle.facts.get("name", "model"),
