@@ -190,6 +190,8 @@ SLOW = """
         def predict(self, frame):
             if len(frame) == 1:
                 time.sleep(0.3)
+            if len(frame) == 3:
+                time.sleep(60)
             return [0.5] * len(frame)
 """
 
@@ -281,7 +283,22 @@ def test_a_caller_that_never_finishes_its_request_cannot_keep_it_alive(
         time.sleep(0.2)
         before = time.monotonic()
         code, log = service.end()
-    assert (code, time.monotonic() - before < 5) == (0, True), log
+    assert (code, time.monotonic() - before < 5, "Traceback" in log) == (0, True, False), log
+
+
+def test_a_model_that_does_not_come_back_cannot_keep_it_alive(serve: Callable[..., Service], slow: Bundle) -> None:
+    service = serve(drain_seconds="1")
+    found: list[tuple[int, Any, str]] = []
+    caller = threading.Thread(target=lambda: found.append(service.ask([ROW] * 3)))
+    caller.start()
+    time.sleep(0.3)
+    before = time.monotonic()
+    code, log = service.end()
+    caller.join()
+    assert (code, time.monotonic() - before < 6) == (0, True), log
+    assert found[0][:2] == (503, {"detail": "the service is ending"})
+    assert "the model did not finish" in log
+    assert "Traceback" not in log
 
 
 def test_a_body_of_10_mb_gets_413_and_not_a_broken_connection(serve: Callable[..., Service], bundle: Bundle) -> None:

@@ -17,6 +17,7 @@ from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
 from lifecycle.settings import Serve
 from lifecycle.store import Store
 
+WORKER = "predict"
 # What /info tells of the training, where the bundle has it.
 TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 
@@ -25,7 +26,7 @@ def create(store: Store, environment: str, serve: Serve) -> FastAPI:
     """The application of one environment; raises LifecycleError when what is deployed cannot answer."""
     live = Live(store, environment, serve.max_rows)
     # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
-    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

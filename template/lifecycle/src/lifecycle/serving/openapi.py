@@ -43,7 +43,7 @@ def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
         413: {"model": Problem, "description": f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."},
         422: {"model": Faults, "description": "A row breaks the contract."},
         500: {"model": Problem, "description": "The service failed; its log tells more under the request id."},
-        503: {"model": Problem, "description": "There are no features to look up yet."},
+        503: {"model": Problem, "description": "There are no features to look up yet, or the service is ending."},
     }
 
 

@@ -54,6 +54,9 @@ class PredictFirst:
             content = await loop.run_in_executor(self.worker, answer, self.live, served, body)
         except Rejected as no:
             await _send(send, no.status, _dump({"detail": no.detail}), {**headers, **no.headers})
+        except asyncio.CancelledError:
+            # The drain has lasted long enough; nothing awaits this task.
+            await _send(send, 503, _dump({"detail": "the service is ending"}), {**headers, **RETRY_AFTER})
         except Exception:
             log.exception("request %s failed", headers["x-request-id"])
             told = {"detail": "internal error", "request_id": headers["x-request-id"]}

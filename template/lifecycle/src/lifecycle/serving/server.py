@@ -11,16 +11,18 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 
 from lifecycle.errors import LifecycleError
-from lifecycle.serving.app import create
+from lifecycle.serving.app import WORKER, create
 from lifecycle.settings import Serve
 from lifecycle.store import Store
 
+log = logging.getLogger("lifecycle.serving")
 # Long enough for requests on their way to arrive and to be answered before idle connections are closed.
 LAST_CALL = 0.5
 # A socket filter: load the flags of the TCP header (byte 13); is SYN set? drop the packet : keep it.
@@ -46,6 +48,7 @@ def run(store: Store, environment: str, serve: Serve) -> None:
         with _refusing(serve.host, serve.port):
             listener.listen(config.backlog)
         _Server(config).run([listener])
+    _leave_behind_what_still_runs()
 
 
 class _Server(uvicorn.Server):
@@ -69,6 +72,17 @@ class _Server(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(LAST_CALL)
         await super().shutdown(sockets)
+
+
+def _leave_behind_what_still_runs() -> None:
+    """End at once when a model is still busy after the drain: Python would wait for it, however long it takes."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(WORKER):
+            thread.join(timeout=LAST_CALL)
+            if thread.is_alive():
+                log.error("the model did not finish within the drain; the service ends without it")
+                sys.stdout.flush()
+                os._exit(0)
 
 
 def _ignores_newcomers(listener: socket.socket) -> bool:
