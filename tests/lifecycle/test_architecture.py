@@ -58,6 +58,11 @@ def test_nothing_happens_at_import(module: str) -> None:
     assert module == "__main__.py" or calls == []
 
 
+@pytest.mark.parametrize("room", [".", *EDGES])
+def test_each_room_says_what_it_is_for(room: str) -> None:
+    assert ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text()))
+
+
 def test_modules_are_small_and_the_whole_can_be_read() -> None:
     sizes = sorted(len(path.read_text().splitlines()) for path in MODULES.values())
     assert sizes[-1] <= 400
