@@ -1,5 +1,7 @@
 """The template as the tests see it: a release made of the working tree, and renders that reject unknown answers."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ ANSWERS = Path(__file__).parent / "answers"
 # The paths that an update may touch, as they begin in a render. All else is the team's.
 TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
 RELEASE = "v9999.0.0"
+# Seconds after which a command is taken to hang.
+LONGEST = 1500
 
 
 class _Loader(yaml.SafeLoader):
@@ -119,7 +123,7 @@ def tool(name: str) -> str:
     return str(Path(sys.prefix) / "bin" / name)
 
 
-def run(*command: str, folder: Path, timeout: float = 600, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(*command: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command with its output and errors caught together in `stdout`."""
     from looseleaf.project import environment as usual
 
@@ -131,5 +135,22 @@ def run(*command: str, folder: Path, timeout: float = 600, **environment: str) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
+        timeout=LONGEST,
     )
+
+
+def outcome(tree: Path, *tests: str) -> tuple[int, str]:
+    """Run tests of a copy of the tree, on that copy: the exit code of pytest, and what it said.
+
+    Those of template/ run where they lie, as if it were rendered.
+    """
+    sources = [tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    stand_in = tree / "template/pyproject.toml"
+    if any(name.startswith("template/") for name in tests):
+        shutil.copy(stand_in.with_suffix(".toml.jinja"), stand_in)
+    try:
+        done = run(*command, folder=tree, PYTHONPATH=os.pathsep.join(map(str, sources)))
+    finally:
+        stand_in.unlink(missing_ok=True)
+    return done.returncode, done.stdout

@@ -40,7 +40,7 @@ def run_steps(tmp_path_factory: pytest.TempPathFactory) -> RunSteps:
         told = folder / "told.json"
         run(
             "node", str(folder / "gha_run.mjs"), "--repo", str(repository), "--json", str(told), WORKFLOW,
-            folder=repository, GHA_UV=tool("uv"), GHA_CACHE=str(cache), GHA_TMP=str(folder), timeout=1500,
+            folder=repository, GHA_UV=tool("uv"), GHA_CACHE=str(cache), GHA_TMP=str(folder),
         )  # fmt: skip
         return [(step["step"].split("@")[0], step["state"]) for step in json.loads(told.read_text())]
 

@@ -44,7 +44,7 @@ class Terminal:
                 self._read()
         except pexpect.EOF:
             self._program.close()
-        return self._program.exitstatus  # type: ignore[no-any-return]
+        return self._program.exitstatus
 
     @property
     def text(self) -> str:
@@ -52,7 +52,7 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display).strip()
 
     def _read(self) -> None:
-        data = self._program.read_nonblocking(4096, timeout=15)
+        data: bytes = self._program.read_nonblocking(4096, timeout=15)  # type: ignore[assignment]
         self._stream.feed(data)
         if CURSOR in data:
             # The program asks where the cursor is, as it may of every terminal.
