@@ -64,6 +64,10 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Rend
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """`make demo` into a fresh folder: what it said, and what it wrote."""
+    # Two workers with a demo each would tear the tests of one project apart.
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo-made"
+    made.touch(exist_ok=False)
     folder = tmp_path_factory.mktemp("demo") / "project"
     done = run(sys.executable, "-m", "looseleaf.demo", "--into", str(folder), folder=folder.parent)
     assert done.returncode == 0, done.stdout
