@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,8 +78,48 @@ def test_an_edited_audit_line_is_found(tmp_path: Path) -> None:
 def test_a_damaged_deployment_and_an_unknown_environment_are_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     promote(store, None, "a")
-    (store.deployments / "local.json").write_text("{}")
+    (store.deployments / "local.json").write_text("{}", encoding="utf-8")
     with pytest.raises(LifecycleError, match=r"local\.json is not a deployment"):
         read(store, "local")
     with pytest.raises(LifecycleError, match="no environment 'prod'"):
         read(store, "prod")
+
+
+def test_what_a_later_lifecycle_adds_is_left_unread(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    written = promote(store, promote(store, None, "a"), "b")
+    rewrite(store, shadow="c", live={"version": "b", "threshold": 0.5, "weight": 1})
+    assert read(store, "local") == written
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"format": 2}, "has format 2, this lifecycle reads 1"),
+        ({"live": {"version": 3, "threshold": 0.5}}, r"is not a deployment \(live\.version: "),
+        ({"live": {"version": "a", "threshold": "0.5"}}, r"is not a deployment \(live\.threshold: "),
+        ({"previous": "a"}, r"is not a deployment \(previous: "),
+    ],
+)
+def test_another_format_and_a_wrong_type_are_named(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    store = Store(tmp_path)
+    promote(store, None, "a")
+    rewrite(store, **change)
+    with pytest.raises(LifecycleError, match=told):
+        read(store, "local")
+
+
+def test_half_an_audit_line_is_a_break_and_spoils_no_other(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = promote(store, None, "a")
+    with store.audit.open("ab") as file:
+        file.write(b'{"after": "')
+    assert audit_breaks(store) == [2]
+    promote(store, first, "b")
+    assert audit_breaks(store) == [2]
+    assert json.loads(store.audit.read_bytes().splitlines()[2])["live"]["version"] == "b"
+
+
+def rewrite(store: Store, **change: Any) -> None:
+    path = store.deployments / "local.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change), encoding="utf-8")

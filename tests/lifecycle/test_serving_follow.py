@@ -21,7 +21,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.lookup import table_path
 from lifecycle.predictor import Predictor
 from lifecycle.serving.app import create
-from lifecycle.serving.live import Live
+from lifecycle.serving.live import Follower
 from lifecycle.serving.predict import PredictFirst
 from services import KNOWN, QUICK, counted, eventually
 from storages import CHURN, Storage
@@ -169,7 +169,7 @@ def test_a_new_bundle_waits_for_the_features_that_it_looks_up(
 
 
 def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Storage, bundle: Bundle) -> None:
-    live = Live(storage.store, "local", max_rows=10)
+    live = Follower(storage.store, "local", max_rows=10)
     newer = storage.publish(replace(CHURN, columns=CHURN.columns[:2]), made="20260202T000000")
     sent: list[Any] = []
 

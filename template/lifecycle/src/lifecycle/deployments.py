@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-import re
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from lifecycle.errors import LifecycleError
 from lifecycle.store import Store, lock, refusing_disk, write_atomically
 
 ENVIRONMENTS = ("local", "staging", "production")
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,11 @@ class Deployment:
 
     def to_json(self) -> str:
         """The text of the deployment file."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({"format": FORMAT} | asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+# A later lifecycle may write more than these fields: they are left unread.
+_DEPLOYMENT = TypeAdapter(Deployment)
 
 
 class Stale(LifecycleError):
@@ -43,17 +50,25 @@ class Stale(LifecycleError):
 
 
 def read(store: Store, environment: str) -> Deployment | None:
-    """The deployment of an environment, or None before the first promotion; raises LifecycleError when damaged."""
+    """The deployment of an environment, or None before the first promotion.
+
+    Raises LifecycleError when it is damaged or of another format.
+    """
     path = store.deployments / f"{_known(environment)}.json"
     try:
-        facts = json.loads(path.read_bytes())
-        previous = Live(**facts["previous"]) if facts["previous"] else None
-        return Deployment(**facts | {"live": Live(**facts["live"]), "previous": previous})
+        content = path.read_bytes()
+        found = json.loads(content)["format"]
+        if found == FORMAT:
+            return _DEPLOYMENT.validate_json(content, strict=True)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
+        told = error.errors()[0] if isinstance(error, ValidationError) else error
+        reason = f"{'.'.join(map(str, told['loc']))}: {told['msg']}" if isinstance(told, dict) else f"{told}"
         mend = f"The last lines of {store.audit} say what it held; restore it from there."
-        raise LifecycleError(f"{path} is not a deployment ({error})", mend) from error
+        raise LifecycleError(f"{path} is not a deployment ({reason})", mend) from error
+    mend = "A newer lifecycle wrote it: update this one (`copier update`, then `make setup`)."
+    raise LifecycleError(f"{path} has format {found}, this lifecycle reads {FORMAT}", mend)
 
 
 def required(store: Store, environment: str) -> Deployment:
@@ -107,24 +122,34 @@ def swap(
 
 def _append_audit(store: Store, entry: dict[str, Any]) -> None:
     with lock(store.root / ".audit.lock"), refusing_disk(store.audit):
-        lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
+        content = store.audit.read_bytes() if store.audit.exists() else b""
+        lines = content.splitlines()
         chained = {"after": hashlib.sha256(lines[-1]).hexdigest() if lines else ""} | entry
+        # A writer that was killed may have left half a line: it is ended, so that this one stands alone.
+        end = b"" if content.endswith(b"\n") or not content else b"\n"
         with store.audit.open("ab") as file:
-            file.write(json.dumps(chained, ensure_ascii=False).encode() + b"\n")
+            file.write(end + json.dumps(chained, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def audit_breaks(store: Store) -> list[int]:
-    """Numbers of the audit lines (from 1) that do not follow from the line before: one of the two was edited."""
+    """Numbers of the audit lines (from 1) that are no entry or do not follow from the line before: one was edited."""
     lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
     expected = [""] + [hashlib.sha256(line).hexdigest() for line in lines[:-1]]
     return [
-        number
-        for number, (line, after) in enumerate(zip(lines, expected, strict=True), 1)
-        if json.loads(line)["after"] != after
+        number for number, (line, after) in enumerate(zip(lines, expected, strict=True), 1) if _after(line) != after
     ]
 
 
+def _after(line: bytes) -> object:
+    try:
+        return json.loads(line)["after"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _known(environment: str) -> str:
-    if environment not in ENVIRONMENTS or not re.fullmatch(r"[a-z]+", environment):
+    if environment not in ENVIRONMENTS:
         raise LifecycleError(f"there is no environment {environment!r}", f"There are {', '.join(ENVIRONMENTS)}.")
     return environment

@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from lifecycle import moments
 from lifecycle.serving import openapi
-from lifecycle.serving.live import Live
+from lifecycle.serving.live import Follower
 from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
 from lifecycle.settings import Serve
 from lifecycle.store import Store
@@ -24,15 +24,15 @@ TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 
 def create(store: Store, environment: str, serve: Serve) -> FastAPI:
     """The application of one environment; raises LifecycleError when what is deployed cannot answer."""
-    live = Live(store, environment, serve.max_rows)
+    live = Follower(store, environment, serve.max_rows)
     # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        follower = asyncio.create_task(live.follow(serve.poll_seconds))
+        following = asyncio.create_task(live.follow(serve.poll_seconds))
         yield
-        follower.cancel()
+        following.cancel()
         # What waits has been answered, or has waited longer than the drain may take.
         worker.shutdown(wait=False, cancel_futures=True)
 
@@ -51,7 +51,7 @@ def create(store: Store, environment: str, serve: Serve) -> FastAPI:
     return app
 
 
-def _add_routes(app: FastAPI, live: Live, serve: Serve) -> None:
+def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
     @app.post(openapi.PATH, responses=openapi.errors(serve))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
         """Answer one row or a list of rows: send key and request fields, what is known of the entity is looked up."""
@@ -75,7 +75,7 @@ def _add_routes(app: FastAPI, live: Live, serve: Serve) -> None:
         return _info(live)
 
 
-def _info(live: Live) -> dict[str, Any]:
+def _info(live: Follower) -> dict[str, Any]:
     served = live.served
     facts, table = served.predictor.bundle.facts, served.table
     return {

@@ -50,7 +50,7 @@ class Served:
         return bool(self.contract.entity) and self.table is None
 
 
-class Live:
+class Follower:
     """The one `Served` of an environment, what could not replace it (`pending`), and what was counted on the way."""
 
     def __init__(self, store: Store, environment: str, max_rows: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
-from lifecycle.serving.live import Live, Served
+from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.openapi import PATH
 from lifecycle.settings import Serve
 
@@ -36,7 +36,7 @@ class Rejected(Exception):
 class PredictFirst:
     """Answers POST /predict and hands every other request on to the application."""
 
-    def __init__(self, app: ASGIApp, live: Live, limits: Serve, worker: ThreadPoolExecutor) -> None:
+    def __init__(self, app: ASGIApp, live: Follower, limits: Serve, worker: ThreadPoolExecutor) -> None:
         self.app, self.live, self.limits, self.worker = app, live, limits, worker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class PredictFirst:
         raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
 
 
-def answer(live: Live, served: Served, body: bytes) -> bytes:
+def answer(live: Follower, served: Served, body: bytes) -> bytes:
     """Answer one row with an object, a list of rows with a list; raises Rejected."""
     try:
         rows, many, ignored = served.reader.read(body)
@@ -95,7 +95,7 @@ def answer(live: Live, served: Served, body: bytes) -> bytes:
     return _dump(answers if many else answers[0])
 
 
-def _complete(live: Live, served: Served, rows: list[Row], many: bool) -> list[Row]:
+def _complete(live: Follower, served: Served, rows: list[Row], many: bool) -> list[Row]:
     """The rows with their entity columns, looked up by key."""
     if not served.contract.entity:
         return rows
