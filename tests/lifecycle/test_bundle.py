@@ -100,12 +100,41 @@ def test_bundles_share_a_feature_table_exactly_when_they_compute_the_same(storag
     same = storage.publish(replace(CHURN, columns=(*CHURN.columns[:1], *CHURN.columns[2:])), made="20260102T000000")
     other = storage.publish(replace(CHURN, columns=CHURN.columns[:3]), made="20260103T000000")
     assert first.feature_set == same.feature_set != other.feature_set
+    number = replace(CHURN.columns[0], kind="integer", max_length=None, low=0, high=2**24)
+    keyed = storage.publish(replace(CHURN, columns=(number, *CHURN.columns[1:])), made="20260104T000000")
+    assert keyed.feature_set != first.feature_set
 
 
-def test_a_draft_is_no_version(storage: Storage) -> None:
+def test_a_bundle_keeps_its_feature_table_when_a_later_lifecycle_tells_them_apart_otherwise(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = storage.publish()
-    (storage.store.bundles / ".half.draft").mkdir()
-    assert storage.store.versions() == [bundle.version]
+    monkeypatch.setattr(bundles, "_feature_set", lambda bundle: "another")
+    assert verify(bundle.path).feature_set == bundle.feature_set != "another"
+
+
+def test_what_is_no_version_is_not_listed_as_one_and_of_one_second_the_later_is_the_newest(storage: Storage) -> None:
+    late, early = (storage.publish(made=f"20260101T000000{made}").version for made in ("000002", "000001"))
+    for stray in (".half.draft", "lost+found", "notes", f"{late}.old"):
+        (storage.store.bundles / stray).mkdir()
+    assert storage.store.versions() == [early, late]
+
+
+def test_a_bundle_that_is_not_proven_does_not_appear(storage: Storage, tmp_path: Path) -> None:
+    made = storage.publish()
+    folder = tmp_path / "drafts/20260101T000000"
+    proven: list[Bundle] = []
+
+    def prove(draft: Bundle) -> None:
+        proven.append(draft)
+        assert Predictor(draft).bundle.version not in storage.store.versions()
+        raise BundleError("it answers otherwise", "Train again.")
+
+    facts = {name: made.facts[name] for name in ("kind", "levels", "requires")}
+    with pytest.raises(BundleError, match="it answers otherwise"):
+        bundles.publish(storage.store, folder, facts, "20260202T000000", prove)
+    assert [path.name for path in storage.store.bundles.iterdir()] == [made.version]
+    assert len(proven) == 1
 
 
 def test_a_storage_that_is_read_only_is_named(storage: Storage) -> None:

@@ -43,6 +43,23 @@ def test_a_field_of_another_bundle_is_ignored_and_counted_once_that_bundle_is_th
     eventually(lambda: client.post("/predict", json=row).status_code == 422)
 
 
+def test_a_field_that_only_an_older_bundle_knows_is_ignored_exactly_while_that_one_is_deployed_somewhere(
+    client: TestClient, storage: Storage, bundle: Bundle
+) -> None:
+    row = {"customer_id": "ann", "coupon": "7123"}
+    coupon = Column("coupon", "request", "category", required=False, default="none", max_length=9)
+    older = storage.publish(replace(CHURN, columns=(*CHURN.columns, coupon)), made="20250202T000000")
+    revision = storage.deploy(bundle, threshold=0.4).revision
+    eventually(lambda: client.get("/info").json()["deployment"]["revision"] == revision)
+    assert client.post("/predict", json=row).status_code == 422
+    for deployed in (older, bundle):
+        storage.deploy(deployed, environment="staging")
+        eventually(lambda: client.post("/predict", json=row).status_code == 200)
+    (storage.store.deployments / "production.json").write_text("damaged", encoding="utf-8")
+    storage.deploy(bundle, environment="staging")
+    eventually(lambda: client.post("/predict", json=row).status_code == 422)
+
+
 def test_features_that_were_filled_anew_are_looked_up_without_a_restart(
     client: TestClient, bundle: Bundle, storage: Storage, tmp_path: Path
 ) -> None:

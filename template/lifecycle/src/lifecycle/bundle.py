@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ class Bundle:
     @property
     def version(self) -> str:
         """The name of this model version."""
-        return self.path.name
+        return str(self.facts["version"])
 
     @property
     def kind(self) -> str:
@@ -55,10 +56,8 @@ class Bundle:
 
     @property
     def feature_set(self) -> str:
-        """Equal for bundles that share one feature table: same SQL, same entity columns, same key."""
-        columns = [(column.name, column.kind) for column in self.contract.entity]
-        key = self.contract.key.name if self.contract.key else ""
-        return hashlib.sha256(repr((self.features_sql, key, columns)).encode()).hexdigest()[:16]
+        """Equal for bundles that share one feature table; as written when it was published."""
+        return str(self.facts["feature_set"])
 
     def read(self, name: str) -> bytes:
         """The bytes of one file of the bundle."""
@@ -71,10 +70,17 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(store: Store, folder: Path, facts: dict[str, Any], made: str) -> Bundle:
+def publish(
+    store: Store,
+    folder: Path,
+    facts: dict[str, Any],
+    made: str,
+    prove: Callable[[Bundle], object] = lambda bundle: None,
+) -> Bundle:
     """Move a finished folder of files into the storage as a new version, in one step.
 
-    The version is `made` (a moment as text) and the first letters of the hash of all files.
+    The version is `made` (a moment as text) and the first letters of the hash of all files. `prove` is called with the
+    written draft; when it raises, no version appears.
     """
     files = {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
@@ -89,12 +95,35 @@ def publish(store: Store, folder: Path, facts: dict[str, Any], made: str) -> Bun
             for name in files:
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, beside / name)
-            whole = {"format": FORMAT, "version": version} | facts | {"files": files}
-            (beside / "bundle.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+            own = {"version": version, "feature_set": _feature_set(Bundle(folder, {"files": files}))}
+            whole = {"format": FORMAT} | own | facts | {"files": files}
+            text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+            (beside / "bundle.json").write_text(text, encoding="utf-8")
+            prove(Bundle(beside, json.loads(text)))
+            for path in (*beside.rglob("*"), beside):
+                _flush(path)
             os.replace(beside, target)
+            _flush(store.bundles)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return verify(target)
+
+
+def _feature_set(bundle: Bundle) -> str:
+    """The same for the same SQL, entity columns and key. A change of this formula leaves published bundles alone."""
+    contract = bundle.contract
+    key = (contract.key.name, contract.key.kind) if contract.key else None
+    columns = [(column.name, column.kind) for column in contract.entity]
+    return hashlib.sha256(repr((bundle.features_sql, key, columns)).encode()).hexdigest()[:16]
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the list of a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def verify(path: Path) -> Bundle:

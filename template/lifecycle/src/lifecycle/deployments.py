@@ -85,6 +85,12 @@ def every(store: Store) -> list[Deployment]:
     return [found for environment in ENVIRONMENTS if (found := read(store, environment))]
 
 
+def named(store: Store, environment: str) -> set[str]:
+    """The versions that an environment answers with, or goes back to."""
+    found = read(store, environment)
+    return {each.version for each in (found.live, found.previous) if each} if found else set()
+
+
 def swap(
     store: Store,
     environment: str,

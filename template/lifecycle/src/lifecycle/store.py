@@ -7,12 +7,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
+
+# When it was made, to the second or the microsecond, and what its files hash to.
+VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ class Store:
         return self.root / "scores"
 
     def versions(self) -> list[str]:
-        """Names of all bundles, oldest first."""
+        """Names of all bundles, oldest first; what else lies there is none."""
         if not self.bundles.is_dir():
             return []
-        return sorted(path.name for path in self.bundles.iterdir() if not path.name.startswith("."))
+        return sorted(path.name for path in self.bundles.iterdir() if VERSION.fullmatch(path.name))
 
 
 def draft(path: Path) -> Path:

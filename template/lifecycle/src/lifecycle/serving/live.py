@@ -1,6 +1,7 @@
 """What answers now, and the follower that changes it when the storage changes."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -104,7 +105,7 @@ class Follower:
             predictor = old.predictor
         else:
             predictor = Predictor(open_version(self.store, deployment.live.version))
-        reader = RowReader(predictor.contract, self._known_elsewhere(), self.max_rows)
+        reader = RowReader(predictor.contract, self._known_elsewhere(deployment.live.version), self.max_rows)
         new = Served(deployment, predictor, reader, self._table(predictor, old))
         if old and new.lacks_features and not old.lacks_features:
             problem = f"{new.version} is deployed, and {table_path(self.store, predictor.bundle)} is missing"
@@ -122,9 +123,17 @@ class Follower:
         except FileNotFoundError:
             return None
 
-    def _known_elsewhere(self) -> frozenset[str]:
-        """Every field that some bundle in this storage takes from the caller: a roll-out or a rollback is near."""
-        return frozenset().union(*(self._fields_of(version) for version in self.store.versions()))
+    def _known_elsewhere(self, live: str) -> frozenset[str]:
+        """Every field that a bundle takes from the caller which is deployed (a rollback is near) or newer (a roll-out).
+
+        Of the others, nobody expects an answer: such a field is a slip of the caller.
+        """
+        near = {version for version in self.store.versions() if version > live}
+        for environment in deployments.ENVIRONMENTS:
+            # A damaged file of another environment is not for this one to tell.
+            with contextlib.suppress(LifecycleError):
+                near |= deployments.named(self.store, environment)
+        return frozenset().union(*map(self._fields_of, near))
 
     def _fields_of(self, version: str) -> frozenset[str]:
         if version not in self._request_fields:
