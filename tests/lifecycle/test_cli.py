@@ -1,10 +1,13 @@
 """The command line says what is wrong and how to mend it, and ends with a code that scripts can read."""
 
+import sqlite3
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lifecycle import cli, moments, provenance
@@ -14,7 +17,7 @@ from lifecycle.errors import LifecycleError
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that only names its project."""
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\n')
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -26,7 +29,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["promote", "v1"], "holds no version 'v1'", "none yet"),
         (["rollback"], "nothing is deployed in local", "make train promote"),
         (["score"], "nothing is deployed in local", "make train promote"),
-        (["serve"], "nothing is deployed in local", "make train promote"),
+        (["serve", "--port", "0"], "nothing is deployed in local", "make train promote"),
+        (["serve", "--port", "99999"], "--port 99999: Input should be less than or equal to 65535", "another port"),
         (["check"], "contract.json is missing", "make contract"),
         (["train", "--as-of", "yesterday"], "'yesterday' is not a date", "2026-01-31"),
         (["score", "--date", "2026-13-01"], "'2026-13-01' is not a date", "2026-01-31"),
@@ -54,11 +58,20 @@ def test_a_wrong_call_ends_with_2(repository: Path) -> None:
 def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (repository / "data").write_text("a file where the folder should stand")
+    (repository / "data").write_text("a file where the folder should stand", encoding="utf-8")
     assert cli.main(["sample"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "data" in error
+
+
+@pytest.mark.parametrize("error", [duckdb.IOException("no table 7"), sqlite3.OperationalError("no table 7")])
+def test_a_database_that_no_job_foresaw_is_told_without_a_traceback(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(cli, "_config", partial(_fail, error))
+    assert cli.main(["config"]) == 1
+    assert capsys.readouterr().err == "error: config: no table 7\n"
 
 
 def test_python_dash_m_is_the_same_command(repository: Path) -> None:
@@ -81,6 +94,11 @@ def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.M
     assert provenance.code(repository) == {"commit": None, "edited": None}
     git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for error in (KeyError("uid not found: 7123"), OSError("No username set in the environment")):
+        monkeypatch.setattr("getpass.getuser", partial(_fail, error))
+        assert provenance.who() == "unknown"
     subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
     assert provenance.who() == "ana@example.org"
     monkeypatch.setenv("GITHUB_ACTOR", "bo")
@@ -88,5 +106,9 @@ def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.M
     subprocess.run([*git, "add", "--all"], check=True)
     subprocess.run([*git, "commit", "-qm", "first"], check=True)
     assert provenance.code(repository)["edited"] is False
-    (repository / "pyproject.toml").write_text("")
+    (repository / "pyproject.toml").write_text("", encoding="utf-8")
     assert provenance.code(repository)["edited"] is True
+
+
+def _fail(error: Exception, *_: object) -> None:
+    raise error

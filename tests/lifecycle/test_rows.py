@@ -74,6 +74,10 @@ def test_a_list_keeps_its_order() -> None:
         ("id", "77123"),
         ("copy", "77123"),
         ("asked", '"77123-01-01"'),
+        ("asked", '"1770771230"'),
+        ("asked", "1770771230"),
+        ("asked", '"9999-12-31T23:59:59.77123-12:00"'),
+        ("asked", '"0001-01-01T00:00:00.77123+12:00"'),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_field_and_never_told_again(field: str, value: str) -> None:

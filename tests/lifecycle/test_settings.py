@@ -11,7 +11,7 @@ from lifecycle.settings import Settings, load
 def config(root: Path, **files: str) -> Path:
     (root / "config").mkdir(exist_ok=True)
     for name, text in files.items():
-        (root / "config" / f"{name}.yaml").write_text(text)
+        (root / "config" / f"{name}.yaml").write_text(text, encoding="utf-8")
     return root
 
 
@@ -43,6 +43,10 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
         ("serve: {port: many}", "config/base.yaml: serve.port: Input should be a valid integer"),
         ("train: {holdout: 1.5}", "config/base.yaml: train.holdout: Input should be less than 1"),
         ("serve: 3", "config/base.yaml: serve: "),
+        (
+            "serve: {drain_seconds: 9.5}",
+            "config/base.yaml: serve.drain_seconds: Input should be less than or equal to 9",
+        ),
         ("- a", "config/base.yaml holds list instead of settings"),
         ("a: [", "config/base.yaml is not YAML"),
     ],
@@ -56,5 +60,14 @@ def test_a_mistake_in_a_file_is_named_with_its_place(tmp_path: Path, text: str, 
 def test_a_mistyped_variable_is_refused_and_an_unknown_environment_too(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match=r"LIFECYCLE_SERVE__PRT: there is no setting serve\.prt"):
         load(tmp_path, "local", {"LIFECYCLE_SERVE__PRT": "1"})
+    with pytest.raises(LifecycleError, match="LIFECYCLE_STORAGE is not YAML"):
+        load(tmp_path, "local", {"LIFECYCLE_STORAGE": "@x"})
     with pytest.raises(LifecycleError, match="no environment 'prod'"):
         load(tmp_path, "prod", {})
+
+
+@pytest.mark.parametrize(("name", "near"), [("prod.yaml", "production"), ("staging.yml", "staging")])
+def test_a_file_that_nothing_would_read_is_refused(tmp_path: Path, name: str, near: str) -> None:
+    (config(tmp_path) / "config" / name).write_text("storage: x", encoding="utf-8")
+    with pytest.raises(LifecycleError, match=rf"config/{name}; is {near}\.yaml meant\?"):
+        load(tmp_path, "local", {})

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lifecycle import moments, provenance, settings
 from lifecycle.deployments import ENVIRONMENTS
 from lifecycle.errors import LifecycleError
@@ -25,10 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
         # What no job foresaw of the disk and the network still names its place.
         print(f"error: {error.filename or given.verb}: {error.strerror or error}", file=sys.stderr)
         return 1
+    except _database_errors() as error:
+        print(f"error: {given.verb}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    # A database that was not imported has raised nothing.
+    return tuple(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,7 +171,10 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
 
     wanted = loaded.settings.serve
     if given.port is not None:
-        wanted = wanted.model_copy(update={"port": given.port})
+        try:
+            wanted = settings.Serve.model_validate(wanted.model_dump() | {"port": given.port})
+        except ValidationError as error:
+            raise LifecycleError(f"--port {given.port}: {error.errors()[0]['msg']}", "Give another port.") from None
     run(Store(given.storage) if given.storage else loaded.settings.store, loaded.environment, wanted)
 
 

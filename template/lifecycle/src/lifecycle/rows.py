@@ -1,14 +1,26 @@
 """From the bytes of a request to rows: validation built from the contract, strict, without echoing a value."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
 from lifecycle.contract import Column, Contract
 
 Fault = dict[str, Any]
-PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str, "time": datetime}
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 # A body of a megabyte can hold a fault for every four bytes: enough of them is told to find the cause.
 MAX_FAULTS = 100
@@ -34,7 +46,6 @@ class RowReader:
         # Python names are positions: a column may be called anything, `class` and `copy` included.
         self.names = {f"c{at}": column.name for at, column in enumerate(contract.request)}
         self.ignored = {f"i{at}": name for at, name in enumerate(sorted(ignored - set(self.names.values())))}
-        self.times = frozenset(column.name for column in contract.request if column.kind == "time")
         fields: dict[str, Any] = {
             safe: _field(column) for safe, column in zip(self.names, contract.request, strict=True)
         }
@@ -58,9 +69,6 @@ class RowReader:
                 raise TooManyRows from None
             raise RowError([_fault(each) for each in faults[:MAX_FAULTS]]) from None
         rows = [{name: getattr(row, safe) for safe, name in self.names.items()} for row in found]
-        for name in self.times:
-            for row in rows:
-                row[name] = _utc(row[name])
         met = [name for row in found for safe, name in self.ignored.items() if safe in row.model_fields_set]
         return rows, many, met
 
@@ -92,7 +100,20 @@ def _fault(error: Any) -> Fault:
     return {"type": error["type"], "loc": ["body", *place], "msg": error["msg"]}
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None or moment.tzinfo is None:
-        return moment
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def _dated(value: Any) -> Any:
+    # Digits alone would be taken for seconds since 1970.
+    if isinstance(value, str) and DATE.match(value):
+        return value
+    raise PydanticCustomError("datetime_type", "Input should be a text in ISO 8601")
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except OverflowError:
+        raise PydanticCustomError("datetime_parsing", "Input should be a moment of the years 1 to 9999 UTC") from None
+
+
+# As text, a moment is not of the strict type; `_dated` is strict in its place.
+TIME = Annotated[datetime, Strict(False), BeforeValidator(_dated), AfterValidator(_utc)]
+PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str, "time": TIME}

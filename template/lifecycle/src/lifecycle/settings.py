@@ -58,7 +58,7 @@ class Serve(Section):
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request.")] = 1000
     max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
-    drain_seconds: Annotated[float, Field(gt=0, le=10)] = 8.0
+    drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
 
 
 class Tracking(Section):
@@ -105,15 +105,16 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
         raise LifecycleError(f"there is no environment {environment!r}", f"There are {', '.join(ENVIRONMENTS)}.")
     tree: Tree = {}
     origins: dict[str, str] = {}
+    _refuse_strays(root / "config")
     for name in ("base", environment):
         path = root / "config" / f"{name}.yaml"
         if path.exists():
             origin = f"config/{name}.yaml"
-            _merge(tree, origins, _read(path, origin), origin)
+            _merge(tree, origins, _read(path.read_bytes(), origin), origin)
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(PREFIX):
             parts = name.removeprefix(PREFIX).lower().split("__")
-            _merge(tree, origins, _nest(parts, yaml.safe_load(value)), name)
+            _merge(tree, origins, _nest(parts, _parse(value, name)), name)
     try:
         return Loaded(environment, Settings.model_validate(tree), origins)
     except ValidationError as error:
@@ -123,11 +124,23 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
 _MEND = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."
 
 
-def _read(path: Path, origin: str) -> Tree:
+def _refuse_strays(folder: Path) -> None:
+    known = [f"{name}.yaml" for name in ("base", *ENVIRONMENTS)]
+    for path in sorted(folder.glob("*.y*ml")):
+        if path.name not in known:
+            near = difflib.get_close_matches(path.name, known, n=1, cutoff=0)[0]
+            raise LifecycleError(f"nothing reads config/{path.name}; is {near} meant?", "Rename or remove it.")
+
+
+def _parse(text: str | bytes, origin: str) -> Any:
     try:
-        found = yaml.safe_load(path.read_bytes()) or {}
+        return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LifecycleError(f"{origin} is not YAML: {error}", "Mend the line that it names.") from error
+        raise LifecycleError(f"{origin} is not YAML: {error}", "Mend what it names.") from error
+
+
+def _read(content: bytes, origin: str) -> Tree:
+    found = _parse(content, origin) or {}
     if not isinstance(found, dict):
         raise LifecycleError(f"{origin} holds {type(found).__name__} instead of settings", "Write `name: value` lines.")
     return found
