@@ -180,16 +180,20 @@ def test_make_lists_every_verb_with_a_line(render: Render) -> None:
 
 
 def test_a_words_quotes_reach_the_verb_unharmed(render: Render, tmp_path: Path) -> None:
-    """What WHY holds is one argument, whatever is in it."""
+    """What WHY holds is one argument, whatever is in it; what the shell exports is for somebody else."""
     folder = shutil.copytree(render(), tmp_path / "project")
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / "data").mkdir()
     (folder / "data/labels.parquet").touch()
     (folder / ".venv/bin/lifecycle").write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     (folder / ".venv/bin/lifecycle").chmod(0o755)
-    why = """it's "better"; rm -rf $(HOME) `x`"""
-    done = run("make", "-s", "promote", "VERSION=3", f"WHY={why.replace('$', '$$')}", "THRESHOLD=0.2", folder=folder)
+    why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""
+    exported = {"ENVIRONMENT": "production", "VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1"}
+    done = run("make", "-s", "promote", "VERSION=3", f"WHY={why}", "THRESHOLD=0.2", folder=folder, **exported)
     assert done.stdout == f"<promote><3><--threshold><0.2><--why><{why}>"
+    assert run("make", "-s", "promote", folder=folder, **exported).stdout == "<promote>"
+    assert run("make", "-s", "sample", folder=folder, **exported).stdout == "<sample>"
+    assert run("make", "-s", "sample", "DRIFT=1", folder=folder).stdout == "<sample><--drift>"
 
 
 def test_a_forks_index_reaches_a_render_through_the_templates_zone_only(

@@ -18,9 +18,11 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/lifecycle
 
-# `$(call option,--why,WHY)` is `--why 'the text'` where WHY is set, and nothing where it is not.
+# `$(call option,--why,WHY)` is `--why 'the text'` where the call of make gives WHY, and nothing where it does not:
+# a CI host exports a VERSION or an ENVIRONMENT of its own. The text arrives as it was given, `$` included.
 quote = '$(subst ','\'',$(1))'
-option = $(if $($(2)),$(1) $(call quote,$($(2))))
+given = $(if $(filter command,$(origin $(1))),$(value $(1)))
+option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 environment = $(call option,--environment,ENVIRONMENT)
 
 .DEFAULT_GOAL := help
@@ -51,7 +53,7 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
-	.uv/bin/pip install --quiet $(call option,--index-url,UV_DEFAULT_INDEX) uv
+	.uv/bin/pip install --quiet $(if $(UV_DEFAULT_INDEX),--index-url $(call quote,$(UV_DEFAULT_INDEX))) uv
 
 $(RUN):
 	@echo "There is no environment here yet: run make setup." >&2; exit 1
@@ -69,7 +71,7 @@ contract: $(RUN) ## rewrite contract.json; a breaking change needs a new major v
 	$(RUN) contract
 
 sample: $(RUN) ## write the sample tables into data/ (DRIFT=1: with a known drift)
-	$(RUN) sample $(if $(DRIFT),--drift)
+	$(RUN) sample $(if $(call given,DRIFT),--drift)
 
 features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
 	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
