@@ -92,6 +92,7 @@ def test_the_first_promotion_says_why_and_fills_the_features(settings: Settings,
     assert table_path(settings.store, trained[1]).exists()
     assert promoted(settings) == done, "promoting what is live changes nothing"
     assert promoted(settings, threshold=0.3).live.threshold == 0.3
+    assert promoted(settings).live.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5])
@@ -172,7 +173,7 @@ def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(se
     [again] = score(settings, data, "local", [days[1]], progress=False)
     assert table(again) == before
     assert list(again.parent.iterdir()) == [again]
-    assert set(before[0]) == {"customer_id", "prediction", "probability", "as_of", "version"}
+    assert set(before[0]) == {"customer_id", "prediction", "probability", "as_of", "version", "threshold"}
     [latest] = score(settings, data, "local", None, progress=False)
     assert latest == paths[2]
 
@@ -189,6 +190,9 @@ def test_a_day_before_anybody_gives_an_empty_file(settings: Settings) -> None:
     promoted(settings)
     [path] = score(settings, sample_team().data, "local", [date(2001, 1, 1)], progress=False)
     assert table(path) == []
+    described = duckdb.connect().execute(f"DESCRIBE FROM read_parquet('{path}', hive_partitioning = false)").fetchall()
+    names = ["customer_id", "prediction", "probability", "as_of", "version", "threshold"]
+    assert [column[0] for column in described] == names
 
 
 @pytest.mark.parametrize("task", ["two classes", "classes", "number"])
@@ -205,7 +209,7 @@ def test_a_table_without_features_sql_goes_the_same_way(task: str, tmp_path: Pat
         "number": set(),
         "classes": {f"probabilities_{c}" for c in ("air", "road", "sea")},
     }
-    assert set(rows[0]) == {"order_id", "prediction", "as_of", "version"} | expected[task]
+    assert set(rows[0]) == {"order_id", "prediction", "as_of", "version", "threshold"} | expected[task]
     assert rows[0]["version"] == bundle.version
 
 
@@ -227,7 +231,7 @@ def test_only_missing_tables_are_filled_at_promotion_and_all_by_features(setting
     [
         (lambda sql: sql.replace("c.plan,", "c.plan AS plane,"), "lacks the column plan"),
         (lambda sql: sql.replace("FROM events", "FROM event"), "event"),
-        (lambda sql: sql + " AND c.plan = 'plus'", "exactly one row"),
+        (lambda sql: sql + " AND c.plan = 'plus'", "with one row"),
         (lambda sql: sql.replace("CAST(w.visits AS BIGINT)", "CAST(w.visits AS VARCHAR)"), "is VARCHAR"),
         (lambda sql: "SELEC 1", "syntax error"),
     ],
@@ -250,3 +254,140 @@ def test_a_request_field_without_default_must_come_from_the_team(trained: Any, t
     settings = trained[0].model_copy(update={"storage": tmp_path})
     with pytest.raises(LifecycleError, match=r"src/model/data\.py lacks the column channel"):
         train(replace(team, contract=more), settings, Path())
+
+
+def changed(team: Any, **sql: Callable[[str], str]) -> Any:
+    """A team whose data queries are rewritten."""
+    data = SimpleNamespace(**{name: getattr(team.data, name) for name in ("tables", "labels", "population", "latest")})
+    for name, rewrite in sql.items():
+        usual = getattr(team.data, name)
+        setattr(data, name, lambda connection, usual=usual, rewrite=rewrite: rewrite(usual(connection)))
+    return replace(team, data=data)
+
+
+def test_tables_of_the_team_are_never_ours(settings: Settings, tmp_path: Path) -> None:
+    """Whatever they are called, and wherever they stand."""
+    team = sample_team()
+    promoted(settings)
+    warehouse = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        for name in ("answers", "questions", "completed", "chunk"):
+            connection.execute(f"CREATE TABLE {name} AS SELECT 42 AS theirs")
+
+    def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        connection.execute(f"ATTACH '{warehouse}' AS w; USE w")
+        for name in ("customers", "events", "labels"):
+            path = folder / f"{name}.parquet"
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM '{path}'")
+
+    attached = changed(team)
+    attached.data.tables = tables
+    days = moments.days(date(2025, 12, 31), date(2026, 1, 1))
+    ours = [table(path) for path in score(settings, attached.data, "local", days, progress=False)]
+    assert ours == [table(path) for path in score(settings, team.data, "local", days, progress=False)]
+    with duckdb.connect(str(warehouse)) as connection:
+        for name in ("answers", "questions", "completed", "chunk"):
+            assert connection.execute(f"FROM {name}").fetchall() == [(42,)]
+
+
+def test_a_fraction_in_a_whole_number_is_refused_and_never_rounded(trained: Any, tmp_path: Path) -> None:
+    team = sample_team()
+    assert team.features_sql is not None
+    halves = team.features_sql.replace("CAST(w.visits AS BIGINT)", "w.visits + 0.5")
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    with pytest.raises(LifecycleError, match="visits_30d is not a whole number in"):
+        train(replace(team, features_sql=halves), settings, Path())
+
+
+def test_a_doubled_row_does_not_make_up_for_a_missing_one(trained: Any, tmp_path: Path) -> None:
+    team = sample_team()
+    first = "(SELECT min(customer_id) FROM asks)"
+    last = "(SELECT max(customer_id) FROM asks)"
+    doubled = (
+        f"WITH sound AS ({team.features_sql}), latest AS (SELECT max(ts) AS ts FROM asks) "
+        f"SELECT * FROM sound WHERE customer_id <> {last} "
+        f"UNION ALL SELECT * FROM sound WHERE customer_id = {first}"
+    )
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    with pytest.raises(LifecycleError, match="of the asks with one row"):
+        train(replace(team, features_sql=doubled), settings, Path())
+
+
+def test_a_query_may_end_with_a_comment_or_a_semicolon(trained: Any, tmp_path: Path) -> None:
+    team = sample_team()
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    ended = changed(replace(team, features_sql=f"{team.features_sql}; "), labels=lambda sql: f"{sql} -- all of them")
+    assert train(ended, settings, Path()).facts["rows"] == trained[1].facts["rows"]
+
+
+@pytest.mark.parametrize("kept", ["seen_ts", "CASE WHEN customer_id < 'c-01000' THEN NULL ELSE seen_ts END AS seen_ts"])
+def test_a_label_that_is_not_known_yet_is_not_learned(trained: Any, tmp_path: Path, kept: str) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    moment = moments.midnight(date(2025, 9, 15))
+    team = changed(sample_team(), labels=lambda sql: sql.replace("seen_ts", kept, 1))
+    bundle = train(team, settings, Path(), moment)
+    connection = features.connect(team.data, settings.data)
+    known = connection.execute(
+        f"SELECT count(*) FROM ({team.data.labels(connection)}) WHERE seen_ts <= {moment}"
+    ).fetchone()
+    assert (sum(bundle.facts["rows"].values()),) == known
+
+
+def test_a_label_first_seen_after_the_holdout_began_is_left_out_of_training(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    later = changed(sample_team(), labels=lambda sql: sql.replace("seen_ts", "seen_ts + 86400 AS seen_ts"))
+    rows = train(later, settings, Path()).facts["rows"]
+    usual = trained[1].facts["rows"]
+    assert rows["training"] < usual["training"]
+
+
+def test_times_are_whole_seconds_or_are_refused_with_the_cast_to_write(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    team = changed(sample_team(), labels=lambda sql: sql.replace("seen_ts", "make_timestamp(seen_ts) AS seen_ts"))
+    with pytest.raises(LifecycleError, match="seen_ts is TIMESTAMP") as caught:
+        train(team, settings, Path())
+    assert "epoch(seen_ts)" in caught.value.mend
+
+
+def test_the_fallback_answers_a_newcomer_in_batch_and_service_alike(trained: Any, tmp_path: Path) -> None:
+    team = sample_team()
+    values = {"number": 0.0, "integer": 0, "category": "north"}
+    columns = tuple(
+        replace(c, fallback=c.levels[0] if c.levels else values[c.kind], has_fallback=True)
+        if c.source == "entity"
+        else c
+        for c in team.contract.columns
+    )
+    newcomer = "SELECT 'c-99999' AS customer_id, CAST(0 AS DOUBLE) AS discount"
+    own = changed(
+        replace(team, contract=replace(team.contract, columns=columns)),
+        population=lambda sql: f"{sql} UNION ALL {newcomer}",
+    )
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    train(own, settings, Path())
+    promote(settings, own.data, "local", None, None, "ana", "")
+    [path] = score(settings, own.data, "local", None, progress=False)
+    [row] = [row for row in table(path) if row["customer_id"] == "c-99999"]
+    with TestClient(create(settings.store, "local", settings.serve)) as client:
+        answer = client.post("/predict", json={"customer_id": "c-99999"}).json()
+    assert answer == {"prediction": row["prediction"], "probability": row["probability"]}
+
+
+def test_the_newest_of_trainings_within_a_second_is_the_last(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    made = [train(order_team(rows=200), settings, tmp_path).version for _ in range(4)]
+    assert settings.store.versions() == made
+
+
+def test_one_broken_version_does_not_keep_the_others_from_their_features(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    team = sample_team()
+    first = train(team, settings, Path())
+    promoted(settings)
+    second = train(team, settings, Path())
+    promoted(settings)
+    (first.path / "golden.jsonl").unlink()
+    table_path(settings.store, second).unlink()
+    with pytest.raises(LifecycleError, match=r"lacks golden\.jsonl"):
+        materialise(settings, team.data)
+    assert table_path(settings.store, second).exists()

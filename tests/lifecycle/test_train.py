@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer
 
 from lifecycle.bundle import verify
@@ -100,7 +101,7 @@ def test_data_that_cannot_be_learned_from_are_refused(change: Any, told: str, tm
 def test_an_estimator_that_does_not_fit_is_named(tmp_path: Path) -> None:
     # A random forest of the team's own that cannot take what it is given.
     team = order_team(estimator=with_candidate(RandomForestClassifier(n_estimators=-1)))
-    with pytest.raises(LifecycleError, match="the candidate estimator does not fit"):
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer"):
         train(team, settings_in(tmp_path), tmp_path)
 
 
@@ -143,3 +144,58 @@ def test_a_pickle_in_a_python_bundle_is_refused(pickling: type[CityMeans], tmp_p
     with pytest.raises(LifecycleError, match="wrote a pickle"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
     assert settings.store.versions() == []
+
+
+class Odd(CityMeans):
+    """Answers what is no answer."""
+
+    kind = ""
+
+    def predict(self, frame: Any) -> Any:
+        good = super().predict(frame)
+        odd = {"column": good[:, None], "two": np.stack([1 - good, good], axis=1), "nan": good * np.nan, "5": good * 50}
+        return odd[self.kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("column", "the shape"), ("two", "the shape"), ("nan", "not a finite number"), ("5", "not a probability")],
+)
+def test_what_is_no_answer_is_refused_by_estimator(kind: str, told: str, tmp_path: Path) -> None:
+    odd = Odd()
+    odd.kind = kind
+    settings = settings_in(tmp_path)
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer") as caught:
+        train(order_team(estimator=with_candidate(odd)), settings, tmp_path)
+    assert told in str(caught.value)
+    assert settings.store.versions() == []
+
+
+def test_a_classifier_without_probabilities_is_named(tmp_path: Path) -> None:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    own = make_pipeline(SimpleImputer(), LinearSVC())
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer"):
+        train(order_team(estimator=with_candidate(own)), settings_in(tmp_path), tmp_path)
+
+
+def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(self: Any, directory: Path) -> None:
+        (directory / "means.json").write_text("{}")
+
+    monkeypatch.setattr(CityMeans, "save", forgetful)
+    estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["two classes"]).baselines(None, 0)["trivial"])
+    settings = settings_in(tmp_path)
+    with pytest.raises(LifecycleError, match="does not answer as it did in training"):
+        train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
+    assert settings.store.versions() == []
+
+
+def test_a_number_given_as_text_is_refused_and_codes_may_be_doubles(tmp_path: Path) -> None:
+    frame = orders()
+    words = order_team("number", data=data_of(frame.assign(days="three"), "days"))
+    with pytest.raises(LifecycleError, match="the answer is a number"):
+        train(words, settings_in(tmp_path / "a"), tmp_path)
+    doubles = order_team(data=data_of(frame.assign(returned=frame.returned.astype(float)), "returned"))
+    assert train(doubles, settings_in(tmp_path / "b"), tmp_path).facts["estimator"] == "candidate"

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from lifecycle import moments
 from lifecycle.contract import Column, Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import SQL_TYPES, check_table, check_types, describe, quoted, text
+from lifecycle.frames import INTEGERS, SQL_TYPES, check_table, check_types, describe, quoted, subquery, text
 from lifecycle.team import Data, Team
 
 if TYPE_CHECKING:
     import duckdb
 
-ROWS = "completed"  # the table of completed rows that the functions below leave behind
+# Tables and columns of our own. Of the names in SQL, the team shares two with us: `asks` and `moment`.
+QUESTIONS = "lifecycle_questions"
+ROWS = "lifecycle_completed"  # the completed rows that the functions below leave behind
+QUESTION, FOUND = "lifecycle_question", "lifecycle_found"
+TIMES = {"ts", "seen_ts"}
 WHERE = "src/model/features.sql"
 
 
@@ -33,40 +37,42 @@ def connect(data: Data, folder: Path) -> "duckdb.DuckDBPyConnection":
 
 
 def training_rows(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int) -> int:
-    """Fill `completed` with every labelled question known at `as_of`, oldest first; returns how many.
+    """Fill ROWS with every labelled question asked and known at `as_of`; returns how many.
 
-    Columns: keys, `ts` where there is one, the inputs, the label.
+    Columns: keys, inputs, label, and `ts` and `seen_ts` where labels() has them; oldest first where there is a `ts`.
     """
-    _questions(connection, team.data.labels(connection), "src/model/data.py: labels()")
-    known = describe(connection, "FROM questions")
-    if "seen_ts" in known:
-        connection.execute(f"DELETE FROM questions WHERE seen_ts > {int(as_of)}")
+    where = "src/model/data.py: labels()"
+    known = _questions(connection, team.data.labels(connection), where)
+    for name in TIMES & known.keys():
+        # A label that is not known yet has no moment at which it was seen.
+        connection.execute(f"DELETE FROM {QUESTIONS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
     if team.contract.answer.label not in known:
         raise LifecycleError(
-            f"src/model/data.py: labels() lacks the label {team.contract.answer.label}",
+            f"{where} lacks the label {team.contract.answer.label}",
             "Select it under the name that ANSWER in src/model/contract.py gives.",
         )
-    return _complete(connection, team.contract, team.features_sql, extra=(team.contract.answer.label,))
+    extra = (team.contract.answer.label, *sorted(TIMES & known.keys()))
+    return _complete(connection, team.contract, team.features_sql, known, extra)
 
 
 def population_rows(
     connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str | None, moment: int
 ) -> int:
-    """Fill `completed` with everyone asked about at `moment`; returns how many."""
-    _ask_population(connection, data, moment)
-    return _complete(connection, contract, features_sql, extra=())
+    """Fill ROWS with everyone asked about at `moment`; returns how many."""
+    known = _ask_population(connection, data, moment)
+    return _complete(connection, contract, features_sql, known, ("ts",))
 
 
 def entity_rows(
     connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str, moment: int
 ) -> int:
-    """Fill `completed` with key and entity columns of everyone at `moment`; returns how many."""
+    """Fill ROWS with key and entity columns of everyone at `moment`; returns how many."""
     assert contract.key is not None, "a contract with entity columns has a key"
-    _ask_population(connection, data, moment)
+    known = _ask_population(connection, data, moment)
     key = quoted(contract.key.name)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE questions AS SELECT DISTINCT {key}, ts FROM questions")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS SELECT DISTINCT {key}, ts FROM {QUESTIONS}")
     only = Contract(contract.version, contract.answer, (contract.key, *contract.entity))
-    return _complete(connection, only, features_sql, extra=())
+    return _complete(connection, only, features_sql, known, ())
 
 
 def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str) -> None:
@@ -77,73 +83,118 @@ def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, featu
     _check_columns(connection, contract, contract.key, features_sql)
 
 
-def _ask_population(connection: "duckdb.DuckDBPyConnection", data: Data, moment: int) -> None:
+def _ask_population(connection: "duckdb.DuckDBPyConnection", data: Data, moment: int) -> dict[str, str]:
     connection.execute(f"CREATE OR REPLACE TEMP TABLE moment AS SELECT CAST({int(moment)} AS BIGINT) AS ts")
-    _questions(connection, data.population(connection), "src/model/data.py: population()")
-    connection.execute("ALTER TABLE questions ADD COLUMN IF NOT EXISTS ts BIGINT")
-    connection.execute(f"UPDATE questions SET ts = {int(moment)}")
+    known = _questions(connection, data.population(connection), "src/model/data.py: population()")
+    connection.execute(f"ALTER TABLE {QUESTIONS} ADD COLUMN IF NOT EXISTS ts BIGINT")
+    connection.execute(f"UPDATE {QUESTIONS} SET ts = {int(moment)}")
+    return known | {"ts": "BIGINT"}
 
 
-def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> None:
+def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> dict[str, str]:
+    """Fill QUESTIONS and return its columns with their SQL types."""
     import duckdb
 
     try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE questions AS ({query})")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS {subquery(query)}")
     except duckdb.Error as error:
         raise _failed(where, error) from error
+    known = describe(connection, f"FROM {QUESTIONS}")
+    for name in TIMES & known.keys():
+        if not known[name].startswith((*INTEGERS, '"NULL"')):
+            mend = f"Select whole seconds since 1970 UTC, for example CAST(epoch({name}) AS BIGINT) AS {name}."
+            raise LifecycleError(f"{where}: {name} is {known[name]}", mend)
+    return known
 
 
 def _complete(
-    connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str | None, extra: tuple[str, ...]
+    connection: "duckdb.DuckDBPyConnection",
+    contract: Contract,
+    features_sql: str | None,
+    known: dict[str, str],
+    extra: tuple[str, ...],
 ) -> int:
+    """Join QUESTIONS with the features, check what comes out against the contract, and leave it in ROWS."""
     import duckdb
 
-    known = describe(connection, "FROM questions")
     # A question may leave out a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
     faults = check_types(known, sent, "src/model/data.py")
     if faults:
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every key and request field.")
-    parts = [_sent(column, column.name in known) for column in contract.request]
-    parts += [f"q.{quoted(name)}" for name in extra] + (["q.ts"] if "ts" in known else [])
-    source, order = "questions q", "q.ts" if "ts" in known else "q.rowid"
+    types = {column.name: known.get(column.name, "") for column in contract.request}
+    parts = [
+        _cast(f"q.{quoted(c.name)}" if c.name in known else _literal(c.default), c, types[c.name])
+        for c in contract.request
+    ]
+    parts += [f"q.{quoted(name)}" for name in extra]
+    source, order = f"{QUESTIONS} q", "q.ts, q.rowid" if "ts" in known else "q.rowid"
     if contract.entity and contract.key and features_sql is not None:
         key = quoted(contract.key.name)
-        _fill_asks(connection, contract.key, known)
-        _check_columns(connection, contract, contract.key, features_sql)
-        parts += [_cast(f"f.{quoted(column.name)}", column) for column in contract.entity]
-        source += f" JOIN ({features_sql}) f ON f.{key} = q.{key} AND f.ts = q.ts"
-        order += f", q.{key}"
-    query = f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT {', '.join(parts)} FROM {source} ORDER BY {order}"
+        types |= _fill_asks(connection, contract, contract.key, features_sql, known)
+        parts += [_looked_up(column, contract.fallback, types[column.name]) for column in contract.entity]
+        source += f" LEFT JOIN (SELECT *, TRUE AS {FOUND} FROM {subquery(features_sql)}) f"
+        source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
+        order = f"q.ts, q.{key}"
+        parts += [f"q.rowid AS {QUESTION}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
     try:
-        connection.execute(query)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT {', '.join(parts)} FROM {source} ORDER BY {order}"
+        )
     except duckdb.Error as error:
         raise _failed(WHERE, error) from error
+    if contract.entity and features_sql is not None:
+        _one_row_each(connection, contract)
     rows = check_table(connection, ROWS, contract.columns, "the completed rows")
-    asked = connection.execute("SELECT count(*) FROM questions").fetchone()
-    if asked and asked[0] != rows:
-        problem = f"{WHERE} answers {asked[0]} questions with {rows} rows"
-        raise LifecycleError(problem, "It returns exactly one row for each row of asks.")
+    for column in contract.columns:
+        # Only now is it known that nothing is rounded.
+        if column.kind == "integer" and not types[column.name].startswith(INTEGERS):
+            connection.execute(f"ALTER TABLE {ROWS} ALTER {quoted(column.name)} TYPE BIGINT")
     return rows
 
 
-def _sent(column: Column, known: bool) -> str:
-    return _cast(f"q.{quoted(column.name)}" if known else _literal(column.default), column)
+def _one_row_each(connection: "duckdb.DuckDBPyConnection", contract: Contract) -> None:
+    """Raise LifecycleError when a question has several rows of features, or none where there is no fallback."""
+    missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
+    wrong = f"SELECT {QUESTION} FROM {ROWS} GROUP BY {QUESTION} HAVING count(*) > 1 OR {missing}"
+    found = connection.execute(f"SELECT count(*), min({QUESTION}) FROM ({wrong})").fetchone()
+    if found and found[0]:
+        count = connection.execute(f"SELECT count(*) FROM {ROWS} WHERE {QUESTION} = {found[1]} AND {FOUND}").fetchone()
+        told = count[0] if count else 0
+        problem = f"{WHERE} does not answer {found[0]} of the asks with one row (the first has {told})"
+        raise LifecycleError(problem, "It returns exactly one row for each row of asks.")
+    connection.execute(f"ALTER TABLE {ROWS} DROP {QUESTION}")
+    connection.execute(f"ALTER TABLE {ROWS} DROP {FOUND}")
 
 
-def _cast(expression: str, column: Column) -> str:
-    return f"CAST({expression} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
+def _looked_up(column: Column, fallback: dict[str, object] | None, found: str) -> str:
+    value = f"f.{quoted(column.name)}"
+    if fallback is not None:
+        value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {_literal(fallback[column.name])} END"
+    return _cast(value, column, found)
 
 
-def _fill_asks(connection: "duckdb.DuckDBPyConnection", key: Column, known: dict[str, str]) -> None:
+def _cast(expression: str, column: Column, found: str) -> str:
+    # A whole number that comes as DOUBLE keeps its fraction until the check has seen it.
+    kind = "DOUBLE" if column.kind == "integer" and not found.startswith(INTEGERS) else SQL_TYPES[column.kind]
+    return f"CAST({expression} AS {kind}) AS {quoted(column.name)}"
+
+
+def _fill_asks(
+    connection: "duckdb.DuckDBPyConnection", contract: Contract, key: Column, features_sql: str, known: dict[str, str]
+) -> dict[str, str]:
+    """Fill `asks`; returns the SQL types of the features."""
     if "ts" not in known:
         problem = "src/model/data.py: labels() lacks the column ts"
         raise LifecycleError(problem, "features.sql needs the moment of each question, in seconds since 1970 UTC.")
-    parts = f"{_cast(quoted(key.name), key)}, CAST(ts AS BIGINT) AS ts"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE asks AS SELECT DISTINCT {parts} FROM questions")
+    parts = f"CAST({quoted(key.name)} AS {SQL_TYPES[key.kind]}) AS {quoted(key.name)}, CAST(ts AS BIGINT) AS ts"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE asks AS SELECT DISTINCT {parts} FROM {QUESTIONS}")
+    return _check_columns(connection, contract, key, features_sql)
 
 
-def _check_columns(connection: "duckdb.DuckDBPyConnection", contract: Contract, key: Column, features_sql: str) -> None:
+def _check_columns(
+    connection: "duckdb.DuckDBPyConnection", contract: Contract, key: Column, features_sql: str
+) -> dict[str, str]:
     import duckdb
 
     try:
@@ -154,6 +205,7 @@ def _check_columns(connection: "duckdb.DuckDBPyConnection", contract: Contract, 
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:
         raise LifecycleError("\n  ".join(faults), "Its columns are the key, ts and every Entity() field.")
+    return described
 
 
 def _literal(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Whether a table keeps the contract: one DuckDB query over frames and files alike."""
+"""Whether a table keeps the contract: one DuckDB query, whatever the table was made of."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -58,8 +58,8 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
     for (column, rule, sql), count in zip(rules, found[1:], strict=False):
         if count:
             first = connection.execute(
-                f"SELECT row FROM (SELECT *, row_number() OVER () - 1 AS row FROM {quoted(table)}) "
-                f"WHERE {sql} ORDER BY row LIMIT {FIRST}"
+                f"SELECT lifecycle_row FROM (SELECT *, row_number() OVER () - 1 AS lifecycle_row FROM {quoted(table)}) "
+                f"WHERE {sql} ORDER BY lifecycle_row LIMIT {FIRST}"
             ).fetchall()
             rows = ", ".join(str(row) for (row,) in first)
             faults.append(f"{where}: {column.name} {rule} in {count} of {found[0]} rows (first: {rows})")
@@ -74,9 +74,14 @@ def broken(faults: list[str]) -> LifecycleError:
     return LifecycleError("the data break the contract:\n  " + "\n  ".join(faults), mend)
 
 
+def subquery(sql: str) -> str:
+    """A query in parentheses: its last line may be a comment, its end a semicolon."""
+    return f"(\n{sql.strip().rstrip(';')}\n)"
+
+
 def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, str]:
     """Column name → SQL type of a query, without running it."""
-    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE ({query})").fetchall()}
+    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {subquery(query)}").fetchall()}
 
 
 def _rules(column: Column) -> Iterator[tuple[str, str]]:

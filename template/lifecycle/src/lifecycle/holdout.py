@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holdout:
-    """`held` says for each row whether it is held out; `told` says by what rule, in words."""
+    """Which rows train and which are held out; `told` says by what rule, in words.
 
+    A row is neither when its label became known only after the holdout had begun: a model of that day had not seen it.
+    """
+
+    training: npt.NDArray[np.bool_]
     held: npt.NDArray[np.bool_]
     told: str
     entities_also_in_training: float | None
@@ -30,16 +34,19 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
     if time is not None and frame[time].nunique() > 1:
         cut = _cut(frame[time], share)
         held, told = (frame[time] >= cut).to_numpy(), f"rows from {_moment(cut)} on"
+        training = ~held & ~(frame["seen_ts"] > cut).to_numpy() if {"ts", "seen_ts"} <= set(frame.columns) else ~held
     elif key is not None:
         held, told = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
+        training = ~held
     else:
         held, told = _by_hash(frame[[column.name for column in contract.columns]], share), "rows by a hash"
-    if held.all() or not held.any():
+        training = ~held
+    if not training.any() or not held.any():
         raise LifecycleError(
             f"{len(frame)} rows cannot be divided into training and holdout ({told})",
             "Give more labelled rows, or change train.holdout in config/.",
         )
-    return Holdout(held, told, _also_in_training(frame, key, held))
+    return Holdout(training, held, told, _also_in_training(frame, key, training, held))
 
 
 def _cut(times: "pd.Series[Any]", share: float) -> Any:
@@ -62,7 +69,9 @@ def _by_hash(frame: "pd.DataFrame", share: float) -> npt.NDArray[np.bool_]:
     return np.asarray((hashed >> np.uint64(11)).astype(np.float64) / 2**53 < share)
 
 
-def _also_in_training(frame: "pd.DataFrame", key: str | None, held: npt.NDArray[np.bool_]) -> float | None:
+def _also_in_training(
+    frame: "pd.DataFrame", key: str | None, training: npt.NDArray[np.bool_], held: npt.NDArray[np.bool_]
+) -> float | None:
     if key is None:
         return None
-    return float(frame.loc[held, key].drop_duplicates().isin(frame.loc[~held, key].unique()).mean())
+    return float(frame.loc[held, key].drop_duplicates().isin(frame.loc[training, key].unique()).mean())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lifecycle import team
 from lifecycle.bundle import Bundle, BundleError, check_environment
 from lifecycle.contract import Answer, Column, Contract
+from lifecycle.errors import LifecycleError
 from lifecycle.matrix import Encoder
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class FrameModel:
     """A class of the team's over frames: see `team.PythonModel`."""
 
     def __init__(self, model: Any, contract: Contract) -> None:
-        self.model, self.columns = model, contract.columns
+        self.model, self.columns, self.answer = model, contract.columns, contract.answer
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
         """See Model."""
@@ -62,7 +63,7 @@ class FrameModel:
 
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """See Model."""
-        return np.asarray(self.model.predict(typed(frame, self.columns)), dtype=np.float64)
+        return checked(self.model.predict(typed(frame, self.columns)), self.answer, len(frame))
 
 
 def typed(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
@@ -88,9 +89,28 @@ def typed(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
 def raw(estimator: Any, matrix: Any, answer: Answer) -> Raw:
     """An estimator's answer: shape (rows,) for two classes and numbers, (rows, classes) for more."""
     if answer.task == "number":
-        return np.asarray(estimator.predict(matrix), dtype=np.float64)
-    probabilities = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)
-    return probabilities[:, 1] if answer.task == "two classes" else probabilities
+        return checked(estimator.predict(matrix), answer, len(matrix))
+    probabilities = estimator.predict_proba(matrix)
+    return checked(probabilities[:, 1] if answer.task == "two classes" else probabilities, answer, len(matrix))
+
+
+def checked(given: Any, answer: Answer, rows: int) -> Raw:
+    """What a model gave, when it is an answer; raises LifecycleError for another shape, NaN, or no probability."""
+    found = np.asarray(given, dtype=np.float64)
+    wanted = (rows, len(answer.classes)) if answer.task == "classes" else (rows,)
+    fault = ""
+    if found.shape != wanted:
+        fault = f"the shape {found.shape} instead of {wanted}"
+    elif not np.isfinite(found).all():
+        fault = "what is not a finite number"
+    elif answer.task != "number" and not ((found >= 0) & (found <= 1)).all():
+        fault = "what is not a probability"
+    elif answer.task == "classes" and not np.allclose(found.sum(axis=1), 1, atol=PROBABILITY_TOLERANCE):
+        fault = "probabilities that do not add up to 1"
+    if fault:
+        mend = "A number or the positive class's probability for each row, or a row of probabilities for more classes."
+        raise LifecycleError(f"the model answers {fault}", mend)
+    return found
 
 
 class Predictor:

@@ -60,7 +60,8 @@ class Estimator(Protocol):
 class PythonModel(Protocol):
     """A model that is not a scikit-learn estimator; its files hold no pickle.
 
-    Its class is better defined in a module of its own: what that module imports must be installed where it serves.
+    Its class is better defined in a module of its own: what that module imports must be installed where it serves,
+    and there only the team's own dependencies are (`uv add pandas`, and whatever else it needs).
 
     `predict` takes a frame as the contract has it and answers, for each row: the probability of the positive class,
     the probabilities of all classes, or the number.
@@ -94,28 +95,27 @@ class Team:
 def load(root: Path) -> Team:
     """The team's `model` package in the repository at `root`; raises LifecycleError naming what it lacks."""
     contract, features_sql = load_contract()
-    return Team(project_name(root), contract, features_sql, load_data(), _module("estimator"))
+    return Team(project_name(root), contract, features_sql, load_data(), _module("estimator", "candidate", "baselines"))
 
 
 def load_contract() -> tuple[Contract, str | None]:
     """What `contract.py` declares, and the text of `features.sql` where there is one."""
-    declared = _module("contract")
-    for name in ("ROW", "ANSWER", "VERSION"):
-        if not hasattr(declared, name):
-            raise LifecycleError(f"src/model/contract.py does not define {name}", "lifecycle.declare shows a contract.")
+    declared = _module("contract", "ROW", "ANSWER", "VERSION")
     contract = derive(declared.ROW, declared.ANSWER, declared.VERSION)
     sql = Path(str(declared.__file__)).with_name("features.sql")
-    features_sql = sql.read_text() if sql.exists() else None
+    features_sql = sql.read_text(encoding="utf-8") if sql.exists() else None
     if contract.entity and features_sql is None:
         names = ", ".join(column.name for column in contract.entity)
         problem = f"{sql} is missing, and the contract has Entity() fields ({names})"
         raise LifecycleError(problem, "Write it, or declare the fields as Request().")
+    if features_sql is not None and not contract.entity:
+        raise LifecycleError(f"{sql} computes columns, and the contract has no Entity() field", f"Delete {sql}.")
     return contract, features_sql
 
 
 def load_data() -> Data:
     """`model.data`: all that jobs need which do not train."""
-    data: Data = _module("data")
+    data: Data = _module("data", "tables", "labels", "population")
     return data
 
 
@@ -143,19 +143,26 @@ def requirements(module: str, project: str) -> set[str]:
     there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True)
     if done.returncode:
-        problem = f"{module} cannot be imported on its own: {done.stderr.strip().splitlines()[-1]}"
+        problem = (
+            f"{module} cannot be imported on its own: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
+        )
         raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
     known = metadata.packages_distributions()
     imported = {name for top in {each.partition(".")[0] for each in done.stdout.split()} for name in known.get(top, ())}
     lines = [line for line in metadata.requires(project) or [] if "extra ==" not in line]
-    declared = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines}
+    declared = {_canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines}
     # A requirement of another platform is not installed here.
-    return {project, *imported, *(declared & {each.name for each in metadata.distributions()})}
+    installed = {each.name for each in metadata.distributions() if _canonical(each.name) in declared}
+    return {project, *imported, *installed}
 
 
-def _module(name: str) -> ModuleType:
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _module(name: str, *members: str) -> ModuleType:
     try:
-        return importlib.import_module(f"model.{name}")
+        found = importlib.import_module(f"model.{name}")
     except ModuleNotFoundError as error:
         if error.name not in ("model", f"model.{name}"):
             raise LifecycleError(
@@ -166,3 +173,8 @@ def _module(name: str) -> ModuleType:
     except (SyntaxError, NameError, AttributeError, TypeError, ValueError, ImportError) as error:
         problem = f"src/model/{name}.py does not import: {type(error).__name__}: {error}"
         raise LifecycleError(problem, f"`python -c 'import model.{name}'` in .venv shows the line.") from error
+    missing = [member for member in members if not hasattr(found, member)]
+    if missing:
+        problem = f"src/model/{name}.py does not define {', '.join(missing)}"
+        raise LifecycleError(problem, "lifecycle/src/lifecycle/team.py says what it must hold.")
+    return found

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lifecycle import deployments, features, moments
-from lifecycle.bundle import Bundle, open_version
+from lifecycle.bundle import Bundle, BundleError, open_version
+from lifecycle.errors import LifecycleError
 from lifecycle.frames import quoted
 from lifecycle.lookup import table_path, write_table
 from lifecycle.settings import Settings
@@ -13,7 +14,8 @@ from lifecycle.team import Data
 def materialise(settings: Settings, data: Data, as_of: int | None = None) -> dict[str, str]:
     """Refresh the table of every contract that a deployment names, live or previous, as of a moment.
 
-    Returns what was written, by version. Without a moment: the data's own latest, or the clock.
+    Returns what was written, by version. Without a moment: the data's own latest, or the clock. Raises LifecycleError
+    for versions that cannot be read, once all others have their table.
     """
     store = settings.store
     versions = {
@@ -22,7 +24,16 @@ def materialise(settings: Settings, data: Data, as_of: int | None = None) -> dic
         for each in (deployment.live, deployment.previous)
         if each
     }
-    return fill(settings, data, [open_version(store, version) for version in versions], as_of)
+    sound, faults = [], []
+    for version in versions:
+        try:
+            sound.append(open_version(store, version))
+        except BundleError as error:
+            faults.append(error.problem)
+    told = fill(settings, data, sound, as_of)
+    if faults:
+        raise LifecycleError("\n  ".join(faults), "The other versions have their features.")
+    return told
 
 
 def fill(

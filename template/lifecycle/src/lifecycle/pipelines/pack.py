@@ -71,16 +71,14 @@ def pack(
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "contract.json").write_text(team.contract.to_json())
-        (folder / "golden.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "contract.json").write_text(team.contract.to_json(), encoding="utf-8")
+        (folder / "golden.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "evidence.json").write_text(json.dumps(evidence) + "\n")
         if team.features_sql is not None:
-            (folder / "features.sql").write_text(team.features_sql)
+            (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)
-        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S")
-        bundle = bundles.publish(store, folder, kind | facts, made)
-    Predictor(bundle)
-    return bundle
+        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
+        return bundles.publish(store, folder, kind | facts, made, prove=Predictor)
 
 
 def _write_skops(model: Model, folder: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def promote(
         raise LifecycleError(f"{store.bundles} holds no version", "Run `make train` first.")
     bundle = open_version(store, version or names[-1])
     seen = deployments.read(store, environment)
-    live = Live(bundle.version, _threshold(bundle, threshold))
+    live = Live(bundle.version, _threshold(bundle, threshold, seen))
     if seen and seen.live == live:
         return seen
     Predictor(bundle)
@@ -106,14 +106,14 @@ def rollback(settings: Settings, data: Data, environment: str, who: str, why: st
     return deployments.swap(store, environment, seen, seen.previous, action="rollback", who=who, why=why)
 
 
-def _threshold(bundle: Bundle, given: float | None) -> float | None:
+def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> float | None:
+    """The one given, else the one that holds in the environment (a new model does not change it), else the bundle's."""
     if given is None:
         default = bundle.facts["threshold"]
-        return None if default is None else float(default)
+        return default if default is None or seen is None or seen.live.threshold is None else seen.live.threshold
     if bundle.contract.answer.task != "two classes":
-        raise LifecycleError(
-            f"{bundle.version} answers {bundle.contract.answer.task}: it has no threshold", "Leave --threshold out."
-        )
+        problem = f"{bundle.version} answers {bundle.contract.answer.task}: it has no threshold"
+        raise LifecycleError(problem, "Leave --threshold out.")
     if not 0 <= given <= 1:
         raise LifecycleError(f"the threshold {given} is not a probability", "Give a number from 0 to 1.")
     return given

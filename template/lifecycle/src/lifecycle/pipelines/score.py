@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lifecycle import deployments, features, moments
 from lifecycle.bundle import open_version
-from lifecycle.contract import Contract
+from lifecycle.contract import Answer, Column, Contract
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import quoted, text
+from lifecycle.frames import SQL_TYPES, quoted, text
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
 from lifecycle.store import draft, refusing_disk
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     import duckdb
 
 
+ANSWERS, CHUNK = "lifecycle_answers", "lifecycle_chunk"
+
+
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> list[Path]:
-    """One Parquet file a date: keys, `as_of`, the answer and the version that gave it; returns the files.
+    """One Parquet file a date: who was asked about (the keys; without one, the request), the answer, `as_of`, and the
+    version and threshold that gave it; returns the files.
 
     Without dates: the date of the data's own latest moment, or today. A date scored again replaces its file.
     """
@@ -48,32 +52,46 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     return written
 
 
+def _identity(contract: Contract) -> tuple[Column, ...]:
+    return contract.keys or contract.request
+
+
 def _answer(
     connection: "duckdb.DuckDBPyConnection", predictor: Predictor, live: Live, starts: Iterable[int], size: int
 ) -> None:
     import pandas as pd
 
-    connection.execute("DROP TABLE IF EXISTS answers")
+    names = _identity(predictor.contract)
+    columns = [f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in names]
+    columns += [f"{quoted(name)} {kind}" for name, kind in _told(predictor.contract.answer).items()]
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {ANSWERS} ({', '.join(columns)})")
     for start in starts:
         query = f"SELECT * FROM {features.ROWS} WHERE rowid >= {start} AND rowid < {start + size} ORDER BY rowid"
         frame = connection.execute(query).df()
-        answers = predictor.frame_answers(frame, live.threshold)
-        chunk = pd.json_normalize(answers, sep="_")
-        keys = frame[[column.name for column in predictor.contract.keys]]
-        connection.register("chunk", pd.concat([keys, chunk], axis=1))
-        connection.execute("CREATE TABLE IF NOT EXISTS answers AS FROM chunk LIMIT 0")
-        connection.execute("INSERT INTO answers FROM chunk")
-        connection.unregister("chunk")
+        answers = pd.json_normalize(predictor.frame_answers(frame, live.threshold), sep="_")
+        chunk = pd.concat([frame[[column.name for column in names]], answers], axis=1)
+        connection.register(CHUNK, chunk)
+        connection.execute(f"INSERT INTO {ANSWERS} BY NAME FROM {CHUNK}")
+        connection.unregister(CHUNK)
+
+
+def _told(answer: Answer) -> dict[str, str]:
+    """The columns of an answer and their SQL types."""
+    if answer.task == "number":
+        return {"prediction": "DOUBLE"}
+    if answer.task == "two classes":
+        return {"prediction": "VARCHAR", "probability": "DOUBLE"}
+    return {"prediction": "VARCHAR"} | {f"probabilities_{name}": "DOUBLE" for name in answer.classes}
 
 
 def _write(connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, moment: int, live: Live) -> None:
-    keys = ", ".join(quoted(column.name) for column in contract.keys)
-    facts = f"CAST({moment} AS BIGINT) AS as_of, {text(live.version)} AS version"
-    order = f" ORDER BY {keys}" if keys else ""
-    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'answers'").fetchone()
-    source = f"SELECT *, {facts} FROM answers{order}" if exists and exists[0] else f"SELECT {facts} WHERE FALSE"
     import duckdb
 
+    threshold = "NULL" if live.threshold is None else repr(live.threshold)
+    facts = f"CAST({moment} AS BIGINT) AS as_of, {text(live.version)} AS version"
+    facts += f", CAST({threshold} AS DOUBLE) AS threshold"
+    keys = ", ".join(quoted(column.name) for column in contract.keys)
+    source = f"SELECT *, {facts} FROM {ANSWERS}" + (f" ORDER BY {keys}" if keys else " ORDER BY rowid")
     with refusing_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = draft(path)

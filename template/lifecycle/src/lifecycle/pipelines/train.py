@@ -1,6 +1,8 @@
 """Fit the candidate and its baselines, measure them on held-out rows, write the bundle."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Rows:
-    """One side of the split: a frame, its label as codes or numbers, and a way to encode it."""
+    """One side of the split: a frame, and its label as codes or numbers."""
 
     frame: "pd.DataFrame"
     label: Floats
@@ -48,19 +50,18 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None) 
     answer = team.contract.answer
     label = codes(frame.pop(answer.label), answer)
     divided = holdout.split(frame, team.contract, settings.train.holdout)
-    held = divided.held
-    rows, test = Rows(frame[~held], label[~held]), Rows(frame[held], label[held])
+    rows, test = (Rows(frame[side], label[side]) for side in (divided.training, divided.held))
     _enough_classes(answer, rows.label)
 
     encoder = Encoder(team.contract, learn_levels(team.contract, rows.frame))
     models = fit(team, encoder, rows, settings.train.seed)
-    given = {name: model.frame(test.frame) for name, model in models.items()}
+    given = {name: answers(name, model, test) for name, model in models.items()}
     lost = {name: evaluation.losses(answer, test.label, each) for name, each in given.items()}
     # The simpler model wins a draw: what the candidate does not beat replaces it (Breck et al. 2017, Model 5).
     chosen = LINEAR if lost[LINEAR].mean() <= lost[CANDIDATE].mean() else CANDIDATE
     facts = {
         "name": team.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "as_of": moments.told(moment),
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if answer.task == "two classes" else None,
@@ -82,7 +83,10 @@ def codes(label: "pd.Series[Any]", answer: Answer) -> Floats:
     if label.isna().any():
         problem = f"the label {answer.label} is null in {int(label.isna().sum())} of {len(label)} rows"
         raise LifecycleError(problem, "Leave rows without a label out in labels() (src/model/data.py).")
-    if answer.task == "number" or (answer.task == "two classes" and label.dtype.kind in "bui"):
+    numeric = label.dtype.kind in "buif"
+    if answer.task == "number" and not numeric:
+        raise LifecycleError(f"the label {answer.label} is {label.dtype}, and the answer is a number", "Cast it.")
+    if answer.task != "classes" and numeric:
         found = label.to_numpy(dtype=np.float64)
         wrong = ~np.isfinite(found) if answer.task == "number" else ~np.isin(found, (0.0, 1.0))
     else:
@@ -108,18 +112,31 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     target = rows.label if answer.task == "number" else rows.label.astype(int)
     fitted: dict[str, Model] = {}
     for name, estimator in (estimators | baselines).items():
-        try:
+        with blaming(name):
             if hasattr(estimator, "save"):
                 estimator.fit(typed(rows.frame, team.contract.columns), target)
                 fitted[name] = FrameModel(estimator, team.contract)
             else:
                 fitted[name] = SkopsModel(estimator.fit(matrix, target), encoder, answer)
-        except (ValueError, TypeError, AttributeError) as error:
-            problem = f"src/model/estimator.py: the {name} estimator does not fit ({type(error).__name__}: {error})"
-            raise LifecycleError(
-                problem, "Numbers may be NaN where the contract allows null; categories are codes."
-            ) from error
     return fitted
+
+
+def answers(name: str, model: Model, rows: Rows) -> Floats:
+    """What a fitted estimator answers; raises LifecycleError naming the estimator when that is no answer."""
+    with blaming(name):
+        return model.frame(rows.frame)
+
+
+@contextlib.contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Name the estimator whose code fails."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
+        told = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
+        problem = f"src/model/estimator.py: the {name} estimator does not fit or answer ({told})"
+        mend = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
+        raise LifecycleError(problem, mend) from error
 
 
 def _enough_classes(answer: Answer, label: Floats) -> None:
