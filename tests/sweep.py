@@ -36,18 +36,18 @@ def stages(name: str) -> list[tuple[str, ...]]:
     return [RENDERS, UNITS, FAULTS, PROJECT]
 
 
-def green(stage: tuple[str, ...], folder: Path) -> str:
+def green(stage: tuple[str, ...], base: Path) -> str:
     """What is red with every file there, or an empty text: red tests prove nothing."""
-    tree = folder / stage[0].replace("/", "_")
-    snapshot(ROOT, tree)
+    tree = base.parent / stage[0].replace("/", "_")
+    snapshot(base, tree)
     code, said = outcome(tree, *stage)
     return "" if code == 0 else said
 
 
-def missed_by(name: str, folder: Path) -> str:
+def missed_by(name: str, base: Path) -> str:
     """The first test that is red without the file, or an empty text."""
-    tree = folder / name.replace("/", "_")
-    snapshot(ROOT, tree)
+    tree = base.parent / name.replace("/", "_")
+    snapshot(base, tree)
     (tree / name).unlink()
     for stage in stages(name):
         code, said = outcome(tree, *stage)
@@ -67,12 +67,15 @@ def main() -> int:
         sys.exit(f"no such file: {', '.join(unknown)}")
     found: dict[str, str] = {name: f"prose: {reason}" for name, reason in PROSE.items() if name in names}
     with tempfile.TemporaryDirectory(prefix="sweep-") as scratch, ThreadPoolExecutor(2) as pool:
-        for said in pool.map(lambda stage: green(stage, Path(scratch)), (RENDERS, UNITS, FAULTS, PROJECT)):
+        # What is swept is the tree of this moment, whatever is edited meanwhile.
+        base = Path(scratch) / "base"
+        snapshot(ROOT, base)
+        for said in pool.map(lambda stage: green(stage, base), (RENDERS, UNITS, FAULTS, PROJECT)):
             if said:
                 sys.exit(f"{said}\nThe suite is red as it is; mend that first.")
         print("every test is green with every file there", flush=True)
         swept = [name for name in names if name not in PROSE]
-        for name, red in zip(swept, pool.map(lambda each: missed_by(each, Path(scratch)), swept), strict=True):
+        for name, red in zip(swept, pool.map(lambda each: missed_by(each, base), swept), strict=True):
             found[name] = red
             print(f"{name}: {red or 'NOTHING MISSES IT'}", flush=True)
     write(found, complete=not given.names)
