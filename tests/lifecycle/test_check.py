@@ -49,6 +49,11 @@ def test_check_says_what_is_in_order_and_names_what_is_missing(tmp_path: Path) -
     release(team.contract, tmp_path)
     told = check(team.contract, team.features_sql, team.data, settings, tmp_path)
     assert [line.split(":")[0] for line in told] == ["config", "contract", "features.sql"]
+    settings.storage.mkdir()
+    settings.store.audit.write_text('{"after": "something else"}\n')
+    with pytest.raises(LifecycleError, match=r"audit\.jsonl does not follow from itself at line 1"):
+        check(team.contract, team.features_sql, team.data, settings, tmp_path)
+    settings.store.audit.unlink()
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "production.yaml").write_text("storag: x")
     with pytest.raises(LifecycleError, match=r"config/production\.yaml"):

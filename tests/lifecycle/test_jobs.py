@@ -139,11 +139,13 @@ def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
     with pytest.raises(LifecycleError, match="nothing is deployed"):
         rollback(settings, sample_team().data, "local", "bo", "")
     first = promoted(settings, threshold=0.4)
-    with pytest.raises(LifecycleError, match="nothing answered in local before"):
+    with pytest.raises(LifecycleError, match="nothing to roll back to"):
         rollback(settings, sample_team().data, "local", "bo", "")
     promoted(settings, threshold=0.6)
     back = rollback(settings, sample_team().data, "local", "bo", "too many calls")
     assert (back.live, back.who, back.why) == (first.live, "bo", "too many calls")
+    with pytest.raises(LifecycleError, match="nothing to roll back to"):
+        rollback(settings, sample_team().data, "local", "a retry", "the job ran twice")
     actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
     assert actions == ["promote", "promote", "rollback"]
     assert deployments.audit_breaks(settings.store) == []

@@ -116,7 +116,8 @@ def swap(
             environment=environment,
             revision=current.revision + 1 if current else 1,
             live=live,
-            previous=current.live if current else None,
+            # What a rollback left was left for a reason: a second one must not bring it back unasked.
+            previous=current.live if current and action != "rollback" else None,
             who=who,
             why=why,
             changed=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -142,10 +143,8 @@ def _append_audit(store: Store, entry: dict[str, Any]) -> None:
 def audit_breaks(store: Store) -> list[int]:
     """Numbers of the audit lines (from 1) that are no entry or do not follow from the line before: one was edited."""
     lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
-    expected = [""] + [hashlib.sha256(line).hexdigest() for line in lines[:-1]]
-    return [
-        number for number, (line, after) in enumerate(zip(lines, expected, strict=True), 1) if _after(line) != after
-    ]
+    hashes = ["", *(hashlib.sha256(line).hexdigest() for line in lines)]
+    return [number for number, line in enumerate(lines, 1) if _after(line) != hashes[number - 1]]
 
 
 def _after(line: bytes) -> object:

@@ -6,7 +6,7 @@ from lifecycle import features
 from lifecycle import settings as settings_module
 from lifecycle.compatibility import breaking
 from lifecycle.contract import Contract
-from lifecycle.deployments import ENVIRONMENTS
+from lifecycle.deployments import ENVIRONMENTS, audit_breaks
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Settings
 from lifecycle.store import write_atomically
@@ -22,6 +22,9 @@ def check(contract: Contract, features_sql: str | None, data: Data, settings: Se
     told = [f"config: {', '.join(ENVIRONMENTS)}"]
     compare(contract, root)
     told.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
+    if breaks := audit_breaks(settings.store):
+        problem = f"{settings.store.audit} does not follow from itself at line {', '.join(map(str, breaks))}"
+        raise LifecycleError(problem, "That line or the one before was edited: restore the file from a backup.")
     if features_sql is not None:
         connection = features.connect(data, settings.data)
         features.check_sql(connection, contract, features_sql)
@@ -34,9 +37,9 @@ def compare(contract: Contract, root: Path) -> None:
     path = root / RELEASED
     if not path.exists():
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
-    if path.read_text() == contract.to_json():
+    if path.read_text(encoding="utf-8") == contract.to_json():
         return
-    _refuse_breaking(Contract.from_json(path.read_text(), RELEASED), contract)
+    _refuse_breaking(Contract.from_json(path.read_text(encoding="utf-8"), RELEASED), contract)
     problem = "src/model/contract.py has changed since contract.json was written; callers can go on"
     raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
 
@@ -45,9 +48,9 @@ def release(contract: Contract, root: Path) -> bool:
     """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
     path = root / RELEASED
     if path.exists():
-        if path.read_text() == contract.to_json():
+        if path.read_text(encoding="utf-8") == contract.to_json():
             return False
-        _refuse_breaking(Contract.from_json(path.read_text(), RELEASED), contract)
+        _refuse_breaking(Contract.from_json(path.read_text(encoding="utf-8"), RELEASED), contract)
     write_atomically(path, contract.to_json().encode())
     return True
 

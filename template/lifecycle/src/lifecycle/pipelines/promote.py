@@ -96,10 +96,8 @@ def rollback(settings: Settings, data: Data, environment: str, who: str, why: st
     store = settings.store
     seen = deployments.required(store, environment)
     if seen.previous is None:
-        raise LifecycleError(
-            f"nothing answered in {environment} before {seen.live.version}",
-            "Promote another version: `make promote VERSION=…`.",
-        )
+        problem = f"there is nothing to roll back to from {seen.live.version} in {environment}"
+        raise LifecycleError(problem, "It is the first, or was rolled back to. Name another: `make promote VERSION=…`.")
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
     fill(settings, data, [bundle], only_missing=True)
