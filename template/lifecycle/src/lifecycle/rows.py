@@ -4,18 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from lifecycle.contract import Column, Contract
 
@@ -100,20 +89,14 @@ def _fault(error: Any) -> Fault:
     return {"type": error["type"], "loc": ["body", *place], "msg": error["msg"]}
 
 
-def _dated(value: Any) -> Any:
-    # Digits alone would be taken for seconds since 1970.
-    if isinstance(value, str) and DATE.match(value):
-        return value
-    raise PydanticCustomError("datetime_type", "Input should be a text in ISO 8601")
-
-
-def _utc(moment: datetime) -> datetime:
+def _moment(value: Any) -> datetime | None:
+    # What is no text in ISO 8601 (digits alone are none), or leaves the calendar in UTC, is refused as None is.
     try:
+        moment = datetime.fromisoformat(value if DATE.match(value) else "")
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except OverflowError:
-        raise PydanticCustomError("datetime_parsing", "Input should be a moment of the years 1 to 9999 UTC") from None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
-# As text, a moment is not of the strict type; `_dated` is strict in its place.
-TIME = Annotated[datetime, Strict(False), BeforeValidator(_dated), AfterValidator(_utc)]
-PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str, "time": TIME}
+PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
+PLAIN["time"] = Annotated[datetime, BeforeValidator(_moment)]
