@@ -38,6 +38,7 @@ def test_a_contract_breaks_no_caller_of_itself() -> None:
         (changed("items", high=10), "lower upper limit"),
         (changed("city", max_length=3), "fewer characters"),
         (replace(OLD, answer=ANSWERS["number"]), "the answer was two classes"),
+        (changed("gift", default=True), "gift has another default (None → True)"),
     ],
 )
 def test_a_change_that_breaks_a_caller_is_named(new: Contract, word: str) -> None:
@@ -52,8 +53,16 @@ def test_a_change_that_breaks_a_caller_is_named(new: Contract, word: str) -> Non
         changed("items", high=2000, low=-1),
         changed("class", levels=("blue", "red", "green")),
         changed("class", levels=()),
+        changed("items", unit="pieces"),
         changed("city", required=False, default="Bonn", expected=("Bonn",), description="Where."),
     ],
 )
 def test_a_change_that_callers_do_not_notice_is_silent(new: Contract) -> None:
     assert breaking(OLD, new) == []
+
+
+def test_a_fallback_that_is_gone_breaks_callers_of_unknown_keys() -> None:
+    stated = Column("plan", "entity", "category", fallback="basic", has_fallback=True)
+    old, new = (replace(OLD, columns=(*OLD.columns, each)) for each in (stated, replace(stated, has_fallback=False)))
+    assert breaking(old, new) == ["a key without features is no longer answered by a fallback"]
+    assert breaking(new, old) == []

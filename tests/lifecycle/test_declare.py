@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from lifecycle.contract import Contract
-from lifecycle.declare import Entity, Key, Request, Row, TwoClasses, derive
+from lifecycle.declare import Classes, Entity, Key, Request, Row, TwoClasses, derive
 from lifecycle.errors import LifecycleError
 from teams import ANSWERS, Order
 
@@ -58,6 +58,26 @@ def test_names_on_the_wire_may_be_anything() -> None:
             {"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="a")]},
             "stands twice",
         ),
+        ({"a": Annotated[str, Request(), Field(min_length=1)]}, "MinLen"),
+        ({"a": Annotated[str, Request(), Field(pattern="x")]}, "pattern"),
+        ({"a": Annotated[float, Request(), Field(multiple_of=2)]}, "MultipleOf"),
+        ({"a": Annotated[float, Request(), AfterValidator(abs)]}, "AfterValidator"),
+        ({"rowid": Annotated[int, Key()], "a": Annotated[float, Request()]}, "uses itself"),
+        ({"a": Annotated[float, Request(), Field(alias="Version")]}, "uses itself"),
+        ({"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="A")]}, "case only"),
+        ({"a": (Annotated[float, Request()], None)}, "has the default None"),
+        ({"a": (Annotated[float, Request(), Field(ge=0)], -5.0)}, "has the default -5.0"),
+        ({"a": (Annotated[Literal["x", "y"], Request()], "z")}, "has the default 'z'"),
+        ({"a": (Annotated[bool, Request()], 1)}, "has the default 1"),
+        ({"k": (Annotated[str, Key()], "x"), "a": Annotated[float, Request()]}, "has a default"),
+        ({"k": Annotated[str | None, Key()], "a": Annotated[float, Request()]}, "may be null"),
+        ({"k": Annotated[str, Key()], "a": (Annotated[float, Entity()], 1.0)}, "has a default"),
+        ({"k": Annotated[str, Key()], "a": Annotated[float, Entity(fallback="x")]}, "has the fallback 'x'"),
+        (
+            {"k": Annotated[str, Key()], "a": Annotated[float, Entity(fallback=0.0)], "b": Annotated[float, Entity()]},
+            "b has no fallback",
+        ),
+        ({"a": Annotated[str, Request(loggable=False)]}, "must not be logged"),
     ],
 )
 def test_a_field_that_cannot_be_one_is_refused_by_name(fields: dict[str, Any], word: str) -> None:
@@ -90,3 +110,26 @@ def test_versions_and_classes_are_checked() -> None:
 def test_a_damaged_contract_json_is_refused_by_name() -> None:
     with pytest.raises(LifecycleError, match=r"contract\.json is not a contract"):
         Contract.from_json('{"x-version": 1}')
+
+
+def test_equal_bounds_give_equal_texts() -> None:
+    texts = {derive(row_of(a=Annotated[float, Request(), Field(ge=low)]), ANSWER, 1).to_json() for low in (0, 0.0)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "answer", "told"),
+    [
+        (dict, ANSWER, "ROW is no class"),
+        (Order, TwoClasses, "ANSWER is no answer"),
+        (Order, Classes("label", (1, 2)), "ANSWER is no answer"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_row_or_no_answer_is_named(row: Any, answer: Any, told: str) -> None:
+    with pytest.raises(LifecycleError, match=told):
+        derive(row, answer, 1)
+
+
+def test_a_label_has_no_name_of_ours_either() -> None:
+    with pytest.raises(LifecycleError, match="ts is a name that lifecycle uses itself"):
+        derive(Order, TwoClasses("ts", "yes", "no"), 1)

@@ -1,7 +1,7 @@
 """A row and an answer. Every other list of columns (requests, matrix, logs, documentation) is derived from this file.
 
-Limits in `Field` are what is impossible: such a row is refused. `expected` is what is usual: a row outside is answered
-and counted. `make check` says when `contract.json` is behind, `make contract` rewrites it.
+Limits in `Field` are what is impossible: such a row is refused. `expected` is what is usual: a row outside is
+answered. `make check` says when `contract.json` is behind, `make contract` rewrites it.
 """
 
 from typing import Annotated, Literal

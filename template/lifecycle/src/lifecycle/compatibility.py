@@ -17,18 +17,23 @@ def breaking(old: Contract, new: Contract) -> list[str]:
                 found.append(f"the new request field {name} is required")
         else:
             found += [f"{name} {change}" for change in _narrower(before[name], column)]
+    if old.fallback and not new.fallback:
+        found.append("a key without features is no longer answered by a fallback")
     return found + _answer(old, new)
 
 
 def _narrower(old: Column, new: Column) -> list[str]:
     found = []
-    if (old.kind, old.source, old.unit) != (new.kind, new.source, new.unit):
+    # A unit where none stood is documentation.
+    if (old.kind, old.source, old.unit or new.unit) != (new.kind, new.source, new.unit):
         was, now = (f"{c.source} {c.kind} {c.unit}".strip() for c in (old, new))
         found.append(f"was {was} and is {now}")
     if old.nullable and not new.nullable:
         found.append("may no longer be null")
     if new.required and not old.required:
         found.append("is now required")
+    elif not old.required and new.default != old.default:
+        found.append(f"has another default ({old.default!r} → {new.default!r})")
     if old.levels and new.levels and not set(old.levels) <= set(new.levels):
         found.append(f"no longer takes {', '.join(sorted(set(old.levels) - set(new.levels)))}")
     if new.levels and not old.levels and old.kind == new.kind:

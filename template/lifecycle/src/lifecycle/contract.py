@@ -23,7 +23,7 @@ class Column:
     """One column of a row, under the name it has on the wire and in every table.
 
     `low`, `high`, `levels` and `max_length` are hard limits: values outside are refused. `expected` is what is usual:
-    values outside are answered and counted. A category without `levels` is open: its levels are learned in training.
+    values outside are answered. A category without `levels` is open: its levels are learned in training.
     """
 
     name: str

@@ -12,12 +12,14 @@ from datetime import datetime
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from lifecycle.contract import Answer, Column, Contract, Kind, Source
 from lifecycle.errors import LifecycleError
+from lifecycle.rows import CONFIG, field_of
 
 WHERE = "src/model/contract.py"
 FLOAT32_MAX = 3.4028234663852886e38
@@ -25,6 +27,9 @@ FLOAT32_MAX = 3.4028234663852886e38
 EXACT_INTEGER = 2**24
 MAX_TEXT = 256
 KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str: "category", datetime: "time"}
+RESERVED = frozenset(
+    ("as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version")
+)
 UNSET = object()
 
 
@@ -38,7 +43,7 @@ class Row(BaseModel):
 class Note:
     """What a field says beyond its type.
 
-    `expected`: a usual range (low, high) or the usual levels; outside it a row is answered and counted.
+    `expected`: a usual range (low, high) or the usual levels; a row outside is answered, and monitoring's business.
     `loggable`: whether the value may reach a log.
     """
 
@@ -91,6 +96,13 @@ def derive(row: type[Row], answer: Answer, version: int) -> Contract:
     """The contract of a declared row; raises LifecycleError naming the field that cannot be one."""
     if not isinstance(version, int) or version < 1:
         raise _fault("VERSION", f"is {version!r}", "Write the major version of the contract: 1, 2, …")
+    if not (isinstance(row, type) and issubclass(row, Row)):
+        raise _fault(
+            "ROW", "is no class of lifecycle.declare.Row", "Write `class Customer(Row): …` and `ROW = Customer`."
+        )
+    if not isinstance(answer, Answer) or not all(isinstance(name, str) for name in answer.classes):
+        mend = "Call TwoClasses, Classes or Number; the names of classes are text."
+        raise _fault("ANSWER", "is no answer of lifecycle.declare", mend)
     _no_validators(row)
     columns = tuple(_column(name, info) for name, info in row.model_fields.items())
     contract = Contract(version, answer, columns)
@@ -104,6 +116,7 @@ def _column(field: str, info: FieldInfo) -> Column:
     if len(notes) != 1:
         raise _fault(field, f"carries {len(notes)} of Key(), Request(), Entity()", "Write exactly one of them.")
     note = notes[0]
+    _only_known(field, info)
     plain, nullable = _plain_type(field, info.annotation)
     levels = _levels(field, plain)
     kind: Kind = "category" if levels else _kind(field, plain, note.source)
@@ -114,7 +127,7 @@ def _column(field: str, info: FieldInfo) -> Column:
     if info.default_factory is not None:
         raise _fault(field, "has a default_factory", "Write the default itself.")
     fallback = getattr(note, "fallback", UNSET)
-    return Column(
+    column = Column(
         name=name,
         source=_source(note.source),
         kind=kind,
@@ -132,6 +145,36 @@ def _column(field: str, info: FieldInfo) -> Column:
         fallback=None if fallback is UNSET else fallback,
         has_fallback=fallback is not UNSET,
     )
+    _sound(field, column)
+    return column
+
+
+def _only_known(field: str, info: FieldInfo) -> None:
+    """Refuse what would be dropped without a word: JSON, SQL and the service know bounds and lengths only."""
+    for item in info.metadata:
+        if not isinstance(item, (Note, Ge, Gt, Le, Lt, MaxLen)):
+            raise _fault(
+                field, f"carries {item!r}", "Only ge, le, max_length, a type and Literal can be held everywhere."
+            )
+
+
+def _sound(field: str, column: Column) -> None:
+    """Check what is stated about a column against itself."""
+    if column.source != "request" and not column.required:
+        raise _fault(field, "has a default", "Only a Request() field has one; an Entity() field has a fallback.")
+    if column.source == "key" and column.nullable:
+        raise _fault(field, "is a key that may be null", "Take None out of its type.")
+    if column.source != "key" and column.kind == "category" and not column.levels and not column.loggable:
+        mend = "Name its levels in a Literal, or leave the field out: learned levels travel in every bundle."
+        raise _fault(field, "is open text that must not be logged", mend)
+    stated = {"default": column.default} if not column.required else {}
+    stated |= {"fallback": column.fallback} if column.has_fallback else {}
+    for word, value in stated.items():
+        try:
+            create_model("Stated", __config__=CONFIG, v=(field_of(column)[0], ...)).model_validate({column.name: value})
+        except ValidationError as error:
+            told = error.errors(include_url=False)[0]["msg"]
+            raise _fault(field, f"has the {word} {value!r}: {told}", "Change the one or the other.") from None
 
 
 def _source(word: str) -> Source:
@@ -175,12 +218,17 @@ def _bounds(field: str, info: FieldInfo, kind: Kind) -> tuple[float | None, floa
     low, high = _attribute(info, "ge"), _attribute(info, "le")
     limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind)
     if limit is None or isinstance(next((m for m in info.metadata if isinstance(m, Note)), None), Key):
-        return low, high
+        return _bound(low, kind), _bound(high, kind)
     # Every number has finite bounds: 1e39 would become infinity in the matrix.
     low, high = (-limit if low is None else low), (limit if high is None else high)
     if not (math.isfinite(low) and math.isfinite(high) and -limit <= low <= high <= limit):
         raise _fault(field, f"has the limits {low} … {high}", f"Keep them finite, in order, within ±{limit:g}.")
-    return low, high
+    return _bound(low, kind), _bound(high, kind)
+
+
+def _bound(value: Any, kind: Kind) -> float | None:
+    # 0 and 0.0 say the same, and give the same contract.json.
+    return None if value is None else int(value) if kind == "integer" else float(value)
 
 
 def _attribute(info: FieldInfo, name: str) -> Any:
@@ -201,6 +249,19 @@ def _whole(contract: Contract) -> None:
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise _fault(doubled.pop(), "stands twice", "Give each field its own alias.")
+    for name in (*names, contract.answer.label):
+        # Columns of our own in tables and answers, and names that SQL could not tell apart from them.
+        if name.lower() in RESERVED or name.lower().startswith(("lifecycle_", "probabilities_")):
+            raise _fault(name, "is a name that lifecycle uses itself", "Give the field another alias.")
+    folded = {name.lower(): name for name in names}
+    for name in names:
+        if folded[name.lower()] != name:
+            raise _fault(name, f"differs from {folded[name.lower()]} in its case only", "Give one another alias.")
+    without = [column.name for column in contract.entity if not column.has_fallback]
+    if without and len(without) < len(contract.entity):
+        raise _fault(
+            without[0], "has no fallback, and other fields have", "State one for each Entity() field, or for none."
+        )
     if not contract.inputs:
         raise LifecycleError(f"{WHERE}: the row has no field that the model sees", "Add a Request() or Entity() field.")
     if contract.answer.label in names:

@@ -36,7 +36,7 @@ class RowReader:
         self.names = {f"c{at}": column.name for at, column in enumerate(contract.request)}
         self.ignored = {f"i{at}": name for at, name in enumerate(sorted(ignored - set(self.names.values())))}
         fields: dict[str, Any] = {
-            safe: _field(column) for safe, column in zip(self.names, contract.request, strict=True)
+            safe: field_of(column) for safe, column in zip(self.names, contract.request, strict=True)
         }
         fields |= {safe: (Annotated[Any, Field(alias=name)], None) for safe, name in self.ignored.items()}
         row = create_model("Row", __config__=CONFIG, **fields)
@@ -62,7 +62,8 @@ class RowReader:
         return rows, many, met
 
 
-def _field(column: Column) -> tuple[Any, Any]:
+def field_of(column: Column) -> tuple[Any, Any]:
+    """What a value of a column is for Pydantic, and its default (`...` where it is required)."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
     whole = int if column.kind == "integer" else float
     limits: Any = {
