@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from looseleaf.snapshot import git
-from rendering import ROOT, Template, run
+from rendering import DEMO, ROOT, Template, run
 
 Render = Callable[..., Path]
 
@@ -69,7 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo-made"
     made.touch(exist_ok=False)
     folder = tmp_path_factory.mktemp("demo") / "project"
-    done = run(sys.executable, "-m", "looseleaf.demo", "--into", str(folder), folder=folder.parent)
+    done = run(*DEMO, str(folder), folder=folder.parent)
     assert done.returncode == 0, done.stdout
     told = json.loads((folder.parent / "demo.json").read_text(encoding="utf-8"))
     return told | {"folder": folder, "said": done.stdout}

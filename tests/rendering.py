@@ -21,6 +21,8 @@ ANSWERS = Path(__file__).parent / "answers"
 # The paths that an update may touch, as they begin in a render. All else is the team's.
 TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
 RELEASE = "v9999.0.0"
+# The demo of this tree, whichever one is installed; the folder to render into comes last.
+DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.demo", "--into")
 # Seconds after which a command is taken to hang.
 LONGEST = 1500
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 from looseleaf.project import ask, make, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
-from rendering import ANSWERS, ROOT, copier_yml, run, tool
+from rendering import ANSWERS, DEMO, ROOT, copier_yml, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
@@ -150,7 +149,7 @@ def gone(group: int) -> bool:
 
 
 def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "looseleaf.demo", "--into", str(tmp_path / "project")]
+    command = [*DEMO, str(tmp_path / "project")]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -179,7 +178,7 @@ def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> Non
 
 def test_a_demo_that_fails_says_which_step_and_what_to_do(tmp_path: Path) -> None:
     nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
-    command = [sys.executable, "-m", "looseleaf.demo", "--into", str(tmp_path / "project")]
+    command = [*DEMO, str(tmp_path / "project")]
     done = run(*command, folder=tmp_path, UV_CACHE_DIR=str(tmp_path / "cache"), **nowhere)
     assert done.returncode == 1
     assert "The demo stopped. make setup" in done.stdout
@@ -189,7 +188,7 @@ def test_a_demo_that_fails_says_which_step_and_what_to_do(tmp_path: Path) -> Non
 
 def test_the_demo_leaves_a_folder_that_is_not_its_own_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine\n")
-    done = run(sys.executable, "-m", "looseleaf.demo", "--into", str(tmp_path), folder=ROOT)
+    done = run(*DEMO, str(tmp_path), folder=ROOT)
     assert done.returncode == 1
     assert "holds something else" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
