@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pytest
+from annotated_types import Ge
 from pydantic import AfterValidator, Field, field_validator
 
 from lifecycle.contract import Contract
@@ -54,6 +55,7 @@ def test_names_on_the_wire_may_be_anything() -> None:
         ({"k": Annotated[str, Key()]}, "no field that the model sees"),
         ({"a": Annotated[float, Entity()]}, "exactly one key"),
         ({"label": Annotated[float, Request()]}, "is the label"),
+        ({"Label": Annotated[float, Request()]}, "Label differs from label in its case only"),
         (
             {"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="a")]},
             "stands twice",
@@ -62,6 +64,11 @@ def test_names_on_the_wire_may_be_anything() -> None:
         ({"a": Annotated[str, Request(), Field(pattern="x")]}, "pattern"),
         ({"a": Annotated[float, Request(), Field(multiple_of=2)]}, "MultipleOf"),
         ({"a": Annotated[float, Request(), AfterValidator(abs)]}, "AfterValidator"),
+        ({"a": Annotated[bool, Request(), Field(ge=0)]}, "Ge(ge=0)"),
+        ({"a": Annotated[str, Request(), Ge(1)]}, "Ge(ge=1)"),
+        ({"a": Annotated[float, Request(), Field(max_length=1)]}, "MaxLen"),
+        ({"a": Annotated[Literal["x", "yy"], Request(), Field(max_length=1)]}, "MaxLen"),
+        ({"a": Annotated[float, Request(), Ge(0), Ge(5)]}, "Ge(ge=0)"),
         ({"rowid": Annotated[int, Key()], "a": Annotated[float, Request()]}, "uses itself"),
         ({"a": Annotated[float, Request(), Field(alias="Version")]}, "uses itself"),
         ({"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="A")]}, "case only"),
@@ -122,6 +129,7 @@ def test_equal_bounds_give_equal_texts() -> None:
     [
         (dict, ANSWER, "ROW is no class"),
         (Order, TwoClasses, "ANSWER is no answer"),
+        (Order, TwoClasses(1, "yes", "no"), "ANSWER is no answer"),  # type: ignore[arg-type]
         (Order, Classes("label", (1, 2)), "ANSWER is no answer"),  # type: ignore[arg-type]
     ],
 )

@@ -30,6 +30,7 @@ KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str
 RESERVED = frozenset(
     ("as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version")
 )
+TAKES: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 UNSET = object()
 
 
@@ -100,8 +101,8 @@ def derive(row: type[Row], answer: Answer, version: int) -> Contract:
         raise _fault(
             "ROW", "is no class of lifecycle.declare.Row", "Write `class Customer(Row): …` and `ROW = Customer`."
         )
-    if not isinstance(answer, Answer) or not all(isinstance(name, str) for name in answer.classes):
-        mend = "Call TwoClasses, Classes or Number; the names of classes are text."
+    if not isinstance(answer, Answer) or not all(isinstance(name, str) for name in (answer.label, *answer.classes)):
+        mend = "Call TwoClasses, Classes or Number; the label and the names of classes are text."
         raise _fault("ANSWER", "is no answer of lifecycle.declare", mend)
     _no_validators(row)
     columns = tuple(_column(name, info) for name, info in row.model_fields.items())
@@ -116,10 +117,10 @@ def _column(field: str, info: FieldInfo) -> Column:
     if len(notes) != 1:
         raise _fault(field, f"carries {len(notes)} of Key(), Request(), Entity()", "Write exactly one of them.")
     note = notes[0]
-    _only_known(field, info)
     plain, nullable = _plain_type(field, info.annotation)
     levels = _levels(field, plain)
     kind: Kind = "category" if levels else _kind(field, plain, note.source)
+    _only_known(field, info, () if levels else TAKES.get(kind, ()))
     low, high = _bounds(field, info, kind)
     length = _attribute(info, "max_length")
     if kind == "category" and not levels and length is None:
@@ -149,13 +150,13 @@ def _column(field: str, info: FieldInfo) -> Column:
     return column
 
 
-def _only_known(field: str, info: FieldInfo) -> None:
-    """Refuse what would be dropped without a word: JSON, SQL and the service know bounds and lengths only."""
+def _only_known(field: str, info: FieldInfo, takes: tuple[type, ...]) -> None:
+    """Refuse what would be dropped without a word: numbers take ge and le, open text max_length, each once."""
+    kinds = [type(item) for item in info.metadata]
     for item in info.metadata:
-        if not isinstance(item, (Note, Ge, Gt, Le, Lt, MaxLen)):
-            raise _fault(
-                field, f"carries {item!r}", "Only ge, le, max_length, a type and Literal can be held everywhere."
-            )
+        if not isinstance(item, (Note, Gt, Lt, *takes)) or kinds.count(type(item)) > 1:
+            mend = "Only one ge and le of a number, one max_length of open text, and Literal can be held everywhere."
+            raise _fault(field, f"carries {item!r}", mend)
 
 
 def _sound(field: str, column: Column) -> None:
@@ -253,7 +254,7 @@ def _whole(contract: Contract) -> None:
         # Columns of our own in tables and answers, and names that SQL could not tell apart from them.
         if name.lower() in RESERVED or name.lower().startswith(("lifecycle_", "probabilities_")):
             raise _fault(name, "is a name that lifecycle uses itself", "Give the field another alias.")
-    folded = {name.lower(): name for name in names}
+    folded = {name.lower(): name for name in (*names, contract.answer.label)}
     for name in names:
         if folded[name.lower()] != name:
             raise _fault(name, f"differs from {folded[name.lower()]} in its case only", "Give one another alias.")
