@@ -151,7 +151,14 @@ def gone(group: int) -> bool:
 def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     command = [*DEMO, str(tmp_path / "project")]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A suite in the background of a shell ignores the signal, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until_setup = time.monotonic() + 60
     while not (tmp_path / "project/uv.lock").exists() and time.monotonic() < until_setup:
