@@ -71,6 +71,8 @@ def test_names_on_the_wire_may_be_anything() -> None:
         ({"a": Annotated[float, Request(), Ge(0), Ge(5)]}, "Ge(ge=0)"),
         ({"rowid": Annotated[int, Key()], "a": Annotated[float, Request()]}, "uses itself"),
         ({"a": Annotated[float, Request(), Field(alias="Version")]}, "uses itself"),
+        ({"probabilities_a": Annotated[float, Request()]}, "uses itself"),
+        ({"lifecycle_a": Annotated[float, Request()]}, "uses itself"),
         ({"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="A")]}, "case only"),
         ({"a": (Annotated[float, Request()], None)}, "has the default None"),
         ({"a": (Annotated[float, Request(), Field(ge=0)], -5.0)}, "has the default -5.0"),
@@ -92,6 +94,11 @@ def test_a_field_that_cannot_be_one_is_refused_by_name(fields: dict[str, Any], w
         derive(row_of(**fields), ANSWER, 1)
     assert word in str(caught.value)
     assert caught.value.mend
+
+
+def test_keys_and_named_levels_may_be_kept_out_of_logs() -> None:
+    row = row_of(k=Annotated[str, Key(loggable=False)], a=Annotated[Literal["x", "y"], Request(loggable=False)])
+    assert [column.loggable for column in derive(row, ANSWER, 1).columns] == [False, False]
 
 
 def test_custom_validators_are_refused() -> None:
