@@ -183,8 +183,6 @@ def test_a_words_quotes_reach_the_verb_unharmed(render: Render, tmp_path: Path) 
     """What WHY holds is one argument, whatever is in it; what the shell exports is for somebody else."""
     folder = shutil.copytree(render(), tmp_path / "project")
     (folder / ".venv/bin").mkdir(parents=True)
-    (folder / "data").mkdir()
-    (folder / "data/labels.parquet").touch()
     (folder / ".venv/bin/lifecycle").write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     (folder / ".venv/bin/lifecycle").chmod(0o755)
     why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""

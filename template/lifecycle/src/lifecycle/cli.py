@@ -131,14 +131,20 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import deployments
     from lifecycle.pipelines.promote import promote
     from lifecycle.team import load_data
 
-    data = load_data()
-    done = promote(
-        loaded.settings, data, loaded.environment, given.version, given.threshold, provenance.who(), given.why
-    )
-    print(f"{done.live.version} answers in {done.environment} (threshold {done.live.threshold})")
+    settings, environment = loaded.settings, loaded.environment
+    before = deployments.read(settings.store, environment)
+    who = provenance.who()
+    done = promote(settings, load_data(), environment, given.version, given.threshold, who, given.why)
+    if done == before:
+        print(
+            f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
+        )
+        return
+    print(f"{done.live.version} answers in {environment} (threshold {done.live.threshold})")
     print(f"{done.who}: {done.why}")
 
 

@@ -61,5 +61,6 @@ def _refuse_breaking(old: Contract, new: Contract) -> None:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(
             f"the contract would break callers of version {old.version}:\n  {reasons}",
-            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and tell the callers.",
+            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and tell the callers. "
+            "If nobody calls it yet, remove contract.json and run `make contract`.",
         )
