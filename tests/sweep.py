@@ -51,8 +51,9 @@ def missed_by(name: str, base: Path) -> str:
     (tree / name).unlink()
     for stage in stages(name):
         code, said = outcome(tree, *stage)
-        if code in (1, 2):
-            red = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        # 1: a test failed; 2: a module of tests could not be imported; 4: what they all share could not.
+        if code in (1, 2) or (code == 4 and "ImportError while loading conftest" in said):
+            red = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR", "ImportError"))]
             return red[0].split(" - ")[0] if red else said.splitlines()[-1]
     return ""
 

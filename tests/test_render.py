@@ -286,8 +286,8 @@ def change_everything(template: Template) -> None:
     for path in (template.folder / "template").rglob("*"):
         if path.is_file() and path.suffix != ".jinja":
             path.write_bytes(b"# newer\n" + path.read_bytes())
-    (template.folder / "template/lifecycle/org.mk.jinja").unlink()
-    (template.folder / "template/src/model/data.py").unlink()
+    (template.folder / "template/lifecycle/org.mk.jinja").unlink(missing_ok=True)
+    (template.folder / "template/src/model/data.py").unlink(missing_ok=True)
     (template.folder / "template/lifecycle/added.txt").write_text("added\n")
     (template.folder / "template/docs").mkdir(exist_ok=True)
     (template.folder / "template/docs/added.md").write_text("added\n")
