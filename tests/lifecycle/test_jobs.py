@@ -17,7 +17,7 @@ from lifecycle import deployments, features, moments, sample
 from lifecycle.bundle import Bundle, open_version
 from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.lookup import table_path
+from lifecycle.lookup import FeatureTable, table_path
 from lifecycle.pipelines.materialise import materialise
 from lifecycle.pipelines.promote import promote, rollback
 from lifecycle.pipelines.score import score
@@ -226,6 +226,22 @@ def test_only_missing_tables_are_filled_at_promotion_and_all_by_features(setting
     told = materialise(settings, data, moments.midnight(DAY))
     assert path.stat().st_ino != stamp
     assert told[trained[1].version].endswith("as of 2025-11-01T00:00:00Z")
+
+
+def test_a_version_that_comes_back_later_answers_from_fresh_features(trained: Any, tmp_path: Path) -> None:
+    """While others answered, nobody refreshed its table."""
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    team = sample_team()
+    first = train(team, settings, Path())
+    promoted(settings)
+    materialise(settings, team.data, moments.midnight(DAY))
+    for at in range(2):
+        train(replace(team, features_sql=f"{team.features_sql} -- {at}"), settings, Path())
+        promoted(settings)
+    path = table_path(settings.store, first)
+    assert FeatureTable(path, first.contract).as_of == moments.midnight(DAY)
+    promoted(settings, version=first.version)
+    assert FeatureTable(path, first.contract).as_of == moments.midnight(date(2026, 1, 1))
 
 
 @pytest.mark.parametrize(

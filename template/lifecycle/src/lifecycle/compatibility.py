@@ -22,6 +22,11 @@ def breaking(old: Contract, new: Contract) -> list[str]:
     return found + _answer(old, new)
 
 
+def unannounced(old: Contract, new: Contract) -> list[str]:
+    """What breaks callers of `old` without a new major version that says so."""
+    return [] if new.version > old.version else breaking(old, new)
+
+
 def _narrower(old: Column, new: Column) -> list[str]:
     found = []
     # A unit where none stood is documentation.

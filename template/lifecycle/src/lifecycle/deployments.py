@@ -80,11 +80,6 @@ def required(store: Store, environment: str) -> Deployment:
     return found
 
 
-def every(store: Store) -> list[Deployment]:
-    """The deployments of all environments."""
-    return [found for environment in ENVIRONMENTS if (found := read(store, environment))]
-
-
 def named(store: Store, environment: str) -> set[str]:
     """The versions that an environment answers with, or goes back to."""
     found = read(store, environment)

@@ -8,6 +8,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.frames import quoted
 from lifecycle.lookup import table_path, write_table
 from lifecycle.settings import Settings
+from lifecycle.store import Store
 from lifecycle.team import Data
 
 
@@ -17,35 +18,42 @@ def materialise(settings: Settings, data: Data, as_of: int | None = None) -> dic
     Returns what was written, by version. Without a moment: the data's own latest, or the clock. Raises LifecycleError
     for versions that cannot be read, once all others have their table.
     """
-    store = settings.store
-    versions = {
-        each.version: None
-        for deployment in deployments.every(store)
-        for each in (deployment.live, deployment.previous)
-        if each
-    }
-    sound, faults = [], []
-    for version in versions:
-        try:
-            sound.append(open_version(store, version))
-        except BundleError as error:
-            faults.append(error.problem)
+    sound, faults = _deployed(settings.store)
     told = fill(settings, data, sound, as_of)
     if faults:
         raise LifecycleError("\n  ".join(faults), "The other versions have their features.")
     return told
 
 
-def fill(
-    settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None = None, only_missing: bool = False
-) -> dict[str, str]:
-    """Write the feature tables of bundles; equal feature sets share one. `only_missing`: leave those that exist."""
+def prepare(settings: Settings, data: Data, bundle: Bundle) -> None:
+    """Write the table of a version that is about to answer, unless a deployed version has it kept fresh already.
+
+    A table of nothing that is deployed may be of any age: `materialise` has passed it by.
+    """
+    path = table_path(settings.store, bundle)
+    kept_fresh = {table_path(settings.store, each) for each in _deployed(settings.store)[0]}
+    if path not in kept_fresh or not path.exists():
+        fill(settings, data, [bundle])
+
+
+def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
+    """The bundles that deployments name, live or previous, and what is wrong with those that cannot be read."""
+    sound, faults = [], []
+    for version in sorted(set().union(*(deployments.named(store, each) for each in deployments.ENVIRONMENTS))):
+        try:
+            sound.append(open_version(store, version))
+        except BundleError as error:
+            faults.append(error.problem)
+    return sound, faults
+
+
+def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None = None) -> dict[str, str]:
+    """Write the feature tables of bundles; equal feature sets share one."""
     told: dict[str, str] = {}
     paths: dict[Path, list[Bundle]] = {}
     for bundle in wanted:
-        path = table_path(settings.store, bundle)
-        if bundle.contract.entity and not (only_missing and path.exists()):
-            paths.setdefault(path, []).append(bundle)
+        if bundle.contract.entity:
+            paths.setdefault(table_path(settings.store, bundle), []).append(bundle)
     if not paths:
         return told
     connection = features.connect(data, settings.data)
@@ -54,9 +62,8 @@ def fill(
         bundle = sharing[0]
         assert bundle.features_sql is not None, "training refuses entity columns without features.sql"
         features.entity_rows(connection, data, bundle.contract, bundle.features_sql, moment)
-        assert bundle.contract.key is not None, "a contract with entity columns has a key"
-        names = [bundle.contract.key.name, *(column.name for column in bundle.contract.entity)]
-        rows = connection.execute(f"SELECT {', '.join(map(quoted, names))} FROM {features.ROWS}")
+        names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
+        rows = connection.execute(f"SELECT {names} FROM {features.ROWS}")
         count = write_table(path, bundle.contract, iter(rows.fetchone, None), moment)
         for each in sharing:
             told[each.version] = f"{count} rows as of {moments.told(moment)}"

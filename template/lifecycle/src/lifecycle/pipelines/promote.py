@@ -8,10 +8,10 @@ import numpy as np
 
 from lifecycle import deployments, evaluation
 from lifecycle.bundle import Bundle, open_version
-from lifecycle.compatibility import breaking
+from lifecycle.compatibility import unannounced
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.pipelines.materialise import fill
+from lifecycle.pipelines.materialise import prepare
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Gate, Settings
 from lifecycle.team import Data
@@ -52,7 +52,7 @@ def promote(
             f"{bundle.version} may not answer in {environment}:\n  " + "\n  ".join(faults),
             "What answered before goes on answering.",
         )
-    fill(settings, data, [bundle], only_missing=True)
+    prepare(settings, data, bundle)
     return deployments.swap(
         store,
         environment,
@@ -100,7 +100,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: str, why: st
         raise LifecycleError(problem, "It is the first, or was rolled back to. Name another: `make promote VERSION=…`.")
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
-    fill(settings, data, [bundle], only_missing=True)
+    prepare(settings, data, bundle)
     return deployments.swap(store, environment, seen, seen.previous, action="rollback", who=who, why=why)
 
 
@@ -118,8 +118,8 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
 
 
 def _breaks(live: Bundle, candidate: Bundle) -> list[str]:
-    old, new = live.contract, candidate.contract
-    found = breaking(old, new)
-    if not found or new.version > old.version:
+    found = unannounced(live.contract, candidate.contract)
+    if not found:
         return []
-    return [f"callers of {live.version} would break, and VERSION is still {new.version}: {'; '.join(found)}"]
+    version = candidate.contract.version
+    return [f"callers of {live.version} would break, and VERSION is still {version}: {'; '.join(found)}"]
