@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -52,21 +52,19 @@ class Note:
     expected: tuple[Any, ...] = ()
     loggable: bool = True
 
-    source = "request"
+    source: ClassVar[Source] = "request"
 
 
 @dataclass(frozen=True)
 class Key(Note):
     """Identifies the entity (or, as a datetime, the moment); never reaches the model."""
 
-    source = "key"
+    source: ClassVar[Source] = "key"
 
 
 @dataclass(frozen=True)
 class Request(Note):
     """Sent by the caller."""
-
-    source = "request"
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Entity(Note):
 
     fallback: Any = UNSET
 
-    source = "entity"
+    source: ClassVar[Source] = "entity"
 
 
 def TwoClasses(label: str, positive: str, negative: str) -> Answer:  # noqa: N802 - reads as a type in a contract
@@ -121,7 +119,7 @@ def _column(field: str, info: FieldInfo) -> Column:
     levels = _levels(field, plain)
     kind: Kind = "category" if levels else _kind(field, plain, note.source)
     _only_known(field, info, () if levels else TAKES.get(kind, ()))
-    low, high = _bounds(field, info, kind)
+    low, high = _bounds(field, info, kind, note.source)
     length = _attribute(info, "max_length")
     if kind == "category" and not levels and length is None:
         length = MAX_TEXT
@@ -130,7 +128,7 @@ def _column(field: str, info: FieldInfo) -> Column:
     fallback = getattr(note, "fallback", UNSET)
     column = Column(
         name=name,
-        source=_source(note.source),
+        source=note.source,
         kind=kind,
         nullable=nullable,
         required=info.default is PydanticUndefined,
@@ -178,10 +176,6 @@ def _sound(field: str, column: Column) -> None:
             raise _fault(field, f"has the {word} {value!r}: {told}", "Change the one or the other.") from None
 
 
-def _source(word: str) -> Source:
-    return word  # type: ignore[return-value]  # the three Note classes hold the three words
-
-
 def _plain_type(field: str, annotation: Any) -> tuple[Any, bool]:
     alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     plain = [one for one in alternatives if one is not type(None)]
@@ -202,7 +196,7 @@ def _levels(field: str, plain: Any) -> tuple[str, ...]:
     return tuple(levels)
 
 
-def _kind(field: str, plain: Any, source: str) -> Kind:
+def _kind(field: str, plain: Any, source: Source) -> Kind:
     if plain not in KINDS:
         raise _fault(field, f"has the type {plain}", "Write float, int, bool, str, Literal or, in a key, datetime.")
     kind = KINDS[plain]
@@ -213,12 +207,12 @@ def _kind(field: str, plain: Any, source: str) -> Kind:
     return kind
 
 
-def _bounds(field: str, info: FieldInfo, kind: Kind) -> tuple[float | None, float | None]:
+def _bounds(field: str, info: FieldInfo, kind: Kind, source: Source) -> tuple[float | None, float | None]:
     if _attribute(info, "gt") is not None or _attribute(info, "lt") is not None:
         raise _fault(field, "has an open bound (gt, lt)", "Write ge and le: JSON Schema and SQL share them.")
     low, high = _attribute(info, "ge"), _attribute(info, "le")
     limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind)
-    if limit is None or isinstance(next((m for m in info.metadata if isinstance(m, Note)), None), Key):
+    if limit is None or source == "key":
         return _bound(low, kind), _bound(high, kind)
     # Every number has finite bounds: 1e39 would become infinity in the matrix.
     low, high = (-limit if low is None else low), (limit if high is None else high)

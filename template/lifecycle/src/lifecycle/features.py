@@ -71,7 +71,7 @@ def entity_rows(
     known = _ask_population(connection, data, moment)
     key = quoted(contract.key.name)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS SELECT DISTINCT {key}, ts FROM {QUESTIONS}")
-    only = Contract(contract.version, contract.answer, (contract.key, *contract.entity))
+    only = Contract(contract.version, contract.answer, contract.looked_up)
     return _complete(connection, only, features_sql, known, ())
 
 
@@ -201,7 +201,7 @@ def _check_columns(
         described = describe(connection, features_sql)
     except duckdb.Error as error:
         raise _failed(WHERE, error) from error
-    faults = check_types(described, (key, *contract.entity), WHERE)
+    faults = check_types(described, contract.looked_up, WHERE)
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:
         raise LifecycleError("\n  ".join(faults), "Its columns are the key, ts and every Entity() field.")

@@ -32,8 +32,7 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
 
     Raises LifecycleError when the disk refuses; then the old table is untouched.
     """
-    assert contract.key is not None, "a contract with entity columns has a key"
-    names = [contract.key.name, *(column.name for column in contract.entity)]
+    names = [column.name for column in contract.looked_up]
     with refusing_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = draft(path)

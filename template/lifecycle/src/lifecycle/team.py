@@ -122,7 +122,7 @@ def load_data() -> Data:
 def project_name(root: Path) -> str:
     """The model's name: that of the distribution in `pyproject.toml`."""
     try:
-        return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"])
+        return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         problem = f"{root / 'pyproject.toml'} does not name the project ({error})"
         raise LifecycleError(problem, "Run this in the root of the repository.") from error

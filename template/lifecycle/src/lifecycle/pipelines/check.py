@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lifecycle import features
 from lifecycle import settings as settings_module
-from lifecycle.compatibility import breaking
+from lifecycle.compatibility import unannounced
 from lifecycle.contract import Contract
 from lifecycle.deployments import ENVIRONMENTS, audit_breaks
 from lifecycle.errors import LifecycleError, Refused
@@ -37,30 +37,32 @@ def compare(contract: Contract, root: Path) -> None:
     path = root / RELEASED
     if not path.exists():
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
-    if path.read_text(encoding="utf-8") == contract.to_json():
-        return
-    _refuse_breaking(Contract.from_json(path.read_text(encoding="utf-8"), RELEASED), contract)
-    problem = "src/model/contract.py has changed since contract.json was written; callers can go on"
-    raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
+    if _differs(contract, path):
+        problem = "src/model/contract.py has changed since contract.json was written; callers can go on"
+        raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
 
 
 def release(contract: Contract, root: Path) -> bool:
     """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
     path = root / RELEASED
-    if path.exists():
-        if path.read_text(encoding="utf-8") == contract.to_json():
-            return False
-        _refuse_breaking(Contract.from_json(path.read_text(encoding="utf-8"), RELEASED), contract)
+    if path.exists() and not _differs(contract, path):
+        return False
     write_atomically(path, contract.to_json().encode())
     return True
 
 
-def _refuse_breaking(old: Contract, new: Contract) -> None:
-    found = breaking(old, new)
-    if new.version < old.version or (found and new.version == old.version):
+def _differs(new: Contract, path: Path) -> bool:
+    """Whether the released contract is another; raises Refused when its callers would break without a new VERSION."""
+    released = path.read_text(encoding="utf-8")
+    if released == new.to_json():
+        return False
+    old = Contract.from_json(released, RELEASED)
+    found = unannounced(old, new)
+    if found or new.version < old.version:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(
             f"the contract would break callers of version {old.version}:\n  {reasons}",
             f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and tell the callers. "
             "If nobody calls it yet, remove contract.json and run `make contract`.",
         )
+    return True
