@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sklearn.datasets
 
 from looseleaf.project import make
 from looseleaf.snapshot import git
@@ -20,7 +21,7 @@ pytestmark = [
 ]
 WORKFLOW = ".github/workflows/lifecycle.yml"
 STEPS = ["uses actions/checkout", "uses astral-sh/setup-uv"]
-MAKES = ["make setup", "make check", "make test", "make train promote score"]
+MAKES = ["make setup", "make check", "make test", "make smoke"]
 
 RunSteps = Callable[[Path], list[tuple[str, str]]]
 
@@ -88,7 +89,7 @@ def test_the_first_push_is_green(run_steps: RunSteps, committed: Path) -> None:
         ("uv.lock", None, "make setup"),
         ("src/model/data.py", "import math\n", "make check"),
         ("tests/test_planted.py", "def test_planted() -> None:\n    assert not 1\n", "make test"),
-        ("config/local.yaml", "storage: uv.lock/storage\n", "make train promote score"),
+        ("config/local.yaml", "storage: uv.lock/storage\n", "make smoke"),
     ],
 )
 def test_a_defect_is_red_in_the_step_meant_for_it(
@@ -96,3 +97,24 @@ def test_a_defect_is_red_in_the_step_meant_for_it(
 ) -> None:
     told = run_steps(changed(committed, tmp_path / "project", name, line))
     assert [name for name, state in told if state == "FAILED"] == [step]
+
+
+def test_a_table_that_is_not_in_git_leaves_the_push_green_and_training_out(
+    run_steps: RunSteps, committed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    git("clone", "--quiet", str(committed), str(folder), folder=committed)
+    table = tmp_path / "wine.csv"
+    sklearn.datasets.load_wine(as_frame=True).frame.to_csv(table, index=False)
+    done = run(*make("setup", "contract", f"DATA={table}", "LABEL=target"), folder=folder)
+    assert done.returncode == 0, done.stdout
+    commit(folder)
+    told = run_steps(folder)
+    assert [state.split(":")[0] for _, state in told] == ["equivalent"] * 2 + ["ran"] * 4, told
+    clone = tmp_path / "clone"
+    git("clone", "--quiet", str(folder), str(clone), folder=folder)
+    (clone / ".venv").symlink_to(folder / ".venv")
+    done = run(*make("smoke"), folder=clone)
+    assert done.returncode == 0, done.stdout
+    assert "::notice::The tables are not here" in done.stdout
+    assert not (clone / "storage").exists()

@@ -11,7 +11,7 @@ import pytest
 from rendering import Template, tool
 
 CURSOR = b"\x1b[6n"
-ENTER, CLEAR, STOP = "\r", "\x15", "\x03"
+ENTER, CLEAR, STOP, DOWN = "\r", "\x15", "\x03", "\x1b[B"
 
 
 class Terminal:
@@ -105,3 +105,49 @@ def test_stopping_leaves_no_folder_and_says_so(copy: Callable[[], Terminal], tmp
     assert terminal.exit_code() == 1
     assert "Execution stopped by user" in terminal.text
     assert not (tmp_path / "project").exists()
+
+
+@pytest.fixture
+def contract(template: Template, tmp_path: Path) -> Callable[..., Terminal]:
+    """Starts `looseleaf contract infer` in a render, on a table with a key too many and a column that is the label."""
+    project = template.copy(tmp_path / "project")
+    (project / ".venv/bin").mkdir(parents=True)
+    (project / ".venv/bin/ruff").symlink_to(tool("ruff"))
+    rows = [f"{at},u-{at:04},{at * 7919 % 101},{at % 2},{'ny'[at % 2]}" for at in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["id,uuid,x,copy,label", *rows]) + "\n")
+    code = f"import os, sys; os.chdir({str(project)!r}); from looseleaf.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [tool("python"), "-c", code, "contract", "infer", "--data", str(tmp_path / "table.csv")]
+    return lambda *options: Terminal(*command, *options)
+
+
+def test_a_person_is_asked_where_the_answer_matters(contract: Callable[..., Terminal], tmp_path: Path) -> None:
+    terminal = contract()
+    terminal.wait_for("Which column is to be predicted?")
+    terminal.press(ENTER)  # the last one
+    terminal.wait_for("Which column is the key")
+    terminal.press(DOWN + ENTER)
+    terminal.wait_for("What now?")
+    terminal.press(DOWN + ENTER)
+    terminal.wait_for("next: make check test train promote score")
+    assert terminal.exit_code() == 0
+    written = (tmp_path / "project/src/model/contract.py").read_text(encoding="utf-8")
+    assert "uuid: Annotated[str, Key()]" in written
+    assert "copy_: Annotated[bool" in written
+
+
+def test_who_says_yes_to_everything_is_asked_nothing(contract: Callable[..., Terminal], tmp_path: Path) -> None:
+    terminal = contract("--label", "label", "--yes")
+    terminal.wait_for("next: make check test train promote score")
+    assert terminal.exit_code() == 0
+    assert "copy_:" not in (tmp_path / "project/src/model/contract.py").read_text(encoding="utf-8")
+
+
+def test_ctrl_c_at_a_question_writes_nothing(contract: Callable[..., Terminal], tmp_path: Path) -> None:
+    before = (tmp_path / "project/contract.json").read_bytes()
+    terminal = contract("--label", "label")
+    terminal.wait_for("Which column is the key")
+    terminal.press(STOP)
+    terminal.wait_for("nothing was written")
+    assert terminal.exit_code() == 130
+    assert (tmp_path / "project/contract.json").read_bytes() == before
+    assert not (tmp_path / "project/data").exists()

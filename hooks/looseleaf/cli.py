@@ -9,10 +9,33 @@ from looseleaf import demo
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 when it is done, 1 when it could not be."""
     parser = argparse.ArgumentParser(prog="looseleaf", description="What happens around a render of the template.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     demo.add_arguments(verbs.add_parser("demo", help="render the default repository and serve a prediction from it"))
+    contract = verbs.add_parser("contract", help="make a rendered repository one about a table")
+    infer = contract.add_subparsers(dest="step", required=True, metavar="STEP").add_parser(
+        "infer", help="write contract, data, tests and prose for a file and its label"
+    )
+    add_infer_arguments(infer)
     given = parser.parse_args(arguments)
-    return demo.run(given)
+    if given.verb == "demo":
+        return demo.run(given)
+    # It needs the packages of the rendered repository, whose environment it runs in.
+    from looseleaf.contract.infer import run
+
+    return run(given)
+
+
+def add_infer_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `contract infer`."""
+    parser.add_argument("--data", required=True, metavar="FILE", help="CSV or Parquet, one row for each example")
+    parser.add_argument("--label", metavar="COLUMN", help="what is to be predicted")
+    parser.add_argument("--key", metavar="COLUMN", help="what identifies a row, or an entity that repeats")
+    parser.add_argument("--time", metavar="COLUMN", help="when a row was asked about: the later part is held out")
+    parser.add_argument("--answer", choices=("number", "classes"), help="what the label is, where it could be both")
+    parser.add_argument("--keep", default="", metavar="A,B", help="columns to keep although they look like a leak")
+    parser.add_argument("--diff", action="store_true", help="show what would change, write nothing")
+    parser.add_argument("--force", action="store_true", help="replace edited files, too, after a copy of each")
+    parser.add_argument("--yes", action="store_true", help="take the stated defaults, ask nothing")
 
 
 if __name__ == "__main__":

@@ -23,13 +23,19 @@ RUN := .venv/bin/lifecycle
 quote = '$(subst ','\'',$(1))'
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
+flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
+# The template's own command, from the source and commit that .copier-answers.yml records (or LOOSELEAF_SOURCE names).
+LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$template" looseleaf
+INFER = $(LOOSELEAF) contract infer $(call option,--data,DATA) $(call option,--label,LABEL) $(call option,--key,KEY) \
+	$(call option,--time,TIME) $(call option,--answer,ANSWER) $(call option,--keep,KEEP) \
+	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
 
 .DEFAULT_GOAL := help
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test contract sample features train promote rollback serve score config notebook
+.PHONY: help setup upgrade check test contract sample features train promote rollback serve score smoke config notebook
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,8 +73,8 @@ check: $(RUN) ## lint, formatting, types; the contract, features.sql and config 
 test: $(RUN) ## the team's tests: data, behaviour, gates
 	.venv/bin/pytest
 
-contract: $(RUN) ## rewrite contract.json; a breaking change needs a new major version
-	$(RUN) contract
+contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## a contract for your table (DATA=FILE LABEL=… KEY=… TIME=… DIFF=1); without DATA, rewrite contract.json
+	@$(if $(call given,DATA),$(INFER),$(RUN) contract)
 
 sample: $(RUN) ## write the sample tables into data/ (DRIFT=1: with a known drift)
 	$(RUN) sample $(if $(call given,DRIFT),--drift)
@@ -90,6 +96,11 @@ serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
 
 score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01), or on each of a range (FROM=… TO=…)
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO)
+
+smoke: $(RUN) ## train, promote and score, where the tables are; a notice where they are not (for CI)
+	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
+		echo "::notice::The tables are not here: no train, promote and score. See lifecycle/docs/data.md."; \
+	else $(MAKE) --no-print-directory train promote score; fi
 
 config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=…)
 	$(RUN) config $(environment)

@@ -67,4 +67,4 @@ def test_modules_are_small_and_the_whole_can_be_read() -> None:
     sizes = sorted(sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES.values())
     assert sizes[-1] <= 250
     assert sizes[len(sizes) // 2] <= 100
-    assert sum(sizes) <= 3400
+    assert sum(sizes) <= 3800

@@ -167,6 +167,9 @@ def test_info_tells_what_answers_and_who_decided_it(client: TestClient, bundle: 
     info = client.get("/info").json()
     assert (info["name"], info["version"], info["kind"]) == ("churn", bundle.version, "skops")
     assert (info["contract_version"], info["threshold"]) == (1, 0.3)
+    assert (info["label"], info["task"]) == ("churned", "two classes")
+    # What is looked up is nothing that a caller sends.
+    assert info["columns"] == ["customer_id", "discount"]
     assert (info["deployment"]["who"], info["deployment"]["why"]) == ("a test", "to see")
     assert info["trained"] == {"created": "2026-01-01T00:00:00+00:00"}
     assert info["metrics"] == {"candidate": {"roc_auc": 0.8}}

@@ -9,20 +9,20 @@ from pydantic import ValidationError
 
 from lifecycle import moments, provenance, settings
 from lifecycle.deployments import ENVIRONMENTS
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.settings import Loaded
 from lifecycle.store import Store
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call."""
+    """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call, 3 without tables."""
     given = _parser().parse_args(arguments)
     verb: Callable[[argparse.Namespace, Loaded], None] = given.run
     try:
         verb(given, settings.load(Path.cwd(), given.environment))
     except LifecycleError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 3 if isinstance(error, NotHere) else 1
     except OSError as error:
         # What no job foresaw of the disk and the network still names its place.
         print(f"error: {error.filename or given.verb}: {error.strerror or error}", file=sys.stderr)
@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", _serve, "answer requests until SIGTERM")
     serve.add_argument("--storage", type=Path, help="default: the setting")
     serve.add_argument("--port", type=int, help="default: the setting")
+    add("tables", _tables, "whether the tables can be read where this runs")
     add("config", _config, "show every setting and where its value comes from")
+    add("template", _template, "show the option with which `uv run` finds the template's own command, looseleaf")
     return parser
 
 
@@ -184,6 +186,15 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
     run(Store(given.storage) if given.storage else loaded.settings.store, loaded.environment, wanted)
 
 
+def _tables(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import features
+    from lifecycle.team import load_data
+
+    with features.connect(load_data(), loaded.settings.data) as connection:
+        for (name,) in connection.execute("SHOW TABLES").fetchall():
+            print(f"ok  {name}")
+
+
 def _config(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import deployments
 
@@ -192,6 +203,12 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
     print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+
+
+def _template(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import origin
+
+    print(origin.recorded(Path.cwd()).option)
 
 
 def _moment(text: str | None) -> int | None:

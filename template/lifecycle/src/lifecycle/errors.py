@@ -15,3 +15,7 @@ class LifecycleError(Exception):
 
 class Refused(LifecycleError):
     """A gate decided no: nothing was broken and nothing was changed."""
+
+
+class NotHere(LifecycleError):
+    """The tables are not where this runs; the command line ends with exit code 3, so that CI can tell it apart."""

@@ -35,18 +35,21 @@ class Model(Protocol):
 
 
 class SkopsModel:
-    """A scikit-learn estimator over the matrix."""
+    """A scikit-learn estimator over the matrix, which it reads as float64.
+
+    In float32 a sum depends, in the seventh digit, on how many rows are answered together.
+    """
 
     def __init__(self, estimator: Any, encoder: Encoder, answer: Answer) -> None:
         self.estimator, self.encoder, self.answer = estimator, encoder, answer
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Raw:
         """See Model."""
-        return raw(self.estimator, self.encoder.rows(rows), self.answer)
+        return raw(self.estimator, self.encoder.rows(rows).astype(np.float64), self.answer)
 
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """See Model."""
-        return raw(self.estimator, self.encoder.frame(frame), self.answer)
+        return raw(self.estimator, self.encoder.frame(frame).astype(np.float64), self.answer)
 
 
 class FrameModel:

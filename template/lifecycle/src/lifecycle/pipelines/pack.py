@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle import bundle as bundles
-from lifecycle import evaluation
+from lifecycle import card, evaluation
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer, Contract
 from lifecycle.errors import LifecycleError
@@ -74,6 +74,7 @@ def pack(
         (folder / "contract.json").write_text(team.contract.to_json(), encoding="utf-8")
         (folder / "golden.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "evidence.json").write_text(json.dumps(evidence) + "\n")
+        (folder / "card.md").write_text(card.text(team.contract, facts), encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)

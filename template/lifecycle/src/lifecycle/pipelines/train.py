@@ -108,7 +108,7 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     if set(baselines) != {TRIVIAL, LINEAR}:
         problem = f"src/model/estimator.py: baselines() returns {', '.join(sorted(baselines)) or 'nothing'}"
         raise LifecycleError(problem, f"It returns two estimators, {TRIVIAL!r} and {LINEAR!r}.")
-    matrix = encoder.frame(rows.frame)
+    matrix = encoder.frame(rows.frame).astype(np.float64)
     target = rows.label if answer.task == "number" else rows.label.astype(int)
     fitted: dict[str, Model] = {}
     for name, estimator in (estimators | baselines).items():

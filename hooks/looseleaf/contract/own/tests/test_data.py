@@ -1,0 +1,58 @@
+"""What the table must be for anything after it to mean something; skipped, visibly, where the table is not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import pytest
+
+from lifecycle import features, team
+from lifecycle.contract import Contract
+from lifecycle.frames import quoted, subquery
+from lifecycle.pipelines.train import codes
+from model import data
+
+# A large table is looked at in part: the jobs check every row.
+SOME_ROWS, SOME_CELLS = 50_000, 2_000_000
+
+
+@pytest.fixture
+def some(contract: Contract) -> Any:
+    """src/model/data.py, of which the queries give the first rows only."""
+    count = min(SOME_ROWS, SOME_CELLS // len(contract.columns))
+
+    def first(query: str) -> str:
+        return f"SELECT * FROM {subquery(query)} LIMIT {count}"
+
+    return SimpleNamespace(
+        labels=lambda connection: first(data.labels(connection)),
+        population=lambda connection: first(data.population(connection)),
+    )
+
+
+def test_the_labelled_rows_keep_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
+    project = team.Team("", *team.load_contract(), some, None)
+    assert features.training_rows(table, project, features.latest(table, data)) > 0
+
+
+def test_those_who_are_asked_about_keep_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
+    assert features.population_rows(table, some, *team.load_contract(), features.latest(table, data)) > 0
+
+
+def test_every_label_is_one_that_the_answer_names(
+    table: duckdb.DuckDBPyConnection, some: Any, contract: Contract
+) -> None:
+    label = f"SELECT {quoted(contract.answer.label)} AS label FROM {subquery(some.labels(table))}"
+    if contract.answer.classes:
+        label = f"SELECT DISTINCT {quoted(contract.answer.label)} AS label FROM {subquery(data.labels(table))}"
+    # It raises for a null, and for what is no class or no number.
+    found = codes(table.execute(label).df()["label"], contract.answer)
+    assert set(range(len(contract.answer.classes))) <= set(found)
+
+
+def test_no_row_lacks_its_key(table: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    if not contract.keys:
+        pytest.skip("the contract has no key")
+    lacking = " OR ".join(f"{quoted(column.name)} IS NULL" for column in contract.keys)
+    query = f"SELECT count(*) FROM {subquery(data.labels(table))} WHERE {lacking}"
+    assert table.execute(query).fetchall() == [(0,)]

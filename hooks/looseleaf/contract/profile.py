@@ -1,0 +1,176 @@
+"""What each column of a file holds: how it is read, its values in a sample, and facts about the whole file."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lifecycle.frames import INTEGERS, quoted, text
+from looseleaf.contract import values
+from looseleaf.contract.source import Source, count
+from looseleaf.contract.values import Kind, Reading
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+# A sample of a table holds at most so many rows, and so many cells when the table is wide.
+MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000
+SEED = 0
+SAMPLE = "sampled"
+# Columns of one query: more of them only make the query slow to plan.
+AT_ONCE = 100
+PLAIN = "CREATE OR REPLACE TEMP MACRO plain(x) AS nullif(trim(x, concat(' ', chr(9), chr(160))), '')"
+TYPED: dict[str, tuple[Kind, str]] = {
+    "BOOLEAN": ("boolean", "{x}"),
+    **dict.fromkeys(INTEGERS, ("integer", "CAST({x} AS BIGINT)")),
+    **dict.fromkeys(("HUGEINT", "UHUGEINT", "DECIMAL"), ("number", "CAST({x} AS DOUBLE)")),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), ("number", "CASE WHEN isfinite({x}) THEN CAST({x} AS DOUBLE) END")),
+    **dict.fromkeys(("DATE", "TIMESTAMP"), ("moment", "epoch({x})")),
+    **dict.fromkeys(("UUID", "ENUM", '"NULL"'), ("category", "CAST({x} AS VARCHAR)")),
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One column. `sample` are its values as read (numbers, booleans, texts; moments as seconds); null is NaN or None.
+
+    `rows`, `nulls`, `low` and `high` are those of the whole file (of texts: their length); `distinct` is the sample's.
+    """
+
+    name: str
+    reading: Reading
+    sample: "pd.Series"
+    rows: int
+    nulls: int
+    low: float
+    high: float
+    distinct: int
+
+    @property
+    def kind(self) -> Kind:
+        """What it is read as."""
+        return self.reading.kind
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file, column by column. `unread` are columns of a type that no model takes, with that type."""
+
+    source: Source
+    rows: int
+    sampled: int
+    duplicates: int
+    profiles: dict[str, Profile]
+    unread: dict[str, str]
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the values are those of some of the rows only."""
+        return self.sampled < self.rows
+
+
+def look(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
+    """Read the file once or twice, in bounded memory; raises LifecycleError naming the line that cannot be read."""
+    connection.execute(PLAIN)
+    rows = count(source, connection)
+    size = min(rows, max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(source.columns)))))
+    part = f" USING SAMPLE reservoir({size} ROWS) REPEATABLE ({SEED})" if size < rows else ""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {source.sql}{part}")
+    unread = {name: kind for name, kind in source.columns.items() if kind != "VARCHAR" and _typed(kind) is None}
+    names = [name for name in source.columns if name not in unread]
+    readings = dict(_readings(source, connection, names))
+    if size < rows:
+        readings = dict(_confirmed(source, connection, readings))
+    facts = _facts(source.sql if size < rows else SAMPLE, connection, readings, source)
+    profiles = {}
+    for some in _chunks(names):
+        parts = ", ".join(f"{sql_of(name, readings[name], source)} AS {quoted(name)}" for name in some)
+        frame = connection.execute(f"SELECT {parts} FROM {SAMPLE}").df()
+        for name in some:
+            column = frame[name]
+            distinct = int(column.nunique())
+            profiles[name] = Profile(name, readings[name], column, rows, *facts[name], distinct)
+    ((unique,),) = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT * FROM {SAMPLE})").fetchall()
+    return Table(source, rows, size, size - int(unique), profiles, unread)
+
+
+def sql_of(name: str, reading: Reading, source: Source, prefix: str = "") -> str:
+    """SQL from the column as it stands in the file to its value."""
+    column = f"{prefix}{quoted(name)}"
+    return reading.sql.replace("{x}", f"plain({column})" if source.columns[name] == "VARCHAR" else column)
+
+
+def _typed(kind: str) -> tuple[Kind, str] | None:
+    if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+        return None
+    return next((found for start, found in TYPED.items() if kind.startswith(start)), None)
+
+
+def _readings(
+    source: Source, connection: "duckdb.DuckDBPyConnection", names: Sequence[str]
+) -> Iterator[tuple[str, Reading]]:
+    for some in _chunks([name for name in names if source.columns[name] == "VARCHAR"]):
+        parts = ", ".join(f"plain({quoted(name)})" for name in some)
+        columns = connection.execute(f"SELECT {parts} FROM {SAMPLE}").fetchnumpy().values()
+        for name, column in zip(some, columns, strict=True):
+            counts = Counter(column[~column.mask].tolist() if hasattr(column, "mask") else column.tolist())
+            counts.pop(None, None)
+            yield name, values.read(counts, source.semicolons)
+    for name in names:
+        if (typed := _typed(source.columns[name])) is not None and source.columns[name] != "VARCHAR":
+            yield name, Reading(*typed)
+
+
+def _confirmed(
+    source: Source, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
+) -> Iterator[tuple[str, Reading]]:
+    """The same readings where they hold for every row of the file, others where the sample had not shown all."""
+    for some in _chunks([name for name in readings if source.columns[name] == "VARCHAR"]):
+        failing = {name: f"plain({quoted(name)})" for name in some if readings[name].kind != "category"}
+        if not failing:
+            continue
+        parts = [
+            f"list(DISTINCT {plain}) FILTER ({_known(readings[name], plain)} AND "
+            f"TRY({sql_of(name, readings[name], source)}) IS NULL)"
+            for name, plain in failing.items()
+        ]
+        found = connection.execute(f"SELECT {', '.join(parts)} FROM {source.sql}").fetchone() or ()
+        for name, words in zip(failing, found, strict=True):
+            if not words:
+                continue
+            if len(words) <= values.STRAY_WORDS:
+                word = f"{', '.join(map(repr, sorted(words)))} is no {readings[name].kind} and is read as nothing"
+                changed = values.without(readings[name], tuple(sorted(words)))
+                readings[name] = replace(changed, unsure=(*changed.unsure, word))
+            else:
+                readings[name] = Reading("category")
+    yield from readings.items()
+
+
+def _known(reading: Reading, plain: str) -> str:
+    words = ", ".join(text(word) for word in reading.missing)
+    return f"{plain} NOT IN ({words})" if words else f"{plain} IS NOT NULL"
+
+
+def _facts(
+    scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading], source: Source
+) -> dict[str, tuple[int, float, float]]:
+    """Nulls, lowest and highest of each column."""
+    found = {}
+    for some in _chunks(list(readings)):
+        parts = []
+        for name in some:
+            value = sql_of(name, readings[name], source)
+            size = f"length({value})" if readings[name].kind == "category" else f"CAST({value} AS DOUBLE)"
+            parts.append(f"count(*) - count({value}), coalesce(min({size}), 0), coalesce(max({size}), 0)")
+        row = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
+        for at, name in enumerate(some):
+            nulls, low, high = row[3 * at : 3 * at + 3]
+            found[name] = (int(nulls), float(low), float(high))
+    return found
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]

@@ -1,0 +1,68 @@
+"""The model card: what a version answers, from what, and how well, on one page for people (Mitchell et al. 2019)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lifecycle.contract import Answer, Column, Contract
+
+MOST_LEVELS = 10
+
+
+def text(contract: Contract, facts: Mapping[str, Any]) -> str:
+    """The card of a bundle with these facts, in Markdown. It does not name the version: that follows from its files."""
+    return "\n".join(_lines(contract, facts)) + "\n"
+
+
+def _lines(contract: Contract, facts: Mapping[str, Any]) -> Iterator[str]:
+    answer, rows, code = contract.answer, facts["rows"], facts["code"]
+    yield f"# {facts['name']}\n"
+    yield f"{_task(answer)}\n"
+    linear = "the linear baseline, which the candidate did not beat"
+    yield from _table(
+        ("", ""),
+        [
+            ("label", answer.label),
+            ("task", f"{answer.task} {', '.join(answer.classes) or answer.unit}"),
+            ("contract", f"version {contract.version}"),
+            ("model", linear if facts["estimator"] == "linear" else "the candidate"),
+            ("rows", f"{rows['training']:,} for training, {rows['holdout']:,} held out: {facts['holdout']['rule']}"),
+            ("labels known at", facts["as_of"]),
+            ("data", f"SHA-256 {facts['data']}"),
+            ("code", f"{code['commit'] or 'no commit'}{', with edited files' if code['edited'] else ''}"),
+        ],
+    )
+    yield "\n## Columns\n"
+    names = ("name", "source", "type", "unit", "usual", "null")
+    yield from _table(names, [(*_column(column), "yes" if column.nullable else "no") for column in contract.columns])
+    yield "\n## On the rows held out\n"
+    measured = facts["metrics"]
+    metrics = list(next(iter(measured.values())))
+    told = [(name, *(f"{each[metric]:.4g}" for metric in metrics)) for name, each in measured.items()]
+    yield from _table(("", *metrics), told)
+
+
+def _task(answer: Answer) -> str:
+    if answer.task == "number":
+        return f"It answers {_cell(answer.label)}{f', in {_cell(answer.unit)}' if answer.unit else ''}."
+    if answer.task == "two classes":
+        return f"It answers the probability that {_cell(answer.label)} is {_cell(answer.classes[1])}."
+    return f"It answers the probability of each class of {_cell(answer.label)}."
+
+
+def _column(column: Column) -> tuple[str, ...]:
+    between = " … ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in column.expected[:2])
+    levels = column.levels or column.expected
+    listed = ", ".join(map(str, levels[:MOST_LEVELS])) + (" …" if len(levels) > MOST_LEVELS else "")
+    usual = listed if column.kind == "category" else between
+    return column.name, column.source, column.kind, column.unit, usual
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    first = tuple(head)
+    for row in (first, ("---",) * len(first), *rows):
+        yield f"| {' | '.join(map(_cell, row))} |"
+
+
+def _cell(value: str) -> str:
+    # A name may hold what ends a cell, a line or the Markdown.
+    return " ".join(value.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,89 @@
+"""Where this repository was rendered from: the template's source and commit, for what is not copied into it.
+
+`looseleaf` (inference of a contract, updates) is versioned with the template; it runs from the commit recorded here.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lifecycle.errors import LifecycleError
+
+ANSWERS = ".copier-answers.yml"
+VARIABLE = "LOOSELEAF_SOURCE"
+# What Copier abbreviates.
+HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
+MEND = f"Name the template's checkout or address: {VARIABLE}=…"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A folder, or the address of a git repository; `commit` is a commit or a tag, empty for the folder as it lies."""
+
+    url: str
+    commit: str = ""
+
+    @property
+    def option(self) -> str:
+        """The option of `uv run` that adds `looseleaf` from here."""
+        if not self.commit:
+            return f"--with-editable={self.url}"
+        return f"--with=looseleaf @ {_git_address(self.url)}@{self.commit}"
+
+
+def recorded(root: Path, environ: Mapping[str, str] | None = None) -> Origin:
+    """What LOOSELEAF_SOURCE names, else what Copier recorded; raises LifecycleError where that is nowhere."""
+    if named := (os.environ if environ is None else environ).get(VARIABLE, ""):
+        if "://" not in named and "@" not in named:
+            return Origin(_folder(named, root, VARIABLE))
+        url, _, commit = named.rpartition("@") if re.search(r"@[\w.-]+\Z", named) else (named, "", "HEAD")
+        return Origin(url, commit)
+    path = root / ANSWERS
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        url, commit = str(told["_src_path"]), str(told.get("_commit") or "")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise LifecycleError(f"{path} does not say where the template is ({error!r})", MEND) from error
+    # `git describe` of a commit without a tag of its own ends in its hash.
+    commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
+    for start, host in HOSTS.items():
+        if url.startswith(start):
+            return Origin(f"https://{host}/{url.removeprefix(start).removesuffix('.git')}.git", commit)
+    local = url.removeprefix("git+file://").removeprefix("file://")
+    if "://" in local or re.match(r"[\w.-]+@[\w.-]+:", local):
+        return Origin(url, commit)
+    folder = _folder(local, root, f"_src_path in {ANSWERS}")
+    if commit and not _has(folder, commit):
+        problem = f"the commit {commit} in {ANSWERS} is not in {folder}"
+        raise LifecycleError(problem, f"It was copied from work that was never committed. {MEND}")
+    return Origin(folder, commit)
+
+
+def _folder(name: str, root: Path, where: str) -> str:
+    folder = (root / Path(name).expanduser()).resolve()
+    if not folder.is_dir():
+        raise LifecycleError(f"{where}: there is no folder {folder}", MEND)
+    return str(folder)
+
+
+def _has(folder: str, commit: str) -> bool:
+    command = ["git", "-C", folder, "cat-file", "-e", commit]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return True
+
+
+def _git_address(url: str) -> str:
+    if url.startswith("git+"):
+        return url
+    if "://" in url:
+        return f"git+{url}"
+    if found := re.fullmatch(r"([\w.-]+@[\w.-]+):(.*)", url):
+        return f"git+ssh://{found[1]}/{found[2]}"
+    return f"git+{Path(url).as_uri()}"
