@@ -287,9 +287,20 @@ def test_what_was_learnt_from_the_sample_goes_with_it(repository: Path, contract
         (repository / f"data/{name}.parquet").touch()
     code, said = contract(table)
     assert code == 0, said
-    assert "storage/ is removed" in said
+    assert "what was trained on the sample is removed: bundles" in said
     assert not (repository / "storage").exists()
     assert [path.name for path in (repository / "data").iterdir()] == ["table.csv"]
+
+
+def test_what_is_not_a_jobs_in_the_storage_is_never_removed(repository: Path, contract: Run, table: Path) -> None:
+    (repository / "config/base.yaml").write_text("storage: .\n")
+    trained(repository, (repository / "contract.json").read_bytes()).rename(repository / "20260101T000000-00000000")
+    (repository / "bundles").mkdir()
+    (repository / "20260101T000000-00000000").rename(repository / "bundles/20260101T000000-00000000")
+    code, said = contract(table)
+    assert code == 0, said
+    assert not (repository / "bundles").exists()
+    assert (repository / "README.md").exists()
 
 
 def test_what_was_learnt_from_something_else_stays(repository: Path, contract: Run, table: Path) -> None:
@@ -298,7 +309,7 @@ def test_what_was_learnt_from_something_else_stays(repository: Path, contract: R
     (repository / "data/mine.parquet").touch()
     code, said = contract(table)
     assert code == 0, said
-    assert "storage/ is kept" in said
+    assert "is kept: not all in it was trained on the sample" in said
     assert bundle.exists()
     assert (repository / "data/mine.parquet").exists()
 
@@ -354,6 +365,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
     assert code == 1
     assert "The disk is full" in said
     assert everything(repository) == before
+    assert not list((repository / "data").iterdir())
 
 
 def test_another_file_of_that_name_in_the_data_folder_is_left_alone(

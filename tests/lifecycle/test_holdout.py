@@ -39,6 +39,13 @@ def test_rows_are_held_out_by_a_stable_hash_without_a_key() -> None:
     np.testing.assert_array_equal(first.held, again.held[::-1])
 
 
+def test_a_handful_of_different_rows_is_divided_by_place() -> None:
+    contract = replace(CONTRACT, columns=(next(column for column in CONTRACT.columns if column.name == "gift"),))
+    found = split(orders(1000), contract, 0.2)
+    assert 0.15 < found.held.mean() < 0.25
+    assert "fewer than 100 are different" in found.told
+
+
 def test_rows_that_cannot_be_divided_are_refused() -> None:
     with pytest.raises(LifecycleError, match="cannot be divided"):
         split(pd.DataFrame(orders(1)), CONTRACT, 0.2)

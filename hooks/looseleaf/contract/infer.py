@@ -31,6 +31,8 @@ from looseleaf.contract.source import open_source, refuse_larger_than_disk
 MEMORY = "2GB"
 FIRST = 10_000
 MODEL = "src/model"
+# What jobs leave in the storage; nothing else in that folder is ours to remove.
+STORED = ("bundles", "deployments", "features", "scores", "audit.jsonl", ".audit.lock", "mlflow.db", "mlruns")
 SAMPLES_TABLES = ("customers.parquet", "events.parquet", "labels.parquet")
 OWN_TESTS = ("conftest", "test_behaviour", "test_data", "test_gates", "test_notebook")
 # Without these a contract cannot be written; every other file that was edited is left as it is.
@@ -135,7 +137,13 @@ class Draft:
             shutil.move(source.copy, place)
         elif not place.is_file() or not place.samefile(source.path):
             link(source.path, self.folder, self.file)
-        backups = changes.apply()
+        try:
+            backups = changes.apply()
+        except BaseException:
+            # A copy in UTF-8 is ours as much as a link is.
+            if place.is_symlink() or source.copy:
+                place.unlink()
+            raise
         told = [f"{name} was edited: the old one is {backup}" for name, backup in backups.items()]
         told += [f"{name} was edited: only passages that were the template's are new" for name in merged]
         told += [f"{name} was edited and is left as it is; it may speak of columns that are gone" for name in left]
@@ -148,17 +156,20 @@ class Draft:
     def _clear_sample(self) -> list[str]:
         told = []
         store = Store(self.root / settings.load(self.root).settings.storage)
-        if store.root.is_dir() and store.root.resolve().is_relative_to(self.root.resolve()):
-            if _is_samples(store, self.pristine):
-                shutil.rmtree(store.root)
-                told.append(f"{store.root.relative_to(self.root)}/ is removed: it held what was trained on the sample")
-            else:
-                told.append(f"{store.root.relative_to(self.root)}/ is kept: not all in it was trained on the sample")
-        gone = [name for name in SAMPLES_TABLES if (self.folder / name).is_file() and name != self.file]
-        if len(gone) == len(SAMPLES_TABLES):
-            for name in gone:
-                (self.folder / name).unlink()
-            told.append(f"the sample's tables are removed: {', '.join(gone)}")
+        there = [path for name in STORED if (path := store.root / name).exists()]
+        if there and not _is_samples(store, self.pristine):
+            told.append(f"{store.root} is kept: not all in it was trained on the sample")
+        elif there:
+            for path in there:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not any(store.root.iterdir()):
+                store.root.rmdir()
+            told.append(f"what was trained on the sample is removed: {', '.join(path.name for path in there)}")
+        gone = [self.folder / name for name in SAMPLES_TABLES if name != self.file]
+        if all(path.is_file() for path in gone):
+            for path in gone:
+                path.unlink()
+            told.append(f"the sample's tables are removed: {', '.join(path.name for path in gone)}")
         return told
 
 

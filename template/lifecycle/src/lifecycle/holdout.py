@@ -13,6 +13,8 @@ from lifecycle.errors import LifecycleError
 if TYPE_CHECKING:
     import pandas as pd
 
+FEW = 100
+
 
 @dataclass(frozen=True)
 class Holdout:
@@ -29,6 +31,8 @@ class Holdout:
 
 def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
     """Hold out about `share` of the rows; raises LifecycleError when a side would be empty."""
+    import pandas as pd
+
     time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
     key = contract.key.name if contract.key else None
     if time is not None and frame[time].nunique() > 1:
@@ -39,7 +43,12 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
         held, told = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
         training = ~held
     else:
-        held, told = _by_hash(frame[[column.name for column in contract.columns]], share), "rows by a hash"
+        whole = frame[[column.name for column in contract.columns]]
+        held, told = _by_hash(whole, share), "rows by a hash"
+        if len(whole.drop_duplicates()) < min(FEW, len(whole) / 2):
+            # Equal rows would all be on one side: a handful of them cannot be divided by what they hold.
+            places = pd.DataFrame({"place": range(len(frame))})
+            held, told = _by_hash(places, share), f"rows by a hash of their place: fewer than {FEW} are different"
         training = ~held
     if not training.any() or not held.any():
         raise LifecycleError(
