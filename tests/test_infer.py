@@ -129,6 +129,13 @@ def test_dates_are_read_in_their_order(table: Any, pattern: str) -> None:
     assert made.plan.table.profiles["opened"].sample.max() == DAYS.max().timestamp()
 
 
+@pytest.mark.parametrize("pattern", ["%Y-%m", "%b-%Y", "%B %Y"])
+def test_months_are_dates(table: Any, pattern: str) -> None:
+    made = table(opened=DAYS.strftime(pattern))
+    assert made.plan.time == "opened"
+    assert made.plan.table.profiles["opened"].sample.nunique() == DAYS.to_period("M").nunique()
+
+
 def test_dates_in_several_orders_are_read_and_told(table: Any) -> None:
     made = table(opened=[day.strftime("%d/%m/%Y" if at % 2 else "%Y-%m-%d") for at, day in enumerate(DAYS)])
     assert made.plan.time == "opened"
@@ -200,6 +207,14 @@ def test_a_column_that_equals_or_encodes_the_label_is_left_out_and_named(table: 
     assert made.excluded.keys() == {"code", "flag", "word"}
     assert "correlation 1.0000" in made.excluded["code"]
     assert list(made.inputs) == ["signal"]
+
+
+def test_the_one_hot_codes_of_a_label_are_left_out_and_an_honest_mark_is_not(table: Any) -> None:
+    kind = RANDOM.integers(0, 3, ROWS)
+    honest = (kind == 1) ^ (RANDOM.random(ROWS) < 0.03)
+    made = table(label=np.array(["a", "b", "c"])[kind], is_a=kind == 0, not_b=(kind != 1).astype(int), honest=honest)
+    assert "stands for 'a' and nothing else" in made.excluded["is_a"]
+    assert made.excluded.keys() == {"is_a", "not_b"}
 
 
 def test_a_leak_may_be_kept(table: Any) -> None:

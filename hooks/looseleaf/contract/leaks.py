@@ -138,12 +138,23 @@ def _alone(name: str, column: "pd.Series", label: Label) -> Leak | None:
         return Leak((name,), how, strength)
     if not is_number and column.nunique() > len(column) / 5:
         return None
+    if (marked := _marked(column, label)) is not None:
+        return Leak((name,), f"one of its two values stands for {marked!r} and nothing else", 1.0)
     recovered = _recovered(column, label)
     detail = ""
     if len(label.classes) == 2 and is_number:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         detail = f", correlation {correlation(values, label.values):.4f}"
     return Leak((name,), f"it alone tells the label ({recovered:.1%} of each class recovered{detail})", recovered)
+
+
+def _marked(column: "pd.Series", label: Label) -> str | None:
+    """The class among several that one of a column's two values marks, as a one-hot code of the label does."""
+    if len(label.classes) < 3 or column.nunique() != 2 or column.isna().any():
+        return None
+    one = (column == column.iloc[0]).to_numpy()
+    marks = ((word, label.values == code) for code, word in enumerate(label.classes))
+    return next((word for word, of in marks if (of == one).mean() >= SAME or (of != one).mean() >= SAME), None)
 
 
 def _explained(name: str, column: "pd.Series", label: Floats) -> Leak | None:

@@ -41,11 +41,14 @@ CLOCK = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|[+-][0-9]{2}(:?[
 ISO = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({CLOCK})?")
 MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATEISH = re.compile(
-    rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}|[0-9]{{1,2}}[ -]({MONTH})|({MONTH})[a-z]*\.? [0-9]{{1,2}}", re.I
+    rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}|^[0-9]{{4}}-[0-9]{{2}}$|[0-9]{{1,2}}[ -]({MONTH})"
+    rf"|({MONTH})[a-z]*[.]?[ -][0-9]{{1,4}}",
+    re.I,
 )
 DAYS = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
     *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y"),
+    *("%Y-%m", "%b-%Y", "%b %Y", "%B %Y", "%b-%y"),
 )
 # Parsing is slow: these many distinct values choose the pattern, and the whole file is read with it afterwards.
 MOST_MOMENTS = 5000
