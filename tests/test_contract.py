@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inference import written
-from lifecycle import settings
+from lifecycle import sample, settings
 from lifecycle.contract import Contract
 from looseleaf import cli
 from looseleaf.contract import files, infer, prose, texts
@@ -282,9 +282,7 @@ def trained(repository: Path, contract_json: bytes) -> Path:
 
 def test_what_was_learnt_from_the_sample_goes_with_it(repository: Path, contract: Run, table: Path) -> None:
     trained(repository, (repository / "contract.json").read_bytes())
-    (repository / "data").mkdir()
-    for name in ("customers", "events", "labels"):
-        (repository / f"data/{name}.parquet").touch()
+    sample.write(repository / "data")
     code, said = contract(table)
     assert code == 0, said
     assert "what was trained on the sample is removed: bundles" in said
@@ -299,8 +297,24 @@ def test_what_is_not_a_jobs_in_the_storage_is_never_removed(repository: Path, co
     (repository / "20260101T000000-00000000").rename(repository / "bundles/20260101T000000-00000000")
     code, said = contract(table)
     assert code == 0, said
-    assert not (repository / "bundles").exists()
+    assert (repository / "bundles").exists()
     assert (repository / "README.md").exists()
+
+
+def test_tables_that_only_have_the_names_of_the_samples_stay(repository: Path, contract: Run, table: Path) -> None:
+    (repository / "data").mkdir()
+    for name in ("customers", "events", "labels"):
+        written(repository / "data", COLUMNS, f"{name}.parquet")
+    for path, count in ((table, 4), (repository / "data/customers.parquet", 4)):
+        code, said = contract(path)
+        assert code == 0, said
+        assert len(list((repository / "data").iterdir())) == count
+
+
+def test_an_own_storage_without_a_bundle_stays(repository: Path, contract: Run, table: Path) -> None:
+    (repository / "storage/features").mkdir(parents=True)
+    assert contract(table)[0] == 0
+    assert (repository / "storage/features").is_dir()
 
 
 def test_what_was_learnt_from_something_else_stays(repository: Path, contract: Run, table: Path) -> None:

@@ -261,6 +261,51 @@ def test_a_column_that_is_filled_in_for_one_class_only_is_known_after_the_label(
     assert "known only after the label" in made.excluded["some"]
 
 
+def test_honest_columns_of_a_rare_class_and_rare_values_stay(tmp_path: Path) -> None:
+    rows, random = 20_000, np.random.default_rng(5)
+    rare = random.random(rows) < 0.003
+    columns = {
+        "age": np.where(random.random(rows) < 0.05, np.nan, random.normal(40, 9, rows)),
+        "label": np.where(rare, "bad", "ok"),
+    }
+    assert infer(written(tmp_path, {name: list(each) for name, each in columns.items()}), "label").excluded == {}
+    three = np.array(["a", "b"])[random.integers(0, 2, rows)]
+    three[:12] = "c"
+    flag = np.arange(rows) % 2857 == 5
+    made = infer(
+        written(tmp_path, {"x": list(random.normal(size=rows)), "flag": list(flag), "label": list(three)}), "label"
+    )
+    assert made.excluded == {}
+
+
+def test_a_hash_sign_is_no_comment(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("order,x,label\n" + "".join(f"#{at},{at * 7 % 31},{'ny'[at % 2]}\n" for at in range(300)))
+    assert infer(path, "label").rows == 300
+
+
+def test_a_fraction_beyond_the_sample_is_not_rounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("looseleaf.contract.profile.MOST_ROWS", 2000)
+    ages: list[Any] = [str(at % 90) for at in range(30_000)]
+    ages[29_999] = "3.7"
+    made = infer(written(tmp_path, {"age": ages, "label": [at * 7919 % 13 % 2 for at in range(30_000)]}), "label")
+    assert made.inputs["age"] == "number"
+
+
+def test_a_label_of_any_name_is_written(tmp_path: Path) -> None:
+    for name in ('la"bel', "it's", "back\\slash", "new\nline", "{x}", "\u202e"):
+        assert infer(written(tmp_path, {"x": SIGNAL, name: LABEL}), name).rows == ROWS
+
+
+def test_whole_decimals_of_a_warehouse_are_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    select = "CAST(i AS DECIMAL(38,0)) AS long_id, CAST(i * i % 37 AS DECIMAL(18,0)) AS x, i % 2 AS label"
+    connect().execute(f"COPY (SELECT {select} FROM range(200) t(i)) TO '{path}'")
+    made = infer(path, "label")
+    assert made.inputs == {"x": "integer"}
+    assert made.contract.key is not None
+
+
 def test_a_moment_after_the_time_of_the_row_is_known_only_later(table: Any) -> None:
     closed = (DAYS + pd.Timedelta(days=5)).strftime("%Y-%m-%d")
     made = table(opened=DAYS.strftime("%Y-%m-%d"), closed=closed)
@@ -308,7 +353,8 @@ def test_several_texts_are_classes_and_one_that_is_too_rare_does_not_train(table
     made = table(label=label)
     assert made.contract.answer.classes == ("blue", "green", "red")
     assert made.rows == ROWS - 4
-    assert "'odd' (4)" in made.unsure
+    assert "1 classes have too few rows to learn (4)" in made.unsure
+    assert "odd" not in made.told
 
 
 def test_few_whole_numbers_are_classes_unless_told_otherwise(table: Any) -> None:

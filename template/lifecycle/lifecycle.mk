@@ -23,12 +23,13 @@ RUN := .venv/bin/lifecycle
 quote = '$(subst ','\'',$(1))'
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
+assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
 # The template's own command, from the source and commit that .copier-answers.yml records (or LOOSELEAF_SOURCE names).
 LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$template" looseleaf
-INFER = $(LOOSELEAF) contract infer $(call option,--data,DATA) $(call option,--label,LABEL) $(call option,--key,KEY) \
-	$(call option,--time,TIME) $(call option,--answer,ANSWER) $(call option,--keep,KEEP) \
+INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
+	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
 
 .DEFAULT_GOAL := help

@@ -80,7 +80,7 @@ def _number(table: Table, profile: Profile, where: str, asked: bool) -> Labels:
         raise LifecycleError(f"{where} holds numbers beyond 1e150", "Give it in another unit.")
     sql = f"CAST({sql_of(profile.name, profile.reading, table.source)} AS DOUBLE)"
     sample = profile.sample.to_numpy(dtype=np.float64, na_value=np.nan)
-    decided = [f"{profile.name} is a number to predict, from {profile.low:g} to {profile.high:g}"]
+    decided = [f"{profile.name} is a number to predict, about {profile.low:.2g} to {profile.high:.2g}"]
     decided += [f"{profile.name}: {note}" for note in profile.reading.notes]
     unsure = [f"{profile.name}: {note}" for note in profile.reading.unsure]
     if profile.nulls:
@@ -121,9 +121,10 @@ def _classes(
     kept = {word: number for word, number in counts.items() if len(counts) == 2 or number >= LEAST_OF_CLASS}
     if len(kept) < 2:
         kept = dict(sorted(counts.items(), key=lambda each: -each[1])[: max(2, len(kept))])
-    rare = [f"{word!r} ({number})" for word, number in counts.items() if word not in kept]
+    rare = [number for word, number in counts.items() if word not in kept]
     if rare:
-        unsure.append(f"too few rows to learn: {', '.join(rare)}; they are scored and do not train")
+        # Their names are not told: what stands once may be somebody's.
+        unsure.append(f"{len(rare)} classes have too few rows to learn ({sum(rare)}): they are scored and do not train")
     classes = sorted(kept)
     if len(kept) == 2:
         positive, sure = _positive(kept)

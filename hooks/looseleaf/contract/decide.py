@@ -27,7 +27,7 @@ ENTITY_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z](ID|Id)$", re.I)
 ASKED = re.compile(r"date|time|timestamp|created|opened|ordered|asked|day|moment|(^|_)(ts|dt|at)$|month", re.I)
 BORN = re.compile(r"birth|dob|born|expir|valid|due", re.I)
 EPOCH = re.compile(r"(^|[^a-z])(ts|time|timestamp|epoch|unixtime)$|(time|Time|stamp)$", re.I)
-PLACES = {"latitude": 90, "lat": 90, "longitude": 180, "lon": 180, "lng": 180, "long": 180}
+PLACES = {"latitude": 90, "longitude": 180}
 
 LEAST_UNIQUE = 20  # with fewer rows, any column may have a value of its own in each
 SEQUENCE_ROWS = 50
@@ -417,13 +417,14 @@ def _later(left: dict[str, Profile], wishes: Wishes, time: str | None, table: Ta
 
 def _named_like(name: str, label: str) -> bool:
     one, two = names.identifier(name), names.identifier(label)
-    return len(two) >= 4 and (two in one or one in two)
+    return min(len(one), len(two)) >= 4 and (two in one or one in two)
 
 
 def _field(profile: Profile, name: str, table: Table, is_key: bool = False) -> Field:
     kind, unit = profile.kind, profile.reading.unit
     sql = sql_of(profile.name, profile.reading, table.source)
     if is_key:
+        sql = sql.replace(" AS DOUBLE)", " AS BIGINT)")
         if kind != "integer":
             kind = "category"
             raw = replace(profile.reading, kind="category", sql="{x}")
@@ -440,7 +441,7 @@ def _field(profile: Profile, name: str, table: Table, is_key: bool = False) -> F
         sql = f"CAST({sql} AS DOUBLE)"
     limit = None
     if kind in ("number", "integer"):
-        place = PLACES.get(name.lower().rpartition("_")[2])
+        place = PLACES.get(name.lower())
         limit = place if place and place >= max(abs(profile.low), abs(profile.high)) else None
     return Field(
         profile.name, name, kind, sql, False, profile.nulls > 0, unit, _expected(profile, kind), limit

@@ -52,7 +52,7 @@ class Changes:
         """Write all or nothing; returns the name of the backup of each edited file that was replaced."""
         before = {name: self._read(name) for name in self.contents}
         with refusing_disk(self.root):
-            backups = {name: _backup(self.root / name) for name in self.edited()}
+            backups = {name: backup(self.root / name) for name in self.edited()}
             try:
                 for name, content in self.contents.items():
                     self._put(name, content)
@@ -80,7 +80,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _backup(path: Path) -> str:
+def backup(path: Path) -> str:
+    """Keep a copy of a file beside it, under a name that is free; returns that name."""
     number = 1
     while (copy := path.with_name(f"{path.name}.bak{number}")).exists():
         number += 1

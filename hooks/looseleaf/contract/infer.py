@@ -1,8 +1,10 @@
 """`looseleaf contract infer`: the repository in the current folder becomes one about a table."""
 
 import argparse
+import filecmp
 import importlib.resources
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from lifecycle import deployments, features, origin, settings
+from lifecycle import deployments, features, origin, sample, settings
 from lifecycle.bundle import open_version
 from lifecycle.compatibility import breaking
 from lifecycle.contract import Contract
@@ -24,7 +26,7 @@ from lifecycle.store import Store
 from lifecycle.team import Team
 from looseleaf.contract import ask, prose, report, texts
 from looseleaf.contract.decide import Ask, Plan, Wishes, decide
-from looseleaf.contract.files import REPORT, Changes, link
+from looseleaf.contract.files import REPORT, Changes, backup, link
 from looseleaf.contract.profile import look
 from looseleaf.contract.source import open_source, refuse_larger_than_disk
 
@@ -78,7 +80,9 @@ def infer(root: Path, given: argparse.Namespace, who: Ask) -> None:
         for line in report.lines(plan):
             print(line)
         if given.diff:
-            print("\n".join(draft.difference) or "nothing changes: the contract is the one that is written")
+            changed = draft.changed
+            told = [*draft.difference, f"would be written: {', '.join(changed)}"] if changed else ["nothing changes"]
+            print("\n".join(told))
             return
         try_out(plan, draft.made, _text(draft.contents[f"{MODEL}/data.py"]), draft.file, connection)
         draft.write(given.force)
@@ -118,6 +122,12 @@ class Draft:
         contents = dict(_contents(root, plan, file, text, made, pristine))
         return cls(root, plan, file, root / config.data, made, contents, pristine, sample, tuple(difference))
 
+    @property
+    def changed(self) -> list[str]:
+        """The files that would be other ones."""
+        there = {name: path.read_bytes() if (path := self.root / name).exists() else None for name in self.contents}
+        return [name for name, content in self.contents.items() if content != there[name]]
+
     def write(self, force: bool) -> None:
         """Put everything in its place, and clear the sample away."""
         edited = Changes(self.root, self.contents, self.pristine).edited()
@@ -132,17 +142,22 @@ class Draft:
         changes.refuse_edited(force)
         source = self.plan.table.source
         place = self.folder / self.file
+        before = place.readlink() if place.is_symlink() else None
+        kept = place.exists() and not source.copy and place.samefile(source.path)
         if source.copy:
             place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists() and not filecmp.cmp(place, source.copy, shallow=False):
+                print(f"{place.name} was another file: the old one is {backup(place)}")
             shutil.move(source.copy, place)
-        elif not place.is_file() or not place.samefile(source.path):
+        elif not kept:
             link(source.path, self.folder, self.file)
         try:
             backups = changes.apply()
         except BaseException:
-            # A copy in UTF-8 is ours as much as a link is.
-            if place.is_symlink() or source.copy:
+            if place.is_symlink() and not kept:
                 place.unlink()
+                if before:
+                    place.symlink_to(before)
             raise
         told = [f"{name} was edited: the old one is {backup}" for name, backup in backups.items()]
         told += [f"{name} was edited: only passages that were the template's are new" for name in merged]
@@ -156,8 +171,12 @@ class Draft:
     def _clear_sample(self) -> list[str]:
         told = []
         store = Store(self.root / settings.load(self.root).settings.storage)
-        there = [path for name in STORED if (path := store.root / name).exists()]
-        if there and not _is_samples(store, self.pristine):
+        inside = store.root.resolve() != self.root.resolve() and store.root.resolve().is_relative_to(
+            self.root.resolve()
+        )
+        there = [path for name in STORED if (path := store.root / name).exists()] if inside else []
+        links = any(path.is_symlink() for path in (store.root, *there))
+        if there and (links or not store.versions() or not _is_samples(store, self.pristine)):
             told.append(f"{store.root} is kept: not all in it was trained on the sample")
         elif there:
             for path in there:
@@ -165,11 +184,11 @@ class Draft:
             if not any(store.root.iterdir()):
                 store.root.rmdir()
             told.append(f"what was trained on the sample is removed: {', '.join(path.name for path in there)}")
-        gone = [self.folder / name for name in SAMPLES_TABLES if name != self.file]
-        if all(path.is_file() for path in gone):
-            for path in gone:
+        tables = [self.folder / name for name in SAMPLES_TABLES]
+        if self.file not in SAMPLES_TABLES and not self.folder.is_symlink() and _are_samples(tables):
+            for path in tables:
                 path.unlink()
-            told.append(f"the sample's tables are removed: {', '.join(path.name for path in gone)}")
+            told.append(f"the sample's tables are removed: {', '.join(SAMPLES_TABLES)}")
         return told
 
 
@@ -312,11 +331,20 @@ def _place(plan: Plan, folder: Path) -> str:
     source = plan.table.source
     if source.copy:
         return source.copy.name
-    given = Path(source.given).expanduser().absolute()
+    given = Path(os.path.normpath(Path(source.given).expanduser().absolute()))
     for path in (given, source.path):
         if path.is_relative_to(folder.absolute()):
             return path.relative_to(folder.absolute()).as_posix()
     return given.name
+
+
+def _are_samples(tables: list[Path]) -> bool:
+    """Whether these are the files that the sample writes, byte for byte."""
+    if any(path.is_symlink() or not path.is_file() for path in tables):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        sample.write(Path(folder))
+        return all(path.read_bytes() == (Path(folder) / path.name).read_bytes() for path in tables)
 
 
 def _is_samples(store: Store, pristine: Mapping[str, bytes]) -> bool:

@@ -24,7 +24,9 @@ SURE = 0.995
 LEAST_ROWS, LEAST_OF_CLASS = 20, 4
 MOST_ROWS, CELLS = 20_000, 4_000_000
 # What is filled in for so many rows of one class only was filled in because of it.
-LEAST_FILLED, FILLED_SHARE = 20, 0.3
+LEAST_FILLED, FILLED_SHARE, MOST_USUAL = 20, 0.3, 0.9
+# Pairs of columns that are judged one by one, the strongest first.
+MOST_PAIRS = 500
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def _filled(name: str, column: "pd.Series", label: Label) -> Leak | None:
         share = float(of_class[known].mean())
         usual = float(of_class.mean())
         covered = float(known[of_class].mean())
-        # By chance alone this happens with the probability usual ** rows.
-        if share >= SURE and covered >= FILLED_SHARE and usual ** known.sum() < 1e-9 / max(1, len(known)):
+        # Of the usual class, every column says so; of another one, none does by chance.
+        if usual <= MOST_USUAL and share >= SURE and covered >= FILLED_SHARE:
             how = f"it is filled in for {word!r} only ({share:.1%} of {known.sum()} rows): known only after the label"
             return Leak((name,), how, share)
     return None
@@ -153,8 +155,13 @@ def _marked(column: "pd.Series", label: Label) -> str | None:
     if len(label.classes) < 3 or column.nunique() != 2 or column.isna().any():
         return None
     one = (column == column.iloc[0]).to_numpy()
-    marks = ((word, label.values == code) for code, word in enumerate(label.classes))
-    return next((word for word, of in marks if (of == one).mean() >= SAME or (of != one).mean() >= SAME), None)
+    for code, word in enumerate(label.classes):
+        of = label.values == code
+        within, beside = float(one[of].mean()), float(one[~of].mean())
+        # Both, so that neither a rare class nor a rare value is one by chance.
+        if max(min(within, 1 - beside), min(1 - within, beside)) >= SURE:
+            return word
+    return None
 
 
 def _explained(name: str, column: "pd.Series", label: Floats) -> Leak | None:
@@ -217,7 +224,11 @@ def _sums(numbers: Mapping[str, Floats], label: Floats, signs: tuple[str, str]) 
     # R² of the regression on two columns, for all pairs at once, from their correlations.
     with np.errstate(divide="ignore", invalid="ignore"):
         both = (alone[:, None] ** 2 + alone[None, :] ** 2 - 2 * np.outer(alone, alone) * among) / (1 - among**2)
-    first, second = np.where(np.triu(np.nan_to_num(both, nan=0.0, posinf=0.0), 1) >= 0.98)
+    # Two columns that are nearly one say nothing together that one does not.
+    strength = np.triu(np.where(among**2 > SAME, 0.0, np.nan_to_num(both, nan=0.0, posinf=0.0)), 1)
+    first, second = np.where(strength >= 0.98)
+    strongest = np.argsort(-strength[first, second], kind="stable")[:MOST_PAIRS]
+    first, second = first[strongest], second[strongest]
     leaks = []
     for one, two in zip(first.tolist(), second.tolist(), strict=True):
         leak = _sum_of(names[one], names[two], numbers, label, signs)

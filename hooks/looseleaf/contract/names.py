@@ -21,7 +21,11 @@ def wire(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         chosen = name
-        while chosen.lower() in RESERVED or chosen.lower().startswith(PREFIXES) or (chosen != name and chosen in taken):
+        while (
+            chosen.lower() in RESERVED
+            or chosen.lower().startswith(PREFIXES)
+            or (chosen != name and chosen.casefold() in taken)
+        ):
             chosen = f"column_{chosen}" if chosen.lower().startswith(PREFIXES) else f"{chosen}{SUFFIX}"
         taken.add(chosen.casefold())
         found[name] = chosen

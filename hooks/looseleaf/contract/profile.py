@@ -1,5 +1,6 @@
 """What each column of a file holds: how it is read, its values in a sample, and facts about the whole file."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -80,8 +81,7 @@ def look(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
     unread = {name: kind for name, kind in source.columns.items() if kind != "VARCHAR" and _typed(kind) is None}
     names = [name for name in source.columns if name not in unread]
     readings = dict(_readings(source, connection, names))
-    if size < rows:
-        readings = dict(_confirmed(source, connection, readings))
+    readings = dict(_confirmed(source, source.sql if size < rows else SAMPLE, connection, readings))
     facts = _facts(source.sql if size < rows else SAMPLE, connection, readings, source)
     profiles = {}
     for some in _chunks(names):
@@ -104,6 +104,11 @@ def sql_of(name: str, reading: Reading, source: Source, prefix: str = "") -> str
 def _typed(kind: str) -> tuple[Kind, str] | None:
     if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         return None
+    if whole := re.fullmatch(r"DECIMAL\((\d+),0\)", kind):
+        # Warehouses hold whole numbers so; longer ones are ids, which no double keeps apart.
+        return ("integer", "CAST({x} AS BIGINT)") if int(whole[1]) <= 18 else ("category", "CAST({x} AS VARCHAR)")
+    if kind == "UBIGINT":
+        return "number", "CAST({x} AS DOUBLE)"
     return next((found for start, found in TYPED.items() if kind.startswith(start)), None)
 
 
@@ -123,7 +128,7 @@ def _readings(
 
 
 def _confirmed(
-    source: Source, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
+    source: Source, scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
 ) -> Iterator[tuple[str, Reading]]:
     """The same readings where they hold for every row of the file, others where the sample had not shown all."""
     for some in _chunks([name for name in readings if source.columns[name] == "VARCHAR"]):
@@ -135,8 +140,14 @@ def _confirmed(
             f"TRY({sql_of(name, readings[name], source)}) IS NULL)"
             for name, plain in failing.items()
         ]
-        found = connection.execute(f"SELECT {', '.join(parts)} FROM {source.sql}").fetchone() or ()
-        for name, words in zip(failing, found, strict=True):
+        whole = [plain for name, plain in failing.items() if readings[name].kind == "integer"]
+        parts += [f"bool_or(TRY(CAST({plain} AS DOUBLE)) <> trunc(TRY(CAST({plain} AS DOUBLE))))" for plain in whole]
+        found = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
+        fractions = dict(zip(whole, found[len(failing) :], strict=True))
+        for name, plain in failing.items():
+            if fractions.get(plain):
+                readings[name] = replace(readings[name], kind="number")
+        for name, words in zip(failing, found[: len(failing)], strict=True):
             if not words:
                 continue
             if len(words) <= values.STRAY_WORDS:

@@ -157,7 +157,7 @@ def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", scratc
         raise LifecycleError(f"{path.name} cannot be unpacked: {error}", "Pack it again, or unpack it.") from error
     delimiter, header = _dialect(head, path)
     scan = "read_csv({path}, header = true, all_varchar = true, "
-    scan += f"delim = {text(delimiter)}, quote = '\"', escape = '\"', strict_mode = true, nullstr = ''"
+    scan += f"delim = {text(delimiter)}, quote = '\"', escape = '\"', strict_mode = true, comment = '', nullstr = ''"
     scan += {"utf-16": ", encoding = 'utf-16'", "latin-1": ", encoding = 'latin-1'"}.get(encoding, "") + ")"
     names = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
     told = f"CSV, separated by {names[delimiter]}, {encoding}" + (", packed with gzip" if path.suffix == ".gz" else "")

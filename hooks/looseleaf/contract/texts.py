@@ -71,6 +71,7 @@ COLUMNS = """
 {columns}
 """
 LABEL = {label}
+LABEL_NAME = {label_name}
 {time}
 
 def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -87,7 +88,7 @@ def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 def labels(connection: duckdb.DuckDBPyConnection) -> str:
     """Every row whose label is known{only_told}."""
-    return f"SELECT {{COLUMNS}}, {{LABEL}} AS {{quoted({label_name})}}{ts} FROM source WHERE {{LABEL}} {only}"
+    return f"SELECT {{COLUMNS}}, {{LABEL}} AS {{quoted(LABEL_NAME)}}{ts} FROM source WHERE {{LABEL}} {only}"
 
 
 def population(connection: duckdb.DuckDBPyConnection) -> str:
@@ -187,7 +188,6 @@ def call(plan: Plan, path: str) -> str:
     wishes = plan.wishes
     words = {"DATA": path, "LABEL": wishes.label, "KEY": wishes.key, "TIME": wishes.time}
     words |= {"ANSWER": wishes.task, "KEEP": ",".join(sorted(wishes.keep))}
-    # make takes one dollar for a variable of its own.
     return " ".join(["make contract", *(f"{name}={shlex.quote(word)}" for name, word in words.items() if word)])
 
 

@@ -6,7 +6,6 @@ that nothing is lost without a word.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +27,8 @@ STRAY_SHARE, STRAY_WORDS = 0.02, 5
 PAIRS = (("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("1", "0"))
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
+# So many fit a BIGINT.
+DIGITS = 19
 CODE = re.compile(r"0[0-9]+")
 SYMBOLS = {"$": "$", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW", "₺": "TRY", "฿": "THB"}
 WORDS = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "INR", "AUD", "CAD", "CNY", "kr", "zł")
@@ -119,8 +120,9 @@ def _plain(numbers: list[str]) -> Reading | None:
     if all(WHOLE.fullmatch(value) for value in numbers):
         if any(CODE.fullmatch(value) for value in numbers):
             return Reading("category", notes=("digits with leading zeros are codes, not numbers",))
-        if all(abs(int(value)) < 2**63 for value in numbers):
-            return Reading("integer", "CAST({x} AS BIGINT)")
+        if all(len(value) < DIGITS for value in numbers):
+            # As a double, so that a fraction in a later row is refused by the contract: a cast to BIGINT rounds.
+            return Reading("integer", "CAST({x} AS DOUBLE)")
     return Reading("number", "CAST({x} AS DOUBLE)")
 
 
@@ -233,8 +235,3 @@ def _parsed(value: str, parse: Callable[[], datetime]) -> bool:
 
 def _order(pattern: str) -> str:
     return "".join(sign for sign in pattern if sign in "ymdYbB").casefold()
-
-
-def counts_of(values: "list[str | None]") -> Counter[str]:
-    """The distinct values of a column and how often each stands there, nulls left out."""
-    return Counter(value for value in values if value is not None)
