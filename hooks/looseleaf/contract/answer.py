@@ -23,7 +23,7 @@ FEW_NUMBERS, MOST_CLASSES = 10, 100
 LEAST_OF_CLASS = 10
 RARE = 0.05
 POSITIVE = (
-    *("yes", "y", "true", "t", "1", "positive", "pos", "churn", "churned", "left", "fraud", "default", "defaulted"),
+    *("yes", "y", "true", "t", "positive", "pos", "churn", "churned", "left", "fraud", "default", "defaulted"),
     *("bad", "fail", "failed", "failure", "dead", "died", "deceased", "cancelled", "canceled", "spam", "sick", "ill"),
     *(">50k", "high", "won", "win", "success", "approved", "accepted", "survived", "malignant", "poisonous"),
 )

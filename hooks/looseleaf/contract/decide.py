@@ -186,8 +186,13 @@ def _plan(
         draft.unsure.append(f"{labels.rows} labelled rows are few: {share:.0%} are held out (config/base.yaml)")
     if fewest < Gate().min_rows:
         draft.unsure.append(
-            f"the gate decides on {fewest} held-out rows in the environment local (config/local.yaml); elsewhere it "
-            f"wants {Gate().min_rows}, and decides nothing on this table"
+            f"the gate decides from {fewest} held-out rows on in the environment local (config/local.yaml); elsewhere "
+            f"it wants {Gate().min_rows}, and decides nothing on this table"
+        )
+    if time and keys and table.profiles[keys[0]].distinct < len(table.profiles[keys[0]].sample):
+        draft.unsure.append(
+            f"{keys[0]} repeats over {time}: score answers every row from before its date; where the last one of each "
+            "is meant, say so in population() of src/model/data.py"
         )
     if table.duplicates:
         draft.unsure.append(

@@ -48,7 +48,7 @@ def safe(names: Iterable[str]) -> dict[str, str]:
 
 def identifier(name: str) -> str:
     """`Total Charges (€)` → `total_charges`; empty where no letter or digit is left."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
     plain = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")
     if plain[:1].isdigit():
