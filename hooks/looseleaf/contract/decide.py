@@ -79,7 +79,6 @@ class Excluded:
 
     column: str
     reason: str
-    is_leak: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ class _Draft:
     decided: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
 
-    def leave_out(self, column: str, reason: str, is_leak: bool = False) -> None:
-        self.excluded.append(Excluded(column, reason, is_leak))
+    def leave_out(self, column: str, reason: str) -> None:
+        self.excluded.append(Excluded(column, reason))
 
 
 def decide(
@@ -142,7 +141,7 @@ def decide(
     gone = {*keys, *(each.column for each in draft.excluded)}
     left = {name: profile for name, profile in left.items() if name not in gone}
     left = dict(_inputs(left, wishes, draft))
-    found = _leaks(left, wishes, time, table, labels, connection, draft, ask, is_settled)
+    found = _leaks(left, wishes, time, table, labels, draft, ask, is_settled)
     if isinstance(found, str):
         return decide(table, replace(wishes, label=found), connection, ask, is_settled=True)
     left = {name: profile for name, profile in left.items() if name not in found}
@@ -373,7 +372,6 @@ def _leaks(
     time: str | None,
     table: Table,
     labels: Labels,
-    connection: "duckdb.DuckDBPyConnection",
     draft: _Draft,
     ask: Ask,
     is_settled: bool,
@@ -400,7 +398,7 @@ def _leaks(
             continue
         gone.update(leak.columns)
         for name in leak.columns:
-            draft.leave_out(name, f"a leak: {leak.how}", is_leak=True)
+            draft.leave_out(name, f"a leak: {leak.how}")
     for leak in near:
         if not gone.issuperset(leak.columns):
             draft.unsure.append(f"{leak.told}; it was kept. Is it known before the label?")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -106,6 +106,7 @@ class Draft:
     def of(cls, root: Path, plan: Plan, pristine: Mapping[str, bytes]) -> "Draft":
         """The draft of a plan; raises LifecycleError where the repository cannot take it."""
         config = settings.load(root).settings
+        store = Store(root / config.storage)
         file = _place(plan, root / config.data)
         released = root / "contract.json"
         old = Contract.from_json(released.read_bytes()) if released.exists() else None
@@ -115,9 +116,9 @@ class Draft:
         breaks = [] if sample or old is None else breaking(old, made)
         if breaks:
             version += 1
-        elif sample and not _is_samples(Store(root / config.storage), pristine):
-            version = 1 + max((live.version for live in _live(Store(root / config.storage))), default=0)
-        made = _derived(text := texts.contract(plan, file, version))
+        elif sample and not _is_samples(store, pristine):
+            version = 1 + max((live.version for live in _live(store)), default=0)
+        made, text = replace(made, version=version), texts.contract(plan, file, version)
         difference = [] if sample or old is None else report.difference(old, made, breaks)
         contents = dict(_contents(root, plan, file, text, made, pristine))
         return cls(root, plan, file, root / config.data, made, contents, pristine, sample, tuple(difference))
@@ -159,7 +160,7 @@ class Draft:
                 if before:
                     place.symlink_to(before)
             raise
-        told = [f"{name} was edited: the old one is {backup}" for name, backup in backups.items()]
+        told = [f"{name} was edited: the old one is {copy}" for name, copy in backups.items()]
         told += [f"{name} was edited: only passages that were the template's are new" for name in merged]
         told += [f"{name} was edited and is left as it is; it may speak of columns that are gone" for name in left]
         told += self._clear_sample() if self.sample else []
@@ -263,13 +264,13 @@ def _prose(
     root: Path, plan: Plan, file: str, sent: dict[str, Any], pristine: Mapping[str, bytes]
 ) -> Iterator[tuple[str, bytes]]:
     """Pages of the team that speak of the sample: what somebody has written there stays."""
-    untouched = Changes(root, dict.fromkeys(PROSE), pristine)
+    edited = Changes(root, dict.fromkeys(PROSE), pristine).edited()
     for name in PROSE:
         path = root / name
         if not path.exists() or name not in pristine:
             continue
         ours = _text(pristine[name])
-        there = ours if name not in untouched.edited() else _text(path.read_bytes())
+        there = ours if name not in edited else _text(path.read_bytes())
         if name == "README.md":
             old = sections(ours)
             new = prose.readme(old, plan, file, _call(plan, root, file), sent)

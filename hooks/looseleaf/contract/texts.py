@@ -10,7 +10,7 @@ from lifecycle.contract import Contract
 from lifecycle.frames import quoted, text
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import names
-from looseleaf.contract.decide import Field, Plan
+from looseleaf.contract.decide import DAY, Field, Plan
 from looseleaf.contract.profile import PLAIN
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str"}
@@ -233,7 +233,7 @@ def _usual(field: Field, plan: Plan) -> Any:
         return bool(known.mean() > 0.5)
     if field.kind == "category":
         return field.expected[0] if field.expected else "example"
-    middle = float(known.astype(float).quantile(0.5)) / (86_400 if field.unit.startswith("days since") else 1)
+    middle = float(known.astype(float).quantile(0.5)) / (DAY if field.unit.startswith("days since") else 1)
     return round(middle) if field.kind == "integer" else float(f"{middle:.3g}")
 
 
