@@ -1,5 +1,6 @@
 """What can be said about the template without rendering it."""
 
+import json
 import os
 import re
 import tomllib
@@ -15,7 +16,8 @@ from rendering import ROOT, TEMPLATE, copier_yml, is_templates, questions, rende
 SETTINGS = copier_yml()
 QUESTIONS = questions()
 JINJA = [path for path in template_files() if path.suffix == ".jinja"]
-WORKFLOWS = [ROOT / ".github/workflows/test.yml", TEMPLATE / ".github/workflows/lifecycle.yml"]
+PROPOSES = TEMPLATE / ".github/workflows/update.yml"
+WORKFLOWS = [ROOT / ".github/workflows/test.yml", TEMPLATE / ".github/workflows/lifecycle.yml", PROPOSES]
 TAG = re.compile(r"\{\{|\{%")
 
 
@@ -148,14 +150,68 @@ def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
+def test_a_workflow_may_read_and_only_the_one_that_proposes_may_write(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     assert loaded["permissions"] == {"contents": "read"}
+    more = [job["permissions"] for job in loaded["jobs"].values() if "permissions" in job]
+    assert more == ([{"contents": "write", "pull-requests": "write"}] if workflow == PROPOSES else [])
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
+    loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     for line in re.findall(r"uses: .*", workflow.read_text(encoding="utf-8")):
         assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
     runs = [step["run"] for job in loaded["jobs"].values() for step in job["steps"] if "run" in step]
     assert runs
     assert all(run.startswith("make ") for run in runs)
+
+
+def test_updates_are_proposed_each_week_by_hand_and_in_no_fork() -> None:
+    loaded = yaml.safe_load(PROPOSES.read_text(encoding="utf-8"))
+    when = loaded[True]  # YAML 1.1 takes the word `on` for true
+    assert when.keys() == {"schedule", "workflow_dispatch"}
+    assert [re.fullmatch(r"\d+ \d+ \* \* \d", each["cron"]) is not None for each in when["schedule"]] == [True]
+    (job,) = loaded["jobs"].values()
+    assert job["if"] == "${{ !github.event.repository.fork }}"
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make setup", "make propose"]
+    # The token is in reach of the one step that needs it.
+    assert [step.get("run") for step in job["steps"] if "secrets." in str(step)] == ["make propose"]
+    assert [step["with"]["fetch-depth"] for step in job["steps"] if "checkout" in step.get("uses", "")] == [0]
+
+
+def test_gitlab_would_accept_the_job_and_run_it_in_schedules_only() -> None:
+    path = TEMPLATE / "lifecycle/ci/update.yml"
+    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+    (job,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
+    assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+    assert job["script"] == ["make setup", "make propose"]
+    assert job["variables"]["GIT_DEPTH"] == "0"
+
+
+def test_renovate_proposes_the_template_and_merges_nothing() -> None:
+    path = TEMPLATE / "renovate.json"
+    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.renovate", str(path), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["schedule"] == ["before 6am on monday"]
+    assert '"automerge": true' not in path.read_text(encoding="utf-8")
+    assert [rule["groupName"] for rule in told["packageRules"] if rule.get("matchManagers") == ["copier"]] == [
+        "template"
+    ]
+    # What an update replaces must not be changed by anybody else: the next update would stop at it.
+    (left,) = [rule for rule in told["packageRules"] if rule.get("enabled") is False]
+    ours = {*map(rendered_name, template_files())}
+    reached = {name for name in ours if PathSpec.from_lines("gitignore", left["matchFileNames"]).match_file(name)}
+    assert reached == {name for name in ours if is_templates(name)} - {".copier-answers.yml"}
+
+
+@pytest.mark.parametrize("name", [".github/workflows/update.yml", "lifecycle/ci/update.yml", "lifecycle/lifecycle.mk"])
+def test_whoever_meets_an_update_is_led_to_the_page_about_it(name: str) -> None:
+    page = "lifecycle/docs/updates.md"
+    assert page in (TEMPLATE / name).read_text(encoding="utf-8")
+    assert (TEMPLATE / page).is_file()
 
 
 def test_nothing_rendered_names_a_host() -> None:

@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from looseleaf import demo
+from looseleaf import demo, propose
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 when it is done, 1 when it could not be."""
+    """Run one verb; 0 when it is done, 1 when it could not be, 3 when a person has to look."""
     parser = argparse.ArgumentParser(prog="looseleaf", description="What happens around a render of the template.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     demo.add_arguments(verbs.add_parser("demo", help="render the default repository and serve a prediction from it"))
@@ -16,9 +16,12 @@ def main(arguments: list[str] | None = None) -> int:
         "infer", help="write contract, data, tests and prose for a file and its label"
     )
     add_infer_arguments(infer)
+    verbs.add_parser("propose", help="an update as a pull or merge request, for a scheduled run of the CI host")
     given = parser.parse_args(arguments)
     if given.verb == "demo":
         return demo.run(given)
+    if given.verb == "propose":
+        return propose.run()
     # It needs the packages of the rendered repository, whose environment it runs in.
     from looseleaf.contract.infer import run
 

@@ -102,14 +102,14 @@ def admitted(root: Path, text: str) -> Version:
         raise StepFailed(problems[0].rstrip("."), "Nothing is released on top of that.")
     branch, default = git("rev-parse", "--abbrev-ref", "HEAD", folder=root), _default_branch(root)
     if branch != default:
-        raise StepFailed(f"{branch} is checked out, and releases are made on {default}", f"git switch {default}")
+        raise StepFailed(f"{branch} is checked out, and releases are made on {default}", f"Run git switch {default}.")
     if changed := git("status", "--porcelain", folder=root):
         raise StepFailed(f"The work tree is not clean:\n{changed}\nNothing was released", "Commit it, or put it away.")
     if not releases.pending(read(root, CHANGELOG)):
         raise StepFailed(f"{CHANGELOG} says nothing below ## {releases.NOT_RELEASED}", "Write what an update changes.")
     refuse_moved_tags(root, known)
     if git("tag", "--list", f"v{version}", folder=root):
-        raise StepFailed(f"There is a tag v{version} that {RECORD} does not know", f"git tag --delete v{version}")
+        raise StepFailed(f"There is a tag v{version} that {RECORD} does not know", f"Run git tag --delete v{version}.")
     return version
 
 

@@ -36,7 +36,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test contract sample features train promote rollback serve score smoke config notebook
+.PHONY: help setup upgrade propose check test contract sample features train promote rollback serve score smoke config notebook
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,15 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve again, as of the template's rel
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock --upgrade || $(UV) lock --upgrade
 	$(UV) lock
 	$(UV) sync --locked
+
+# The token answers git at the CI host's own address and nowhere else: for the push, and for a template that is not public.
+ifneq ($(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)),)
+propose: export GIT_CONFIG_COUNT := 1
+propose: export GIT_CONFIG_KEY_0 := credential.$(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)).helper
+propose: export GIT_CONFIG_VALUE_0 := !f() { [ "$$1" != get ] || printf 'username=x-access-token\npassword=%s\n' "$${LOOSELEAF_TOKEN:-$$GITHUB_TOKEN}"; }; f
+endif
+propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## an update of the template as a pull or merge request (for CI; lifecycle/docs/updates.md)
+	@$(LOOSELEAF) propose
 
 # The second `uv lock` drops the date and keeps the versions. An index without upload times cannot resolve by date.
 uv.lock: | $(filter .uv/bin/uv,$(UV))
