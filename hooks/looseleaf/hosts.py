@@ -139,11 +139,9 @@ def _token(given: Mapping[str, str], *variables: str) -> Token:
         if name in given:
             return Token(name, given[name], tuple(given[other] for other in SECRETS if other in given))
     github = "GITHUB_TOKEN" in variables
-    raise StepFailed(
-        "There is no token in LOOSELEAF_TOKEN"
-        + ("" if github else ", and a GitLab job's own may open no merge request"),
-        f"Make it a secret of the repository. It needs {GitHub.rights if github else GitLab.rights}.",
-    )
+    alone = "" if github else ", and a job's own token may open no merge request"
+    mend = f"Make it a secret of the repository. It needs {GitHub.rights if github else GitLab.rights}."
+    raise StepFailed(f"There is no token in LOOSELEAF_TOKEN{alone}", mend)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
