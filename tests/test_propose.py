@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -320,6 +321,31 @@ def test_a_dirty_tree_is_refused_before_anything_is_looked_at(project: Path, api
     assert not api.asked
 
 
+def test_ctrl_c_leaves_the_checkout_as_it_was(project: Path, hub: Path, api: Api, on_host: dict[str, str]) -> None:
+    before = state(project)
+    slow = UPDATE.replace("sys.exit(code)", "print('changed', flush=True)\nimport time\ntime.sleep(60)")
+    program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {slow!r})))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=project,
+        env=os.environ | on_host | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A suite that runs in the background ignores the signal, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    assert "changed\n" in iter(process.stdout.readline, "")
+    assert state(project) != before
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, "Stopped. The checkout is as it was." in said) == (130, True), said
+    assert state(project) == before
+    assert not git("branch", "--list", BRANCH, folder=hub)
+
+
 ANSWERS = {
     401: (b'{"message": "Bad credentials"}', "is not accepted: it may have expired"),
     403: (b'{"message": "GitHub Actions is not permitted to create or approve pull requests."}', "is not allowed to"),
@@ -387,6 +413,7 @@ def refuse(hub: Path, words: str) -> None:
     [
         ({"GITHUB_TOKEN": ""}, "There is no token in LOOSELEAF_TOKEN. Make it a secret"),
         ({"GITHUB_REF_TYPE": "tag"}, "This run is not about a branch"),
+        ({"GITHUB_REF_NAME": BRANCH}, "the branch that holds the update"),
         ({"GITHUB_REPOSITORY": ""}, "Neither GitHub nor GitLab runs this"),
     ],
 )

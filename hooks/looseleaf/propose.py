@@ -49,6 +49,8 @@ def run(command: Sequence[str] = UPDATE) -> int:
 
 def propose(root: Path, host: Host, command: Sequence[str]) -> int:
     """Update, commit, push, and offer it; the checkout is afterwards as it was."""
+    if host.base == BRANCH:
+        raise StepFailed(f"This run is about {BRANCH}, the branch that holds the update", "Start it on another one.")
     refuse_changes(root)
     with restored(root):
         code, report = updated(root, host.token, command)
