@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from looseleaf import demo
+from looseleaf.update import command as update
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,9 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
         "infer", help="write contract, data, tests and prose for a file and its label"
     )
     add_infer_arguments(infer)
+    update.add_arguments(verbs.add_parser("update", help="update a rendered repository, where that is safe"))
     given = parser.parse_args(arguments)
     if given.verb == "demo":
         return demo.run(given)
+    if given.verb == "update":
+        return update.run(given)
     # It needs the packages of the rendered repository, whose environment it runs in.
     from looseleaf.contract.infer import run
 

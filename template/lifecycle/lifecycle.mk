@@ -31,12 +31,15 @@ LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$templ
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
 	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
+UPDATE = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf update \
+	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
+	$(call flag,--abort,ABORT) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test contract sample features train promote rollback serve score smoke config notebook
+.PHONY: help setup upgrade update check test contract sample features train promote rollback serve score smoke config notebook
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +56,9 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve again, as of the template's rel
 	$(UV) sync --locked
 
 # The second `uv lock` drops the date and keeps the versions. An index without upload times cannot resolve by date.
+update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## take the template's newest release, if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
+	@$(UPDATE)
+
 uv.lock: | $(filter .uv/bin/uv,$(UV))
 	@[ -z "$$CI" ] || { echo "There is no uv.lock: run make setup and commit uv.lock." >&2; exit 1; }
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock || $(UV) lock
