@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest proof bench-first-prediction
+.PHONY: help demo test lint manifest proof release tags bench-first-prediction
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ manifest: $(READY) ## write the hashes of the template's zone (after a change in
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
 	.venv/bin/python tests/sweep.py $(ARGS)
+
+release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: lint and test have just passed)
+	@.venv/bin/python -m looseleaf.release release "$(VERSION)" $(if $(CHECKED),--checked) $(if $(PUSH),--push)
+
+tags: $(READY) ## make the tags of all releases again (PUSH=1: and push them)
+	@.venv/bin/python -m looseleaf.release tags $(if $(PUSH),--push)
 
 bench-first-prediction: $(READY) ## time copy, setup, train and the first served prediction, cold and warm
 	.venv/bin/python benchmarks/first_prediction.py $(ARGS)

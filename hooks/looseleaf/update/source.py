@@ -117,8 +117,9 @@ class Source:
 
     def tasks(self, before: str, after: str) -> list[str]:
         """What the changelog asks the owner to do for the releases between two commits."""
+        since, until = self.last_release(before) or Version("0"), self.last_release(after) or Version("0")
         changelog = self.file(after, "CHANGELOG.md") or ""
-        return releases.tasks(changelog, self.last_release(before), self.last_release(after))
+        return [f"{task.version}: {task.text}" for task in releases.tasks(changelog, since, until)]
 
 
 def _address(given: str, root: Path) -> str:
