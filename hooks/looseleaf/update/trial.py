@@ -1,6 +1,7 @@
 """The update, tried: the old render, the updated clone of the repository, and the new render beside it."""
 
 import json
+import re
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from looseleaf.update.source import ANSWERS, Source, asked, remembered
 
 ZONE = "lifecycle/"
 MANIFEST = "lifecycle/manifest.json"
-MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
+MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Trial:
 
     def _conflicts(self) -> list[str]:
         unmerged = git("diff", "--name-only", "--diff-filter=U", "--relative", folder=self.clone).splitlines()
-        marked = [name for name in self.changed() if any(marker in self.now.get(name, b"") for marker in MARKERS)]
+        marked = [name for name in self.changed() if MARKER.search(self.now.get(name, b""))]
         rejected = [name for name in self.now if name.endswith(".rej") and name not in self.head]
         return sorted({*unmerged, *marked, *rejected})
 
@@ -135,7 +136,7 @@ class Trial:
                 yield Loss(name, "the template renamed or removed it, and your edit would go with it")
             elif b"\0" in here and now != here:
                 yield Loss(name, "your own binary file would be the template's again")
-            elif not any(marker in now for marker in MARKERS):
+            elif not MARKER.search(now):
                 mine = (
                     {*here.splitlines()}
                     - {*old.splitlines()}
