@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint proof release tags bench-first-prediction
+.PHONY: help demo test lint manifest proof release tags bench-first-prediction
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: $(READY) ## lint, formatting and types, template/ included where it lies
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+manifest: $(READY) ## write the hashes of the template's zone (after a change in template/lifecycle)
+	@.venv/bin/python -m looseleaf.manifest
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
 	.venv/bin/python tests/sweep.py $(ARGS)

@@ -80,3 +80,18 @@ def project(demo: dict[str, Any]) -> Path:
     folder = Path(demo["folder"])
     git("add", "--all", folder=folder)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many of the replayed updates kept every promise."""
+    outcomes = {
+        outcome: [
+            report
+            for report in terminalreporter.getreports(outcome)
+            if "test_an_update_keeps_its_promises" in report.nodeid
+        ]
+        for outcome in ("passed", "failed", "error")
+    }
+    kept, tried = len(outcomes["passed"]), sum(map(len, outcomes.values()))
+    if tried:
+        terminalreporter.write_line(f"update success rate: {kept} of {tried} ({kept / tried:.0%})")

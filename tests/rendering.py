@@ -13,6 +13,7 @@ from typing import Any
 import copier
 import yaml
 
+from looseleaf import releases
 from looseleaf.snapshot import git, snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,23 @@ class Template:
         template.tag(RELEASE)
         return template
 
+    @classmethod
+    def with_history(cls, root: Path, folder: Path) -> "Template":
+        """The history of `root` with its recorded releases tagged, and the working tree as a release on top of it.
+
+        A clone that was made without the whole history has no such release: that is a failure, never a skip.
+        """
+        git("clone", "--quiet", "--no-tags", f"file://{root}", str(folder), folder=root)
+        for version, commit in releases.read((root / "releases.toml").read_text(encoding="utf-8")).items():
+            git("tag", "--annotate", "--message", str(version), f"v{version}", commit, folder=folder)
+        there = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
+        git("add", "--all", folder=root, **there)
+        git("commit", "--quiet", "--allow-empty", "--message", "the working tree", folder=root, **there)
+        git("reset", "--quiet", "--hard", folder=folder)
+        template = cls(folder)
+        template.tag(RELEASE)
+        return template
+
     @cached_property
     def url(self) -> str:
         """Its address for Copier."""
@@ -79,11 +97,11 @@ class Template:
         git("commit", "--quiet", "--message", version, folder=self.folder)
         self.tag(version)
 
-    def copy(self, into: Path, **answers: Any) -> Path:
-        """Render into a folder, without trust; an answer to no question is refused, as Copier does not."""
+    def copy(self, into: Path, version: str | None = None, **answers: Any) -> Path:
+        """Render a release (the newest when None) without trust; an answer to no question is refused, unlike Copier."""
         if unknown := answers.keys() - questions().keys():
             raise ValueError(f"copier.yml has no question for {', '.join(sorted(unknown))}")
-        copier.run_copy(self.url, into, data=answers, defaults=True, quiet=True, unsafe=False, overwrite=False)
+        copier.run_copy(self.url, into, data=answers, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
         return into
 
     def update(self, folder: Path) -> None:

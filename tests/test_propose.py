@@ -36,7 +36,7 @@ import json, os, pathlib, sys
 file = sys.argv[sys.argv.index("--output") + 1]
 assert sys.argv[sys.argv.index("--format") + 1] == "json"
 code, text = int(os.environ.get("CODE", 0)), os.environ.get("TEXT", "new")
-print("looking", os.environ.get("LOOSELEAF_TOKEN"), os.environ.get("GITHUB_TOKEN"))
+print("looking", os.environ.get("LOOSELEAF_TOKEN"), os.environ.get("GITHUB_TOKEN"), file=sys.stderr)
 if code == 0 and text:
     pathlib.Path("lifecycle/one.py").write_text(text + "\\n")
     pathlib.Path("lifecycle/added.py").write_text("added\\n")
@@ -323,7 +323,7 @@ def test_a_dirty_tree_is_refused_before_anything_is_looked_at(project: Path, api
 
 def test_ctrl_c_leaves_the_checkout_as_it_was(project: Path, hub: Path, api: Api, on_host: dict[str, str]) -> None:
     before = state(project)
-    slow = UPDATE.replace("sys.exit(code)", "print('changed', flush=True)\nimport time\ntime.sleep(60)")
+    slow = UPDATE.replace("sys.exit(code)", "print('changed', file=sys.stderr)\nimport time\ntime.sleep(60)")
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {slow!r})))"
     process = subprocess.Popen(
         [sys.executable, "-c", program],

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pathspec import PathSpec
 
+from looseleaf import manifest
 from rendering import ROOT, TEMPLATE, copier_yml, is_templates, questions, rendered_name, run, template_files, tool
 
 SETTINGS = copier_yml()
@@ -106,6 +107,11 @@ def test_the_zones_cover_every_file_exactly_once() -> None:
         # Copier asks about each path by itself: a hidden folder does not hide what is in it.
         assert hidden.match_file(name) is not is_templates(name), name
         assert kept.match_file(name) is not is_templates(name), name
+
+
+def test_the_manifest_is_that_of_the_tree() -> None:
+    said = "the template's zone has changed: run make manifest and commit template/lifecycle/manifest.json.jinja"
+    assert (ROOT / manifest.MANIFEST).read_text(encoding="utf-8") == manifest.text(ROOT), said
 
 
 def test_what_a_team_starts_from_can_be_read_in_one_sitting() -> None:

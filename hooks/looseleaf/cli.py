@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from looseleaf import demo, propose
+from looseleaf.update import command as update
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,10 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
         "infer", help="write contract, data, tests and prose for a file and its label"
     )
     add_infer_arguments(infer)
-    verbs.add_parser("propose", help="an update as a pull or merge request, for a scheduled run of the CI host")
+    update.add_arguments(verbs.add_parser("update", help="update a rendered repository, where that is safe"))
+    verbs.add_parser("propose", help="such an update as a pull or merge request, for a scheduled run of the CI host")
     given = parser.parse_args(arguments)
     if given.verb == "demo":
         return demo.run(given)
+    if given.verb == "update":
+        return update.run(given)
     if given.verb == "propose":
         return propose.run()
     # It needs the packages of the rendered repository, whose environment it runs in.

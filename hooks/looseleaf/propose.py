@@ -102,10 +102,10 @@ def updated(root: Path, token: Token, command: Sequence[str]) -> tuple[int, Repo
         file = Path(scratch) / "report.json"
         with subprocess.Popen(
             [*command, "--format", "json", "--output", str(file)],
-            cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace",
         ) as process:  # fmt: skip
-            for line in process.stdout or ():
+            for line in process.stderr or ():
                 print(token.hide(line), end="", flush=True)
         if process.returncode not in (0, NEEDS_A_PERSON):
             raise StepFailed(f"looseleaf update ended with {process.returncode}", "Its own words above say why.")

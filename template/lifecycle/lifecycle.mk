@@ -31,12 +31,15 @@ LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$templ
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
 	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
+UPDATE = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf update \
+	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
+	$(call flag,--abort,ABORT) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade propose check test contract sample features train promote rollback serve score smoke config notebook
+.PHONY: help setup upgrade update propose check test contract sample features train promote rollback serve score smoke config notebook
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +54,9 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve again, as of the template's rel
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock --upgrade || $(UV) lock --upgrade
 	$(UV) lock
 	$(UV) sync --locked
+
+update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## take the template's newest release, if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
+	@$(UPDATE)
 
 # The token answers git at the CI host's own address and nowhere else: for the push, and for a template that is not public.
 ifneq ($(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)),)

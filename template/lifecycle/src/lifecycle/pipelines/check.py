@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lifecycle import features
+from lifecycle import features, zone
 from lifecycle import settings as settings_module
 from lifecycle.compatibility import unannounced
 from lifecycle.contract import Contract
@@ -17,6 +17,8 @@ RELEASED = "contract.json"
 
 def check(contract: Contract, features_sql: str | None, data: Data, settings: Settings, root: Path) -> list[str]:
     """What was found to be in order, in words; raises LifecycleError at the first thing that is not."""
+    if found := zone.check(root):
+        raise LifecycleError("the template's zone is not as the template left it:\n" + "\n".join(map(str, found)))
     for environment in ENVIRONMENTS:
         settings_module.load(root, environment)
     told = [f"config: {', '.join(ENVIRONMENTS)}"]

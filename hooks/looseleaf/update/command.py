@@ -1,0 +1,171 @@
+"""`looseleaf update`: look, report, and apply what is safe after the repository's own checks have passed on it."""
+
+import argparse
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from looseleaf.project import environment
+from looseleaf.snapshot import git
+from looseleaf.steps import StepFailed, Steps
+from looseleaf.update.apply import abort, apply, finish, journal
+from looseleaf.update.errors import UpdateError
+from looseleaf.update.report import Report
+from looseleaf.update.source import Source, asked, remembered
+from looseleaf.update.trial import Trial
+
+NEEDS_A_PERSON = 3
+NEXT = "Applied, not committed. Read git diff, run make check test where your tables are, and commit."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `update`."""
+    parser.add_argument("--dry-run", action="store_true", help="only report")
+    parser.add_argument("--to", metavar="VERSION", help="default: the newest release")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change an answer")
+    parser.add_argument("--take", action="append", default=[], metavar="PATH", help="take an offered file, merged")
+    parser.add_argument("--abort", action="store_true", help="restore every file after an interrupted update")
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report there")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Update the repository of the current folder; 0 safe or done, 1 impossible or undone, 3 a person must look."""
+    root = Path.cwd()
+    try:
+        if given.abort:
+            print(f"restored: {', '.join(abort(root))}")
+            return 0
+        with tempfile.TemporaryDirectory(prefix="looseleaf-update-", ignore_cleanup_errors=True) as work:
+            return _update(given, root, Path(work))
+    except UpdateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; everything is as it was", file=sys.stderr)
+        return 130
+
+
+def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
+    told = remembered(root)
+    _refuse_unready(root, given.dry_run)
+    source = Source.fetch(told, root, work / "template")
+    before = source.commit(str(told["_commit"]))
+    changes = _changes(given.set, asked(told))
+    if given.to:
+        after = source.commit(given.to)
+    elif source.contains(before, source.newest):
+        # A repository of a commit after the newest release waits for the next one.
+        after = before
+    else:
+        after = source.newest
+    if not source.contains(after, before):
+        problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
+        raise UpdateError(problem, "git revert of the update's commit does.")
+    if after == before and not (changes or given.take):
+        return _tell(given, Report(source.label(before), source.label(after)))
+    trial = Trial.run(root, source, before, after, changes, work)
+    trial.take(_words(given.take))
+    report = trial.report()
+    code = _tell(given, report)
+    if code or given.dry_run or report.up_to_date:
+        return code
+    uv = _uv(root)
+    with contextlib.redirect_stdout(sys.stderr):
+        contents = _check(trial, uv)
+        modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
+        apply(root, contents, modes)
+        try:
+            _install(root, uv)
+        except BaseException:
+            abort(root)
+            raise
+    finish(root)
+    print(NEXT, file=sys.stderr)
+    return 0
+
+
+def _refuse_unready(root: Path, dry_run: bool) -> None:
+    try:
+        git("rev-parse", "--verify", "HEAD", folder=root)
+        status = git("status", "--porcelain", folder=root)
+    except (OSError, subprocess.CalledProcessError):
+        mend = "git init && git add -A && git commit -m 'First commit'"
+        raise UpdateError(f"{root} is no git repository with a commit: nothing could be compared", mend) from None
+    if journal(root).exists():
+        raise UpdateError("an update was interrupted here", "make update ABORT=1 restores every file; then try again.")
+    if status and not dry_run:
+        problem = "the work tree has changes that are not committed:\n  " + "\n  ".join(status.splitlines()[:10])
+        raise UpdateError(problem, "Commit or stash them, so that the update can be told apart.")
+
+
+def _changes(given: list[str], answers: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or name not in answers:
+            raise UpdateError(f"{each}: no answer is changed by that", f"NAME=VALUE with one of {', '.join(answers)}.")
+        found[name] = yaml.safe_load(value) if value.startswith("[") else value
+    return found
+
+
+def _words(given: list[str]) -> list[str]:
+    return [name for each in given for name in each.split()]
+
+
+def _tell(given: argparse.Namespace, report: Report) -> int:
+    told = report.as_format(given.format)
+    print(told, end="")
+    if given.output:
+        given.output.write_text(told, encoding="utf-8")
+    return 0 if report.safe else NEEDS_A_PERSON
+
+
+def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
+    """The new contents by path, after the lock was refreshed and the repository's own checks have passed in the clone.
+
+    Raises UpdateError when they have not.
+    """
+    if not (trial.clone / "lifecycle/lifecycle.mk").exists():
+        return trial.contents()
+    steps = _Steps(trial.clone, "Nothing was changed. Mend it here, commit, and update again.")
+    if (trial.clone / "uv.lock").exists():
+        steps.run("uv lock", uv, "lock")
+    contents = trial.contents()
+    for verb in ("setup", "check", "test"):
+        steps.run(f"make {verb}", "make", f"UV={uv}", verb)
+    return contents
+
+
+def _install(root: Path, uv: str) -> None:
+    """Bring the environment up to date, where there is one."""
+    if (root / ".venv").exists() and (root / "lifecycle/lifecycle.mk").exists():
+        _Steps(root, "Every file is as it was; make setup mends the environment.").run(
+            "make setup", "make", f"UV={uv}", "setup"
+        )
+
+
+class _Steps:
+    """Commands of one repository, shown while they run; raises UpdateError for one that fails."""
+
+    def __init__(self, folder: Path, mend: str) -> None:
+        self.folder, self.mend = folder, mend
+        self.steps = Steps({name: value for name, value in environment().items() if name != "VIRTUAL_ENV"})
+
+    def run(self, name: str, *command: str) -> None:
+        try:
+            self.steps.run(name, list(command), self.folder, self.mend)
+        except StepFailed as failed:
+            raise UpdateError(f"{failed.tail}\n{name} of the updated repository: {failed}", self.mend) from None
+
+
+def _uv(root: Path) -> str:
+    own = root / ".uv/bin/uv"
+    return shutil.which("uv") or (str(own) if own.exists() else "uv")

@@ -1,0 +1,265 @@
+"""The update, tried: the old render, the updated clone of the repository, and the new render beside it."""
+
+import json
+import re
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import copier
+import yaml
+
+from looseleaf.snapshot import IDENTITY, git
+from looseleaf.update.errors import UpdateError
+from looseleaf.update.report import Answer, Edit, Loss, Offer, Report
+from looseleaf.update.source import ANSWERS, Source, asked, remembered
+
+ZONE = "lifecycle/"
+MANIFEST = "lifecycle/manifest.json"
+MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an update would do; `head` is the repository as committed, `clone` the same after the update.
+
+    `below` is the folder of the project inside its git repository.
+    """
+
+    source: Source
+    before: str
+    after: str
+    below: Path
+    clone: Path
+    head: Mapping[str, bytes]
+    old: Mapping[str, bytes]
+    new: Mapping[str, bytes]
+    given: Mapping[str, Any]
+    answers: tuple[Mapping[str, Any], Mapping[str, Any]]
+
+    @classmethod
+    def run(cls, root: Path, source: Source, before: str, after: str, given: Mapping[str, Any], work: Path) -> "Trial":
+        """Update a clone of the repository at `root` from one commit to another, with changed answers, in `work`.
+
+        Raises UpdateError where Copier cannot do it.
+        """
+        top = Path(git("rev-parse", "--show-toplevel", folder=root))
+        below = root.resolve().relative_to(top.resolve())
+        git("clone", "--quiet", "--no-hardlinks", str(top), str(work / "project"), folder=root)
+        clone = work / "project" / below
+        head = _tracked(clone)
+        told = remembered(clone)
+        old = _render(source, before, asked(told), work / "old")
+        # Copier reads from where to where in the answers file; here it is the clone of the template.
+        _record(clone, {"_src_path": str(source.clone), "_commit": before})
+        git("commit", "--quiet", "--no-verify", "--all", "--message", "as of the clone", folder=clone, **IDENTITY)
+        with _copiers(f"it cannot be updated to {source.label(after)}"):
+            copier.run_update(
+                clone, data=dict(given), vcs_ref=after, defaults=True, overwrite=True, quiet=True, unsafe=False
+            )
+        now = remembered(clone)
+        new = _render(source, after, asked(now), work / "new")
+        _record(clone, {"_src_path": told["_src_path"]})
+        return cls(source, before, after, below, clone, head, old, new, given, (asked(told), asked(now)))
+
+    @cached_property
+    def now(self) -> dict[str, bytes]:
+        """The files of the clone after the update."""
+        return _tracked(self.clone)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the new render; empty where the template has none."""
+        found: dict[str, Any] = json.loads(self.new.get(MANIFEST, b"{}"))
+        return found
+
+    def changed(self) -> list[str]:
+        """Paths that differ from the commit, new and removed ones too."""
+        return sorted(name for name in {*self.head, *self.now} if self.head.get(name) != self.now.get(name))
+
+    def contents(self) -> dict[str, bytes | None]:
+        """What is in the clone by now, of the files that differ from the commit; None for one that is gone."""
+        self.__dict__.pop("now", None)
+        return {name: self.now.get(name) for name in self.changed()}
+
+    def report(self) -> Report:
+        """All that a person has to know before it is applied."""
+        changed = self.changed()
+        return Report(
+            before=self.source.label(self.before),
+            after=self.source.label(self.after),
+            added=[name for name in changed if name not in self.head],
+            changed=[name for name in changed if name in self.head and name in self.now],
+            removed=[name for name in changed if name not in self.now],
+            conflicts=self._conflicts(),
+            edits=list(self._edits()),
+            losses=list(self._losses()),
+            kept_deleted=[
+                name
+                for name in sorted(self.old)
+                if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
+            ],
+            answers=list(self._answers()),
+            offers=list(self.offers()),
+            tasks=self.source.tasks(self.before, self.after),
+        )
+
+    def _conflicts(self) -> list[str]:
+        unmerged = git("diff", "--name-only", "--diff-filter=U", "--relative", folder=self.clone).splitlines()
+        marked = [name for name in self.changed() if MARKER.search(self.now.get(name, b""))]
+        rejected = [name for name in self.now if name.endswith(".rej") and name not in self.head]
+        return sorted({*unmerged, *marked, *rejected})
+
+    def _edits(self) -> Iterator[Edit]:
+        """Edits in the template's zone. Copier might merge them, but what is here is the template's for good."""
+        for name in sorted(self.old):
+            here = self.head.get(name)
+            if name in (ANSWERS, MANIFEST) or not self._is_templates(name):
+                continue
+            if here is None and name.startswith(ZONE):
+                yield Edit(name, "removed", self._seam(name))
+            elif here is not None and not _same(here, self.old[name]) and not _same(here, self.new.get(name, b"")):
+                yield Edit(name, "edited", self._seam(name))
+
+    def _losses(self) -> Iterator[Loss]:
+        for name in sorted(self.head):
+            here, now, old = self.head[name], self.now.get(name), self.old.get(name)
+            if old is None or _same(here, old) or name == ANSWERS:
+                continue
+            if now is None:
+                yield Loss(name, "the template renamed or removed it, and your edit would go with it")
+            elif b"\0" in here and now != here:
+                yield Loss(name, "your own binary file would be the template's again")
+            elif not MARKER.search(now):
+                mine = (
+                    {*here.splitlines()}
+                    - {*old.splitlines()}
+                    - {*now.splitlines()}
+                    - {*self.new.get(name, b"").splitlines()}
+                )
+                if mine:
+                    yield Loss(name, f"{len(mine)} line(s) of yours would vanish without a mark")
+
+    def _answers(self) -> Iterator[Answer]:
+        was, now = self.answers
+        for name in sorted({*was, *now}):
+            if name in self.given:
+                if was.get(name) != now.get(name):
+                    yield Answer(name, was.get(name), now.get(name), "given")
+            elif name not in was:
+                yield Answer(name, None, now[name], "new")
+            elif name not in now:
+                yield Answer(name, was[name], None, "dropped")
+            elif was[name] != now[name]:
+                yield Answer(name, was[name], now[name], "reset")
+
+    def offers(self) -> Iterator[Offer]:
+        """Files of the team's zone that a new repository would get otherwise than this one did."""
+        for name in sorted(self.new):
+            fresh, old, now = self.new[name], self.old.get(name), self.now.get(name)
+            if fresh in (old, now) or name == ANSWERS or self._is_templates(name) or name in self.changed():
+                continue
+            if now is None:
+                # What the team has deleted stays deleted.
+                if old is None:
+                    yield Offer(name, "new")
+            elif old is not None and _same(now, old):
+                yield Offer(name, "unedited")
+            else:
+                yield Offer(name, "merges" if self.merged(name) is not None else "conflicts")
+
+    def merged(self, name: str) -> bytes | None:
+        """The team's file with what the template changed in it since; None where the two touch the same lines.
+
+        Raises UpdateError where the new release has no such file.
+        """
+        if name not in self.new:
+            raise UpdateError(
+                f"there is no {name} in {self.source.label(self.after)}", "The report lists what is offered."
+            )
+        ours, base, theirs = self.now.get(name), self.old.get(name, b""), self.new[name]
+        if ours is None or _same(ours, base):
+            return theirs
+        folder = self.clone.parent / f"{self.clone.name}-merge"
+        folder.mkdir(exist_ok=True)
+        for side, content in (("ours", ours), ("base", base), ("theirs", theirs)):
+            (folder / side).write_bytes(content)
+        command = ["git", "merge-file", "-p", "ours", "base", "theirs"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def take(self, names: list[str]) -> None:
+        """Put offered files into the clone; raises UpdateError for one that would touch the team's own lines."""
+        for name in names:
+            content = self.merged(name)
+            if content is None:
+                problem = f"{name}: the template's changes and yours touch the same lines"
+                raise UpdateError(problem, f"Edit it by hand; the template's text is template/{name} of its release.")
+            path = self.clone / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.__dict__.pop("now", None)
+
+    def _is_templates(self, name: str) -> bool:
+        return name.startswith(ZONE) or name in self.manifest.get("files", ())
+
+    def _seam(self, name: str) -> str:
+        seams: dict[str, str] = self.manifest.get("seams", {})
+        return next(
+            (told for pattern, told in seams.items() if fnmatch(name, pattern)), "Keep it in a file of your own."
+        )
+
+
+@contextmanager
+def _copiers(problem: str) -> Iterator[None]:
+    """Turn what Copier raises into the one error that people read, and keep its warnings to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Exception as error:
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise UpdateError(f"{problem}: {told}", "An answer changes by SET='name=value'.") from None
+
+
+def _render(source: Source, commit: str, answers: Mapping[str, Any], into: Path) -> dict[str, bytes]:
+    with _copiers(f"{source.label(commit)} cannot be rendered with the answers of this repository"):
+        copier.run_copy(
+            str(source.clone), into, data=dict(answers), vcs_ref=commit, defaults=True, quiet=True, unsafe=False
+        )
+    return _rendered(into)
+
+
+def _record(folder: Path, values: Mapping[str, str]) -> None:
+    """Write where the template is and at which commit, and leave every other line as it is."""
+    path = folder / ANSWERS
+    lines, left = [], False
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        name = line.split(":")[0]
+        left = (left and line.startswith(" ")) or name in values
+        if name in values:
+            lines.append(yaml.safe_dump({name: values[name]}, allow_unicode=True, width=10**6))
+        elif not left:
+            lines.append(line)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _rendered(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _tracked(folder: Path) -> dict[str, bytes]:
+    """Every file that git sees in a folder of a repository, and does not ignore."""
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=folder)
+    names = {name for name in listed.split("\0") if name}
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    return one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
