@@ -24,7 +24,7 @@ import pytest
 from looseleaf import hosts
 from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
-from rendering import ROOT, run
+from rendering import ROOT, Template, run
 
 Render = Callable[..., Path]
 
@@ -199,6 +199,42 @@ def test_a_safe_update_becomes_a_request_with_the_report_in_it(
         "A", "lifecycle/added.py", "D", "lifecycle/gone.py", "M", "lifecycle/one.py",
     ]  # fmt: skip
     assert git("rev-parse", "main", folder=hub) == git("rev-parse", "HEAD", folder=project)
+
+
+def test_the_report_of_a_real_update_arrives(template: Template, hub: Path, api: Api, tmp_path: Path) -> None:
+    """What is faked elsewhere: `looseleaf update` itself, of a template without the verbs that would check a render."""
+    source = Template(shutil.copytree(template.folder, tmp_path / "template"))
+    (source.folder / "template/lifecycle/lifecycle.mk").unlink()
+    source.release("v9999.0.1")
+    folder = source.copy(tmp_path / "rendered")
+    git("init", "--quiet", folder=folder)
+    save(folder, "The first")
+    git("remote", "add", "origin", f"file://{hub}", folder=folder)
+    git("push", "--quiet", "origin", "main", folder=folder)
+    (source.folder / "template/lifecycle/docs/added.md").write_text("# Added\n")
+    source.release("v9999.1.0")
+    given = environment("github", api) | {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1"}
+    before = state(folder)
+    done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
+    assert done.returncode == 0, done.stdout
+    assert state(folder) == before
+    (request,) = api.open
+    assert request["title"] == "Update the template to 9999.1.0"
+    assert "Template 9999.0.1 → 9999.1.0: safe" in request["body"]
+    assert "- lifecycle/docs/added.md" in request["body"]
+    assert git("show", f"{BRANCH}:lifecycle/docs/added.md", folder=hub) == "# Added"
+    # Somebody merges it: the next run finds nothing to do.
+    git("fetch", "--quiet", "origin", BRANCH, folder=folder)
+    git("reset", "--quiet", "--hard", "FETCH_HEAD", folder=folder)
+    again = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
+    assert (again.returncode, "The template is up to date (9999.1.0)" in again.stdout) == (0, True), again.stdout
+    # Somebody edits what is the template's: a person has to look, and sees why.
+    (folder / "lifecycle/docs/data.md").write_text("mine\n")
+    save(folder, "An edit")
+    (source.folder / "template/lifecycle/docs/data.md").write_text("newer\n")
+    source.release("v9999.2.0")
+    edited = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
+    assert (edited.returncode, "lifecycle/docs/data.md (edited)" in edited.stdout) == (3, True), edited.stdout
 
 
 def test_the_api_is_asked_as_the_hosts_document_it(project: Path, api: Api, on_host: dict[str, str]) -> None:
