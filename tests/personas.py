@@ -11,7 +11,7 @@ from looseleaf.snapshot import git
 from rendering import files, is_templates
 
 # How a line of one's own looks in each kind of file; the checks of the repository still pass with it.
-REMARKS = {".sql": "-- ours\n", ".md": "\nOurs.\n"}
+REMARKS = {".sql": "-- ours\n", ".md": "\nOurs.\n", ".py": "\n\n# ours\n"}
 WORDS = ("The discount offered", "The discount we offer")
 DELETED = [
     ".github/workflows/lifecycle.yml",
@@ -42,7 +42,7 @@ def editing(folder: Path) -> None:
             # It follows from contract.py, where the same words change.
             path.write_text(path.read_text(encoding="utf-8").replace(*WORDS), encoding="utf-8")
         elif name == "src/model/contract.py":
-            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS) + "# ours\n", encoding="utf-8")
+            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS) + "\n\n# ours\n", encoding="utf-8")
         elif path.suffix == ".json":
             # It has no comments, and a blank line at its end changes nothing.
             path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
