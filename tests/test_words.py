@@ -13,7 +13,7 @@ PAGES = [
     *(ROOT / "docs").rglob("*.md"),
     *[path for path in template_files() if path.name.endswith((".md", ".md.jinja"))],
 ]
-MADE = ("build/", "data/", "storage/", ".venv/", ".uv/", "uv.lock", "churn/", "docs/contract-report.md", "card.md")
+MADE = ("build/", "data/", "storage/", ".venv/", ".uv/", "uv.lock", "churn/", "docs/contract-report.md", "card.md", "../")
 MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", TEMPLATE / "lifecycle/lifecycle.mk"]
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 PATH = re.compile(r"(?<![\w:/.@$-])(?:[\w.-]+/)+[\w.-]*|\b[\w-]+\.(?:md|toml|yml|yaml|json|mk|py|sql)\b")

@@ -31,7 +31,9 @@ LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$templ
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
 	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
-UPDATE = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf update \
+# An update renews the repository's environment, and so runs in one of its own.
+APART = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
+UPDATE = $(APART) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
 	$(call flag,--abort,ABORT) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
@@ -65,7 +67,7 @@ propose: export GIT_CONFIG_KEY_0 := credential.$(or $(GITHUB_SERVER_URL),$(CI_SE
 propose: export GIT_CONFIG_VALUE_0 := !f() { [ "$$1" != get ] || printf 'username=x-access-token\npassword=%s\n' "$${LOOSELEAF_TOKEN:-$$GITHUB_TOKEN}"; }; f
 endif
 propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## an update of the template as a pull or merge request (for CI; lifecycle/docs/updates.md)
-	@$(LOOSELEAF) propose
+	@$(APART) propose
 
 # The second `uv lock` drops the date and keeps the versions. An index without upload times cannot resolve by date.
 uv.lock: | $(filter .uv/bin/uv,$(UV))
