@@ -428,7 +428,7 @@ def from_make(project: Path, **environment: str) -> dict[str, str]:
         (project / name).chmod(0o755)
     done = run("make", "-s", "propose", "UV=./uv", folder=project, **environment)
     called, *lines = done.stdout.splitlines()
-    assert called == "run --quiet --no-sync --with=template looseleaf propose", done.stdout
+    assert called == "run --quiet --isolated --no-project --with=template looseleaf propose", done.stdout
     return dict(line.split("=", 1) for line in lines)
 
 
