@@ -13,7 +13,18 @@ PAGES = [
     *(ROOT / "docs").rglob("*.md"),
     *[path for path in template_files() if path.name.endswith((".md", ".md.jinja"))],
 ]
-MADE = ("build/", "data/", "storage/", ".venv/", ".uv/", "uv.lock", "churn/", "docs/contract-report.md", "card.md", "../")
+MADE = (
+    "build/",
+    "data/",
+    "storage/",
+    ".venv/",
+    ".uv/",
+    "uv.lock",
+    "churn/",
+    "docs/contract-report.md",
+    "card.md",
+    "../",
+)
 MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", TEMPLATE / "lifecycle/lifecycle.mk"]
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 PATH = re.compile(r"(?<![\w:/.@$-])(?:[\w.-]+/)+[\w.-]*|\b[\w-]+\.(?:md|toml|yml|yaml|json|mk|py|sql)\b")
@@ -70,7 +81,9 @@ def test_every_path_exists(page: Path) -> None:
             if "://" in line or word.startswith(MADE) or "=" in line:
                 continue
             name = word.rstrip("/")
-            assert any(path == name or path.endswith(f"/{name}") for path in known_paths()), f"{word} in: {line}"
+            # The pattern sees a hidden file without its dot.
+            hidden = f".{name}"
+            assert any(path in (name, hidden) or path.endswith(f"/{name}") for path in known_paths()), f"{word}: {line}"
 
 
 @each_page
