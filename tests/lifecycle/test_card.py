@@ -19,6 +19,7 @@ FACTS: dict[str, Any] = {
     "metrics": {"candidate": {"log_loss": 0.123456}, "linear": {"log_loss": 0.2}},
     "data": "abc",
     "code": {"commit": "def", "edited": True},
+    "owners": {"data-science": ["ana"], "engineering": ["acme/bo", "cy"], "product": []},
 }
 COLUMNS = (
     Column("order_id", "key", "category", max_length=9),
@@ -41,6 +42,7 @@ CONTRACT = Contract(2, Answer("two classes", "churned", ("no", "yes")), COLUMNS)
         "| labels known at | 2026-01-01T00:00:00Z |",
         "| data | SHA-256 abc |",
         "| code | def, with edited files |",
+        "| answers for it | data science @ana; engineering @acme/bo, @cy; product nobody yet |",
         "| order_id | key | category |  |  | no |",
         "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
         "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
@@ -54,10 +56,11 @@ def test_the_card_says(line: str) -> None:
 
 
 def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
-    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}}
+    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
     told = card.text(CONTRACT, facts)
     assert "| model | the linear baseline, which the candidate did not beat |" in told
     assert "| code | no commit |" in told
+    assert "| answers for it | nobody yet |" in told
 
 
 @pytest.mark.parametrize(
