@@ -28,10 +28,10 @@ from lifecycle.contract import Answer
 from lifecycle.declare import Classes, Key, Number, Request, Row, TwoClasses, derive
 from lifecycle.errors import LifecycleError
 from lifecycle.matrix import Inputs
-from lifecycle.provenance import Identity
 from lifecycle.pipelines.promote import promote
 from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
+from lifecycle.provenance import Identity
 from lifecycle.serving.app import create
 from lifecycle.team import Team
 from teams import settings_in

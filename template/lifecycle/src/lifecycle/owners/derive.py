@@ -32,16 +32,19 @@ def github(owners: Owners) -> str:
 
 def gitlab(owners: Owners) -> str:
     """CODEOWNERS of GitLab: a section for each role; a file that stands in two sections needs an approval of each."""
-    sections = []
+    roles_of: dict[str, set[str]] = {}
     for role, handles in owners.roles.items():
-        known = {name.lower() for name in handles}
+        for name in handles:
+            roles_of.setdefault(name.lower(), set()).add(role)
+    sections = []
+    for title in (*owners.roles, "others"):
+        # Who is in no role at all may approve instead of anybody beside them.
         inside = [
-            (each.pattern, tuple(name for name in each.approvers if name.lower() in known))
+            (each.pattern, tuple(name for name in each.approvers if title in roles_of.get(name.lower(), {title})))
             for each in owners.filters
-            if role in each.roles
+            if title in (each.roles or ("others",))
         ]
-        sections.append((role, inside))
-    sections.append(("others", [(each.pattern, each.approvers) for each in owners.filters if not each.roles]))
+        sections.append((title, inside))
     texts = ((title, _lines(inside)) for title, inside in sections)
     return HEADER + "".join(f"\n[{title}]\n{text}" for title, text in texts if text)
 
