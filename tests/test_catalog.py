@@ -72,17 +72,18 @@ def test_backstage_takes_the_component(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "told"),
     [
-        ('  owner: "group:eng"\n', ""),
-        ('name: "card-fraud-2"', 'name: "card fraud"'),
-        ("kind: Component", "kind: Compo nent"),
-        ("  type: ml-model\n", ""),
-        ("ownership/product", "owner ship/product"),
+        ('  owner: "group:eng"\n', "", "owner"),
+        ('name: "card-fraud-2"', 'name: "card fraud"', "metadata.name"),
+        ("kind: Component", "kind: Compo nent", "kind"),
+        ("  type: ml-model\n", "", "type"),
+        ("ownership/product", "owner ship/product", "annotations"),
     ],
 )
-def test_backstage_refuses_a_broken_one(validator: Path, old: str, new: str) -> None:
+def test_backstage_refuses_a_broken_one(validator: Path, old: str, new: str, told: str) -> None:
     text = derived()
     assert old in text
     code, said = validate(validator, text.replace(old, new))
     assert code == 1, said
+    assert told in said.split("Error: ")[1].split("\n")[0]

@@ -8,6 +8,7 @@ import pytest
 from lifecycle import card
 from lifecycle.contract import Answer, Column, Contract
 from lifecycle.pipelines.train import train
+from owned import owners_text
 from teams import order_team, settings_in
 
 FACTS: dict[str, Any] = {
@@ -76,9 +77,18 @@ def test_the_card_says_what_is_answered(answer: Answer, line: str) -> None:
 
 
 def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
     bundle = train(order_team(), settings_in(tmp_path), tmp_path)
     assert "card.md" in bundle.facts["files"]
     told = bundle.read("card.md").decode()
     assert told == card.text(bundle.contract, bundle.facts)
     assert "| order amount € | request | number | EUR |" in told
+    assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+    assert "| answers for it | data science @ana; engineering @acme/eng; product @cy |" in told
     assert bundle.version not in told
+
+
+def test_a_broken_owners_file_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    assert bundle.facts["owners"] == {}

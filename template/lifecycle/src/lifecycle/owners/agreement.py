@@ -19,5 +19,5 @@ def open_questions(root: Path) -> list[str]:
         if line.lstrip().startswith("|") and not heads and not _RULE.fullmatch(line.strip()):
             first, *cells = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().removesuffix("|"))[1:])
             if not cells or not all(cells):
-                found.append(f"{AGREEMENT}:{number}: {first}")
+                found.append(f"{AGREEMENT}:{number}: still open: {first}")
     return found
