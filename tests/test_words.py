@@ -14,6 +14,16 @@ PAGES = [
     *[path for path in template_files() if path.name.endswith((".md", ".md.jinja"))],
 ]
 MADE = ("build/", "data/", "storage/", ".venv/", ".uv/", "uv.lock", "churn/", "docs/contract-report.md", "card.md")
+# What `make owners` writes, and what its page gives for an example.
+MADE += (
+    ".github/CODEOWNERS",
+    ".github/rulesets/",
+    ".gitlab/",
+    ".gitlab-ci.yml",
+    "catalog-info.yaml",
+    "acme/",
+    "folder/",
+)
 MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", TEMPLATE / "lifecycle/lifecycle.mk"]
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 PATH = re.compile(r"(?<![\w:/.@$-])(?:[\w.-]+/)+[\w.-]*|\b[\w-]+\.(?:md|toml|yml|yaml|json|mk|py|sql)\b")
