@@ -19,8 +19,8 @@ MADE += (
     ".github/CODEOWNERS",
     ".github/rulesets/",
     ".gitlab/",
-    ".gitlab-ci.yml",
     "catalog-info.yaml",
+    "gitlab-ci.yml",
     "acme/",
     "folder/",
 )
