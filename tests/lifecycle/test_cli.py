@@ -106,6 +106,8 @@ def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.M
     assert provenance.who().source == "git", "a variable that somebody typed is no CI host"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert provenance.who() == Identity("bo", "ci")
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "dee")
+    assert provenance.who() == Identity("dee", "ci"), "who runs a job again is not who ran it first"
     monkeypatch.delenv("GITHUB_ACTIONS")
     monkeypatch.setenv("GITLAB_CI", "true")
     monkeypatch.setenv("GITLAB_USER_LOGIN", "cy")

@@ -15,15 +15,14 @@ from lifecycle.errors import LifecycleError
 from lifecycle.owners import rules
 from lifecycle.owners.document import MOST_BYTES
 from lifecycle.owners.findings import Finding
-from lifecycle.owners.reading import MOST_FILTERS, read
+from lifecycle.owners.reading import MOST_FILTERS
 from owned import DAY, FILES, PEOPLE, owners_text, repository
 
 CLEAN = owners_text()
 
 
 def found(text: str, files: list[str] | None = FILES, day: date = DAY) -> list[Finding]:
-    owners, findings = read(text.encode())
-    return findings or rules.check(owners, files, day)
+    return rules.examine(text.encode(), files, day)[1]
 
 
 def line_of(piece: str, text: str = CLEAN) -> int:
@@ -74,7 +73,7 @@ DEFECTS: dict[str, tuple[str, str, str, str]] = {
     "an emeritus in a filter": (
         "^src/:\n", "^src/:\n    emeritus_approvers: [bo]\n", "emeritus_approvers", "bo is emeritus and still active",
     ),
-    "TODO": ('["ana"]', '["TODO"]', "data-science: &", "stands in for somebody"),
+    "a note to oneself": ('["ana"]', '["tbd"]', "data-science: &", "stands in for somebody"),
     "your-team": ('["acme/eng"]', '["acme/your-team"]', "engineering: &", "stands in for somebody"),
     "example": ('["cy"]', '["example"]', "product: &", "stands in for somebody"),
     "an unfinished waiver": (
@@ -154,6 +153,16 @@ def test_a_waiver_lets_one_person_stand_for_two_roles_to_its_last_day() -> None:
     assert found(text, day=date(2026, 12, 1)) == []
     [finding] = found(text, day=date(2026, 12, 2))
     assert not finding.refused
+
+
+def test_every_finding_is_told_at_once_and_each_place_once() -> None:
+    text = CLEAN.replace("^src/:", "^src:").replace("promote: [data-science, product]", "promote: []")
+    text = text.replace('["cy"]', "[on]").replace("  review_by: 2027-06-30\n", "")
+    told = found(text)
+    assert [each.where for each in told if each.refused] == [
+        f"OWNERS:{line_of(piece, text)}" for piece in ("product: &", "^src:", "promote:")
+    ]
+    assert [each.problem for each in told if not each.refused] == ["no review is planned (review_by)"]
 
 
 def test_a_folder_that_ends_like_a_suffix_is_refused() -> None:

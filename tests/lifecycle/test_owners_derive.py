@@ -158,6 +158,8 @@ def test_backstage_gets_a_component_that_engineering_owns() -> None:
     assert told["metadata"]["description"] == 'Whom: do we "call"? #1'
     assert told["metadata"]["annotations"]["ownership/product"] == "cy"
     assert told["spec"] == {"type": "ml-model", "lifecycle": "production", "owner": "group:eng"}
+    crew = owners_of(CLEAN.replace("acme/eng", "crew"))
+    assert yaml.safe_load(derive.catalog(crew, "churn", ""))["spec"]["owner"] == "group:crew"
     alone = owners_of(owners_text({"product": ["cy"]}))
     assert yaml.safe_load(derive.catalog(alone, "churn", ""))["spec"]["owner"] == "user:cy"
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# What a CI host sets in its jobs, and where it then says who started one.
-HOSTS = (("GITHUB_ACTIONS", "GITHUB_ACTOR"), ("GITLAB_CI", "GITLAB_USER_LOGIN"))
+# What a CI host sets in its jobs, and where it then says who started one; of a job that runs again, who did that.
+HOSTS = (
+    ("GITHUB_ACTIONS", "GITHUB_TRIGGERING_ACTOR"),
+    ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
+    ("GITLAB_CI", "GITLAB_USER_LOGIN"),
+)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def catalog(owners: Owners, name: str, description: str) -> str:
     order = ("engineering", *owners.roles)
     owner = next(handle for role in order for handle in owners.roles.get(role, ()))
     # As Backstage's own providers name what they read of a host: the team by its last name.
-    reference = f"group:{owner.rpartition('/')[2]}" if "/" in owner else f"user:{owner}"
+    team = "/" in owner or owner.lower() in map(str.lower, owners.teams)
+    reference = f"{'group' if team else 'user'}:{owner.rpartition('/')[2]}"
     told = "".join(
         f"    ownership/{role}: {_quoted(', '.join(names))}\n" for role, names in owners.roles.items() if names
     )

@@ -37,10 +37,7 @@ def examine(root: Path, day: date) -> Report:
     if not path.is_file():
         mend = "lifecycle/docs/owners.md shows the format; production asks for it."
         return Report(None, (Finding(OWNERS, "the file is missing: nobody answers for anything", mend, refused=False),))
-    owners, findings = read(path.read_bytes())
-    # What could not be read would be found again, as missing.
-    if not findings:
-        findings = rules.check(owners, files(root), day)
+    owners, findings = rules.examine(path.read_bytes(), files(root), day)
     if not any(each.refused for each in findings):
         findings += _stale(root, owners)
     return Report(owners, tuple(sorted(findings, key=lambda each: not each.refused)))
@@ -87,7 +84,7 @@ def write(root: Path) -> list[str]:
     texts, told, own = _texts(root, owners), [], []
     for name in derive.ALL:
         path, text = root / name, texts.get(name)
-        there = path.read_text(encoding="utf-8") if path.is_file() else None
+        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
         if there is not None and not _is_derived(there):
             own += [name] if text else []
         elif text is None and there is not None:

@@ -5,11 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from lifecycle.owners.findings import Finding
-from lifecycle.owners.reading import DECISIONS, OWNERS, ROLES, Owners
+from lifecycle.owners.reading import DECISIONS, OWNERS, ROLES, Owners, read
 
 LONGEST_REVIEW, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
 # Which host a repository has may change: until it does, the other's folder is not there.
 HOSTS = (".github/", ".gitlab/")
+
+
+def examine(content: bytes, files: Sequence[str] | None, today: date) -> tuple[Owners, list[Finding]]:
+    """OWNERS and all that is wrong with it, each place once; raises LifecycleError for what is no YAML."""
+    owners, told = read(content)
+    places = {each.where for each in told}
+    # A filter that could not be read would leave its files without an owner, and a missing part all it says.
+    found = check(owners, None if told else files, today) if "x-ownership" in owners.lines else []
+    return owners, told + [each for each in found if each.where not in places]
 
 
 def check(owners: Owners, files: Sequence[str] | None, today: date) -> list[Finding]:
