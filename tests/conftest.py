@@ -25,7 +25,16 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("GIT_", "LIFECYCLE_", "COPIER_", "MAKE"))]:
             patch.delenv(name)
-        for name in ("CI", "MFLAGS", "VIRTUAL_ENV", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MLFLOW_TRACKING_URI"):
+        for name in (
+            "CI",
+            "GITHUB_ACTIONS",
+            "GITLAB_CI",
+            "MFLAGS",
+            "VIRTUAL_ENV",
+            "XDG_CONFIG_HOME",
+            "XDG_CACHE_HOME",
+            "MLFLOW_TRACKING_URI",
+        ):
             patch.delenv(name, raising=False)
         patch.setenv("HOME", str(home))
         patch.setenv("UV_CACHE_DIR", cache or str(home / "uv"))

@@ -20,7 +20,7 @@ from rendering import ANSWERS, DEMO, ROOT, copier_yml, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
-HOOKS = ["ruff check", "ruff format", "contract, features and config agree"]
+HOOKS = ["ruff check", "ruff format", "contract, features, config and owners agree"]
 
 
 def test_the_demo_shows_each_step_and_ends_with_what_to_type_next(demo: dict[str, Any]) -> None:

@@ -24,6 +24,14 @@ MADE = (
     "docs/contract-report.md",
     "card.md",
     "../",
+    # What `make owners` writes, and what its page gives for an example.
+    ".github/CODEOWNERS",
+    ".github/rulesets/",
+    ".gitlab/",
+    "catalog-info.yaml",
+    "gitlab-ci.yml",
+    "acme/",
+    "folder/",
 )
 MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", TEMPLATE / "lifecycle/lifecycle.mk"]
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)

@@ -41,7 +41,8 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test contract sample features train promote rollback serve score smoke config notebook
+.PHONY: help setup upgrade update propose check test contract sample features train promote approve rollback owners \
+	serve score smoke config notebook
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +83,7 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 $(RUN):
 	@echo "There is no environment here yet: run make setup." >&2; exit 1
 
-check: $(RUN) ## lint, formatting, types; the contract, features.sql and config agree
+check: $(RUN) ## lint, formatting, types; the contract, features.sql, config and OWNERS agree
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -106,8 +107,15 @@ train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOME
 promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… WHY="…")
 	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
 
+approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
+	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
+
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
+
+owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
+	$(RUN) owners derive
+	$(RUN) owners check
 
 serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
 	$(RUN) serve $(environment) $(call option,--port,PORT)

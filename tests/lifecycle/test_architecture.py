@@ -58,7 +58,7 @@ def test_nothing_happens_at_import(module: str) -> None:
     assert module == "__main__.py" or calls == []
 
 
-@pytest.mark.parametrize("room", [".", *EDGES])
+@pytest.mark.parametrize("room", [".", "owners", *EDGES])
 def test_each_room_says_what_it_is_for(room: str) -> None:
     assert ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text()))
 
@@ -67,4 +67,5 @@ def test_modules_are_small_and_the_whole_can_be_read() -> None:
     sizes = sorted(sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES.values())
     assert sizes[-1] <= 250
     assert sizes[len(sizes) // 2] <= 100
-    assert sum(sizes) <= 3800
+    # A third of it is what keeps people from a mistake: messages with their mend, and what OWNERS may not say.
+    assert sum(sizes) <= 4500

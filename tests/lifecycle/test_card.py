@@ -8,6 +8,7 @@ import pytest
 from lifecycle import card
 from lifecycle.contract import Answer, Column, Contract
 from lifecycle.pipelines.train import train
+from owned import owners_text
 from teams import order_team, settings_in
 
 FACTS: dict[str, Any] = {
@@ -19,6 +20,7 @@ FACTS: dict[str, Any] = {
     "metrics": {"candidate": {"log_loss": 0.123456}, "linear": {"log_loss": 0.2}},
     "data": "abc",
     "code": {"commit": "def", "edited": True},
+    "owners": {"data-science": ["ana"], "engineering": ["acme/bo", "cy"], "product": []},
 }
 COLUMNS = (
     Column("order_id", "key", "category", max_length=9),
@@ -41,6 +43,7 @@ CONTRACT = Contract(2, Answer("two classes", "churned", ("no", "yes")), COLUMNS)
         "| labels known at | 2026-01-01T00:00:00Z |",
         "| data | SHA-256 abc |",
         "| code | def, with edited files |",
+        "| answers for it | data science @ana; engineering @acme/bo, @cy; product nobody yet |",
         "| order_id | key | category |  |  | no |",
         "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
         "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
@@ -54,10 +57,11 @@ def test_the_card_says(line: str) -> None:
 
 
 def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
-    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}}
+    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
     told = card.text(CONTRACT, facts)
     assert "| model | the linear baseline, which the candidate did not beat |" in told
     assert "| code | no commit |" in told
+    assert "| answers for it | nobody yet |" in told
 
 
 @pytest.mark.parametrize(
@@ -73,9 +77,18 @@ def test_the_card_says_what_is_answered(answer: Answer, line: str) -> None:
 
 
 def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
     bundle = train(order_team(), settings_in(tmp_path), tmp_path)
     assert "card.md" in bundle.facts["files"]
     told = bundle.read("card.md").decode()
     assert told == card.text(bundle.contract, bundle.facts)
     assert "| order amount € | request | number | EUR |" in told
+    assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+    assert "| answers for it | data science @ana; engineering @acme/eng; product @cy |" in told
     assert bundle.version not in told
+
+
+def test_a_broken_owners_file_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    assert bundle.facts["owners"] == {}

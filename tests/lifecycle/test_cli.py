@@ -12,6 +12,7 @@ import pytest
 
 from lifecycle import cli, moments, provenance
 from lifecycle.errors import LifecycleError
+from lifecycle.provenance import Identity
 
 
 @pytest.fixture
@@ -98,11 +99,19 @@ def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     for error in (KeyError("uid not found: 7123"), OSError("No username set in the environment")):
         monkeypatch.setattr("getpass.getuser", partial(_fail, error))
-        assert provenance.who() == "unknown"
+        assert provenance.who() == Identity("unknown", "login")
     subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
-    assert provenance.who() == "ana@example.org"
+    assert provenance.who() == Identity("ana@example.org", "git")
     monkeypatch.setenv("GITHUB_ACTOR", "bo")
-    assert provenance.who() == "bo"
+    assert provenance.who().source == "git", "a variable that somebody typed is no CI host"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert provenance.who() == Identity("bo", "ci")
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "dee")
+    assert provenance.who() == Identity("dee", "ci"), "who runs a job again is not who ran it first"
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    monkeypatch.setenv("GITLAB_CI", "true")
+    monkeypatch.setenv("GITLAB_USER_LOGIN", "cy")
+    assert provenance.who() == Identity("cy", "ci")
     subprocess.run([*git, "add", "--all"], check=True)
     subprocess.run([*git, "commit", "-qm", "first"], check=True)
     assert provenance.code(repository)["edited"] is False

@@ -92,6 +92,28 @@ def test_what_a_later_lifecycle_adds_is_left_unread(tmp_path: Path) -> None:
     assert read(store, "local") == written
 
 
+def test_a_deployment_that_an_earlier_lifecycle_wrote_is_read_and_changed(tmp_path: Path) -> None:
+    """Before OWNERS was read, there was no field for it."""
+    store = Store(tmp_path)
+    promote(store, None, "a")
+    path = store.deployments / "local.json"
+    older = json.loads(path.read_bytes())
+    assert older.pop("owners") == {}
+    path.write_text(json.dumps(older), encoding="utf-8")
+    seen = read(store, "local")
+    assert seen is not None
+    assert seen.owners == {}
+    assert promote(store, seen, "b").previous == Live("a", 0.5)
+
+
+def test_a_deployment_remembers_who_answered_for_it(tmp_path: Path) -> None:
+    store, owners = Store(tmp_path), {"product": ["ana"]}
+    swap(store, "local", None, Live("a", 0.5), action="promote", who="ana", why="better", owners=owners)
+    found = read(store, "local")
+    assert found is not None
+    assert found.owners == owners
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -23,11 +23,13 @@ from lifecycle.pipelines.promote import promote, rollback
 from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
+from lifecycle.provenance import Identity
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from teams import order_team, sample_team, settings_in
 
 DAY = date(2025, 11, 1)
+ANA, BO = Identity("ana", "login"), Identity("bo", "login")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,14 @@ def settings(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
 
 
 def promoted(settings: Settings, **given: Any) -> deployments.Deployment:
-    usual = {"environment": "local", "version": None, "threshold": None, "who": "ana", "why": ""}
+    usual = {
+        "environment": "local",
+        "version": None,
+        "threshold": None,
+        "who": ANA,
+        "why": "",
+        "root": settings.storage,
+    }
     return promote(settings, sample_team().data, **usual | given)
 
 
@@ -137,15 +146,15 @@ def test_too_few_rows_decide_nothing(settings: Settings) -> None:
 
 def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
     with pytest.raises(LifecycleError, match="nothing is deployed"):
-        rollback(settings, sample_team().data, "local", "bo", "")
+        rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     first = promoted(settings, threshold=0.4)
     with pytest.raises(LifecycleError, match="nothing to roll back to"):
-        rollback(settings, sample_team().data, "local", "bo", "")
+        rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     promoted(settings, threshold=0.6)
-    back = rollback(settings, sample_team().data, "local", "bo", "too many calls")
+    back = rollback(settings, sample_team().data, "local", BO, "too many calls", settings.storage)
     assert (back.live, back.who, back.why) == (first.live, "bo", "too many calls")
     with pytest.raises(LifecycleError, match="nothing to roll back to"):
-        rollback(settings, sample_team().data, "local", "a retry", "the job ran twice")
+        rollback(settings, sample_team().data, "local", BO, "the job ran twice", settings.storage)
     actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
     assert actions == ["promote", "promote", "rollback"]
     assert deployments.audit_breaks(settings.store) == []
@@ -202,7 +211,7 @@ def test_a_table_without_features_sql_goes_the_same_way(task: str, tmp_path: Pat
     settings = settings_in(tmp_path)
     team = order_team(task)
     bundle = train(team, settings, tmp_path)
-    promote(settings, team.data, "local", None, None, "ana", "")
+    promote(settings, team.data, "local", None, None, ANA, "", settings.storage)
     [path] = score(settings, team.data, "local", None, progress=False)
     rows = table(path)
     assert len(rows) == 2000
@@ -383,7 +392,7 @@ def test_the_fallback_answers_a_newcomer_in_batch_and_service_alike(trained: Any
     )
     settings = trained[0].model_copy(update={"storage": tmp_path})
     train(own, settings, Path())
-    promote(settings, own.data, "local", None, None, "ana", "")
+    promote(settings, own.data, "local", None, None, ANA, "", settings.storage)
     [path] = score(settings, own.data, "local", None, progress=False)
     [row] = [row for row in table(path) if row["customer_id"] == "c-99999"]
     with TestClient(create(settings.store, "local", settings.serve)) as client:

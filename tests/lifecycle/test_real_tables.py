@@ -31,6 +31,7 @@ from lifecycle.matrix import Inputs
 from lifecycle.pipelines.promote import promote
 from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
+from lifecycle.provenance import Identity
 from lifecycle.serving.app import create
 from lifecycle.team import Team
 from teams import settings_in
@@ -168,7 +169,7 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
     loss = "root_mean_squared_error" if table.answer.task == "number" else "log_loss"
     metrics = {name: each[loss] for name, each in bundle.facts["metrics"].items()}
     assert metrics[bundle.facts["estimator"]] <= metrics["linear"] < metrics["trivial"]
-    promote(settings, team.data, "local", None, None, "ana", "")
+    promote(settings, team.data, "local", None, None, Identity("ana", "login"), "", tmp_path)
 
     [path] = score(settings, team.data, "local", None, progress=False)
     connection = duckdb.connect()

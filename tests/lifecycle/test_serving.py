@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from lifecycle import deployments
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.predictor import Predictor
@@ -174,6 +175,19 @@ def test_info_tells_what_answers_and_who_decided_it(client: TestClient, bundle: 
     assert info["trained"] == {"created": "2026-01-01T00:00:00+00:00"}
     assert info["metrics"] == {"candidate": {"roc_auc": 0.8}}
     assert client.get("/readyz").json() == {"status": "ready", "version": bundle.version, "pending": ""}
+
+
+def test_info_tells_who_answers_for_it_as_of_the_decision_or_else_of_the_training(storage: Storage) -> None:
+    trained, decided = {"product": ["ana"]}, {"product": ["bo"]}
+    seen = storage.deploy(storage.publish(owners=trained))
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        assert client.get("/info").json()["owners"] == trained
+    words = {"action": "promote", "who": "bo", "why": "to see"}
+    deployments.swap(storage.store, "local", seen, seen.live, **words, owners=decided)
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        info = client.get("/info").json()
+    assert info["owners"] == decided
+    assert "owners" not in info["deployment"]
 
 
 def test_the_documentation_needs_no_internet(client: TestClient) -> None:

@@ -187,6 +187,14 @@ INSTALL = {
 }
 
 
+def newest(store: Store) -> str:
+    """The version that was trained last; raises LifecycleError before the first."""
+    names = store.versions()
+    if not names:
+        raise LifecycleError(f"{store.bundles} holds no version", "Run `make train` first.")
+    return names[-1]
+
+
 def open_version(store: Store, version: str) -> Bundle:
     """The verified bundle of that name; raises BundleError listing the versions that exist."""
     if version not in store.versions():

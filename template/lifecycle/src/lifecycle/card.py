@@ -28,6 +28,7 @@ def _lines(contract: Contract, facts: Mapping[str, Any]) -> Iterator[str]:
             ("rows", f"{rows['training']:,} for training, {rows['holdout']:,} held out: {facts['holdout']['rule']}"),
             ("labels known at", facts["as_of"]),
             ("data", f"SHA-256 {facts['data']}"),
+            ("answers for it", _owners(facts.get("owners", {}))),
             ("code", f"{code['commit'] or 'no commit'}{', with edited files' if code['edited'] else ''}"),
         ],
     )
@@ -47,6 +48,13 @@ def _task(answer: Answer) -> str:
     if answer.task == "two classes":
         return f"It answers the probability that {_cell(answer.label)} is {_cell(answer.classes[1])}."
     return f"It answers the probability of each class of {_cell(answer.label)}."
+
+
+def _owners(roles: Mapping[str, Iterable[str]]) -> str:
+    named = {role: ", ".join(f"@{handle}" for handle in handles) for role, handles in roles.items()}
+    if not any(named.values()):
+        return "nobody yet"
+    return "; ".join(f"{role.replace('-', ' ')} {handles or 'nobody yet'}" for role, handles in named.items())
 
 
 def _column(column: Column) -> tuple[str, ...]:

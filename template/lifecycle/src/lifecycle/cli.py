@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lifecycle import moments, provenance, settings
 from lifecycle.deployments import ENVIRONMENTS
-from lifecycle.errors import LifecycleError, NotHere
+from lifecycle.errors import LifecycleError, NotHere, Refused
 from lifecycle.settings import Loaded
 from lifecycle.store import Store
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.set_defaults(run=run)
         return verb
 
-    add("check", _check, "compare contract, contract.json, features.sql and config")
+    add("check", _check, "compare contract, contract.json, features.sql, config and OWNERS")
     add("contract", _contract, "write contract.json from src/model/contract.py")
     sample = add("sample", _sample, "write the sample's tables into the data folder")
     sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("version", nargs="?", help="default: the newest")
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
     promote.add_argument("--why", default="", help="for the audit")
+    approve = add("approve", _approve, "approve a version for production, for the roles you stand for")
+    approve.add_argument("version", nargs="?", help="default: the newest")
+    approve.add_argument("--threshold", type=float, help="approve this threshold, too")
+    approve.add_argument("--why", default="", help="for the audit")
     rollback = add("rollback", _rollback, "let the previous version answer again")
     rollback.add_argument("--why", default="", help="for the audit")
     score = add("score", _score, "answer everyone as of a date, or of each date of a range")
@@ -76,8 +80,21 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="default: the setting")
     add("tables", _tables, "whether the tables can be read where this runs")
     add("config", _config, "show every setting and where its value comes from")
+    _add_owners(add("owners", _owners_check, "who answers for what"))
     add("template", _template, "show the option with which `uv run` finds the template's own command, looseleaf")
     return parser
+
+
+def _add_owners(owners: argparse.ArgumentParser) -> None:
+    parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
+    parts.add_parser("check", help="refuse what is wrong in OWNERS").set_defaults(run=_owners_check)
+    parts.add_parser("derive", help="write what follows from it: CODEOWNERS and more").set_defaults(run=_owners_derive)
+    who = parts.add_parser("who", help="who may approve a change of a file")
+    who.add_argument("path")
+    who.set_defaults(run=_owners_who)
+    role = parts.add_parser("role", help="who stands for a role, and what it decides")
+    role.add_argument("role")
+    role.set_defaults(run=_owners_role)
 
 
 def _check(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -86,6 +103,50 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
 
     for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
         print(f"ok  {line}")
+    _owners_check(given, loaded)
+
+
+def _owners_check(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.owners import repository
+
+    report = repository.examine(Path.cwd(), repository.today())
+    for finding in report.findings:
+        print(finding, file=sys.stderr)
+    if report.refused:
+        raise Refused(f"OWNERS has {report.refused} to mend", "lifecycle/docs/owners.md explains the format.")
+    if report.owners:
+        filters, roles = len(report.owners.filters), ", ".join(report.owners.roles)
+        print(f"ok  owners: {filters} filters, {roles}" + ("; production waits" if report.findings else ""))
+
+
+def _owners_derive(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.owners import repository
+
+    for line in repository.write(Path.cwd()):
+        print(line)
+
+
+def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.owners import repository
+
+    path = Path(given.path).as_posix()
+    matching = [each for each in repository.required(Path.cwd()).filters if each.pattern.matches(path)]
+    if not matching:
+        raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
+    for each in matching:
+        print(f"{', '.join(each.approvers) or 'nobody yet'}  (OWNERS:{each.line})")
+
+
+def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.owners import repository
+
+    owners = repository.required(Path.cwd())
+    if given.role not in owners.roles:
+        raise LifecycleError(f"OWNERS has no role {given.role!r}", f"There are {', '.join(owners.roles)}.")
+    decides = [decision for decision, roles in owners.decisions.items() if given.role in roles]
+    print(f"{', '.join(owners.roles[given.role]) or 'nobody yet'}  decides: {', '.join(decides) or 'nothing'}")
+    if owners.behind(given.role) != owners.roles[given.role]:
+        print(f"people: {', '.join(owners.behind(given.role)) or 'not known'}")
 
 
 def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -140,7 +201,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     settings, environment = loaded.settings, loaded.environment
     before = deployments.read(settings.store, environment)
     who = provenance.who()
-    done = promote(settings, load_data(), environment, given.version, given.threshold, who, given.why)
+    done = promote(settings, load_data(), environment, given.version, given.threshold, who, given.why, Path.cwd())
     if done == before:
         print(
             f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
@@ -150,11 +211,22 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{done.who}: {done.why}")
 
 
+def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.bundle import newest, open_version
+    from lifecycle.owners.approvals import approve
+
+    store, who = loaded.settings.store, provenance.who()
+    version = open_version(store, given.version or newest(store)).version
+    roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
+    threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
+    print(f"{who} approves {version}{threshold} for {loaded.environment}, as {', '.join(roles)}")
+
+
 def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.pipelines.promote import rollback
     from lifecycle.team import load_data
 
-    done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why)
+    done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
     print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")
 
 

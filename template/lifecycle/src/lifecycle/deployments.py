@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,8 @@ class Deployment:
     who: str
     why: str
     changed: str
+    # Who answered for it then, by role. A file of before OWNERS was read has none.
+    owners: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of the deployment file."""
@@ -95,6 +97,7 @@ def swap(
     action: str,
     who: str,
     why: str,
+    owners: dict[str, list[str]] | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> Deployment:
     """Make `live` answer in an environment, provided that `seen` is still what stands there.
@@ -116,13 +119,15 @@ def swap(
             who=who,
             why=why,
             changed=datetime.now(UTC).isoformat(timespec="seconds"),
+            owners=owners or {},
         )
-        _append_audit(store, {"action": action} | asdict(new) | {"evidence": evidence or {}})
+        record(store, {"action": action} | asdict(new) | {"evidence": evidence or {}})
         write_atomically(store.deployments / f"{environment}.json", new.to_json().encode())
         return new
 
 
-def _append_audit(store: Store, entry: dict[str, Any]) -> None:
+def record(store: Store, entry: dict[str, Any]) -> None:
+    """Append a line to the audit, chained to the one before; raises LifecycleError when the disk refuses."""
     with lock(store.root / ".audit.lock"), refusing_disk(store.audit):
         content = store.audit.read_bytes() if store.audit.exists() else b""
         lines = content.splitlines()

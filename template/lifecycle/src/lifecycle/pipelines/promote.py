@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lifecycle import deployments, evaluation
-from lifecycle.bundle import Bundle, open_version
+from lifecycle.bundle import Bundle, newest, open_version
 from lifecycle.compatibility import unannounced
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
+from lifecycle.owners import approvals, repository
 from lifecycle.pipelines.materialise import prepare
 from lifecycle.predictor import Predictor
+from lifecycle.provenance import Identity
 from lifecycle.settings import Gate, Settings
 from lifecycle.team import Data
 
@@ -27,17 +30,22 @@ class Decision:
 
 
 def promote(
-    settings: Settings, data: Data, environment: str, version: str | None, threshold: float | None, who: str, why: str
+    settings: Settings,
+    data: Data,
+    environment: str,
+    version: str | None,
+    threshold: float | None,
+    who: Identity,
+    why: str,
+    root: Path,
 ) -> Deployment:
     """Make a version (the newest when None) answer in an environment.
 
-    Raises Refused with the reasons when the gate says no; then nothing has changed.
+    Raises Refused with the reasons when the gate says no, or, before production, when an owner at `root` has not
+    approved; then nothing has changed.
     """
     store = settings.store
-    names = store.versions()
-    if version is None and not names:
-        raise LifecycleError(f"{store.bundles} holds no version", "Run `make train` first.")
-    bundle = open_version(store, version or names[-1])
+    bundle = open_version(store, version or newest(store))
     seen = deployments.read(store, environment)
     live = Live(bundle.version, _threshold(bundle, threshold, seen))
     if seen and seen.live == live:
@@ -47,6 +55,10 @@ def promote(
     faults = list(decision.faults)
     if seen and seen.live.version != bundle.version:
         faults += _breaks(open_version(store, seen.live.version), bundle)
+    approved: list[dict[str, Any]] = []
+    if environment == approvals.ASKING:
+        waiting, approved = approvals.faults(root, store, seen, live, bundle.facts["threshold"], who)
+        faults += waiting
     if faults:
         raise Refused(
             f"{bundle.version} may not answer in {environment}:\n  " + "\n  ".join(faults),
@@ -59,9 +71,10 @@ def promote(
         seen,
         live,
         action="promote",
-        who=who,
+        who=who.name,
         why=why or "; ".join(decision.findings),
-        evidence=decision.evidence,
+        owners=repository.roles(root),
+        evidence=decision.evidence | {"source": who.source, "approvals": approved},
     )
 
 
@@ -91,8 +104,8 @@ def decide(bundle: Bundle, gate: Gate) -> Decision:
     return Decision(tuple(faults), tuple(findings), {"rows": rows, "improvement": numbers})
 
 
-def rollback(settings: Settings, data: Data, environment: str, who: str, why: str) -> Deployment:
-    """Make the version answer again that answered before, with its threshold; no gate stands in the way."""
+def rollback(settings: Settings, data: Data, environment: str, who: Identity, why: str, root: Path) -> Deployment:
+    """Make the version answer again that answered before, with its threshold; no gate and nobody stands in the way."""
     store = settings.store
     seen = deployments.required(store, environment)
     if seen.previous is None:
@@ -101,7 +114,17 @@ def rollback(settings: Settings, data: Data, environment: str, who: str, why: st
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
     prepare(settings, data, bundle)
-    return deployments.swap(store, environment, seen, seen.previous, action="rollback", who=who, why=why)
+    return deployments.swap(
+        store,
+        environment,
+        seen,
+        seen.previous,
+        action="rollback",
+        who=who.name,
+        why=why,
+        owners=repository.roles(root),
+        evidence={"source": who.source},
+    )
 
 
 def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> float | None:

@@ -17,6 +17,7 @@ from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
 from lifecycle.matrix import Encoder, learn_levels
+from lifecycle.owners import repository
 from lifecycle.pipelines import pack
 from lifecycle.predictor import FrameModel, Model, SkopsModel, typed
 from lifecycle.settings import Settings
@@ -71,6 +72,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None) 
         "metrics": {name: evaluation.metrics(answer, test.label, each) for name, each in given.items()},
         "data": _data_hash(frame, label),
         "code": provenance.code(root),
+        "owners": repository.roles(root),
         "settings": settings.train.model_dump(),
     }
     evidence = pack.evidence(answer, lost | {CANDIDATE: lost[chosen]})

@@ -78,6 +78,9 @@ def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
 def _info(live: Follower) -> dict[str, Any]:
     served = live.served
     facts, table = served.predictor.bundle.facts, served.table
+    decided = asdict(served.deployment)
+    # As of the decision; a deployment of before OWNERS was read has what its training knew.
+    owners = decided.pop("owners") or facts.get("owners", {})
     return {
         "name": facts.get("name"),
         "version": served.version,
@@ -87,7 +90,8 @@ def _info(live: Follower) -> dict[str, Any]:
         "task": served.contract.answer.task,
         "columns": [column.name for column in served.contract.request],
         "threshold": served.deployment.live.threshold,
-        "deployment": asdict(served.deployment),
+        "owners": owners,
+        "deployment": decided,
         "pending": live.pending,
         "trained": {name: facts[name] for name in TRAINED if name in facts},
         "metrics": facts.get("metrics", {}),

@@ -1,0 +1,121 @@
+"""What production asks of people: an approval of each role that decides, by an identity that git or the CI host gives.
+
+An approval is a line of the audit. It is used up when the version begins to answer: going back to it is a new decision.
+"""
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lifecycle import deployments
+from lifecycle.deployments import Deployment, Live
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.owners import repository
+from lifecycle.owners.agreement import open_questions
+from lifecycle.owners.reading import Owners
+from lifecycle.provenance import Identity
+from lifecycle.store import Store
+
+ASKING = "production"
+MOST_TOLD = 5
+_RECORDED = ("who", "source", "roles", "threshold", "why", "changed")
+
+
+def stands_for(owners: Owners, who: Identity) -> list[str]:
+    """The roles of an identity: of a CI host the handle itself, of git an address that OWNERS gives to a person."""
+    if who.source == "git":
+        people = [name for name, given in owners.people.items() if who.name.lower() in {each.lower() for each in given}]
+    else:
+        people = [who.name] if who.source == "ci" else []
+    known = {name.lower() for name in people}
+    return [role for role in owners.roles if known & {each.lower() for each in owners.behind(role)}]
+
+
+def approve(
+    root: Path, store: Store, environment: str, version: str, threshold: float | None, who: Identity, why: str
+) -> list[str]:
+    """Record that an identity approves a version, or a threshold of it; the roles it stands for.
+
+    Raises LifecycleError where nobody is asked, and Refused for who stands for no role.
+    """
+    if environment != ASKING:
+        problem = f"nobody is asked for an approval in {environment}"
+        raise LifecycleError(problem, f"Promote right away, or name --environment {ASKING}.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
+    roles = stands_for(repository.required(root), who)
+    if not roles:
+        raise Refused(f"{who} stands for no role of OWNERS", _binding(who))
+    entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
+    told = {"who": who.name, "source": who.source, "roles": roles, "why": why}
+    deployments.record(store, entry | told | {"changed": datetime.now(UTC).isoformat(timespec="seconds")})
+    return roles
+
+
+def _binding(who: Identity) -> str:
+    if who.source == "git":
+        return f"Name whose address it is: `people: {{ana: [{who.name}]}}` below x-ownership."
+    if who.source == "ci":
+        return "Name the handle in `roles`, or in `teams` among the members of a team that is."
+    return "An approval takes what `git config user.email` or the CI host says; a login name is not enough."
+
+
+def faults(
+    root: Path, store: Store, seen: Deployment | None, live: Live, default: float | None, who: Identity
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """What production still waits for before `live` answers, in words; and the approvals that count.
+
+    A version asks the roles that decide `promote`; a threshold other than the one that holds, `change-threshold`.
+    """
+    report = repository.examine(root, repository.today())
+    told = [f"{each.where}: {each.problem}" for each in report.findings]
+    questions = open_questions(root)
+    told += questions[:MOST_TOLD]
+    if more := questions[MOST_TOLD:]:
+        told.append(f"and {len(more)} more open questions")
+    if breaks := deployments.audit_breaks(store):
+        told.append(f"{store.audit} does not follow from itself at line {', '.join(map(str, breaks))}")
+    if report.owners is None or report.refused:
+        return told, []
+    used: list[dict[str, Any]] = []
+    for decision in _asked(seen, live, default):
+        for role in report.owners.decisions[decision]:
+            if role in stands_for(report.owners, who):
+                continue
+            fitting = [
+                each
+                for each in _given(store, live.version)
+                if role in stands_for(report.owners, Identity(each["who"], each["source"]))
+                # Who approved a threshold approved no other; who named none has not decided about it.
+                and each["threshold"] in ({live.threshold} if decision != "promote" else {None, live.threshold})
+            ]
+            used += [each for each in fitting[-1:] if each not in used]
+            if not fitting:
+                what = f"VERSION={live.version}" + (f" THRESHOLD={live.threshold}" if decision != "promote" else "")
+                people = ", ".join(report.owners.behind(role)) or "nobody yet"
+                command = f"make approve {what} ENVIRONMENT={ASKING}"
+                told.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
+    return told, used
+
+
+def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
+    asked = ["promote"] if seen is None or seen.live.version != live.version else []
+    holds = seen.live.threshold if seen and seen.live.threshold is not None else default
+    return asked + (["change-threshold"] if live.threshold not in (None, holds) else [])
+
+
+def _given(store: Store, version: str) -> list[dict[str, Any]]:
+    given: list[dict[str, Any]] = []
+    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            if entry["environment"] != ASKING:
+                continue
+            if entry["action"] == "approve":
+                if entry["version"] == version:
+                    given.append({name: entry[name] for name in _RECORDED})
+            elif entry["live"]["version"] == version:
+                given.clear()
+    return given

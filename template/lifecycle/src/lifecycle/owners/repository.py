@@ -1,0 +1,133 @@
+"""OWNERS in a repository: read from the disk, compared with its files and with what was derived from it."""
+
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.owners import derive, rules
+from lifecycle.owners.findings import Finding
+from lifecycle.owners.reading import OWNERS, Owners, read
+from lifecycle.store import write_atomically
+
+
+@dataclass(frozen=True)
+class Report:
+    """What OWNERS says (None where there is no such file) and what was found, refusals first."""
+
+    owners: Owners | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> int:
+        """How many findings refuse the repository."""
+        return sum(each.refused for each in self.findings)
+
+
+def today() -> date:
+    """The day, in UTC."""
+    return datetime.now(UTC).date()
+
+
+def examine(root: Path, day: date) -> Report:
+    """Check the OWNERS of a repository; raises LifecycleError where it cannot be read at all."""
+    path = root / OWNERS
+    if not path.is_file():
+        mend = "lifecycle/docs/owners.md shows the format; production asks for it."
+        return Report(None, (Finding(OWNERS, "the file is missing: nobody answers for anything", mend, refused=False),))
+    owners, findings = rules.examine(path.read_bytes(), files(root), day)
+    if not any(each.refused for each in findings):
+        findings += _stale(root, owners)
+    return Report(owners, tuple(sorted(findings, key=lambda each: not each.refused)))
+
+
+def required(root: Path) -> Owners:
+    """OWNERS without a refusal; raises LifecycleError with the findings otherwise."""
+    report = examine(root, today())
+    told = [each for each in report.findings if each.refused or not report.owners]
+    if told or not report.owners:
+        raise Refused("\n".join(map(str, told)), "`lifecycle owners check` shows all.")
+    return report.owners
+
+
+def roles(root: Path) -> dict[str, list[str]]:
+    """Who answers for what, to be written beside a version; empty where OWNERS does not tell."""
+    try:
+        owners, _ = read((root / OWNERS).read_bytes())
+    except (OSError, LifecycleError):
+        return {}
+    return {role: list(handles) for role, handles in owners.roles.items()}
+
+
+def files(root: Path) -> list[str] | None:
+    """The files that are in git, or would be by `git add --all`; None outside a repository."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return sorted({name for name in done.stdout.decode("utf-8", "surrogateescape").split("\0") if name})
+
+
+def write(root: Path) -> list[str]:
+    """Write each derived file that applies here, and say what was done.
+
+    Raises Refused for a file without the header: it is the team's own, and stays as it is.
+    """
+    report = examine(root, today())
+    owners = report.owners
+    # A stale file is what this mends.
+    if owners is None or any(each.refused and each.where.startswith(f"{OWNERS}:") for each in report.findings):
+        owners = required(root)
+    texts, told, own = _texts(root, owners), [], []
+    for name in derive.ALL:
+        path, text = root / name, texts.get(name)
+        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        if there is not None and not _is_derived(there):
+            own += [name] if text else []
+        elif text is None and there is not None:
+            path.unlink()
+            told.append(f"{name} is removed: nothing in OWNERS asks for it")
+        elif text is not None and text != there and (there is not None or _applies(root, name)):
+            write_atomically(path, text.encode())
+            told.append(f"{name} follows OWNERS now; commit it")
+    if own:
+        problem = f"{', '.join(own)} has no header of a derived file: it is the team's own and was left alone"
+        raise Refused(problem, "Move it away and derive again, or go on with your own.")
+    nothing = "what follows from OWNERS is up to date" if texts else "nobody answers yet: there is nothing to derive"
+    return told or [nothing]
+
+
+def _applies(root: Path, name: str) -> bool:
+    folder = {derive.GITHUB: ".github", derive.GITLAB: ".gitlab-ci.yml", derive.RULESET: ".github"}
+    return (root / folder.get(name, ".")).exists()
+
+
+def _is_derived(text: str) -> bool:
+    return derive.MARK in "\n".join(text.splitlines()[:3])
+
+
+def _texts(root: Path, owners: Owners) -> dict[str, str]:
+    path = root / "pyproject.toml"
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        return derive.derived(owners, str(project["name"]), str(project.get("description", "")))
+    except (OSError, KeyError, ValueError) as error:
+        raise LifecycleError(f"{path} does not name the project ({error})", "Run this in the repository.") from error
+
+
+def _stale(root: Path, owners: Owners) -> list[Finding]:
+    found = []
+    for name in derive.ALL:
+        path = root / name
+        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not _is_derived(there):
+            continue
+        wanted = _texts(root, owners).get(name, "").splitlines()
+        if there.splitlines() != wanted:
+            lines = enumerate(zip(there.splitlines(), wanted, strict=False), 1)
+            line = next((number for number, (one, other) in lines if one != other), 1)
+            found.append(Finding(f"{name}:{line}", "it is not what OWNERS says now", "`make owners` derives it again."))
+    return found

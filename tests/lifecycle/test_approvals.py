@@ -1,0 +1,348 @@
+"""Production asks the roles that decide, and knows people by what git or the CI host says of them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle import cli, deployments
+from lifecycle.owners.agreement import open_questions
+from lifecycle.pipelines.train import train
+from lifecycle.store import Store
+from owned import PEOPLE, owners_text, repository
+from rendering import TEMPLATE
+from teams import order_team, settings_in
+
+PAGE = (TEMPLATE / "docs/agreement.md.jinja").read_text(encoding="utf-8")
+SOON = str(date.today() + timedelta(30))
+OWNERS = owners_text().replace("2027-06-30", SOON)
+
+
+def filled(page: str) -> str:
+    """The page with something in every cell."""
+    while "| |" in page:
+        page = page.replace("| |", "| said |")
+    return page
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with two versions."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = settings_in(folder)
+    for _ in range(2):
+        train(order_team(), settings, folder)
+    return settings.storage
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository and its storage, seen by whoever is set with `git` or `ci`; `call` is one verb in production."""
+
+    root: Path
+    store: Store
+    patch: pytest.MonkeyPatch
+    said: Callable[[], Any]
+
+    def git(self, address: str | None) -> None:
+        """Let git say that it is them; nobody for None."""
+        for variable in ("GITHUB_ACTIONS", "GITHUB_ACTOR"):
+            self.patch.delenv(variable, raising=False)
+        self.patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        words = ["user.email", address] if address else ["--unset", "user.email"]
+        subprocess.run(["git", "-C", self.root, "config", *words], check=True)
+
+    def ci(self, handle: str) -> None:
+        """Let the CI host say that it is them."""
+        self.patch.setenv("GITHUB_ACTIONS", "true")
+        self.patch.setenv("GITHUB_ACTOR", handle)
+
+    def call(self, *words: str, environment: str = "production") -> tuple[int, str]:
+        """The exit code of a verb and all that it said."""
+        code = cli.main([*words, "--environment", environment])
+        told = self.said()
+        return code, told.out + told.err
+
+    def owners(self, old: str, new: str) -> None:
+        """Change OWNERS."""
+        text = (self.root / "OWNERS").read_text(encoding="utf-8")
+        assert old in text
+        (self.root / "OWNERS").write_text(text.replace(old, new), encoding="utf-8")
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The lines of the audit."""
+        return [json.loads(line) for line in self.store.audit.read_bytes().splitlines()]
+
+    @property
+    def versions(self) -> list[str]:
+        """Both versions, the older first."""
+        return self.store.versions()
+
+
+@pytest.fixture
+def here(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Repository:
+    """A repository of three people with a filled agreement, and nothing deployed; ana works in it."""
+    root = repository(tmp_path / "churn", OWNERS)
+    (root / "docs/agreement.md").write_text(filled(PAGE), encoding="utf-8")
+    store = Store(tmp_path / "storage")
+    store.root.mkdir()
+    store.bundles.symlink_to(trained / "bundles")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("LIFECYCLE_STORAGE", str(store.root))
+    made = Repository(root, store, monkeypatch, capsys.readouterr)
+    made.git("ana@example.org")
+    return made
+
+
+def approved(here: Repository, handle: str, *words: str) -> None:
+    here.ci(handle)
+    code, said = here.call("approve", *words)
+    assert code == 0, said
+
+
+def test_production_waits_for_the_role_that_has_not_approved(here: Repository) -> None:
+    newest = here.versions[-1]
+    code, said = here.call("promote")
+    assert code == 1
+    assert f"error: {newest} may not answer in production" in said
+    command = f"`make approve VERSION={newest} ENVIRONMENT=production`"
+    assert f"product decides promote and has not approved (cy): {command}" in said
+    assert "data-science decides" not in said
+    assert deployments.read(here.store, "production") is None
+
+
+def test_an_approval_from_the_ci_host_lets_it_answer_and_stays_on_record(here: Repository) -> None:
+    approved(here, "CY", "--why", "calls are worth it")
+    here.git("ana@example.org")
+    code, said = here.call("promote", "--why", "better")
+    assert code == 0, said
+    first, second = here.audit()
+    assert (first["action"], first["who"], first["source"], first["roles"]) == ("approve", "CY", "ci", ["product"])
+    assert (first["environment"], first["version"]) == ("production", here.versions[-1])
+    assert (second["who"], second["evidence"]["source"]) == ("ana@example.org", "git")
+    deployed = deployments.read(here.store, "production")
+    assert deployed is not None
+    assert deployed.owners == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+    [used] = second["evidence"]["approvals"]
+    assert (used["who"], used["source"], used["why"]) == ("CY", "ci", "calls are worth it")
+    assert deployments.audit_breaks(here.store) == []
+
+
+def test_an_approval_known_by_gits_address_counts_as_much(here: Repository) -> None:
+    assert here.call("approve")[0] == 0
+    here.ci("cy")
+    assert here.call("promote")[0] == 0
+    assert here.audit()[1]["evidence"]["approvals"][0]["who"] == "ana@example.org"
+    assert (here.audit()[1]["who"], here.audit()[1]["evidence"]["source"]) == ("cy", "ci")
+
+
+def test_a_member_stands_for_the_team(here: Repository) -> None:
+    here.owners("promote: [data-science, product]", "promote: [data-science, engineering]")
+    approved(here, "bo")
+    here.git("ana@example.org")
+    assert here.call("promote")[0] == 0
+
+
+@pytest.mark.parametrize("environment", ["local", "staging"])
+def test_local_and_staging_ask_nobody(here: Repository, environment: str) -> None:
+    (here.root / "OWNERS").write_text("a: [", encoding="utf-8")
+    (here.root / "docs/agreement.md").unlink()
+    here.git(None)
+    code, said = here.call("promote", environment=environment)
+    assert code == 0, said
+    code, said = here.call("approve", environment=environment)
+    assert code == 1
+    assert f"nobody is asked for an approval in {environment}" in said
+
+
+def test_a_login_name_and_a_variable_somebody_typed_stand_for_nobody(here: Repository) -> None:
+    here.git(None)
+    for name in ("LOGNAME", "USER", "GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
+        here.patch.setenv(name, "cy")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "cy (as login says) stands for no role" in said
+    assert "a login name is not enough" in said
+    code, said = here.call("promote")
+    assert code == 1
+    assert "data-science decides promote" in said
+    assert "product decides promote" in said
+    assert not here.store.audit.exists()
+
+
+@pytest.mark.parametrize("address", ["eve@example.org", "cy", "bo@example.org.evil.example"])
+def test_an_address_that_owners_gives_to_nobody_cannot_approve(here: Repository, address: str) -> None:
+    here.git(address)
+    code, said = here.call("approve")
+    assert code == 1
+    assert f"people: {{ana: [{address}]}}" in said
+
+
+def test_an_approval_is_for_one_version(here: Repository) -> None:
+    older, newer = here.versions
+    approved(here, "cy", older)
+    here.git("ana@example.org")
+    assert here.call("promote", newer)[0] == 1
+    assert here.call("promote", older)[0] == 0
+
+
+def test_an_approval_is_used_up_when_the_version_answers(here: Repository) -> None:
+    for version in here.versions:
+        approved(here, "cy", version)
+        here.git("ana@example.org")
+        assert here.call("promote", version)[0] == 0
+    assert here.call("rollback")[0] == 0
+    code, said = here.call("promote", here.versions[-1])
+    assert code == 1
+    assert "product decides promote and has not approved" in said
+
+
+def test_who_left_the_role_since_has_approved_nothing(here: Repository) -> None:
+    approved(here, "cy")
+    here.owners('["cy"]', '["dee"]')
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "has not approved (dee)" in said
+
+
+def test_another_threshold_asks_who_decides_it(here: Repository) -> None:
+    approved(here, "cy")
+    here.git("ana@example.org")
+    assert here.call("promote")[0] == 0
+    code, said = here.call("promote", "--threshold", "0.3")
+    assert code == 1
+    assert "product decides change-threshold and has not approved (cy)" in said
+    assert "THRESHOLD=0.3" in said
+    for words in ([], ["--threshold", "0.4"]):
+        approved(here, "cy", *words)
+        here.git("ana@example.org")
+        assert here.call("promote", "--threshold", "0.3")[0] == 1
+    approved(here, "cy", "--threshold", "0.3")
+    here.git("ana@example.org")
+    assert here.call("promote", "--threshold", "0.3")[0] == 0
+    here.ci("cy")
+    assert here.call("promote", "--threshold", "0.2")[0] == 0, "who decides needs no approval"
+
+
+def test_an_approval_of_one_threshold_is_none_of_another(here: Repository) -> None:
+    approved(here, "cy", "--threshold", "0.3")
+    here.git("ana@example.org")
+    assert here.call("promote")[0] == 1
+    assert here.call("promote", "--threshold", "0.3")[0] == 0
+    assert here.call("approve", "--threshold", "3")[0] == 1
+
+
+def test_a_rollback_asks_nobody_and_says_who(here: Repository) -> None:
+    for version in here.versions:
+        approved(here, "cy", version)
+        here.git("ana@example.org")
+        assert here.call("promote", version)[0] == 0
+    (here.root / "docs/agreement.md").unlink()
+    here.git("eve@example.org")
+    assert here.call("rollback", "--why", "odd answers")[0] == 0
+    line = here.audit()[-1]
+    assert (line["action"], line["who"], line["evidence"]["source"]) == ("rollback", "eve@example.org", "git")
+    assert line["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+
+
+def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:
+    alone = owners_text({role: ["ana"] for role in PEOPLE}).replace("2027-06-30", SOON)
+    (here.root / "OWNERS").write_text(alone, encoding="utf-8")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "one pair of eyes" in said
+    here.owners("  review_by", f"  waiver: {{until: {SOON}, why: the second starts in spring}}\n  review_by")
+    code, said = here.call("promote")
+    assert code == 0, said
+
+
+LACKING: dict[str, tuple[str, str, str, str]] = {
+    "nobody yet": ("OWNERS", '["cy"]', "[]", "nobody answers for product yet"),
+    "a review that is due": ("OWNERS", SOON, "2026-01-31", "the review was due on 2026-01-31"),
+    "a defect": ("OWNERS", "^notebooks/", "^notebook/", "matches no file"),
+    "no OWNERS": ("OWNERS", "", "", "the file is missing"),
+    "an open question": (
+        "docs/agreement.md",
+        "| No answer | said |",
+        "| No answer | |",
+        "docs/agreement.md:23: still open: No answer",
+    ),
+    "no agreement": ("docs/agreement.md", "", "", "docs/agreement.md is missing"),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_production_waits_for_what_the_repository_lacks(here: Repository, name: str) -> None:
+    file, old, new, told = LACKING[name]
+    approved(here, "cy")
+    path = here.root / file
+    if old:
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    else:
+        path.unlink()
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert told in said
+    assert here.call("promote", environment="staging")[0] == 0
+
+
+def test_an_audit_that_was_edited_holds_no_approval(here: Repository) -> None:
+    approved(here, "cy")
+    here.store.audit.write_bytes(here.store.audit.read_bytes().replace(b'"after": ""', b'"after": "x"'))
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "does not follow from itself at line 1" in said
+
+
+def test_the_page_as_it_is_rendered_has_open_questions_and_a_filled_one_has_none(tmp_path: Path) -> None:
+    page = tmp_path / "docs/agreement.md"
+    page.parent.mkdir()
+    page.write_text(PAGE, encoding="utf-8")
+    told = open_questions(tmp_path)
+    assert (
+        len(told) == PAGE.count("?") - PAGE[: PAGE.index("##")].count("?") + 3 + 4 - PAGE.count("two questions") or told
+    )
+    lines = PAGE.splitlines()
+    for each in told:
+        _, number, still, question = each.split(":", 3)
+        assert still == " still open"
+        assert lines[int(number) - 1].startswith(f"| {question.strip()} |")
+    page.write_text(filled(PAGE), encoding="utf-8")
+    assert open_questions(tmp_path) == []
+    page.write_text("We agreed on | everything | in the meeting of May.\n", encoding="utf-8")
+    assert open_questions(tmp_path) == []
+    page.write_text(" \n", encoding="utf-8")
+    assert open_questions(tmp_path) == ["docs/agreement.md is empty"]
+
+
+@pytest.mark.parametrize(
+    ("row", "open"),
+    [
+        ("| a | b | c |", False),
+        ("| a | b |  |", True),
+        ("| a | | c |", True),
+        ("| a |", True),
+        ("| a \\| b | c | d |", False),
+        ("| a | b \\| | |", True),
+        ("| | b | c |", False),
+        ("|a|b|c", False),
+        ("|a||", True),
+    ],
+)
+def test_an_empty_cell_beside_the_first_is_an_open_question(tmp_path: Path, row: str, open: bool) -> None:
+    (tmp_path / "docs").mkdir()
+    text = f"# Page\n\n| | head | |\n|---|:--|--:|\n{row}\n"
+    (tmp_path / "docs/agreement.md").write_text(text, encoding="utf-8")
+    assert [each.split(":")[1] for each in open_questions(tmp_path)] == (["5"] if open else [])
