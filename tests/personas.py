@@ -72,12 +72,6 @@ def adding(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     with (folder / "Makefile").open("a", encoding="utf-8") as makefile:
         makefile.write("\nseasons: ## ours\n\t@echo summer\n")
-    owners = folder / "OWNERS"
-    owners.write_text(
-        owners.read_text(encoding="utf-8")
-        + "  ^deploy/:\n    approvers: *engineering\n  ^jobs/:\n    approvers: *engineering\n",
-        encoding="utf-8",
-    )
 
 
 def depending(folder: Path) -> None:
@@ -105,10 +99,6 @@ def adopting(folder: Path) -> None:
     for name, text in theirs.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    owners = folder / "OWNERS"
-    if owners.exists():
-        text = owners.read_text(encoding="utf-8")
-        owners.write_text(f"{text}  ^legacy/:\n    approvers: *data-science\n", encoding="utf-8")
 
 
 def meddling(folder: Path) -> None:

@@ -11,10 +11,11 @@ from lifecycle.owners.findings import Finding
 from lifecycle.owners.patterns import CATCH_ALL, Pattern, translate
 
 OWNERS = "OWNERS"
+VERSION = 1
 ROLES = ("data-science", "engineering", "product")
 DECISIONS = ("promote", "change-threshold", "roll-back", "retire")
 MOST_FILTERS, MOST_NAMES = 200, 50
-_OURS = ("roles", "decisions", "people", "teams", "review_by", "waiver", "prow", "github-ruleset")
+_OURS = ("version", "roles", "decisions", "people", "teams", "review_by", "waiver", "prow", "github-ruleset")
 # Prow's own keys. Any of the first four at the top makes it ignore every filter.
 _APPROVING = ("approvers", "reviewers", "required_reviewers", "labels")
 _PROWS = (*_APPROVING, "emeritus_approvers", "options")
@@ -38,8 +39,9 @@ class Filter:
 
 @dataclass(frozen=True)
 class Owners:
-    """What OWNERS says. Handles are as written; they compare without case."""
+    """What OWNERS says. Handles are as written; they compare without case. An older format states no version."""
 
+    version: int | None
     roles: Mapping[str, Names]
     people: Mapping[str, Names]
     teams: Mapping[str, Names]
@@ -94,6 +96,7 @@ class _Reader:
         named = {*roles, *teams, *people, *(name for names in (*roles.values(), *teams.values()) for name in names)}
         filters = self.filters(top.get("filters"), entries, roles, {name.lower() for name in named} - {*roles})
         owners = Owners(
+            version=self.version(ours.get("version")),
             roles=roles,
             people=people,
             teams=teams,
@@ -191,6 +194,11 @@ class _Reader:
             problem = f"{regex!r} cannot be said in CODEOWNERS"
             self.refuse(line, problem, r"Write `^folder/`, `^file\.ext$`, `^[^/]+$` or `\.ext$`.")
         return pattern
+
+    def version(self, value: Value | None) -> int | None:
+        if value and value.content != str(VERSION):
+            self.refuse(value.line, f"the version of the format is {VERSION} here", f"Write `version: {VERSION}`.")
+        return VERSION if value else None
 
     def day(self, value: Value | None, what: str) -> date | None:
         if value is None:

@@ -21,6 +21,11 @@ class Report:
     findings: tuple[Finding, ...]
 
     @property
+    def held(self) -> bool:
+        """Whether `make check` holds the repository to its OWNERS; to one that is older than the rules it does not."""
+        return self.owners is None or self.owners.version is not None
+
+    @property
     def refused(self) -> int:
         """How many findings refuse the repository."""
         return sum(each.refused for each in self.findings)
