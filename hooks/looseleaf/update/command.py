@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 from looseleaf.project import environment
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed, Steps
-from looseleaf.update.apply import abort, apply, finish, journal
+from looseleaf.update.apply import ABORT, abort, apply, finish, journal
 from looseleaf.update.errors import UpdateError
 from looseleaf.update.report import Report
 from looseleaf.update.source import Source, asked, remembered
@@ -45,17 +45,25 @@ def run(given: argparse.Namespace) -> int:
             return 0
         with tempfile.TemporaryDirectory(prefix="looseleaf-update-", ignore_cleanup_errors=True) as work:
             return _update(given, root, Path(work))
-    except UpdateError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UpdateError, OSError) as error:
+        left = isinstance(error, OSError) and _interrupted(root)
+        print(f"error: {error}" + (f"\n  {ABORT}" if left else ""), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; everything is as it was", file=sys.stderr)
+        print(f"\nstopped; {ABORT if _interrupted(root) else 'everything is as it was'}", file=sys.stderr)
         return 130
+
+
+def _interrupted(root: Path) -> bool:
+    try:
+        return journal(root).exists()
+    except UpdateError:
+        return False
 
 
 def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     told = remembered(root)
-    _refuse_unready(root, given.dry_run)
+    head = _refuse_unready(root, given.dry_run)
     source = Source.fetch(told, root, work / "template")
     before = source.commit(str(told["_commit"]))
     changes = _changes(given.set, asked(told))
@@ -81,29 +89,41 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         contents = _check(trial, uv)
         modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
+        _refuse_changed(root, head, contents)
         apply(root, contents, modes)
         try:
             _install(root, uv)
+            finish(root)
         except BaseException:
             abort(root)
             raise
-    finish(root)
     print(NEXT, file=sys.stderr)
     return 0
 
 
-def _refuse_unready(root: Path, dry_run: bool) -> None:
+def _refuse_unready(root: Path, dry_run: bool) -> str:
+    """The commit that the update starts from; raises UpdateError where it could not be told apart, or not undone."""
     try:
-        git("rev-parse", "--verify", "HEAD", folder=root)
+        head = git("rev-parse", "--verify", "HEAD", folder=root)
         status = git("status", "--porcelain", folder=root)
     except (OSError, subprocess.CalledProcessError):
         mend = "git init && git add -A && git commit -m 'First commit'"
         raise UpdateError(f"{root} is no git repository with a commit: nothing could be compared", mend) from None
     if journal(root).exists():
-        raise UpdateError("an update was interrupted here", "make update ABORT=1 restores every file; then try again.")
+        raise UpdateError("an update was interrupted here", ABORT)
     if status and not dry_run:
         problem = "the work tree has changes that are not committed:\n  " + "\n  ".join(status.splitlines()[:10])
         raise UpdateError(problem, "Commit or stash them, so that the update can be told apart.")
+    return head
+
+
+def _refuse_changed(root: Path, head: str, names: Iterable[str]) -> None:
+    """Raise UpdateError where somebody has gone on working while the checks ran: that work would be written over."""
+    if git("rev-parse", "HEAD", folder=root) != head:
+        raise UpdateError("there is a new commit since the update began", "Nothing was changed. Update again.")
+    if status := git("--literal-pathspecs", "status", "--porcelain", "--", *names, folder=root):
+        problem = "files that the update changes were edited since it began:\n  " + status
+        raise UpdateError(problem, "Nothing was changed. Commit or stash them, and update again.")
 
 
 def _changes(given: list[str], answers: Mapping[str, Any]) -> dict[str, Any]:
