@@ -7,16 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import copier
 import pytest
 
 from looseleaf.snapshot import git
 from looseleaf.update.apply import abort, apply, finish, journal
 from looseleaf.update.errors import UpdateError
-from rendering import ROOT
+from rendering import ROOT, Template, files, run
 
 State = dict[str, tuple[bytes, int]]
 
@@ -116,7 +118,7 @@ def test_a_second_update_is_refused_while_one_can_still_be_restored(root: Path) 
 
 
 class Raising:
-    """Counts the calls that change the disk, and raises before or after the n-th; `for_good` at every later one, too."""
+    """Counts the calls that change the disk, and raises before or after the n-th; `for_good`: at all later ones, too."""
 
     def __init__(self, at: int, after: bool, error: type[BaseException], for_good: bool = False) -> None:
         self.at, self.after, self.error, self.for_good = at, after, error, for_good
@@ -201,10 +203,13 @@ def die_of(call):
         calls += 1
         if calls == at and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        result = call(*words, **more)
-        if calls == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        # Another one may be called inside of this one.
+        own = calls
+        try:
+            return call(*words, **more)
+        finally:
+            if own == at:
+                os.kill(os.getpid(), signal.SIGKILL)
     return instead
 
 for name in {CALLS}:
@@ -233,7 +238,7 @@ def kills(verb: str, ready: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("verb", "wholly", "points"), [("apply", BEFORE, 60), ("finish", AFTER, 10), ("abort", BEFORE, 40)]
+    ("verb", "wholly", "points"), [("apply", BEFORE, 80), ("finish", AFTER, 20), ("abort", BEFORE, 60)]
 )
 def test_kill_9_at_any_point_can_be_undone_or_has_nothing_to_undo(
     root: Path, tmp_path: Path, verb: str, wholly: State, points: int
@@ -260,3 +265,312 @@ def test_kill_9_at_any_point_can_be_undone_or_has_nothing_to_undo(
             assert state(killed) == AFTER
             assert left_in_git(killed) == []
     assert tried >= points
+
+
+def test_the_command_restores_what_was_killed_and_says_so(root: Path) -> None:
+    apply(root, CONTENTS, MODES)
+    refused = looseleaf(root, "update")
+    assert (refused.returncode, state(root)) == (1, AFTER)
+    restored = looseleaf(root, "update", "--abort")
+    assert (restored.returncode, state(root)) == (0, BEFORE)
+    assert "lifecycle/gone/old.py" in restored.stdout
+    again = looseleaf(root, "update", "--abort")
+    assert again.returncode == 1
+    assert "no update was interrupted here" in again.stdout
+
+
+def looseleaf(folder: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "looseleaf.cli", *words]
+    return run(*command, folder=folder, PYTHONPATH=str(ROOT / "hooks"), **environment)
+
+
+# --- What stands in the way ------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_never_written_through_nor_replaced(root: Path, tmp_path: Path) -> None:
+    outside = repository(tmp_path / "outside")
+    (root / "lifecycle/link.py").symlink_to(outside / "Makefile")
+    (root / "lifecycle/nowhere.py").symlink_to("nothing")
+    (root / "lifecycle/linked").symlink_to(outside / "lifecycle")
+    commit(root)
+    for name in ("lifecycle/link.py", "lifecycle/nowhere.py", "lifecycle/linked/turn", "lifecycle/linked/new/page.md"):
+        for content in (b"written", None):
+            with pytest.raises(UpdateError, match="is a symbolic link here"):
+                apply(root, {"Makefile": b"new", name: content}, {})
+    assert state(outside) == BEFORE
+    assert git("status", "--porcelain", folder=root) == ""
+    assert left_in_git(root) == []
+
+
+def test_a_link_that_appears_after_a_kill_is_not_written_through(root: Path, tmp_path: Path) -> None:
+    outside = repository(tmp_path / "outside")
+    apply(root, CONTENTS, MODES)
+    shutil.move(root / "lifecycle", tmp_path / "moved")
+    (root / "lifecycle").symlink_to(outside / "lifecycle")
+    with pytest.raises(UpdateError, match="lifecycle is a symbolic link here"):
+        abort(root)
+    assert state(outside) == BEFORE
+    (root / "lifecycle").unlink()
+    shutil.move(tmp_path / "moved", root / "lifecycle")
+    abort(root)
+    assert state(root) == BEFORE
+
+
+def test_a_folder_where_the_template_has_a_file_is_named_and_nothing_changes(root: Path) -> None:
+    (root / "lifecycle/page.md").mkdir()
+    with pytest.raises(UpdateError, match=r"lifecycle/page\.md is a folder here.*\n  Rename the folder"):
+        apply(root, {"Makefile": b"new", "lifecycle/page.md": b""}, {})
+    assert state(root) == BEFORE
+    assert left_in_git(root) == []
+
+
+def test_a_file_where_the_template_has_a_folder_is_an_error_and_nothing_changes(root: Path) -> None:
+    with pytest.raises(UpdateError, match="cannot be written"):
+        apply(root, {"Makefile": b"new", "lifecycle/turn/page.md": b""}, {})
+    assert state(root) == BEFORE
+    assert left_in_git(root) == []
+
+
+def test_outside_of_git_there_is_nothing_to_restore_and_it_says_so(tmp_path: Path) -> None:
+    done = looseleaf(tmp_path, "update", "--abort")
+    assert done.returncode == 1
+    assert "is in no git repository" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A repository on a disk of two megabytes."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
+    try:
+        yield repository(place / "project")
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill_up(disk: Path) -> Path:
+    with (disk.parent / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    return disk.parent / "filler"
+
+
+def test_a_full_disk_leaves_every_file_as_it_was_and_is_named(disk: Path) -> None:
+    for contents in (CONTENTS, CONTENTS | {"lifecycle/pr\u00fcfung.md": b"x" * 3_000_000}):
+        filler = fill_up(disk) if contents is CONTENTS else None
+        with pytest.raises(UpdateError, match=r"(?s)No space left on device.*Every file is as it was"):
+            apply(disk, contents, MODES)
+        assert state(disk) == BEFORE
+        assert left_in_git(disk) == []
+        if filler:
+            filler.unlink()
+
+
+def test_a_disk_that_is_full_when_it_restores_keeps_the_copy_until_there_is_room(disk: Path) -> None:
+    apply(disk, CONTENTS, MODES)
+    filler = fill_up(disk)
+    done = looseleaf(disk, "update", "--abort")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stdout
+    assert "make update ABORT=1" in done.stdout
+    filler.unlink()
+    abort(disk)
+    assert state(disk) == BEFORE
+
+
+# --- Where the repository is -----------------------------------------------------------------------------------------
+
+
+def test_a_work_tree_has_a_journal_of_its_own(root: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    git("worktree", "add", "--quiet", str(tree), folder=root)
+    was = state(tree)
+    apply(tree, CONTENTS, MODES)
+    assert not journal(root).exists()
+    assert state(root) == BEFORE
+    abort(tree)
+    assert state(tree) == was
+    apply(tree, CONTENTS, MODES)
+    finish(tree)
+    assert state(tree).keys() == AFTER.keys()
+    assert left_in_git(tree) == []
+
+
+def test_each_project_of_one_repository_is_restored_from_any_of_them(tmp_path: Path) -> None:
+    top = repository(
+        tmp_path / "top", {f"{place}/{name}": was for place in ("one", "zwei \u00fc") for name, was in BEFORE.items()}
+    )
+    one, two = top / "one", top / "zwei \u00fc"
+    apply(two, CONTENTS, MODES)
+    assert (state(one), state(two)) == (BEFORE, AFTER)
+    with pytest.raises(UpdateError, match="ABORT=1"):
+        apply(one, CONTENTS, MODES)
+    assert "zwei \u00fc/lifecycle/turn" in abort(one)
+    assert (state(one), state(two)) == (BEFORE, BEFORE)
+    apply(one, CONTENTS, MODES)
+    finish(one)
+    assert (state(one), state(two)) == (AFTER, BEFORE)
+    assert {path.name for path in top.iterdir()} == {".git", "one", "zwei \u00fc"}
+
+
+def test_a_project_that_is_reached_by_a_link_is_itself(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    apply(tmp_path / "link", CONTENTS, MODES)
+    assert state(root) == AFTER
+    abort(tmp_path / "link")
+    assert state(root) == BEFORE
+
+
+# --- The command: the checks of the updated repository decide ---------------------------------------------------------
+
+VERBS = """.PHONY: setup check test
+setup check: ; @echo {version} $@
+test:
+\t@{test}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Template:
+    """A template with one release, as small as one can be."""
+    folder = tmp_path / "template"
+    (folder / "template/lifecycle").mkdir(parents=True)
+    (folder / "copier.yml").write_text("_subdirectory: template\nname:\n  type: str\n  default: a\n", encoding="utf-8")
+    answers = folder / "template/{{_copier_conf.answers_file}}.jinja"
+    answers.write_text("{{ _copier_answers|to_nice_yaml -}}\n", encoding="utf-8")
+    (folder / "template/Makefile").write_text("include lifecycle/lifecycle.mk\n", encoding="utf-8")
+    git("init", "--quiet", folder=folder)
+    template = Template(folder)
+    released(template, "v1.0.0", "true")
+    return template
+
+
+def released(template: Template, version: str, test: str) -> None:
+    """A release whose `make test` is a command."""
+    verbs = template.folder / "template/lifecycle/lifecycle.mk"
+    verbs.write_text(VERBS.format(version=version, test=test), encoding="utf-8")
+    template.release(version)
+
+
+@pytest.fixture
+def project(small: Template, tmp_path: Path) -> Path:
+    """A repository of the first release."""
+    folder = tmp_path / "project"
+    copier.run_copy(small.url, folder, defaults=True, quiet=True)
+    git("init", "--quiet", folder=folder)
+    commit(folder)
+    return folder
+
+
+def unchanged(project: Path) -> bool:
+    return (
+        not git("status", "--porcelain", folder=project) and "v1.0.0" in files(project)[".copier-answers.yml"].decode()
+    )
+
+
+def test_a_test_that_fails_leaves_all_as_it_was_and_shows_its_last_lines(small: Template, project: Path) -> None:
+    released(small, "v2.0.0", "seq 1 100; echo it is broken; false")
+    before = state(project)
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "it is broken" in done.stdout
+    assert "\n99\n" in done.stdout
+    assert "\n1\n" not in done.stdout
+    assert "make test of the updated repository" in done.stdout
+    assert "Nothing was changed. Mend it here, commit, and update again." in done.stdout
+    assert state(project) == before
+    assert unchanged(project)
+    assert left_in_git(project) == []
+
+
+def test_checks_that_pass_let_the_files_arrive_uncommitted(small: Template, project: Path) -> None:
+    released(small, "v2.0.0", "true")
+    head = git("rev-parse", "HEAD", folder=project)
+    done = looseleaf(project, "update")
+    assert done.returncode == 0, done.stdout
+    assert "Applied, not committed" in done.stdout
+    assert "v2.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
+    assert git("rev-parse", "HEAD", folder=project) == head
+    assert git("diff", "--name-only", folder=project).split() == [".copier-answers.yml", "lifecycle/lifecycle.mk"]
+    assert left_in_git(project) == []
+
+
+def test_a_set_up_that_fails_after_the_files_arrived_takes_them_back(small: Template, project: Path) -> None:
+    (project / ".gitignore").write_text(".venv\n", encoding="utf-8")
+    commit(project)
+    (project / ".venv").mkdir()
+    verbs = small.folder / "template/lifecycle/lifecycle.mk"
+    verbs.write_text("setup: ; test ! -d .venv\ncheck test:\n", encoding="utf-8")
+    small.release("v2.0.0")
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "make setup of the updated repository" in done.stdout
+    assert unchanged(project)
+    assert left_in_git(project) == []
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["edit", "commit"])
+def test_work_that_goes_on_while_the_checks_run_is_not_written_over(
+    small: Template, project: Path, committed: bool
+) -> None:
+    finally_ = f"git -C {project} commit --quiet --all --message Mine" if committed else "true"
+    released(small, "v2.0.0", f"echo '# mine' >> {project}/lifecycle/lifecycle.mk; {finally_}")
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert ("new commit" if committed else "were edited") in done.stdout
+    assert files(project)["lifecycle/lifecycle.mk"].decode().endswith("# mine\n")
+    assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["terminal", "process"])
+def test_ctrl_c_while_the_checks_run_leaves_all_as_it_was_and_nothing_running(
+    small: Template, project: Path, tmp_path: Path, group: bool
+) -> None:
+    released(small, "v2.0.0", "touch $(STARTED); sleep 300; true")
+    temporary, started = tmp_path / "temporary", tmp_path / "started"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "looseleaf.cli", "update"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "TMPDIR": str(temporary), "STARTED": str(started)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(started.exists)
+        if group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "everything is as it was" in said
+        assert "Traceback" not in said
+        assert unchanged(project)
+        assert list(temporary.iterdir()) == []
+        wait_for(lambda: not runs(process.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def runs(group: int) -> bool:
+    """Whether a process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
