@@ -234,7 +234,7 @@ def test_each_format_says_the_same(report: Report) -> None:
 
 
 def test_nothing_is_told_of_a_repository_that_was_left_alone(torture: Torture, tmp_path: Path) -> None:
-    project = torture.project(tmp_path / "project", port=9100, key="hidden")
+    project = torture.project(tmp_path / "project", port=9100)
     (project / "mine.txt").write_text("mine\n")
     commit(project, "Ours")
     # A template may drop a question; here it is still answered.
