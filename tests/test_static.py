@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,14 @@ from rendering import ROOT, TEMPLATE, copier_yml, is_templates, questions, rende
 SETTINGS = copier_yml()
 QUESTIONS = questions()
 JINJA = [path for path in template_files() if path.suffix == ".jinja"]
-WORKFLOWS = [ROOT / ".github/workflows/test.yml", TEMPLATE / ".github/workflows/lifecycle.yml"]
+GITLAB = "lifecycle/ci/gitlab.yml"
 TAG = re.compile(r"\{\{|\{%")
+
+
+@pytest.fixture(params=["test", "lifecycle"])
+def workflow(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Path:
+    """The workflow of this repository, and the one it renders."""
+    return (ROOT if request.param == "test" else render()) / f".github/workflows/{request.param}.yml"
 
 
 def test_nothing_in_copier_yml_asks_for_trust() -> None:
@@ -135,19 +142,16 @@ def test_the_render_is_held_to_the_rules_of_the_template() -> None:
     assert untyped_there <= untyped_here
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_github_would_accept_the_workflow(workflow: Path) -> None:
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", str(workflow), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
     done = run(tool("zizmor"), "--offline", "--no-progress", str(workflow), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     assert loaded["permissions"] == {"contents": "read"}
@@ -156,6 +160,24 @@ def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
     runs = [step["run"] for job in loaded["jobs"].values() for step in job["steps"] if "run" in step]
     assert runs
     assert all(run.startswith("make ") for run in runs)
+
+
+@pytest.mark.parametrize("name", [".gitlab-ci.yml", GITLAB])
+def test_gitlab_would_accept_the_pipeline(render: Callable[..., Path], name: str) -> None:
+    path = render(ci="gitlab") / name
+    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_pipeline_does_what_the_workflow_does(render: Callable[..., Path]) -> None:
+    included = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))["include"]
+    assert included == [{"local": GITLAB}]
+    (job,) = yaml.safe_load((render(ci="gitlab") / GITLAB).read_text(encoding="utf-8")).values()
+    workflow = yaml.safe_load((render() / ".github/workflows/lifecycle.yml").read_text(encoding="utf-8"))
+    (other,) = workflow["jobs"].values()
+    assert job["script"] == [step["run"] for step in other["steps"] if "run" in step]
+    assert job["timeout"] == f"{other['timeout-minutes']} minutes"
+    assert job["cache"]["key"] == {"files": ["uv.lock"]}
 
 
 def test_nothing_rendered_names_a_host() -> None:
