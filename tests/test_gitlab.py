@@ -42,6 +42,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
     def ran(repository: Path) -> tuple[int, list[str], str]:
         # What the host's variables override; the suite's uv and its cache spare the downloads.
+        git("remote", "set-url", "origin", "git@gitlab.example.org:team/churn.git", folder=repository)
         path = os.pathsep.join([str(commands), str(Path(tool("uv")).parent), os.environ["PATH"]])
         done = run(
             str(commands / "gitlab-ci-local"), "--force-shell-executor", "--shell-isolation",

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +17,8 @@ from lifecycle.settings import Loaded
 from lifecycle.store import Store
 
 Verb = Callable[[argparse.Namespace, Loaded], None]
-# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.
+# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so. Such modules
+# are imported by name: a type checker would miss those that are not there.
 USAGES = {"online": "serving/__init__.py", "batch": "pipelines/score.py"}
 
 
@@ -173,8 +175,9 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.pipelines.score import score
     from lifecycle.team import load_data
+
+    score = resolve_name("lifecycle.pipelines.score:score")
 
     if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
         raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
@@ -189,8 +192,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.serving.server import run
-
+    run = resolve_name("lifecycle.serving.server:run")
     wanted = loaded.settings.serve
     if given.port is not None:
         try:
