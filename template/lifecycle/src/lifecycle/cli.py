@@ -17,8 +17,8 @@ from lifecycle.settings import Loaded
 from lifecycle.store import Store
 
 Verb = Callable[[argparse.Namespace, Loaded], None]
-# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so. Such modules
-# are imported by name: a type checker would miss those that are not there.
+# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.
+# Such modules are imported by name: a type checker would miss those that are not there.
 USAGES = {"online": "serving/__init__.py", "batch": "pipelines/score.py"}
 
 
@@ -178,7 +178,6 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.team import load_data
 
     score = resolve_name("lifecycle.pipelines.score:score")
-
     if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
         raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
     days = None
