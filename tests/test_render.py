@@ -59,7 +59,7 @@ OWNED = {
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
 }
 ANSWERS_FILE = ".copier-answers.yml"
-WORKFLOW = ".github/workflows/lifecycle.yml"
+WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/update.yml"]
 
 every_pair = pytest.mark.parametrize(
     "answers", [pytest.param(row, id=str(n), marks=pytest.mark.xdist_group(f"row {n}")) for n, row in enumerate(ROWS)]
@@ -93,7 +93,8 @@ def test_nothing_of_the_team_speaks_of_what_is_not_there(render: Render, answers
     }
     given = (*answers["usage"], answers["ci"])
     for name, content in files(render(**answers)).items():
-        if not is_templates(name) and name != "OWNERS":
+        # These two name a file of either host, and mean nothing where it is not.
+        if not is_templates(name) and name not in ("OWNERS", "renovate.json"):
             for answer in words.keys() - {*given}:
                 found = re.search(words[answer], content.decode("utf-8"), re.IGNORECASE)
                 assert not found, f"{name}: {found}"
@@ -245,7 +246,7 @@ def test_a_verb_that_the_usage_left_out_says_how_it_comes_back(
     done = run("make", verb, folder=folder, **there)
     assert done.returncode == 2
     assert f"there is no {verb} here: this repository was rendered without {answer}" in done.stdout
-    assert "copier update --data 'usage=[online, batch]'" in done.stdout
+    assert "make update SET='usage=[online, batch]'" in done.stdout
     listed = run(str(command), "--help", folder=folder, **there).stdout
     assert not re.search(rf"^    {verb} ", listed, re.MULTILINE)
     assert re.search(r"^    promote ", listed, re.MULTILINE)
@@ -297,19 +298,20 @@ def test_what_a_fork_sets_reaches_a_render_through_the_templates_zone_only(
     fork = Template(shutil.copytree(template.folder, tmp_path / "fork"))
     org = fork.folder / "org.yml"
     text = org.read_text(encoding="utf-8")
-    for value in ("https://pip.example.org/simple", "large", "registry.example.org/python:3.12"):
+    for value in ("large", "registry.example.org/python:3.12", "https://pip.example.org/simple"):
         text = text.replace('default: ""', f"default: {value}", 1)
     org.write_text(text, encoding="utf-8")
     fork.release("v9999.1.0")
     folder = fork.copy(tmp_path / "project")
     changed = {name for name, content in files(folder).items() if files(render()).get(name) != content}
-    assert changed == {"lifecycle/org.mk", WORKFLOW, ANSWERS_FILE}
-    (job,) = yaml.safe_load((folder / WORKFLOW).read_text(encoding="utf-8"))["jobs"].values()
-    assert job["runs-on"] == "${{ vars.RUNNER || 'large' }}"
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", *WORKFLOWS, ANSWERS_FILE}
+    for workflow in WORKFLOWS:
+        (job,) = yaml.safe_load((folder / workflow).read_text(encoding="utf-8"))["jobs"].values()
+        assert job["runs-on"] == "${{ vars.RUNNER || 'large' }}"
     other = fork.copy(tmp_path / "gitlab", ci="gitlab")
     changed = {name for name, content in files(other).items() if files(render(ci="gitlab")).get(name) != content}
-    assert changed == {"lifecycle/org.mk", "lifecycle/ci/gitlab.yml", ANSWERS_FILE}
-    (job,) = yaml.safe_load((other / "lifecycle/ci/gitlab.yml").read_text(encoding="utf-8")).values()
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", "lifecycle/ci/gitlab.yml", ANSWERS_FILE}
+    job = yaml.safe_load((other / "lifecycle/ci/gitlab.yml").read_text(encoding="utf-8"))["lifecycle"]
     assert (job["tags"], job["variables"]["IMAGE"]) == (["large"], "registry.example.org/python:3.12")
     with (folder / "Makefile").open("a") as makefile:
         makefile.write("print:\n\t@echo $$UV_DEFAULT_INDEX\n")
@@ -356,7 +358,7 @@ def test_an_update_makes_the_templates_zone_that_of_a_fresh_copy(updated: Update
 
     assert ours(updated.after) == ours(updated.fresh)
     assert "lifecycle/added.txt" in updated.after
-    assert "lifecycle/org.mk" not in updated.after
+    assert "lifecycle/docs/data.md" not in updated.after
     assert updated.after["lifecycle/lifecycle.mk"] != updated.before["lifecycle/lifecycle.mk"]
 
 
@@ -393,7 +395,7 @@ def change_everything(template: Template) -> None:
     for path in (template.folder / "template").rglob("*"):
         if path.is_file() and path.suffix != ".jinja":
             path.write_bytes(b"# newer\n" + path.read_bytes())
-    (template.folder / "template/lifecycle/org.mk.jinja").unlink(missing_ok=True)
+    (template.folder / "template/lifecycle/docs/data.md").unlink(missing_ok=True)
     (template.folder / "template/src/model/data.py").unlink(missing_ok=True)
     (template.folder / "template/lifecycle/added.txt").write_text("added\n")
     (template.folder / "template/docs").mkdir(exist_ok=True)

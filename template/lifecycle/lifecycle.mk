@@ -44,8 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve \
-	rollback owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
