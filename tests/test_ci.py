@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sklearn.datasets
 
+from clones import changed, commit, first_push
 from looseleaf.project import make
 from looseleaf.snapshot import git
 from rendering import Template, run, tool
@@ -51,30 +52,7 @@ def run_steps(tmp_path_factory: pytest.TempPathFactory) -> RunSteps:
 @pytest.fixture(scope="session")
 def committed(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default repository as its author pushes it first: rendered, locked, committed."""
-    folder = template.copy(tmp_path_factory.mktemp("ci") / "project")
-    git("init", "--quiet", folder=folder)
-    done = run(*make("uv.lock"), folder=folder)
-    assert done.returncode == 0, done.stdout
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> None:
-    """Commit everything, with no hook in the way."""
-    git("add", "--all", folder=folder)
-    git("commit", "--quiet", "--no-verify", "--message", "Work", folder=folder)
-
-
-def changed(committed: Path, folder: Path, name: str, line: str | None) -> Path:
-    """A clone in which a file has one more line, or is gone."""
-    git("clone", "--quiet", str(committed), str(folder), folder=committed)
-    if line is None:
-        (folder / name).unlink()
-    else:
-        with (folder / name).open("a", encoding="utf-8") as file:
-            file.write(line)
-    commit(folder)
-    return folder
+    return first_push(template, tmp_path_factory.mktemp("ci") / "project")
 
 
 def test_the_first_push_is_green(run_steps: RunSteps, committed: Path) -> None:
@@ -114,7 +92,7 @@ def test_a_table_that_is_not_in_git_leaves_the_push_green_and_training_out(
     clone = tmp_path / "clone"
     git("clone", "--quiet", str(folder), str(clone), folder=folder)
     (clone / ".venv").symlink_to(folder / ".venv")
-    done = run(*make("smoke"), folder=clone)
+    done = run(*make("smoke"), folder=clone, GITHUB_ACTIONS="true")
     assert done.returncode == 0, done.stdout
     assert "::notice::The tables are not here" in done.stdout
     assert not (clone / "storage").exists()

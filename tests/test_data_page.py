@@ -136,10 +136,9 @@ def test_the_folder_of_an_export_is_a_setting(tmp_path: Path) -> None:
     assert told.settings.data == tmp_path / "export"
 
 
-def test_the_workflow_trains_as_the_page_says() -> None:
-    workflow = (TEMPLATE / ".github/workflows/lifecycle.yml").read_text(encoding="utf-8")
-    assert "run: make smoke" in workflow
-    assert "vars.RUNNER" in workflow
+@pytest.mark.parametrize("name", [".github/workflows/lifecycle.yml.jinja", "lifecycle/ci/gitlab.yml.jinja"])
+def test_ci_trains_as_the_page_says(name: str) -> None:
+    assert "make smoke\n" in (TEMPLATE / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,30 @@ def test_owners_that_are_no_handles_are_refused(template: Template, tmp_path: Pa
     assert "owners: " in said
 
 
+@pytest.mark.parametrize(
+    "usage", ["", "[]", "batch", "[stream]", "[online, stream]", "online, batch", "[batch", "null"]
+)
+def test_a_usage_that_is_no_list_of_ways_is_refused(template: Template, tmp_path: Path, usage: str) -> None:
+    code, said = copy(template, tmp_path / "project", "--data", f"usage={usage}")
+    assert (code, "Traceback" in said, (tmp_path / "project").exists()) == (1, False, False)
+    assert "usage: [online], [batch] or [online, batch]" in said
+
+
+@pytest.mark.parametrize("usage", ["[batch]", "['batch']", '["batch"]', "[ batch ]"])
+def test_a_usage_is_a_yaml_list_however_it_is_written(template: Template, tmp_path: Path, usage: str) -> None:
+    code, said = copy(template, tmp_path / "project", "--data", f"usage={usage}")
+    assert code == 0, said
+    assert not (tmp_path / "project/lifecycle/online.mk").exists()
+    assert (tmp_path / "project/lifecycle/batch.mk").exists()
+
+
+@pytest.mark.parametrize("ci", ["", "jenkins", "GitHub", "[github]"])
+def test_a_ci_that_is_not_offered_is_refused(template: Template, tmp_path: Path, ci: str) -> None:
+    code, said = copy(template, tmp_path / "project", "--data", f"ci={ci}")
+    assert (code, "Traceback" in said, (tmp_path / "project").exists()) == (1, False, False)
+    assert "ci: github or gitlab" in said
+
+
 @pytest.mark.parametrize("name", ["README.md", "notes/one.txt", "a/b/c/d.txt"])
 def test_a_destination_in_use_is_left_alone(template: Template, tmp_path: Path, name: str) -> None:
     held = tmp_path / "project" / name

@@ -30,7 +30,7 @@ from looseleaf.snapshot import git
 from rendering import Template, run, tool
 
 DATA = os.environ.get("LOOSELEAF_DATA")
-HOOKS = ("ruff check", "ruff format", "contract, features and config agree")
+HOOKS = ("ruff check", "ruff format", "contract, features, config and owners agree")
 GOALS = ("check", "test", "train", "promote", "score")
 # In the repository's own environment: the labelled rows as training sees them, and which of them are held out.
 HELD = """

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import copier
 import pytest
 import yaml
 
@@ -20,7 +21,8 @@ from rendering import ROOT, TEMPLATE, Template, copier_yml, files, is_templates,
 
 Render = Callable[..., Path]
 
-TRIED: dict[str, list[str]] = {
+TRIED: dict[str, list[Any]] = {
+    "usage": [["online", "batch"], ["online"], ["batch"]],
     "model_name": ["churn", "a", "card-fraud-2", "x" * 40, "null"],
     "decision": [
         "Whom do we call this week?",
@@ -30,10 +32,13 @@ TRIED: dict[str, list[str]] = {
         ": - [a, *b, &c, !d, %e, @f, |",
     ],
     "owners": ["nobody yet", "@ana", "@ana, @acme/bo , @cy.d_e-f", "@on, @1e3, @null", "@a,@b,@c"],
+    "ci": ["github", "gitlab"],
 }
-# Each value of each question meets each value of every other: five rows of five, shifted.
-ROWS = [
+SHAPES = [{"usage": usage, "ci": ci} for ci in TRIED["ci"] for usage in TRIED["usage"]]
+# Each value of each question meets each value of every other: five rows of five, shifted, and the shapes in turn.
+ROWS: list[dict[str, Any]] = [
     {"model_name": name, "decision": decision, "owners": TRIED["owners"][(first + second) % 5]}
+    | SHAPES[(first + 2 * second) % 6]
     for (first, name), (second, decision) in itertools.product(
         enumerate(TRIED["model_name"]), enumerate(TRIED["decision"])
     )
@@ -43,8 +48,18 @@ REACH = {
     "model_name": {"pyproject.toml", "README.md"},
     "decision": {"pyproject.toml", "README.md", "docs/agreement.md"},
     "owners": {"OWNERS"},
+    "usage": {"README.md", "docs/agreement.md"},
+    "ci": {"README.md"},
+}
+# The files that are there for an answer; all others are in every render.
+OWNED = {
+    "online": ("lifecycle/online.mk", "lifecycle/src/lifecycle/serving/"),
+    "batch": ("lifecycle/batch.mk", "lifecycle/src/lifecycle/pipelines/score.py"),
+    "github": (".github/",),
+    "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
 }
 ANSWERS_FILE = ".copier-answers.yml"
+WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/update.yml"]
 
 every_pair = pytest.mark.parametrize(
     "answers", [pytest.param(row, id=str(n), marks=pytest.mark.xdist_group(f"row {n}")) for n, row in enumerate(ROWS)]
@@ -53,13 +68,40 @@ every_pair = pytest.mark.parametrize(
 
 def test_the_rows_hold_every_pair_of_answers() -> None:
     for one, other in itertools.combinations(TRIED, 2):
-        met = {(row[one], row[other]) for row in ROWS}
-        assert met == set(itertools.product(TRIED[one], TRIED[other]))
-    assert TRIED.keys() == questions().keys()
+        met = {(str(row[one]), str(row[other])) for row in ROWS}
+        assert met == set(itertools.product(map(str, TRIED[one]), map(str, TRIED[other])))
+    assert [*TRIED] == [*questions()]
 
 
 @every_pair
-def test_every_file_parses(render: Render, answers: dict[str, str]) -> None:
+def test_a_file_is_there_when_its_answer_was_given(render: Render, answers: dict[str, Any]) -> None:
+    everything = files(render()) | files(render(ci="gitlab"))
+    given = (*answers["usage"], answers["ci"])
+    missing = tuple(start for answer, starts in OWNED.items() if answer not in given for start in starts)
+    assert {*files(render(**answers))} == {name for name in everything if not name.startswith(missing)}
+    for start in itertools.chain(*OWNED.values()):
+        assert any(name.startswith(start) for name in everything), start
+
+
+@pytest.mark.parametrize("answers", SHAPES, ids=str)
+def test_nothing_of_the_team_speaks_of_what_is_not_there(render: Render, answers: dict[str, Any]) -> None:
+    words = {
+        "online": r"make (serve|features)|/predict\b|curl|\bservice\b",
+        "batch": r"make score|storage/scores|train promote score|\bbatch",
+        "github": r"\.github|GitHub",
+        "gitlab": r"gitlab|GitLab",
+    }
+    given = (*answers["usage"], answers["ci"])
+    for name, content in files(render(**answers)).items():
+        # These two name a file of either host, and mean nothing where it is not.
+        if not is_templates(name) and name not in ("OWNERS", "renovate.json"):
+            for answer in words.keys() - {*given}:
+                found = re.search(words[answer], content.decode("utf-8"), re.IGNORECASE)
+                assert not found, f"{name}: {found}"
+
+
+@every_pair
+def test_every_file_parses(render: Render, answers: dict[str, Any]) -> None:
     parsers: dict[str, Callable[[str], Any]] = {
         ".py": ast.parse,
         ".toml": tomllib.loads,
@@ -76,7 +118,7 @@ def test_every_file_parses(render: Render, answers: dict[str, str]) -> None:
 
 
 @every_pair
-def test_each_answer_arrives_as_it_was_given(render: Render, answers: dict[str, str]) -> None:
+def test_each_answer_arrives_as_it_was_given(render: Render, answers: dict[str, Any]) -> None:
     folder = render(**answers)
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (project["name"], project["description"]) == (answers["model_name"], answers["decision"])
@@ -101,21 +143,24 @@ def test_the_owners_arrive_in_their_roles(render: Render, owners: str, roles: tu
 
 
 @every_pair
-def test_nothing_is_left_unrendered(render: Render, answers: dict[str, str]) -> None:
+def test_nothing_is_left_unrendered(render: Render, answers: dict[str, Any]) -> None:
     folder = render(**answers)
     for path in TEMPLATE.rglob("*.jinja"):
         name = path.relative_to(TEMPLATE).as_posix().removesuffix(".jinja")
         name = ANSWERS_FILE if "answers_file" in name else name
+        if not (folder / name).exists():
+            continue
         text = (folder / name).read_text(encoding="utf-8")
         quoted = json.dumps(answers["decision"], ensure_ascii=False)[1:-1]
         for given in (quoted, answers["decision"]):
             text = text.replace(given, "")
+        text = re.sub(r"\$\{\{.*?\}\}", "", text)  # a workflow's own expressions
         # YAML may fold the sentence, so the answers file is read in the test above instead.
         assert name == ANSWERS_FILE or not re.search(r"\{\{|\{%|\{#", text), name
 
 
 @every_pair
-def test_formatting_a_render_changes_nothing(render: Render, answers: dict[str, str]) -> None:
+def test_formatting_a_render_changes_nothing(render: Render, answers: dict[str, Any]) -> None:
     for command in (["check"], ["format", "--check"]):
         done = run(tool("ruff"), *command, "--no-cache", ".", folder=render(**answers))
         assert done.returncode == 0, done.stdout
@@ -133,8 +178,7 @@ def test_an_answer_changes_only_what_it_owns(render: Render, question: str) -> N
     reached = set()
     for value in TRIED[question][1:]:
         other = files(render(**{question: value}))
-        assert other.keys() == default.keys()
-        changed = {name for name in default if default[name] != other[name]}
+        changed = {name for name in default.keys() & other.keys() if default[name] != other[name]}
         assert changed <= {*REACH[question], ANSWERS_FILE}, value
         reached |= changed
     assert reached == {*REACH[question], ANSWERS_FILE}
@@ -170,13 +214,67 @@ def test_what_a_run_makes_is_ignored_and_what_is_rendered_is_not(render: Render,
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
-def test_make_lists_every_verb_with_a_line(render: Render) -> None:
-    done = run("make", folder=render())
+@pytest.mark.parametrize(
+    ("usage", "verbs"),
+    [(["online", "batch"], "features serve score"), (["online"], "features serve"), (["batch"], "score")],
+    ids=str,
+)
+def test_make_lists_every_verb_of_the_usage_with_a_line(render: Render, usage: list[str], verbs: str) -> None:
+    done = run("make", folder=render(usage=usage))
     assert done.returncode == 0
     listed = re.findall(r"^  ([a-z]+) +\S", done.stdout, re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.*)$", (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8"), re.M)
     assert phony
-    assert listed == phony[1].split()
+    assert listed == [*phony[1].split(), *verbs.split()]
+
+
+@pytest.mark.parametrize(
+    ("usage", "verb", "answer"),
+    [("batch", "serve", "online"), ("batch", "features", "online"), ("online", "score", "batch")],
+)
+def test_a_verb_that_the_usage_left_out_says_how_it_comes_back(
+    template: Template, tmp_path: Path, usage: str, verb: str, answer: str
+) -> None:
+    folder = template.copy(tmp_path / "project", usage=[usage])
+    # An update leaves what Python had compiled.
+    (folder / "lifecycle/src/lifecycle/serving/__pycache__").mkdir(parents=True, exist_ok=True)
+    (folder / ".venv/bin").mkdir(parents=True)
+    command = folder / ".venv/bin/lifecycle"
+    command.write_text(f'#!/bin/sh\nexec {tool("python")} -m lifecycle "$@"\n')
+    command.chmod(0o755)
+    there = {"PYTHONPATH": str(folder / "lifecycle/src")}
+    done = run("make", verb, folder=folder, **there)
+    assert done.returncode == 2
+    assert f"there is no {verb} here: this repository was rendered without {answer}" in done.stdout
+    assert "make update SET='usage=[online, batch]'" in done.stdout
+    listed = run(str(command), "--help", folder=folder, **there).stdout
+    assert not re.search(rf"^    {verb} ", listed, re.MULTILINE)
+    assert re.search(r"^    promote ", listed, re.MULTILINE)
+
+
+def test_smoke_goes_as_far_as_the_usage(render: Render, tmp_path: Path) -> None:
+    for usage in TRIED["usage"]:
+        folder = shutil.copytree(render(usage=usage), tmp_path / "-".join(usage))
+        (folder / ".venv/bin").mkdir(parents=True)
+        (folder / ".venv/bin/lifecycle").write_text('#!/bin/sh\necho "<$1>"\n')
+        (folder / ".venv/bin/lifecycle").chmod(0o755)
+        told = re.findall(r"^<(\w+)>$", run("make", "smoke", folder=folder).stdout, re.MULTILINE)
+        assert told == ["tables", "train", "promote", *(["score"] if "batch" in usage else [])]
+
+
+def test_a_changed_answer_brings_and_takes_the_templates_files_by_an_update(template: Template, tmp_path: Path) -> None:
+    folder = template.copy(tmp_path / "project")
+    git("init", "--quiet", folder=folder)
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--message", "First", folder=folder)
+    before = teams(files(folder))
+    new = {"usage": ["batch"], "ci": "gitlab"}
+    copier.run_update(folder, data=new, defaults=True, quiet=True, unsafe=False, overwrite=True)
+    assert teams(files(folder)) == before
+    fresh = files(template.copy(tmp_path / "fresh", **new))
+    assert {n: c for n, c in files(folder).items() if is_templates(n)} == {
+        n: c for n, c in fresh.items() if is_templates(n)
+    }
 
 
 def test_a_words_quotes_reach_the_verb_unharmed(render: Render, tmp_path: Path) -> None:
@@ -194,16 +292,27 @@ def test_a_words_quotes_reach_the_verb_unharmed(render: Render, tmp_path: Path) 
     assert run("make", "-s", "sample", "DRIFT=1", folder=folder).stdout == "<sample><--drift>"
 
 
-def test_a_forks_index_reaches_a_render_through_the_templates_zone_only(
+def test_what_a_fork_sets_reaches_a_render_through_the_templates_zone_only(
     template: Template, render: Render, tmp_path: Path
 ) -> None:
     fork = Template(shutil.copytree(template.folder, tmp_path / "fork"))
     org = fork.folder / "org.yml"
-    org.write_text(org.read_text(encoding="utf-8").replace('default: ""', "default: https://pip.example.org/simple"))
+    text = org.read_text(encoding="utf-8")
+    for value in ("large", "registry.example.org/python:3.12", "https://pip.example.org/simple"):
+        text = text.replace('default: ""', f"default: {value}", 1)
+    org.write_text(text, encoding="utf-8")
     fork.release("v9999.1.0")
     folder = fork.copy(tmp_path / "project")
     changed = {name for name, content in files(folder).items() if files(render()).get(name) != content}
-    assert changed == {"lifecycle/org.mk", ANSWERS_FILE}
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", *WORKFLOWS, ANSWERS_FILE}
+    for workflow in WORKFLOWS:
+        (job,) = yaml.safe_load((folder / workflow).read_text(encoding="utf-8"))["jobs"].values()
+        assert job["runs-on"] == "${{ vars.RUNNER || 'large' }}"
+    other = fork.copy(tmp_path / "gitlab", ci="gitlab")
+    changed = {name for name, content in files(other).items() if files(render(ci="gitlab")).get(name) != content}
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", "lifecycle/ci/gitlab.yml", ANSWERS_FILE}
+    job = yaml.safe_load((other / "lifecycle/ci/gitlab.yml").read_text(encoding="utf-8"))["lifecycle"]
+    assert (job["tags"], job["variables"]["IMAGE"]) == (["large"], "registry.example.org/python:3.12")
     with (folder / "Makefile").open("a") as makefile:
         makefile.write("print:\n\t@echo $$UV_DEFAULT_INDEX\n")
     assert run("make", "print", folder=folder).stdout == "https://pip.example.org/simple\n"
@@ -249,7 +358,7 @@ def test_an_update_makes_the_templates_zone_that_of_a_fresh_copy(updated: Update
 
     assert ours(updated.after) == ours(updated.fresh)
     assert "lifecycle/added.txt" in updated.after
-    assert "lifecycle/org.mk" not in updated.after
+    assert "lifecycle/docs/data.md" not in updated.after
     assert updated.after["lifecycle/lifecycle.mk"] != updated.before["lifecycle/lifecycle.mk"]
 
 
@@ -286,7 +395,7 @@ def change_everything(template: Template) -> None:
     for path in (template.folder / "template").rglob("*"):
         if path.is_file() and path.suffix != ".jinja":
             path.write_bytes(b"# newer\n" + path.read_bytes())
-    (template.folder / "template/lifecycle/org.mk.jinja").unlink(missing_ok=True)
+    (template.folder / "template/lifecycle/docs/data.md").unlink(missing_ok=True)
     (template.folder / "template/src/model/data.py").unlink(missing_ok=True)
     (template.folder / "template/lifecycle/added.txt").write_text("added\n")
     (template.folder / "template/docs").mkdir(exist_ok=True)
@@ -309,8 +418,6 @@ def test_recopying_keeps_the_teams_files(template: Template, tmp_path: Path) -> 
 
 def run_recopy(project: Path) -> None:
     """What `copier recopy --defaults --overwrite` does."""
-    import copier
-
     copier.run_recopy(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
 
 
@@ -326,3 +433,16 @@ def test_the_presets_answer_real_questions() -> None:
         assert answers.keys() == questions().keys(), path
     default = yaml.safe_load((ROOT / "tests/answers/default.yml").read_text(encoding="utf-8"))
     assert default == {name: question["default"] for name, question in copier_yml().items() if name in questions()}
+
+
+def test_there_is_a_preset_for_each_shape() -> None:
+    found = {}
+    for path in (ROOT / "tests/answers").glob("*.yml"):
+        answers = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found[path.stem] = (answers["usage"], answers["ci"])
+    assert found == {
+        "default": (["online", "batch"], "github"),
+        "online": (["online"], "github"),
+        "batch": (["batch"], "github"),
+        "gitlab": (["online", "batch"], "gitlab"),
+    }

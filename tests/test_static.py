@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,21 @@ import yaml
 from pathspec import PathSpec
 
 from looseleaf import manifest
+from looseleaf.snapshot import git
 from rendering import ROOT, TEMPLATE, copier_yml, is_templates, questions, rendered_name, run, template_files, tool
 
 SETTINGS = copier_yml()
 QUESTIONS = questions()
 JINJA = [path for path in template_files() if path.suffix == ".jinja"]
-PROPOSES = TEMPLATE / ".github/workflows/update.yml"
-WORKFLOWS = [ROOT / ".github/workflows/test.yml", TEMPLATE / ".github/workflows/lifecycle.yml", PROPOSES]
+GITLAB = "lifecycle/ci/gitlab.yml"
+PROPOSES = ".github/workflows/update.yml"
 TAG = re.compile(r"\{\{|\{%")
+
+
+@pytest.fixture(params=["test", "lifecycle", "update"])
+def workflow(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Path:
+    """The workflow of this repository, and those it renders."""
+    return (ROOT if request.param == "test" else render()) / f".github/workflows/{request.param}.yml"
 
 
 def test_nothing_in_copier_yml_asks_for_trust() -> None:
@@ -75,6 +83,17 @@ def test_jinja_stays_within_its_budget() -> None:
     tags = Counter({path.name: len(TAG.findall(path.read_text(encoding="utf-8"))) for path in JINJA})
     assert tags.total() <= 60
     assert len(JINJA) <= 12
+
+
+def test_the_ignored_files_of_a_render_hide_none_of_the_template() -> None:
+    """template/.gitignore acts here, too: a file that it matched would never be committed, nor rendered."""
+    listed = git("ls-files", "--others", "--ignored", "--exclude-standard", "--", "template", folder=ROOT).splitlines()
+    made = re.compile(
+        r"/(__pycache__|\.\w+_cache|data|storage|[\w.]+\.egg-info)/|\.DS_Store$|^template/pyproject\.toml$"
+    )
+    assert [name for name in listed if not made.search(name)] == []
+    shipped = git("ls-files", "--cached", "--ignored", "--exclude-standard", "--", "template", folder=ROOT)
+    assert shipped == ""
 
 
 def test_jinja_stands_in_no_python_file_and_in_no_path() -> None:
@@ -143,27 +162,23 @@ def test_the_render_is_held_to_the_rules_of_the_template() -> None:
     assert untyped_there <= untyped_here
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_github_would_accept_the_workflow(workflow: Path) -> None:
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", str(workflow), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
     done = run(tool("zizmor"), "--offline", "--no-progress", str(workflow), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_may_read_and_only_the_one_that_proposes_may_write(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     assert loaded["permissions"] == {"contents": "read"}
     more = [job["permissions"] for job in loaded["jobs"].values() if "permissions" in job]
-    assert more == ([{"contents": "write", "pull-requests": "write"}] if workflow == PROPOSES else [])
+    assert more == ([{"contents": "write", "pull-requests": "write"}] if workflow.stem == "update" else [])
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     for line in re.findall(r"uses: .*", workflow.read_text(encoding="utf-8")):
@@ -173,8 +188,8 @@ def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
     assert all(run.startswith("make ") for run in runs)
 
 
-def test_updates_are_proposed_each_week_by_hand_and_in_no_fork() -> None:
-    loaded = yaml.safe_load(PROPOSES.read_text(encoding="utf-8"))
+def test_updates_are_proposed_each_week_by_hand_and_in_no_fork(render: Callable[..., Path]) -> None:
+    loaded = yaml.safe_load((render() / PROPOSES).read_text(encoding="utf-8"))
     when = loaded[True]  # YAML 1.1 takes the word `on` for true
     assert when.keys() == {"schedule", "workflow_dispatch"}
     assert [re.fullmatch(r"\d+ \d+ \* \* \d", each["cron"]) is not None for each in when["schedule"]] == [True]
@@ -213,11 +228,31 @@ def test_renovate_proposes_the_template_and_merges_nothing() -> None:
     assert reached == {name for name in ours if is_templates(name)} - {".copier-answers.yml"}
 
 
-@pytest.mark.parametrize("name", [".github/workflows/update.yml", "lifecycle/ci/update.yml", "lifecycle/lifecycle.mk"])
+@pytest.mark.parametrize("name", [f"{PROPOSES}.jinja", "lifecycle/ci/update.yml", "lifecycle/lifecycle.mk"])
 def test_whoever_meets_an_update_is_led_to_the_page_about_it(name: str) -> None:
     page = "lifecycle/docs/updates.md"
     assert page in (TEMPLATE / name).read_text(encoding="utf-8")
     assert (TEMPLATE / page).is_file()
+
+
+@pytest.mark.parametrize("name", [".gitlab-ci.yml", GITLAB])
+def test_gitlab_would_accept_the_pipeline(render: Callable[..., Path], name: str) -> None:
+    path = render(ci="gitlab") / name
+    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_pipeline_does_what_the_workflow_does(render: Callable[..., Path]) -> None:
+    included = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))["include"]
+    assert included == [{"local": GITLAB}]
+    pipeline = yaml.safe_load((render(ci="gitlab") / GITLAB).read_text(encoding="utf-8"))
+    assert pipeline["include"] == [{"local": "lifecycle/ci/update.yml"}]
+    job = pipeline["lifecycle"]
+    workflow = yaml.safe_load((render() / ".github/workflows/lifecycle.yml").read_text(encoding="utf-8"))
+    (other,) = workflow["jobs"].values()
+    assert job["script"] == [step["run"] for step in other["steps"] if "run" in step]
+    assert job["timeout"] == f"{other['timeout-minutes']} minutes"
+    assert job["cache"]["key"] == {"files": ["uv.lock"]}
 
 
 def test_nothing_rendered_names_a_host() -> None:

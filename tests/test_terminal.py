@@ -11,7 +11,7 @@ import pytest
 from rendering import Template, tool
 
 CURSOR = b"\x1b[6n"
-ENTER, CLEAR, STOP, DOWN = "\r", "\x15", "\x03", "\x1b[B"
+ENTER, CLEAR, STOP, DOWN, SPACE = "\r", "\x15", "\x03", "\x1b[B", " "
 
 
 class Terminal:
@@ -69,6 +69,10 @@ def test_a_person_is_led_from_the_first_question_to_the_next_command(
     copy: Callable[[], Terminal], tmp_path: Path
 ) -> None:
     terminal = copy()
+    terminal.wait_for("How will predictions be used?")
+    terminal.press(SPACE + DOWN + SPACE + ENTER)
+    terminal.wait_for("[online], [batch] or [online, batch]")
+    terminal.press(SPACE + ENTER)
     terminal.wait_for("What is the model called?")
     terminal.press(CLEAR + "Card Fraud" + ENTER)
     terminal.wait_for("lower-case words, joined by hyphens")
@@ -77,14 +81,22 @@ def test_a_person_is_led_from_the_first_question_to_the_next_command(
     terminal.press(ENTER)
     terminal.wait_for("Who answers for it?")
     terminal.press(CLEAR + "@ana" + ENTER)
+    terminal.wait_for("Which host runs the checks")
+    terminal.press(DOWN + ENTER)
     terminal.wait_for("card-fraud is rendered. Next, in")
     terminal.wait_for("git init && make setup")
+    terminal.wait_for("make score")
     assert terminal.exit_code() == 0
+    assert (tmp_path / "project/.gitlab-ci.yml").exists()
+    assert not (tmp_path / "project/lifecycle/online.mk").exists()
     assert 'name = "card-fraud"' in (tmp_path / "project/pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[], Terminal]) -> None:
     terminal = copy()
+    terminal.wait_for("(space, then Enter).")
+    terminal.wait_for("batch: everyone is scored as of a date")
+    terminal.press(ENTER)
     asked = [
         ("joined by hyphens.", "x" * 41, "at most 40 characters"),
         ("One sentence.", " ", "say it in one sentence"),
@@ -100,6 +112,8 @@ def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[]
 
 def test_stopping_leaves_no_folder_and_says_so(copy: Callable[[], Terminal], tmp_path: Path) -> None:
     terminal = copy()
+    terminal.wait_for("How will predictions be used?")
+    terminal.press(ENTER)
     terminal.wait_for("What is the model called?")
     terminal.press(STOP)
     assert terminal.exit_code() == 1

@@ -33,16 +33,16 @@ MADE = (
     "acme/",
     "folder/",
 )
-MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", TEMPLATE / "lifecycle/lifecycle.mk"]
+MAKEFILES = [ROOT / "Makefile", TEMPLATE / "Makefile", *(TEMPLATE / "lifecycle").glob("*.mk")]
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
-PATH = re.compile(r"(?<![\w:/.@$-])(?:[\w.-]+/)+[\w.-]*|\b[\w-]+\.(?:md|toml|yml|yaml|json|mk|py|sql)\b")
+PATH = re.compile(r"(?<![\w:/.@$-])(?:[\w.-]+/)+[\w.-]*|\.?\b[\w-]+\.(?:md|toml|yml|yaml|json|mk|py|sql)\b")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def code(page: Path) -> list[str]:
     """The lines of code on a page: those of its blocks, and what stands between backticks."""
-    found = CODE.findall(page.read_text(encoding="utf-8"))
+    found = CODE.findall(re.sub(r"\{\{.*?\}\}", "", page.read_text(encoding="utf-8")))
     return [line.split(" #")[0].strip() for block, inline in found for line in (block or inline).splitlines()]
 
 

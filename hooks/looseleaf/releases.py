@@ -94,8 +94,8 @@ def recorded(text: str, version: Version, commit: str) -> str:
 
 def _split(changelog: str) -> Iterator[tuple[str, str]]:
     headings = [*SECTION.finditer(changelog)]
-    ends = [heading.start() for heading in headings[1:]] + [len(changelog)]
-    for heading, end in zip(headings, ends, strict=True):
+    ends = [*(heading.start() for heading in headings[1:]), len(changelog)]
+    for heading, end in zip(headings, ends, strict=False):
         yield heading["title"].strip(), changelog[heading.end() : end]
 
 

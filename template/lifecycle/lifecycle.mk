@@ -26,6 +26,9 @@ option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
+# What `make smoke` runs, and the verbs of each way to use predictions: online.mk and batch.mk add theirs.
+SMOKE := train promote
+USAGE :=
 # The template's own command, from the source and commit that .copier-answers.yml records (or LOOSELEAF_SOURCE names).
 LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$template" looseleaf
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
@@ -41,8 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test contract sample features train promote approve rollback owners \
-	serve score smoke config notebook
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,14 +94,22 @@ check: $(RUN) ## lint, formatting, types; the contract, features.sql, config and
 test: $(RUN) ## the team's tests: data, behaviour, gates
 	.venv/bin/pytest
 
+smoke: $(RUN) ## from training to an answer, where the tables are; a notice where they are not (for CI)
+	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
+		echo "$${GITHUB_ACTIONS:+::notice::}The tables are not here: no $(SMOKE). See lifecycle/docs/data.md."; \
+	else $(MAKE) --no-print-directory $(SMOKE); fi
+
 contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## a contract for your table (DATA=FILE LABEL=… KEY=… TIME=… DIFF=1); without DATA, rewrite contract.json
 	@$(if $(call given,DATA),$(INFER),$(RUN) contract)
 
 sample: $(RUN) ## write the sample tables into data/ (DRIFT=1: with a known drift)
 	$(RUN) sample $(if $(call given,DRIFT),--drift)
 
-features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
-	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
+config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=…)
+	$(RUN) config $(environment)
+
+notebook: $(RUN) ## open notebooks/ in Jupyter (the first time, it downloads Jupyter)
+	$(UV) run --locked --group notebook jupyter lab notebooks
 
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT)
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF)
@@ -117,19 +127,8 @@ owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check
 	$(RUN) owners derive
 	$(RUN) owners check
 
-serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
-	$(RUN) serve $(environment) $(call option,--port,PORT)
-
-score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01), or on each of a range (FROM=… TO=…)
-	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO)
-
-smoke: $(RUN) ## train, promote and score, where the tables are; a notice where they are not (for CI)
-	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
-		echo "::notice::The tables are not here: no train, promote and score. See lifecycle/docs/data.md."; \
-	else $(MAKE) --no-print-directory train promote score; fi
-
-config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=…)
-	$(RUN) config $(environment)
-
-notebook: $(RUN) ## open notebooks/ in Jupyter (the first time, it downloads Jupyter)
-	$(UV) run --locked --group notebook jupyter lab notebooks
+# The answer `usage` says which of them there are. The command tells what became of a verb that is not.
+-include lifecycle/online.mk lifecycle/batch.mk
+.PHONY: features serve score
+$(filter-out $(USAGE),features serve score): $(RUN)
+	@$(RUN) $@

@@ -167,7 +167,7 @@ class Draft:
         told += [why] if (why := _not_ignored(self.root, source.path)) else []
         shown = ", ".join(name for name in written if not name.startswith("tests/"))
         print("\n".join([*told, *self.difference, "", f"written: {shown}, tests/, {REPORT}"]))
-        print("next: make check test train promote score")
+        print(f"next: make check test train promote{' score' if 'lifecycle/batch.mk' in self.pristine else ''}")
 
     def _clear_sample(self) -> list[str]:
         told = []
@@ -252,7 +252,7 @@ def _contents(
     yield "tests/test_features.py", None
     yield "notebooks/first_look.ipynb", (own / "notebooks" / "first_look.ipynb").read_bytes()
     sent = texts.request(made, plan)
-    wide = len(sent) > texts.INLINE_FIELDS
+    wide = len(sent) > texts.INLINE_FIELDS and "lifecycle/online.mk" in pristine
     yield texts.REQUEST, (json.dumps(sent, ensure_ascii=False, indent=2) + "\n").encode() if wide else None
     base, local = texts.config(plan, _text(pristine["config/base.yaml"]))
     yield "config/base.yaml", base.encode()

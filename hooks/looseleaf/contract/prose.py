@@ -129,7 +129,7 @@ curl -s http://127.0.0.1:8000/predict -H 'Content-Type: application/json' \\
 {told}
 
 `/docs` documents the requests (without internet, too), `/info` says which version answers and why, `/healthz` and
-`/readyz` are for the platform.
+`/readyz` are for the platform. A version that is promoted takes over in the running service, without losing a request.
 
 """
 

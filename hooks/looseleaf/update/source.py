@@ -89,7 +89,8 @@ class Source:
         """Commit by version: what releases.toml records, and the tags that are there."""
         tagged = {_version(tag): f"refs/tags/{tag}" for tag in git("tag", "--list", folder=self.clone).splitlines()}
         found = {version: tag for version, tag in tagged.items() if version}
-        return found | releases.read(self.file("HEAD", "releases.toml") or "")
+        record = self.file("HEAD", "releases.toml")
+        return found | (releases.read(record) if record else {})
 
     def file(self, commit: str, name: str) -> str | None:
         """A file of the template as of a commit; None where it has none."""

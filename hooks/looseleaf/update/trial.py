@@ -1,10 +1,11 @@
 """The update, tried: the old render, the updated clone of the repository, and the new render beside it."""
 
 import json
+import os
 import re
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -38,6 +39,7 @@ class Trial:
     below: Path
     clone: Path
     head: Mapping[str, bytes]
+    executable: frozenset[str]
     old: Mapping[str, bytes]
     new: Mapping[str, bytes]
     given: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Trial:
         git("clone", "--quiet", "--no-hardlinks", str(top), str(work / "project"), folder=root)
         clone = work / "project" / below
         head = _tracked(clone)
+        executable = _executable(clone, head)
         told = remembered(clone)
         old = _render(source, before, asked(told), work / "old")
         # Copier reads from where to where in the answers file; here it is the clone of the template.
@@ -66,7 +69,7 @@ class Trial:
         now = remembered(clone)
         new = _render(source, after, asked(now), work / "new")
         _record(clone, {"_src_path": told["_src_path"]})
-        return cls(source, before, after, below, clone, head, old, new, given, (asked(told), asked(now)))
+        return cls(source, before, after, below, clone, head, executable, old, new, given, (asked(told), asked(now)))
 
     @cached_property
     def now(self) -> dict[str, bytes]:
@@ -81,7 +84,9 @@ class Trial:
 
     def changed(self) -> list[str]:
         """Paths that differ from the commit, new and removed ones too."""
-        return sorted(name for name in {*self.head, *self.now} if self.head.get(name) != self.now.get(name))
+        turned = self.executable ^ _executable(self.clone, self.now)
+        both = {*self.head, *self.now}
+        return sorted(name for name in both if self.head.get(name) != self.now.get(name) or name in turned)
 
     def contents(self) -> dict[str, bytes | None]:
         """What is in the clone by now, of the files that differ from the commit; None for one that is gone."""
@@ -259,6 +264,10 @@ def _tracked(folder: Path) -> dict[str, bytes]:
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=folder)
     names = {name for name in listed.split("\0") if name}
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _executable(folder: Path, names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in names if os.access(folder / name, os.X_OK))
 
 
 def _same(one: bytes, other: bytes) -> bool:

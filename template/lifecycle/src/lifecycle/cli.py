@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,11 +16,16 @@ from lifecycle.errors import LifecycleError, NotHere, Refused
 from lifecycle.settings import Loaded
 from lifecycle.store import Store
 
+Verb = Callable[[argparse.Namespace, Loaded], None]
+# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.
+# Such modules are imported by name: a type checker would miss those that are not there.
+USAGES = {"online": "serving/__init__.py", "batch": "pipelines/score.py"}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call, 3 without tables."""
     given = _parser().parse_args(arguments)
-    verb: Callable[[argparse.Namespace, Loaded], None] = given.run
+    verb: Verb = given.run
     try:
         verb(given, settings.load(Path.cwd(), given.environment))
     except LifecycleError as error:
@@ -42,13 +50,16 @@ def _database_errors() -> tuple[type[Exception], ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote and serve this model.")
+    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote and use this model.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def add(name: str, run: Callable[[argparse.Namespace, Loaded], None], about: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(name, help=about, description=about)
+    def add(name: str, run: Verb, about: str, usage: str = "") -> argparse.ArgumentParser:
+        absent = usage and not (Path(__file__).parent / USAGES[usage]).exists()
+        # Without a help, a verb is not listed.
+        listed: dict[str, Any] = {} if absent else {"help": about}
+        verb = verbs.add_parser(name, description=about, **listed)
         verb.add_argument("--environment", choices=ENVIRONMENTS, default="local")
-        verb.set_defaults(run=run)
+        verb.set_defaults(run=partial(_absent, usage) if absent else run)
         return verb
 
     add("check", _check, "compare contract, contract.json, features.sql, config and OWNERS")
@@ -56,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     sample = add("sample", _sample, "write the sample's tables into the data folder")
     sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
     for verb in (
-        add("features", _features, "fill the tables that the service looks up in"),
+        add("features", _features, "fill the tables that the service looks up in", "online"),
         add("train", _train, "train, measure and write a bundle"),
     ):
         told = "2026-01-31 or 2026-01-31T12:00:00Z; default: the data's latest, or now"
@@ -71,11 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     approve.add_argument("--why", default="", help="for the audit")
     rollback = add("rollback", _rollback, "let the previous version answer again")
     rollback.add_argument("--why", default="", help="for the audit")
-    score = add("score", _score, "answer everyone as of a date, or of each date of a range")
+    score = add("score", _score, "answer everyone as of a date, or of each date of a range", "batch")
     score.add_argument("--date", help="default: the date of the data's latest moment, or today")
     score.add_argument("--from", dest="first", metavar="DATE")
     score.add_argument("--to", dest="last", metavar="DATE")
-    serve = add("serve", _serve, "answer requests until SIGTERM")
+    serve = add("serve", _serve, "answer requests until SIGTERM", "online")
     serve.add_argument("--storage", type=Path, help="default: the setting")
     serve.add_argument("--port", type=int, help="default: the setting")
     add("tables", _tables, "whether the tables can be read where this runs")
@@ -95,6 +106,11 @@ def _add_owners(owners: argparse.ArgumentParser) -> None:
     role = parts.add_parser("role", help="who stands for a role, and what it decides")
     role.add_argument("role")
     role.set_defaults(run=_owners_role)
+
+
+def _absent(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
+    problem = f"there is no {given.verb} here: this repository was rendered without {usage}"
+    raise LifecycleError(problem, "`make update SET='usage=[online, batch]'` adds it.")
 
 
 def _check(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -237,9 +253,9 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.pipelines.score import score
     from lifecycle.team import load_data
 
+    score = resolve_name("lifecycle.pipelines.score:score")
     if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
         raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
     days = None
@@ -253,8 +269,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.serving.server import run
-
+    run = resolve_name("lifecycle.serving.server:run")
     wanted = loaded.settings.serve
     if given.port is not None:
         try:

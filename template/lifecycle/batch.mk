@@ -1,0 +1,6 @@
+# The verbs of a repository whose predictions are used in batches: everyone is scored as of a date.
+USAGE += score
+SMOKE += score
+
+score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01), or on each of a range (FROM=… TO=…)
+	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO)

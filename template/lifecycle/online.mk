@@ -1,0 +1,8 @@
+# The verbs of a repository whose predictions are used online: a service answers requests.
+USAGE += features serve
+
+features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
+	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
+
+serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
+	$(RUN) serve $(environment) $(call option,--port,PORT)
