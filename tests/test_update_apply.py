@@ -118,7 +118,7 @@ def test_a_second_update_is_refused_while_one_can_still_be_restored(root: Path) 
 
 
 class Raising:
-    """Counts the calls that change the disk, and raises before or after the n-th; `for_good`: at all later ones, too."""
+    """Counts the calls that change the disk, and raises before or after the n-th; `for_good`: at later ones, too."""
 
     def __init__(self, at: int, after: bool, error: type[BaseException], for_good: bool = False) -> None:
         self.at, self.after, self.error, self.for_good = at, after, error, for_good
@@ -526,11 +526,16 @@ def test_work_that_goes_on_while_the_checks_run_is_not_written_over(
     assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["terminal", "process"])
+# A terminal interrupts all that runs in it. Where the command alone is interrupted, it is make that ends its own children.
+@pytest.mark.parametrize(
+    ("group", "test"),
+    [(True, "touch $(STARTED); sleep 300; true"), (False, "touch $(STARTED)\n\t@sleep 300")],
+    ids=["terminal", "process"],
+)
 def test_ctrl_c_while_the_checks_run_leaves_all_as_it_was_and_nothing_running(
-    small: Template, project: Path, tmp_path: Path, group: bool
+    small: Template, project: Path, tmp_path: Path, group: bool, test: str
 ) -> None:
-    released(small, "v2.0.0", "touch $(STARTED); sleep 300; true")
+    released(small, "v2.0.0", test)
     temporary, started = tmp_path / "temporary", tmp_path / "started"
     temporary.mkdir()
     process = subprocess.Popen(
