@@ -526,7 +526,7 @@ def test_work_that_goes_on_while_the_checks_run_is_not_written_over(
     assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
 
 
-# A terminal interrupts all that runs in it. Where the command alone is interrupted, it is make that ends its own children.
+# A terminal interrupts all that runs in it. Where the command alone is, make ends its own children.
 @pytest.mark.parametrize(
     ("group", "test"),
     [(True, "touch $(STARTED); sleep 300; true"), (False, "touch $(STARTED)\n\t@sleep 300")],

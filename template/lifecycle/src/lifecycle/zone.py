@@ -48,7 +48,7 @@ def markers(root: Path) -> list[Finding]:
 def answers(root: Path) -> list[Finding]:
     """The answers file, where it is not as Copier wrote it."""
     path = root / ANSWERS
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     told = CHECKSUM.search(text)
     if not told or told[1] == checksum(text):
         return []
@@ -70,7 +70,10 @@ def edits(root: Path) -> list[Finding]:
     path = root / MANIFEST
     if not path.exists():
         return []
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return [Finding(MANIFEST, "it cannot be read", f"Put it back: git checkout HEAD -- {MANIFEST}")]
     found = []
     for name, digest in manifest["files"].items():
         file = root / name
@@ -99,7 +102,12 @@ def check(root: Path) -> list[Finding]:
 def _git(root: Path, *words: str) -> list[str]:
     try:
         done = subprocess.run(
-            ["git", "-C", root, *words], capture_output=True, text=True, errors="replace", check=False
+            # Without the setting, a name that is not ASCII comes quoted.
+            ["git", "-C", root, "-c", "core.quotePath=false", *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError:
         return []
