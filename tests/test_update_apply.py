@@ -238,7 +238,9 @@ def kills(verb: str, ready: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("verb", "wholly", "points"), [("apply", BEFORE, 80), ("finish", AFTER, 20), ("abort", BEFORE, 60)]
+    ("verb", "wholly", "points"),
+    [("apply", BEFORE, 80), ("finish", AFTER, 20), ("abort", BEFORE, 60)],
+    ids=["apply", "finish", "abort"],
 )
 def test_kill_9_at_any_point_can_be_undone_or_has_nothing_to_undo(
     root: Path, tmp_path: Path, verb: str, wholly: State, points: int
@@ -511,6 +513,23 @@ def test_a_set_up_that_fails_after_the_files_arrived_takes_them_back(small: Temp
     assert "make setup of the updated repository" in done.stdout
     assert unchanged(project)
     assert left_in_git(project) == []
+
+
+@pytest.mark.parametrize("name", ["lifecycle/lifecycle.mk", ".copier-answers.yml", "lifecycle"])
+def test_a_link_out_of_the_repository_is_not_written_through_by_the_trial(
+    small: Template, project: Path, tmp_path: Path, name: str
+) -> None:
+    released(small, "v2.0.0", "true")
+    outside = tmp_path / "outside"
+    shutil.move(project / name, outside)
+    (project / name).symlink_to(outside)
+    commit(project)
+    before = files(outside) if outside.is_dir() else outside.read_bytes()
+    done = looseleaf(project, "update")
+    assert (files(outside) if outside.is_dir() else outside.read_bytes()) == before
+    assert done.returncode == 1, done.stdout
+    assert f"{name} is a symbolic link here" in done.stdout
+    assert not git("status", "--porcelain", folder=project)
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["edit", "commit"])

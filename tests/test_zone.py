@@ -91,7 +91,7 @@ def test_without_an_answers_file_the_repository_is_its_owners_own(project: Path)
 # --- Markers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("marker", ["<<<<<<< before updating", ">>>>>>> after updating"])
+@pytest.mark.parametrize("marker", ["<<<<<<< before updating", ">>>>>>> after updating"], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["Makefile", "lifecycle/lifecycle.mk", "docs/pr\u00fcfung und mehr.md"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_a_conflict_that_is_left_is_named_with_its_line(project: Path, marker: str, name: str, end: str) -> None:

@@ -22,6 +22,8 @@ from looseleaf.update.report import Answer, Edit, Loss, Offer, Report
 from looseleaf.update.source import ANSWERS, Source, asked, remembered
 
 ZONE = "lifecycle/"
+# What an update may write to, the answers apart.
+TEMPLATES = (ZONE, ".github/")
 MANIFEST = "lifecycle/manifest.json"
 MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
 
@@ -59,6 +61,7 @@ class Trial:
         executable = _executable(clone, head)
         told = remembered(clone)
         old = _render(source, before, asked(told), work / "old")
+        _refuse_links(clone, [ANSWERS, *(name for name in old if name.startswith(TEMPLATES))])
         # Copier reads from where to where in the answers file; here it is the clone of the template.
         _record(clone, {"_src_path": str(source.clone), "_commit": before})
         git("commit", "--quiet", "--no-verify", "--all", "--message", "as of the clone", folder=clone, **IDENTITY)
@@ -231,6 +234,15 @@ def _copiers(problem: str) -> Iterator[None]:
         except Exception as error:
             told = " ".join(str(error).split()) or type(error).__name__
             raise UpdateError(f"{problem}: {told}", "An answer changes by SET='name=value'.") from None
+
+
+def _refuse_links(clone: Path, names: list[str]) -> None:
+    """Raise UpdateError where a link stands for one of the template's files: it would be written through."""
+    for path in (clone / name for name in names):
+        for link in (path, *path.parents[: len(path.relative_to(clone).parts) - 1]):
+            if link.is_symlink():
+                problem = f"{link.relative_to(clone)} is a symbolic link here, and the template's"
+                raise UpdateError(problem, "Put what it leads to in its place, commit, and update again.")
 
 
 def _render(source: Source, commit: str, answers: Mapping[str, Any], into: Path) -> dict[str, bytes]:
