@@ -25,7 +25,10 @@ RELEASES = {
     for version, commit in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8")).items()
 }
 FIRST = next(iter(RELEASES))
-SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
+SHAPES = {
+    name: yaml.safe_load((ANSWERS / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in sorted((path.stem for path in ANSWERS.glob("*.yml")), key=lambda name: (name != "default", name))
+}
 OWNED = {"owners": "@ana, @acme/bo, @cy"}
 
 
@@ -123,7 +126,7 @@ def delete_a_team_file(template: Path) -> None:
 
 
 def remove_a_choice(template: Path) -> None:
-    replace(template / "copier.yml", "gitlab", "gitea")
+    replace(template / "copier.yml", "    GitLab: gitlab\n", "")
 
 
 def add_a_question_without_default(template: Path) -> None:
