@@ -222,6 +222,24 @@ def test_a_changed_ci_host_says_what_to_take_and_takes_it(history: Template, tmp
     assert ".github/workflows/lifecycle.yml" in done.stdout.split("Removed:")[1]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("update answers")
+def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
+    project = live(history.copy(tmp_path / "project", owners="@ana"), untouched)
+    words = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
+    done = update(project, *words, "--take", ".gitlab-ci.yml OWNERS README.md")
+    assert done.returncode == 0, done.stdout
+    assert "make test" in done.stdout
+    fresh = history.copy(tmp_path / "fresh", owners="@ana, @bo, @cy", ci="gitlab", usage=["batch"])
+    after = {
+        name: content for name, content in files(project).items() if name not in ("uv.lock", ".copier-answers.yml")
+    }
+    expected = {name: content for name, content in files(fresh).items() if name != ".copier-answers.yml"}
+    # The agreement's page speaks of the service: it was offered, too, and not taken.
+    assert {name for name in expected if after.get(name) != expected[name]} <= {"docs/agreement.md"}
+    assert after.keys() == expected.keys()
+
+
 def test_changed_owners_are_offered(history: Template, tmp_path: Path) -> None:
     project = live(history.copy(tmp_path / "project"), untouched)
     done = update(project, "--dry-run", "--set", "owners=@ana")
