@@ -25,7 +25,10 @@ RELEASES = {
     for version, commit in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8")).items()
 }
 FIRST = next(iter(RELEASES))
-SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
+SHAPES = {
+    name: yaml.safe_load((ANSWERS / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in sorted((path.stem for path in ANSWERS.glob("*.yml")), key=lambda name: (name != "default", name))
+}
 OWNED = {"owners": "@ana, @acme/bo, @cy"}
 
 
@@ -123,7 +126,7 @@ def delete_a_team_file(template: Path) -> None:
 
 
 def remove_a_choice(template: Path) -> None:
-    replace(template / "copier.yml", "gitlab", "gitea")
+    replace(template / "copier.yml", "    GitLab: gitlab\n", "")
 
 
 def add_a_question_without_default(template: Path) -> None:
@@ -217,6 +220,24 @@ def test_a_changed_ci_host_says_what_to_take_and_takes_it(history: Template, tmp
     assert ".gitlab-ci.yml (new)" in done.stdout
     assert "lifecycle/ci/gitlab.yml" in done.stdout
     assert ".github/workflows/lifecycle.yml" in done.stdout.split("Removed:")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("update answers")
+def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
+    project = live(history.copy(tmp_path / "project", owners="@ana"), untouched)
+    words = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
+    done = update(project, *words, "--take", ".gitlab-ci.yml OWNERS README.md")
+    assert done.returncode == 0, done.stdout
+    assert "make test" in done.stdout
+    fresh = history.copy(tmp_path / "fresh", owners="@ana, @bo, @cy", ci="gitlab", usage=["batch"])
+    after = {
+        name: content for name, content in files(project).items() if name not in ("uv.lock", ".copier-answers.yml")
+    }
+    expected = {name: content for name, content in files(fresh).items() if name != ".copier-answers.yml"}
+    # The agreement's page speaks of the service: it was offered, too, and not taken.
+    assert {name for name in expected if after.get(name) != expected[name]} <= {"docs/agreement.md"}
+    assert after.keys() == expected.keys()
 
 
 def test_changed_owners_are_offered(history: Template, tmp_path: Path) -> None:

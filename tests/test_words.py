@@ -70,7 +70,7 @@ def test_every_make_goal_exists(page: Path) -> None:
     goals = set(re.findall(r"^([a-z][a-z-]*):", makefiles(), re.MULTILINE))
     for line in code(page):
         for call in re.findall(r"(?:^|&& |; )make((?: [^\s&;|]+)*)", line):
-            words = re.sub(r'"[^"]*"', "", call).split()
+            words = re.sub(r"""("[^"]*"|'[^']*')""", "", call).split()
             assert {word for word in words if "=" not in word and word.isascii()} <= goals, line
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import copier
+
 from looseleaf.snapshot import git
 from looseleaf.update.source import Source, remembered
 from looseleaf.update.trial import Trial
@@ -33,7 +35,9 @@ class Replay:
         markers = [name for name, content in files(project).items() if b"\n<<<<<<< before updating" in b"\n" + content]
         rejected = [name for name in files(project) if name.endswith(".rej")]
         now = answers_of(project)
-        fresh = files(template.copy(work / "fresh", **now))
+        # The suite's own copy would refuse what a planted release may ask.
+        copier.run_copy(template.url, work / "fresh", data=now, defaults=True, quiet=True, unsafe=False)
+        fresh = files(work / "fresh")
         return cls(rendered, before, files(project), fresh, (answers, now), [*unmerged, *markers, *rejected])
 
     def assert_kept(self) -> None:
