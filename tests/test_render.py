@@ -59,7 +59,7 @@ OWNED = {
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
 }
 ANSWERS_FILE = ".copier-answers.yml"
-WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/update.yml"]
+WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]
 
 every_pair = pytest.mark.parametrize(
     "answers", [pytest.param(row, id=str(n), marks=pytest.mark.xdist_group(f"row {n}")) for n, row in enumerate(ROWS)]

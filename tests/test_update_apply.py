@@ -182,7 +182,7 @@ def test_what_is_raised_again_while_it_restores_leaves_the_copy_for_another_atte
         assert state(root) == BEFORE, at
         if counter.calls < at:
             break
-    assert again > 10
+    assert again >= 5
 
 
 # --- What is killed ---------------------------------------------------------------------------------------------------
@@ -540,7 +540,7 @@ def test_work_that_goes_on_while_the_checks_run_is_not_written_over(
     released(small, "v2.0.0", f"echo '# mine' >> {project}/lifecycle/lifecycle.mk; {finally_}")
     done = looseleaf(project, "update")
     assert done.returncode == 1
-    assert ("new commit" if committed else "were edited") in done.stdout
+    assert ("new commit" if committed else "is not as it was committed") in done.stdout
     assert files(project)["lifecycle/lifecycle.mk"].decode().endswith("# mine\n")
     assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
 

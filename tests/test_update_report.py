@@ -460,25 +460,25 @@ def test_a_project_in_a_folder_of_a_repository_is_updated_there(newer: Template,
     ],
 )
 def test_an_address_is_taken_as_copier_takes_it(tmp_path: Path, given: str, address: str) -> None:
-    assert _address(given, tmp_path) == address
+    assert _address(given, tmp_path, "_src_path") == address
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UpdateError, match="the template is not in"):
-        _address("../gone", tmp_path)
+        _address("../gone", tmp_path, "_src_path")
 
 
 def test_releases_are_found_by_tags_by_the_record_and_by_both(torture: Torture, tmp_path: Path) -> None:
     first, second = (git("rev-parse", f"{tag}^{{commit}}", folder=torture.folder) for tag in ("v1.0.0", "v2.0.0"))
     tagged = Source(torture.folder)
-    assert (tagged.newest, tagged.label(first)) == (second, "1.0.0")
+    assert (tagged.newest(first), tagged.label(first)) == (second, "1.0.0")
     git("clone", "--quiet", "--no-tags", str(torture.folder), str(tmp_path / "bare"), folder=tmp_path)
     bare = Source(tmp_path / "bare")
-    assert (bare.newest, bare.label(first)) == (second, first[:7])
+    assert (bare.newest(first), bare.label(first)) == (second, first[:7])
     (tmp_path / "bare/releases.toml").write_text(f'[releases]\n"1.0.0" = "{first}"\n')
     commit(tmp_path / "bare", "Recorded")
     recorded = Source(tmp_path / "bare")
-    assert (recorded.newest, recorded.commit("1.0.0"), recorded.commit("v1.0.0")) == (first, first, first)
+    assert (recorded.newest(first), recorded.commit("1.0.0"), recorded.commit("v1.0.0")) == (first, first, first)
     assert recorded.label(second) == f"{second[:7]} (after 1.0.0)"
     described = f"v1.0.0-1-g{second[:7]}"
     assert recorded.commit(described) == second

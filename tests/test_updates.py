@@ -262,20 +262,28 @@ def test_the_deletions_of_the_suite_are_files_that_are_rendered(history: Templat
 # --- A company's fork, and a repository that was there first ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("tagged", [True, False], ids=["tags its merges", "tags nothing"])
 def test_a_fork_takes_upstreams_releases_without_a_conflict_and_its_repositories_follow(
-    history: Template, tmp_path: Path
+    history: Template, tmp_path: Path, tagged: bool
 ) -> None:
     fork = Template(tmp_path / "fork")
-    git("clone", "--quiet", str(history.folder), str(fork.folder), folder=tmp_path)
-    git("checkout", "--quiet", "-B", "main", FIRST, folder=fork.folder)
+    git("clone", "--quiet", "--no-tags", str(history.folder), str(fork.folder), folder=tmp_path)
+    git("checkout", "--quiet", "-B", "main", RELEASES[FIRST], folder=fork.folder)
     replace(fork.folder / "org.yml", 'default: ""', "default: https://pip.example.org/simple")
-    fork.release("v0.1.1")
-    project = live(fork.copy(tmp_path / "project", "v0.1.1"), editing)
-    git("merge", "--quiet", "--message", "Upstream's release", "v9999.0.0", folder=fork.folder)
-    fork.tag("v9999.0.1")
-    changed = git("diff", "--name-only", "v9999.0.0", "HEAD", folder=fork.folder)
-    assert changed == "org.yml"
+    commit(fork.folder, "Our index")
+    if tagged:
+        fork.tag(f"{FIRST}.post1")
+    project = live(fork.copy(tmp_path / "project"), editing)
+    # As docs/updating.md says.
+    upstream = git("rev-parse", "HEAD", folder=history.folder)
+    git("merge", "--quiet", "--message", "Upstream's release", upstream, folder=fork.folder)
+    if tagged:
+        fork.tag("v9999.0.0.post1")
+    assert git("diff", "--name-only", upstream, "HEAD", folder=fork.folder) == "org.yml"
     before = files(project)
+    trial = reported(project, fork, tmp_path / "work")
+    assert trial.report().safe, trial.report().text()
+    assert b"https://pip.example.org/simple" in ((before | trial.contents())["lifecycle/org.mk"] or b"")
     fork.update(project)
     assert teams(files(project)) == teams(before)
     assert "https://pip.example.org/simple" in files(project)["lifecycle/org.mk"].decode()

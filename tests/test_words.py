@@ -24,6 +24,7 @@ MADE = (
     "docs/contract-report.md",
     "card.md",
     "../",
+    "upstream/",
     # What `make owners` writes, and what its page gives for an example.
     ".github/CODEOWNERS",
     ".github/rulesets/",

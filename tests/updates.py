@@ -86,7 +86,8 @@ def reported(project: Path, template: Template, work: Path) -> Trial:
     told = remembered(project)
     work.mkdir()
     source = Source.fetch(told, project, work / "template")
-    return Trial.run(project, source, source.commit(str(told["_commit"])), source.newest, {}, work)
+    before = source.commit(str(told["_commit"]))
+    return Trial.run(project, source, before, source.newest(before), {}, work)
 
 
 def teams(contents: dict[str, bytes]) -> dict[str, bytes]:

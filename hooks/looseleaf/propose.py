@@ -18,10 +18,9 @@ from looseleaf.hosts import Host, Token
 from looseleaf.remote import BRANCH, IDENTITY, Remote
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
+from looseleaf.update.command import NEEDS_A_PERSON
 
 UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
-# What `looseleaf update` and this command end with when a person has to look.
-NEEDS_A_PERSON = 3
 
 
 @dataclass(frozen=True)

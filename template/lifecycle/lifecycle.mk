@@ -38,7 +38,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 APART = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
 UPDATE = $(APART) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
-	$(call flag,--abort,ABORT) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
+	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
@@ -60,8 +60,16 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve again, as of the template's rel
 	$(UV) lock
 	$(UV) sync --locked
 
+ifneq ($(call given,ABORT),)
+# Half of lifecycle/ may be of another release: what restores it came with the copy.
+update:
+	@tool=$$(git rev-parse --git-path looseleaf-update)/tool; \
+	if [ -d "$$tool" ]; then PYTHONPATH="$$tool" $(PYTHON) -m looseleaf.update.apply; \
+	else echo "No update was interrupted here. After a finished one, git restore . goes back." >&2; exit 1; fi
+else
 update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## take the template's newest release, if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
 	@$(UPDATE)
+endif
 
 # The token answers git at the CI host's own address and nowhere else: for the push, and for a template that is not public.
 ifneq ($(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)),)

@@ -3,6 +3,9 @@
 What is about to change is copied into the git folder first. The copy appears under its name by one rename, when it is
 complete, and goes by one rename when the work is done: as long as it stands there, `abort` can restore everything. A
 git repository holds one at a time, whichever of its folders the update is of.
+
+The copy has this module with it, which imports the standard library alone: while an update is half done, nothing else
+of the repository can be relied on.
 """
 
 import contextlib
@@ -10,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from looseleaf.update.errors import UpdateError
 
 NAME = "looseleaf-update"
 LIST = "files.json"
+# What `python -m looseleaf.update.apply` needs to restore, below the package.
+TOOL = ("__init__.py", "snapshot.py", "update/__init__.py", "update/errors.py", "update/apply.py")
 # New files wait here, on the disk where they will stand: each arrives by a rename.
 DRAFTS = f".{NAME}"
 ABORT = "make update ABORT=1 restores every file; then try again."
@@ -109,6 +115,11 @@ def _copy(top: Path, place: Path, names: list[str]) -> None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             _write(kept, content)
     _write(draft / LIST, json.dumps(modes).encode())
+    package = Path(__file__).parents[1]
+    for name in TOOL:
+        tool = draft / "tool" / package.name / name
+        tool.parent.mkdir(parents=True, exist_ok=True)
+        _write(tool, (package / name).read_bytes())
     for folder in draft.rglob("*/"):
         _sync(folder)
     _sync(draft)
@@ -198,3 +209,17 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def main() -> int:
+    """Restore, in the folder of the repository: what `make update ABORT=1` runs from the copy."""
+    try:
+        print(f"restored: {', '.join(abort(Path.cwd()))}")
+    except (UpdateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

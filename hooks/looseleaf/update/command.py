@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from looseleaf.hosts import SECRETS
 from looseleaf.project import environment
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed, Steps
@@ -19,7 +20,7 @@ from looseleaf.update.apply import ABORT, abort, apply, finish, journal
 from looseleaf.update.errors import UpdateError
 from looseleaf.update.report import Report
 from looseleaf.update.source import Source, asked, remembered
-from looseleaf.update.trial import Trial
+from looseleaf.update.trial import Trial, is_same
 
 NEEDS_A_PERSON = 3
 NEXT = "Applied, not committed. Read git diff, run make check test where your tables are, and commit."
@@ -45,6 +46,9 @@ def run(given: argparse.Namespace) -> int:
             return 0
         with tempfile.TemporaryDirectory(prefix="looseleaf-update-", ignore_cleanup_errors=True) as work:
             return _update(given, root, Path(work))
+    except subprocess.CalledProcessError as error:
+        print(f"error: git {error.cmd[3]}: {' '.join(str(error.stderr).split())}", file=sys.stderr)
+        return 1
     except (UpdateError, OSError) as error:
         left = isinstance(error, OSError) and _interrupted(root)
         print(f"error: {error}" + (f"\n  {ABORT}" if left else ""), file=sys.stderr)
@@ -66,14 +70,8 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     head = _refuse_unready(root, given.dry_run)
     source = Source.fetch(told, root, work / "template")
     before = source.commit(str(told["_commit"]))
-    changes = _changes(given.set, asked(told))
-    if given.to:
-        after = source.commit(given.to)
-    elif source.contains(before, source.newest):
-        # A repository of a commit after the newest release waits for the next one.
-        after = before
-    else:
-        after = source.newest
+    after = source.commit(given.to) if given.to else source.newest(before)
+    changes = _changes(given.set, {*asked(told)} | source.questions(after))
     if not source.contains(after, before):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "git revert of the update's commit does.")
@@ -89,7 +87,7 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         contents = _check(trial, uv)
         modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
-        _refuse_changed(root, head, contents)
+        _refuse_changed(root, head, {name: trial.head.get(name) for name in contents})
         apply(root, contents, modes)
         try:
             _install(root, uv)
@@ -117,22 +115,29 @@ def _refuse_unready(root: Path, dry_run: bool) -> str:
     return head
 
 
-def _refuse_changed(root: Path, head: str, names: Iterable[str]) -> None:
-    """Raise UpdateError where somebody has gone on working while the checks ran: that work would be written over."""
+def _refuse_changed(root: Path, head: str, expected: Mapping[str, bytes | None]) -> None:
+    """Raise UpdateError where a file is not as it was committed: it was worked on, or git does not look at it."""
     if git("rev-parse", "HEAD", folder=root) != head:
         raise UpdateError("there is a new commit since the update began", "Nothing was changed. Update again.")
-    if status := git("--literal-pathspecs", "status", "--porcelain", "--", *names, folder=root):
-        problem = "files that the update changes were edited since it began:\n  " + status
-        raise UpdateError(problem, "Nothing was changed. Commit or stash them, and update again.")
+    for name, content in expected.items():
+        path = root / name
+        there = path.read_bytes() if path.is_file() else None
+        if (there is None) != (content is None) or not is_same(there or b"", content or b""):
+            problem = f"{name} is not as it was committed, and the update would write over it"
+            raise UpdateError(problem, "Nothing was changed. Commit the file, or move it away, and update again.")
 
 
-def _changes(given: list[str], answers: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(given: list[str], answers: set[str]) -> dict[str, Any]:
     found = {}
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or name not in answers:
-            raise UpdateError(f"{each}: no answer is changed by that", f"NAME=VALUE with one of {', '.join(answers)}.")
-        found[name] = yaml.safe_load(value) if value.startswith("[") else value
+            known = ", ".join(sorted(answers))
+            raise UpdateError(f"{each}: no answer is changed by that", f"NAME=VALUE with one of {known}.")
+        try:
+            found[name] = yaml.safe_load(value) if value.startswith("[") else value
+        except yaml.YAMLError:
+            raise UpdateError(f"{each}: the list has no end", f"SET='{name}=[one, two]'") from None
     return found
 
 
@@ -177,7 +182,9 @@ class _Steps:
 
     def __init__(self, folder: Path, mend: str) -> None:
         self.folder, self.mend = folder, mend
-        self.steps = Steps({name: value for name, value in environment().items() if name != "VIRTUAL_ENV"})
+        # What runs here is what the new release brings: it is handed no secret of the CI host's.
+        kept = {name: value for name, value in environment().items() if name not in ("VIRTUAL_ENV", *SECRETS)}
+        self.steps = Steps(kept)
 
     def run(self, name: str, *command: str) -> None:
         try:
@@ -187,5 +194,6 @@ class _Steps:
 
 
 def _uv(root: Path) -> str:
-    own = root / ".uv/bin/uv"
-    return shutil.which("uv") or (str(own) if own.exists() else "uv")
+    """The machine's uv, the repository's own, or that of the environment this runs in."""
+    places = [root / ".uv/bin/uv", Path(sys.prefix) / "bin/uv"]
+    return shutil.which("uv") or next((str(place) for place in places if place.exists()), "uv")

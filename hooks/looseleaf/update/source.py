@@ -1,9 +1,10 @@
 """The template a repository came from: a clone of it, its releases, and the commits an update goes between."""
 
+import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,11 +51,12 @@ class Source:
     clone: Path
 
     @classmethod
-    def fetch(
-        cls, told: Mapping[str, Any], root: Path, into: Path, environ: Mapping[str, str] = os.environ
-    ) -> "Source":
-        """Clone the template that LOOSELEAF_SOURCE names, else the one that was recorded."""
-        address = _address(os.environ.get(VARIABLE) or str(told["_src_path"]), root)
+    def fetch(cls, told: Mapping[str, Any], root: Path, into: Path) -> "Source":
+        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the one that was recorded."""
+        named = os.environ.get(VARIABLE, "")
+        # The reference says which tool runs; where the update leads is said by --to.
+        address = _address(re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named) if "://" in named else named, root, VARIABLE)
+        address = address or _address(str(told["_src_path"]), root, f"_src_path in {ANSWERS}")
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:
@@ -78,19 +80,44 @@ class Source:
         known = ", ".join(map(str, self.releases)) or "none"
         raise UpdateError(f"the template has no version or commit {name}", f"Its releases: {known}. {MEND}")
 
-    @property
-    def newest(self) -> str:
-        """The commit of the newest release that is no preview; without any release, the newest commit."""
-        final = [version for version in self.releases if not version.is_prerelease]
-        return self.commit(str(max(final))) if final else self.commit("HEAD")
+    def newest(self, before: str) -> str:
+        """The commit that an update leads to from another: that of the newest release after it, previews apart.
+
+        A commit after all releases waits for the next one. A fork that makes none of its own is at its newest commit.
+        """
+        final = [commit for version, commit in self._within() if not version.is_prerelease]
+        after = [commit for commit in final if self.contains(commit, before)]
+        if after or (final and self.contains(before, final[-1])):
+            return after[-1] if after else before
+        return self.commit("HEAD")
 
     @cached_property
     def releases(self) -> dict[Version, str]:
-        """Commit by version: what releases.toml records, and the tags that are there."""
+        """Commit by version, the oldest first: what releases.toml records, and the tags that are there."""
         tagged = {_version(tag): f"refs/tags/{tag}" for tag in git("tag", "--list", folder=self.clone).splitlines()}
         found = {version: tag for version, tag in tagged.items() if version}
         record = self.file("HEAD", "releases.toml")
-        return found | (releases.read(record) if record else {})
+        try:
+            found |= releases.read(record) if record else {}
+        except ValueError as error:
+            raise UpdateError(f"the template's record of its releases is damaged: {error}", MEND) from None
+        return dict(sorted(found.items()))
+
+    def _within(self) -> Iterator[tuple[Version, str]]:
+        """The releases whose commits are in the clone: a record may be ahead of the history."""
+        for version in self.releases:
+            with contextlib.suppress(UpdateError):
+                yield version, self.commit(str(version))
+
+    def questions(self, commit: str) -> set[str]:
+        """What copier.yml asks as of a commit."""
+        try:
+            documents = yaml.load_all(self.file(commit, "copier.yml") or "", Loader=_Questions)
+            told = {name: value for document in documents for name, value in document.items()}
+        except (yaml.YAMLError, AttributeError):
+            return set()
+        asked = {name for name, value in told.items() if not (isinstance(value, dict) and value.get("when") is False)}
+        return {name for name in asked if not name.startswith("_")}
 
     def file(self, commit: str, name: str) -> str | None:
         """A file of the template as of a commit; None where it has none."""
@@ -123,7 +150,16 @@ class Source:
         return [f"{task.version}: {task.text}" for task in releases.tasks(changelog, since, until)]
 
 
-def _address(given: str, root: Path) -> str:
+class _Questions(yaml.SafeLoader):
+    """Reads copier.yml without following its includes: what they hold is not asked here."""
+
+
+_Questions.add_constructor("!include", lambda loader, node: {})
+
+
+def _address(given: str, root: Path, where: str) -> str:
+    if not given:
+        return ""
     for start, host in HOSTS.items():
         if given.startswith(start):
             return f"https://{host}/{given.removeprefix(start).removesuffix('.git')}.git"
@@ -133,7 +169,7 @@ def _address(given: str, root: Path) -> str:
         return address
     folder = (root / Path(local).expanduser()).resolve()
     if not folder.exists():
-        raise UpdateError(f"the template is not in {folder}, where {ANSWERS} has it from", MEND)
+        raise UpdateError(f"the template is not in {folder}, which {where} names", MEND)
     return str(folder)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ ZONE = "lifecycle/"
 # What an update may write to, the answers apart.
 TEMPLATES = (ZONE, ".github/")
 MANIFEST = "lifecycle/manifest.json"
+RULES = "lifecycle/src/lifecycle/zone.py"
 MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
 
 
@@ -32,13 +34,13 @@ MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MU
 class Trial:
     """What an update would do; `head` is the repository as committed, `clone` the same after the update.
 
-    `below` is the folder of the project inside its git repository.
+    Both renders and the clone lie in `work`.
     """
 
     source: Source
     before: str
     after: str
-    below: Path
+    work: Path
     clone: Path
     head: Mapping[str, bytes]
     executable: frozenset[str]
@@ -64,7 +66,8 @@ class Trial:
         _refuse_links(clone, [ANSWERS, *(name for name in old if name.startswith(TEMPLATES))])
         # Copier reads from where to where in the answers file; here it is the clone of the template.
         _record(clone, {"_src_path": str(source.clone), "_commit": before})
-        git("commit", "--quiet", "--no-verify", "--all", "--message", "as of the clone", folder=clone, **IDENTITY)
+        said = ("--quiet", "--no-verify", "--all", "--message", "as of the clone")
+        git("-c", "commit.gpgsign=false", "commit", *said, folder=clone, **IDENTITY)
         with _copiers(f"it cannot be updated to {source.label(after)}"):
             copier.run_update(
                 clone, data=dict(given), vcs_ref=after, defaults=True, overwrite=True, quiet=True, unsafe=False
@@ -72,7 +75,7 @@ class Trial:
         now = remembered(clone)
         new = _render(source, after, asked(now), work / "new")
         _record(clone, {"_src_path": told["_src_path"]})
-        return cls(source, before, after, below, clone, head, executable, old, new, given, (asked(told), asked(now)))
+        return cls(source, before, after, work, clone, head, executable, old, new, given, (asked(told), asked(now)))
 
     @cached_property
     def now(self) -> dict[str, bytes]:
@@ -93,8 +96,11 @@ class Trial:
 
     def contents(self) -> dict[str, bytes | None]:
         """What is in the clone by now, of the files that differ from the commit; None for one that is gone."""
-        self.__dict__.pop("now", None)
+        self._look_again()
         return {name: self.now.get(name) for name in self.changed()}
+
+    def _look_again(self) -> None:
+        self.__dict__.pop("now", None)
 
     def report(self) -> Report:
         """All that a person has to know before it is applied."""
@@ -126,19 +132,34 @@ class Trial:
 
     def _edits(self) -> Iterator[Edit]:
         """Edits in the template's zone. Copier might merge them, but what is here is the template's for good."""
+        if ANSWERS in self.head and not self._is_as_copier_wrote_it(self.head[ANSWERS]):
+            yield Edit(ANSWERS, "edited by hand", f"An answer changes by SET='name=value'; git log -- {ANSWERS}")
+        for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
+            if name.startswith(ZONE) and self.manifest:
+                yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             here = self.head.get(name)
             if name in (ANSWERS, MANIFEST) or not self._is_templates(name):
                 continue
             if here is None and name.startswith(ZONE):
                 yield Edit(name, "removed", self._seam(name))
-            elif here is not None and not _same(here, self.old[name]) and not _same(here, self.new.get(name, b"")):
+            elif here is not None and not is_same(here, self.old[name]) and not is_same(here, self.new.get(name, b"")):
                 yield Edit(name, "edited", self._seam(name))
 
+    def _is_as_copier_wrote_it(self, answers: bytes) -> bool:
+        """By the checksum in the file; the rule for it is the one that the repository holds itself to."""
+        if RULES not in self.new:
+            return True
+        rules = runpy.run_path(str(self.work / "new" / RULES))
+        return not rules["edited_by_hand"](answers.decode("utf-8", "replace"))
+
     def _losses(self) -> Iterator[Loss]:
+        for name in sorted(self.new.keys() - self.now.keys()):
+            if self._is_templates(name) and (self.clone / name).is_file():
+                yield Loss(name, "your .gitignore hides this file of the template's, and it would not arrive")
         for name in sorted(self.head):
             here, now, old = self.head[name], self.now.get(name), self.old.get(name)
-            if old is None or _same(here, old) or name == ANSWERS:
+            if old is None or is_same(here, old) or name == ANSWERS:
                 continue
             if now is None:
                 yield Loss(name, "the template renamed or removed it, and your edit would go with it")
@@ -177,7 +198,7 @@ class Trial:
                 # What the team has deleted stays deleted.
                 if old is None:
                     yield Offer(name, "new")
-            elif old is not None and _same(now, old):
+            elif old is not None and is_same(now, old):
                 yield Offer(name, "unedited")
             else:
                 yield Offer(name, "merges" if self.merged(name) is not None else "conflicts")
@@ -192,7 +213,7 @@ class Trial:
                 f"there is no {name} in {self.source.label(self.after)}", "The report lists what is offered."
             )
         ours, base, theirs = self.now.get(name), self.old.get(name, b""), self.new[name]
-        if ours is None or _same(ours, base):
+        if ours is None or is_same(ours, base):
             return theirs
         folder = self.clone.parent / f"{self.clone.name}-merge"
         folder.mkdir(exist_ok=True)
@@ -210,9 +231,10 @@ class Trial:
                 problem = f"{name}: the template's changes and yours touch the same lines"
                 raise UpdateError(problem, f"Edit it by hand; the template's text is template/{name} of its release.")
             path = self.clone / name
+            _refuse_links(self.clone, [name])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        self.__dict__.pop("now", None)
+        self._look_again()
 
     def _is_templates(self, name: str) -> bool:
         return name.startswith(ZONE) or name in self.manifest.get("files", ())
@@ -241,7 +263,7 @@ def _refuse_links(clone: Path, names: list[str]) -> None:
     for path in (clone / name for name in names):
         for link in (path, *path.parents[: len(path.relative_to(clone).parts) - 1]):
             if link.is_symlink():
-                problem = f"{link.relative_to(clone)} is a symbolic link here, and the template's"
+                problem = f"{link.relative_to(clone)} is a symbolic link here, and a file of the template's"
                 raise UpdateError(problem, "Put what it leads to in its place, commit, and update again.")
 
 
@@ -282,5 +304,6 @@ def _executable(folder: Path, names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if os.access(folder / name, os.X_OK))
 
 
-def _same(one: bytes, other: bytes) -> bool:
+def is_same(one: bytes, other: bytes) -> bool:
+    """Whether two contents are equal, the ends of lines apart: git may have turned them."""
     return one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
