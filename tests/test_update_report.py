@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import copier
 import pytest
 
-from looseleaf import cli
 from looseleaf.snapshot import git
-from looseleaf.update.errors import UpdateError
 from looseleaf.update.report import Report
-from looseleaf.update.source import Source, _address, remembered
-from looseleaf.update.trial import Trial
+from looseleaf.update.source import Source
 from personas import commit
-from rendering import Template, files, run
+from rendering import Template
+from updates import tried
 
 LINES = "".join(f"line {number}\n" for number in range(1, 21))
 COPIER = """
@@ -163,14 +160,6 @@ def torture(tmp_path_factory: pytest.TempPathFactory) -> Torture:
     return Torture.made(tmp_path_factory.mktemp("torture") / "template")
 
 
-def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:
-    """The trial of an update."""
-    work.mkdir()
-    told = remembered(project)
-    source = Source.fetch(told, project, work / "template")
-    return Trial.run(project, source, source.commit(str(told["_commit"])), source.commit(to), given, work)
-
-
 @pytest.fixture(scope="module")
 def report(torture: Torture, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """What is told of the tortured repository."""
@@ -259,213 +248,6 @@ def test_a_long_list_is_cut_in_a_terminal_and_nowhere_else() -> None:
     assert "file-49" not in report.text()
     assert "file-49" in report.markdown()
     assert len(json.loads(report.json())["added"]) == 50
-
-
-# --- A render of this template ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """`called(folder, *words)`: the exit code of `looseleaf update`, and all that it said."""
-
-    def call(folder: Path, *words: str) -> tuple[int, str]:
-        monkeypatch.chdir(folder)
-        code = cli.main(["update", *words])
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """This template, and a release after it that changes a file of each zone."""
-    folder = tmp_path_factory.mktemp("newer") / "looseleaf"
-    run("cp", "-R", str(template.folder), str(folder), folder=folder.parent)
-    later = Template(folder)
-    for name, old, new in (
-        ("template/lifecycle/docs/data.md", "\n", "\n\nMore.\n"),
-        ("template/config/base.yaml", "# What", "# Newer: what"),
-        ("template/src/model/estimator.py", '"""', '"""Newer: '),
-    ):
-        path = folder / name
-        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
-    (folder / "template/docs/newer.md").write_text("Newer.\n")
-    run("python3", "-m", "looseleaf.manifest", folder=folder, PYTHONPATH=str(folder / "hooks"))
-    later.release("v9999.1.0")
-    return later
-
-
-def owned(template: Template, into: Path, **answers: str) -> Path:
-    """A committed render of the release before."""
-    folder = template.copy(into, "v9999.0.0", **answers)
-    git("init", "--quiet", folder=folder)
-    commit(folder, "As rendered")
-    return folder
-
-
-def test_edits_in_the_templates_zone_are_told_with_their_seams(newer: Template, tmp_path: Path, called: Any) -> None:
-    project = owned(newer, tmp_path / "project")
-    for name in ("lifecycle/pyproject.toml", "lifecycle/lifecycle.mk"):
-        (project / name).write_text((project / name).read_text() + "# ours\n")
-    (project / "lifecycle/src/lifecycle/card.py").unlink()
-    commit(project, "Ours")
-    before = files(project)
-    code, said = called(project)
-    assert code == 3
-    assert "lifecycle/pyproject.toml (edited): Add your own dependency with uv add NAME" in said
-    assert "lifecycle/lifecycle.mk (edited): Add or override the target in the Makefile" in said
-    assert "lifecycle/src/lifecycle/card.py (removed): Say it in config/" in said
-    assert files(project) == before
-
-
-def test_an_edit_that_the_new_release_makes_too_is_not_in_its_way(newer: Template, tmp_path: Path) -> None:
-    project = owned(newer, tmp_path / "project")
-    fresh = newer.copy(tmp_path / "fresh")
-    (project / "lifecycle/docs/data.md").write_bytes((fresh / "lifecycle/docs/data.md").read_bytes())
-    commit(project, "Taken by hand")
-    assert tried(project, tmp_path / "work", "v9999.1.0").report().safe
-
-
-def test_what_is_offered_is_taken_merged_or_refused(newer: Template, tmp_path: Path, called: Any) -> None:
-    project = owned(newer, tmp_path / "project")
-    base, estimator = project / "config/base.yaml", project / "src/model/estimator.py"
-    base.write_text(base.read_text() + "gate: {min_rows: 300}\n")
-    estimator.write_text(estimator.read_text().replace('"""', '"""Ours: ', 1))
-    commit(project, "Ours")
-    before = files(project)
-    trial = tried(project, tmp_path / "work", "v9999.1.0")
-    states = {offer.path: offer.state for offer in trial.offers()}
-    assert states == {"docs/newer.md": "new", "src/model/estimator.py": "conflicts", "config/base.yaml": "conflicts"}
-    trial.take(["docs/newer.md"])
-    assert trial.contents()["docs/newer.md"] == b"Newer.\n"
-    code, said = called(project, "--take", "src/model/estimator.py")
-    assert code == 1
-    assert "the template's changes and yours touch the same lines" in said
-    code, said = called(project, "--take", "docs/nothing.md")
-    assert code == 1
-    assert "there is no docs/nothing.md in 9999.1.0" in said
-    assert files(project) == before
-
-
-def test_a_changed_answer_offers_what_it_would_have_rendered(newer: Template, tmp_path: Path) -> None:
-    project = owned(newer, tmp_path / "project")
-    with (project / "OWNERS").open("a") as owners:
-        owners.write("# ours\n")
-    commit(project, "Ours")
-    trial = tried(project, tmp_path / "work", "v9999.0.0", owners="@ana")
-    assert [(offer.path, offer.state) for offer in trial.offers()] == [("OWNERS", "merges")]
-    trial.take(["OWNERS"])
-    taken = trial.contents()["OWNERS"] or b""
-    assert b'["ana"]' in taken
-    assert taken.endswith(b"# ours\n")
-    assert [(answer.name, answer.kind) for answer in trial.report().answers] == [("owners", "given")]
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("--to", "0.0.7"), "the template has no version or commit 0.0.7"),
-        (("--set", "modle_name=x"), "modle_name=x: no answer is changed by that"),
-        (("--set", "owners"), "owners: no answer is changed by that"),
-        (("--set", "model_name=Not A Name"), "lower-case words"),
-    ],
-)
-def test_a_wrong_call_is_told(newer: Template, tmp_path: Path, called: Any, words: tuple[str, ...], told: str) -> None:
-    project = owned(newer, tmp_path / "project")
-    code, said = called(project, *words)
-    assert code == 1
-    assert told in said
-    assert "Traceback" not in said
-
-
-def test_an_update_never_goes_back(newer: Template, tmp_path: Path, called: Any) -> None:
-    project = newer.copy(tmp_path / "project")
-    git("init", "--quiet", folder=project)
-    commit(project, "As rendered")
-    code, said = called(project, "--to", "v9999.0.0")
-    assert code == 1
-    assert "does not come after" in said
-    assert called(project)[0] == 0
-
-
-def broken(name: str, project: Path) -> None:
-    """One thing that keeps an update from looking."""
-    answers = project / ".copier-answers.yml"
-    told = answers.read_text(encoding="utf-8")
-    if name == "no answers":
-        answers.unlink()
-        commit(project, "Broken")
-    elif name == "answers that are no YAML":
-        answers.write_text("a: [\n")
-        commit(project, "Broken")
-    elif name == "answers without a commit":
-        answers.write_text("\n".join(line for line in told.splitlines() if not line.startswith("_commit")))
-        commit(project, "Broken")
-    elif name == "a template that is gone":
-        answers.write_text(told.replace("_src_path: ", "_src_path: /nowhere"))
-        commit(project, "Broken")
-    elif name == "a commit that never was":
-        answers.write_text(told.replace("_commit: v9999.0.0", "_commit: 1234567"))
-        commit(project, "Broken")
-    elif name == "changes that are not committed":
-        (project / "Makefile").write_text("ours:\n")
-    elif name == "no git":
-        run("rm", "-rf", ".git", folder=project)
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("no answers", "is missing: no update without it"),
-        ("answers that are no YAML", "cannot be read"),
-        ("answers without a commit", "does not say from which template and commit"),
-        ("a template that is gone", "LOOSELEAF_SOURCE"),
-        ("a commit that never was", "the template has no version or commit 1234567"),
-        ("changes that are not committed", "M Makefile"),
-        ("no git", "is no git repository with a commit"),
-    ],
-)
-def test_what_keeps_an_update_from_looking_is_told(
-    newer: Template, tmp_path: Path, called: Any, name: str, told: str
-) -> None:
-    project = owned(newer, tmp_path / "project")
-    broken(name, project)
-    before = files(project)
-    code, said = called(project)
-    assert code == 1
-    assert told in said
-    assert "Traceback" not in said
-    assert files(project) == before
-
-
-def test_a_project_in_a_folder_of_a_repository_is_updated_there(newer: Template, tmp_path: Path) -> None:
-    project = newer.copy(tmp_path / "all/models/churn", "v9999.0.0")
-    (tmp_path / "all/README.md").write_text("Ours.\n")
-    git("init", "--quiet", folder=tmp_path / "all")
-    commit(tmp_path / "all", "As rendered")
-    trial = tried(project, tmp_path / "work", "v9999.1.0")
-    assert trial.report().safe
-    assert set(trial.contents()) == {".copier-answers.yml", "lifecycle/docs/data.md", "lifecycle/manifest.json"}
-
-
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ("gh:acme/looseleaf", "https://github.com/acme/looseleaf.git"),
-        ("gl:acme/looseleaf.git", "https://gitlab.com/acme/looseleaf.git"),
-        ("git+https://git.example.org/x.git", "https://git.example.org/x.git"),
-        ("git@git.example.org:acme/x.git", "git@git.example.org:acme/x.git"),
-        ("git+ssh://git@git.example.org/x.git", "ssh://git@git.example.org/x.git"),
-    ],
-)
-def test_an_address_is_taken_as_copier_takes_it(tmp_path: Path, given: str, address: str) -> None:
-    assert _address(given, tmp_path, "_src_path") == address
-
-
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UpdateError, match="the template is not in"):
-        _address("../gone", tmp_path, "_src_path")
 
 
 def test_releases_are_found_by_tags_by_the_record_and_by_both(torture: Torture, tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ class Replay:
         assert not homeless - {name.rsplit("/", 1)[-1] for name in teams(self.rendered)}
 
 
+def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:
+    """The trial of an update."""
+    work.mkdir()
+    told = remembered(project)
+    source = Source.fetch(told, project, work / "template")
+    return Trial.run(project, source, source.commit(str(told["_commit"])), source.commit(to), given, work)
+
+
 def reported(project: Path, template: Template, work: Path) -> Trial:
     """What `looseleaf update` would do to the newest release."""
     told = remembered(project)
