@@ -16,7 +16,12 @@ KNOWN = """
   teams: {acme/eng: [bo]}
   review_by: 2027-06-30
 """
-FILES = sorted(rendered_name(path) for path in template_files())
+# Those of a repository on GitHub.
+FILES = sorted(
+    name
+    for name in map(rendered_name, template_files())
+    if name != ".gitlab-ci.yml" and not name.startswith("lifecycle/ci/")
+)
 
 
 def owners_text(people: Mapping[str, Sequence[str]] | None = None, known: str = KNOWN) -> str:

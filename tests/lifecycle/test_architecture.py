@@ -68,4 +68,4 @@ def test_modules_are_small_and_the_whole_can_be_read() -> None:
     assert sizes[-1] <= 250
     assert sizes[len(sizes) // 2] <= 100
     # A third of it is what keeps people from a mistake: messages with their mend, and what OWNERS may not say.
-    assert sum(sizes) <= 4500
+    assert sum(sizes) <= 4700
