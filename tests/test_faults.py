@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from looseleaf.snapshot import snapshot
-from rendering import ROOT, outcome
+from rendering import ROOT, Template, outcome
 
 FAULTS: list[dict[str, Any]] = tomllib.loads((ROOT / "tests/faults.toml").read_text(encoding="utf-8"))["fault"]
 pytestmark = pytest.mark.xdist_group("faults")
@@ -15,10 +14,8 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the working tree, a repository of its own."""
-    folder = tmp_path_factory.mktemp("faults") / "tree"
-    snapshot(ROOT, folder)
-    return folder
+    """A copy of the working tree, a repository of its own with the history of this one."""
+    return Template.with_history(ROOT, tmp_path_factory.mktemp("faults") / "tree").folder
 
 
 def test_there_are_enough_faults_and_each_names_its_promise() -> None:
