@@ -303,7 +303,18 @@ def test_an_audit_that_was_edited_holds_no_approval(here: Repository) -> None:
     here.git("ana@example.org")
     code, said = here.call("promote")
     assert code == 1
-    assert "does not follow from itself at line 1" in said
+    assert "does not follow from itself at line 1. That line or one before it was edited or removed: restore" in said
+
+
+def test_a_killed_promotion_elsewhere_keeps_nothing_out_of_production(here: Repository) -> None:
+    assert here.call("promote", environment="local")[0] == 0
+    with here.store.audit.open("ab") as file:
+        file.write(b'{"after": "5e')
+    approved(here, "cy")
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 0, said
+    assert deployments.audit_breaks(here.store) == []
 
 
 def test_the_page_as_it_is_rendered_has_open_questions_and_a_filled_one_has_none(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def faults(
     if more := questions[MOST_TOLD:]:
         told.append(f"and {len(more)} more open questions")
     if breaks := deployments.audit_breaks(store):
-        told.append(f"{store.audit} does not follow from itself at line {', '.join(map(str, breaks))}")
+        lines = ", ".join(map(str, breaks))
+        told.append(f"{store.audit} does not follow from itself at line {lines}. {deployments.AUDIT_MEND}")
     if report.owners is None or report.refused:
         return told, []
     used: list[dict[str, Any]] = []
