@@ -1,6 +1,7 @@
 """Production asks the roles that decide, and knows people by what git or the CI host says of them."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from lifecycle import cli, deployments
 from lifecycle.owners.agreement import open_questions
 from lifecycle.pipelines.train import train
 from lifecycle.store import Store
-from owned import PEOPLE, owners_text, repository
+from looseleaf.snapshot import IDENTITY, git
+from owned import PEOPLE, commit, owners_text, repository
 from rendering import TEMPLATE
 from teams import order_team, settings_in
 
@@ -69,10 +71,11 @@ class Repository:
         return code, told.out + told.err
 
     def owners(self, old: str, new: str) -> None:
-        """Change OWNERS."""
+        """Change OWNERS, and commit it."""
         text = (self.root / "OWNERS").read_text(encoding="utf-8")
         assert old in text
         (self.root / "OWNERS").write_text(text.replace(old, new), encoding="utf-8")
+        commit(self.root)
 
     def audit(self) -> list[dict[str, Any]]:
         """The lines of the audit."""
@@ -91,6 +94,7 @@ def here(
     """A repository of three people with a filled agreement, and nothing deployed; ana works in it."""
     root = repository(tmp_path / "churn", OWNERS)
     (root / "docs/agreement.md").write_text(filled(PAGE), encoding="utf-8")
+    commit(root)
     store = Store(tmp_path / "storage")
     store.root.mkdir()
     store.bundles.symlink_to(trained / "bundles")
@@ -256,6 +260,7 @@ def test_a_rollback_asks_nobody_and_says_who(here: Repository) -> None:
 def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:
     alone = owners_text({role: ["ana"] for role in PEOPLE}).replace("2027-06-30", SOON)
     (here.root / "OWNERS").write_text(alone, encoding="utf-8")
+    commit(here.root)
     code, said = here.call("promote")
     assert code == 1
     assert "one pair of eyes" in said
@@ -290,11 +295,100 @@ def test_production_waits_for_what_the_repository_lacks(here: Repository, name: 
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
     else:
         path.unlink()
+    commit(here.root)
     here.git("ana@example.org")
     code, said = here.call("promote")
     assert code == 1
     assert told in said
     assert here.call("promote", environment="staging")[0] == 0
+
+
+def away(root: Path) -> None:
+    """What a promoter would write who wants to ask nobody."""
+    path = root / "OWNERS"
+    text = path.read_text(encoding="utf-8").replace("promote: [data-science, product]", "promote: [data-science]")
+    path.write_text(text, encoding="utf-8")
+
+
+def away_unseen(root: Path) -> None:
+    """The same, with git told to look away."""
+    away(root)
+    git("update-index", "--assume-unchanged", "OWNERS", folder=root)
+    assert git("status", "--porcelain", folder=root) == ""
+
+
+def untracked(root: Path) -> None:
+    """A setting that git is told to ignore."""
+    git("rm", "--quiet", "--cached", "config/production.yaml", folder=root)
+    git("-c", "commit.gpgsign=false", "commit", "--quiet", "--message=out", folder=root, **IDENTITY)
+    (root / ".git/info/exclude").write_text("config/production.yaml\n", encoding="utf-8")
+    assert git("status", "--porcelain", folder=root) == ""
+
+
+EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "OWNERS": (away, "OWNERS is not what the last commit holds"),
+    "OWNERS unseen": (away_unseen, "OWNERS is not what the last commit holds"),
+    "OWNERS staged": (lambda root: (away(root), git("add", "OWNERS", folder=root)), "OWNERS is not what"),
+    "a page": (lambda root: (root / "docs/agreement.md").write_text("We agreed.\n"), "docs/agreement.md is not what"),
+    "a setting": (lambda root: (root / "config/base.yaml").write_text("gate: {min_rows: 1}\n"), "config/base.yaml is"),
+    "a setting that is gone": (lambda root: (root / "config/production.yaml").unlink(), "config/production.yaml is"),
+    "a setting of nobody": (untracked, "config/production.yaml is not what the last commit holds"),
+    "no git": (lambda root: shutil.rmtree(root / ".git"), "git holds no commit at"),
+    "no commit": (lambda root: git("update-ref", "-d", "HEAD", folder=root), "git holds no commit at"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_production_takes_nothing_that_is_not_committed(here: Repository, name: str) -> None:
+    edit, told = EDITS[name]
+    if "OWNERS" not in name:
+        approved(here, "cy")
+    # Known by the host, so that it is the work tree alone that differs.
+    here.ci("ana")
+    edit(here.root)
+    code, said = here.call("promote")
+    assert code == 1
+    assert told in said
+    assert deployments.read(here.store, "production") is None
+    assert here.call("promote", environment="staging")[0] == 0
+
+
+def test_nobody_makes_themselves_an_approver_without_a_commit(here: Repository) -> None:
+    path = here.root / "OWNERS"
+    path.write_text(path.read_text(encoding="utf-8").replace('["cy"]', '["eve"]'), encoding="utf-8")
+    here.ci("eve")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "eve (as the CI host says) stands for no role of OWNERS" in said
+    approved(here, "cy")
+    commit(here.root)
+    here.ci("eve")
+    assert here.call("approve")[0] == 0
+    shutil.rmtree(here.root / ".git")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "git holds no commit of OWNERS" in said
+
+
+def test_a_repository_within_another_is_compared_by_its_own_files(here: Repository) -> None:
+    shutil.rmtree(here.root / ".git")
+    git("init", "--quiet", folder=here.root.parent)
+    git("add", "churn", folder=here.root.parent)
+    commit(here.root)
+    approved(here, "cy")
+    here.ci("ana")
+    code, said = here.call("promote")
+    assert code == 0, said
+    away(here.root)
+    assert here.call("promote", here.versions[0])[0] == 1
+
+
+def test_the_audit_names_the_commit_that_decided(here: Repository) -> None:
+    approved(here, "cy")
+    here.git("ana@example.org")
+    assert here.call("promote")[0] == 0
+    code = {"commit": git("rev-parse", "HEAD", folder=here.root), "edited": False}
+    assert here.audit()[-1]["evidence"]["code"] == code
 
 
 def test_an_audit_that_was_edited_holds_no_approval(here: Repository) -> None:

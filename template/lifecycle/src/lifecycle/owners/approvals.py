@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifecycle import deployments
+from lifecycle import deployments, provenance
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.owners import repository
-from lifecycle.owners.agreement import open_questions
-from lifecycle.owners.reading import Owners
+from lifecycle.owners.agreement import AGREEMENT, open_questions
+from lifecycle.owners.reading import OWNERS, Owners
 from lifecycle.provenance import Identity
 from lifecycle.store import Store
 
 ASKING = "production"
 MOST_TOLD = 5
+# What decides about production is what everybody can see: an edit that is not committed would lift every approval.
+COMMITTED = (OWNERS, AGREEMENT, "config")
 _RECORDED = ("who", "source", "roles", "threshold", "why", "changed")
 
 
@@ -45,7 +47,7 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or name --environment {ASKING}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = stands_for(repository.required(root), who)
+    roles = stands_for(repository.committed(root), who)
     if not roles:
         raise Refused(f"{who} stands for no role of OWNERS", _binding(who))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
@@ -70,7 +72,7 @@ def faults(
     A version asks the roles that decide `promote`; a threshold other than the one that holds, `change-threshold`.
     """
     report = repository.examine(root, repository.today())
-    told = [f"{each.where}: {each.problem}" for each in report.findings]
+    told = [*_uncommitted(root), *(f"{each.where}: {each.problem}" for each in report.findings)]
     questions = open_questions(root)
     told += questions[:MOST_TOLD]
     if more := questions[MOST_TOLD:]:
@@ -99,6 +101,13 @@ def faults(
                 command = f"make approve {what} ENVIRONMENT={ASKING}"
                 told.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
     return told, used
+
+
+def _uncommitted(root: Path) -> list[str]:
+    edited = provenance.uncommitted(root, *COMMITTED)
+    if edited is None:
+        return [f"git holds no commit at {root}: promote from a clone"]
+    return [f"{name} is not what the last commit holds: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
 def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
