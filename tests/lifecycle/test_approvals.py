@@ -13,6 +13,7 @@ import pytest
 
 from lifecycle import cli, deployments
 from lifecycle.owners.agreement import open_questions
+from lifecycle.owners.repository import roles
 from lifecycle.pipelines.train import train
 from lifecycle.store import Store
 from looseleaf.snapshot import IDENTITY, git
@@ -255,6 +256,37 @@ def test_a_rollback_asks_nobody_and_says_who(here: Repository) -> None:
     line = here.audit()[-1]
     assert (line["action"], line["who"], line["evidence"]["source"]) == ("rollback", "eve@example.org", "git")
     assert line["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"a: [",
+        b"\xff",
+        b"[" * 60_000,
+        b"x-ownership: {github-ruleset: {a/b: %s}}" % (b"1" * 5_000),
+        b'x-ownership: {roles: {"\\ud800": [ana]}}',
+    ],
+    ids=["a folder", "no YAML", "no text", "too deep", "an id without end", "half a pair"],
+)
+def test_a_rollback_does_not_depend_on_owners(here: Repository, content: bytes | None) -> None:
+    for version in here.versions:
+        assert here.call("promote", version, environment="local")[0] == 0
+    path = here.root / "OWNERS"
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    code, said = here.call("rollback", environment="local")
+    assert code == 0, said
+    assert deployments.required(here.store, "local").owners == {}
+
+
+def test_a_rollback_survives_what_no_reader_foresaw(here: Repository) -> None:
+    def fail(content: bytes) -> None:
+        raise ZeroDivisionError
+
+    here.patch.setattr("lifecycle.owners.repository.read", fail)
+    assert roles(here.root) == {}
 
 
 def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:

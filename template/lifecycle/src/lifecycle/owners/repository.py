@@ -72,12 +72,14 @@ def _unrefused(owners: Owners | None, findings: Iterable[Finding]) -> Owners:
 
 
 def roles(root: Path) -> dict[str, list[str]]:
-    """Who answers for what, to be written beside a version; empty where OWNERS does not tell."""
+    """Who answers for what, to be written beside a version; empty where OWNERS does not tell. It never fails."""
     try:
         owners, _ = read((root / OWNERS).read_bytes())
-    except (OSError, LifecycleError):
+    except Exception:
+        # Whatever a file makes the reader raise: a rollback must not depend on it.
         return {}
-    return {role: list(handles) for role, handles in owners.roles.items()}
+    # A name of half a character pair could not be written.
+    return {role: list(handles) for role, handles in owners.roles.items() if role.isprintable()}
 
 
 def files(root: Path) -> list[str] | None:
