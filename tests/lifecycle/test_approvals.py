@@ -209,6 +209,34 @@ def test_an_approval_is_used_up_when_the_version_answers(here: Repository) -> No
     assert "product decides promote and has not approved" in said
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": [0.5]},
+        {"threshold": {}},
+        {"threshold": "0.5"},
+        {"who": ["cy"]},
+        {"source": "me"},
+        {"roles": "product"},
+        {"version": ["x"]},
+        {"environment": None},
+        {"action": []},
+    ],
+    ids=str,
+)
+def test_a_line_of_another_shape_is_no_approval(here: Repository, change: dict[str, Any]) -> None:
+    approved(here, "cy")
+    [line] = here.audit()
+    here.store.audit.unlink()
+    deployments.record(here.store, line | change)
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "product decides promote and has not approved" in said
+    deployments.record(here.store, {name: value for name, value in line.items() if name != "after"})
+    assert here.call("promote")[0] == 0
+
+
 def test_who_left_the_role_since_has_approved_nothing(here: Repository) -> None:
     approved(here, "cy")
     here.owners('["cy"]', '["dee"]')

@@ -13,6 +13,7 @@ HOSTS = (
     ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
     ("GITLAB_CI", "GITLAB_USER_LOGIN"),
 )
+Source = Literal["ci", "git", "login"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Identity:
     """A name and who gave it: the CI host, git's configuration, or only the login."""
 
     name: str
-    source: Literal["ci", "git", "login"]
+    source: Source
 
     def __str__(self) -> str:
         """The name, and how it is known."""

@@ -5,9 +5,12 @@ An approval is a line of the audit. It is used up when the version begins to ans
 
 import contextlib
 import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from lifecycle import deployments, provenance
 from lifecycle.deployments import Deployment, Live
@@ -15,14 +18,28 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.owners import repository
 from lifecycle.owners.agreement import AGREEMENT, open_questions
 from lifecycle.owners.reading import OWNERS, Owners
-from lifecycle.provenance import Identity
+from lifecycle.provenance import Identity, Source
 from lifecycle.store import Store
 
 ASKING = "production"
 MOST_TOLD = 5
 # What decides about production is what everybody can see: an edit that is not committed would lift every approval.
 COMMITTED = (OWNERS, AGREEMENT, "config")
-_RECORDED = ("who", "source", "roles", "threshold", "why", "changed")
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What a line of the audit holds of an approval."""
+
+    who: str
+    source: Source
+    roles: list[str]
+    threshold: float | None
+    why: str
+    changed: str
+
+
+_APPROVAL = TypeAdapter(Approval)
 
 
 def stands_for(owners: Owners, who: Identity) -> list[str]:
@@ -82,7 +99,7 @@ def faults(
         told.append(f"{store.audit} does not follow from itself at line {lines}. {deployments.AUDIT_MEND}")
     if report.owners is None or report.refused:
         return told, []
-    used: list[dict[str, Any]] = []
+    used: list[Approval] = []
     for decision in _asked(seen, live, default):
         for role in report.owners.decisions[decision]:
             if role in stands_for(report.owners, who):
@@ -90,9 +107,9 @@ def faults(
             fitting = [
                 each
                 for each in _given(store, live.version)
-                if role in stands_for(report.owners, Identity(each["who"], each["source"]))
+                if role in stands_for(report.owners, Identity(each.who, each.source))
                 # Who approved a threshold approved no other; who named none has not decided about it.
-                and each["threshold"] in ({live.threshold} if decision != "promote" else {None, live.threshold})
+                and each.threshold in ({live.threshold} if decision != "promote" else {None, live.threshold})
             ]
             used += [each for each in fitting[-1:] if each not in used]
             if not fitting:
@@ -100,7 +117,7 @@ def faults(
                 people = ", ".join(report.owners.behind(role)) or "nobody yet"
                 command = f"make approve {what} ENVIRONMENT={ASKING}"
                 told.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
-    return told, used
+    return told, [asdict(each) for each in used]
 
 
 def _uncommitted(root: Path) -> list[str]:
@@ -116,16 +133,17 @@ def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[s
     return asked + (["change-threshold"] if live.threshold not in (None, holds) else [])
 
 
-def _given(store: Store, version: str) -> list[dict[str, Any]]:
-    given: list[dict[str, Any]] = []
+def _given(store: Store, version: str) -> list[Approval]:
+    given: list[Approval] = []
     for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
+        # A line of another shape is no approval.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
             if entry["environment"] != ASKING:
                 continue
             if entry["action"] == "approve":
                 if entry["version"] == version:
-                    given.append({name: entry[name] for name in _RECORDED})
+                    given.append(_APPROVAL.validate_json(line, strict=True))
             elif entry["live"]["version"] == version:
                 given.clear()
     return given
