@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from looseleaf.snapshot import IDENTITY, git
 from rendering import TEMPLATE, rendered_name, template_files
 
 DAY = date(2026, 11, 24)
@@ -35,7 +36,7 @@ def owners_text(people: Mapping[str, Sequence[str]] | None = None, known: str = 
 
 
 def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES) -> Path:
-    """A git repository with empty files and OWNERS; its author is ana."""
+    """A git repository with empty files and OWNERS, in a first commit; its author is ana."""
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -43,4 +44,11 @@ def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES
     (root / "OWNERS").write_text(owners_text() if text is None else text, encoding="utf-8")
     subprocess.run(["git", "init", "--quiet", root], check=True)
     subprocess.run(["git", "-C", root, "config", "user.email", "ana@example.org"], check=True)
+    commit(root)
     return root
+
+
+def commit(root: Path) -> None:
+    """Commit all that changed in a repository."""
+    git("add", "--all", folder=root)
+    git("-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message=all", folder=root, **IDENTITY)

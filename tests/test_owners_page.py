@@ -14,7 +14,7 @@ from lifecycle.owners import rules
 from lifecycle.owners.reading import read
 from lifecycle.pipelines.train import train
 from looseleaf.snapshot import git
-from owned import DAY, PEOPLE, owners_text
+from owned import DAY, PEOPLE, commit, owners_text
 from rendering import ROOT, TEMPLATE, run
 from teams import order_team, settings_in
 
@@ -37,6 +37,7 @@ def say(render: Render, tmp_path: Path) -> Say:
     page.write_text(page.read_text(encoding="utf-8").replace("| |", "| said |").replace("| |", "| said |"))
     git("init", "--quiet", folder=folder)
     git("config", "user.email", "ana@example.org", folder=folder)
+    commit(folder)
     sources = os.pathsep.join(map(str, (ROOT / "template/lifecycle/src", folder / "src")))
     command = folder / ".venv/bin/lifecycle"
     command.parent.mkdir(parents=True)

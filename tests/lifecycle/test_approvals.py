@@ -1,6 +1,7 @@
 """Production asks the roles that decide, and knows people by what git or the CI host says of them."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import pytest
 
 from lifecycle import cli, deployments
 from lifecycle.owners.agreement import open_questions
+from lifecycle.owners.repository import roles
 from lifecycle.pipelines.train import train
 from lifecycle.store import Store
-from owned import PEOPLE, owners_text, repository
+from looseleaf.snapshot import IDENTITY, git
+from owned import PEOPLE, commit, owners_text, repository
 from rendering import TEMPLATE
 from teams import order_team, settings_in
 
@@ -69,10 +72,11 @@ class Repository:
         return code, told.out + told.err
 
     def owners(self, old: str, new: str) -> None:
-        """Change OWNERS."""
+        """Change OWNERS, and commit it."""
         text = (self.root / "OWNERS").read_text(encoding="utf-8")
         assert old in text
         (self.root / "OWNERS").write_text(text.replace(old, new), encoding="utf-8")
+        commit(self.root)
 
     def audit(self) -> list[dict[str, Any]]:
         """The lines of the audit."""
@@ -91,6 +95,7 @@ def here(
     """A repository of three people with a filled agreement, and nothing deployed; ana works in it."""
     root = repository(tmp_path / "churn", OWNERS)
     (root / "docs/agreement.md").write_text(filled(PAGE), encoding="utf-8")
+    commit(root)
     store = Store(tmp_path / "storage")
     store.root.mkdir()
     store.bundles.symlink_to(trained / "bundles")
@@ -204,6 +209,34 @@ def test_an_approval_is_used_up_when_the_version_answers(here: Repository) -> No
     assert "product decides promote and has not approved" in said
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": [0.5]},
+        {"threshold": {}},
+        {"threshold": "0.5"},
+        {"who": ["cy"]},
+        {"source": "me"},
+        {"roles": "product"},
+        {"version": ["x"]},
+        {"environment": None},
+        {"action": []},
+    ],
+    ids=str,
+)
+def test_a_line_of_another_shape_is_no_approval(here: Repository, change: dict[str, Any]) -> None:
+    approved(here, "cy")
+    [line] = here.audit()
+    here.store.audit.unlink()
+    deployments.record(here.store, line | change)
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "product decides promote and has not approved" in said
+    deployments.record(here.store, {name: value for name, value in line.items() if name != "after"})
+    assert here.call("promote")[0] == 0
+
+
 def test_who_left_the_role_since_has_approved_nothing(here: Repository) -> None:
     approved(here, "cy")
     here.owners('["cy"]', '["dee"]')
@@ -253,9 +286,41 @@ def test_a_rollback_asks_nobody_and_says_who(here: Repository) -> None:
     assert line["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"a: [",
+        b"\xff",
+        b"[" * 60_000,
+        b"x-ownership: {github-ruleset: {a/b: %s}}" % (b"1" * 5_000),
+        b'x-ownership: {roles: {"\\ud800": [ana]}}',
+    ],
+    ids=["a folder", "no YAML", "no text", "too deep", "an id without end", "half a pair"],
+)
+def test_a_rollback_does_not_depend_on_owners(here: Repository, content: bytes | None) -> None:
+    for version in here.versions:
+        assert here.call("promote", version, environment="local")[0] == 0
+    path = here.root / "OWNERS"
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    code, said = here.call("rollback", environment="local")
+    assert code == 0, said
+    assert deployments.required(here.store, "local").owners == {}
+
+
+def test_a_rollback_survives_what_no_reader_foresaw(here: Repository) -> None:
+    def fail(content: bytes) -> None:
+        raise ZeroDivisionError
+
+    here.patch.setattr("lifecycle.owners.repository.read", fail)
+    assert roles(here.root) == {}
+
+
 def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:
     alone = owners_text({role: ["ana"] for role in PEOPLE}).replace("2027-06-30", SOON)
     (here.root / "OWNERS").write_text(alone, encoding="utf-8")
+    commit(here.root)
     code, said = here.call("promote")
     assert code == 1
     assert "one pair of eyes" in said
@@ -290,11 +355,100 @@ def test_production_waits_for_what_the_repository_lacks(here: Repository, name: 
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
     else:
         path.unlink()
+    commit(here.root)
     here.git("ana@example.org")
     code, said = here.call("promote")
     assert code == 1
     assert told in said
     assert here.call("promote", environment="staging")[0] == 0
+
+
+def away(root: Path) -> None:
+    """What a promoter would write who wants to ask nobody."""
+    path = root / "OWNERS"
+    text = path.read_text(encoding="utf-8").replace("promote: [data-science, product]", "promote: [data-science]")
+    path.write_text(text, encoding="utf-8")
+
+
+def away_unseen(root: Path) -> None:
+    """The same, with git told to look away."""
+    away(root)
+    git("update-index", "--assume-unchanged", "OWNERS", folder=root)
+    assert git("status", "--porcelain", folder=root) == ""
+
+
+def untracked(root: Path) -> None:
+    """A setting that git is told to ignore."""
+    git("rm", "--quiet", "--cached", "config/production.yaml", folder=root)
+    git("-c", "commit.gpgsign=false", "commit", "--quiet", "--message=out", folder=root, **IDENTITY)
+    (root / ".git/info/exclude").write_text("config/production.yaml\n", encoding="utf-8")
+    assert git("status", "--porcelain", folder=root) == ""
+
+
+EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "OWNERS": (away, "OWNERS is not what the last commit holds"),
+    "OWNERS unseen": (away_unseen, "OWNERS is not what the last commit holds"),
+    "OWNERS staged": (lambda root: (away(root), git("add", "OWNERS", folder=root)), "OWNERS is not what"),
+    "a page": (lambda root: (root / "docs/agreement.md").write_text("We agreed.\n"), "docs/agreement.md is not what"),
+    "a setting": (lambda root: (root / "config/base.yaml").write_text("gate: {min_rows: 1}\n"), "config/base.yaml is"),
+    "a setting that is gone": (lambda root: (root / "config/production.yaml").unlink(), "config/production.yaml is"),
+    "a setting of nobody": (untracked, "config/production.yaml is not what the last commit holds"),
+    "no git": (lambda root: shutil.rmtree(root / ".git"), "git holds no commit at"),
+    "no commit": (lambda root: git("update-ref", "-d", "HEAD", folder=root), "git holds no commit at"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_production_takes_nothing_that_is_not_committed(here: Repository, name: str) -> None:
+    edit, told = EDITS[name]
+    if "OWNERS" not in name:
+        approved(here, "cy")
+    # Known by the host, so that it is the work tree alone that differs.
+    here.ci("ana")
+    edit(here.root)
+    code, said = here.call("promote")
+    assert code == 1
+    assert told in said
+    assert deployments.read(here.store, "production") is None
+    assert here.call("promote", environment="staging")[0] == 0
+
+
+def test_nobody_makes_themselves_an_approver_without_a_commit(here: Repository) -> None:
+    path = here.root / "OWNERS"
+    path.write_text(path.read_text(encoding="utf-8").replace('["cy"]', '["eve"]'), encoding="utf-8")
+    here.ci("eve")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "eve (as the CI host says) stands for no role of OWNERS" in said
+    approved(here, "cy")
+    commit(here.root)
+    here.ci("eve")
+    assert here.call("approve")[0] == 0
+    shutil.rmtree(here.root / ".git")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "git holds no commit of OWNERS" in said
+
+
+def test_a_repository_within_another_is_compared_by_its_own_files(here: Repository) -> None:
+    shutil.rmtree(here.root / ".git")
+    git("init", "--quiet", folder=here.root.parent)
+    git("add", "churn", folder=here.root.parent)
+    commit(here.root)
+    approved(here, "cy")
+    here.ci("ana")
+    code, said = here.call("promote")
+    assert code == 0, said
+    away(here.root)
+    assert here.call("promote", here.versions[0])[0] == 1
+
+
+def test_the_audit_names_the_commit_that_decided(here: Repository) -> None:
+    approved(here, "cy")
+    here.git("ana@example.org")
+    assert here.call("promote")[0] == 0
+    code = {"commit": git("rev-parse", "HEAD", folder=here.root), "edited": False}
+    assert here.audit()[-1]["evidence"]["code"] == code
 
 
 def test_an_audit_that_was_edited_holds_no_approval(here: Repository) -> None:
@@ -303,7 +457,18 @@ def test_an_audit_that_was_edited_holds_no_approval(here: Repository) -> None:
     here.git("ana@example.org")
     code, said = here.call("promote")
     assert code == 1
-    assert "does not follow from itself at line 1" in said
+    assert "does not follow from itself at line 1. That line or one before it was edited or removed: restore" in said
+
+
+def test_a_killed_promotion_elsewhere_keeps_nothing_out_of_production(here: Repository) -> None:
+    assert here.call("promote", environment="local")[0] == 0
+    with here.store.audit.open("ab") as file:
+        file.write(b'{"after": "5e')
+    approved(here, "cy")
+    here.git("ana@example.org")
+    code, said = here.call("promote")
+    assert code == 0, said
+    assert deployments.audit_breaks(here.store) == []
 
 
 def test_the_page_as_it_is_rendered_has_open_questions_and_a_filled_one_has_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A deployment changes by compare-and-swap, once for each decision, and the audit remembers."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from lifecycle import deployments
-from lifecycle.deployments import Live, Stale, audit_breaks, read, swap
+from lifecycle.deployments import Live, Stale, audit_breaks, audit_halves, read, swap
 from lifecycle.errors import LifecycleError
 from lifecycle.store import Store
 
@@ -131,15 +132,67 @@ def test_another_format_and_a_wrong_type_are_named(tmp_path: Path, change: dict[
         read(store, "local")
 
 
-def test_half_an_audit_line_is_a_break_and_spoils_no_other(tmp_path: Path) -> None:
+def crashed(tmp_path: Path, half: bytes = b'{"after": "') -> Store:
+    """An audit of five lines, the third of which a killed writer left."""
     store = Store(tmp_path)
-    first = promote(store, None, "a")
+    seen = promote(store, promote(store, None, "a"), "b")
     with store.audit.open("ab") as file:
-        file.write(b'{"after": "')
-    assert audit_breaks(store) == [2]
-    promote(store, first, "b")
-    assert audit_breaks(store) == [2]
-    assert json.loads(store.audit.read_bytes().splitlines()[2])["live"]["version"] == "b"
+        file.write(half)
+    promote(store, promote(store, seen, "c"), "d")
+    return store
+
+
+@pytest.mark.parametrize("half", [b"{", b'{"after": "', b'{"action": "promote", "why": "\xc3', b'{"why": "\0\0\0'])
+def test_half_an_audit_line_is_told_is_no_break_and_spoils_no_other(tmp_path: Path, half: bytes) -> None:
+    store = crashed(tmp_path, half)
+    assert (audit_halves(store), audit_breaks(store)) == ([3], [])
+    assert [json.loads(store.audit.read_bytes().splitlines()[at])["live"]["version"] for at in (1, 3)] == ["b", "c"]
+
+
+def test_half_a_line_at_the_end_is_no_break_and_neither_are_two_in_a_row(tmp_path: Path) -> None:
+    store = crashed(tmp_path)
+    with store.audit.open("ab") as file:
+        file.write(b'{"aft')
+    assert (audit_halves(store), audit_breaks(store)) == ([3, 6], [])
+    with store.audit.open("ab") as file:
+        file.write(b'\n{"after')
+    promote(store, read(store, "local"), "e")
+    assert (audit_halves(store), audit_breaks(store)) == ([3, 6, 7], [])
+
+
+def test_half_a_line_that_an_earlier_lifecycle_went_on_from_is_no_break(tmp_path: Path) -> None:
+    half = b'{"after": "'
+    lines = [b'{"after": ""}', half, json.dumps({"after": hashlib.sha256(half).hexdigest()}).encode()]
+    store = Store(tmp_path)
+    store.audit.write_bytes(b"\n".join(lines) + b"\n")
+    assert (audit_halves(store), audit_breaks(store)) == ([2], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "new", "told"),
+    [
+        (1, None, [1]),
+        (2, None, [3]),
+        (3, None, [3]),
+        (4, None, [4]),
+        (1, b'{"after": "', [2]),
+        (2, b'{"after": "', [4]),
+        (2, b'{"after": "x"}', [2, 4]),
+        (3, b'{"after": "x', [4]),
+        (3, b"{}", [3, 4]),
+        (3, b"7", [3, 4]),
+        (4, b"{", [5]),
+        (4, b'{"after": ["x"]}', [4, 5]),
+    ],
+)
+def test_a_line_that_was_edited_or_removed_around_half_a_line_is_a_break(
+    tmp_path: Path, line: int, new: bytes | None, told: list[int]
+) -> None:
+    store = crashed(tmp_path)
+    lines = store.audit.read_bytes().splitlines()
+    lines[line - 1 : line] = [new] if new is not None else []
+    store.audit.write_bytes(b"\n".join(lines) + b"\n")
+    assert audit_breaks(store) == told
 
 
 def rewrite(store: Store, **change: Any) -> None:

@@ -94,6 +94,9 @@ DEFECTS: dict[str, tuple[str, str, str, str]] = {
     "an address that is none": ("[bo@example.org]", "[bo]", "people:", "is no e-mail address"),
     "a key that stands twice": ("^tests/:", "^src/:", "^src/:\n    approvers: *data-science\n  ^note", "a second time"),
     "an id of no team": ("  review_by", "  github-ruleset: {acme/eng: x}\n  review_by", "github-", "no numeric id"),
+    "an id of five thousand digits": (
+        "  review_by", f"  github-ruleset: {{acme/eng: {'1' * 5_000}}}\n  review_by", "github-", "no numeric id",
+    ),
     "an id of a team in no filter": (
         "  review_by", "  github-ruleset: {acme/x: 1}\n  review_by", "github-ruleset:", "no filter names the team",
     ),

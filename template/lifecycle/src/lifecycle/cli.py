@@ -114,11 +114,13 @@ def _absent(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _check(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.pipelines.check import check
+    from lifecycle.pipelines.check import check, warnings
     from lifecycle.team import load_contract, load_data
 
     for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
         print(f"ok  {line}")
+    for finding in warnings(loaded.settings.store):
+        print(finding, file=sys.stderr)
     _owners_told(always=False)
 
 

@@ -14,6 +14,10 @@ from lifecycle.store import Store, lock, refusing_disk, write_atomically
 
 ENVIRONMENTS = ("local", "staging", "production")
 FORMAT = 1
+AUDIT_MEND = (
+    "That line or one before it was edited or removed: restore the file from a backup. Without one, keep it under "
+    "another name: approvals are then given again."
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def record(store: Store, entry: dict[str, Any]) -> None:
     with lock(store.root / ".audit.lock"), refusing_disk(store.audit):
         content = store.audit.read_bytes() if store.audit.exists() else b""
         lines = content.splitlines()
-        chained = {"after": hashlib.sha256(lines[-1]).hexdigest() if lines else ""} | entry
+        chained = {"after": _hash(_since_whole(lines)) if lines else ""} | entry
         # A writer that was killed may have left half a line: it is ended, so that this one stands alone.
         end = b"" if content.endswith(b"\n") or not content else b"\n"
         with store.audit.open("ab") as file:
@@ -141,17 +145,52 @@ def record(store: Store, entry: dict[str, Any]) -> None:
 
 
 def audit_breaks(store: Store) -> list[int]:
-    """Numbers of the audit lines (from 1) that are no entry or do not follow from the line before: one was edited."""
-    lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
-    hashes = ["", *(hashlib.sha256(line).hexdigest() for line in lines)]
-    return [number for number, line in enumerate(lines, 1) if _after(line) != hashes[number - 1]]
+    """Numbers of the audit lines (from 1) that do not follow from what stands before: one was edited or removed.
+
+    Half a line is no break: a writer was killed, and the line after it follows from what it left.
+    """
+    lines, breaks, whole = _audit_lines(store), [], 0
+    for at, line in enumerate(lines):
+        if _is_half(line):
+            continue
+        # An earlier lifecycle wrote the hash of the half line alone.
+        covered = {_hash(lines[at - 1]), _hash(b"\n".join(lines[whole:at]))} if at else {""}
+        if _after(line) not in covered:
+            breaks.append(at + 1)
+        whole = at
+    return breaks
 
 
-def _after(line: bytes) -> object:
+def audit_halves(store: Store) -> list[int]:
+    """Numbers of the audit lines (from 1) that a killed writer left half written: what they were to say is lost."""
+    return [number for number, line in enumerate(_audit_lines(store), 1) if _is_half(line)]
+
+
+def _audit_lines(store: Store) -> list[bytes]:
+    return store.audit.read_bytes().splitlines() if store.audit.exists() else []
+
+
+def _since_whole(lines: list[bytes]) -> bytes:
+    """The last whole line and the halves after it: these hold no hash, so the next line has to vouch for them all."""
+    whole = next((at for at in reversed(range(len(lines))) if not _is_half(lines[at])), 0)
+    return b"\n".join(lines[whole:])
+
+
+def _is_half(line: bytes) -> bool:
     try:
-        return json.loads(line)["after"]
-    except (ValueError, KeyError, TypeError):
-        return None
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _after(line: bytes) -> str:
+    entry = json.loads(line)
+    return str(entry.get("after")) if isinstance(entry, dict) else "none"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _known(environment: str) -> str:

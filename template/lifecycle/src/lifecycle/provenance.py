@@ -13,6 +13,7 @@ HOSTS = (
     ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
     ("GITLAB_CI", "GITLAB_USER_LOGIN"),
 )
+Source = Literal["ci", "git", "login"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Identity:
     """A name and who gave it: the CI host, git's configuration, or only the login."""
 
     name: str
-    source: Literal["ci", "git", "login"]
+    source: Source
 
     def __str__(self) -> str:
         """The name, and how it is known."""
@@ -43,6 +44,31 @@ def code(root: Path) -> dict[str, object]:
     return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
 
 
+def committed(root: Path, name: str) -> bytes | None:
+    """What HEAD holds of a file at `root`; None where it holds none, and without git."""
+    return _output(root, "cat-file", "blob", f"HEAD:./{name}")
+
+
+def uncommitted(root: Path, *places: str) -> list[str] | None:
+    """The files in these places that are not byte by byte what HEAD holds; None without a commit.
+
+    Bytes are compared because git's status believes its index, which can be told to look away (--assume-unchanged).
+    """
+    listed = _output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
+    if listed is None:
+        return None
+    names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
+    for place in places:
+        # Of a folder's files that HEAD lacks, only those count that are read.
+        there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
+        names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
+    return sorted(name for name in names if _content(root / name) != committed(root, name))
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
 def _login() -> str:
     try:
         return getpass.getuser()
@@ -52,8 +78,12 @@ def _login() -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
+    said = _output(root, *words)
+    return said.decode("utf-8", "replace").strip() or None if said else None
+
+
+def _output(root: Path, *words: str) -> bytes | None:
     try:
-        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True)
+        return subprocess.run(["git", "-C", root, *words], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None

@@ -5,22 +5,41 @@ An approval is a line of the audit. It is used up when the version begins to ans
 
 import contextlib
 import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifecycle import deployments
+from pydantic import TypeAdapter
+
+from lifecycle import deployments, provenance
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.owners import repository
-from lifecycle.owners.agreement import open_questions
-from lifecycle.owners.reading import Owners
-from lifecycle.provenance import Identity
+from lifecycle.owners.agreement import AGREEMENT, open_questions
+from lifecycle.owners.reading import OWNERS, Owners
+from lifecycle.provenance import Identity, Source
 from lifecycle.store import Store
 
 ASKING = "production"
 MOST_TOLD = 5
-_RECORDED = ("who", "source", "roles", "threshold", "why", "changed")
+# What decides about production is what everybody can see: an edit that is not committed would lift every approval.
+COMMITTED = (OWNERS, AGREEMENT, "config")
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What a line of the audit holds of an approval."""
+
+    who: str
+    source: Source
+    roles: list[str]
+    threshold: float | None
+    why: str
+    changed: str
+
+
+_APPROVAL = TypeAdapter(Approval)
 
 
 def stands_for(owners: Owners, who: Identity) -> list[str]:
@@ -45,7 +64,7 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or name --environment {ASKING}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = stands_for(repository.required(root), who)
+    roles = stands_for(repository.committed(root), who)
     if not roles:
         raise Refused(f"{who} stands for no role of OWNERS", _binding(who))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
@@ -70,16 +89,17 @@ def faults(
     A version asks the roles that decide `promote`; a threshold other than the one that holds, `change-threshold`.
     """
     report = repository.examine(root, repository.today())
-    told = [f"{each.where}: {each.problem}" for each in report.findings]
+    told = [*_uncommitted(root), *(f"{each.where}: {each.problem}" for each in report.findings)]
     questions = open_questions(root)
     told += questions[:MOST_TOLD]
     if more := questions[MOST_TOLD:]:
         told.append(f"and {len(more)} more open questions")
     if breaks := deployments.audit_breaks(store):
-        told.append(f"{store.audit} does not follow from itself at line {', '.join(map(str, breaks))}")
+        lines = ", ".join(map(str, breaks))
+        told.append(f"{store.audit} does not follow from itself at line {lines}. {deployments.AUDIT_MEND}")
     if report.owners is None or report.refused:
         return told, []
-    used: list[dict[str, Any]] = []
+    used: list[Approval] = []
     for decision in _asked(seen, live, default):
         for role in report.owners.decisions[decision]:
             if role in stands_for(report.owners, who):
@@ -87,9 +107,9 @@ def faults(
             fitting = [
                 each
                 for each in _given(store, live.version)
-                if role in stands_for(report.owners, Identity(each["who"], each["source"]))
+                if role in stands_for(report.owners, Identity(each.who, each.source))
                 # Who approved a threshold approved no other; who named none has not decided about it.
-                and each["threshold"] in ({live.threshold} if decision != "promote" else {None, live.threshold})
+                and each.threshold in ({live.threshold} if decision != "promote" else {None, live.threshold})
             ]
             used += [each for each in fitting[-1:] if each not in used]
             if not fitting:
@@ -97,7 +117,14 @@ def faults(
                 people = ", ".join(report.owners.behind(role)) or "nobody yet"
                 command = f"make approve {what} ENVIRONMENT={ASKING}"
                 told.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
-    return told, used
+    return told, [asdict(each) for each in used]
+
+
+def _uncommitted(root: Path) -> list[str]:
+    edited = provenance.uncommitted(root, *COMMITTED)
+    if edited is None:
+        return [f"git holds no commit at {root}: promote from a clone"]
+    return [f"{name} is not what the last commit holds: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
 def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
@@ -106,16 +133,17 @@ def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[s
     return asked + (["change-threshold"] if live.threshold not in (None, holds) else [])
 
 
-def _given(store: Store, version: str) -> list[dict[str, Any]]:
-    given: list[dict[str, Any]] = []
+def _given(store: Store, version: str) -> list[Approval]:
+    given: list[Approval] = []
     for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
+        # A line of another shape is no approval.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
             if entry["environment"] != ASKING:
                 continue
             if entry["action"] == "approve":
                 if entry["version"] == version:
-                    given.append({name: entry[name] for name in _RECORDED})
+                    given.append(_APPROVAL.validate_json(line, strict=True))
             elif entry["live"]["version"] == version:
                 given.clear()
     return given

@@ -15,6 +15,8 @@ VERSION = 1
 ROLES = ("data-science", "engineering", "product")
 DECISIONS = ("promote", "change-threshold", "roll-back", "retire")
 MOST_FILTERS, MOST_NAMES = 200, 50
+# More would be no id of GitHub's; of thousands, int() makes an error.
+_ID = re.compile(r"[0-9]{1,18}")
 _OURS = ("version", "roles", "decisions", "people", "teams", "review_by", "waiver", "prow", "github-ruleset")
 # Prow's own keys. Any of the first four at the top makes it ignore every filter.
 _APPROVING = ("approvers", "reviewers", "required_reviewers", "labels")
@@ -225,10 +227,13 @@ class _Reader:
 
     def ids(self, value: Value | None) -> dict[str, int]:
         given = self.mapping(value, "github-ruleset")
+        found = {}
         for name, each in given.items():
-            if each.kind != "int" or not each.content.isdecimal():
+            if each.kind == "int" and _ID.fullmatch(each.content):
+                found[name] = int(each.content)
+            else:
                 self.refuse(each.line, f"{name} has no numeric id", "`gh api orgs/ORG/teams/TEAM --jq .id` tells it.")
-        return {name: int(each.content) for name, each in given.items() if str(each.content).isdecimal()}
+        return found
 
     def emeriti(self, top: Mapping[str, Value], owners: Owners) -> None:
         active = {name.lower() for role in owners.roles for name in (*owners.roles[role], *owners.behind(role))}

@@ -2,10 +2,12 @@
 
 import subprocess
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from lifecycle import provenance
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.owners import derive, rules
 from lifecycle.owners.findings import Finding
@@ -51,19 +53,33 @@ def examine(root: Path, day: date) -> Report:
 def required(root: Path) -> Owners:
     """OWNERS without a refusal; raises LifecycleError with the findings otherwise."""
     report = examine(root, today())
-    told = [each for each in report.findings if each.refused or not report.owners]
-    if told or not report.owners:
+    return _unrefused(report.owners, report.findings)
+
+
+def committed(root: Path) -> Owners:
+    """OWNERS as HEAD holds it: an edit that nobody can see makes nobody an owner; raises as `required` does."""
+    content = provenance.committed(root, OWNERS)
+    if content is None:
+        raise Refused(f"git holds no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
+    return _unrefused(*rules.examine(content, files(root), today()))
+
+
+def _unrefused(owners: Owners | None, findings: Iterable[Finding]) -> Owners:
+    told = [each for each in findings if each.refused or not owners]
+    if told or not owners:
         raise Refused("\n".join(map(str, told)), "`lifecycle owners check` shows all.")
-    return report.owners
+    return owners
 
 
 def roles(root: Path) -> dict[str, list[str]]:
-    """Who answers for what, to be written beside a version; empty where OWNERS does not tell."""
+    """Who answers for what, to be written beside a version; empty where OWNERS does not tell. It never fails."""
     try:
         owners, _ = read((root / OWNERS).read_bytes())
-    except (OSError, LifecycleError):
+    except Exception:
+        # Whatever a file makes the reader raise: a rollback must not depend on it.
         return {}
-    return {role: list(handles) for role, handles in owners.roles.items()}
+    # A name of half a character pair could not be written.
+    return {role: list(handles) for role, handles in owners.roles.items() if role.isprintable()}
 
 
 def files(root: Path) -> list[str] | None:

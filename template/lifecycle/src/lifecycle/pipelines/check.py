@@ -6,10 +6,11 @@ from lifecycle import features, zone
 from lifecycle import settings as settings_module
 from lifecycle.compatibility import unannounced
 from lifecycle.contract import Contract
-from lifecycle.deployments import ENVIRONMENTS, audit_breaks
+from lifecycle.deployments import AUDIT_MEND, ENVIRONMENTS, audit_breaks, audit_halves
 from lifecycle.errors import LifecycleError, Refused
+from lifecycle.owners.findings import Finding
 from lifecycle.settings import Settings
-from lifecycle.store import write_atomically
+from lifecycle.store import Store, write_atomically
 from lifecycle.team import Data
 
 RELEASED = "contract.json"
@@ -26,12 +27,19 @@ def check(contract: Contract, features_sql: str | None, data: Data, settings: Se
     told.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if breaks := audit_breaks(settings.store):
         problem = f"{settings.store.audit} does not follow from itself at line {', '.join(map(str, breaks))}"
-        raise LifecycleError(problem, "That line or the one before was edited: restore the file from a backup.")
+        raise LifecycleError(problem, AUDIT_MEND)
     if features_sql is not None:
         connection = features.connect(data, settings.data)
         features.check_sql(connection, contract, features_sql)
         told.append(f"features.sql: {len(contract.entity)} entity columns, as in the contract")
     return told
+
+
+def warnings(store: Store) -> list[Finding]:
+    """What is told and refuses nothing: lines of the audit that a killed writer left."""
+    problem = "half a line: its writer was killed, and what it was to say is not on record"
+    mend = "Leave it, the lines after it vouch for it; do again what was to be done."
+    return [Finding(f"{store.audit}:{line}", problem, mend, refused=False) for line in audit_halves(store)]
 
 
 def compare(contract: Contract, root: Path) -> None:

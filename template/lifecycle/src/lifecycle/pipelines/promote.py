@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle import deployments, evaluation
+from lifecycle import deployments, evaluation, provenance
 from lifecycle.bundle import Bundle, newest, open_version
 from lifecycle.compatibility import unannounced
 from lifecycle.deployments import Deployment, Live
@@ -74,7 +74,7 @@ def promote(
         who=who.name,
         why=why or "; ".join(decision.findings),
         owners=repository.roles(root),
-        evidence=decision.evidence | {"source": who.source, "approvals": approved},
+        evidence=decision.evidence | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
     )
 
 
