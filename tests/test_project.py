@@ -64,6 +64,8 @@ def test_the_first_commit_prints_each_hook_and_passes(project: Path) -> None:
         ("src/model/data.py", "import math\n", "ruff check", "F401"),
         ("src/model/planted.py", "x  =  1\n", "ruff format", "would be reformatted"),
         ("config/base.yaml", "sotrage: elsewhere\n", HOOKS[2], "storage"),
+        ("lifecycle/docs/data.md", "Ours.\n", HOOKS[2], "it is the template's and was edited"),
+        (".copier-answers.yml", "ours: 1\n", HOOKS[2], "it was edited by hand"),
     ],
 )
 def test_a_commit_with_a_planted_defect_is_refused(project: Path, name: str, line: str, hook: str, reason: str) -> None:
