@@ -193,11 +193,14 @@ def test_what_keeps_an_update_from_looking_is_told(
     assert files(project) == before
 
 
-def test_a_project_in_a_folder_of_a_repository_is_updated_there(newer: Template, tmp_path: Path) -> None:
+def test_a_project_in_a_folder_of_a_repository_is_updated_there(newer: Template, tmp_path: Path, called: Any) -> None:
     project = newer.copy(tmp_path / "all/models/churn", "v9999.0.0")
     (tmp_path / "all/README.md").write_text("Ours.\n")
     git("init", "--quiet", folder=tmp_path / "all")
     commit(tmp_path / "all", "As rendered")
+    # What is not committed elsewhere in the repository is not in the way.
+    (tmp_path / "all/README.md").write_text("Ours, still being written.\n")
+    assert called(project, "--dry-run")[0] == called(project, "--to", "v9999.0.0")[0] == 0
     trial = tried(project, tmp_path / "work", "v9999.1.0")
     assert trial.report().safe
     assert set(trial.contents()) == {".copier-answers.yml", "lifecycle/docs/data.md", "lifecycle/manifest.json"}

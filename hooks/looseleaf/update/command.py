@@ -78,7 +78,8 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     if after == before and not (changes or given.take):
         return _tell(given, Report(source.label(before), source.label(after)))
     trial = Trial.run(root, source, before, after, changes, work)
-    trial.take(_words(given.take))
+    # make hands several paths on as one text.
+    trial.take([name for each in given.take for name in ([each] if each in trial.new else each.split())])
     report = trial.report()
     code = _tell(given, report)
     if code or given.dry_run or report.up_to_date:
@@ -103,7 +104,7 @@ def _refuse_unready(root: Path, dry_run: bool) -> str:
     """The commit that the update starts from; raises UpdateError where it could not be told apart, or not undone."""
     try:
         head = git("rev-parse", "--verify", "HEAD", folder=root)
-        status = git("status", "--porcelain", folder=root)
+        status = git("status", "--porcelain", "--", ".", folder=root)
     except (OSError, subprocess.CalledProcessError):
         mend = "git init && git add -A && git commit -m 'First commit'"
         raise UpdateError(f"{root} is no git repository with a commit: nothing could be compared", mend) from None
@@ -139,10 +140,6 @@ def _changes(given: list[str], answers: set[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UpdateError(f"{each}: the list has no end", f"SET='{name}=[one, two]'") from None
     return found
-
-
-def _words(given: list[str]) -> list[str]:
-    return [name for each in given for name in each.split()]
 
 
 def _tell(given: argparse.Namespace, report: Report) -> int:

@@ -125,7 +125,8 @@ class Trial:
         )
 
     def _conflicts(self) -> list[str]:
-        unmerged = git("diff", "--name-only", "--diff-filter=U", "--relative", folder=self.clone).splitlines()
+        listed = git("diff", "--name-only", "-z", "--diff-filter=U", "--relative", folder=self.clone)
+        unmerged = [name for name in listed.split("\0") if name]
         marked = [name for name in self.changed() if MARKER.search(self.now.get(name, b""))]
         rejected = [name for name in self.now if name.endswith(".rej") and name not in self.head]
         return sorted({*unmerged, *marked, *rejected})
@@ -234,6 +235,7 @@ class Trial:
             _refuse_links(self.clone, [name])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            path.chmod((self.work / "new" / name).stat().st_mode)
         self._look_again()
 
     def _is_templates(self, name: str) -> bool:
