@@ -565,6 +565,8 @@ def test_ctrl_c_while_the_checks_run_leaves_all_as_it_was_and_nothing_running(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A suite that runs in the background is deaf to Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_for(started.exists)

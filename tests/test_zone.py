@@ -12,7 +12,7 @@ import yaml
 from conftest import Render
 from lifecycle import zone
 from looseleaf.snapshot import git, snapshot
-from rendering import ANSWERS, ROOT, run
+from rendering import ANSWERS, ROOT, run, tool
 
 SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
 # Long enough to be folded by YAML, and with what YAML has to quote.
@@ -272,7 +272,7 @@ def hooked(project: Path, hooks: Path) -> Path:
 
 
 def pre_commit(folder: Path, home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = ["pre-commit", "run", "--all-files", "--color=never", *words]
+    command = [tool("pre-commit"), "run", "--all-files", "--color=never", *words]
     return run(*command, folder=folder, PRE_COMMIT_HOME=str(home))
 
 
