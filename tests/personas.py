@@ -67,9 +67,7 @@ def adding(folder: Path) -> None:
         "jobs/nightly.sh": "#!/bin/sh\nmake score\n",
         ".github/workflows/ours.yml": "name: ours\non: push\njobs: {ours: {runs-on: any, steps: [{run: make}]}}\n",
     }
-    for name, text in ours.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    _write(folder, ours)
     with (folder / "Makefile").open("a", encoding="utf-8") as makefile:
         makefile.write("\nseasons: ## ours\n\t@echo summer\n")
 
@@ -96,9 +94,7 @@ def adopting(folder: Path) -> None:
         "docs/agreement.md": "# What we had agreed on\n",
         ".gitignore": ".venv/\n.uv/\ndata/\nstorage/\n__pycache__/\n*.egg-info/\n",
     }
-    for name, text in theirs.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    _write(folder, theirs)
 
 
 def meddling(folder: Path) -> None:
@@ -107,6 +103,12 @@ def meddling(folder: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("min_rows: Annotated[int, Field(ge=1") == 1
     path.write_text(text.replace("] = 200\n", "] = 500\n", 1), encoding="utf-8")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 PERSONAS: dict[str, Callable[[Path], None]] = {

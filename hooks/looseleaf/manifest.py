@@ -5,10 +5,11 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from looseleaf.snapshot import git
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "template/lifecycle/manifest.json.jinja"
@@ -47,8 +48,7 @@ def text(root: Path) -> str:
 
 
 def _zone(root: Path) -> Iterator[str]:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *ZONE]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *ZONE, folder=root)
     for name in sorted({*listed.split("\0")} - {"", MANIFEST}):
         if (root / name).is_file():
             yield name

@@ -46,7 +46,7 @@ def code(root: Path) -> dict[str, object]:
 
 def committed(root: Path, name: str) -> bytes | None:
     """What HEAD holds of a file at `root`; None where it holds none, and without git."""
-    return _output(root, "cat-file", "blob", f"HEAD:./{name}")
+    return output(root, "cat-file", "blob", f"HEAD:./{name}")
 
 
 def uncommitted(root: Path, *places: str) -> list[str] | None:
@@ -54,7 +54,7 @@ def uncommitted(root: Path, *places: str) -> list[str] | None:
 
     Bytes are compared because git's status believes its index, which can be told to look away (--assume-unchanged).
     """
-    listed = _output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
+    listed = output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
     if listed is None:
         return None
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
@@ -78,11 +78,12 @@ def _login() -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    said = _output(root, *words)
+    said = output(root, *words)
     return said.decode("utf-8", "replace").strip() or None if said else None
 
 
-def _output(root: Path, *words: str) -> bytes | None:
+def output(root: Path, *words: str) -> bytes | None:
+    """What git prints in a folder; None where it fails, and without git."""
     try:
         return subprocess.run(["git", "-C", root, *words], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

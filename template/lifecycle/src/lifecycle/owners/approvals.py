@@ -100,13 +100,14 @@ def faults(
     if report.owners is None or report.refused:
         return told, []
     used: list[Approval] = []
+    own, given = stands_for(report.owners, who), _given(store, live.version)
     for decision in _asked(seen, live, default):
         for role in report.owners.decisions[decision]:
-            if role in stands_for(report.owners, who):
+            if role in own:
                 continue
             fitting = [
                 each
-                for each in _given(store, live.version)
+                for each in given
                 if role in stands_for(report.owners, Identity(each.who, each.source))
                 # Who approved a threshold approved no other; who named none has not decided about it.
                 and each.threshold in ({live.threshold} if decision != "promote" else {None, live.threshold})

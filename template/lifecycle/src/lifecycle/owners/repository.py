@@ -1,6 +1,5 @@
 """OWNERS in a repository: read from the disk, compared with its files and with what was derived from it."""
 
-import subprocess
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,12 +83,10 @@ def roles(root: Path) -> dict[str, list[str]]:
 
 def files(root: Path) -> list[str] | None:
     """The files that are in git, or would be by `git add --all`; None outside a repository."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        done = subprocess.run(command, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    listed = provenance.output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed is None:
         return None
-    return sorted({name for name in done.stdout.decode("utf-8", "surrogateescape").split("\0") if name})
+    return sorted({name for name in listed.decode("utf-8", "surrogateescape").split("\0") if name})
 
 
 def write(root: Path) -> list[str]:
@@ -105,7 +102,7 @@ def write(root: Path) -> list[str]:
     texts, told, own = _texts(root, owners), [], []
     for name in derive.ALL:
         path, text = root / name, texts.get(name)
-        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        there = _there(path)
         if there is not None and not _is_derived(there):
             own += [name] if text else []
         elif text is None and there is not None:
@@ -126,6 +123,10 @@ def _applies(root: Path, name: str) -> bool:
     return (root / folder.get(name, ".")).exists()
 
 
+def _there(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
 def _is_derived(text: str) -> bool:
     return derive.MARK in "\n".join(text.splitlines()[:3])
 
@@ -140,15 +141,14 @@ def _texts(root: Path, owners: Owners) -> dict[str, str]:
 
 
 def _stale(root: Path, owners: Owners) -> list[Finding]:
+    texts = {name: _there(root / name) for name in derive.ALL}
+    derived = {name: text.splitlines() for name, text in texts.items() if text is not None and _is_derived(text)}
+    wanted = _texts(root, owners) if derived else {}
     found = []
-    for name in derive.ALL:
-        path = root / name
-        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if not _is_derived(there):
-            continue
-        wanted = _texts(root, owners).get(name, "").splitlines()
-        if there.splitlines() != wanted:
-            lines = enumerate(zip(there.splitlines(), wanted, strict=False), 1)
+    for name, there in derived.items():
+        now = wanted.get(name, "").splitlines()
+        if there != now:
+            lines = enumerate(zip(there, now, strict=False), 1)
             line = next((number for number, (one, other) in lines if one != other), 1)
             found.append(Finding(f"{name}:{line}", "it is not what OWNERS says now", "`make owners` derives it again."))
     return found
