@@ -9,10 +9,10 @@ import pytest
 import lifecycle
 
 HOUSE = Path(lifecycle.__file__).parent
-EDGES = ("pipelines", "serving")
+EDGES = ("pipelines", "serving", "monitoring")
 MODULES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
-# The command line starts every edge, and only inside the function that needs it.
-STARTS_EDGES = ("cli.py",)
+# The verbs of the command line start every edge, and only inside the function that needs it.
+STARTS_EDGES = "commands/"
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -33,7 +33,7 @@ def edge_of(name: str) -> str | None:
 def test_imports_go_inwards(module: str) -> None:
     own = edge_of(module)
     crossing = [name for name in imported(MODULES[module]) if (edge := edge_of(name)) and edge != own]
-    assert module in STARTS_EDGES or crossing == []
+    assert module.startswith(STARTS_EDGES) or crossing == []
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -58,7 +58,7 @@ def test_nothing_happens_at_import(module: str) -> None:
     assert module == "__main__.py" or calls == []
 
 
-@pytest.mark.parametrize("room", [".", "owners", *EDGES])
+@pytest.mark.parametrize("room", [".", "commands", "owners", *EDGES])
 def test_each_room_says_what_it_is_for(room: str) -> None:
     assert ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text()))
 
@@ -67,5 +67,5 @@ def test_modules_are_small_and_the_whole_can_be_read() -> None:
     sizes = sorted(sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES.values())
     assert sizes[-1] <= 250
     assert sizes[len(sizes) // 2] <= 100
-    # A third of it is what keeps people from a mistake: messages with their mend, and what OWNERS may not say.
-    assert sum(sizes) <= 4700
+    # A third trains and serves, a third watches and renews, a third keeps people from a mistake.
+    assert sum(sizes) <= 7200

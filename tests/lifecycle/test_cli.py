@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from lifecycle import cli, moments, provenance
+from lifecycle.commands import repository as commands
 from lifecycle.errors import LifecycleError
 from lifecycle.provenance import Identity
 
@@ -70,7 +71,7 @@ def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
 def test_a_database_that_no_job_foresaw_is_told_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(cli, "_config", partial(_fail, error))
+    monkeypatch.setattr(commands, "_config", partial(_fail, error))
     assert cli.main(["config"]) == 1
     assert capsys.readouterr().err == "error: config: no table 7\n"
 

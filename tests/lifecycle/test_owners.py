@@ -294,7 +294,7 @@ def test_who_and_role_answer_from_the_file(run: Run) -> None:
 
 
 def test_a_file_that_is_older_than_the_rules_is_told_of_and_not_refused_by_make_check(run: Run) -> None:
-    from lifecycle.cli import _owners_told
+    from lifecycle.commands.repository import _owners_told
 
     old = review_in_a_month().replace("  version: 1\n", "").replace("^notebooks/:", "^notebook/:")
     assert run("owners", "check", text=old)[0] == 1

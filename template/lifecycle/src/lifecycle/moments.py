@@ -2,13 +2,20 @@
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 from lifecycle.errors import LifecycleError
 
 
-def now() -> int:
-    """The clock."""
-    return int(time.time())
+def now(clock: Path | None = None) -> int:
+    """The clock, or the moment that a file stands for; raises LifecycleError when that holds none."""
+    if clock is None:
+        return int(time.time())
+    try:
+        return parse(clock.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        problem = f"{clock} cannot be read ({error.strerror}), and the setting `clock` names it"
+        raise LifecycleError(problem, "Write a moment into it, or remove the setting.") from error
 
 
 def parse(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lifecycle import moments
 from lifecycle.deployments import ENVIRONMENTS
 from lifecycle.errors import LifecycleError
 from lifecycle.store import Store
@@ -42,6 +43,57 @@ class Gate(Section):
     min_rows: Annotated[int, Field(ge=1, description="Fewer held-out rows decide nothing.")] = 200
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of the bootstrap bound.")] = 0.95
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    margin: Annotated[
+        float, Field(ge=0, le=1, description="Loss of ROC AUC, accuracy or R² that a retrain after drift may cost.")
+    ] = 0.015
+    min_slice_rows: Annotated[int, Field(ge=20, description="Smaller slices are not tested.")] = 100
+    max_milliseconds: Annotated[float, Field(gt=0, description="For one row, without the network.")] = 100.0
+    max_megabytes: Annotated[float, Field(gt=0, description="Of the bundle.")] = 500.0
+    false_positive_cost: Annotated[float, Field(gt=0, description="Of the positive class answered wrongly.")] = 1.0
+    false_negative_cost: Annotated[float, Field(gt=0, description="Of the positive class missed.")] = 1.0
+
+
+class Log(Section):
+    """The log of predictions, its retention, and what the service does when the disk is slow or full."""
+
+    enabled: bool = True
+    flush_seconds: Annotated[float, Field(gt=0, le=10)] = 0.2
+    segment_bytes: Annotated[int, Field(ge=1000, description="A larger segment is closed.")] = 64_000_000
+    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 900.0
+    max_bytes: Annotated[int, Field(ge=1000, description="Of all segments; beyond it, lines are dropped.")] = 2**30
+    retention_days: Annotated[int, Field(ge=1)] = 400
+
+
+class Monitor(Section):
+    """When live inputs and answers count as changed, and when data count as broken."""
+
+    window_days: Annotated[int, Field(ge=1)] = 28
+    windows: Annotated[int, Field(ge=1, le=12, description="Drift has to be seen in two of these and in the last.")] = 3
+    min_rows: Annotated[int, Field(ge=50, description="Smaller windows decide nothing.")] = 300
+    psi: Annotated[float, Field(gt=0, description="Population stability index from which a column drifts.")] = 0.1
+    null_change: Annotated[float, Field(gt=0, le=1, description="Share of nulls that breaks data.")] = 0.1
+    unseen_share: Annotated[float, Field(gt=0, le=1, description="Share of unseen levels that breaks data.")] = 0.05
+    outside_share: Annotated[float, Field(gt=0, le=1, description="Share outside `expected` that is told.")] = 0.05
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of the intervals of quality.")] = 0.95
+    min_labels: Annotated[int, Field(ge=20, description="Fewer labelled predictions say nothing.")] = 200
+    label_days: Annotated[int, Field(ge=0, description="After how many days a label is expected to be known.")] = 30
+    quality_drop: Annotated[float, Field(gt=0, le=1, description="Of ROC AUC, accuracy or R² below the holdout's.")] = (
+        0.05
+    )
+    max_skew: Annotated[
+        float, Field(ge=0, le=1, description="Share of logged rows that may be recomputed otherwise.")
+    ] = 0.01
+    stale_days: Annotated[int, Field(ge=1, description="Age of the training data that asks for a retrain.")] = 180
+
+
+class Retrain(Section):
+    """When a retrain may begin by itself. Off: nothing but `make retrain` starts one."""
+
+    enabled: bool = True
+    every_days: Annotated[int, Field(ge=0, description="A retrain by schedule; 0: none.")] = 0
+    new_labels: Annotated[int, Field(ge=0, description="Labels since training that ask for one; 0: none.")] = 0
+    cooldown_days: Annotated[float, Field(ge=0, description="After a retrain, before the next by itself.")] = 7.0
+    most_a_week: Annotated[int, Field(ge=1)] = 2
 
 
 class Score(Section):
@@ -73,8 +125,13 @@ class Settings(Section):
 
     storage: Path = Path("storage")
     data: Path = Path("data")
+    clock: Annotated[Path | None, Field(description="A file with the moment that stands for now; local only.")] = None
+    schedule: Annotated[dict[str, str], Field(description="Verb → how often, such as 15m, 1h or 7d.")] = {}
     train: Train = Train()
     gate: Gate = Gate()
+    log: Log = Log()
+    monitor: Monitor = Monitor()
+    retrain: Retrain = Retrain()
     score: Score = Score()
     serve: Serve = Serve()
     tracking: Tracking = Tracking()
@@ -83,6 +140,10 @@ class Settings(Section):
     def store(self) -> Store:
         """The storage directory."""
         return Store(self.storage)
+
+    def now(self) -> int:
+        """The moment that stands for now, in whole seconds since 1970 UTC: the clock, or what `clock` holds."""
+        return moments.now(self.clock)
 
 
 @dataclass(frozen=True)
@@ -116,9 +177,12 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
             parts = name.removeprefix(PREFIX).lower().split("__")
             _merge(tree, origins, _nest(parts, _parse(value, name)), name)
     try:
-        return Loaded(environment, Settings.model_validate(tree), origins)
+        found = Settings.model_validate(tree)
     except ValidationError as error:
         raise LifecycleError("\n  ".join(_told(each, origins) for each in error.errors()), _MEND) from None
+    if found.clock and environment != "local":
+        raise LifecycleError(f"{origins['clock']}: clock is for local only", "Remove it: real time passes there.")
+    return Loaded(environment, found, origins)
 
 
 _MEND = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."

@@ -50,6 +50,26 @@ class Store:
         """Batch answers, by environment and date."""
         return self.root / "scores"
 
+    @property
+    def predictions(self) -> Path:
+        """What was asked and answered, by environment: segments of the service, and Parquet by date."""
+        return self.root / "predictions"
+
+    @property
+    def labels(self) -> Path:
+        """Labels as they became known, one Parquet file for each delivery."""
+        return self.root / "labels"
+
+    @property
+    def reports(self) -> Path:
+        """What monitoring and the gate found, by environment."""
+        return self.root / "reports"
+
+    @property
+    def runs(self) -> Path:
+        """When each job last ran, by environment."""
+        return self.root / "runs"
+
     def versions(self) -> list[str]:
         """Names of all bundles, oldest first; what else lies there is none."""
         if not self.bundles.is_dir():

@@ -1,0 +1,93 @@
+"""Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
+
+import argparse
+from pathlib import Path
+
+from lifecycle import provenance
+from lifecycle.commands.verbs import MOMENT, Verbs, moment
+from lifecycle.settings import Loaded
+
+
+def add(verbs: Verbs) -> None:
+    """Add features, train, promote, approve and rollback."""
+    for verb in (
+        verbs.add("features", _features, "fill the tables that the service looks up in", "online"),
+        verbs.add("train", _train, "train, measure and write a bundle"),
+    ):
+        verb.add_argument("--as-of", metavar="MOMENT", help=MOMENT)
+    promote = verbs.add("promote", _promote, "let a version answer, if the gate agrees")
+    promote.add_argument("version", nargs="?", help="default: the newest")
+    promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
+    promote.add_argument("--why", default="", help="for the audit")
+    approve = verbs.add("approve", _approve, "approve a version for production, for the roles you stand for")
+    approve.add_argument("version", nargs="?", help="default: the newest")
+    approve.add_argument("--threshold", type=float, help="approve this threshold, too")
+    approve.add_argument("--why", default="", help="for the audit")
+    rollback = verbs.add("rollback", _rollback, "let the previous version answer again")
+    rollback.add_argument("--why", default="", help="for the audit")
+
+
+def _features(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.materialise import materialise
+    from lifecycle.team import load_data
+
+    told = materialise(loaded.settings, load_data(), moment(given.as_of))
+    for version, line in told.items():
+        print(f"{version}: {line}")
+    if not told:
+        print("no deployed version looks features up")
+
+
+def _train(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.tracking import mirror
+    from lifecycle.pipelines.train import train
+    from lifecycle.team import load
+
+    bundle = train(load(Path.cwd()), loaded.settings, Path.cwd(), moment(given.as_of))
+    facts = bundle.facts
+    print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
+    rows = facts["rows"]
+    print(f"{rows['training']} rows for training, {rows['holdout']} held out: {facts['holdout']['rule']}")
+    for name, metrics in facts["metrics"].items():
+        print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    if facts["estimator"] != "candidate":
+        print("the linear baseline was not beaten: it is the model of this bundle")
+    if uri := mirror(loaded.settings, bundle):
+        print(f"mirrored at {uri}")
+
+
+def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import deployments
+    from lifecycle.pipelines.promote import promote
+    from lifecycle.team import load_data
+
+    settings, environment = loaded.settings, loaded.environment
+    before = deployments.read(settings.store, environment)
+    who = provenance.who()
+    done = promote(settings, load_data(), environment, given.version, given.threshold, who, given.why, Path.cwd())
+    if done == before:
+        print(
+            f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
+        )
+        return
+    print(f"{done.live.version} answers in {environment} (threshold {done.live.threshold})")
+    print(f"{done.who}: {done.why}")
+
+
+def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.bundle import newest, open_version
+    from lifecycle.owners.approvals import approve
+
+    store, who = loaded.settings.store, provenance.who()
+    version = open_version(store, given.version or newest(store)).version
+    roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
+    threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
+    print(f"{who} approves {version}{threshold} for {loaded.environment}, as {', '.join(roles)}")
+
+
+def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.pipelines.promote import rollback
+    from lifecycle.team import load_data
+
+    done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
+    print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")

@@ -1,0 +1,52 @@
+"""Verbs that use what is deployed: score a batch, serve requests."""
+
+import argparse
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+
+from pydantic import ValidationError
+
+from lifecycle import moments, settings
+from lifecycle.commands.verbs import Verbs
+from lifecycle.errors import LifecycleError
+from lifecycle.settings import Loaded
+from lifecycle.store import Store
+
+
+def add(verbs: Verbs) -> None:
+    """Add score and serve."""
+    score = verbs.add("score", _score, "answer everyone as of a date, or of each date of a range", "batch")
+    score.add_argument("--date", help="default: the date of the data's latest moment, or today")
+    score.add_argument("--from", dest="first", metavar="DATE")
+    score.add_argument("--to", dest="last", metavar="DATE")
+    serve = verbs.add("serve", _serve, "answer requests until SIGTERM", "online")
+    serve.add_argument("--storage", type=Path, help="default: the setting")
+    serve.add_argument("--port", type=int, help="default: the setting")
+
+
+def _score(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.team import load_data
+
+    score = resolve_name("lifecycle.pipelines.score:score")
+    if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
+        raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
+    days = None
+    if given.date:
+        days = [moments.parse_date(given.date)]
+    elif given.first:
+        days = moments.days(moments.parse_date(given.first), moments.parse_date(given.last))
+    data = load_data()
+    for path in score(loaded.settings, data, loaded.environment, days, progress=sys.stderr.isatty()):
+        print(path)
+
+
+def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
+    run = resolve_name("lifecycle.serving.server:run")
+    wanted = loaded.settings.serve
+    if given.port is not None:
+        try:
+            wanted = settings.Serve.model_validate(wanted.model_dump() | {"port": given.port})
+        except ValidationError as error:
+            raise LifecycleError(f"--port {given.port}: {error.errors()[0]['msg']}", "Give another port.") from None
+    run(Store(given.storage) if given.storage else loaded.settings.store, loaded.environment, wanted)
