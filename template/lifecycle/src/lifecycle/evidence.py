@@ -58,6 +58,9 @@ class Evidence:
         return json.dumps(document) + "\n"
 
 
+NOTHING = Evidence(np.empty(0), {})
+
+
 def read(bundle: Bundle) -> Evidence:
     """The evidence of a bundle; raises LifecycleError for one that an earlier lifecycle wrote."""
     document = json.loads(bundle.read(FILE)) if FILE in bundle.facts["files"] else {}

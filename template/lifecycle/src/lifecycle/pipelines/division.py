@@ -1,19 +1,16 @@
-"""The labelled rows of a moment, divided into those that train and those held out; and what another version answers."""
+"""The labelled rows of a moment, divided into those that train and those held out."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lifecycle import evidence, features, holdout, moments
-from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
-from lifecycle.features import TIMES
 from lifecycle.holdout import Holdout
-from lifecycle.predictor import Predictor
 from lifecycle.team import Team
 
 if TYPE_CHECKING:
@@ -91,30 +88,3 @@ def codes(label: "pd.Series[Any]", answer: Answer) -> Floats:
             f"ANSWER in src/model/contract.py says: {answer.task} {', '.join(answer.classes)}".strip(),
         )
     return np.asarray(found)
-
-
-def answers_of(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Floats:
-    """What another version answers to the held-out questions, completed its own way.
-
-    Raises LifecycleError saying why they cannot be compared.
-    """
-    own, other = division.team.contract, version.contract
-    if not evidence.comparable(own.answer, other.answer):
-        raise LifecycleError(f"{version.version} answers another question", "")
-    held = division.held
-    if (other.columns, version.features_sql) != (own.columns, division.team.features_sql):
-        held = _again(version, connection, division)
-    return Predictor(version).raw(held.frame)
-
-
-def _again(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Rows:
-    """The held-out questions completed by the contract and features.sql of another version."""
-    team = replace(division.team, contract=version.contract, features_sql=version.features_sql)
-    features.training_rows(connection, team, division.moment)
-    frame = connection.execute(f"FROM {features.ROWS}").df()
-    label = codes(frame.pop(version.contract.answer.label), version.contract.answer)
-    asked = {column.name for each in (team, division.team) for column in each.contract.request} | TIMES
-    same = [name for name in frame.columns if name in asked and name in division.rows.frame.columns]
-    if not (frame[same].equals(division.rows.frame[same]) and np.array_equal(label, division.rows.label)):
-        raise LifecycleError(f"{version.version} does not complete the same questions", "")
-    return Rows(frame[division.sides.held], label[division.sides.held])

@@ -4,28 +4,24 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lifecycle import deployments, evaluation, evidence, features, moments, provenance
-from lifecycle.bundle import Bundle, open_version
+from lifecycle import evaluation, features, moments, provenance
+from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
-from lifecycle.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
+from lifecycle.evidence import CANDIDATE, LINEAR, TRIVIAL
 from lifecycle.matrix import Encoder, learn_levels
 from lifecycle.owners import repository
 from lifecycle.pipelines import pack
-from lifecycle.pipelines.division import Division, Rows, answers_of, divide
+from lifecycle.pipelines.comparison import compared
+from lifecycle.pipelines.division import Rows, divide
 from lifecycle.pipelines.division import codes as codes
 from lifecycle.predictor import FrameModel, Model, SkopsModel, typed
 from lifecycle.settings import Settings
-from lifecycle.store import Store
 from lifecycle.team import Team
-
-if TYPE_CHECKING:
-    import duckdb
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -71,35 +67,6 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
     rows_to_replay = pack.golden(team.contract, test.frame, settings.train)
     return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, pack.Proof(proof, *division.ids()))
-
-
-def compared(
-    store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
-) -> Evidence:
-    """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
-    there = {found.live.version for each in deployments.ENVIRONMENTS if (found := deployments.read(store, each))}
-    incomparable = {}
-    for version in sorted(there):
-        try:
-            given = given | {version: answers_of(open_version(store, version), connection, division)}
-        except LifecycleError as error:
-            incomparable[version] = error.problem
-    return evidence_of(division, given, incomparable)
-
-
-def evidence_of(division: Division, given: dict[str, Floats], incomparable: dict[str, str]) -> Evidence:
-    """The kept part of held-out rows, and the slices of it."""
-    held = division.held
-    kept = evidence.taken(len(held.label))
-    label, frame = held.label[kept], held.frame.iloc[kept]
-    given = {name: each[kept] for name, each in given.items()}
-    own = given[CANDIDATE]
-    slices = {
-        name: evidence.slices(division.team.contract, frame, label, own, each)
-        for name, each in given.items()
-        if name != CANDIDATE
-    }
-    return Evidence(label, given, slices, incomparable)
 
 
 def _created(settings: Settings) -> str:
