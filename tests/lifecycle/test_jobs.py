@@ -415,7 +415,7 @@ def test_one_broken_version_does_not_keep_the_others_from_their_features(trained
     team = sample_team()
     first = train(team, settings, Path())
     promoted(settings)
-    second = train(team, settings, Path())
+    second = train(replace(team, features_sql=f"{team.features_sql} -- again"), settings, Path())
     promoted(settings)
     (first.path / "golden.jsonl").unlink()
     table_path(settings.store, second).unlink()

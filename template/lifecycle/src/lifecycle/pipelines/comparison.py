@@ -69,7 +69,7 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
         return replace(found, incomparable=found.incomparable | {champion.version: error.problem})
     own = answers_of(bundle, connection, division)
     fuller = evidence_of(division, {CANDIDATE: own, champion.version: given}, {})
-    return replace(found, given=fuller.given | found.given, slices=found.slices | fuller.slices)
+    return replace(found, given=found.given | fuller.given, slices=found.slices | fuller.slices)
 
 
 def _of(bundle: Bundle, connection: "duckdb.DuckDBPyConnection", data: Data) -> Division | None:

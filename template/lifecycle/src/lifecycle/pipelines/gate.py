@@ -21,6 +21,8 @@ NOT_WORSE = ("drift", "decay", "stale")
 MEGABYTE = 1e6
 # Of a difference that is there, the share of cases in which it is seen (Cohen 1988).
 POWER = 0.8
+# Evidence holds nine digits of an answer.
+SAME = 1e-8
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _against(case: Case, gate: Gate) -> Iterator[Check]:
         why = case.evidence.incomparable.get(champion.version, "its answers are not known")
         yield Check("champion", True, f"not compared with the champion {champion.version}: {why}")
         return
-    if np.array_equal(case.evidence.given[champion.version], case.evidence.given[CANDIDATE]):
+    if np.allclose(case.evidence.given[champion.version], case.evidence.given[CANDIDATE], rtol=SAME, atol=0):
         same = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         told = f"it answers the same as the champion {champion.version} on every held-out row"
         yield Check("champion", not same, f"{told}: there is nothing to gain" if same else told)
