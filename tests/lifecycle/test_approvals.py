@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import cli, deployments
 from lifecycle.deployments import Live
@@ -41,8 +41,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage with two versions; the second was compared with the first and is better."""
     folder = tmp_path_factory.mktemp("trained")
     settings, team = settings_in(folder), order_team()
-    linear = SimpleNamespace(candidate=lambda inputs, seed: DummyClassifier(), baselines=team.estimator.baselines)
-    first = train(replace(team, estimator=linear), settings, folder)
+    shallow = HistGradientBoostingClassifier(max_iter=4, max_depth=2)
+    weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    first = train(replace(team, estimator=weak), settings, folder)
     deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
     train(team, settings, folder)
     return settings.storage
