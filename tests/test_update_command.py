@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle import zone
 from looseleaf import cli
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
@@ -319,6 +320,47 @@ def test_the_source_may_be_named_with_the_reference_of_its_tool(
     code, said = called(project, "--dry-run")
     assert code == 1
     assert "which LOOSELEAF_SOURCE names" in said
+
+
+def moved(template: Template, into: Path) -> Template:
+    """A company's fork of a template."""
+    git("clone", "--quiet", str(template.folder), str(into), folder=template.folder)
+    return Template(into)
+
+
+@pytest.mark.parametrize("release", ["v9999.1.0", "v9999.0.0"], ids=["newer", "the same"])
+def test_the_source_that_an_update_was_taken_from_is_recorded(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    project, fork = owned(newer, tmp_path / "project"), moved(newer, tmp_path / "fork")
+    monkeypatch.setattr("looseleaf.update.command._check", lambda trial, uv: trial.contents())
+    monkeypatch.setenv("LOOSELEAF_SOURCE", "../fork@v9999.1.0")
+    code, said = called(project, "--to", release)
+    assert code == 0, said
+    assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in said
+    assert remembered(project)["_src_path"] == str(fork.folder)
+    assert zone.check(project) == []
+    commit(project, "Moved")
+    monkeypatch.delenv("LOOSELEAF_SOURCE")
+    assert "nothing to update" in called(project, "--to", release)[1]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "named", "address"),
+    [
+        ("gh:acme/x", "https://github.com/acme/x.git@v0.3.0", "gh:acme/x"),
+        ("gh:acme/x", "", "gh:acme/x"),
+        ("/nowhere", "git@git.example.org:a/x.git@v1.0.0", "git@git.example.org:a/x.git"),
+        ("https://example.org/x.git", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+        ("gh:acme/x", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+    ],
+)
+def test_only_another_address_is_recorded_and_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, named: str, address: str
+) -> None:
+    monkeypatch.setenv("LOOSELEAF_SOURCE", named)
+    monkeypatch.setattr("looseleaf.update.source.git", lambda *words, folder: "")
+    assert Source.fetch({"_src_path": recorded}, tmp_path, tmp_path / "clone").address == address
 
 
 def test_an_abort_needs_nothing_of_the_repository_but_its_makefile(newer: Template, tmp_path: Path) -> None:

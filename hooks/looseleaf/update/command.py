@@ -75,7 +75,7 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     if not source.contains(after, before):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "git revert of the update's commit does.")
-    if after == before and not (changes or given.take):
+    if after == before and not (changes or given.take or source.address != source.recorded):
         return _tell(given, Report(source.label(before), source.label(after)))
     trial = Trial.run(root, source, before, after, changes, work)
     # make hands several paths on as one text.

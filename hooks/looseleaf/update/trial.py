@@ -74,7 +74,7 @@ class Trial:
             )
         now = remembered(clone)
         new = _render(source, after, asked(now), work / "new")
-        _record(clone, {"_src_path": told["_src_path"]})
+        _record(clone, {"_src_path": source.address})
         return cls(source, before, after, work, clone, head, executable, old, new, given, (asked(told), asked(now)))
 
     @cached_property
@@ -178,6 +178,8 @@ class Trial:
 
     def _answers(self) -> Iterator[Answer]:
         was, now = self.answers
+        if self.source.address != self.source.recorded:
+            yield Answer("_src_path", self.source.recorded, self.source.address, "given")
         for name in sorted({*was, *now}):
             if name in self.given:
                 if was.get(name) != now.get(name):
