@@ -116,6 +116,33 @@ def test_a_changed_answer_offers_what_it_would_have_rendered(newer: Template, tm
     assert [(answer.name, answer.kind) for answer in trial.report().answers] == [("owners", "given")]
 
 
+def test_what_an_earlier_update_has_offered_can_still_be_taken(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("looseleaf.update.command._check", lambda trial, uv: trial.contents())
+    project = owned(newer, tmp_path / "project")
+    with (project / "OWNERS").open("a") as owners:
+        owners.write("# ours\n")
+    commit(project, "Ours")
+    for words in (("--to", "v9999.1.0"), ("--set", "owners=@ana")):
+        assert called(project, *words)[0] == 0
+        commit(project, "Updated")
+    code, said = called(project, "--take", "OWNERS docs/newer.md src/model/estimator.py")
+    assert code == 0, said
+    taken = (project / "OWNERS").read_text()
+    assert '["ana"]' in taken
+    assert taken.endswith("# ours\n")
+    assert (project / "docs/newer.md").read_text() == "Newer.\n"
+    assert "Newer: " in (project / "src/model/estimator.py").read_text()
+    commit(project, "Taken")
+    before = files(project)
+    for name in ("OWNERS", "Makefile"):
+        code, said = called(project, "--take", name)
+        assert code == 1
+        assert f"nothing is offered for {name}" in said
+    assert files(project) == before
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -7,8 +7,8 @@ import runpy
 import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ class Trial:
     new: Mapping[str, bytes]
     given: Mapping[str, Any]
     answers: tuple[Mapping[str, Any], Mapping[str, Any]]
+    taken: set[str] = field(default_factory=set)
 
     @classmethod
     def run(cls, root: Path, source: Source, before: str, after: str, given: Mapping[str, Any], work: Path) -> "Trial":
@@ -160,7 +161,7 @@ class Trial:
                 yield Loss(name, "your .gitignore hides this file of the template's, and it would not arrive")
         for name in sorted(self.head):
             here, now, old = self.head[name], self.now.get(name), self.old.get(name)
-            if old is None or is_same(here, old) or name == ANSWERS:
+            if old is None or is_same(here, old) or name == ANSWERS or name in self.taken:
                 continue
             if now is None:
                 yield Loss(name, "the template renamed or removed it, and your edit would go with it")
@@ -216,6 +217,10 @@ class Trial:
                 f"there is no {name} in {self.source.label(self.after)}", "The report lists what is offered."
             )
         ours, base, theirs = self.now.get(name), self.old.get(name, b""), self.new[name]
+        if is_same(base, theirs):
+            # Not of this update: what an earlier one has offered can still be taken.
+            earlier = (render.get(name, b"") for render in self._earlier())
+            base = next((text for text in earlier if not is_same(text, theirs)), base)
         if ours is None or is_same(ours, base):
             return theirs
         folder = self.clone.parent / f"{self.clone.name}-merge"
@@ -226,10 +231,26 @@ class Trial:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
         return done.stdout if done.returncode == 0 else None
 
+    def _earlier(self) -> Iterator[dict[str, bytes]]:
+        """What the template rendered from the commits and answers that this repository had before, the latest first."""
+        seen = [(self.before, self.answers[0])]
+        for commit in git("log", "--format=%H", "--", ANSWERS, folder=self.clone).split():
+            # A commit that the template has no more, or answers that it no longer takes, tell nothing.
+            with suppress(UpdateError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
+                told = yaml.safe_load(git("show", f"{commit}:./{ANSWERS}", folder=self.clone))
+                at = (self.source.commit(str(told["_commit"])), asked(told))
+                if at not in seen:
+                    seen.append(at)
+                    folder = self.work / f"earlier-{len(seen)}"
+                    yield _rendered(folder) if folder.exists() else _render(self.source, *at, folder)
+
     def take(self, names: list[str]) -> None:
         """Put offered files into the clone; raises UpdateError for one that would touch the team's own lines."""
-        for name in names:
+        for name in dict.fromkeys(names):
             content = self.merged(name)
+            if content == self.now.get(name):
+                problem = f"nothing is offered for {name}: neither this update nor an earlier one changes it"
+                raise UpdateError(problem, "The report (DRY_RUN=1) lists what this update offers.")
             if content is None:
                 problem = f"{name}: the template's changes and yours touch the same lines"
                 raise UpdateError(problem, f"Edit it by hand; the template's text is template/{name} of its release.")
@@ -238,6 +259,7 @@ class Trial:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod((self.work / "new" / name).stat().st_mode)
+            self.taken.add(name)
         self._look_again()
 
     def _is_templates(self, name: str) -> bool:
