@@ -108,12 +108,15 @@ def test_a_changed_answer_offers_what_it_would_have_rendered(newer: Template, tm
         owners.write("# ours\n")
     commit(project, "Ours")
     trial = tried(project, tmp_path / "work", "v9999.0.0", owners="@ana")
+    told = trial.report().text()
+    assert "may still go by an old answer:\n  OWNERS: take it with TAKE=OWNERS, or edit it by hand" in told
     assert [(offer.path, offer.state) for offer in trial.offers()] == [("OWNERS", "merges")]
     trial.take(["OWNERS"])
     taken = trial.contents()["OWNERS"] or b""
     assert b'["ana"]' in taken
     assert taken.endswith(b"# ours\n")
     assert [(answer.name, answer.kind) for answer in trial.report().answers] == [("owners", "given")]
+    assert "old answer" not in trial.report().text()
 
 
 def test_what_an_earlier_update_has_offered_can_still_be_taken(
