@@ -66,7 +66,8 @@ def committed(root: Path) -> Owners:
 def _unrefused(owners: Owners | None, findings: Iterable[Finding]) -> Owners:
     told = [each for each in findings if each.refused or not owners]
     if told or not owners:
-        raise Refused("\n".join(map(str, told)), "`lifecycle owners check` shows all.")
+        # The command line begins what it prints with that word, too.
+        raise Refused("\n".join(map(str, told)).removeprefix("error: "), "`uv run lifecycle owners check` shows all.")
     return owners
 
 
