@@ -162,8 +162,25 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
         steps.run("uv lock", uv, "lock")
     contents = trial.contents()
     for verb in ("setup", "check", "test"):
-        steps.run(f"make {verb}", "make", f"UV={uv}", verb)
+        try:
+            steps.run(f"make {verb}", "make", f"UV={uv}", verb)
+        except UpdateError as error:
+            if verb == "setup" or not _fails_without(trial, uv, verb):
+                raise
+            problem = f"{error.problem}\nIt is not the update: make {verb} fails without it, too"
+            raise UpdateError(problem, error.mend) from None
     return contents
+
+
+def _fails_without(trial: Trial, uv: str, verb: str) -> bool:
+    """Whether a verb fails in the repository as it is committed, too."""
+    steps = _Steps(trial.as_committed(), "")
+    for step in ("setup", verb):
+        try:
+            steps.run(f"make {step} without the update", "make", f"UV={uv}", step)
+        except UpdateError:
+            return step == verb
+    return False
 
 
 def _install(root: Path, uv: str) -> None:

@@ -100,6 +100,14 @@ class Trial:
         self._look_again()
         return {name: self.now.get(name) for name in self.changed()}
 
+    def as_committed(self) -> Path:
+        """The repository without the update, in another clone."""
+        folder = self.work / "committed"
+        git("clone", "--quiet", str(self.work / "project"), str(folder), folder=self.work)
+        # The last commit is the trial's own.
+        git("checkout", "--quiet", "HEAD~1", folder=folder)
+        return folder / self.clone.relative_to(self.work / "project")
+
     def _look_again(self) -> None:
         self.__dict__.pop("now", None)
 
