@@ -257,7 +257,7 @@ class Trial:
         for name in dict.fromkeys(names):
             content = self.merged(name)
             if content == self.now.get(name):
-                problem = f"nothing is offered for {name}: neither this update nor an earlier one changes it"
+                problem = f"nothing is offered for {name}: what the template has changed in it, if anything, is there"
                 raise UpdateError(problem, "The report (DRY_RUN=1) lists what this update offers.")
             if content is None:
                 problem = f"{name}: the template's changes and yours touch the same lines"
