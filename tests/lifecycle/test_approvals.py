@@ -4,14 +4,17 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import cli, deployments
+from lifecycle.deployments import Live
 from lifecycle.owners.agreement import open_questions
 from lifecycle.owners.repository import roles
 from lifecycle.pipelines.train import train
@@ -35,11 +38,14 @@ def filled(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage with two versions."""
+    """A storage with two versions; the second was compared with the first and is better."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = settings_in(folder)
-    for _ in range(2):
-        train(order_team(), settings, folder)
+    settings, team = settings_in(folder), order_team()
+    shallow = HistGradientBoostingClassifier(max_iter=4, max_depth=2)
+    weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    first = train(replace(team, estimator=weak), settings, folder)
+    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
+    train(team, settings, folder)
     return settings.storage
 
 
