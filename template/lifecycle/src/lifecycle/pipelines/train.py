@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle import evaluation, features, holdout, moments, provenance
+from lifecycle import evaluation, features, holdout, moments, profile, provenance
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
@@ -77,7 +77,8 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None) 
     }
     evidence = pack.evidence(answer, lost | {CANDIDATE: lost[chosen]})
     rows_to_replay = pack.golden(team.contract, test.frame, settings.train)
-    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, evidence)
+    shape = profile.measure(team.contract, rows.frame, test.frame, given[chosen])
+    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, evidence, shape)
 
 
 def codes(label: "pd.Series[Any]", answer: Answer) -> Floats:
