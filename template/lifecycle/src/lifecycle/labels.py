@@ -28,7 +28,7 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         key = f"CAST(l.{quoted(contract.key.name)} AS VARCHAR)"
         matches = f"({matches}) OR (k.key = {key} AND k.ts // 86400 = l.ts // 86400)"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT l.*, found.label, found.label_seen_ts FROM {LOGGED} l JOIN ("
+        f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT l.*, found.label, label_seen_ts FROM {LOGGED} l JOIN ("
         "SELECT l.lifecycle_request, l.lifecycle_position, arg_max(k.label, k.seen_ts) AS label, "
         f"max(k.seen_ts) AS label_seen_ts FROM {LOGGED} l JOIN ({known}) k ON {matches} GROUP BY ALL"
         ") found USING (lifecycle_request, lifecycle_position)"

@@ -57,11 +57,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes of the loggable inputs over `rows` training rows, and of the `scores` of the held-out ones."""
+    """The shapes of the loggable inputs over `rows` training rows, and of the scores of `scored` held-out ones."""
 
     rows: int
     columns: dict[str, Shape]
-    scores: Shape | None = None
+    scored: int
+    scores: Shape
 
     def to_json(self) -> str:
         """The text of `profile.json`."""
@@ -74,7 +75,7 @@ def read(bundle: Bundle) -> Profile | None:
         return None
     found = json.loads(bundle.read(FILE))
     columns = {name: _shape(each) for name, each in found["columns"].items()}
-    return Profile(found["rows"], columns, _shape(found["scores"]) if found["scores"] else None)
+    return Profile(found["rows"], columns, found["scored"], _shape(found["scores"]))
 
 
 def measure(contract: Contract, training: "pd.DataFrame", held: "pd.DataFrame", scores: Floats) -> Profile:
@@ -88,7 +89,7 @@ def measure(contract: Contract, training: "pd.DataFrame", held: "pd.DataFrame", 
         if column.loggable and column.kind != "time"
     }
     plain = scores if scores.ndim == 1 else scores.max(axis=1)
-    return Profile(len(training), columns, _of_numbers(plain, 0.0))
+    return Profile(len(training), columns, len(plain), _of_numbers(plain, 0.0))
 
 
 def _of_column(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Shape:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROWS = 2000
 DAY = 86_400
 TOLERANCE = 1e-9  # relative: sums of floating-point numbers depend on their order
-LOGGED, SAMPLE = "lifecycle_logged", "lifecycle_sampled"
+SAMPLE = "lifecycle_sampled"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ def comparable(contract: Contract) -> bool:
 
 
 def compare(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, rows: int = ROWS) -> Skew | None:
-    """The newest `rows` of the table lifecycle_logged; the connection has the team's tables."""
+    """The newest `rows` of the table that `predictions.rows` filled; the connection has the team's tables."""
     contract, key = bundle.contract, bundle.contract.key
-    assert key is not None and bundle.features_sql is not None, "what is looked up has a key and features.sql"
+    assert key is not None, "what is looked up has a key"
+    assert bundle.features_sql is not None, "what is looked up is computed"
     looked_up = f"as_of IS NOT NULL AND NOT ({_is_fallback(contract)})"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {LOGGED} WHERE {looked_up} "
+        f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {predictions.LOGGED} WHERE {looked_up} "
         f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {int(rows)}"
     )
     asked = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
