@@ -19,7 +19,7 @@ from lifecycle.frames import check_table
 from lifecycle.monitoring import drift, quality
 from lifecycle.monitoring.judge import INCIDENT, RETRAIN, Findings, Reason, Window, judge
 from lifecycle.monitoring.report import page_of
-from lifecycle.settings import Settings
+from lifecycle.settings import Monitor, Settings
 from lifecycle.skew import DAY, Skew
 from lifecycle.store import write_atomically
 from lifecycle.team import Data
@@ -54,29 +54,29 @@ def examine(settings: Settings, data: Data | None, environment: str, bundle: Bun
     import duckdb
 
     rules, contract = settings.monitor, bundle.contract
-    connection = features.connect(data, settings.data) if data else duckdb.connect()
-    with connection:
+    trained = bundle.facts.get("as_of")
+    seen = moments.parse(trained) if trained else None
+    profiled = profile.read(bundle) is not None
+    with features.connect(data, settings.data) if data else duckdb.connect() as connection:
         latest = features.latest(connection, data) if data else None
-        span = rules.windows * rules.window_days * DAY
         mature = moment - rules.label_days * DAY
-        predictions.rows(connection, settings.store, environment, min(moment, mature) - span, moment, bundle.version)
+        first = min(moment, mature) - rules.windows * rules.window_days * DAY
+        if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
+            return Findings(moment, _spans(rules, moment), trained=seen, latest=latest, profiled=profiled)
         windows, newest = _windows(connection, settings, bundle, moment)
         labels.joined(connection, settings.store, contract, moment)
         measured = _quality(connection, settings, bundle, mature, newest)
-        trained = bundle.facts.get("as_of")
-        seen = moments.parse(trained) if trained else None
-        ((labelled,),) = _asked(connection, f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {seen or 0}")
-        return Findings(
-            moment,
-            windows,
-            measured,
-            *(_skew(connection, bundle, moment - rules.window_days * DAY) if data else (None, "")),
-            trained=seen,
-            latest=latest,
-            features_age=_features_age(connection, contract, latest),
-            new_labels=labelled,
-            profiled=profile.read(bundle) is not None,
-        )
+        ((new,),) = _asked(connection, f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {seen or 0}")
+        connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
+        again, fault = _skew(connection, bundle) if data else (None, "")
+        age = _features_age(connection, contract, latest)
+        return Findings(moment, windows, measured, again, fault, seen, latest, age, new, profiled)
+
+
+def _spans(rules: Monitor, moment: int) -> list[Window]:
+    """The windows without what is in them, oldest first."""
+    days = rules.window_days * DAY
+    return [Window(moment - back * days, moment - (back - 1) * days, 0) for back in range(rules.windows, 0, -1)]
 
 
 def _windows(
@@ -85,18 +85,15 @@ def _windows(
     """The windows, oldest first, and the scores of the last one."""
     rules, shape = settings.monitor, profile.read(bundle)
     found = []
-    for back in range(rules.windows, 0, -1):
-        first = moment - back * rules.window_days * DAY
-        last = first + rules.window_days * DAY
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS FROM {predictions.LOGGED} WHERE ts >= {first} AND ts < {last}"
-        )
+    for span in _spans(rules, moment):
+        inside = f"ts >= {span.first} AND ts < {span.last}"
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS FROM {predictions.LOGGED} WHERE {inside}")
         rows = connection.execute(f"FROM {WINDOW}").df()
         columns = {}
         if len(rows) and shape is not None:
             faults = _faults(connection, bundle.contract, shape)
             columns = drift.measure(bundle.contract, shape, bundle.facts["levels"], rows, rules, faults)
-        found.append(Window(first, last, len(rows), columns))
+        found.append(Window(span.first, span.last, len(rows), columns))
     return found, drift.scores_of(bundle.contract.answer, rows)
 
 
@@ -108,7 +105,8 @@ def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: 
             try:
                 check_table(connection, WINDOW, (column,), "the log")
             except LifecycleError as error:
-                faults[column.name] = error.problem.splitlines()[-1].strip().removeprefix("the log").lstrip(": ")
+                told = error.problem.splitlines()[-1].strip()
+                faults[column.name] = told.removeprefix(f"the log: {column.name} ")
     return faults
 
 
@@ -125,10 +123,8 @@ def _quality(
     return quality.measure(bundle.contract, bundle.facts, settings, labelled, rows, old, newest.to_numpy())
 
 
-def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, first: int) -> tuple[Skew | None, str]:
-    connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {first}")
-    ((rows,),) = _asked(connection, f"SELECT count(*) FROM {predictions.LOGGED}")
-    if not rows or not skew.comparable(bundle.contract):
+def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> tuple[Skew | None, str]:
+    if not skew.comparable(bundle.contract):
         return None, ""
     try:
         return skew.compare(connection, bundle), ""

@@ -91,10 +91,8 @@ def _quality(found: Quality) -> Iterator[str]:
             f"The holdout promised {found.expected:.3f}; below {found.bound:.3f} a retrain is asked for."
         )
     if found.estimate is not None:
-        yield html.paragraph(
-            f"Without labels, the probabilities themselves promise an accuracy of {found.estimate:.3f}. They cannot see "
-            "that the truth has changed, so nothing is decided by this."
-        )
+        told = f"Without labels, the probabilities themselves promise an accuracy of {found.estimate:.3f}."
+        yield html.paragraph(told + " They cannot see that the truth has changed, so nothing is decided by this.")
 
 
 def _skew(found: Findings) -> str:
