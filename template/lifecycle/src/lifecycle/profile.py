@@ -5,7 +5,7 @@ Shares of bins and of levels, no row: a profile names a level only where trainin
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILE, FORMAT = "profile.json", 1
 BINS, LEVELS, LEAST = 10, 20, 5
+WINDOW, WINDOW_ROWS = 28 * 86_400, 200
 DIGITS = 7
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +29,8 @@ class Shape:
     """The distribution of one column: shares of the rows that are not null.
 
     A number has bins: up to each of `edges`, and above the last. A category has `levels`, and what is left over.
-    `nulls` is the share of nulls; `unseen` that of later, held-out rows with a level that training did not see.
+    `nulls` is the share of nulls; `unseen` that of later, held-out rows with a level that training did not see. `usual`
+    is the largest PSI of four weeks of the training period against the whole of it: a season is no news.
     """
 
     shares: tuple[float, ...]
@@ -36,6 +38,7 @@ class Shape:
     levels: tuple[str, ...] = ()
     nulls: float = 0.0
     unseen: float = 0.0
+    usual: float = 0.0
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -54,6 +57,14 @@ class Shape:
         named = [float(found.get(level, 0)) for level in self.levels]
         return np.array([*named, len(values) - sum(named)])
 
+    def compared(self, values: "pd.Series[Any]") -> tuple[tuple[str, ...], Floats, Floats]:
+        """Bins in words, shares of them in training, and counts of some values; what is null is a bin of its own."""
+        known = values.dropna()
+        before, now = np.array(self.shares) * (1 - self.nulls), self.counts(known)
+        if not self.nulls and len(known) == len(values):
+            return self.bins, before, now
+        return (*self.bins, "null"), np.append(before, self.nulls), np.append(now, len(values) - len(known))
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -67,6 +78,12 @@ class Profile:
     def to_json(self) -> str:
         """The text of `profile.json`."""
         return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False) + "\n"
+
+
+def psi(reference: Floats, current: Floats) -> float:
+    """Population stability index of two sets of counts over the same bins, half a row added to each."""
+    before, now = ((each + 0.5) / (each.sum() + 0.5 * len(each)) for each in (reference, current))
+    return float(((now - before) * np.log(now / before)).sum())
 
 
 def read(bundle: Bundle) -> Profile | None:
@@ -83,13 +100,32 @@ def measure(contract: Contract, training: "pd.DataFrame", held: "pd.DataFrame", 
 
     Only what may be logged is in it: nothing else can be compared later.
     """
-    columns = {
-        column.name: _of_column(column, training[column.name], held[column.name])
-        for column in contract.inputs
-        if column.loggable and column.kind != "time"
-    }
+    windows = _windows(contract, training)
+    columns = {}
+    for column in contract.inputs:
+        if column.loggable and column.kind != "time":
+            shape = _of_column(column, training[column.name], held[column.name])
+            columns[column.name] = replace(shape, usual=_usual(shape, training[column.name], windows))
     plain = scores if scores.ndim == 1 else scores.max(axis=1)
     return Profile(len(training), columns, len(plain), _of_numbers(plain, 0.0))
+
+
+def _windows(contract: Contract, frame: "pd.DataFrame") -> list[Any]:
+    """The places of the training rows of each four weeks that have enough of them."""
+    name = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
+    if name is None:
+        return []
+    values = frame[name]
+    seconds = values.astype("datetime64[s]").astype("int64") if values.dtype.kind == "M" else values.astype("int64")
+    groups = ((seconds - seconds.min()) // WINDOW).to_numpy()
+    found = [np.flatnonzero(groups == each) for each in np.unique(groups)]
+    return [places for places in found if len(places) >= WINDOW_ROWS]
+
+
+def _usual(shape: Shape, values: "pd.Series[Any]", windows: list[Any]) -> float:
+    rows = len(values)
+    found = [psi(before * rows, now) for places in windows for _, before, now in [shape.compared(values.iloc[places])]]
+    return _short(max(found, default=0.0))
 
 
 def _of_column(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Shape:
@@ -126,7 +162,7 @@ def _counted(values: Floats, edges: Sequence[float]) -> Floats:
 
 
 def _filled(shape: Shape, values: "pd.Series[Any]") -> Shape:
-    return Shape(_shares(shape.counts(values)), shape.edges, shape.levels, shape.nulls, shape.unseen)
+    return replace(shape, shares=_shares(shape.counts(values)))
 
 
 def _shares(counts: Floats) -> tuple[float, ...]:
@@ -139,4 +175,4 @@ def _short(value: float) -> float:
 
 def _shape(found: Mapping[str, Any]) -> Shape:
     shares, edges, levels = (tuple(found[name]) for name in ("shares", "edges", "levels"))
-    return Shape(shares, edges, levels, found["nulls"], found["unseen"])
+    return Shape(shares, edges, levels, found["nulls"], found["unseen"], found["usual"])

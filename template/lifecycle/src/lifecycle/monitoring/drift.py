@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle.contract import Answer, Column, Contract
-from lifecycle.profile import BINS, Floats, Profile, Shape
+from lifecycle.profile import BINS, Profile, Shape, psi
 from lifecycle.settings import Monitor
 
 if TYPE_CHECKING:
@@ -28,10 +28,14 @@ SCORE = "prediction"
 
 @dataclass(frozen=True)
 class Found:
-    """One column in one window; shares are of its rows, `reference` and `current` of the bins of its shape."""
+    """One column in one window; shares are of its rows, `reference` and `current` of the bins of its shape.
+
+    `usual` is what four weeks of the training period differed from the whole of it, at most.
+    """
 
     psi: float = 0.0
     limit: float = 0.0
+    usual: float = 0.0
     nulls: float = 0.0
     unseen: float = 0.0
     outside: float = 0.0
@@ -70,15 +74,8 @@ def measure(
         found[column.name] = _of_column(column, shape, profile.rows, known, rows[column.name], rules, count, fault)
     scores = scores_of(contract.answer, rows)
     if len(scores):
-        limited = _shares(profile.scores, profile.scored, scores, rules, count)
-        found[SCORE] = Found(**limited)
+        found[SCORE] = Found(**_shares(profile.scores, profile.scored, scores, rules, count))
     return found
-
-
-def psi(reference: Floats, current: Floats) -> float:
-    """Population stability index of two sets of counts over the same bins, half a row added to each."""
-    before, now = ((each + 0.5) / (each.sum() + 0.5 * len(each)) for each in (reference, current))
-    return float(((now - before) * np.log(now / before)).sum())
 
 
 def limit(bins: int, reference: int, rows: int, columns: int, least: float) -> float:
@@ -119,35 +116,22 @@ def _of_column(
             fault = f"{unseen:.1%} of the rows hold a level that training never saw"
         elif column.kind == "number" and len(shape.edges) >= BINS - 2 and there.nunique() == 1:
             fault = "one and the same value in every row"
-    measured = _shares(shape, reference, there, rules, columns, nulls, len(values))
+    measured = _shares(shape, reference, values, rules, columns)
     if fault is not None:
         measured["drifted"] = False
     return Found(**measured, nulls=nulls, unseen=unseen, outside=_outside(column, there, len(values)), broken=fault)
 
 
-def _shares(
-    shape: Shape,
-    reference: int,
-    there: "pd.Series[Any]",
-    rules: Monitor,
-    columns: int,
-    nulls: float = 0.0,
-    rows: int | None = None,
-) -> dict[str, Any]:
-    rows = len(there) if rows is None else rows
-    before = np.array(shape.shares) * (1 - shape.nulls)
-    now = shape.counts(there)
-    bins = shape.bins
-    if shape.nulls or nulls:
-        # What is missing is a bin of its own.
-        before, now = np.append(before, shape.nulls), np.append(now, rows - len(there))
-        bins = (*bins, "null")
+def _shares(shape: Shape, reference: int, values: "pd.Series[Any]", rules: Monitor, columns: int) -> dict[str, Any]:
+    rows = len(values)
+    bins, before, now = shape.compared(values)
     index = psi(before * reference, now) if rows else 0.0
     # A bin that is empty on both sides cannot vary.
     most = limit(int(((before > 0) | (now > 0)).sum()), reference, rows, columns, rules.psi)
     return {
         "psi": index,
         "limit": most,
+        "usual": shape.usual,
         "drifted": rows >= rules.min_rows and index > most,
         "bins": bins,
         "reference": tuple(before.tolist()),

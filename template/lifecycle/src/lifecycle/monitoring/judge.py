@@ -85,22 +85,22 @@ def _broken(found: Findings, settings: Settings) -> Iterator[Reason]:
 
 
 def _drift(found: Findings, settings: Settings) -> Iterator[Reason]:
-    """Twice, so that one strange month is looked at and not learned from."""
+    """Asks for a retrain when it lasts: one strange month is looked at and not learned from, and neither is a season
+    that training has seen, nor what the contract does not expect."""
     *earlier, last = found.windows
     rules = settings.monitor
-    before = {name for window in earlier for name in window.drifted()}
-    lasting: list[tuple[str, str]] = []
-    usual: list[tuple[str, str]] = []
+    before = {name for window in earlier for name in window.drifted()} if earlier else set(last.drifted())
+    lasting: list[str] = []
+    usual: list[str] = []
     for name in last.drifted():
-        told = f"{name} ({last.columns[name].psi:.2f}, limit {last.columns[name].limit:.2f})"
-        unusual = last.columns[name].outside > rules.outside_share
-        (lasting if not unusual and (name in before or len(found.windows) == 1) else usual).append((name, told))
+        column = last.columns[name]
+        learnable = column.psi > column.usual and column.outside <= rules.outside_share
+        (lasting if learnable and name in before else usual).append(name)
     if lasting:
-        text = "drift from the training rows, now and in a window before: " + ", ".join(told for _, told in lasting)
-        yield Reason("drift", text, RETRAIN, tuple(name for name, _ in lasting))
+        text = "drift from the training rows, now and in a window before: "
+        yield Reason("drift", text + _indices(last, lasting), RETRAIN, tuple(lasting))
     if usual:
-        text = "drift from the training rows: " + ", ".join(told for _, told in usual)
-        yield Reason("drift", text, WATCH, tuple(name for name, _ in usual))
+        yield Reason("drift", "drift from the training rows: " + _indices(last, usual), WATCH, tuple(usual))
     if SCORE in last.columns and last.columns[SCORE].drifted and not last.drifted():
         score = last.columns[SCORE]
         text = f"the answers are distributed otherwise ({score.psi:.2f}, limit {score.limit:.2f}), the inputs are not"
@@ -109,6 +109,16 @@ def _drift(found: Findings, settings: Settings) -> Iterator[Reason]:
         if column.outside > rules.outside_share and column.broken is None and last.rows >= rules.min_rows:
             text = f"{name}: {column.outside:.1%} of the rows lie outside what the contract expects"
             yield Reason("drift", text, WATCH, (name,))
+
+
+def _indices(window: Window, names: list[str]) -> str:
+    """Each with its PSI and its limit; where training itself varied by more, that is said."""
+    told = []
+    for name in names:
+        column = window.columns[name]
+        season = "" if column.psi > column.usual else f"; {column.usual:.2f} within the training period"
+        told.append(f"{name} ({column.psi:.2f}, limit {column.limit:.2f}{season})")
+    return ", ".join(told)
 
 
 def _quality(found: Findings) -> Iterator[Reason]:
