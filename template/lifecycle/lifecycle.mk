@@ -44,7 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback monitor owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
+
+monitor: $(RUN) ## look at what was asked and answered, and judge it: ok, watch, retrain or incident (AS_OF=MOMENT ENVIRONMENT=…)
+	$(RUN) monitor $(environment) $(call option,--as-of,AS_OF)
 
 owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
 	$(RUN) owners derive

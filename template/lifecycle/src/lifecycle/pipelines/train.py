@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lifecycle import evaluation, features, moments, provenance
+from lifecycle import evaluation, features, moments, profile, provenance
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
@@ -66,7 +66,9 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     }
     proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
     rows_to_replay = pack.golden(team.contract, test.frame, settings.train)
-    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, pack.Proof(proof, *division.ids()))
+    shape = profile.measure(team.contract, rows.frame, test.frame, given[chosen])
+    shown = pack.Proof(proof, *division.ids())
+    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, shown, shape)
 
 
 def _created(settings: Settings) -> str:
