@@ -58,7 +58,7 @@ def examine(settings: Settings, data: Data | None, environment: str, bundle: Bun
     seen = moments.parse(trained) if trained else None
     profiled = profile.read(bundle) is not None
     with features.connect(data, settings.data) if data else duckdb.connect() as connection:
-        latest = features.latest(connection, data) if data else None
+        latest = features.latest(connection, data, settings.clock) if data else None
         mature = moment - rules.label_days * DAY
         first = min(moment, mature) - rules.windows * rules.window_days * DAY
         if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
