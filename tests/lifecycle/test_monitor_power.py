@@ -122,7 +122,7 @@ def test_a_model_that_has_decayed_is_found(made: Watched) -> None:
 def test_the_seasons_of_the_sample_are_quiet_and_its_shift_is_learned(
     drift: bool, made: Watched, tmp_path: Path
 ) -> None:
-    """The last six months, of the very people of the training rows; the shift begins with the fourth and takes a month to be seen in a window."""
+    """The last six months, of the people of the training rows; the fifth looks back on the first that is shifted."""
     rows = labelled_rows(tmp_path, moments.parse("2026-03-01"), customers=2000, drift=drift)
     rows = rows.assign(month=pd.to_datetime(rows["ts"], unit="s").dt.to_period("M").astype(str))
     *_, last = months = sorted(rows["month"].unique())
