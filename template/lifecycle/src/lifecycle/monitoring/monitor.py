@@ -63,15 +63,15 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
         connection = duckdb.connect()
         known["here"] = False
     with connection:
-        mature = moment - rules.label_days * DAY
-        first = min(moment, mature) - rules.windows * rules.window_days * DAY
+        # Whatever is mature within as many days as the windows have counts for quality.
+        first = moment - (rules.label_days + rules.windows * rules.window_days) * DAY
         if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
             return Findings(moment, _spans(rules, moment), **known)
         windows, newest = _windows(connection, settings, bundle, moment)
         labels.joined(connection, settings.store, contract, moment)
         seen = f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {known['trained'] or 0}"
         ((known["new_labels"],),) = _asked(connection, seen)
-        known["quality"] = _quality(connection, settings, bundle, mature, newest)
+        known["quality"] = _quality(connection, settings, bundle, moment, newest)
         connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
         if known.get("here", True):
             known["skew"], known["skew_fault"] = _skew(connection, bundle)
@@ -117,16 +117,18 @@ def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: 
 
 
 def _quality(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, mature: int, newest: "pd.Series[Any]"
-) -> quality.Quality | None:
+    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, moment: int, newest: "pd.Series[Any]"
+) -> quality.Quality:
     """On answers that are old enough: a label that is known early is known for a reason."""
-    ((rows, old),) = _asked(connection, f"SELECT count(*), count(*) FILTER (ts < {mature}) FROM {predictions.LOGGED}")
-    if not rows:
-        return None
+    rules = settings.monitor
+    covered = labels.coverage(connection, moment, rules.label_days)
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE ts < {mature} ORDER BY ts, lifecycle_request, lifecycle_position"
+        f"FROM {labels.LABELLED} WHERE label IS NOT NULL AND ts <= {moment - rules.label_days * DAY} "
+        "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    return quality.measure(bundle.contract, bundle.facts, settings, labelled, rows, old, newest.to_numpy())
+    return quality.measure(
+        bundle.contract, bundle.facts, settings, labelled, covered.predictions, covered.mature, newest.to_numpy()
+    )
 
 
 def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> tuple[Skew | None, str]:
