@@ -49,15 +49,17 @@ def watched(folder: Path) -> Watched:
     settings = settings_in(folder, gate={"resamples": 200})
     sample.write(settings.data)
     bundle = train(sample_team(), settings, folder, TRAINED)
-    return Watched(settings, bundle, Predictor(bundle), labelled_rows(folder / "others", seed=1, customers=6000))
+    return Watched(
+        settings, bundle, Predictor(bundle), labelled_rows(folder / "others", TRAINED, seed=1, customers=6000)
+    )
 
 
-def labelled_rows(folder: Path, **given: Any) -> pd.DataFrame:
-    """Completed rows of the sample with their label, until TRAINED."""
+def labelled_rows(folder: Path, as_of: int, **given: Any) -> pd.DataFrame:
+    """Completed rows of the sample with their label, as known at a moment."""
     sample.write(folder, **given)
     team = sample_team()
     connection = features.connect(team.data, folder)
-    features.training_rows(connection, team, TRAINED)
+    features.training_rows(connection, team, as_of)
     return connection.execute(f"FROM {features.ROWS}").df()
 
 

@@ -3,22 +3,32 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import features, moments, skew
-from lifecycle.errors import LifecycleError
+from lifecycle import cli, features, moments, skew
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
 from monitored import DAY, NOW, Watched, deploy, label, log, watched
 from teams import sample_team
 
 ROWS = 700
+TOLD_ELSEWHERE = "the tables are not where this ran: no features were computed again"
 SPAN = 28 * DAY
 Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def absent(connection: Any, folder: Path) -> None:
+    raise NotHere("the tables are elsewhere")
+
+
+# Rows of the past were looked up as of their own moment: what needs the tables has tests of its own.
+ELSEWHERE: Any = SimpleNamespace(tables=absent)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +65,17 @@ def live(made: Watched, settings: Settings, *changes: Change, flip: bool = False
 
 
 def report(settings: Settings, **rules: Any) -> dict[str, Any]:
-    """What monitoring says; rows of the past are looked up as of their own moment, so features may be old here."""
+    """What monitoring says where the tables are not."""
     given = {"feature_days": 5000.0} | rules
     own = settings.model_copy(update={"monitor": settings.monitor.model_copy(update=given)})
-    document, dated = monitor(own, None, "local", NOW)
+    document, dated = monitor(own, ELSEWHERE, "local", NOW)
     assert json.loads((dated / "monitoring.json").read_text()) == json.loads(
         (settings.store.reports / "local" / "monitoring.json").read_text()
     )
     assert document["verdict"] in (dated / "monitoring.html").read_text()
+    told = [reason for reason in document["reasons"] if reason["text"] == TOLD_ELSEWHERE]
+    assert len(told) == 1
+    document["reasons"].remove(told[0])
     return document
 
 
@@ -265,4 +278,40 @@ def test_the_profile_is_small_and_nobodys(made: Watched) -> None:
 
 def test_monitoring_nothing_that_answers_is_refused(made: Watched, tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="nothing is deployed"):
-        monitor(made.settings.model_copy(update={"storage": tmp_path}), None, "local", NOW)
+        monitor(made.settings.model_copy(update={"storage": tmp_path}), ELSEWHERE, "local", NOW)
+
+
+def test_the_command_tells_the_verdict_and_an_incident_is_a_refusal(
+    made: Watched, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(settings.storage.parent)
+    monkeypatch.setenv("LIFECYCLE_DATA", str(settings.data))
+    looked_up(made, settings, lambda rows: rows)
+    words = ["monitor", "--as-of", "2026-01-15"]
+    assert cli.main(words) == 0
+    told = capsys.readouterr().out
+    assert f": {made.bundle.version} in local as of 2026-01-15T00:00:00Z" in told
+    assert Path(told.splitlines()[-1]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    looked_up(made, settings, one_too_many)
+    assert cli.main(words) == 1
+    assert "the data of the last window are broken" in capsys.readouterr().err
+
+
+def test_the_page_shows_every_column_and_needs_nothing_from_outside(made: Watched, settings: Settings) -> None:
+    live(made, settings, lambda rows: new_region(shifted(rows)))
+    report(settings)
+    [page] = settings.store.reports.rglob("monitoring.html")
+    text = page.read_text(encoding="utf-8")
+    for column in made.bundle.contract.inputs:
+        assert f"<h3>{column.name}</h3>" in text
+    assert text.count('role="img"') == len(made.bundle.contract.inputs) + 1
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_retrain_that_a_person_asked_for_is_not_withdrawn(made: Watched, settings: Settings) -> None:
+    path = settings.store.reports / "local" / "retrain_request.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"format": 1, "reason": "manual"}))
+    report(settings)
+    assert request_of(settings) == {"format": 1, "reason": "manual"}

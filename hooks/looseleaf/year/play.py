@@ -158,9 +158,8 @@ def _promote_badly_and_roll_back(year: Year, address: str, customers: dict[str, 
     _follow(year, address, float(DECIDES_SO_LOW))
     odd = _ask(year, address, customers, now + DAY, WEEKS)
     year.happened(now, "promoted", f"{version} with the threshold {DECIDES_SO_LOW}: call more customers")
-    told = year.repository.run(
-        "rollback", "--why", f"{odd:.0%} of the customers are to be called, usual are {usual:.0%}"
-    )
+    why = f"{odd:.0%} of the customers count as leaving, usual are {usual:.0%}"
+    told = year.repository.run("rollback", "--why", why)
     _follow(year, address, year.repository.deployment()["live"]["threshold"])
     year.happened(now + DAY, "rolled back", f"{why}; {_first_line(told)}")
 

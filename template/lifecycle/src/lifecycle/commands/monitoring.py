@@ -1,10 +1,9 @@
 """The verb that looks at what a live version was asked and answered."""
 
 import argparse
-import sys
 
 from lifecycle.commands.verbs import Verbs, moment
-from lifecycle.errors import NotHere, Refused
+from lifecycle.errors import Refused
 from lifecycle.settings import Loaded
 
 
@@ -15,21 +14,14 @@ def add(verbs: Verbs) -> None:
 
 
 def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle import features
-    from lifecycle.monitoring.monitor import monitor
-    from lifecycle.team import Data, load_data
+    from lifecycle.monitoring.monitor import PAGE, monitor
+    from lifecycle.team import load_data
 
-    data: Data | None = load_data()
-    try:
-        features.connect(load_data(), loaded.settings.data).close()
-    except NotHere as error:
-        print(f"features are not computed again: {error.problem}", file=sys.stderr)
-        data = None
-    document, dated = monitor(loaded.settings, data, loaded.environment, moment(given.as_of))
+    document, dated = monitor(loaded.settings, load_data(), loaded.environment, moment(given.as_of))
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['moment']}")
     for reason in document["reasons"]:
         print(f"  {reason['text']}")
-    print(dated / "monitoring.html")
+    print(dated / PAGE)
     if document["verdict"] == "incident":
         raise Refused(
             "the data of the last window are broken; nothing is trained on them", "Mend what the report names."

@@ -44,7 +44,7 @@ class Findings:
 
     `trained` is the moment that the model's training data stand for, `latest` the newest moment of the data there are;
     `features_age` says how far the newest look-up was behind them. Oldest window first. `skew_fault` says why features
-    could not be computed again, `new_labels` counts labels seen since training.
+    could not be computed again, `new_labels` counts labels seen since training; `here` is whether the tables are.
     """
 
     moment: int
@@ -57,6 +57,7 @@ class Findings:
     features_age: int | None = None
     new_labels: int = 0
     profiled: bool = True
+    here: bool = True
 
 
 def judge(found: Findings, settings: Settings) -> tuple[str, list[Reason]]:
@@ -161,6 +162,8 @@ def _few(found: Findings, settings: Settings) -> Iterator[Reason]:
     if not found.profiled:
         text = "this version was trained before there was monitoring: without a profile, no drift can be told"
         yield Reason("rows", text, WATCH)
+    if not found.here:
+        yield Reason("rows", "the tables are not where this ran: no features were computed again", OK)
     if last.rows < least:
         fewer = any(window.rows >= least for window in earlier)
         text = f"{last.rows} rows were answered in the last window; fewer than {least} decide nothing"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import deployments, features, labels, moments, predictions, profile, skew
 from lifecycle.bundle import Bundle, open_version
 from lifecycle.contract import Contract
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.frames import check_table
 from lifecycle.monitoring import drift, quality
 from lifecycle.monitoring.judge import INCIDENT, RETRAIN, Findings, Reason, Window, judge
@@ -35,10 +35,10 @@ LEAVES_OUT = ("bins", "reference", "current")
 Document = dict[str, Any]
 
 
-def monitor(settings: Settings, data: Data | None, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
+def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
     """The report on an environment and where it stands; raises LifecycleError before the first promotion.
 
-    `data` is None where the team's tables are not: then features are not computed again.
+    Where the team's tables are not, features are not computed again, and the report says so.
     """
     moment = settings.now() if as_of is None else as_of
     live = deployments.required(settings.store, environment).live
@@ -49,28 +49,34 @@ def monitor(settings: Settings, data: Data | None, environment: str, as_of: int 
     return document, _written(settings, document, found)
 
 
-def examine(settings: Settings, data: Data | None, environment: str, bundle: Bundle, moment: int) -> Findings:
+def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, moment: int) -> Findings:
     """Everything there is to judge about a version at a moment."""
     import duckdb
 
-    rules, contract = settings.monitor, bundle.contract
-    trained = bundle.facts.get("as_of")
-    seen = moments.parse(trained) if trained else None
-    profiled = profile.read(bundle) is not None
-    with features.connect(data, settings.data) if data else duckdb.connect() as connection:
-        latest = features.latest(connection, data, settings.clock) if data else None
-        mature = moment - rules.label_days * DAY
-        first = min(moment, mature) - rules.windows * rules.window_days * DAY
+    rules, contract, facts = settings.monitor, bundle.contract, bundle.facts
+    known: dict[str, Any] = {"trained": moments.parse(facts["as_of"]) if "as_of" in facts else None}
+    known["profiled"] = profile.read(bundle) is not None
+    try:
+        connection = features.connect(data, settings.data)
+        known["latest"] = features.latest(connection, data, settings.clock)
+    except NotHere:
+        connection = duckdb.connect()
+        known["here"] = False
+    with connection:
+        # Whatever is mature within as many days as the windows have counts for quality.
+        first = moment - (rules.label_days + rules.windows * rules.window_days) * DAY
         if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
-            return Findings(moment, _spans(rules, moment), trained=seen, latest=latest, profiled=profiled)
+            return Findings(moment, _spans(rules, moment), **known)
         windows, newest = _windows(connection, settings, bundle, moment)
         labels.joined(connection, settings.store, contract, moment)
-        measured = _quality(connection, settings, bundle, mature, newest)
-        ((new,),) = _asked(connection, f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {seen or 0}")
+        seen = f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {known['trained'] or 0}"
+        ((known["new_labels"],),) = _asked(connection, seen)
+        known["quality"] = _quality(connection, settings, bundle, moment, newest)
         connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
-        again, fault = _skew(connection, bundle) if data else (None, "")
-        age = _features_age(connection, contract, latest)
-        return Findings(moment, windows, measured, again, fault, seen, latest, age, new, profiled)
+        if known.get("here", True):
+            known["skew"], known["skew_fault"] = _skew(connection, bundle)
+        known["features_age"] = _features_age(connection, contract, known.get("latest"))
+        return Findings(moment, windows, **known)
 
 
 def _spans(rules: Monitor, moment: int) -> list[Window]:
@@ -111,16 +117,18 @@ def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: 
 
 
 def _quality(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, mature: int, newest: "pd.Series[Any]"
-) -> quality.Quality | None:
+    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, moment: int, newest: "pd.Series[Any]"
+) -> quality.Quality:
     """On answers that are old enough: a label that is known early is known for a reason."""
-    ((rows, old),) = _asked(connection, f"SELECT count(*), count(*) FILTER (ts < {mature}) FROM {predictions.LOGGED}")
-    if not rows:
-        return None
+    rules = settings.monitor
+    covered = labels.coverage(connection, moment, rules.label_days)
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE ts < {mature} ORDER BY ts, lifecycle_request, lifecycle_position"
+        f"FROM {labels.LABELLED} WHERE label IS NOT NULL AND ts <= {moment - rules.label_days * DAY} "
+        "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    return quality.measure(bundle.contract, bundle.facts, settings, labelled, rows, old, newest.to_numpy())
+    return quality.measure(
+        bundle.contract, bundle.facts, settings, labelled, covered.predictions, covered.mature, newest.to_numpy()
+    )
 
 
 def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> tuple[Skew | None, str]:
