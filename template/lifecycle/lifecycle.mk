@@ -44,7 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback retrain run-due history owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,18 +132,12 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-retrain: $(RUN) ## train again and promote, if the gate agrees; for monitoring's reason, where it asks (REASON=… FORCE=1)
-	$(RUN) retrain $(environment) $(call option,--reason,REASON) $(call flag,--force,FORCE)
-
-run-due: $(RUN) ## run what `schedule` in config/ says is due, once: for one line of cron (ENVIRONMENT=…)
-	$(RUN) run-due $(environment)
-
-history: $(RUN) ## which version and threshold answered when, who decided it and why (AT=MOMENT ENVIRONMENT=…)
-	$(RUN) history $(environment) $(call option,--at,AT)
-
 owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
 	$(RUN) owners derive
 	$(RUN) owners check
+
+# What watches and renews what answers.
+include lifecycle/loop.mk
 
 # The answer `usage` says which of them there are. The command tells what became of a verb that is not.
 -include lifecycle/online.mk lifecycle/batch.mk

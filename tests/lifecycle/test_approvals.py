@@ -330,9 +330,32 @@ def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:
     code, said = here.call("promote")
     assert code == 1
     assert "one pair of eyes" in said
+    assert "Name a second person, or `waiver: {until: …, why: …}` of at most 90 days." in said
     here.owners("  review_by", f"  waiver: {{until: {SOON}, why: the second starts in spring}}\n  review_by")
     code, said = here.call("promote")
     assert code == 0, said
+
+
+def test_an_approval_names_the_commit_where_owners_is_mended_but_not_committed(here: Repository) -> None:
+    here.owners('["cy"]', '["@cy"]')
+    path = here.root / "OWNERS"
+    path.write_text(path.read_text(encoding="utf-8").replace("@cy", "cy"), encoding="utf-8")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "'@cy' in product is no handle" in said
+    assert "as the last commit holds it: mend it, and commit." in said
+
+
+def test_an_author_whom_owners_does_not_know_is_told_what_is_missing(here: Repository) -> None:
+    here.git("ana@elsewhere.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "ana@elsewhere.org (as git says) stands for no role of OWNERS" in said
+    assert "Name whose address it is: `people: {ana: [ana@elsewhere.org]}` below x-ownership." in said
+    here.owners("[ana@example.org]", "[ana@elsewhere.org]")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "stands for no role" not in said
 
 
 LACKING: dict[str, tuple[str, str, str, str]] = {
@@ -426,6 +449,7 @@ def test_nobody_makes_themselves_an_approver_without_a_commit(here: Repository) 
     code, said = here.call("approve")
     assert code == 1
     assert "eve (as the CI host says) stands for no role of OWNERS" in said
+    assert "OWNERS is not what the last commit holds: commit it" in said
     approved(here, "cy")
     commit(here.root)
     here.ci("eve")

@@ -103,6 +103,9 @@ class Monitor(Section):
     max_skew: Annotated[
         float, Field(ge=0, le=1, description="Share of logged rows that may be recomputed otherwise.")
     ] = 0.01
+    feature_days: Annotated[
+        float, Field(gt=0, description="How far looked-up features may be behind the data; beyond it, they are broken.")
+    ] = 3.0
     stale_days: Annotated[int, Field(ge=1, description="Age of the training data that asks for a retrain.")] = 180
 
 

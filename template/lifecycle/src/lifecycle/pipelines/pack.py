@@ -17,6 +17,8 @@ from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.evidence import Evidence, Ids
 from lifecycle.predictor import TRUSTED, FrameModel, Model, Predictor, SkopsModel
+from lifecycle.profile import FILE as PROFILE
+from lifecycle.profile import Profile
 from lifecycle.settings import Train
 from lifecycle.store import Store
 from lifecycle.team import Team, requirements
@@ -62,6 +64,7 @@ def pack(
     facts: dict[str, Any],
     rows: list[dict[str, Any]],
     proof: Proof,
+    profile: Profile,
 ) -> Bundle:
     """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes."""
     answers = model.rows(rows).tolist()
@@ -76,6 +79,7 @@ def pack(
         (folder / evidence.TRAINING).write_bytes(evidence.to_bytes(proof.trained))
         (folder / evidence.HOLDOUT).write_bytes(evidence.to_bytes(proof.held))
         (folder / "card.md").write_text(card.text(team.contract, facts), encoding="utf-8")
+        (folder / PROFILE).write_text(profile.to_json(), encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)

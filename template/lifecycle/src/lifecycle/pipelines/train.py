@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lifecycle import evaluation, features, moments, provenance
+from lifecycle import evaluation, features, moments, profile, provenance
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.errors import LifecycleError
@@ -33,7 +33,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     environment answers the held-out rows, too, so that the gate can compare.
     """
     connection = features.connect(team.data, settings.data)
-    moment = features.latest(connection, team.data) if as_of is None else as_of
+    moment = features.latest(connection, team.data, settings.clock) if as_of is None else as_of
     division = divide(connection, team, moment, settings.train.holdout)
     answer, rows, test = team.contract.answer, division.training, division.held
     _enough_classes(answer, rows.label)
@@ -66,7 +66,9 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     }
     proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
     rows_to_replay = pack.golden(team.contract, test.frame, settings.train)
-    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, pack.Proof(proof, *division.ids()))
+    shape = profile.measure(team.contract, rows.frame, test.frame, given[chosen])
+    shown = pack.Proof(proof, *division.ids())
+    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, shown, shape)
 
 
 def _created(settings: Settings) -> str:

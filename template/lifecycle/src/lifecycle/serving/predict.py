@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
 from lifecycle.serving.live import Follower, Served
+from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.openapi import PATH
 from lifecycle.settings import Serve
 
@@ -36,8 +37,10 @@ class Rejected(Exception):
 class PredictFirst:
     """Answers POST /predict and hands every other request on to the application."""
 
-    def __init__(self, app: ASGIApp, live: Follower, limits: Serve, worker: ThreadPoolExecutor) -> None:
-        self.app, self.live, self.limits, self.worker = app, live, limits, worker
+    def __init__(
+        self, app: ASGIApp, live: Follower, limits: Serve, worker: ThreadPoolExecutor, metrics: Metrics
+    ) -> None:
+        self.app, self.live, self.limits, self.worker, self.metrics = app, live, limits, worker, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See PredictFirst."""
@@ -51,8 +54,9 @@ class PredictFirst:
             if body is None:
                 return
             loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(self.worker, answer, self.live, served, body)
+            content = await loop.run_in_executor(self.worker, answer, self.live, served, body, self.metrics)
         except Rejected as no:
+            self.metrics.refused(no.status)
             await _send(send, no.status, _dump({"detail": no.detail}), {**headers, **no.headers})
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
@@ -79,7 +83,7 @@ class PredictFirst:
         raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
 
 
-def answer(live: Follower, served: Served, body: bytes) -> bytes:
+def answer(live: Follower, served: Served, body: bytes, metrics: Metrics) -> bytes:
     """Answer one row with an object, a list of rows with a list; raises Rejected."""
     try:
         rows, many, ignored = served.reader.read(body)
@@ -92,6 +96,7 @@ def answer(live: Follower, served: Served, body: bytes) -> bytes:
     live.ignored.update(ignored)
     # An estimator refuses a matrix without rows.
     answers = served.predictor.answers(completed, served.deployment.live.threshold) if completed else []
+    metrics.answered(served, completed, answers)
     return _dump(answers if many else answers[0])
 
 
