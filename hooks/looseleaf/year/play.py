@@ -80,6 +80,7 @@ def play(repository: Repository) -> Year:
             repository.set_clock(now)
             _learn_labels(year, now)
             _run_due(year, now)
+            repository.wait_for(address, "features_as_of", when(now))
             _ask(year, address, customers, now, week)
             if week == WORSE_WEEK:
                 _try_a_worse_candidate(year, now)
@@ -155,22 +156,13 @@ def _promote_badly_and_roll_back(year: Year, address: str, customers: dict[str, 
     usual = year.positives[-1]
     version = year.repository.deployment()["live"]["version"]
     year.repository.run("promote", version, "--threshold", DECIDES_SO_LOW, "--why", "call more customers")
-    _follow(year, address, float(DECIDES_SO_LOW))
+    year.repository.wait_for(address, "threshold", float(DECIDES_SO_LOW))
     odd = _ask(year, address, customers, now + DAY, WEEKS)
     year.happened(now, "promoted", f"{version} with the threshold {DECIDES_SO_LOW}: call more customers")
     why = f"{odd:.0%} of the customers count as leaving, usual are {usual:.0%}"
     told = year.repository.run("rollback", "--why", why)
-    _follow(year, address, year.repository.deployment()["live"]["threshold"])
+    year.repository.wait_for(address, "threshold", year.repository.deployment()["live"]["threshold"])
     year.happened(now + DAY, "rolled back", f"{why}; {_first_line(told)}")
-
-
-def _follow(year: Year, address: str, threshold: float) -> None:
-    """Wait until the running service answers with a threshold."""
-    end = time.monotonic() + 10
-    while year.repository.info(address)["threshold"] != threshold:
-        if time.monotonic() > end:
-            raise StepFailed("the service did not take over a promotion within 10 s", "See build/year/serve.log.")
-        time.sleep(0.05)
 
 
 def _first_line(text: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ SETTINGS = {
     "SCHEDULE": "{collect: 7d, features: 7d, monitor: 28d, retrain: 7d}",
     "MONITOR__STALE_DAYS": "400",
     "LOG__SEGMENT_SECONDS": "0.2",
+    "SERVE__POLL_SECONDS": "0.05",
 }
 
 
@@ -90,10 +92,15 @@ class Repository:
             raise StepFailed(f"/predict: {error}", "The answer above says why.", error.read().decode()) from error
         return found if isinstance(found, list) else [found]
 
-    def info(self, address: str) -> dict[str, Any]:
-        """What the service says of itself."""
-        with urllib.request.urlopen(f"{address}/info", timeout=10) as response:
-            return dict(json.load(response))
+    def wait_for(self, address: str, name: str, value: Any) -> None:
+        """Wait until /info of the service says so; raises StepFailed after ten seconds."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with urllib.request.urlopen(f"{address}/info", timeout=10) as response:
+                if json.load(response)[name] == value:
+                    return
+            time.sleep(0.02)
+        raise StepFailed(f"the service did not take over {name} {value} within 10 s", f"See {self.place}/serve.log.")
 
     def customers(self) -> dict[str, tuple[int, int]]:
         """By customer, when they joined and when they leave, in seconds since 1970."""
