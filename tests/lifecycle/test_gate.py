@@ -237,6 +237,16 @@ def test_the_same_model_again_says_so_and_is_refused(trained: Any, tmp_path: Pat
     assert promoted(settings, version=first.live.version, threshold=0.3).live.threshold == 0.3
 
 
+def test_the_same_answers_under_another_contract_are_let_through(tmp_path: Path) -> None:
+    settings, team = settings_in(tmp_path), order_team(rows=4000)
+    train(team, settings, tmp_path)
+    promoted(settings)
+    second = train(replace(team, contract=replace(team.contract, version=2)), settings, tmp_path)
+    done = promoted(settings)
+    assert done.live.version == second.version
+    assert "it answers the same as the champion" in done.why
+
+
 def test_a_champion_that_training_did_not_compare_is_scored_from_the_same_tables_or_not_at_all(
     trained: Any, tmp_path: Path
 ) -> None:
