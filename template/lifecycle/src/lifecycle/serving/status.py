@@ -28,7 +28,9 @@ Report = dict[str, Any]
 class Log(Protocol):
     """What counts the lines of the prediction log that were given up."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int:
+        """Lines since the service started."""
 
 
 class Status(Collector):
