@@ -25,6 +25,7 @@ SETTINGS = {
     "MONITOR__STALE_DAYS": "400",
     "MONITOR__WINDOW_DAYS": "31",
     "LOG__FLUSH_SECONDS": "0.02",
+    "LOG__SEGMENT_SECONDS": "0.02",
     "SERVE__POLL_SECONDS": "0.05",
 }
 
@@ -119,7 +120,7 @@ class Repository:
         """Wait until a request is on the disk: the service writes its log a moment after it answers."""
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            segments = (self.storage / "predictions/local/segments").glob("*")
+            segments = (self.storage / "predictions/local/segments").glob("*.jsonl")
             if any(f'"{request_id}"'.encode() in segment.read_bytes() for segment in segments):
                 return
             time.sleep(0.02)
