@@ -107,11 +107,9 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
     return old
 
 
-@contextlib.contextmanager
-def exclusive(store: Store, environment: str) -> Iterator[None]:
+def exclusive(store: Store, environment: str) -> contextlib.AbstractContextManager[None]:
     """One job at a time changes the files of an environment."""
-    with lock(store.predictions / environment / ".lock"):
-        yield
+    return lock(store.predictions / environment / ".lock")
 
 
 def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> None:
