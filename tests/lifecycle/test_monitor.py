@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import cli, features, moments, skew
+from lifecycle import cli, features, moments, skew, store
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
@@ -315,3 +315,37 @@ def test_a_retrain_that_a_person_asked_for_is_not_withdrawn(made: Watched, setti
     path.write_text(json.dumps({"format": 1, "reason": "manual"}))
     report(settings)
     assert request_of(settings) == {"format": 1, "reason": "manual"}
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it ends."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize("nth", range(4))
+def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_says_it_again(
+    call: str, nth: int, after: bool, made: Watched, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(made, settings, shifted, shifted)
+    real, calls = getattr(store.os, call.partition(".")[2]), iter(range(99))
+
+    def killing(*given: Any) -> Any:
+        last = next(calls) == nth
+        if last and not after:
+            raise Killed
+        done = real(*given)
+        if last:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(call, killing)
+        with pytest.raises(Killed):
+            report(settings)
+    for path in settings.store.reports.rglob("[!.]*.json"):
+        json.loads(path.read_bytes())
+    assert report(settings)["verdict"] == "retrain"
+    asked = request_of(settings)
+    assert asked is not None
+    assert Path(asked["evidence"]).exists()
