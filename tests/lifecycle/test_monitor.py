@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,13 @@ import pandas as pd
 import pytest
 
 from lifecycle import cli, features, moments, skew, store
+from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
 from monitored import DAY, NOW, Watched, deploy, label, log, watched
-from teams import sample_team
+from storages import CHURN, DISCOUNT, KEY, PLAN, VISITS, Storage
+from teams import sample_team, settings_in
 
 ROWS = 700
 TOLD_ELSEWHERE = "the tables are not where this ran: no features were computed again"
@@ -349,3 +352,34 @@ def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_says_it_again(
     asked = request_of(settings)
     assert asked is not None
     assert Path(asked["evidence"]).exists()
+
+
+SOMEWHERE = SimpleNamespace(tables=lambda connection, folder: connection.execute("CREATE TABLE people (key VARCHAR)"))
+PEOPLE = "SELECT customer_id, ts, 'basic' AS plan, CAST(3 AS BIGINT) AS visits FROM asks WHERE customer_id <> 'gone'"
+
+
+def small(storage: Storage, rows: list[tuple[str, str, int]], key: Column = KEY, **fallbacks: Any) -> skew.Skew | None:
+    """What is found of logged rows (key, plan, visits), where PEOPLE says what training would see."""
+    columns = [key, DISCOUNT]
+    for column in (PLAN, VISITS):
+        given = {"fallback": fallbacks[column.name], "has_fallback": True} if fallbacks else {}
+        columns.append(replace(column, **given))
+    bundle = storage.publish(replace(CHURN, columns=tuple(columns)))
+    bundle.__dict__["features_sql"] = PEOPLE
+    frame = pd.DataFrame(rows, columns=["customer_id", "plan", "visits"])
+    frame = frame.assign(discount=0.0, ts=NOW - SPAN, prediction="stays", probability=0.1)
+    log(storage.store, bundle, frame, NOW - DAY, NOW, "small")
+    own = settings_in(storage.drafts).model_copy(update={"storage": storage.store.root})
+    data: Any = SOMEWHERE
+    return skew.measure(own, data, "local", bundle, NOW)
+
+
+def test_a_row_without_features_of_its_own_is_told_unless_it_holds_the_fallbacks(storage: Storage) -> None:
+    found = small(storage, [("ann", "basic", 3), ("bob", "plus", 3), ("gone", "basic", 3)])
+    assert found == skew.Skew(3, 2, {"plan": 2, "visits": 1})
+    found = small(storage, [("ann", "basic", 3), ("gone", "plus", 0)], plan="plus", visits=0)
+    assert found == skew.Skew(1, 0, {})
+
+
+def test_without_a_key_in_the_log_nothing_is_computed_again(storage: Storage) -> None:
+    assert small(storage, [("ann", "plus", 0)], key=replace(KEY, loggable=False)) is None
