@@ -67,7 +67,7 @@ def test_the_commands_about_owners_answer(say: Say) -> None:
     assert code == 0, said
     assert ".github/CODEOWNERS follows OWNERS now" in said
     assert "catalog-info.yaml follows OWNERS now" in said
-    assert "ok  owners: 10 filters" in said
+    assert "ok  owners: 11 filters" in said
     assert say(who)[1].startswith("ana  (OWNERS:")
     assert say(role) == (0, "cy  decides: promote, change-threshold, retire\n")
 

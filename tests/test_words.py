@@ -30,6 +30,7 @@ MADE = (
     ".github/rulesets/",
     ".gitlab/",
     "catalog-info.yaml",
+    "deploy/alertmanager.yml",
     "gitlab-ci.yml",
     "acme/",
     "folder/",

@@ -44,7 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback monitor owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,11 +119,12 @@ config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=
 notebook: $(RUN) ## open notebooks/ in Jupyter (the first time, it downloads Jupyter)
 	$(UV) run --locked --group notebook jupyter lab notebooks
 
-train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT)
-	$(RUN) train $(environment) $(call option,--as-of,AS_OF)
+train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT REASON=…)
+	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
 
-promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… WHY="…")
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
+promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
+	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY) \
+		$(call option,--reason,REASON)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
 	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
@@ -131,12 +132,12 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-monitor: $(RUN) ## look at what was asked and answered, and judge it: ok, watch, retrain or incident (AS_OF=MOMENT ENVIRONMENT=…)
-	$(RUN) monitor $(environment) $(call option,--as-of,AS_OF)
-
 owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
 	$(RUN) owners derive
 	$(RUN) owners check
+
+# What watches and renews what answers.
+include lifecycle/loop.mk
 
 # The answer `usage` says which of them there are. The command tells what became of a verb that is not.
 -include lifecycle/online.mk lifecycle/batch.mk

@@ -1,8 +1,12 @@
 # The verbs of a repository whose predictions are used online: a service answers requests.
 USAGE += features serve
+.PHONY: year
 
 features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
 	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
 
 serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
 	$(RUN) serve $(environment) $(call option,--port,PORT)
+
+year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## play a year of the sample: traffic, late labels, drift, retrain, roll back
+	@$(LOOSELEAF) year

@@ -176,8 +176,8 @@ def test_a_folder_that_ends_like_a_suffix_is_refused() -> None:
 
 
 def test_files_without_an_owner_are_told_folder_by_folder() -> None:
-    told = found(CLEAN, [*FILES, "deploy/a.yaml", "deploy/b/c.yaml", "scripts/run.sh"])
-    assert [each.problem for each in told] == ["nobody owns deploy/a.yaml and 1 more", "nobody owns scripts/run.sh"]
+    told = found(CLEAN, [*FILES, "platform/a.yaml", "platform/b/c.yaml", "scripts/run.sh"])
+    assert [each.problem for each in told] == ["nobody owns platform/a.yaml and 1 more", "nobody owns scripts/run.sh"]
 
 
 ALIASES = "".join(f"a{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(9)) if n else 'x'}]\n" for n in range(7))
@@ -254,7 +254,7 @@ def review_in_a_month(text: str = CLEAN) -> str:
 def test_check_says_what_is_in_order_and_ends_with_0(run: Run) -> None:
     code, out, err = run("owners", "check", text=review_in_a_month())
     assert (code, err) == (0, "")
-    assert out == "ok  owners: 10 filters, data-science, engineering, product\n"
+    assert out == "ok  owners: 11 filters, data-science, engineering, product\n"
 
 
 def test_refusals_are_told_before_warnings_and_end_with_1(run: Run) -> None:
@@ -295,7 +295,7 @@ def test_what_cannot_be_derived_is_told_as_check_tells_it(run: Run) -> None:
 def test_who_and_role_answer_from_the_file(run: Run) -> None:
     assert run("owners", "who", "src/model/data.py")[:2] == (0, f"ana  (OWNERS:{line_of('^src/')})\n")
     assert run("owners", "who", "./README.md")[:2] == (0, f"acme/eng  (OWNERS:{line_of('^[^/]')})\n")
-    assert run("owners", "who", "deploy/x.yaml")[0] == 1
+    assert run("owners", "who", "platform/x.yaml")[0] == 1
     assert run("owners", "role", "engineering")[:2] == (0, "acme/eng  decides: roll-back\npeople: bo\n")
     code, _, err = run("owners", "role", "sales")
     assert code == 1
@@ -331,5 +331,5 @@ def test_two_thousand_files_are_checked_in_less_than_a_second_of_cpu(tmp_path: P
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    assert "50 filters" in done.stdout
+    assert "51 filters" in done.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1

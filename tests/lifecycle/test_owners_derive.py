@@ -17,8 +17,10 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.owners import derive
 from lifecycle.owners.patterns import last_match_wins, translate
 from lifecycle.owners.reading import Owners, read
-from lifecycle.owners.repository import examine, write
+from lifecycle.owners.repository import ALERT_URL, examine, write
 from owned import DAY, FILES, owners_text, repository
+from rendering import run
+from tools import needs
 
 CLEAN = owners_text()
 # Filters of every kind, inside one another and across, with approvers that overlap.
@@ -164,6 +166,39 @@ def test_backstage_gets_a_component_that_engineering_owns() -> None:
     assert yaml.safe_load(derive.catalog(alone, "churn", ""))["spec"]["owner"] == "user:cy"
 
 
+URL = "http://127.0.0.1:9/alerts"
+
+
+def test_alertmanager_sends_each_alert_to_its_role_and_the_rest_to_engineering() -> None:
+    told = yaml.safe_load(derive.alertmanager(owners_of(CLEAN), URL))
+    assert told["route"]["receiver"] == "engineering"
+    assert [each["matchers"] for each in told["route"]["routes"]] == [
+        ['owner = "data-science"'],
+        ['owner = "product"'],
+        [],
+    ]
+    assert [each["name"] for each in told["receivers"]] == ["data-science", "product", "engineering"]
+    assert {hook["url"] for each in told["receivers"] for hook in each["webhook_configs"]} == {URL}
+    quiet = yaml.safe_load(derive.alertmanager(owners_of(owners_text({"product": ["cy"]})), ""))
+    assert [each["name"] for each in quiet["receivers"]] == ["product", "engineering"]
+    assert not any("webhook_configs" in each for each in quiet["receivers"])
+
+
+@needs("amtool")
+@pytest.mark.parametrize("url", ["", URL])
+def test_alertmanagers_own_tool_takes_it_and_routes_by_owner(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(derive.alertmanager(owners_of(CLEAN), url), encoding="utf-8")
+    checked = run("amtool", "check-config", str(path), folder=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    routes = {"data-science": "data-science", "product": "product", "engineering": "engineering", "": "engineering"}
+    for owner, receiver in routes.items():
+        for severity in ("page", "ticket"):
+            labels = (f"owner={owner}", f"severity={severity}")
+            done = run("amtool", f"--config.file={path}", "config", "routes", "test", *labels, folder=tmp_path)
+            assert done.stdout.strip() == receiver
+
+
 Make = Callable[..., Path]
 
 
@@ -186,12 +221,12 @@ def test_after_deriving_the_check_is_quiet_and_a_second_time_changes_nothing(
 ) -> None:
     root = make(CLEAN, files)
     told = write(root)
-    assert [line.split()[0] for line in told] == [name, derive.CATALOG]
+    assert [line.split()[0] for line in told] == [name, derive.CATALOG, derive.ALERTS]
     assert examine(root, DAY).findings == ()
     assert write(root) == ["what follows from OWNERS is up to date"]
 
 
-@pytest.mark.parametrize("name", [derive.GITHUB, derive.CATALOG, derive.ALIASES, derive.RULESET])
+@pytest.mark.parametrize("name", [derive.GITHUB, derive.CATALOG, derive.ALIASES, derive.RULESET, derive.ALERTS])
 def test_a_derived_file_that_was_edited_or_left_behind_is_refused_with_its_line(make: Make, name: str) -> None:
     text = CLEAN.replace("  review_by", "  prow: true\n  github-ruleset: {acme/eng: 4711}\n  review_by")
     root = make(text)
@@ -210,7 +245,37 @@ def test_owners_that_changed_leave_the_derived_files_stale(make: Make) -> None:
     root = make()
     write(root)
     (root / "OWNERS").write_text(CLEAN.replace('["cy"]', '["dee"]'), encoding="utf-8")
-    assert [each.where.split(":")[0] for each in examine(root, DAY).findings] == [derive.GITHUB, derive.CATALOG]
+    assert [each.where.split(":")[0] for each in examine(root, DAY).findings] == [
+        derive.GITHUB,
+        derive.CATALOG,
+        derive.ALERTS,
+    ]
+
+
+def test_the_address_of_alerts_is_makes_and_stands_where_make_is_not_asked(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make()
+    monkeypatch.setenv(ALERT_URL, URL)
+    write(root)
+    assert f'- url: "{URL}"' in (root / derive.ALERTS).read_text(encoding="utf-8")
+    monkeypatch.delenv(ALERT_URL)
+    assert examine(root, DAY).findings == ()
+    monkeypatch.setenv(ALERT_URL, "http://elsewhere/")
+    assert [each.where.split(":")[0] for each in examine(root, DAY).findings] == [derive.ALERTS]
+
+
+def test_alerts_of_a_repository_that_owns_no_deploy_folder_are_not_derived(make: Make) -> None:
+    before = make(CLEAN.replace("  ^deploy/:\n    approvers: *engineering\n", ""))
+    write(before)
+    assert not (before / derive.ALERTS).exists()
+    assert examine(before, DAY).findings == ()
+
+
+def test_alerts_of_a_model_without_a_service_are_not_derived(make: Make) -> None:
+    root = make(CLEAN, [name for name in FILES if not name.startswith("lifecycle/deploy/")])
+    write(root)
+    assert not (root / derive.ALERTS).exists()
 
 
 def test_a_file_without_the_header_is_the_teams_own(make: Make) -> None:
@@ -235,7 +300,7 @@ def test_while_nobody_answers_there_is_nothing_to_derive_and_nothing_stays_behin
     root = make()
     write(root)
     (root / "OWNERS").write_text(owners_text({}), encoding="utf-8")
-    assert [line.split(" is removed")[0] for line in write(root)] == [derive.GITHUB, derive.CATALOG]
+    assert [line.split(" is removed")[0] for line in write(root)] == [derive.GITHUB, derive.CATALOG, derive.ALERTS]
     assert write(root) == ["nobody answers yet: there is nothing to derive"]
 
 

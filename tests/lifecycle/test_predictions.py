@@ -111,7 +111,9 @@ KINDS = Contract(
 
 
 def test_every_kind_comes_back_as_its_type_and_two_contracts_stand_in_one_table(storage: Storage, version: str) -> None:
-    other = storage.publish(KINDS, made="20260102T000000").version
+    other = "20260102T000000-00000000"
+    (storage.store.bundles / other).mkdir()
+    (storage.store.bundles / other / "contract.json").write_text(KINDS.to_json(), encoding="utf-8")
     row = {"who": 2**60 + 1, "when": "2026-01-01T01:00:00+02:00", 'odd "name"': True, "e-mail": "x@example.org"}
     answer = {"prediction": "a b", "probabilities": {"small": 0.1, "a b": 0.7, "large": 0.2}}
     huge = row | {"who": 2**70, 'odd "name"': None, "amount": 5, "when": "2026-01-01"}

@@ -22,6 +22,7 @@ from lifecycle.lookup import table_path
 from lifecycle.predictor import Predictor
 from lifecycle.serving.app import create
 from lifecycle.serving.live import Follower
+from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.predict import PredictFirst
 from services import KNOWN, QUICK, counted, eventually
 from storages import CHURN, Storage
@@ -203,7 +204,7 @@ def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Stora
 
     with ThreadPoolExecutor(1) as worker:
         scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-        asyncio.run(PredictFirst(not_found, live, QUICK, worker)(scope, receive, send))
+        asyncio.run(PredictFirst(not_found, live, QUICK, worker, Metrics(live))(scope, receive, send))
     assert live.served.version == newer.version
     assert dict(sent[0]["headers"])[b"x-model-version"].decode() == bundle.version
     row = {"customer_id": "ann", "discount": 0.0} | KNOWN["ann"]

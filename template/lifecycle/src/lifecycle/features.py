@@ -233,7 +233,7 @@ def _failed(where: str, error: Exception) -> LifecycleError:
     return LifecycleError(f"{where} failed: {error}", "The message above is DuckDB's and names the place in the SQL.")
 
 
-def latest(connection: "duckdb.DuckDBPyConnection", data: Data) -> int:
-    """The moment that stands for now: the data's own where `model.data` names one, else the clock."""
+def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:
+    """The moment that stands for now: a `clock` that is set, else the data's own where `model.data` names one."""
     named = getattr(data, "latest", None)
-    return int(named(connection)) if named else moments.now()
+    return int(named(connection)) if named and clock is None else moments.now(clock)

@@ -94,8 +94,8 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ("
         f"SELECT p.rowid AS place, l.label, l.seen_ts, TRUE AS named FROM {LOGGED} p JOIN lifecycle_labels l "
         "ON l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position "
-        f"{by_key}) QUALIFY row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC) = 1) b "
-        "ON b.place = p.rowid ORDER BY p.rowid"
+        f"{by_key}) QUALIFY 1 = row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC)"
+        ") b ON b.place = p.rowid ORDER BY p.rowid"
     )
     ((count,),) = connection.execute(f"SELECT count(label) FROM {LABELLED}").fetchall()
     return int(count)

@@ -58,7 +58,7 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     known["profiled"] = profile.read(bundle) is not None
     try:
         connection = features.connect(data, settings.data)
-        known["latest"] = features.latest(connection, data)
+        known["latest"] = features.latest(connection, data, settings.clock)
     except NotHere:
         connection = duckdb.connect()
         known["here"] = False

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from textwrap import indent
 
 from lifecycle.owners.patterns import Filters, Pattern, last_match_wins
 from lifecycle.owners.reading import Names, Owners
@@ -10,14 +11,18 @@ MARK = "derived from OWNERS by make owners"
 HEADER = f"# This file is {MARK}: change OWNERS and run it again; an edit here is refused.\n"
 GITHUB, GITLAB = ".github/CODEOWNERS", ".gitlab/CODEOWNERS"
 CATALOG, ALIASES, RULESET = "catalog-info.yaml", "OWNERS_ALIASES", ".github/rulesets/ownership.json"
-ALL = (GITHUB, GITLAB, CATALOG, ALIASES, RULESET)
+ALERTS = "deploy/alertmanager.yml"
+ALL = (GITHUB, GITLAB, CATALOG, ALIASES, RULESET, ALERTS)
+# Whoever is asked where nobody else is: for a role without anybody, and for an alert without an owner.
+LAST = "engineering"
 
 
-def derived(owners: Owners, name: str, description: str) -> dict[str, str]:
+def derived(owners: Owners, name: str, description: str, alert_url: str = "") -> dict[str, str]:
     """Each file that OWNERS has something to say in; none while nobody answers for anything."""
     if not any(owners.roles.values()):
         return {}
     texts = {GITHUB: github(owners), GITLAB: gitlab(owners), CATALOG: catalog(owners, name, description)}
+    texts[ALERTS] = alertmanager(owners, alert_url)
     if owners.prow:
         texts[ALIASES] = aliases(owners)
     if owners.team_ids:
@@ -109,6 +114,46 @@ def ruleset(owners: Owners) -> str:
         "rules": [{"type": "pull_request", "parameters": parameters}],
     }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def alertmanager(owners: Owners, url: str) -> str:
+    """Alertmanager's configuration: each alert goes to the role that its label `owner` names, by POST to `url`.
+
+    Without an address, alerts are grouped and shown, and nobody is told.
+    """
+    told = {role: names for role, names in owners.roles.items() if names and role != LAST}
+    routes = "".join(
+        f"    - receiver: {_quoted(role)}\n      matchers: [{_quoted(f'owner = {_quoted(role)}')}]\n"
+        f"      routes:\n{indent(TICKETS, '    ')}"
+        for role in told
+    )
+    receivers = (_receiver(role, names, url) for role, names in (told | {LAST: owners.roles.get(LAST, ())}).items())
+    return f"{HEADER}{ROUTE}  routes:\n{routes}{TICKETS}{INHIBITED}receivers:\n{''.join(receivers)}"
+
+
+ROUTE = f"""route:
+  receiver: {LAST}
+  group_by: [alertname, job]
+  group_wait: 30s
+  group_interval: 5m
+  repeat_interval: 4h
+"""
+# Alertmanager forgets after five days what it has sent.
+TICKETS = """    - matchers: ['severity = "ticket"']
+      repeat_interval: 4d
+"""
+# Of a service that is down, nothing else is news.
+INHIBITED = """inhibit_rules:
+  - source_matchers: ['alertname = "ServiceDown"']
+    target_matchers: ['alertname != "ServiceDown"']
+    equal: [job]
+"""
+
+
+def _receiver(role: str, names: Names, url: str) -> str:
+    who = ", ".join(f"@{name}" for name in names) or "nobody yet"
+    hook = f"    webhook_configs:\n      - url: {_quoted(url)}\n" if url else ""
+    return f"  # {who}\n  - name: {_quoted(role)}\n{hook}"
 
 
 def _fnmatch(pattern: Pattern) -> str:

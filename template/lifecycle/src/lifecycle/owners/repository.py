@@ -1,5 +1,8 @@
 """OWNERS in a repository: read from the disk, compared with its files and with what was derived from it."""
 
+import json
+import os
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +15,9 @@ from lifecycle.owners import derive, rules
 from lifecycle.owners.findings import Finding
 from lifecycle.owners.reading import OWNERS, Owners, read
 from lifecycle.store import write_atomically
+
+# Exported by lifecycle/org.mk.
+ALERT_URL = "LOOSELEAF_ALERT_URL"
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def write(root: Path) -> list[str]:
         elif text is None and there is not None:
             path.unlink()
             told.append(f"{name} is removed: nothing in OWNERS asks for it")
-        elif text is not None and text != there and (there is not None or _applies(root, name)):
+        elif text is not None and text != there and (there is not None or _applies(root, name, owners)):
             write_atomically(path, text.encode())
             told.append(f"{name} follows OWNERS now; commit it")
     if own:
@@ -120,8 +126,16 @@ def write(root: Path) -> list[str]:
     return told or [nothing]
 
 
-def _applies(root: Path, name: str) -> bool:
-    folder = {derive.GITHUB: ".github", derive.GITLAB: ".gitlab-ci.yml", derive.RULESET: ".github"}
+def _applies(root: Path, name: str, owners: Owners) -> bool:
+    # An OWNERS of before there were alerts owns no such file: writing it would be a defect.
+    if name == derive.ALERTS and not any(each.pattern.matches(name) for each in owners.filters):
+        return False
+    folder = {
+        derive.GITHUB: ".github",
+        derive.GITLAB: ".gitlab-ci.yml",
+        derive.RULESET: ".github",
+        derive.ALERTS: "lifecycle/deploy",
+    }
     return (root / folder.get(name, ".")).exists()
 
 
@@ -137,9 +151,15 @@ def _texts(root: Path, owners: Owners) -> dict[str, str]:
     path = root / "pyproject.toml"
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        return derive.derived(owners, str(project["name"]), str(project.get("description", "")))
+        return derive.derived(owners, str(project["name"]), str(project.get("description", "")), _alert_url(root))
     except (OSError, KeyError, ValueError) as error:
         raise LifecycleError(f"{path} does not name the project ({error})", "Run this in the repository.") from error
+
+
+def _alert_url(root: Path) -> str:
+    """Where alerts are sent. Only make knows; without it, the address that was derived stands."""
+    there = re.search(r'^ +- url: (".*")$', _there(root / derive.ALERTS) or "", re.MULTILINE)
+    return os.environ.get(ALERT_URL, json.loads(there[1]) if there else "")
 
 
 def _stale(root: Path, owners: Owners) -> list[Finding]:

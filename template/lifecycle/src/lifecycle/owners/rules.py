@@ -8,8 +8,8 @@ from lifecycle.owners.findings import Finding
 from lifecycle.owners.reading import DECISIONS, OWNERS, ROLES, Owners, read
 
 LONGEST_REVIEW, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
-# Which host a repository has may change: until it does, the other's folder is not there.
-HOSTS = (".github/", ".gitlab/")
+# Which host a repository has may change: until it does, the other's folder is not there. `deploy/` is derived later.
+MAY_BE_EMPTY = (".github/", ".gitlab/", "deploy/")
 
 
 def examine(content: bytes, files: Sequence[str] | None, today: date) -> tuple[Owners, list[Finding]]:
@@ -103,7 +103,7 @@ def _dates(owners: Owners, today: date) -> Iterator[Finding]:
 def _files(owners: Owners, files: Sequence[str]) -> Iterator[Finding]:
     for each in owners.filters:
         at, text = f"{OWNERS}:{each.line}", each.pattern.text
-        if text not in HOSTS and not any(map(each.pattern.matches, files)):
+        if text not in MAY_BE_EMPTY and not any(map(each.pattern.matches, files)):
             yield Finding(at, f"the filter of {text} matches no file", "Remove it, or mend its name.")
         if each.pattern.kind == "suffix" and (inside := [name for name in files if f"{text}/" in name]):
             problem = f"the folder of {inside[0]} ends with {text}: CODEOWNERS would count what is in it"

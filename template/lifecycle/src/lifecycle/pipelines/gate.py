@@ -118,12 +118,12 @@ def _unseen(case: Case) -> Iterator[Check]:
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
     """Better than the trivial baseline, not worse than the linear one."""
+    loss = evaluation.loss_name(case.bundle.contract.answer)
     for name in (TRIVIAL, LINEAR):
         found = _loss(case, gate, name)
-        answer, given = case.bundle.contract.answer, case.evidence.given
-        own, other = (evaluation.losses(answer, case.evidence.label, given[each]).mean() for each in (CANDIDATE, name))
+        own, other = _mean_loss(case, CANDIDATE), _mean_loss(case, name)
         told = (
-            f"mean {evaluation.loss_name(answer)} {own:.4f} against {other:.4f} of the {name} baseline on "
+            f"mean {loss} {own:.4f} against {other:.4f} of the {name} baseline on "
             f"{len(case.evidence.label)} held-out rows ({_bounds(gate, found)})"
         )
         if name == TRIVIAL and found.lower <= 0:
@@ -152,8 +152,10 @@ def _against(case: Case, gate: Gate) -> Iterator[Check]:
     # Callers asked for another contract: a model of it is not held to be better at the old one.
     renewed = case.bundle.contract.version > champion.contract.version
     yield _better(case, gate, champion, renewed)
-    yield _loss_against(case, gate, champion, renewed)
-    yield _slices(case, gate, champion, renewed)
+    # What may be a little worse as a whole may be so in its probabilities and in its parts, by the same share.
+    allowed = gate.margin if case.reason in NOT_WORSE else 0.0
+    yield _loss_against(case, gate, champion, renewed, allowed)
+    yield _slices(case, gate, champion, renewed, allowed)
 
 
 def _better(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
@@ -174,23 +176,25 @@ def _better(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
     )
 
 
-def _loss_against(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
+def _loss_against(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: float) -> Check:
     found = _loss(case, gate, champion.version)
     name = evaluation.loss_name(case.bundle.contract.answer)
     told = f"mean {name} {-found.mean:+.4f} against the champion ({_bounds(gate, found)})"
     # Ranked as well, but surely off in its probabilities: whoever reads them would decide worse.
-    passed = renewed or found.upper >= 0
+    passed = renewed or found.upper >= -allowed * _mean_loss(case, champion.version)
     return Check("loss", passed, told if passed else f"its {name} is surely worse: {told}", asdict(found))
 
 
-def _slices(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
+def _slices(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: float) -> Check:
     """Normal bounds with Bonferroni's correction: of many slices, one looks bad by chance."""
     every = case.evidence.slices.get(champion.version, {})
     tested = {name: each for name, each in every.items() if each["rows"] >= gate.min_slice_rows}
     if not tested:
         return Check("slices", True, f"no part of the rows has {gate.min_slice_rows} or more: none is looked at")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
-    worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > 0}
+    answer, given = case.bundle.contract.answer, case.evidence.given[champion.version]
+    most = allowed * float(evaluation.quadratic(answer, case.evidence.label, given).mean())
+    worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     told = f"{len(tested)} parts of the rows, such as {next(iter(tested))}"
     numbers = {"tested": len(tested), "worse": worse}
     if not worse:
@@ -235,6 +239,11 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
 
     live = case.threshold
     return {"threshold": best, "cost": mean(best), "live": live, "live_cost": None if live is None else mean(live)}
+
+
+def _mean_loss(case: Case, name: str) -> float:
+    answer, given = case.bundle.contract.answer, case.evidence.given[name]
+    return float(evaluation.losses(answer, case.evidence.label, given).mean())
 
 
 def _loss(case: Case, gate: Gate, opponent: str) -> Improvement:

@@ -33,7 +33,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     environment answers the held-out rows, too, so that the gate can compare.
     """
     connection = features.connect(team.data, settings.data)
-    moment = features.latest(connection, team.data) if as_of is None else as_of
+    moment = features.latest(connection, team.data, settings.clock) if as_of is None else as_of
     division = divide(connection, team, moment, settings.train.holdout)
     answer, rows, test = team.contract.answer, division.training, division.held
     _enough_classes(answer, rows.label)

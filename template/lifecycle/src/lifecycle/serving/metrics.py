@@ -1,0 +1,159 @@
+"""What the service counts, and how Prometheus reads it: requests by route, answers, refusals, unusual inputs.
+
+Several processes count as one where PROMETHEUS_MULTIPROC_DIR names a folder that they share.
+"""
+
+import math
+import os
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lifecycle.contract import Column, Contract
+from lifecycle.serving.live import Follower, Served
+from lifecycle.serving.openapi import PATH
+from lifecycle.serving.status import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Paths and methods are the caller's own text, of any number: what no route knows is one series.
+UNMATCHED = "__unmatched__"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+# The caller went away before there was an answer: no host has a better number for it.
+GONE = 499
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SCORES = tuple(tenth / 10 for tenth in range(1, 11))
+REASONS = {404: "unknown_key", 413: "too_large", 422: "invalid", 503: "not_ready"}
+
+Rows = Sequence[Mapping[str, Any]]
+Check = tuple[str, Callable[[Any], bool]]
+
+
+class Metrics:
+    """The counters of one application and its status, as text for Prometheus."""
+
+    def __init__(self, live: Follower) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.status = Status(live)
+        self._counted, self._told = CollectorRegistry(), CollectorRegistry()
+        self._told.register(self.status)
+        prometheus_client.ProcessCollector(registry=self._told)
+        self._make(self._counted)
+        self._checks: tuple[Contract, list[Check]] | None = None
+
+    def _make(self, registry: CollectorRegistry) -> None:
+        by_route = ("method", "route")
+        self.requests = Counter("http_requests_total", "Requests answered.", (*by_route, "status"), registry=registry)
+        self.seconds = Histogram(
+            "http_request_duration_seconds",
+            "From a request to its answer.",
+            by_route,
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.in_flight = Gauge(
+            "http_requests_in_flight", "Requests not yet answered.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.predictions = Counter(
+            "model_predictions_total", "Rows answered.", ("version", "prediction"), registry=registry
+        )
+        self.scores = Histogram(
+            "model_prediction_score",
+            "Probability of the positive, or of the answered class.",
+            registry=registry,
+            buckets=SCORES,
+        )
+        self.unusual = Counter(
+            "model_input_unusual_total", "Values outside what the contract expects.", ("column",), registry=registry
+        )
+        self.refusals = Counter(
+            "model_requests_refused_total", "Requests to predict without an answer.", ("reason",), registry=registry
+        )
+        # A rate sees no first event of a series that was not there before it.
+        for status in ("200", "500"):
+            self.requests.labels("POST", PATH, status)
+        for reason in REASONS.values():
+            self.refusals.labels(reason)
+
+    def answered(self, served: Served, rows: Rows, answers: Rows) -> None:
+        """Count completed rows and their answers on the wire."""
+        classes = served.contract.answer.classes
+        words = Tally(answer["prediction"] for answer in answers) if classes else Tally({"number": len(answers)})
+        for word, times in words.items():
+            self.predictions.labels(served.version, word).inc(times)
+        for answer in answers if classes else ():
+            self.scores.observe(
+                answer["probability"] if "probability" in answer else max(answer["probabilities"].values())
+            )
+        for name, is_unusual in self._checks_of(served.contract):
+            if times := sum(is_unusual(row.get(name)) for row in rows):
+                self.unusual.labels(name).inc(times)
+
+    def refused(self, status: int) -> None:
+        """Count a request to predict that got this status instead of an answer."""
+        self.refusals.labels(REASONS.get(status, "other")).inc()
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        counted = self._counted
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            counted = CollectorRegistry()
+            MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        return generate_latest(counted) + generate_latest(self._told)
+
+    def _checks_of(self, contract: Contract) -> list[Check]:
+        if self._checks is None or self._checks[0] is not contract:
+            checks = [(column.name, unusual(column)) for column in contract.inputs if column.expected]
+            for name, _ in checks:
+                self.unusual.labels(name)
+            self._checks = contract, checks
+        return self._checks[1]
+
+
+def unusual(column: Column) -> Callable[[Any], bool]:
+    """Whether a value lies outside `expected`: a range of a number, the levels of anything else; null never does."""
+    if column.kind in ("number", "integer"):
+        low, high = (
+            math.inf * sign if end is None else end for sign, end in zip((-1, 1), column.expected, strict=True)
+        )
+        return lambda value: value is not None and not low <= value <= high
+    usual = frozenset(column.expected)
+    return lambda value: value is not None and value not in usual
+
+
+class CountRequests:
+    """Counts and times every request around the application, whoever answers it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See CountRequests."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), GONE
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            status = 500 if status == GONE else status
+            raise
+        finally:
+            self.metrics.in_flight.dec()
+            method = scope["method"] if scope["method"] in METHODS else "OTHER"
+            route = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", UNMATCHED)
+            self.metrics.requests.labels(method, route, str(status)).inc()
+            self.metrics.seconds.labels(method, route).observe(time.perf_counter() - began)
