@@ -170,7 +170,7 @@ def test_the_bytes_and_the_losses_of_the_prediction_log_are_told(storage: Storag
     segments.mkdir(parents=True)
     (segments / "one.open").write_bytes(b"x" * 41)
     assert b"prediction_log_bytes 41.0" in metrics.text()
-    assert b"prediction_log_dropped_total" not in metrics.text()
+    assert b"prediction_log_dropped_total 0.0" in metrics.text()
     metrics.status.log = Log()
     assert b"prediction_log_dropped_total 7.0" in metrics.text()
 

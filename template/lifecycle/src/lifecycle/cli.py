@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from lifecycle import settings
-from lifecycle.commands import model, repository, use
+from lifecycle.commands import model, repository, use, watching
 from lifecycle.commands.verbs import Verb, Verbs
 from lifecycle.errors import LifecycleError, NotHere
 
-COMMANDS = (repository, model, use)
+COMMANDS = (repository, model, use, watching)
 
 
 def main(arguments: list[str] | None = None) -> int:
