@@ -22,6 +22,7 @@ demo: $(READY) ## render the default repository into build/demo and take it to a
 	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
 
 test: $(READY) ## the whole suite (ARGS="tests/test_render.py -k names" for a part)
+	@.ci/packages
 	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(READY) ## lint, formatting and types, template/ included where it lies

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import browsing
 from lifecycle import cli
 from lifecycle.monitoring import dashboard
 from lifecycle.owners import derive
@@ -183,6 +184,17 @@ def test_the_dashboard_runs_every_query_and_draws_every_panel(
         assert panel["title"] in page
     assert watched.version in page
     assert "polyline" in page
+
+
+@marked
+@browsing.IF_THERE
+def test_the_page_of_the_dashboard_is_in_order_in_a_browser(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lifecycle").symlink_to(TEMPLATE / "lifecycle")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["dashboard", "--url", watched.prometheus, "--hours", "0.02"]) == 0
+    browsing.examine(tmp_path / "build/dashboard.html")
 
 
 DEFECTS = {
