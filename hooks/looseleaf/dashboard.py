@@ -29,16 +29,16 @@ class Panel:
 
 PREDICT = 'route="/predict"'
 SECONDS = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{PREDICT}}}[5m]))"
-AGE = "time() - max"
+DAYS = "(time() - max({})) / 86400"
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Now": (
         Panel("What answers", {"": "model_info"}, kind="table"),
         Panel("Verdict of monitoring", {"": "model_monitoring_verdict == 1"}, kind="table"),
         Panel("Age", {
-            "training": f"{AGE}(model_trained_timestamp_seconds)",
-            "features": f"{AGE}(model_features_as_of_timestamp_seconds)",
-            "monitoring": f"{AGE}(model_monitoring_last_success_timestamp_seconds)",
-        }, "s", "The alerts: 200 days, 2 days, 2 days."),
+            "training": DAYS.format("model_trained_timestamp_seconds"),
+            "features": DAYS.format("model_features_as_of_timestamp_seconds"),
+            "monitoring": DAYS.format("model_monitoring_last_success_timestamp_seconds"),
+        }, "d", "In days. The alerts: 200, 2 and 2."),
     ),
     "Requests": (
         Panel("Requests", {"": "sum by (route) (rate(http_requests_total[5m]))"}, "reqps"),
@@ -48,7 +48,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         )}, "percentunit", "The alert: 1 %."),
         Panel("Duration of /predict", {
             "half": f"histogram_quantile(0.5, {SECONDS})", "99 of 100": f"histogram_quantile(0.99, {SECONDS})",
-        }, "s", "The alert: half a second."),
+        }, "s", "In seconds. The alert: half a second."),
         Panel("In flight", {"": "sum(http_requests_in_flight)"}),
         Panel("Refused", {"": "sum by (reason) (rate(model_requests_refused_total[5m]))"}, "reqps"),
     ),

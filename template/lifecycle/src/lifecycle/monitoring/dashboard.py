@@ -110,11 +110,12 @@ def _drawn(panel: Panel, prometheus: Prometheus, known: set[str], start: float, 
         for found in prometheus.over(target["expr"], start, end):
             series[_label(target, found["metric"], panel)] = _points(found["values"])
     shown = dict(list(_by_last(series))[: len(STROKES)])
-    names = ", ".join(f"{name} ({stroke})" for name, stroke in zip(shown, STROKES, strict=False))
+    last = zip(shown.items(), STROKES, strict=False)
+    told = [f"{name} {points[-1][1]:.4g} ({stroke})" for (name, points), stroke in last]
     more = f" and {len(series) - len(shown)} more" if len(series) > len(shown) else ""
-    unit = {"short": "", "percentunit": "As a share. "}.get(panel["fieldConfig"]["defaults"]["unit"], "")
-    ends = [moments.told(int(each))[11:16] for each in (start, end)]
-    return html.lines(panel["title"], shown, ends, f"{unit}{panel['description']} {names}{more}".strip())
+    moved = [at for points in shown.values() for at, _ in points]
+    ends = [moments.told(int(each))[11:16] for each in (min(moved), max(moved))] if moved else ()
+    return html.lines(panel["title"], shown, ends, f"{panel['description']} {', '.join(told)}{more}".strip())
 
 
 def _table(panel: Panel, prometheus: Prometheus, at: float) -> str:
@@ -125,7 +126,7 @@ def _table(panel: Panel, prometheus: Prometheus, at: float) -> str:
                 name: text for name, text in found["metric"].items() if name not in ("__name__", "job", "instance")
             }
             rows.append((", ".join(f"{name}: {text}" for name, text in named.items()) or "all", found["value"][1]))
-    return html.table(("what", "value"), rows, panel["title"])
+    return html.table(("what", "value"), rows or [("nothing yet", "")], panel["title"])
 
 
 def _by_last(series: Mapping[str, Points]) -> Iterator[tuple[str, Points]]:
@@ -141,7 +142,9 @@ def _label(target: Panel, metric: Mapping[str, str], panel: Panel) -> str:
 
 def _points(values: Sequence[Sequence[Any]]) -> Points:
     numbers = ((float(at), float(value)) for at, value in values)
-    return [(at, value) for at, value in numbers if math.isfinite(value)]
+    found = [(at, value) for at, value in numbers if math.isfinite(value)]
+    # A line needs two points to be seen.
+    return found if len(found) != 1 else [(found[0][0] - 1, found[0][1]), found[0]]
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -46,7 +46,9 @@ Value = tuple[str, tuple[str, ...], float]
 class Log(Protocol):
     """What counts the lines of the prediction log that were given up."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int:
+        """How many, since the service started."""
 
 
 class Status(Collector):
