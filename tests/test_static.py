@@ -79,6 +79,15 @@ def test_what_a_fork_sets_is_never_asked_and_empty_here() -> None:
         assert question["default"] == ""
 
 
+def test_the_base_image_reaches_gitlab_alone_as_org_yml_says() -> None:
+    reached = {
+        rendered_name(path) for path in template_files() if "org_base_image" in path.read_text("utf-8", "replace")
+    }
+    assert reached == {"lifecycle/ci/gitlab.yml"}
+    comment = (ROOT / "org.yml").read_text(encoding="utf-8").split("org_base_image:")[0].rpartition("\n\n")[2]
+    assert "It does not reach GitHub" in comment
+
+
 def test_jinja_stays_within_its_budget() -> None:
     tags = Counter({path.name: len(TAG.findall(path.read_text(encoding="utf-8"))) for path in JINJA})
     assert tags.total() <= 60

@@ -483,10 +483,26 @@ def test_a_test_that_fails_leaves_all_as_it_was_and_shows_its_last_lines(small: 
     assert "\n99\n" in done.stdout
     assert "\n1\n" not in done.stdout
     assert "make test of the updated repository" in done.stdout
+    assert "It is not the update" not in done.stdout
     assert "Nothing was changed. Mend it here, commit, and update again." in done.stdout
     assert state(project) == before
     assert unchanged(project)
     assert left_in_git(project) == []
+
+
+def test_a_test_that_fails_without_the_update_is_not_laid_at_its_door(small: Template, project: Path) -> None:
+    test = "test ! -e broken"
+    released(small, "v1.1.0", test)
+    assert looseleaf(project, "update").returncode == 0
+    (project / "broken").touch()
+    commit(project)
+    released(small, "v2.0.0", test)
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "make test of the updated repository" in done.stdout
+    assert "It is not the update: make test fails without it, too" in done.stdout
+    assert "Mend it here, commit, and update again." in done.stdout
+    assert not git("status", "--porcelain", folder=project)
 
 
 def test_checks_that_pass_let_the_files_arrive_uncommitted(small: Template, project: Path) -> None:

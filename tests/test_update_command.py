@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle import zone
 from looseleaf import cli
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
@@ -107,12 +108,42 @@ def test_a_changed_answer_offers_what_it_would_have_rendered(newer: Template, tm
         owners.write("# ours\n")
     commit(project, "Ours")
     trial = tried(project, tmp_path / "work", "v9999.0.0", owners="@ana")
+    told = trial.report().text()
+    assert "may still go by an old answer:\n  OWNERS: take it with TAKE=OWNERS, or edit it by hand" in told
     assert [(offer.path, offer.state) for offer in trial.offers()] == [("OWNERS", "merges")]
     trial.take(["OWNERS"])
     taken = trial.contents()["OWNERS"] or b""
     assert b'["ana"]' in taken
     assert taken.endswith(b"# ours\n")
     assert [(answer.name, answer.kind) for answer in trial.report().answers] == [("owners", "given")]
+    assert "old answer" not in trial.report().text()
+
+
+def test_what_an_earlier_update_has_offered_can_still_be_taken(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("looseleaf.update.command._check", lambda trial, uv: trial.contents())
+    project = owned(newer, tmp_path / "project")
+    with (project / "OWNERS").open("a") as owners:
+        owners.write("# ours\n")
+    commit(project, "Ours")
+    for words in (("--to", "v9999.1.0"), ("--set", "owners=@ana")):
+        assert called(project, *words)[0] == 0
+        commit(project, "Updated")
+    code, said = called(project, "--take", "OWNERS docs/newer.md src/model/estimator.py")
+    assert code == 0, said
+    taken = (project / "OWNERS").read_text()
+    assert '["ana"]' in taken
+    assert taken.endswith("# ours\n")
+    assert (project / "docs/newer.md").read_text() == "Newer.\n"
+    assert "Newer: " in (project / "src/model/estimator.py").read_text()
+    commit(project, "Taken")
+    before = files(project)
+    for name in ("OWNERS", "Makefile"):
+        code, said = called(project, "--take", name)
+        assert code == 1
+        assert f"nothing is offered for {name}" in said
+    assert files(project) == before
 
 
 @pytest.mark.parametrize(
@@ -319,6 +350,47 @@ def test_the_source_may_be_named_with_the_reference_of_its_tool(
     code, said = called(project, "--dry-run")
     assert code == 1
     assert "which LOOSELEAF_SOURCE names" in said
+
+
+def moved(template: Template, into: Path) -> Template:
+    """A company's fork of a template."""
+    git("clone", "--quiet", str(template.folder), str(into), folder=template.folder)
+    return Template(into)
+
+
+@pytest.mark.parametrize("release", ["v9999.1.0", "v9999.0.0"], ids=["newer", "the same"])
+def test_the_source_that_an_update_was_taken_from_is_recorded(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    project, fork = owned(newer, tmp_path / "project"), moved(newer, tmp_path / "fork")
+    monkeypatch.setattr("looseleaf.update.command._check", lambda trial, uv: trial.contents())
+    monkeypatch.setenv("LOOSELEAF_SOURCE", "../fork@v9999.1.0")
+    code, said = called(project, "--to", release)
+    assert code == 0, said
+    assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in said
+    assert remembered(project)["_src_path"] == str(fork.folder)
+    assert zone.check(project) == []
+    commit(project, "Moved")
+    monkeypatch.delenv("LOOSELEAF_SOURCE")
+    assert "nothing to update" in called(project, "--to", release)[1]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "named", "address"),
+    [
+        ("gh:acme/x", "https://github.com/acme/x.git@v0.3.0", "gh:acme/x"),
+        ("gh:acme/x", "", "gh:acme/x"),
+        ("/nowhere", "git@git.example.org:a/x.git@v1.0.0", "git@git.example.org:a/x.git"),
+        ("https://example.org/x.git", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+        ("gh:acme/x", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+    ],
+)
+def test_only_another_address_is_recorded_and_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, named: str, address: str
+) -> None:
+    monkeypatch.setenv("LOOSELEAF_SOURCE", named)
+    monkeypatch.setattr("looseleaf.update.source.git", lambda *words, folder: "")
+    assert Source.fetch({"_src_path": recorded}, tmp_path, tmp_path / "clone").address == address
 
 
 def test_an_abort_needs_nothing_of_the_repository_but_its_makefile(newer: Template, tmp_path: Path) -> None:

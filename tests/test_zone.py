@@ -12,6 +12,7 @@ import yaml
 from conftest import Render
 from lifecycle import zone
 from looseleaf.snapshot import git, snapshot
+from looseleaf.update.apply import apply, finish
 from rendering import ANSWERS, ROOT, run, tool
 
 SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
@@ -121,6 +122,15 @@ def test_a_conflict_in_the_manifest_itself_is_told_and_no_error(project: Path) -
     manifest = project / zone.MANIFEST
     manifest.write_text("<<<<<<< before updating\n" + manifest.read_text(encoding="utf-8"), encoding="utf-8")
     assert places(zone.check(project)) == [f"{zone.MANIFEST}:1", zone.MANIFEST]
+
+
+def test_an_interrupted_update_is_named_with_what_restores_it(project: Path) -> None:
+    apply(project, {"lifecycle/lifecycle.mk": b"<<<<<<< before updating\n"}, {})
+    (found,) = zone.check(project)
+    assert (found.place, found.problem) == ("lifecycle", "an update was interrupted here")
+    assert "make update ABORT=1" in found.mend
+    finish(project)
+    assert places(zone.check(project)) == ["lifecycle/lifecycle.mk:1", "lifecycle/lifecycle.mk"]
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from looseleaf import demo, propose
 from looseleaf.update import command as update
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_infer_arguments(infer)
     update.add_arguments(verbs.add_parser("update", help="update a rendered repository, where that is safe"))
     verbs.add_parser("propose", help="such an update as a pull or merge request, for a scheduled run of the CI host")
+    verbs.add_parser("year", help="play a year of the sample in a rendered repository: drift, retrain, roll back")
     given = parser.parse_args(arguments)
     if given.verb == "demo":
         return demo.run(given)
@@ -26,7 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         return update.run(given)
     if given.verb == "propose":
         return propose.run()
-    # It needs the packages of the rendered repository, whose environment it runs in.
+    # The rest needs the packages of the rendered repository, whose environment it runs in.
+    if given.verb == "year":
+        from looseleaf.year.play import run as run_year
+
+        return run_year(Path.cwd())
     from looseleaf.contract.infer import run
 
     return run(given)

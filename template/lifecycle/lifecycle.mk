@@ -119,11 +119,12 @@ config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=
 notebook: $(RUN) ## open notebooks/ in Jupyter (the first time, it downloads Jupyter)
 	$(UV) run --locked --group notebook jupyter lab notebooks
 
-train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT)
-	$(RUN) train $(environment) $(call option,--as-of,AS_OF)
+train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT REASON=…)
+	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
 
-promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… WHY="…")
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
+promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
+	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY) \
+		$(call option,--reason,REASON)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
 	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
@@ -134,6 +135,9 @@ rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="�
 owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
 	$(RUN) owners derive
 	$(RUN) owners check
+
+# What watches and renews what answers.
+include lifecycle/loop.mk
 
 # The answer `usage` says which of them there are. The command tells what became of a verb that is not.
 -include lifecycle/online.mk lifecycle/batch.mk

@@ -4,14 +4,17 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import cli, deployments
+from lifecycle.deployments import Live
 from lifecycle.owners.agreement import open_questions
 from lifecycle.owners.repository import roles
 from lifecycle.pipelines.train import train
@@ -35,11 +38,14 @@ def filled(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage with two versions."""
+    """A storage with two versions; the second was compared with the first and is better."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = settings_in(folder)
-    for _ in range(2):
-        train(order_team(), settings, folder)
+    settings, team = settings_in(folder), order_team()
+    shallow = HistGradientBoostingClassifier(max_iter=4, max_depth=2)
+    weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    first = train(replace(team, estimator=weak), settings, folder)
+    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
+    train(team, settings, folder)
     return settings.storage
 
 
@@ -324,9 +330,32 @@ def test_one_author_with_a_waiver_decides_alone(here: Repository) -> None:
     code, said = here.call("promote")
     assert code == 1
     assert "one pair of eyes" in said
+    assert "Name a second person, or `waiver: {until: …, why: …}` of at most 90 days." in said
     here.owners("  review_by", f"  waiver: {{until: {SOON}, why: the second starts in spring}}\n  review_by")
     code, said = here.call("promote")
     assert code == 0, said
+
+
+def test_an_approval_names_the_commit_where_owners_is_mended_but_not_committed(here: Repository) -> None:
+    here.owners('["cy"]', '["@cy"]')
+    path = here.root / "OWNERS"
+    path.write_text(path.read_text(encoding="utf-8").replace("@cy", "cy"), encoding="utf-8")
+    code, said = here.call("approve")
+    assert code == 1
+    assert "'@cy' in product is no handle" in said
+    assert "as the last commit holds it: mend it, and commit." in said
+
+
+def test_an_author_whom_owners_does_not_know_is_told_what_is_missing(here: Repository) -> None:
+    here.git("ana@elsewhere.org")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "ana@elsewhere.org (as git says) stands for no role of OWNERS" in said
+    assert "Name whose address it is: `people: {ana: [ana@elsewhere.org]}` below x-ownership." in said
+    here.owners("[ana@example.org]", "[ana@elsewhere.org]")
+    code, said = here.call("promote")
+    assert code == 1
+    assert "stands for no role" not in said
 
 
 LACKING: dict[str, tuple[str, str, str, str]] = {
@@ -420,6 +449,7 @@ def test_nobody_makes_themselves_an_approver_without_a_commit(here: Repository) 
     code, said = here.call("approve")
     assert code == 1
     assert "eve (as the CI host says) stands for no role of OWNERS" in said
+    assert "OWNERS is not what the last commit holds: commit it" in said
     approved(here, "cy")
     commit(here.root)
     here.ci("eve")

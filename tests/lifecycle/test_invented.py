@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lifecycle import features
+from lifecycle import evidence, features
+from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer, Column, Contract
 from lifecycle.declare import EXACT_INTEGER, FLOAT32_MAX
 from lifecycle.invented import Table, rows
-from lifecycle.pipelines.promote import decide
+from lifecycle.pipelines.gate import Case, decide
 from lifecycle.pipelines.train import train
 from lifecycle.settings import Gate
 from lifecycle.team import Team
@@ -50,6 +51,10 @@ INPUTS = {
 }
 
 
+def accepted(bundle: Bundle) -> tuple[str, ...]:
+    return decide(Case(bundle, evidence.read(bundle)), Gate()).faults
+
+
 def kept(contract: Contract, tmp_path: Path) -> pd.DataFrame:
     """Invented rows that the jobs' own check has passed."""
     table = Table.of(contract)
@@ -67,7 +72,7 @@ def test_the_gate_says_yes_to_what_is_learned_from_a_single_input(name: str, ans
     frame = kept(contract, tmp_path)
     assert bool(frame.isna().any(axis=None)) == INPUTS[name].nullable
     team = Team("invented", contract, None, Table(contract, frame), estimator_of(answer))
-    assert decide(train(team, settings_in(tmp_path), tmp_path), Gate()).faults == ()
+    assert accepted(train(team, settings_in(tmp_path), tmp_path)) == ()
 
 
 @pytest.mark.parametrize("task", ANSWERS)
@@ -77,7 +82,7 @@ def test_of_several_inputs_the_candidate_learns_more_than_a_linear_model(task: s
     team = Team("orders", contract, None, Table(contract, frame), estimator_of(ANSWERS[task]))
     bundle = train(team, settings_in(tmp_path), tmp_path)
     assert bundle.facts["estimator"] == "candidate"
-    assert decide(bundle, Gate()).faults == ()
+    assert accepted(bundle) == ()
     assert frame["order_id"].is_unique
 
 

@@ -90,3 +90,32 @@ def test_the_variable_goes_before_what_is_recorded(tmp_path: Path, checkout: tup
     assert recorded(root, {"LOOSELEAF_SOURCE": str(checkout[0])}).option == f"--with-editable={checkout[0]}"
     named = recorded(root, {"LOOSELEAF_SOURCE": "https://example.org/c.git@main"})
     assert named.option == "--with=looseleaf @ git+https://example.org/c.git@main"
+
+
+@pytest.mark.parametrize(
+    ("named", "option"),
+    [
+        ("https://example.org/c.git", "--with=looseleaf @ git+https://example.org/c.git"),
+        ("git@example.org:a/c.git", "--with=looseleaf @ git+ssh://git@example.org/a/c.git"),
+        ("git@example.org:a/c.git@v1.0.0", "--with=looseleaf @ git+ssh://git@example.org/a/c.git@v1.0.0"),
+        ("gh:a/c", "--with=looseleaf @ git+https://github.com/a/c.git"),
+    ],
+)
+def test_an_address_without_a_reference_names_what_is_there_now(tmp_path: Path, named: str, option: str) -> None:
+    assert recorded(tmp_path, {"LOOSELEAF_SOURCE": named}).option == option
+
+
+def test_a_folder_may_be_named_in_every_form_of_a_repository(tmp_path: Path, checkout: tuple[Path, str]) -> None:
+    folder = checkout[0]
+    git("clone", "--quiet", "--bare", str(folder), str(tmp_path / "bare.git"), folder=tmp_path)
+    (tmp_path / "at@home").mkdir()
+
+    def option(named: str) -> str:
+        return recorded(tmp_path, {"LOOSELEAF_SOURCE": named}).option
+
+    bare = (tmp_path / "bare.git").as_uri()
+    assert option("bare.git") == f"--with=looseleaf @ git+{bare}"
+    assert option(f"git+{bare}@main") == f"--with=looseleaf @ git+{bare}@main"
+    assert option("a template@v1") == f"--with=looseleaf @ git+{folder.as_uri()}@v1"
+    assert option(folder.as_uri().replace("%20", " ")) == f"--with-editable={folder}"
+    assert option("at@home") == f"--with-editable={tmp_path / 'at@home'}"

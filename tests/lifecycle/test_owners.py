@@ -188,6 +188,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a tab": (CLEAN.replace("  ^src/:", "\t^src/:").encode(), "it is not YAML"),
     "an open bracket": (CLEAN.replace('["ana"]', '["ana"').encode(), "it is not YAML"),
     "an unknown alias": (CLEAN.replace("*product", "*produkt").encode(), "it is not YAML"),
+    "a handle with its @": (CLEAN.replace('["cy"]', "[@cy]").encode(), "Handles stand without the @."),
     "two documents": (CLEAN.encode() + b"---\na: 1\n", "it is not YAML"),
     "no UTF-8": (b"x: \xff\xfe\n", "it is not YAML"),
     "a zero byte": (b"x: \x00\n", "it is not YAML"),
@@ -281,6 +282,14 @@ def test_a_repository_without_owners_is_told_about_and_not_refused(run: Run) -> 
         code, _, err = run("owners", *words)
         assert code == 1
         assert "the file is missing" in err
+
+
+def test_what_cannot_be_derived_is_told_as_check_tells_it(run: Run) -> None:
+    code, _, err = run("owners", "derive", text=review_in_a_month().replace('["cy"]', '["@cy"]'))
+    assert code == 1
+    assert err.startswith(f"error: OWNERS:{line_of('product: &product')}: '@cy' in product is no handle")
+    assert "Without the @" in err
+    assert err.endswith("  `uv run lifecycle owners check` shows all.\n")
 
 
 def test_who_and_role_answer_from_the_file(run: Run) -> None:

@@ -75,7 +75,7 @@ def _update(given: argparse.Namespace, root: Path, work: Path) -> int:
     if not source.contains(after, before):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "git revert of the update's commit does.")
-    if after == before and not (changes or given.take):
+    if after == before and not (changes or given.take or source.address != source.recorded):
         return _tell(given, Report(source.label(before), source.label(after)))
     trial = Trial.run(root, source, before, after, changes, work)
     # make hands several paths on as one text.
@@ -162,8 +162,25 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
         steps.run("uv lock", uv, "lock")
     contents = trial.contents()
     for verb in ("setup", "check", "test"):
-        steps.run(f"make {verb}", "make", f"UV={uv}", verb)
+        try:
+            steps.run(f"make {verb}", "make", f"UV={uv}", verb)
+        except UpdateError as error:
+            if verb == "setup" or not _fails_without(trial, uv, verb):
+                raise
+            problem = f"{error.problem}\nIt is not the update: make {verb} fails without it, too"
+            raise UpdateError(problem, error.mend) from None
     return contents
+
+
+def _fails_without(trial: Trial, uv: str, verb: str) -> bool:
+    """Whether a verb fails in the repository as it is committed, too."""
+    steps = _Steps(trial.as_committed(), "")
+    for step in ("setup", verb):
+        try:
+            steps.run(f"make {step} without the update", "make", f"UV={uv}", step)
+        except UpdateError:
+            return step == verb
+    return False
 
 
 def _install(root: Path, uv: str) -> None:

@@ -115,6 +115,7 @@ class Report:
             "Answers that would change without being asked": [_told(answer) for answer in reset],
             "What you do": self.tasks,
             "Answers": [_told(answer) for answer in self.answers if answer not in reset],
+            "Your own files that may still go by an old answer": self._parted(),
             "Added": self.added,
             "Changed": self.changed,
             "Removed": self.removed,
@@ -124,6 +125,12 @@ class Report:
             ],
         }
         yield from ((title, items) for title, items in parts.items() if items)
+
+    def _parted(self) -> list[str]:
+        """What a changed answer would have rendered among the files of the team's."""
+        if not any(answer.kind == "given" for answer in self.answers if not answer.name.startswith("_")):
+            return []
+        return [f"{offer.path}: take it with TAKE={offer.path}, or edit it by hand" for offer in self.offers]
 
 
 OFFERED = {

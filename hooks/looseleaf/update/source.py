@@ -46,22 +46,27 @@ def asked(told: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """A clone of the template."""
+    """A clone of the template; where the answers file says that it is, and where it is to say so after the update."""
 
     clone: Path
+    recorded: str = ""
+    address: str = ""
 
     @classmethod
     def fetch(cls, told: Mapping[str, Any], root: Path, into: Path) -> "Source":
         """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the one that was recorded."""
-        named = os.environ.get(VARIABLE, "")
-        # The reference says which tool runs; where the update leads is said by --to.
-        address = _address(re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named) if "://" in named else named, root, VARIABLE)
-        address = address or _address(str(told["_src_path"]), root, f"_src_path in {ANSWERS}")
+        named, recorded = os.environ.get(VARIABLE, ""), str(told["_src_path"])
+        if not (root / named).exists():
+            # The reference says which tool runs; where the update leads is said by --to.
+            named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
+        address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS}")
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:
             raise UpdateError(f"the template cannot be fetched from {address}: {_last(error)}", MEND) from None
-        return cls(into)
+        # A password stays where it was typed.
+        public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
+        return cls(into, recorded, public if named and public != _expanded(recorded, root) else recorded)
 
     def commit(self, name: str) -> str:
         """The full hash of a version, tag, branch or commit; raises UpdateError where the template has none such."""
@@ -158,19 +163,23 @@ _Questions.add_constructor("!include", lambda loader, node: {})
 
 
 def _address(given: str, root: Path, where: str) -> str:
-    if not given:
-        return ""
+    address = _expanded(given, root)
+    if not _is_remote(address) and not Path(address).exists():
+        raise UpdateError(f"the template is not in {address}, which {where} names", MEND)
+    return address
+
+
+def _expanded(given: str, root: Path) -> str:
     for start, host in HOSTS.items():
         if given.startswith(start):
             return f"https://{host}/{given.removeprefix(start).removesuffix('.git')}.git"
     address = given.removeprefix("git+")
     local = address.removeprefix("file://")
-    if "://" in local or re.match(r"[\w.-]+@[\w.-]+:", local):
-        return address
-    folder = (root / Path(local).expanduser()).resolve()
-    if not folder.exists():
-        raise UpdateError(f"the template is not in {folder}, which {where} names", MEND)
-    return str(folder)
+    return address if _is_remote(local) else str((root / Path(local).expanduser()).resolve())
+
+
+def _is_remote(address: str) -> bool:
+    return "://" in address or bool(re.match(r"[\w.-]+@[\w.-]+:", address))
 
 
 def _version(name: str) -> Version | None:

@@ -7,8 +7,8 @@ import runpy
 import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ class Trial:
     new: Mapping[str, bytes]
     given: Mapping[str, Any]
     answers: tuple[Mapping[str, Any], Mapping[str, Any]]
+    taken: set[str] = field(default_factory=set)
 
     @classmethod
     def run(cls, root: Path, source: Source, before: str, after: str, given: Mapping[str, Any], work: Path) -> "Trial":
@@ -74,7 +75,7 @@ class Trial:
             )
         now = remembered(clone)
         new = _render(source, after, asked(now), work / "new")
-        _record(clone, {"_src_path": told["_src_path"]})
+        _record(clone, {"_src_path": source.address})
         return cls(source, before, after, work, clone, head, executable, old, new, given, (asked(told), asked(now)))
 
     @cached_property
@@ -98,6 +99,14 @@ class Trial:
         """What is in the clone by now, of the files that differ from the commit; None for one that is gone."""
         self._look_again()
         return {name: self.now.get(name) for name in self.changed()}
+
+    def as_committed(self) -> Path:
+        """The repository without the update, in another clone."""
+        folder = self.work / "committed"
+        git("clone", "--quiet", str(self.work / "project"), str(folder), folder=self.work)
+        # The last commit is the trial's own.
+        git("checkout", "--quiet", "HEAD~1", folder=folder)
+        return folder / self.clone.relative_to(self.work / "project")
 
     def _look_again(self) -> None:
         self.__dict__.pop("now", None)
@@ -160,7 +169,7 @@ class Trial:
                 yield Loss(name, "your .gitignore hides this file of the template's, and it would not arrive")
         for name in sorted(self.head):
             here, now, old = self.head[name], self.now.get(name), self.old.get(name)
-            if old is None or is_same(here, old) or name == ANSWERS:
+            if old is None or is_same(here, old) or name == ANSWERS or name in self.taken:
                 continue
             if now is None:
                 yield Loss(name, "the template renamed or removed it, and your edit would go with it")
@@ -178,6 +187,8 @@ class Trial:
 
     def _answers(self) -> Iterator[Answer]:
         was, now = self.answers
+        if self.source.address != self.source.recorded:
+            yield Answer("_src_path", self.source.recorded, self.source.address, "given")
         for name in sorted({*was, *now}):
             if name in self.given:
                 if was.get(name) != now.get(name):
@@ -214,6 +225,10 @@ class Trial:
                 f"there is no {name} in {self.source.label(self.after)}", "The report lists what is offered."
             )
         ours, base, theirs = self.now.get(name), self.old.get(name, b""), self.new[name]
+        if is_same(base, theirs):
+            # Not of this update: what an earlier one has offered can still be taken.
+            earlier = (render.get(name, b"") for render in self._earlier())
+            base = next((text for text in earlier if not is_same(text, theirs)), base)
         if ours is None or is_same(ours, base):
             return theirs
         folder = self.clone.parent / f"{self.clone.name}-merge"
@@ -224,10 +239,26 @@ class Trial:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
         return done.stdout if done.returncode == 0 else None
 
+    def _earlier(self) -> Iterator[dict[str, bytes]]:
+        """What the template rendered from the commits and answers that this repository had before, the latest first."""
+        seen = [(self.before, self.answers[0])]
+        for commit in git("log", "--format=%H", "--", ANSWERS, folder=self.clone).split():
+            # A commit that the template has no more, or answers that it no longer takes, tell nothing.
+            with suppress(UpdateError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
+                told = yaml.safe_load(git("show", f"{commit}:./{ANSWERS}", folder=self.clone))
+                at = (self.source.commit(str(told["_commit"])), asked(told))
+                if at not in seen:
+                    seen.append(at)
+                    folder = self.work / f"earlier-{len(seen)}"
+                    yield _rendered(folder) if folder.exists() else _render(self.source, *at, folder)
+
     def take(self, names: list[str]) -> None:
         """Put offered files into the clone; raises UpdateError for one that would touch the team's own lines."""
-        for name in names:
+        for name in dict.fromkeys(names):
             content = self.merged(name)
+            if content == self.now.get(name):
+                problem = f"nothing is offered for {name}: what the template has changed in it, if anything, is there"
+                raise UpdateError(problem, "The report (DRY_RUN=1) lists what this update offers.")
             if content is None:
                 problem = f"{name}: the template's changes and yours touch the same lines"
                 raise UpdateError(problem, f"Edit it by hand; the template's text is template/{name} of its release.")
@@ -236,6 +267,7 @@ class Trial:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod((self.work / "new" / name).stat().st_mode)
+            self.taken.add(name)
         self._look_again()
 
     def _is_templates(self, name: str) -> bool:

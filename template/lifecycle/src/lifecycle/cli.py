@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from lifecycle import settings
-from lifecycle.commands import model, repository, use, watching
+from lifecycle.commands import model, monitoring, records, repository, retraining, use
 from lifecycle.commands.verbs import Verb, Verbs
 from lifecycle.errors import LifecycleError, NotHere
 
-COMMANDS = (repository, model, use, watching)
+COMMANDS = (repository, model, use, records, monitoring, retraining)
 
 
 def main(arguments: list[str] | None = None) -> int:

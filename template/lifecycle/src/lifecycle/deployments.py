@@ -103,11 +103,12 @@ def swap(
     why: str,
     owners: dict[str, list[str]] | None = None,
     evidence: dict[str, Any] | None = None,
+    moment: int | None = None,
 ) -> Deployment:
     """Make `live` answer in an environment, provided that `seen` is still what stands there.
 
     The audit line is written first: a change without its line cannot happen. Raises Stale when another change came
-    between, and LifecycleError when the storage cannot be written.
+    between, and LifecycleError when the storage cannot be written. `moment` (seconds) stands for now when given.
     """
     with lock(store.deployments / f".{_known(environment)}.lock"):
         current = read(store, environment)
@@ -122,7 +123,9 @@ def swap(
             previous=current.live if current and action != "rollback" else None,
             who=who,
             why=why,
-            changed=datetime.now(UTC).isoformat(timespec="seconds"),
+            changed=(datetime.now(UTC) if moment is None else datetime.fromtimestamp(moment, UTC)).isoformat(
+                timespec="seconds"
+            ),
             owners=owners or {},
         )
         record(store, {"action": action} | asdict(new) | {"evidence": evidence or {}})

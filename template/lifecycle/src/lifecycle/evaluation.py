@@ -1,9 +1,10 @@
-"""How good answers are: losses by row, metrics, and whether one set of answers beats another.
+"""How good answers are: losses by row, metrics, one measure of each task, and whether one set of answers beats another.
 
 Losses: log loss for classes, squared error for a number; lower is better. Both are proper scoring rules (Gneiting &
 Raftery 2007), so a model cannot gain by answering anything but what it believes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from lifecycle.contract import Answer
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
+# What a change of a model is told in; higher is better.
+MEASURES = {"two classes": "ROC AUC", "classes": "accuracy", "number": "R²"}
 
 
 def loss_name(answer: Answer) -> str:
@@ -29,6 +32,13 @@ def losses(answer: Answer, actual: Floats, given: Floats) -> Floats:
     else:
         chance = given[np.arange(len(actual)), actual.astype(int)]
     return np.asarray(-np.log(np.clip(chance, EPSILON, 1.0)))
+
+
+def quadratic(answer: Answer, actual: Floats, given: Floats) -> Floats:
+    """Squared error of each row, of probabilities too (Brier 1950): bounded there, so that small slices can be told."""
+    if answer.task == "classes":
+        return np.asarray(((given - np.eye(len(answer.classes))[actual.astype(int)]) ** 2).sum(axis=1))
+    return np.asarray((given - actual) ** 2)
 
 
 def metrics(answer: Answer, actual: Floats, given: Floats) -> dict[str, float]:
@@ -58,18 +68,87 @@ def metrics(answer: Answer, actual: Floats, given: Floats) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Improvement:
-    """By how much the mean loss of one model is below another's on the same rows, with a one-sided bound each way."""
+    """By how much one model is better than another on the same rows, with a one-sided bound each way.
+
+    `error` is the standard deviation of the resampled improvements.
+    """
 
     mean: float
     lower: float
     upper: float
+    error: float
 
 
 def improvement(over: Floats, by: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
-    """Paired bootstrap (Efron & Tibshirani 1993, §16.4): rows are drawn with replacement, both losses together."""
+    """Of the mean loss: paired bootstrap (Efron & Tibshirani 1993, §16.4), both losses of a row are drawn together."""
     differences = over - by
     random = np.random.default_rng(seed)
     size = len(differences)
     means = np.array([differences[random.integers(0, size, size)].mean() for _ in range(resamples)])
-    lower, upper = np.quantile(means, [1 - confidence, confidence])
-    return Improvement(float(differences.mean()), float(lower), float(upper))
+    return _improvement(float(differences.mean()), means, confidence)
+
+
+def measured_improvement(
+    answer: Answer, actual: Floats, over: Floats, by: Floats, confidence: float, resamples: int, seed: int = 0
+) -> Improvement:
+    """Of the measure of the task: the same bootstrap; all NaN where the rows do not define the measure."""
+    before, after = measuring(answer, actual, over), measuring(answer, actual, by)
+    random, size = np.random.default_rng(seed), len(actual)
+    found = np.empty(resamples)
+    for at in range(resamples):
+        weights = np.bincount(random.integers(0, size, size), minlength=size).astype(np.float64)
+        found[at] = after(weights) - before(weights)
+    ones = np.ones(size)
+    # A resample without one of the classes has no ROC AUC.
+    return _improvement(after(ones) - before(ones), found[np.isfinite(found)], confidence)
+
+
+def measure(answer: Answer, actual: Floats, given: Floats) -> float:
+    """ROC AUC, accuracy or R²; NaN where the rows do not define it."""
+    return measuring(answer, actual, given)(np.ones(len(actual)))
+
+
+def measuring(answer: Answer, actual: Floats, given: Floats) -> Callable[[Floats], float]:
+    """The measure as a function of how often each row counts: scores are sorted once for all resamples."""
+    if answer.task == "two classes":
+        return _roc_auc(actual, given)
+    if answer.task == "classes":
+        right = (given.argmax(axis=1) == actual).astype(np.float64)
+        return lambda weights: float(weights @ right / weights.sum())
+    squared = (given - actual) ** 2
+
+    def explained(weights: Floats) -> float:
+        total = weights @ (actual - weights @ actual / weights.sum()) ** 2
+        return float(1 - weights @ squared / total) if total > 0 else float("nan")
+
+    return explained
+
+
+def _roc_auc(actual: Floats, given: Floats) -> Callable[[Floats], float]:
+    """Share of pairs in the right order, ties counted half (Mann & Whitney 1947)."""
+    order = np.argsort(given, kind="stable")
+    ranked, positive = given[order], actual[order] == 1
+    first = np.searchsorted(ranked, ranked[positive], side="left")
+    last = np.searchsorted(ranked, ranked[positive], side="right")
+
+    def auc(weights: Floats) -> float:
+        own = weights[order]
+        below = np.concatenate([[0.0], np.cumsum(np.where(positive, 0.0, own))])
+        wanted = own[positive]
+        pairs = wanted.sum() * below[-1]
+        return float(wanted @ (below[first] + below[last]) / 2 / pairs) if pairs > 0 else float("nan")
+
+    return auc
+
+
+def _improvement(mean: float, resampled: Floats, confidence: float) -> Improvement:
+    if not len(resampled):
+        return Improvement(mean, np.nan, np.nan, np.nan)
+    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
+    return Improvement(mean, float(lower), float(upper), float(resampled.std()))
+
+
+def cost(actual: Floats, given: Floats, threshold: float, false_positive: float, false_negative: float) -> float:
+    """Mean cost of a row when the positive class is answered from `threshold` on."""
+    called = given >= threshold
+    return float(np.where(called, (actual != 1) * false_positive, (actual == 1) * false_negative).mean())

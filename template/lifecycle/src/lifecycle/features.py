@@ -75,6 +75,18 @@ def entity_rows(
     return _complete(connection, only, features_sql, known, ())
 
 
+def recomputed(connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str, query: str) -> str:
+    """SQL of key, ts and entity columns for the (key, ts) that a query selects: a key without features has no row.
+
+    Raises LifecycleError when `features.sql` does not fit the tables of the connection.
+    """
+    assert contract.key is not None, "a contract with entity columns has a key"
+    known = _questions(connection, query, "the log")
+    types = _fill_asks(connection, contract, contract.key, features_sql, known)
+    parts = [_cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
+    return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
+
+
 def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str) -> None:
     """Compare the columns of `features.sql` with the contract, without running it; raises LifecycleError."""
     assert contract.key is not None, "a contract with entity columns has a key"
@@ -124,7 +136,7 @@ def _complete(
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every key and request field.")
     types = {column.name: known.get(column.name, "") for column in contract.request}
     parts = [
-        _cast(f"q.{quoted(c.name)}" if c.name in known else _literal(c.default), c, types[c.name])
+        _cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])
         for c in contract.request
     ]
     parts += [f"q.{quoted(name)}" for name in extra]
@@ -170,7 +182,7 @@ def _one_row_each(connection: "duckdb.DuckDBPyConnection", contract: Contract) -
 def _looked_up(column: Column, fallback: dict[str, object] | None, found: str) -> str:
     value = f"f.{quoted(column.name)}"
     if fallback is not None:
-        value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {_literal(fallback[column.name])} END"
+        value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(fallback[column.name])} END"
     return _cast(value, column, found)
 
 
@@ -208,7 +220,8 @@ def _check_columns(
     return described
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
+    """A value of a contract in SQL."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -220,7 +233,7 @@ def _failed(where: str, error: Exception) -> LifecycleError:
     return LifecycleError(f"{where} failed: {error}", "The message above is DuckDB's and names the place in the SQL.")
 
 
-def latest(connection: "duckdb.DuckDBPyConnection", data: Data) -> int:
-    """The moment that stands for now: the data's own where `model.data` names one, else the clock."""
+def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:
+    """The moment that stands for now: a `clock` that is set, else the data's own where `model.data` names one."""
     named = getattr(data, "latest", None)
-    return int(named(connection)) if named else moments.now()
+    return int(named(connection)) if named and clock is None else moments.now(clock)

@@ -27,6 +27,8 @@ class Holdout:
     held: npt.NDArray[np.bool_]
     told: str
     entities_also_in_training: float | None
+    # The columns that tell one question from another; none where rows are known by their place.
+    identity: tuple[str, ...] = ()
 
 
 def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
@@ -35,6 +37,8 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
 
     time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
     key = contract.key.name if contract.key else None
+    names = tuple(column.name for column in contract.columns)
+    identity = tuple(dict.fromkeys(((key,) if key else names) + ((time,) if time else ())))
     if time is not None and frame[time].nunique() > 1:
         cut = _cut(frame[time], share)
         held, told = (frame[time] >= cut).to_numpy(), f"rows from {_moment(cut)} on"
@@ -43,19 +47,20 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Holdout:
         held, told = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
         training = ~held
     else:
-        whole = frame[[column.name for column in contract.columns]]
+        whole = frame[list(names)]
         held, told = _by_hash(whole, share), "rows by a hash"
         if len(whole.drop_duplicates()) < min(FEW, len(whole) / 2):
             # Equal rows would all be on one side: a handful of them cannot be divided by what they hold.
             places = pd.DataFrame({"place": range(len(frame))})
             held, told = _by_hash(places, share), f"rows by a hash of their place: fewer than {FEW} are different"
+            identity = ()
         training = ~held
     if not training.any() or not held.any():
         raise LifecycleError(
             f"{len(frame)} rows cannot be divided into training and holdout ({told})",
             "Give more labelled rows, or change train.holdout in config/.",
         )
-    return Holdout(training, held, told, _also_in_training(frame, key, training, held))
+    return Holdout(training, held, told, _also_in_training(frame, key, training, held), identity)
 
 
 def _cut(times: "pd.Series[Any]", share: float) -> Any:

@@ -16,11 +16,14 @@ p { margin: 0.5rem 0; max-width: 48rem; } .soft, figcaption { color: var(--soft)
 .verdict { font-size: 1.2rem; border-left: 0.4rem solid var(--soft); padding-left: 0.8rem; }
 .ok { border-color: var(--ok); } .watch { border-color: var(--watch); } .retrain { border-color: var(--retrain); }
 .incident { border-color: var(--incident); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 caption { text-align: left; color: var(--soft); padding-bottom: 0.3rem; }
-th, td { text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.8rem 0.25rem 0;
+  border-bottom: 1px solid var(--line); }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: 1rem; }
-figure { margin: 0; min-width: 0; } figure h3 { font-size: 1rem; margin: 0; } svg { display: block; width: 100%; height: auto; }
+figure { margin: 0; min-width: 0; } figure h3 { font-size: 1rem; margin: 0; }
+svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: 0.85rem; } .one { fill: var(--one); } .two { fill: var(--two); }
 svg text { fill: var(--soft); font: 10px system-ui, sans-serif; }
 polyline { fill: none; stroke: var(--two); stroke-width: 2; } .series1 { stroke: var(--one); stroke-dasharray: 5 3; }

@@ -23,7 +23,7 @@ MEND = f"Name the template's checkout or address: {VARIABLE}=…"
 
 @dataclass(frozen=True)
 class Origin:
-    """A folder, or the address of a git repository; `commit` is a commit or a tag, empty for the folder as it lies."""
+    """A folder, or the address of a git repository; `commit` is a commit or a tag, empty for what is there now."""
 
     url: str
     commit: str = ""
@@ -31,18 +31,20 @@ class Origin:
     @property
     def option(self) -> str:
         """The option of `uv run` that adds `looseleaf` from here."""
-        if not self.commit:
+        folder = Path(self.url)
+        # A bare repository has its HEAD at the top, and no file to run from.
+        if not self.commit and folder.is_dir() and not (folder / "HEAD").is_file():
             return f"--with-editable={self.url}"
-        return f"--with=looseleaf @ {_git_address(self.url)}@{self.commit}"
+        return f"--with=looseleaf @ {_git_address(self.url)}" + (f"@{self.commit}" if self.commit else "")
 
 
 def recorded(root: Path, environ: Mapping[str, str] | None = None) -> Origin:
     """What LOOSELEAF_SOURCE names, else what Copier recorded; raises LifecycleError where that is nowhere."""
     if named := (os.environ if environ is None else environ).get(VARIABLE, ""):
-        if "://" not in named and "@" not in named:
-            return Origin(_folder(named, root, VARIABLE))
-        url, _, commit = named.rpartition("@") if re.search(r"@[\w.-]+\Z", named) else (named, "", "HEAD")
-        return Origin(url, commit)
+        found = re.fullmatch(r"(.*[/\w])@([\w.-]+)", named)
+        url, commit = found.groups() if found and not (root / named).exists() else (named, "")
+        url = _expanded(url)
+        return Origin(url if _is_remote(url) else _folder(url, root, VARIABLE), commit)
     path = root / ANSWERS
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,17 +53,25 @@ def recorded(root: Path, environ: Mapping[str, str] | None = None) -> Origin:
         raise LifecycleError(f"{path} does not say where the template is ({error!r})", MEND) from error
     # `git describe` of a commit without a tag of its own ends in its hash.
     commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
-    for start, host in HOSTS.items():
-        if url.startswith(start):
-            return Origin(f"https://{host}/{url.removeprefix(start).removesuffix('.git')}.git", commit)
-    local = url.removeprefix("git+file://").removeprefix("file://")
-    if "://" in local or re.match(r"[\w.-]+@[\w.-]+:", local):
+    url = _expanded(url)
+    if _is_remote(url):
         return Origin(url, commit)
-    folder = _folder(local, root, f"_src_path in {ANSWERS}")
+    folder = _folder(url, root, f"_src_path in {ANSWERS}")
     if commit and not _has(folder, commit):
         problem = f"the commit {commit} in {ANSWERS} is not in {folder}"
         raise LifecycleError(problem, f"It was copied from work that was never committed. {MEND}")
     return Origin(folder, commit)
+
+
+def _expanded(url: str) -> str:
+    for start, host in HOSTS.items():
+        if url.startswith(start):
+            return f"https://{host}/{url.removeprefix(start).removesuffix('.git')}.git"
+    return url.removeprefix("git+file://").removeprefix("file://")
+
+
+def _is_remote(url: str) -> bool:
+    return "://" in url or bool(re.match(r"[\w.-]+@[\w.-]+:", url))
 
 
 def _folder(name: str, root: Path, where: str) -> str:

@@ -135,6 +135,10 @@ class Predictor:
         """The same answers for a frame that passed the contract's check."""
         return told(self._model.frame(frame), self.contract.answer, threshold)
 
+    def raw(self, frame: "pd.DataFrame") -> Raw:
+        """Answers as numbers (see Model) for a frame that passed the contract's check."""
+        return self._model.frame(frame)
+
     def replay(self) -> None:
         """Answer the golden rows; raises BundleError when the trained estimator's own answers do not come back."""
         golden = [json.loads(line) for line in self.bundle.read("golden.jsonl").splitlines()]

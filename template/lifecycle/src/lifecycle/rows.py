@@ -90,8 +90,8 @@ def _fault(error: Any) -> Fault:
     return {"type": error["type"], "loc": ["body", *place], "msg": error["msg"]}
 
 
-def _moment(value: Any) -> datetime | None:
-    # What is no text in ISO 8601 (digits alone are none), or leaves the calendar in UTC, is refused as None is.
+def utc(value: Any) -> datetime | None:
+    """A moment in ISO 8601 as UTC without a zone; None for what is none (digits alone are none)."""
     try:
         moment = datetime.fromisoformat(value if DATE.match(value) else "")
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
@@ -100,4 +100,4 @@ def _moment(value: Any) -> datetime | None:
 
 
 PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
-PLAIN["time"] = Annotated[datetime, BeforeValidator(_moment)]
+PLAIN["time"] = Annotated[datetime, BeforeValidator(utc)]

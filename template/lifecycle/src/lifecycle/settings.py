@@ -6,13 +6,14 @@ overrides those: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores betwe
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from lifecycle import moments
 from lifecycle.deployments import ENVIRONMENTS
@@ -27,6 +28,25 @@ class Section(BaseModel):
     """A group of settings; a name that is not here is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+UNITS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(value: object) -> object:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("an interval is a whole number with m, h or d, such as 15m, 1h or 7d")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _told_interval(seconds: int) -> str:
+    unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
+    return f"{seconds // UNITS[unit]}{unit}"
+
+
+# In seconds; written as people do.
+Interval = Annotated[int, BeforeValidator(_seconds), PlainSerializer(_told_interval, when_used="json")]
 
 
 class Train(Section):
@@ -83,6 +103,9 @@ class Monitor(Section):
     max_skew: Annotated[
         float, Field(ge=0, le=1, description="Share of logged rows that may be recomputed otherwise.")
     ] = 0.01
+    feature_days: Annotated[
+        float, Field(gt=0, description="How far looked-up features may be behind the data; beyond it, they are broken.")
+    ] = 3.0
     stale_days: Annotated[int, Field(ge=1, description="Age of the training data that asks for a retrain.")] = 180
 
 
@@ -126,7 +149,7 @@ class Settings(Section):
     storage: Path = Path("storage")
     data: Path = Path("data")
     clock: Annotated[Path | None, Field(description="A file with the moment that stands for now; local only.")] = None
-    schedule: Annotated[dict[str, str], Field(description="Verb → how often, such as 15m, 1h or 7d.")] = {}
+    schedule: Annotated[dict[str, Interval], Field(description="Verb → how often, such as 15m, 1h or 7d.")] = {}
     train: Train = Train()
     gate: Gate = Gate()
     log: Log = Log()

@@ -114,12 +114,22 @@ def refusing_disk(path: Path) -> Iterator[None]:
         raise LifecycleError(f"{path} cannot be written ({error.strerror})", mends[error.errno]) from error
 
 
+class Busy(LifecycleError):
+    """Somebody else holds the lock."""
+
+
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`: writers on one machine wait for each other; a killed holder releases it."""
+def lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file at `path`: writers on one machine wait for each other; a killed holder releases it.
+
+    Raises Busy where it is held and `wait` is False.
+    """
     with refusing_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a")
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"{path} is held by another process", "Wait until it ends.") from error
         yield

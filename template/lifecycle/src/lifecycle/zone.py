@@ -16,6 +16,8 @@ from pathlib import Path
 ANSWERS = ".copier-answers.yml"
 MANIFEST = "lifecycle/manifest.json"
 MARKER = "^(<<<<<<< before updating|>>>>>>> after updating)"
+# Below the git folder, until an update is done: the files as they were before it.
+JOURNAL = "looseleaf-update"
 CHECKSUM = re.compile(r"^# sha256 of the answers: ([0-9a-f]{64})$", re.MULTILINE)
 # Where the template is may be corrected by hand: a template moves.
 SOURCE = re.compile(r"^_src_path:.*\n(?: .*\n)*", re.MULTILINE)
@@ -31,6 +33,14 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}\n  {self.mend}"
+
+
+def interrupted(root: Path) -> list[Finding]:
+    """An update of which only a part has arrived: whatever else could be found is that part."""
+    journal = _git(root, "rev-parse", "--git-path", JOURNAL)
+    if not journal or not (root / journal[0]).exists():
+        return []
+    return [Finding("lifecycle", "an update was interrupted here", "make update ABORT=1 restores every file.")]
 
 
 def markers(root: Path) -> list[Finding]:
@@ -101,7 +111,7 @@ CHECKS: dict[str, Callable[[Path], list[Finding]]] = {"markers": markers, "answe
 
 def check(root: Path) -> list[Finding]:
     """All findings about a repository."""
-    return [finding for find in CHECKS.values() for finding in find(root)]
+    return interrupted(root) or [finding for find in CHECKS.values() for finding in find(root)]
 
 
 def _git(root: Path, *words: str) -> list[str]:
@@ -121,7 +131,7 @@ def _git(root: Path, *words: str) -> list[str]:
 
 def main(names: list[str]) -> int:
     """Print the findings of the checks named; 1 where there are any."""
-    found = [finding for name in names for finding in CHECKS[name](Path.cwd())]
+    found = interrupted(Path.cwd()) or [finding for name in names for finding in CHECKS[name](Path.cwd())]
     for finding in found:
         print(finding, file=sys.stderr)
     return 1 if found else 0

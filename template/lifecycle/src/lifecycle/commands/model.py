@@ -1,10 +1,13 @@
 """Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lifecycle import provenance
-from lifecycle.commands.verbs import MOMENT, Verbs, moment
+from lifecycle.commands.verbs import MOMENT, REASONS, Verbs, moment
 from lifecycle.settings import Loaded
 
 
@@ -15,10 +18,12 @@ def add(verbs: Verbs) -> None:
         verbs.add("train", _train, "train, measure and write a bundle"),
     ):
         verb.add_argument("--as-of", metavar="MOMENT", help=MOMENT)
+    verb.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
     promote = verbs.add("promote", _promote, "let a version answer, if the gate agrees")
     promote.add_argument("version", nargs="?", help="default: the newest")
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
     promote.add_argument("--why", default="", help="for the audit")
+    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: what its bundle says")
     approve = verbs.add("approve", _approve, "approve a version for production, for the roles you stand for")
     approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
@@ -43,7 +48,7 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.pipelines.train import train
     from lifecycle.team import load
 
-    bundle = train(load(Path.cwd()), loaded.settings, Path.cwd(), moment(given.as_of))
+    bundle = train(load(Path.cwd()), loaded.settings, Path.cwd(), moment(given.as_of), given.reason)
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]
@@ -56,6 +61,16 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"mirrored at {uri}")
 
 
+def logged_skew(loaded: Loaded) -> Mapping[str, Any] | None:
+    """What monitoring last found of logged requests that were computed again; None where it found nothing."""
+    path = loaded.settings.store.reports / loaded.environment / "monitoring.json"
+    try:
+        found: Mapping[str, Any] | None = json.loads(path.read_bytes())["skew"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return found
+
+
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import deployments
     from lifecycle.pipelines.promote import promote
@@ -64,7 +79,20 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     settings, environment = loaded.settings, loaded.environment
     before = deployments.read(settings.store, environment)
     who = provenance.who()
-    done = promote(settings, load_data(), environment, given.version, given.threshold, who, given.why, Path.cwd())
+    skew = None if before is None else logged_skew(loaded)
+    done = promote(
+        settings,
+        load_data(),
+        environment,
+        given.version,
+        given.threshold,
+        who,
+        given.why,
+        Path.cwd(),
+        reason=given.reason,
+        skew=skew,
+        tell=lambda page: print(f"decision: {page}"),
+    )
     if done == before:
         print(
             f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"

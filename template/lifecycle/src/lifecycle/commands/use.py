@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -49,4 +50,7 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
             wanted = settings.Serve.model_validate(wanted.model_dump() | {"port": given.port})
         except ValidationError as error:
             raise LifecycleError(f"--port {given.port}: {error.errors()[0]['msg']}", "Give another port.") from None
-    run(Store(given.storage) if given.storage else loaded.settings.store, loaded.environment, wanted)
+    own = loaded.settings
+    # Whole seconds of the file where `clock` names one; what the clock tells otherwise.
+    now = own.now if own.clock else time.time
+    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log, now)

@@ -66,7 +66,8 @@ def approve(
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
     roles = stands_for(repository.committed(root), who)
     if not roles:
-        raise Refused(f"{who} stands for no role of OWNERS", _binding(who))
+        edited = _uncommitted(root, OWNERS)
+        raise Refused(f"{who} stands for no role of OWNERS as committed", "\n  ".join([*edited, _binding(who)]))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     told = {"who": who.name, "source": who.source, "roles": roles, "why": why}
     deployments.record(store, entry | told | {"changed": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -89,7 +90,8 @@ def faults(
     A version asks the roles that decide `promote`; a threshold other than the one that holds, `change-threshold`.
     """
     report = repository.examine(root, repository.today())
-    told = [*_uncommitted(root), *(f"{each.where}: {each.problem}" for each in report.findings)]
+    told = _uncommitted(root, *COMMITTED)
+    told += [f"{each.where}: {each.problem}\n    {each.mend}" for each in report.findings]
     questions = open_questions(root)
     told += questions[:MOST_TOLD]
     if more := questions[MOST_TOLD:]:
@@ -100,7 +102,7 @@ def faults(
     if report.owners is None or report.refused:
         return told, []
     used: list[Approval] = []
-    own, given = stands_for(report.owners, who), _given(store, live.version)
+    own, given, waiting = stands_for(report.owners, who), _given(store, live.version), []
     for decision in _asked(seen, live, default):
         for role in report.owners.decisions[decision]:
             if role in own:
@@ -117,12 +119,14 @@ def faults(
                 what = f"VERSION={live.version}" + (f" THRESHOLD={live.threshold}" if decision != "promote" else "")
                 people = ", ".join(report.owners.behind(role)) or "nobody yet"
                 command = f"make approve {what} ENVIRONMENT={ASKING}"
-                told.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
-    return told, [asdict(each) for each in used]
+                waiting.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
+    if waiting and not own:
+        told.append(f"{who} stands for no role of OWNERS, so that each has to approve\n    {_binding(who)}")
+    return told + waiting, [asdict(each) for each in used]
 
 
-def _uncommitted(root: Path) -> list[str]:
-    edited = provenance.uncommitted(root, *COMMITTED)
+def _uncommitted(root: Path, *places: str) -> list[str]:
+    edited = provenance.uncommitted(root, *places)
     if edited is None:
         return [f"git holds no commit at {root}: promote from a clone"]
     return [f"{name} is not what the last commit holds: commit it, or `git checkout HEAD -- {name}`" for name in edited]

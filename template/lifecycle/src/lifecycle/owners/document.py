@@ -36,7 +36,8 @@ def parse(content: bytes, name: str) -> Value:
         return _Reader(name).value(root)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise LifecycleError(f"{name}:{line}: it is not YAML: {error.problem}", "Mend that line.") from None
+        mend = "Handles stand without the @." if "'@'" in str(error.problem) else "Mend that line."
+        raise LifecycleError(f"{name}:{line}: it is not YAML: {error.problem}", mend) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = f"{name}:1: it is not YAML: {' '.join(str(error).split())}"
         raise LifecycleError(problem, "Write it as UTF-8 text.") from None

@@ -58,7 +58,7 @@ def examine(root: Path, day: date) -> Report:
 def required(root: Path) -> Owners:
     """OWNERS without a refusal; raises LifecycleError with the findings otherwise."""
     report = examine(root, today())
-    return _unrefused(report.owners, report.findings)
+    return _unrefused(report.owners, report.findings, "`uv run lifecycle owners check` shows all.")
 
 
 def committed(root: Path) -> Owners:
@@ -66,13 +66,15 @@ def committed(root: Path) -> Owners:
     content = provenance.committed(root, OWNERS)
     if content is None:
         raise Refused(f"git holds no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
-    return _unrefused(*rules.examine(content, files(root), today()))
+    mend = f"This is {OWNERS} as the last commit holds it: mend it, and commit."
+    return _unrefused(*rules.examine(content, files(root), today()), mend)
 
 
-def _unrefused(owners: Owners | None, findings: Iterable[Finding]) -> Owners:
+def _unrefused(owners: Owners | None, findings: Iterable[Finding], mend: str) -> Owners:
     told = [each for each in findings if each.refused or not owners]
     if told or not owners:
-        raise Refused("\n".join(map(str, told)), "`lifecycle owners check` shows all.")
+        # The command line begins what it prints with that word, too.
+        raise Refused("\n".join(map(str, told)).removeprefix("error: "), mend)
     return owners
 
 

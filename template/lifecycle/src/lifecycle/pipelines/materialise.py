@@ -57,7 +57,7 @@ def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None
     if not paths:
         return told
     connection = features.connect(data, settings.data)
-    moment = features.latest(connection, data) if as_of is None else as_of
+    moment = features.latest(connection, data, settings.clock) if as_of is None else as_of
     for path, sharing in paths.items():
         bundle = sharing[0]
         assert bundle.features_sql is not None, "training refuses entity columns without features.sql"

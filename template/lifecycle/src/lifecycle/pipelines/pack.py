@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle import bundle as bundles
-from lifecycle import card, evaluation
+from lifecycle import card, evidence
 from lifecycle.bundle import Bundle
-from lifecycle.contract import Answer, Contract
+from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation import Floats
+from lifecycle.evidence import Evidence, Ids
 from lifecycle.predictor import TRUSTED, FrameModel, Model, Predictor, SkopsModel
+from lifecycle.profile import FILE as PROFILE
+from lifecycle.profile import Profile
 from lifecycle.settings import Train
 from lifecycle.store import Store
 from lifecycle.team import Team, requirements
@@ -24,7 +26,6 @@ from lifecycle.team import Team, requirements
 if TYPE_CHECKING:
     import pandas as pd
 
-EVIDENCE_ROWS = 20_000
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 
@@ -47,13 +48,13 @@ def golden(contract: Contract, frame: "pd.DataFrame", train: Train) -> list[dict
     return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
 
 
-def evidence(answer: Answer, lost: Mapping[str, Floats]) -> dict[str, Any]:
-    """What the gate decides on: paired losses of held-out rows, at most EVIDENCE_ROWS of them, evenly taken."""
-    size = len(next(iter(lost.values())))
-    taken = np.unique(np.linspace(0, size - 1, min(size, EVIDENCE_ROWS)).astype(int))
-    return {"loss": evaluation.loss_name(answer)} | {
-        name: [round(value, 9) for value in each[taken].tolist()] for name, each in lost.items()
-    }
+@dataclass(frozen=True)
+class Proof:
+    """What the gate asks of a bundle: evidence, and the questions that trained and were held out."""
+
+    evidence: Evidence
+    trained: Ids
+    held: Ids
 
 
 def pack(
@@ -62,7 +63,8 @@ def pack(
     model: Model,
     facts: dict[str, Any],
     rows: list[dict[str, Any]],
-    evidence: dict[str, Any],
+    proof: Proof,
+    profile: Profile,
 ) -> Bundle:
     """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes."""
     answers = model.rows(rows).tolist()
@@ -73,8 +75,11 @@ def pack(
         folder = Path(name)
         (folder / "contract.json").write_text(team.contract.to_json(), encoding="utf-8")
         (folder / "golden.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "evidence.json").write_text(json.dumps(evidence) + "\n")
+        (folder / evidence.FILE).write_text(proof.evidence.to_json())
+        (folder / evidence.TRAINING).write_bytes(evidence.to_bytes(proof.trained))
+        (folder / evidence.HOLDOUT).write_bytes(evidence.to_bytes(proof.held))
         (folder / "card.md").write_text(card.text(team.contract, facts), encoding="utf-8")
+        (folder / PROFILE).write_text(profile.to_json(), encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)

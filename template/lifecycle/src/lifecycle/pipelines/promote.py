@@ -1,32 +1,30 @@
 """Decide whether a version may answer in an environment, and make it answer there; or go back to the one before."""
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lifecycle import deployments, evaluation, provenance
+from lifecycle import deployments, evidence, provenance
 from lifecycle.bundle import Bundle, newest, open_version
 from lifecycle.compatibility import unannounced
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
+from lifecycle.evidence import Evidence
 from lifecycle.owners import approvals, repository
+from lifecycle.pipelines import decision as decisions
+from lifecycle.pipelines import gate
+from lifecycle.pipelines.comparison import with_champion
+from lifecycle.pipelines.decision import Record
+from lifecycle.pipelines.gate import Case, Check, Decision
 from lifecycle.pipelines.materialise import prepare
 from lifecycle.predictor import Predictor
 from lifecycle.provenance import Identity
-from lifecycle.settings import Gate, Settings
+from lifecycle.settings import Settings
 from lifecycle.team import Data
 
-
-@dataclass(frozen=True)
-class Decision:
-    """What the gate found, in words; `faults` is empty when the version may answer."""
-
-    faults: tuple[str, ...]
-    findings: tuple[str, ...]
-    evidence: dict[str, Any]
+TIMED = 20
 
 
 def promote(
@@ -38,11 +36,15 @@ def promote(
     who: Identity,
     why: str,
     root: Path,
+    reason: str | None = None,
+    skew: Mapping[str, Any] | None = None,
+    tell: Callable[[Path], object] = lambda path: None,
 ) -> Deployment:
     """Make a version (the newest when None) answer in an environment.
 
-    Raises Refused with the reasons when the gate says no, or, before production, when an owner at `root` has not
-    approved; then nothing has changed.
+    `reason` is why it was trained (the bundle's own when None), `skew` what monitoring found; `tell` is called with the
+    page of the decision. Raises Refused with the reasons when the gate says no, or, before production, when an owner at
+    `root` has not approved; then nothing has changed.
     """
     store = settings.store
     bundle = open_version(store, version or newest(store))
@@ -50,21 +52,23 @@ def promote(
     live = Live(bundle.version, _threshold(bundle, threshold, seen))
     if seen and seen.live == live:
         return seen
-    Predictor(bundle)
-    decision = decide(bundle, settings.gate)
-    faults = list(decision.faults)
-    if seen and seen.live.version != bundle.version:
-        faults += _breaks(open_version(store, seen.live.version), bundle)
+    case, found = _examined(settings, data, bundle, seen, live, reason, skew)
     approved: list[dict[str, Any]] = []
     if environment == approvals.ASKING:
         waiting, approved = approvals.faults(root, store, seen, live, bundle.facts["threshold"], who)
-        faults += waiting
-    if faults:
+        found = Decision((*found.checks, *(Check("owners", False, each) for each in waiting)))
+    champion = case.champion.version if case.champion else None
+    proposal = gate.proposal(case, settings.gate)
+    record = Record(environment, bundle.version, champion, case.reason, settings.now(), who.name, why, found, proposal)
+    path = decisions.write(store, record)
+    tell(path)
+    if found.faults:
         raise Refused(
-            f"{bundle.version} may not answer in {environment}:\n  " + "\n  ".join(faults),
-            "What answered before goes on answering.",
+            f"{bundle.version} may not answer in {environment}:\n  " + "\n  ".join(found.faults),
+            f"What answered before goes on answering. All that was found: {path}",
         )
     prepare(settings, data, bundle)
+    numbers = found.numbers | {"reason": case.reason, "decision": path.relative_to(store.root).as_posix()}
     return deployments.swap(
         store,
         environment,
@@ -72,36 +76,63 @@ def promote(
         live,
         action="promote",
         who=who.name,
-        why=why or "; ".join(decision.findings),
+        why=why or "; ".join(each.text for each in found.checks if each.passed and each.name in _TOLD),
         owners=repository.roles(root),
-        evidence=decision.evidence | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
+        evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
+        moment=settings.now() if settings.clock else None,
     )
 
 
-def decide(bundle: Bundle, gate: Gate) -> Decision:
-    """The gate: enough held-out rows, better than the trivial baseline, not worse than the linear one."""
-    evidence = json.loads(bundle.read("evidence.json"))
-    lost = {name: np.array(values) for name, values in evidence.items() if name != "loss"}
-    rows = len(lost["candidate"])
-    if rows < gate.min_rows:
-        fault = f"{rows} held-out rows decide nothing (gate.min_rows is {gate.min_rows})"
-        return Decision((fault,), (), {"rows": rows})
-    faults, findings, numbers = [], [], {}
-    for name in ("trivial", "linear"):
-        found = evaluation.improvement(lost[name], lost["candidate"], gate.confidence, gate.resamples)
-        numbers[name] = asdict(found)
-        measured = (
-            f"mean {evidence['loss']} {lost['candidate'].mean():.4f} against {lost[name].mean():.4f} of the {name} "
-            f"baseline on {rows} held-out rows ({gate.confidence:.0%} bounds of the improvement: "
-            f"{found.lower:+.4f} and {found.upper:+.4f})"
-        )
-        if name == "trivial" and found.lower <= 0:
-            faults.append(f"it is not surely better than answering without looking: {measured}")
-        elif name == "linear" and found.upper < 0:
-            faults.append(f"a linear model is better: {measured}")
-        else:
-            findings.append(measured)
-    return Decision(tuple(faults), tuple(findings), {"rows": rows, "improvement": numbers})
+# What the audit says of itself, where nobody gives a reason.
+_TOLD = ("trivial", "linear", "champion", "threshold")
+
+
+def _examined(
+    settings: Settings,
+    data: Data,
+    bundle: Bundle,
+    seen: Deployment | None,
+    live: Live,
+    reason: str | None,
+    skew: Mapping[str, Any] | None,
+) -> tuple[Case, Decision]:
+    """What the gate is asked about, and what it says."""
+    why, holds = reason or bundle.facts.get("reason", "manual"), seen.live.threshold if seen else live.threshold
+    predictor = Predictor(bundle)
+    if seen and seen.live.version == bundle.version:
+        # It has passed: another threshold asks nothing more of a bundle, of whatever age it is.
+        told = f"{live.version} answers already; its threshold was {seen.live.threshold} and becomes {live.threshold}"
+        return Case(bundle, _readable(bundle), None, why, threshold=holds), Decision((Check("threshold", True, told),))
+    champion = open_version(settings.store, seen.live.version) if seen else None
+    try:
+        compared = with_champion(settings, data, bundle, champion)
+    except LifecycleError as error:
+        told = f"{error.problem}. {error.mend}"
+        return Case(bundle, _readable(bundle), champion, why, threshold=holds), Decision((Check("rows", False, told),))
+    speed = milliseconds(predictor)
+    case = Case(bundle, compared, champion, why, skew, settings.monitor.max_skew, speed, holds)
+    found = gate.decide(case, settings.gate)
+    return case, Decision((*found.checks, *_breaks(champion, bundle))) if champion else found
+
+
+def _readable(bundle: Bundle) -> Evidence:
+    """The evidence of a bundle; empty for one that an earlier lifecycle wrote."""
+    try:
+        return evidence.read(bundle)
+    except LifecycleError:
+        return evidence.NOTHING
+
+
+def milliseconds(predictor: Predictor) -> float:
+    """The least time in which one row is answered, without the network: what else the machine does is no part of it."""
+    row = json.loads(predictor.bundle.read("golden.jsonl").splitlines()[0])["row"]
+    taken = []
+    for _ in range(TIMED + 1):
+        start = time.perf_counter()
+        predictor.answers([row], None)
+        taken.append(time.perf_counter() - start)
+    # The first answer warms up.
+    return min(taken[1:]) * 1000
 
 
 def rollback(settings: Settings, data: Data, environment: str, who: Identity, why: str, root: Path) -> Deployment:
@@ -124,6 +155,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
         why=why,
         owners=repository.roles(root),
         evidence={"source": who.source},
+        moment=settings.now() if settings.clock else None,
     )
 
 
@@ -140,9 +172,10 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
     return given
 
 
-def _breaks(live: Bundle, candidate: Bundle) -> list[str]:
+def _breaks(live: Bundle, candidate: Bundle) -> list[Check]:
     found = unannounced(live.contract, candidate.contract)
     if not found:
         return []
     version = candidate.contract.version
-    return [f"callers of {live.version} would break, and VERSION is still {version}: {'; '.join(found)}"]
+    told = f"callers of {live.version} would break, and VERSION is still {version}: {'; '.join(found)}"
+    return [Check("callers", False, told)]

@@ -38,7 +38,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     predictor = Predictor(bundle)
     connection = features.connect(data, settings.data)
     if days is None:
-        days = [moments.date_of(features.latest(connection, data))]
+        days = [moments.date_of(features.latest(connection, data, settings.clock))]
     written = []
     for day in tqdm(days, desc="score", unit="day", disable=not progress):
         moment = moments.midnight(day)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -13,9 +14,10 @@ from fastapi_offline import FastAPIOffline
 from lifecycle import moments
 from lifecycle.serving import openapi
 from lifecycle.serving.live import Follower
+from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import CONTENT_TYPE, CountRequests, Metrics
 from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
-from lifecycle.settings import Serve
+from lifecycle.settings import Log, Serve
 from lifecycle.store import Store
 
 WORKER = "predict"
@@ -23,18 +25,30 @@ WORKER = "predict"
 TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 
 
-def create(store: Store, environment: str, serve: Serve) -> FastAPI:
-    """The application of one environment; raises LifecycleError when what is deployed cannot answer."""
+def create(
+    store: Store, environment: str, serve: Serve, log: Log | None = None, now: Callable[[], float] = time.time
+) -> FastAPI:
+    """The application of one environment; raises LifecycleError when what is deployed cannot answer.
+
+    Without `log`, nothing is kept of what it answers; `now` gives the moment of each answer, in seconds.
+    """
     live = Follower(store, environment, serve.max_rows)
+    kept = PredictionLog(store, environment, log, now) if log and log.enabled else None
     metrics = Metrics(live)
+    metrics.status.log = kept
     # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(live.follow(serve.poll_seconds))
+        jobs = [asyncio.create_task(live.follow(serve.poll_seconds))]
+        if kept:
+            jobs.append(asyncio.create_task(kept.run()))
         yield
-        following.cancel()
+        for job in jobs:
+            job.cancel()
+        if kept:
+            kept.close()
         # What waits has been answered, or has waited longer than the drain may take.
         worker.shutdown(wait=False, cancel_futures=True)
 
@@ -45,7 +59,7 @@ def create(store: Store, environment: str, serve: Serve) -> FastAPI:
         # The badge would ask a server on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker, metrics=metrics)
+    app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker, metrics=metrics, kept=kept)
     app.add_middleware(CountRequests, metrics=metrics)
     _add_routes(app, live, serve)
     _add_metrics(app, metrics)

@@ -7,12 +7,14 @@ import re
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
 from lifecycle.serving.live import Follower, Served
+from lifecycle.serving.log import PredictionLog, line
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.openapi import PATH
 from lifecycle.settings import Serve
@@ -38,9 +40,16 @@ class PredictFirst:
     """Answers POST /predict and hands every other request on to the application."""
 
     def __init__(
-        self, app: ASGIApp, live: Follower, limits: Serve, worker: ThreadPoolExecutor, metrics: Metrics
+        self,
+        app: ASGIApp,
+        live: Follower,
+        limits: Serve,
+        worker: ThreadPoolExecutor,
+        metrics: Metrics,
+        kept: PredictionLog | None = None,
     ) -> None:
-        self.app, self.live, self.limits, self.worker, self.metrics = app, live, limits, worker, metrics
+        self.app, self.live, self.limits, self.worker = app, live, limits, worker
+        self.metrics, self.kept = metrics, kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See PredictFirst."""
@@ -54,7 +63,8 @@ class PredictFirst:
             if body is None:
                 return
             loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(self.worker, answer, self.live, served, body, self.metrics)
+            work = partial(answer, self.live, served, body, self.metrics, logged=self.kept is not None)
+            content, kept = await loop.run_in_executor(self.worker, work)
         except Rejected as no:
             self.metrics.refused(no.status)
             await _send(send, no.status, _dump({"detail": no.detail}), {**headers, **no.headers})
@@ -66,6 +76,8 @@ class PredictFirst:
             told = {"detail": "internal error", "request_id": headers["x-request-id"]}
             await _send(send, 500, _dump(told), headers)
         else:
+            if self.kept and kept:
+                self.kept.add(served, headers["x-request-id"], kept)
             await _send(send, 200, content, headers)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
@@ -83,8 +95,8 @@ class PredictFirst:
         raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
 
 
-def answer(live: Follower, served: Served, body: bytes, metrics: Metrics) -> bytes:
-    """Answer one row with an object, a list of rows with a list; raises Rejected."""
+def answer(live: Follower, served: Served, body: bytes, metrics: Metrics, logged: bool = False) -> tuple[bytes, bytes]:
+    """The answer to one row (an object) or to a list of rows (a list), and what is logged of it; raises Rejected."""
     try:
         rows, many, ignored = served.reader.read(body)
     except RowError as error:
@@ -97,7 +109,8 @@ def answer(live: Follower, served: Served, body: bytes, metrics: Metrics) -> byt
     # An estimator refuses a matrix without rows.
     answers = served.predictor.answers(completed, served.deployment.live.threshold) if completed else []
     metrics.answered(served, completed, answers)
-    return _dump(answers if many else answers[0])
+    content = _dump(answers if many else answers[0])
+    return content, line(served, body, completed, content, many, bool(ignored)) if logged and completed else b""
 
 
 def _complete(live: Follower, served: Served, rows: list[Row], many: bool) -> list[Row]:

@@ -12,14 +12,15 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
 
 from lifecycle.errors import LifecycleError
 from lifecycle.serving.app import WORKER, create
-from lifecycle.settings import Serve
+from lifecycle.settings import Log, Serve
 from lifecycle.store import Store
 
 log = logging.getLogger("lifecycle.serving")
@@ -30,14 +31,16 @@ DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 
 SO_ATTACH_FILTER = 26  # Linux; the socket module does not name it
 
 
-def run(store: Store, environment: str, serve: Serve) -> None:
+def run(
+    store: Store, environment: str, serve: Serve, log: Log | None = None, now: Callable[[], float] = time.time
+) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
     # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with contextlib.closing(_bind(serve.host, serve.port)) as listener:
         config = uvicorn.Config(
-            create(store, environment, serve),
+            create(store, environment, serve, log, now),
             access_log=False,
             log_config=None,
             log_level="warning",

@@ -1,0 +1,110 @@
+"""What a candidate and the versions that answer now say to the same held-out rows."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lifecycle import deployments, evidence, features, moments
+from lifecycle.bundle import Bundle, open_version
+from lifecycle.errors import LifecycleError
+from lifecycle.evaluation import Floats
+from lifecycle.evidence import CANDIDATE, Evidence
+from lifecycle.features import TIMES
+from lifecycle.pipelines.division import Division, Rows, codes, divide
+from lifecycle.predictor import Predictor
+from lifecycle.settings import Settings
+from lifecycle.store import Store
+from lifecycle.team import Data, Team
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def compared(
+    store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
+) -> Evidence:
+    """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
+    there = {found.live.version for each in deployments.ENVIRONMENTS if (found := deployments.read(store, each))}
+    incomparable = {}
+    for version in sorted(there):
+        try:
+            given = given | {version: answers_of(open_version(store, version), connection, division)}
+        except LifecycleError as error:
+            incomparable[version] = error.problem
+    return evidence_of(division, given, incomparable)
+
+
+def evidence_of(division: Division, given: dict[str, Floats], incomparable: dict[str, str]) -> Evidence:
+    """The kept part of held-out rows, and the slices of it."""
+    held = division.held
+    kept = evidence.taken(len(held.label))
+    label, frame = held.label[kept], held.frame.iloc[kept]
+    given = {name: each[kept] for name, each in given.items()}
+    own = given[CANDIDATE]
+    slices = {
+        name: evidence.slices(division.team.contract, frame, label, own, each)
+        for name, each in given.items()
+        if name != CANDIDATE
+    }
+    return Evidence(label, given, slices, incomparable)
+
+
+def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
+    """The evidence of a bundle with the champion's answers, which are asked for now where training did not.
+
+    Raises LifecycleError for evidence of an earlier lifecycle, and where the tables are no longer those of training.
+    """
+    found = evidence.read(bundle)
+    if champion is None or champion.version in {*found.given, *found.incomparable}:
+        return found
+    connection = features.connect(data, settings.data)
+    division = _of(bundle, connection, data)
+    if division is None:
+        problem = f"{bundle.version} was never compared with {champion.version}, and the tables are not those of then"
+        raise LifecycleError(problem, "`make train` makes a version that is compared with what answers now.")
+    try:
+        given = answers_of(champion, connection, division)
+    except LifecycleError as error:
+        return replace(found, incomparable=found.incomparable | {champion.version: error.problem})
+    own = answers_of(bundle, connection, division)
+    fuller = evidence_of(division, {CANDIDATE: own, champion.version: given}, {})
+    return replace(found, given=found.given | fuller.given, slices=found.slices | fuller.slices)
+
+
+def _of(bundle: Bundle, connection: "duckdb.DuckDBPyConnection", data: Data) -> Division | None:
+    """The division that a bundle was trained on, made again; None where the tables do not give the same rows."""
+    team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
+    moment, share = moments.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
+    try:
+        division = divide(connection, team, moment, share)
+    except LifecycleError:
+        return None
+    return division if division.data == bundle.facts["data"] else None
+
+
+def answers_of(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Floats:
+    """What another version answers to the held-out questions, completed its own way.
+
+    Raises LifecycleError saying why they cannot be compared.
+    """
+    own, other = division.team.contract, version.contract
+    if not evidence.comparable(own.answer, other.answer):
+        raise LifecycleError(f"{version.version} answers another question", "")
+    held = division.held
+    if (other.columns, version.features_sql) != (own.columns, division.team.features_sql):
+        held = _again(version, connection, division)
+    return Predictor(version).raw(held.frame)
+
+
+def _again(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Rows:
+    """The held-out questions completed by the contract and features.sql of another version."""
+    team = replace(division.team, contract=version.contract, features_sql=version.features_sql)
+    features.training_rows(connection, team, division.moment)
+    frame = connection.execute(f"FROM {features.ROWS}").df()
+    label = codes(frame.pop(version.contract.answer.label), version.contract.answer)
+    asked = {column.name for each in (team, division.team) for column in each.contract.request} | TIMES
+    same = [name for name in frame.columns if name in asked and name in division.rows.frame.columns]
+    if not (frame[same].equals(division.rows.frame[same]) and np.array_equal(label, division.rows.label)):
+        raise LifecycleError(f"{version.version} does not complete the same questions", "")
+    return Rows(frame[division.sides.held], label[division.sides.held])

@@ -1,0 +1,78 @@
+"""Segments of the prediction log: who is writing one, which are closed, and the lines of each.
+
+A segment is `.open` and locked while a service writes it, and `.jsonl` afterwards. The lock of a writer that was killed
+is gone: its segment counts as closed. A file `.close` beside an open one asks its writer to close it.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lifecycle.store import Store
+
+OPEN, CLOSED, WANTED = ".open", ".jsonl", ".close"
+FIELDS = {"ts", "id", "version", "rows", "answers"}
+
+Line = dict[str, Any]
+
+
+def folder(store: Store, environment: str) -> Path:
+    """Where the segments of an environment stand."""
+    return store.predictions / environment / "segments"
+
+
+def closed(directory: Path) -> list[Path]:
+    """Every segment that nobody writes, oldest first; those of a killed writer are renamed on the way."""
+    for path in directory.glob(f"[!.]*{OPEN}"):
+        _close_if_left(path)
+    return sorted(directory.glob(f"[!.]*{CLOSED}"))
+
+
+def being_written(directory: Path) -> list[Path]:
+    """Every segment whose writer lives."""
+    closed(directory)
+    return sorted(directory.glob(f"[!.]*{OPEN}"))
+
+
+def lines(path: Path) -> Iterator[Line | None]:
+    """Every line of a segment; None for one that is not whole: its writer was killed, or the disk was full."""
+    with path.open("rb") as file:
+        for line in file:
+            yield parsed(line)
+
+
+def parsed(line: bytes) -> Line | None:
+    """What a line says, or None when it is not a whole one."""
+    try:
+        found = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or not found.keys() >= FIELDS or type(found["ts"]) not in (int, float):
+        return None
+    rows, answers = found["rows"], found["answers"]
+    both = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
+    return found if both else None
+
+
+def dumped(content: Any) -> bytes:
+    """JSON of one line, without its end."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _close_if_left(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.rename(path, path.with_suffix(CLOSED))
+        path.with_suffix(WANTED).unlink(missing_ok=True)
+    except (BlockingIOError, FileNotFoundError):
+        # Somebody writes it, or has just closed it.
+        return
+    finally:
+        os.close(handle)
