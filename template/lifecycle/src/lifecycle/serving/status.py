@@ -133,14 +133,16 @@ def _monitoring(report: Report, live: str) -> Iterator[Value]:
 
 def _drift(columns: Report) -> Iterator[Value]:
     for column, found in columns.items():
-        if found["psi"] is not None and found["limit"] is not None:
+        # Beyond its limit and yet no drift: too few rows, or broken data, and then the verdict tells.
+        if None not in (found["psi"], found["limit"]) and (found["drifted"] or found["psi"] <= found["limit"]):
             yield "model_drift_score", (column,), float(found["psi"])
             yield "model_drift_limit", (column,), float(found["limit"])
 
 
 def _quality(quality: Report) -> Iterator[Value]:
     for metric, found in quality["metrics"].items():
-        yield "model_quality_bound", (metric,), float(quality["bound"])
+        if quality["bound"] is not None:
+            yield "model_quality_bound", (metric,), float(quality["bound"])
         for each in (found | {"slice": "all"}, *quality["slices"]):
             yield "model_quality", (metric, each["slice"]), float(each["value"])
             yield "model_quality_upper", (metric, each["slice"]), float(each["upper"])
