@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest proof release tags bench-first-prediction
+.PHONY: help demo test lint manifest dashboard-json proof release tags bench-first-prediction
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,7 @@ demo: $(READY) ## render the default repository into build/demo and take it to a
 	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
 
 test: $(READY) ## the whole suite (ARGS="tests/test_render.py -k names" for a part)
+	@.ci/packages
 	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(READY) ## lint, formatting and types, template/ included where it lies
@@ -31,6 +32,9 @@ lint: $(READY) ## lint, formatting and types, template/ included where it lies
 
 manifest: $(READY) ## write the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m looseleaf.manifest
+
+dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (after a change in hooks/looseleaf/dashboard.py)
+	@.venv/bin/python -m looseleaf.dashboard
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
 	.venv/bin/python tests/sweep.py $(ARGS)

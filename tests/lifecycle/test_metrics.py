@@ -2,9 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from lifecycle import moments
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Column
+from lifecycle.errors import NotHere
+from lifecycle.monitoring.monitor import monitor
 from lifecycle.serving.app import create
-from lifecycle.serving.metrics import unusual
+from lifecycle.serving.live import Follower
+from lifecycle.serving.metrics import Metrics, unusual
+from monitored import DAY, NOW, deploy, label, log
+from monitored import watched as watched_sample
 from reports import report
 from services import KNOWN, QUICK, eventually
 from storages import CHURN, Storage
@@ -159,9 +167,6 @@ def test_a_damaged_report_is_as_none_and_the_service_goes_on(
 
 
 def test_the_bytes_and_the_losses_of_the_prediction_log_are_told(storage: Storage, bundle: Bundle) -> None:
-    from lifecycle.serving.live import Follower
-    from lifecycle.serving.metrics import Metrics
-
     class Log:
         dropped = 7
 
@@ -170,9 +175,45 @@ def test_the_bytes_and_the_losses_of_the_prediction_log_are_told(storage: Storag
     segments.mkdir(parents=True)
     (segments / "one.open").write_bytes(b"x" * 41)
     assert b"prediction_log_bytes 41.0" in metrics.text()
-    assert b"prediction_log_dropped_total" not in metrics.text()
+    assert b"prediction_log_dropped_total 0.0" in metrics.text()
     metrics.status.log = Log()
     assert b"prediction_log_dropped_total 7.0" in metrics.text()
+
+
+def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
+    client: TestClient, storage: Storage, bundle: Bundle
+) -> None:
+    whole = report(bundle.version)
+    whole["windows"][-1]["columns"]["discount"]["drifted"] = False
+    whole["quality"]["bound"] = None
+    write(storage, whole)
+    assert value(client, "model_monitoring_verdict", verdict="ok") == 1
+    assert series(client, "model_drift_score") == series(client, "model_quality_bound") == []
+    assert value(client, "model_quality", metric="roc_auc", slice="all") == 0.71
+
+
+def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> None:
+    made = watched_sample(tmp_path)
+    deploy(made.settings.store, made.bundle)
+    for back in range(3):
+        rows = made.answer(made.draw(700, seed=back))
+        last = NOW - back * 28 * DAY
+        log(made.settings.store, made.bundle, rows, last - 28 * DAY, last, f"w{back}")
+        label(made.settings.store, rows, f"w{back}", last)
+    document, _ = monitor(made.settings, NOWHERE, "local", NOW)
+    [text] = [Metrics(Follower(made.settings.store, "local", 10)).text().decode()]
+    for column in document["windows"][-1]["columns"]:
+        assert f'model_drift_score{{column="{column}"}}' in text
+    assert f'model_monitoring_verdict{{verdict="{document["verdict"]}"}} 1.0' in text
+    assert f'model_quality{{metric="roc_auc",slice="all"}} {document["quality"]["metrics"]["roc_auc"]["value"]}' in text
+    assert 'model_quality_upper{metric="roc_auc",slice="plan=basic"}' in text
+
+
+def absent(connection: Any, folder: Path) -> None:
+    raise NotHere("the tables are elsewhere")
+
+
+NOWHERE: Any = SimpleNamespace(tables=absent)
 
 
 def write(storage: Storage, content: Any) -> None:
@@ -196,9 +237,6 @@ print(metrics.text().decode())
 
 
 def test_processes_that_share_a_folder_count_as_one(storage: Storage, bundle: Bundle, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     shared = tmp_path / "shared"
     shared.mkdir()
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(shared)}

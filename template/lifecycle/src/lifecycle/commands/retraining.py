@@ -82,7 +82,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
             f"retrain ({reason}): {text}",
             Path.cwd(),
             reason=reason,
-            skew=logged_skew(loaded),
+            skew=logged_skew(loaded, team.data),
             tell=lambda page: pages.append(str(page)),
         )
         run = record("promoted", f"{done.live.version} answers in {environment}")

@@ -22,13 +22,33 @@ log = logging.getLogger("lifecycle.serving")
 FORMAT = 1
 VERDICTS = ("ok", "watch", "retrain", "incident")
 
+DROPPED = "prediction_log_dropped", "Lines that the log of predictions gave up: it was full, or the disk refused."
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model_info": ("What answers.", ("version", "contract", "environment")),
+    "model_deployment_pending": ("Whether what is deployed cannot be loaded: another version goes on answering.", ()),
+    "model_trained_timestamp_seconds": ("When it was trained.", ()),
+    "model_features_as_of_timestamp_seconds": ("The moment as of which the features are that are looked up.", ()),
+    "model_monitoring_last_success_timestamp_seconds": ("The moment of the newest monitoring report.", ()),
+    "model_monitoring_verdict": ("What monitoring decided: 1.", ("verdict",)),
+    "model_drift_score": ("PSI of the newest window.", ("column",)),
+    "model_drift_limit": ("PSI from which the column drifts.", ("column",)),
+    "model_quality": ("On mature labels.", ("metric", "slice")),
+    "model_quality_upper": ("Upper end of the interval around it.", ("metric", "slice")),
+    "model_quality_bound": ("Below it, a retrain is due.", ("metric",)),
+    "prediction_log_bytes": ("Bytes of the log of predictions that no job has collected yet.", ()),
+}
+
 Report = dict[str, Any]
+# The gauge, its labels and its value.
+Value = tuple[str, tuple[str, ...], float]
 
 
 class Log(Protocol):
     """What counts the lines of the prediction log that were given up."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int:
+        """How many, since the service started."""
 
 
 class Status(Collector):
@@ -45,35 +65,25 @@ class Status(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """See Collector."""
-        yield from self._model()
-        yield from self._log()
+        """See Collector. A family without a value is told of, too: what asks for it is no slip."""
+        families = {name: GaugeMetricFamily(name, about, labels=labels) for name, (about, labels) in GAUGES.items()}
+        for name, labels, value in self._values():
+            families[name].add_metric(labels, value)
+        yield from families.values()
+        yield CounterMetricFamily(*DROPPED, value=self.log.dropped if self.log else 0)
+
+    def _values(self) -> Iterator[Value]:
+        served = self.live.served
+        yield "model_info", (served.version, str(served.contract.version), self.live.environment), 1
+        yield "model_deployment_pending", (), float(bool(self.live.pending))
+        with contextlib.suppress(KeyError, TypeError, LifecycleError):
+            yield "model_trained_timestamp_seconds", (), moments.parse(served.predictor.bundle.facts["created"])
+        if served.table:
+            yield "model_features_as_of_timestamp_seconds", (), served.table.as_of
+        yield "prediction_log_bytes", (), _bytes(self.live.store.predictions / self.live.environment / "segments")
         report = self._reports.latest()
         if report is not None:
-            yield from _monitoring(report, self.live.served.version)
-
-    def _model(self) -> Iterator[Metric]:
-        served = self.live.served
-        labels = (served.version, str(served.contract.version), self.live.environment)
-        info = GaugeMetricFamily("model_info", "What answers.", labels=("version", "contract", "environment"))
-        info.add_metric(labels, 1)
-        yield info
-        pending = "Whether what is deployed cannot be loaded, so that another version goes on answering."
-        yield GaugeMetricFamily("model_deployment_pending", pending, value=float(bool(self.live.pending)))
-        with contextlib.suppress(KeyError, TypeError, LifecycleError):
-            trained = moments.parse(served.predictor.bundle.facts["created"])
-            yield GaugeMetricFamily("model_trained_timestamp_seconds", "When it was trained.", value=trained)
-        if served.table:
-            told = "The moment as of which the features are that are looked up."
-            yield GaugeMetricFamily("model_features_as_of_timestamp_seconds", told, value=served.table.as_of)
-
-    def _log(self) -> Iterator[Metric]:
-        if self.log is not None:
-            told = "Lines that the log of predictions gave up: it was full, or the disk refused."
-            yield CounterMetricFamily("prediction_log_dropped", told, value=self.log.dropped)
-        segments = self.live.store.predictions / self.live.environment / "segments"
-        told = "Bytes of the log of predictions that no job has collected yet."
-        yield GaugeMetricFamily("prediction_log_bytes", told, value=_bytes(segments))
+            yield from _monitoring(report, served.version)
 
 
 class Reports:
@@ -109,45 +119,33 @@ def _read(path: Path) -> Report:
     return report
 
 
-def _monitoring(report: Report, live: str) -> Iterator[Metric]:
-    told = "The moment of the newest monitoring report."
-    moment = moments.parse(report["moment"])
-    yield GaugeMetricFamily("model_monitoring_last_success_timestamp_seconds", told, value=moment)
+def _monitoring(report: Report, live: str) -> Iterator[Value]:
+    yield "model_monitoring_last_success_timestamp_seconds", (), moments.parse(report["moment"])
     if report["version"] != live:
         # What was found of another version says nothing of the one that answers now.
         return
-    verdict = GaugeMetricFamily("model_monitoring_verdict", "What monitoring decided: 1.", labels=("verdict",))
-    for each in VERDICTS:
-        verdict.add_metric((each,), float(report["verdict"] == each))
-    yield verdict
-    yield from _drift(report)
+    for verdict in VERDICTS:
+        yield "model_monitoring_verdict", (verdict,), float(report["verdict"] == verdict)
+    yield from _drift(report["windows"][-1]["columns"] if report["windows"] else {})
     if report["quality"]:
         yield from _quality(report["quality"])
 
 
-def _drift(report: Report) -> Iterator[Metric]:
-    columns = report["windows"][-1]["columns"] if report["windows"] else {}
-    score = GaugeMetricFamily("model_drift_score", "PSI of the newest window.", labels=("column",))
-    limit = GaugeMetricFamily("model_drift_limit", "PSI from which the column drifts.", labels=("column",))
-    for name, found in columns.items():
-        for family, value in ((score, found["psi"]), (limit, found["limit"])):
-            if value is not None:
-                family.add_metric((name,), value)
-    yield from (score, limit)
+def _drift(columns: Report) -> Iterator[Value]:
+    for column, found in columns.items():
+        # Beyond its limit and yet no drift: too few rows, or broken data, and then the verdict tells.
+        if None not in (found["psi"], found["limit"]) and (found["drifted"] or found["psi"] <= found["limit"]):
+            yield "model_drift_score", (column,), float(found["psi"])
+            yield "model_drift_limit", (column,), float(found["limit"])
 
 
-def _quality(quality: Report) -> Iterator[Metric]:
-    value = GaugeMetricFamily("model_quality", "On mature labels.", labels=("metric", "slice"))
-    upper = GaugeMetricFamily("model_quality_upper", "Upper end of the interval around it.", labels=("metric", "slice"))
-    bound = GaugeMetricFamily("model_quality_bound", "Below it, a retrain is due.", labels=("metric",))
+def _quality(quality: Report) -> Iterator[Value]:
     for metric, found in quality["metrics"].items():
-        value.add_metric((metric, "all"), found["value"])
-        upper.add_metric((metric, "all"), found["upper"])
-        bound.add_metric((metric,), quality["bound"])
-        for each in quality["slices"]:
-            value.add_metric((metric, each["slice"]), each["value"])
-            upper.add_metric((metric, each["slice"]), each["upper"])
-    yield from (value, upper, bound)
+        if quality["bound"] is not None:
+            yield "model_quality_bound", (metric,), float(quality["bound"])
+        for each in (found | {"slice": "all"}, *quality["slices"]):
+            yield "model_quality", (metric, each["slice"]), float(each["value"])
+            yield "model_quality_upper", (metric, each["slice"]), float(each["upper"])
 
 
 def _bytes(folder: Path) -> int:
