@@ -1,4 +1,4 @@
-"""`make year` in the repository that the demo left: the whole loop, by HTTP and by the verbs, and the pages it writes."""
+"""`make year` in the repository that the demo left: the whole loop, by HTTP and by the verbs, and its pages."""
 
 import json
 import re
