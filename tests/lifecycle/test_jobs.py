@@ -206,7 +206,7 @@ def test_what_was_scored_is_logged_with_its_row_once_for_a_date(settings: Settin
             WHERE l.probability = s.probability AND l.prediction = s.prediction AND l.visits_30d IS NOT NULL
         """
         assert connection.execute(same).fetchone() == (count,)
-        assert (count,) == duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()
+        assert (count,) == connection.execute(f"SELECT count(*) FROM '{path}'").fetchone()
     assert count > 100
 
 
