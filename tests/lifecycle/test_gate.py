@@ -96,6 +96,13 @@ def test_evidence_holds_answers_and_no_input(trained: Any) -> None:
     assert not np.intersect1d(seen, held).size
 
 
+def test_of_many_rows_and_of_many_classes_evidence_keeps_some() -> None:
+    assert len(evidence.taken(np.zeros(300))) == 300
+    kept = evidence.taken(np.zeros(50_000))
+    assert (len(kept), kept[0], kept[-1]) == (evidence.MOST_ROWS, 0, 49_999)
+    assert len(evidence.taken(np.zeros((50_000, 100)))) == 4000
+
+
 def test_a_better_model_is_accepted_for_every_reason(case: Case) -> None:
     for reason in ("manual", "schedule", "labels", "drift", "decay", "stale"):
         decision = decide(replace(case, reason=reason, milliseconds=1.0), Gate())

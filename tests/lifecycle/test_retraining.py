@@ -47,6 +47,17 @@ def test_each_guard_holds_a_retrain_back(runs: list[float], given: Any, by_hand:
     assert (found is None) if told is None else (found is not None and told in found)
 
 
+def test_nothing_is_learned_from_broken_data(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(here, "schedule")
+    (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
+    assert cli.main(["retrain", "--due"]) == 0
+    assert "nothing is learned from broken data" in capsys.readouterr().out
+    assert not here.versions()
+    (here.reports / "local/monitoring.json").write_text('{"verdict": "ok"}')
+    assert cli.main(["retrain", "--due"]) == 0
+    assert here.versions()
+
+
 def test_a_failed_retrain_counts_so_that_a_scheduler_does_not_try_at_every_tick() -> None:
     assert retrain.refusal([run_at(1, "failed")], Retrain(), NOW, by_hand=False)
 

@@ -38,7 +38,8 @@ def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
                 print(retrain.NOTHING)
                 return
             reason, text = (given.reason, "by hand") if given.reason else asked or ("manual", "by hand")
-            refused = retrain.refusal(retrain.runs(store, loaded.environment), settings, now, by_hand=not given.due)
+            runs, broken = retrain.runs(store, loaded.environment), retrain.incident(store, loaded.environment)
+            refused = retrain.refusal(runs, settings, now, by_hand=not given.due, incident=broken)
             if refused and not given.force:
                 print(f"no retrain ({reason}): {refused}")
                 return
