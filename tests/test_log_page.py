@@ -40,6 +40,6 @@ def test_settings_labels_and_commands_are_there() -> None:
     assert {name for section, name in named if section == "log"} == set(Settings().log.model_dump())
     assert all(hasattr(getattr(Settings(), section), name) for section, name in named)
     assert set(labels.COLUMNS) - {"key"} <= set(re.findall(r"`(\w+)`", PAGE))
-    targets = (TEMPLATE / "lifecycle/lifecycle.mk").read_text(encoding="utf-8")
+    targets = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATE / "lifecycle").glob("*.mk"))
     for target, option in re.findall(r"`make (\w+)(?: (\w+)=)?", PAGE):
         assert re.search(rf"^{target}: .*{option}", targets, re.MULTILINE), target

@@ -59,6 +59,10 @@ def test_a_label_by_key_belongs_to_the_predictions_of_its_date(store: Store, tmp
     assert deliver(store, tmp_path, "customer_id,ts,churned", f"ann,{NOON - 3600},1", "bob,2026-01-02T00:00:00,0") == 2
     assert [row[2] for row in known(store, NOON + DAY)] == ["churns", None, "churns", None]
     unlogged = replace(CHURN, columns=(replace(CHURN.columns[0], loggable=False), *CHURN.columns[1:]))
+    for contract in (unlogged, replace(CHURN, columns=CHURN.columns[1:])):
+        with pytest.raises(LifecycleError, match="no key that may be kept"):
+            deliver(store, tmp_path, "key,ts,label", f"eve,{NOON},stays", contract=contract)
+    assert len(labels.files(store)) == 1
     assert [row[2] for row in known(store, NOON + DAY, unlogged)] == [None] * 4
 
 

@@ -81,7 +81,8 @@ def test_a_segment_whose_writer_lives_is_left_alone_and_that_of_a_dead_one_is_ta
     path = write(storage.store, "a.open", line(version))
     with path.open("ab") as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
-        assert predictions.collect(storage.store, "local").rows == 0
+        done = predictions.collect(storage.store, "local", patience=0.1)
+        assert (done.rows, done.waiting) == (0, {"a.open": "its service does not close it"})
         assert path.exists()
         assert segments.being_written(path.parent) == [path]
     assert predictions.collect(storage.store, "local").rows == 1

@@ -92,8 +92,11 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
         for caller in callers:
             caller.start()
         time.sleep(1.0)
+        # Collected while it answers: it hands its segment over, and writes the next.
+        collected = predictions.collect(storage.store, "local")
+        assert (collected.rows > 0, collected.half_lines, collected.waiting) == (True, 0, {})
+        time.sleep(1.0)
         (path,) = segments.folder(storage.store, "local").iterdir()
-        assert predictions.collect(storage.store, "local").rows == 0
         ended = time.monotonic()
         service.end(ending)
         for caller in callers:

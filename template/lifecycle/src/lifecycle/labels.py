@@ -147,6 +147,8 @@ def _check_columns(file: Path, known: list[str], contract: Contract) -> None:
     named, keyed = "request_id" in known, bool(key & set(known)) or "ts" in known
     if named == keyed or ("position" in known and not named):
         faults.append("it needs either request_id or the key and ts")
+    if key & set(known) and not (contract.key and contract.key.loggable):
+        faults.append("the contract has no key that may be kept: name the answer by request_id")
     if keyed and not (len(key & set(known)) == 1 and "ts" in known):
         faults.append(f"it needs one column {' or '.join(sorted(key))}, and ts")
     if faults:

@@ -80,14 +80,15 @@ def files(store: Store, environment: str) -> list[Path]:
     return sorted((store.predictions / environment).glob("date=*/[!.]*.parquet"))
 
 
-def collect(store: Store, environment: str) -> Collected:
+def collect(store: Store, environment: str, patience: float = segments.PATIENCE) -> Collected:
     """Turn every segment into Parquet, once its writer has closed it, and remove it once all its files stand.
 
-    A segment of a version whose bundle is gone is kept and told. Raises LifecycleError when the disk refuses.
+    Kept and told: one that a service does not close within `patience` seconds, and one of a version that is gone.
+    Raises LifecycleError when the disk refuses.
     """
     done, directory = Collected(), segments.folder(store, environment)
     with exclusive(store, environment):
-        for late in segments.wait_for_writers(directory):
+        for late in segments.wait_for_writers(directory, patience):
             done.waiting[late.name] = "its service does not close it"
         for segment in segments.closed(directory):
             missing = _collect(store, environment, segment, done)
