@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
-from lifecycle import cli, features, labels, moments, predictions, skew, store
+from lifecycle import cli, features, labels, moments, predictions, skew
 from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.lookup import table_path
