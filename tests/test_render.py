@@ -298,7 +298,8 @@ def test_what_a_fork_sets_reaches_a_render_through_the_templates_zone_only(
     fork = Template(shutil.copytree(template.folder, tmp_path / "fork"))
     org = fork.folder / "org.yml"
     text = org.read_text(encoding="utf-8")
-    for value in ("large", "registry.example.org/python:3.12", "https://pip.example.org/simple"):
+    alerts = "https://alerts.example.org/?to=a&by=b"
+    for value in (alerts, "large", "registry.example.org/python:3.12", "https://pip.example.org/simple"):
         text = text.replace('default: ""', f"default: {value}", 1)
     org.write_text(text, encoding="utf-8")
     fork.release("v9999.1.0")
@@ -316,6 +317,9 @@ def test_what_a_fork_sets_reaches_a_render_through_the_templates_zone_only(
     with (folder / "Makefile").open("a") as makefile:
         makefile.write("print:\n\t@echo $$UV_DEFAULT_INDEX\n")
     assert run("make", "print", folder=folder).stdout == "https://pip.example.org/simple\n"
+    with (folder / "Makefile").open("a") as makefile:
+        makefile.write("alerts:\n\t@echo $$LOOSELEAF_ALERT_URL\n")
+    assert run("make", "alerts", folder=folder).stdout == f"{alerts}\n"
     # Whoever sets it in the shell knows better.
     assert run("make", "print", folder=folder, UV_DEFAULT_INDEX="mine").stdout == "mine\n"
 

@@ -24,6 +24,7 @@ SEAMS = {
     "lifecycle/org.mk": "Set the variable in the Makefile above its include, or in org.yml of your company's fork.",
     "lifecycle/*.mk": "Add or override the target in the Makefile, below its include.",
     "lifecycle/ci/*": "Add a job, or override one by its name, in .gitlab-ci.yml.",
+    "lifecycle/deploy/*": "Write rules of your own beside alerts.yml; copy the dashboard in Grafana to change it.",
     "lifecycle/docs/*": "Write your own page in docs/.",
     ".github/*": "Add a workflow of your own beside it; another machine is the variable RUNNER.",
     "*": "Keep it outside lifecycle/: everything else is yours.",

@@ -44,7 +44,7 @@ UPDATE = $(APART) update \
 # The goals of one call are steps in the order given, whatever MAKEFLAGS says.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback collect labels erase owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,15 +131,6 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 
 rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
-
-collect: $(RUN) ## turn the service's log of predictions into Parquet, and remove what is too old (ENVIRONMENT=…)
-	$(RUN) collect $(environment)
-
-labels: $(RUN) ## keep the labels of a CSV or Parquet file (FILE=… SEEN=MOMENT); without FILE, how many are known
-	$(RUN) labels $(environment) $(if $(call given,FILE),add $(call option,--seen,SEEN) $(call option,--,FILE),coverage)
-
-erase: $(RUN) ## forget a key: every logged row and label of it (KEY=…)
-	$(RUN) erase $(environment) $(call option,--,KEY)
 
 owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
 	$(RUN) owners derive

@@ -13,7 +13,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from starlette.testclient import TestClient
 
-from lifecycle import deployments, features, moments, sample
+from lifecycle import deployments, features, moments, predictions, sample
 from lifecycle.bundle import Bundle, open_version
 from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, Refused
@@ -191,6 +191,23 @@ def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(se
     assert set(before[0]) == {"customer_id", "prediction", "probability", "as_of", "version", "threshold"}
     [latest] = score(settings, data, "local", None, progress=False)
     assert latest == paths[2]
+
+
+def test_what_was_scored_is_logged_with_its_row_once_for_a_date(settings: Settings) -> None:
+    promoted(settings)
+    data, day = sample_team().data, date(2025, 12, 1)
+    for _ in range(2):
+        (path,) = score(settings, data, "local", [day], progress=False)
+    with predictions.connect() as connection:
+        first = moments.midnight(day)
+        count = predictions.rows(connection, settings.store, "local", first, first + 1)
+        same = f"""
+            SELECT count(*) FROM {predictions.LOGGED} l JOIN '{path}' s USING (customer_id, version, as_of)
+            WHERE l.probability = s.probability AND l.prediction = s.prediction AND l.visits_30d IS NOT NULL
+        """
+        assert connection.execute(same).fetchone() == (count,)
+        assert (count,) == duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()
+    assert count > 100
 
 
 def test_chunks_do_not_change_a_score(settings: Settings) -> None:

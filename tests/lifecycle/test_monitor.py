@@ -419,3 +419,17 @@ def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_
     assert document["skew"]["different"] == 0
     assert document["quality"]["labelled"] == 0, "no label was known then"
     assert document["verdict"] in ("ok", "watch"), document["reasons"]
+
+
+def test_a_version_of_before_there_was_monitoring_is_watched(storage: Storage) -> None:
+    bundle = storage.publish()
+    storage.deploy(bundle)
+    rows = pd.DataFrame(
+        {"customer_id": "ann", "discount": 0.0, "plan": "basic", "visits": 3, "ts": NOW}, index=range(400)
+    )
+    log(storage.store, bundle, rows.assign(prediction="stays", probability=0.1), NOW - SPAN, NOW, "old")
+    own = settings_in(storage.drafts).model_copy(update={"storage": storage.store.root})
+    document, _ = monitor(own, ELSEWHERE, "local", NOW)
+    assert document["verdict"] == "watch"
+    assert document["reasons"][0]["text"].startswith("this version was trained before there was monitoring")
+    assert document["windows"][-1]["columns"] == {}

@@ -1,6 +1,5 @@
 """Answer everyone as of a date, with what is deployed: idempotent by date."""
 
-import os
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -10,12 +9,10 @@ from lifecycle import deployments, features, moments
 from lifecycle.bundle import open_version
 from lifecycle.contract import Column, Contract
 from lifecycle.deployments import Live
-from lifecycle.errors import LifecycleError
 from lifecycle.frames import SQL_TYPES, quoted, text
-from lifecycle.predictions import answer_columns
+from lifecycle.predictions import answer_columns, exclusive, loggable, replace
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
-from lifecycle.store import draft, refusing_disk
 from lifecycle.team import Data
 
 if TYPE_CHECKING:
@@ -49,6 +46,10 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
         _answer(connection, predictor, live, bar, settings.score.chunk_rows)
         path = store.scores / environment / f"date={day}" / "scores.parquet"
         _write(connection, path, bundle.contract, moment, live)
+        if settings.log.enabled:
+            kept = store.predictions / environment / f"date={day}" / "score.parquet"
+            with exclusive(store, environment):
+                _log(connection, kept, bundle.contract, day, moment, live)
         written.append(path)
     return written
 
@@ -77,20 +78,26 @@ def _answer(
 
 
 def _write(connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, moment: int, live: Live) -> None:
-    import duckdb
-
-    threshold = "NULL" if live.threshold is None else repr(live.threshold)
-    facts = f"CAST({moment} AS BIGINT) AS as_of, {text(live.version)} AS version"
-    facts += f", CAST({threshold} AS DOUBLE) AS threshold"
     keys = ", ".join(quoted(column.name) for column in contract.keys)
+    facts = f"CAST({moment} AS BIGINT) AS as_of, {_of(live)}"
     source = f"SELECT *, {facts} FROM {ANSWERS}" + (f" ORDER BY {keys}" if keys else " ORDER BY rowid")
-    with refusing_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = draft(path)
-        try:
-            connection.execute(f"COPY ({source}) TO {text(str(beside))} (FORMAT parquet)")
-            os.replace(beside, path)
-        except duckdb.IOException as error:
-            raise LifecycleError(f"{path} cannot be written ({error})", "Free some space, or set `storage`.") from error
-        finally:
-            beside.unlink(missing_ok=True)
+    replace(connection, source, path)
+
+
+def _log(
+    connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, day: date, moment: int, live: Live
+) -> None:
+    """Keep the completed rows and their answers where those of the service stand, so that monitoring sees them."""
+    columns = ", ".join(f"r.{quoted(column.name)}" for column in loggable(contract))
+    answers = ", ".join(f"a.{quoted(name)}" for name in answer_columns(contract.answer))
+    as_of = moment if contract.entity else "NULL"
+    facts = f"CAST({moment} AS BIGINT) AS ts, CAST({as_of} AS BIGINT) AS as_of, {_of(live)}"
+    place = f"{text(f'score-{day}')} AS lifecycle_request, CAST(r.rowid AS INTEGER) AS lifecycle_position"
+    told = ", ".join(filter(None, (columns, facts, place, answers)))
+    query = f"SELECT {told} FROM {features.ROWS} r JOIN {ANSWERS} a ON a.rowid = r.rowid ORDER BY r.rowid"
+    replace(connection, query, path)
+
+
+def _of(live: Live) -> str:
+    threshold = "NULL" if live.threshold is None else repr(live.threshold)
+    return f"{text(live.version)} AS version, CAST({threshold} AS DOUBLE) AS threshold"
