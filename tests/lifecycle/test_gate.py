@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from lifecycle import deployments, evaluation, evidence, history, moments
 from lifecycle.bundle import Bundle, hash_of, open_version
@@ -242,6 +242,22 @@ def test_the_same_model_again_says_so_and_is_refused(trained: Any, tmp_path: Pat
             promoted(settings, reason=reason)
     assert deployments.read(settings.store, "local") == first
     assert promoted(settings, version=first.live.version, threshold=0.3).live.threshold == 0.3
+
+
+@pytest.mark.parametrize("task", ["classes", "number"])
+def test_other_tasks_are_compared_by_their_own_measure(task: str, tmp_path: Path) -> None:
+    settings, team = settings_in(tmp_path), order_team(task, rows=3000)
+    boosting = HistGradientBoostingRegressor if task == "number" else HistGradientBoostingClassifier
+    shallow = boosting(max_iter=4, max_depth=2, learning_rate=0.3)
+    own = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    train(replace(team, estimator=own), settings, tmp_path)
+    first = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
+    second = train(team, settings, tmp_path)
+    done = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
+    assert f"it is surely better: {evaluation.MEASURES[ANSWERS[task].task]} +0." in done.why
+    assert done.live == Live(second.version, None)
+    with pytest.raises(Refused, match="it is not surely better"):
+        promote(settings, team.data, "local", first.live.version, None, ANA, "", tmp_path)
 
 
 def test_the_same_answers_under_another_contract_are_let_through(tmp_path: Path) -> None:

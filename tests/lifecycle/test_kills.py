@@ -1,5 +1,6 @@
 """A kill before and after every flush and rename of a job, one by one, leaves storage that loads and can go on."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle import deployments, history
+from lifecycle import deployments, history, moments
 from lifecycle.bundle import open_version
 from lifecycle.deployments import Live
+from lifecycle.monitoring.monitor import monitor
 from lifecycle.pipelines import retrain
 from lifecycle.pipelines.promote import promote, rollback
 from lifecycle.pipelines.retrain import Request, Run
@@ -153,6 +155,31 @@ def test_a_killed_rollback_leaves_one_champion_and_can_be_done_again(sound: Path
         assert loads(killed_settings.store) == older, where
     assert answered == sorted(answered, reverse=True)
     assert {*answered} == {older, newer}
+
+
+def test_a_killed_monitoring_leaves_whole_reports_and_asks_again(sound: Path, tmp_path: Path) -> None:
+    later = moments.parse("2026-09-01")
+
+    def work(settings: Settings) -> None:
+        newer = SimpleNamespace(**vars(order_team(rows=1500).data) | {"latest": lambda connection: later})
+        document, _ = monitor(settings, newer, "local", later)
+        assert document["verdict"] == "retrain", "its training is older than stale_days"
+
+    asked = []
+    for settings, where in every(work, sound, tmp_path):
+        folder = settings.store.reports / "local"
+        for path in folder.rglob("*.json") if folder.exists() else []:
+            if not path.name.startswith("."):
+                json.loads(path.read_bytes())
+        found = retrain.requested(settings.store, "local")
+        asked.append(found is not None)
+        assert loads(settings.store), where
+        work(settings)
+        again = retrain.requested(settings.store, "local")
+        assert again is not None
+        assert again.reason == "stale", where
+        assert json.loads((folder / "monitoring.json").read_bytes())["verdict"] == "retrain"
+    assert {*asked} == {False, True}
 
 
 def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path, tmp_path: Path) -> None:

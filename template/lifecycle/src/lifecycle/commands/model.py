@@ -8,6 +8,7 @@ from typing import Any
 
 from lifecycle import provenance
 from lifecycle.commands.verbs import MOMENT, REASONS, Verbs, moment
+from lifecycle.errors import NotHere
 from lifecycle.settings import Loaded
 from lifecycle.team import Data
 
@@ -72,7 +73,10 @@ def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
     if live is None or not settings.log.enabled:
         return None
     bundle = open_version(settings.store, live.live.version)
-    found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
+    try:
+        found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
+    except NotHere:
+        return None
     return asdict(found) if found else None
 
 
