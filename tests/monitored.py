@@ -78,10 +78,10 @@ def log(
     name: str,
     types: dict[str, str] | None = None,
 ) -> None:
-    """Answered rows, asked evenly from `first` until before `last`; `as_of` is the `ts` that a row had."""
+    """Answered rows, asked evenly on each seventh day from `first` until before `last`; `as_of` is a row's own `ts`."""
     frame = rows.assign(
         as_of=rows["ts"],
-        ts=np.linspace(first, last - 1, len(rows)).astype("int64"),
+        ts=first + np.linspace(0, last - first - 1, len(rows)).astype("int64") // (7 * DAY) * (7 * DAY),
         version=bundle.version,
         threshold=0.5,
         lifecycle_request=[f"{name}-{at}" for at in range(len(rows))],

@@ -1,7 +1,14 @@
 """What the tests of the service share: whom it knows, how it is set, and how to wait for it."""
 
+import http.client
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -28,3 +35,38 @@ def counted(client: TestClient) -> dict[str, Any]:
     """What the service has counted."""
     found: dict[str, Any] = client.get("/info").json()["counted"]
     return found
+
+
+class Process:
+    """A `lifecycle serve` that runs."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "127.0.0.1:" in line, line
+        self.port = int(line.split("127.0.0.1:")[1].split()[0])
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of a caller."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def end(self, sig: signal.Signals) -> int:
+        """End it; returns its exit code."""
+        self.process.send_signal(sig)
+        self.process.communicate(timeout=20)
+        return self.process.returncode
+
+
+@contextmanager
+def running(storage: Path, folder: Path, **variables: str) -> Iterator[Process]:
+    """A service as a process of its own, with settings as environment variables."""
+    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage), "--port", "0"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+            process.communicate()

@@ -45,8 +45,9 @@ def run(given: argparse.Namespace) -> int:
         f"\n{json.dumps(request)} is answered with\n{json.dumps(prediction)}, and make score says the same.\n\n"
         f"{steps.seconds:.0f} seconds, and {downloads:.0f} for the steps that download. Next:\n\n"
         f"  cd {shown(folder)}\n"
-        "  make check test   # lint, types and contract; the team's tests\n"
+        "  make year         # a year of its life in two minutes: drift, retrain, roll back\n"
         "  make serve        # then open http://127.0.0.1:8000/docs\n"
+        "  make check test   # lint, types and contract; the team's tests\n"
         "  make help"
     )
     return 0

@@ -6,13 +6,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
-from lifecycle import deployments
+from lifecycle import deployments, predictions, segments
 from lifecycle.errors import LifecycleError
 from lifecycle.lookup import table_path, write_table
+from lifecycle.serving.app import create
+from lifecycle.settings import Log
 from lifecycle.store import Store, write_atomically
+from services import KNOWN, QUICK, eventually
 from storages import CHURN, Storage
 
 pytestmark = pytest.mark.skipif(
@@ -71,3 +76,26 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     found = deployments.read(disk.store, "local")
     assert found is not None
     assert found.live.version != bundle.version
+
+
+def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(disk: Storage) -> None:
+    disk.fill(disk.publish(), KNOWN)
+    with TestClient(create(disk.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
+        kept = client.app.state.log  # type: ignore[attr-defined]
+        folder = segments.folder(disk.store, "local")
+        assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
+        eventually(lambda: len(_whole(folder)) == 1)
+        fill_up(disk)
+        for _ in range(400):
+            assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
+        eventually(lambda: len(_whole(folder)) + kept.dropped == 401)
+        assert kept.dropped > 300
+        lost = kept.dropped
+        (disk.store.root / "filler").unlink()
+        client.post("/predict", json={"customer_id": "bob"})
+        eventually(lambda: len(_whole(folder)) == 402 - lost)
+    assert predictions.collect(disk.store, "local").half_lines == 0
+
+
+def _whole(folder: Path) -> list[Any]:
+    return [line for path in folder.glob("*.*") for line in segments.lines(path) if line]

@@ -1,7 +1,11 @@
 """Each way for live data to go wrong turns monitoring red for its own reason; nothing wrong keeps it quiet."""
 
 import json
+import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from starlette.testclient import TestClient
 
-from lifecycle import cli, features, moments, skew
+from lifecycle import cli, features, labels, moments, predictions, skew
+from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, NotHere
+from lifecycle.lookup import table_path
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.pipelines.materialise import materialise
+from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from monitored import DAY, NOW, Watched, deploy, label, log, watched
-from teams import sample_team
+from storages import CHURN, DISCOUNT, KEY, PLAN, VISITS, Storage
+from teams import sample_team, settings_in
 
 ROWS = 700
 TOLD_ELSEWHERE = "the tables are not where this ran: no features were computed again"
@@ -315,3 +325,111 @@ def test_a_retrain_that_a_person_asked_for_is_not_withdrawn(made: Watched, setti
     path.write_text(json.dumps({"format": 1, "reason": "manual"}))
     report(settings)
     assert request_of(settings) == {"format": 1, "reason": "manual"}
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it ends."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize("nth", range(4))
+def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_says_it_again(
+    call: str, nth: int, after: bool, made: Watched, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(made, settings, shifted, shifted)
+    real, calls = getattr(os, call.partition(".")[2]), iter(range(99))
+
+    def killing(*given: Any) -> Any:
+        last = next(calls) == nth
+        if last and not after:
+            raise Killed
+        done = real(*given)
+        if last:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(call, killing)
+        with pytest.raises(Killed):
+            report(settings)
+    for path in settings.store.reports.rglob("[!.]*.json"):
+        json.loads(path.read_bytes())
+    assert report(settings)["verdict"] == "retrain"
+    asked = request_of(settings)
+    assert asked is not None
+    assert Path(asked["evidence"]).exists()
+
+
+SOMEWHERE = SimpleNamespace(tables=lambda connection, folder: connection.execute("CREATE TABLE people (key VARCHAR)"))
+PEOPLE = "SELECT customer_id, ts, 'basic' AS plan, CAST(3 AS BIGINT) AS visits FROM asks WHERE customer_id <> 'gone'"
+
+
+def small(storage: Storage, rows: list[tuple[str, str, int]], key: Column = KEY, **fallbacks: Any) -> skew.Skew | None:
+    """What is found of logged rows (key, plan, visits), where PEOPLE says what training would see."""
+    columns = [key, DISCOUNT]
+    for column in (PLAN, VISITS):
+        given = {"fallback": fallbacks[column.name], "has_fallback": True} if fallbacks else {}
+        columns.append(replace(column, **given))
+    bundle = storage.publish(replace(CHURN, columns=tuple(columns)))
+    bundle.__dict__["features_sql"] = PEOPLE
+    frame = pd.DataFrame(rows, columns=["customer_id", "plan", "visits"])
+    frame = frame.assign(discount=0.0, ts=NOW - SPAN, prediction="stays", probability=0.1)
+    log(storage.store, bundle, frame, NOW - DAY, NOW, "small")
+    own = settings_in(storage.drafts).model_copy(update={"storage": storage.store.root})
+    data: Any = SOMEWHERE
+    return skew.measure(own, data, "local", bundle, NOW)
+
+
+def test_a_row_without_features_of_its_own_is_told_unless_it_holds_the_fallbacks(storage: Storage) -> None:
+    found = small(storage, [("ann", "basic", 3), ("bob", "plus", 3), ("gone", "basic", 3)])
+    assert found == skew.Skew(3, 2, {"plan": 2, "visits": 1})
+    found = small(storage, [("ann", "basic", 3), ("gone", "plus", 0)], plan="plus", visits=0)
+    assert found == skew.Skew(1, 0, {})
+
+
+def test_without_a_key_in_the_log_nothing_is_computed_again(storage: Storage) -> None:
+    assert small(storage, [("ann", "plus", 0)], key=replace(KEY, loggable=False)) is None
+
+
+def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_path: Path) -> None:
+    """What the service logs is collected, labelled by key, computed again and judged."""
+    data, asked_at = sample_team().data, moments.parse("2025-12-02")
+    table = moments.parse("2025-12-01")
+    materialise(settings, data, table)
+    with closing(sqlite3.connect(table_path(settings.store, made.bundle))) as features_table:
+        keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
+    app = create(settings.store, "local", settings.serve, settings.log, lambda: float(asked_at))
+    with TestClient(app) as client:
+        for at in range(0, len(keys), 100):
+            asked = [{"customer_id": key, "discount": 0} for key in keys[at : at + 100]]
+            assert client.post("/predict", json=asked).status_code == 200
+    assert predictions.collect(settings.store, "local").rows == len(keys) > 400
+    told = tmp_path / "labels.csv"
+    # Whoever has an odd number leaves.
+    lines = [f"{key},2025-12-02,{int(key[-1]) % 2}" for key in keys]
+    told.write_text("customer_id,ts,churned\n" + "\n".join(lines), encoding="utf-8")
+    assert labels.add(settings.store, made.bundle.contract, told, moments.parse("2026-01-02")) == len(keys)
+    own = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"feature_days": 60.0})})
+    document, _ = monitor(own, data, "local", moments.parse("2026-01-02"))
+    assert document["quality"]["labelled"] == document["quality"]["mature"] == len(keys)
+    assert document["quality"]["metrics"]["roc_auc"]["upper"] < document["quality"]["bound"]
+    document, _ = monitor(own, data, "local", moments.parse("2025-12-20"))
+    assert document["windows"][-1]["rows"] == document["skew"]["rows"] == len(keys)
+    assert document["skew"]["different"] == 0
+    assert document["quality"]["labelled"] == 0, "no label was known then"
+    assert document["verdict"] in ("ok", "watch"), document["reasons"]
+
+
+def test_a_version_of_before_there_was_monitoring_is_watched(storage: Storage) -> None:
+    bundle = storage.publish()
+    storage.deploy(bundle)
+    rows = pd.DataFrame(
+        {"customer_id": "ann", "discount": 0.0, "plan": "basic", "visits": 3, "ts": NOW}, index=range(400)
+    )
+    log(storage.store, bundle, rows.assign(prediction="stays", probability=0.1), NOW - SPAN, NOW, "old")
+    own = settings_in(storage.drafts).model_copy(update={"storage": storage.store.root})
+    document, _ = monitor(own, ELSEWHERE, "local", NOW)
+    assert document["verdict"] == "watch"
+    assert document["reasons"][0]["text"].startswith("this version was trained before there was monitoring")
+    assert document["windows"][-1]["columns"] == {}

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from looseleaf.steps import StepFailed
 # What `config/` of a repository would say, so that one cron line does it all.
 SETTINGS = {
     "TRACKING__ENABLED": "false",
-    "SCHEDULE": "{collect: 7d, features: 7d, monitor: 28d, retrain: 7d}",
+    "SCHEDULE": "{collect: 14d, features: 14d, monitor: 28d, retrain: 14d}",
     "MONITOR__STALE_DAYS": "400",
-    "LOG__SEGMENT_SECONDS": "0.2",
+    "MONITOR__WINDOW_DAYS": "31",
+    "LOG__FLUSH_SECONDS": "0.02",
+    "LOG__SEGMENT_SECONDS": "0.02",
     "SERVE__POLL_SECONDS": "0.05",
 }
 
@@ -30,6 +33,21 @@ SETTINGS = {
 def when(moment: int) -> str:
     """A moment in ISO 8601."""
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment_of(date: str) -> int:
+    """00:00 UTC of a date, in seconds since 1970."""
+    return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp())
+
+
+@dataclass(frozen=True)
+class Question:
+    """A customer who is asked about at `ts`, the discount on offer, and what becomes of them within 30 days."""
+
+    customer: str
+    ts: int
+    discount: float
+    churned: bool
 
 
 class Repository:
@@ -48,10 +66,6 @@ class Repository:
         self.storage, self.data, self.clock = place / "storage", place / "data", place / "clock"
         own = {"STORAGE": self.storage, "DATA": self.data, "CLOCK": self.clock} | SETTINGS
         self.environment = {f"LIFECYCLE_{name}": str(value) for name, value in own.items()}
-
-    def moment(self, date: str) -> int:
-        """00:00 UTC of a date, in seconds since 1970."""
-        return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp())
 
     def set_clock(self, moment: int) -> None:
         """Let it be that moment."""
@@ -102,17 +116,31 @@ class Repository:
             time.sleep(0.02)
         raise StepFailed(f"the service did not take over {name} {value} within 10 s", f"See {self.place}/serve.log.")
 
-    def customers(self) -> dict[str, tuple[int, int]]:
-        """By customer, when they joined and when they leave, in seconds since 1970."""
+    def wait_for_log(self, request_id: str) -> None:
+        """Wait until a request is on the disk: the service writes its log a moment after it answers."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            segments = (self.storage / "predictions/local/segments").glob("*.jsonl")
+            if any(f'"{request_id}"'.encode() in segment.read_bytes() for segment in segments):
+                return
+            time.sleep(0.02)
+        raise StepFailed(f"the log does not hold the request {request_id} after 10 s", f"See {self.place}/serve.log.")
+
+    def write_sample(self, customers: int) -> None:
+        """Write the sample's tables, with the drift of the last quarter."""
+        from lifecycle import sample
+
+        sample.write(self.data, drift=True, customers=customers)
+
+    def questions(self, ts: int) -> list[Question]:
+        """Who is asked about at a moment: everybody at the first of a month, nobody in between."""
         import duckdb
 
         query = f"""
-            SELECT c.customer_id, c.joined, coalesce(min(e.ts), 9e15)
-            FROM '{self.data}/customers.parquet' c
-            LEFT JOIN '{self.data}/events.parquet' e ON e.customer_id = c.customer_id AND e.kind = 'cancel'
-            GROUP BY ALL ORDER BY ALL
+            SELECT customer_id, ts, discount, churned FROM '{self.data}/labels.parquet'
+            WHERE ts = {ts} ORDER BY hash(customer_id)
         """
-        return {name: (int(joined), int(gone)) for name, joined, gone in duckdb.connect().execute(query).fetchall()}
+        return [Question(*row) for row in duckdb.connect().execute(query).fetchall()]
 
     def mixed_up_labels(self) -> dict[str, str]:
         """Settings for tables whose labels belong to other customers."""

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import time
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from lifecycle.store import Store, write_atomically
 if TYPE_CHECKING:
     import duckdb
 
-# The service looks every log.flush_seconds (at most 10) whether a segment is wanted.
-PATIENCE = 15.0
 GONE = "lifecycle_gone"
 
 
@@ -30,7 +27,7 @@ class Erased:
     labels: int = 0
 
 
-def erase(store: Store, key: str, contract: Contract, patience: float = PATIENCE) -> Erased:
+def erase(store: Store, key: str, contract: Contract, patience: float = segments.PATIENCE) -> Erased:
     """Remove every row and label of a key; each file is replaced in one step, and a second call finishes a killed one.
 
     `contract` is that of the team, which may be newer than every bundle. Raises LifecycleError when a service does not
@@ -39,19 +36,23 @@ def erase(store: Store, key: str, contract: Contract, patience: float = PATIENCE
     done = Erased()
     names = _key_names(store, contract)
     late: list[Path] = []
-    with predictions.connect() as connection:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(predictions.connect())
         connection.execute(f"CREATE TEMP TABLE {GONE} (request VARCHAR, position INTEGER)")
-        for environment in _environments(store):
-            with predictions.exclusive(store, environment):
-                directory = segments.folder(store, environment)
-                late += _wait_for_writers(directory, patience)
-                found = [*_from_segments(directory, key, names)]
-                if found:
-                    connection.executemany(f"INSERT INTO {GONE} VALUES (?, ?)", found)
-                done.rows += len(found)
-                for path in predictions.files(store, environment):
-                    done.rows += _from_parquet(connection, path, key, names)
-        done.labels = _from_labels(connection, store, key)
+        environments = _environments(store)
+        for environment in environments:
+            stack.enter_context(predictions.exclusive(store, environment))
+            late += segments.wait_for_writers(segments.folder(store, environment), patience)
+            _find(connection, store, environment, key, names)
+        # First the labels: they are found by the rows.
+        with labels.exclusive(store):
+            done.labels = _from_labels(connection, store, key)
+            _remove_drafts(store.labels)
+        for environment in environments:
+            done.rows += _from_segments(segments.folder(store, environment), key, names)
+            for path in predictions.files(store, environment):
+                done.rows += _from_parquet(connection, path, key, names)
+            _remove_drafts(store.predictions / environment)
     if late:
         problem = f"{late[0]} is being written, and its service did not close it; it may hold rows of this key"
         raise LifecycleError(problem, "Run it again; where that does not help, restart the service first.")
@@ -72,39 +73,43 @@ def _key_names(store: Store, contract: Contract) -> set[str]:
     return {each.key.name for each in known if each.key}
 
 
-def _wait_for_writers(directory: Path, patience: float) -> list[Path]:
-    """Ask every writer to close its segment; returns the segments that are still open after a while."""
-    wanted = segments.being_written(directory)
-    for path in wanted:
-        path.with_suffix(segments.WANTED).touch()
-    end = time.monotonic() + patience
-    while late := [path for path in segments.being_written(directory) if path in wanted]:
-        if time.monotonic() > end:
-            return late
-        time.sleep(0.05)
-    return []
+def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, key: str, names: set[str]) -> None:
+    """Put request and position of each row of the key into GONE."""
+    for path in segments.closed(segments.folder(store, environment)):
+        found = [(line["id"], at) for line in segments.lines(path) if line for at in _places(line, key, names)]
+        if found:
+            connection.executemany(f"INSERT INTO {GONE} VALUES (?, ?)", found)
+    for path in predictions.files(store, environment):
+        source, is_of = _of_key(connection, path, key, names)
+        query = f"SELECT lifecycle_request, lifecycle_position FROM {source} WHERE {is_of}"
+        connection.execute(f"INSERT INTO {GONE} {query}")
 
 
-def _from_segments(directory: Path, key: str, names: set[str]) -> Iterator[tuple[str, int]]:
-    """Request and position of each row that is no longer in the closed segments."""
+def _from_segments(directory: Path, key: str, names: set[str]) -> int:
+    """Rows that are no longer in the closed segments; their places in the request stay, for labels name them."""
+    count = 0
     for path in segments.closed(directory):
-        gone: list[tuple[str, int]] = []
+        before = path.read_bytes()
         content = []
-        for raw in path.read_bytes().splitlines(keepends=True):
+        for raw in before.splitlines(keepends=True):
             line = segments.parsed(raw)
-            at = [] if line is None else [at for at, row in enumerate(line["rows"]) if _is_of(row, key, names)]
-            if line is None and key in raw.decode(errors="replace"):
-                # Half a line is counted by the collecting job, and may name the key.
-                raw = b"\n"
-            if line is not None and at:
-                for place in at:
+            places = _places(line, key, names) if line else []
+            if line and places:
+                for place in places:
                     line["rows"][place] = line["answers"][place] = None
-                gone += [(line["id"], place) for place in at]
                 raw = segments.dumped(line) + b"\n"
+            elif line is None and key in raw.decode(errors="replace"):
+                # Half a line may name the key, and is still counted by the collecting job.
+                raw = b"\n"
+            count += len(places)
             content.append(raw)
-        if b"".join(content) != path.read_bytes():
+        if b"".join(content) != before:
             write_atomically(path, b"".join(content))
-        yield from gone
+    return count
+
+
+def _places(line: segments.Line, key: str, names: set[str]) -> list[int]:
+    return [at for at, row in enumerate(line["rows"]) if _is_of(row, key, names)]
 
 
 def _is_of(row: Any, key: str, names: set[str]) -> bool:
@@ -118,17 +123,27 @@ def _told(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> int:
+def _of_key(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> tuple[str, str]:
+    """A file as a table of SQL, and the condition that a row is of the key."""
     source = f"read_parquet({text(str(path))}, hive_partitioning = false)"
     known = [quoted(name) for name in describe(connection, f"FROM {source}") if name in names]
-    is_of = " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(key)}, FALSE)" for name in known) or "FALSE"
-    connection.execute(
-        f"INSERT INTO {GONE} SELECT lifecycle_request, lifecycle_position FROM {source} WHERE {is_of} RETURNING 1"
-    )
-    count = len(connection.fetchall())
+    return source, " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(key)}, FALSE)" for name in known) or "FALSE"
+
+
+def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> int:
+    source, is_of = _of_key(connection, path, key, names)
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {source} WHERE {is_of}").fetchall()
     if count:
         predictions.replace(connection, f"SELECT * FROM {source} WHERE NOT ({is_of})", path)
-    return count
+    return int(count)
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove what killed jobs left behind half written; a writer's own draft is empty, and is left alone."""
+    shutil.rmtree(folder / ".collecting", ignore_errors=True)
+    for path in folder.rglob(".*.draft"):
+        if segments.OPEN not in path.name:
+            path.unlink(missing_ok=True)
 
 
 def _from_labels(connection: "duckdb.DuckDBPyConnection", store: Store, key: str) -> int:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MOST_ROWS = 20_000
+# Of many classes fewer rows are kept: each has a probability for every class.
+MOST_NUMBERS = 400_000
 MOST_IDS = 1_000_000
 MOST_LEVELS = 20
 # Fewer rows would say something about people one by one.
@@ -72,9 +74,10 @@ def read(bundle: Bundle) -> Evidence:
     return Evidence(label, given, document["slices"], document["incomparable"])
 
 
-def taken(rows: int) -> npt.NDArray[np.intp]:
-    """Which of so many held-out rows are kept: at most MOST_ROWS, evenly taken."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, MOST_ROWS)).astype(np.intp))
+def taken(given: Floats) -> npt.NDArray[np.intp]:
+    """Which held-out rows are kept, by a model's answers to them: at most MOST_ROWS, evenly taken."""
+    rows, width = len(given), given[0].size
+    return np.unique(np.linspace(0, rows - 1, min(rows, MOST_ROWS, MOST_NUMBERS // width)).astype(np.intp))
 
 
 def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats) -> Slices:

@@ -31,7 +31,8 @@ def read(store: Store, environment: str) -> list[Period]:
     """The periods of an environment, oldest first; lines that are none of ours or half written are passed by."""
     lines = [line for line in _lines(store) if line.get("environment") == environment]
     found: list[Period] = []
-    for line, after in zip(lines, [*lines[1:], None], strict=True):
+    # The last has none after it.
+    for line, after in zip(lines, [*lines[1:], None], strict=False):
         live, last = line["live"], moments.parse(after["changed"]) if after else None
         decision = line.get("evidence", {}).get("decision")
         first = moments.parse(line["changed"])

@@ -4,6 +4,7 @@ A label belongs to one answer (`request_id`, `position`), or to a key and a mome
 that key on the UTC date of the moment. Of several labels of a prediction the one that was seen last counts.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.frames import describe, quoted, text
 from lifecycle.predictions import LOGGED, connect, replace
-from lifecycle.store import Store
+from lifecycle.store import Store, lock
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,15 +57,19 @@ def add(store: Store, contract: Contract, file: Path, seen_ts: int) -> int:
     path = store.labels / f"{hash_of(file)}.parquet"
     if path.exists():
         return 0
-    with connect() as connection:
-        known = _read(connection, file)
-        _check_columns(file, known, contract)
-        _type(connection, contract, known, seen_ts)
+    with exclusive(store), connect() as connection:
+        names = _read(connection, file)
+        _check_columns(file, names, contract)
+        _type(connection, contract, names, seen_ts)
         _check_rows(connection, file, contract)
-        names = ", ".join(COLUMNS)
-        replace(connection, f"SELECT {names} FROM typed ORDER BY row", path)
+        replace(connection, f"SELECT {', '.join(COLUMNS)} FROM typed ORDER BY row", path)
         ((count,),) = connection.execute("SELECT count(*) FROM typed").fetchall()
     return int(count)
+
+
+def exclusive(store: Store) -> AbstractContextManager[None]:
+    """One job at a time changes the deliveries."""
+    return lock(store.labels / ".lock")
 
 
 def files(store: Store) -> list[Path]:
@@ -78,7 +83,7 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     The same logs, labels and `as_of` give the same table, whatever was delivered since with a later `seen_ts`. Returns
     how many rows have a label.
     """
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {_known(store, as_of)}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
     logged = describe(connection, f"FROM {LOGGED}")
     key = contract.key
     by_key = ""
@@ -109,7 +114,8 @@ def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: in
     return Coverage(int(predictions), int(old), int(labelled))
 
 
-def _known(store: Store, as_of: int) -> str:
+def known(store: Store, as_of: int) -> str:
+    """A query of every label seen until `as_of`."""
     found = files(store)
     if not found:
         return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in COLUMNS.items())} WHERE FALSE"

@@ -81,13 +81,15 @@ def files(store: Store, environment: str) -> list[Path]:
 
 
 def collect(store: Store, environment: str) -> Collected:
-    """Turn every segment that nobody writes into Parquet, and remove it once all its files stand.
+    """Turn every segment into Parquet, once its writer has closed it, and remove it once all its files stand.
 
     A segment of a version whose bundle is gone is kept and told. Raises LifecycleError when the disk refuses.
     """
-    done = Collected()
+    done, directory = Collected(), segments.folder(store, environment)
     with exclusive(store, environment):
-        for segment in segments.closed(segments.folder(store, environment)):
+        for late in segments.wait_for_writers(directory):
+            done.waiting[late.name] = "its service does not close it"
+        for segment in segments.closed(directory):
             missing = _collect(store, environment, segment, done)
             if missing:
                 done.waiting[segment.name] = missing
@@ -107,11 +109,9 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
     return old
 
 
-@contextlib.contextmanager
-def exclusive(store: Store, environment: str) -> Iterator[None]:
+def exclusive(store: Store, environment: str) -> contextlib.AbstractContextManager[None]:
     """One job at a time changes the files of an environment."""
-    with lock(store.predictions / environment / ".lock"):
-        yield
+    return lock(store.predictions / environment / ".lock")
 
 
 def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> None:

@@ -7,6 +7,7 @@ is gone: its segment counts as closed. A file `.close` beside an open one asks i
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from lifecycle.store import Store
 
 OPEN, CLOSED, WANTED = ".open", ".jsonl", ".close"
+# A writer looks every log.flush_seconds (at most 10) whether its segment is wanted.
+PATIENCE = 15.0
 FIELDS = {"ts", "id", "version", "rows", "answers"}
 
 Line = dict[str, Any]
@@ -35,6 +38,19 @@ def being_written(directory: Path) -> list[Path]:
     """Every segment whose writer lives."""
     closed(directory)
     return sorted(directory.glob(f"[!.]*{OPEN}"))
+
+
+def wait_for_writers(directory: Path, patience: float = PATIENCE) -> list[Path]:
+    """Ask every writer to close its segment; returns the segments that are still open after so many seconds."""
+    wanted = being_written(directory)
+    for path in wanted:
+        path.with_suffix(WANTED).touch()
+    end = time.monotonic() + patience
+    while late := [path for path in being_written(directory) if path in wanted]:
+        if time.monotonic() > end:
+            return late
+        time.sleep(0.02)
+    return []
 
 
 def lines(path: Path) -> Iterator[Line | None]:

@@ -1,14 +1,15 @@
 """Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
 
 import argparse
-import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lifecycle import provenance
 from lifecycle.commands.verbs import MOMENT, REASONS, Verbs, moment
 from lifecycle.settings import Loaded
+from lifecycle.team import Data
 
 
 def add(verbs: Verbs) -> None:
@@ -61,14 +62,18 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"mirrored at {uri}")
 
 
-def logged_skew(loaded: Loaded) -> Mapping[str, Any] | None:
-    """What monitoring last found of logged requests that were computed again; None where it found nothing."""
-    path = loaded.settings.store.reports / loaded.environment / "monitoring.json"
-    try:
-        found: Mapping[str, Any] | None = json.loads(path.read_bytes())["skew"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
+    """What recomputing the logged requests of what answers finds; None where nothing can be compared."""
+    from lifecycle import deployments, skew
+    from lifecycle.bundle import open_version
+
+    settings = loaded.settings
+    live = deployments.read(settings.store, loaded.environment)
+    if live is None or not settings.log.enabled:
         return None
-    return found
+    bundle = open_version(settings.store, live.live.version)
+    found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
+    return asdict(found) if found else None
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -79,10 +84,10 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     settings, environment = loaded.settings, loaded.environment
     before = deployments.read(settings.store, environment)
     who = provenance.who()
-    skew = None if before is None else logged_skew(loaded)
+    data = load_data()
     done = promote(
         settings,
-        load_data(),
+        data,
         environment,
         given.version,
         given.threshold,
@@ -90,7 +95,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         given.why,
         Path.cwd(),
         reason=given.reason,
-        skew=skew,
+        skew=logged_skew(loaded, data),
         tell=lambda page: print(f"decision: {page}"),
     )
     if done == before:

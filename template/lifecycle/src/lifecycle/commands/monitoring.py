@@ -26,7 +26,7 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     document, dated = monitor(loaded.settings, load_data(), loaded.environment, moment(given.as_of))
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['moment']}")
     for reason in document["reasons"]:
-        print(f"  {reason['text']}")
+        print(f"  {reason['verdict']}: {reason['text']}")
     print(dated / PAGE)
     if document["verdict"] == "incident":
         raise Refused(

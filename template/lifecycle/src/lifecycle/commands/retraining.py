@@ -38,7 +38,8 @@ def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
                 print(retrain.NOTHING)
                 return
             reason, text = (given.reason, "by hand") if given.reason else asked or ("manual", "by hand")
-            refused = retrain.refusal(retrain.runs(store, loaded.environment), settings, now, by_hand=not given.due)
+            runs, broken = retrain.runs(store, loaded.environment), retrain.incident(store, loaded.environment)
+            refused = retrain.refusal(runs, settings, now, by_hand=not given.due, incident=broken)
             if refused and not given.force:
                 print(f"no retrain ({reason}): {refused}")
                 return
@@ -82,7 +83,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
             f"retrain ({reason}): {text}",
             Path.cwd(),
             reason=reason,
-            skew=logged_skew(loaded),
+            skew=logged_skew(loaded, team.data),
             tell=lambda page: pages.append(str(page)),
         )
         run = record("promoted", f"{done.live.version} answers in {environment}")

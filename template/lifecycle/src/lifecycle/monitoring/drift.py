@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Of one column of a window being told to drift by chance alone, whatever `monitor.psi` is.
 ALPHA = 0.01
-# Standard errors from which a share has changed and not only been drawn.
+# Standard errors from which a share has grown and not only been drawn.
 SURE = 4.0
 SCORE = "prediction"
 
@@ -110,9 +110,9 @@ def _of_column(
     nulls = float(values.isna().mean()) if len(values) else 0.0
     unseen = float((~there.astype(str).isin(known)).mean()) if column.kind == "category" and len(there) else 0.0
     if len(values) >= rules.min_rows and fault is None:
-        if _changed(nulls, shape.nulls, len(values), reference, rules.null_change):
+        if _risen(nulls, shape.nulls, len(values), reference, rules.null_change):
             fault = f"null in {nulls:.1%} of the rows; in training it was {shape.nulls:.1%}"
-        elif unseen > shape.unseen and _changed(unseen, shape.unseen, len(values), reference, rules.unseen_share):
+        elif _risen(unseen, shape.unseen, len(values), reference, rules.unseen_share):
             fault = f"{unseen:.1%} of the rows hold a level that training never saw"
         elif column.kind == "number" and len(shape.edges) >= BINS - 2 and there.nunique() == 1:
             fault = "one and the same value in every row"
@@ -139,9 +139,10 @@ def _shares(shape: Shape, reference: int, values: "pd.Series[Any]", rules: Monit
     }
 
 
-def _changed(share: float, reference: float, rows: int, reference_rows: int, least: float) -> bool:
+def _risen(share: float, reference: float, rows: int, reference_rows: int, least: float) -> bool:
+    """Whether a share has grown by more than `least`, and by more than chance does to so few rows."""
     spread = reference * (1 - reference) * (1 / max(rows, 1) + 1 / max(reference_rows, 1))
-    return abs(share - reference) > max(least, SURE * float(np.sqrt(spread)))
+    return share - reference > max(least, SURE * float(np.sqrt(spread)))
 
 
 def _readable(column: Column, values: "pd.Series[Any]") -> bool:

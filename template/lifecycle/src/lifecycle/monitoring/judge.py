@@ -167,7 +167,9 @@ def _few(found: Findings, settings: Settings) -> Iterator[Reason]:
     if last.rows < least:
         fewer = any(window.rows >= least for window in earlier)
         text = f"{last.rows} rows were answered in the last window; fewer than {least} decide nothing"
-        yield Reason("rows", text + (", and before there were more" if fewer else ""), WATCH if fewer else OK)
+        text += ", and before there were more" if fewer else ""
+        text += "" if last.rows else "; `make collect` brings in what the service has logged"
+        yield Reason("rows", text, WATCH if fewer else OK)
     quality = found.quality
     if quality and quality.mature and quality.whole is None:
         text = f"{quality.labelled} of {quality.mature} answers that are old enough have a label"

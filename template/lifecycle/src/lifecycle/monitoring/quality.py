@@ -20,7 +20,7 @@ MOST_ROWS, MOST_LEVELS = 20_000, 20
 
 @dataclass(frozen=True)
 class Measured:
-    """The measure of a task on some rows, between the ends of its interval; NaN where the rows do not define it."""
+    """The measure of a task on some rows, between the ends of its interval."""
 
     rows: int
     value: float
@@ -32,9 +32,9 @@ class Measured:
 class Quality:
     """Of `predictions`, `mature` are old enough for a label and `labelled` of these have one.
 
-    `whole` is None with fewer than `monitor.min_labels`. `expected` is the holdout's value, `bound` the least that is
-    good enough. `estimate` is the accuracy that the probabilities of the newest answers promise: it cannot see that the
-    truth behind them has changed, and nothing is decided by it.
+    `whole` is None with fewer than `monitor.min_labels`, or where these do not define the measure. `expected` is the
+    holdout's value, `bound` the least that is good enough. `estimate` is the accuracy that the probabilities of the
+    newest answers promise: it cannot see that the truth behind them has changed, and nothing is decided by it.
     """
 
     predictions: int
@@ -73,7 +73,8 @@ def measure(
         actual, given = _actual(answer, kept), _given(answer, kept)
         whole = _measured(answer, actual, given, settings)
         for name, rows in _slices(contract, kept, settings.gate.min_slice_rows):
-            slices[name] = _measured(answer, actual[rows], given[rows], settings)
+            if (measured := _measured(answer, actual[rows], given[rows], settings)) is not None:
+                slices[name] = measured
     estimate = None if answer.task == "number" or not len(newest) else _promised(answer, newest)
     return Quality(predictions, mature, len(labelled), metric, whole, expected, bound, slices, estimate)
 
@@ -82,8 +83,8 @@ def _promised(answer: Answer, scores: Floats) -> float:
     return float((np.maximum(scores, 1 - scores) if answer.task == "two classes" else scores).mean())
 
 
-def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings) -> Measured:
-    """The percentile bootstrap of Efron & Tibshirani (1993, §13.3)."""
+def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
+    """The percentile bootstrap of Efron & Tibshirani (1993, §13.3); None where the rows do not define the measure."""
     measure = evaluation.measuring(answer, actual, given)
     random, size = np.random.default_rng(settings.train.seed), len(actual)
     found = np.array(
@@ -92,11 +93,14 @@ def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings)
             for _ in range(settings.gate.resamples)
         ]
     )
+    value = measure(np.ones(size))
     # A resample without one of the classes has no ROC AUC.
     known = found[np.isfinite(found)]
+    if not np.isfinite(value) or not len(known):
+        return None
     tail = (1 - settings.monitor.confidence) / 2
-    lower, upper = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
-    return Measured(size, measure(np.ones(size)), float(lower), float(upper))
+    lower, upper = np.quantile(known, [tail, 1 - tail])
+    return Measured(size, value, float(lower), float(upper))
 
 
 def _actual(answer: Answer, rows: "pd.DataFrame") -> Floats:

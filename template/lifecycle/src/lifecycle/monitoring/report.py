@@ -20,7 +20,10 @@ MOST_BINS = 12
 def page_of(document: dict[str, Any], found: Findings) -> str:
     """The report: what was decided, why, and every figure that it was decided by."""
     verdict, last = str(document["verdict"]), found.windows[-1]
-    body = [html.verdict(verdict, MEANS[verdict]), html.listing(each["text"] for each in document["reasons"])]
+    body = [
+        html.verdict(verdict, MEANS[verdict]),
+        html.listing(f"{each['verdict']}: {each['text']}" for each in document["reasons"]),
+    ]
     if last.columns:
         body.append(html.section("Inputs and answers", *_inputs(last)))
     body.append(html.section("Windows", _windows(found.windows)))

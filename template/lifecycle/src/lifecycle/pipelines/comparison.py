@@ -38,7 +38,7 @@ def compared(
 def evidence_of(division: Division, given: dict[str, Floats], incomparable: dict[str, str]) -> Evidence:
     """The kept part of held-out rows, and the slices of it."""
     held = division.held
-    kept = evidence.taken(len(held.label))
+    kept = evidence.taken(given[CANDIDATE])
     label, frame = held.label[kept], held.frame.iloc[kept]
     given = {name: each[kept] for name, each in given.items()}
     own = given[CANDIDATE]

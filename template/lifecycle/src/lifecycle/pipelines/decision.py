@@ -13,6 +13,10 @@ from lifecycle.store import Store, lock, write_atomically
 
 FORMAT = 1
 AGREED, REFUSED = "agreed", "refused"
+READING = (
+    "Held-out rows are past questions that no model has learned from. The bounds say how far luck with these rows may "
+    "have moved a number: what holds at both bounds is meant by surely."
+)
 TITLES = {
     "rows": "Enough rows",
     "unseen": "Rows that no model has seen",
@@ -24,6 +28,7 @@ TITLES = {
     "skew": "The service sees what training saw",
     "latency": "Time to answer",
     "size": "Size",
+    "threshold": "Another threshold",
     "callers": "Callers",
     "owners": "Owners",
 }
@@ -89,6 +94,7 @@ def page(record: Record) -> str:
     parts += [html.paragraph(fact) for fact in _facts(record)]
     rows = [(_title(each), "yes" if each.passed else "no", each.text) for each in record.decision.checks]
     parts.append(html.table(("check", "passed", "what was found"), rows, "What the gate looked at"))
+    parts.append(html.paragraph(READING))
     parts += [html.paragraph(threshold(record.proposal))] if record.proposal else []
     return html.page(f"Decision on {record.version}", "\n".join(parts), f"{record.environment}, {_when(record)}")
 

@@ -12,7 +12,7 @@ from lifecycle.settings import Retrain
 from lifecycle.store import Store, write_atomically
 
 DAY, WEEK = 86_400, 7 * 86_400
-REQUEST, DONE = "retrain_request.json", "retrain_done.json"
+REQUEST, DONE, LATEST = "retrain_request.json", "retrain_done.json", "monitoring.json"
 NOTHING = "nothing asks for a retrain: no request, no schedule that is due and no labels enough"
 
 
@@ -58,8 +58,10 @@ def wanted(request: Request | None, trained: Trained | None, settings: Retrain, 
     return None
 
 
-def refusal(runs: list[Run], settings: Retrain, now: int, by_hand: bool) -> str | None:
+def refusal(runs: list[Run], settings: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
     """Why no retrain may begin now, in words; None where one may. By hand, only the cap of a week is asked."""
+    if not by_hand and incident:
+        return "monitoring found an incident: nothing is learned from broken data"
     if not by_hand and not settings.enabled:
         return "it is switched off (retrain.enabled)"
     begun = [moments.parse(run.moment) for run in runs]
@@ -83,6 +85,14 @@ def requested(store: Store, environment: str) -> Request | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise LifecycleError(f"{path} is no request ({error})", "Remove it: `lifecycle monitor` asks again.") from error
+
+
+def incident(store: Store, environment: str) -> bool:
+    """Whether the latest monitoring found broken data."""
+    try:
+        return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == "incident")
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def done(store: Store, environment: str, request: Request, now: int) -> None:

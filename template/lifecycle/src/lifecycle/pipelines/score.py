@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from lifecycle import deployments, features, moments
 from lifecycle.bundle import open_version
-from lifecycle.contract import Answer, Column, Contract
+from lifecycle.contract import Column, Contract
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
 from lifecycle.frames import SQL_TYPES, quoted, text
+from lifecycle.predictions import answer_columns
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
 from lifecycle.store import draft, refusing_disk
@@ -63,7 +64,7 @@ def _answer(
 
     names = _identity(predictor.contract)
     columns = [f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in names]
-    columns += [f"{quoted(name)} {kind}" for name, kind in _told(predictor.contract.answer).items()]
+    columns += [f"{quoted(name)} {kind}" for name, kind in answer_columns(predictor.contract.answer).items()]
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {ANSWERS} ({', '.join(columns)})")
     for start in starts:
         query = f"SELECT * FROM {features.ROWS} WHERE rowid >= {start} AND rowid < {start + size} ORDER BY rowid"
@@ -73,15 +74,6 @@ def _answer(
         connection.register(CHUNK, chunk)
         connection.execute(f"INSERT INTO {ANSWERS} BY NAME FROM {CHUNK}")
         connection.unregister(CHUNK)
-
-
-def _told(answer: Answer) -> dict[str, str]:
-    """The columns of an answer and their SQL types."""
-    if answer.task == "number":
-        return {"prediction": "DOUBLE"}
-    if answer.task == "two classes":
-        return {"prediction": "VARCHAR", "probability": "DOUBLE"}
-    return {"prediction": "VARCHAR"} | {f"probabilities_{name}": "DOUBLE" for name in answer.classes}
 
 
 def _write(connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, moment: int, live: Live) -> None:
