@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json proof release tags bench-first-prediction
+.PHONY: help demo test lint manifest dashboard-json pictures proof release tags bench-first-prediction
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ manifest: $(READY) ## write the hashes of the template's zone (after a change in
 
 dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (after a change in hooks/looseleaf/dashboard.py)
 	@.venv/bin/python -m looseleaf.dashboard
+
+pictures: $(READY) ## the README's pictures of report and dashboard, from a year that is played now
+	.venv/bin/python tests/pictures.py
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
 	.venv/bin/python tests/sweep.py $(ARGS)
