@@ -214,18 +214,21 @@ def test_what_a_run_makes_is_ignored_and_what_is_rendered_is_not(render: Render,
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
+ONLINE = "features serve dashboard year"
+
+
 @pytest.mark.parametrize(
     ("usage", "verbs"),
-    [(["online", "batch"], "features serve score"), (["online"], "features serve"), (["batch"], "score")],
+    [(["online", "batch"], f"{ONLINE} score"), (["online"], ONLINE), (["batch"], "score")],
     ids=str,
 )
 def test_make_lists_every_verb_of_the_usage_with_a_line(render: Render, usage: list[str], verbs: str) -> None:
     done = run("make", folder=render(usage=usage))
     assert done.returncode == 0
-    listed = re.findall(r"^  ([a-z]+) +\S", done.stdout, re.MULTILINE)
-    phony = re.search(r"^\.PHONY: (.*)$", (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8"), re.M)
-    assert phony
-    assert listed == [*phony[1].split(), *verbs.split()]
+    listed = re.findall(r"^  ([a-z-]+) +\S", done.stdout, re.MULTILINE)
+    pages = [(render() / f"lifecycle/{name}.mk").read_text(encoding="utf-8") for name in ("lifecycle", "loop")]
+    phony = [re.findall(r"^\.PHONY: (.*)$", page, re.MULTILINE)[0] for page in pages]
+    assert listed == " ".join([*phony, verbs]).split()
 
 
 @pytest.mark.parametrize(

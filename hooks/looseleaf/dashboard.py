@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         }, "d", "In days. The alerts: 200, 2 and 2."),
     ),
     "Requests": (
-        Panel("Requests", {"": "sum by (route) (rate(http_requests_total[5m]))"}, "reqps"),
+        Panel("Requests", {"": "sum by (route) (rate(http_requests_total[5m]))"}, "reqps", "A second."),
         Panel("Errors", {"share of /predict": (
             f'(sum(rate(http_requests_total{{{PREDICT}, status=~"5.."}}[5m])) or vector(0))'
             f" / sum(rate(http_requests_total{{{PREDICT}}}[5m]))"
@@ -50,11 +50,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "half": f"histogram_quantile(0.5, {SECONDS})", "99 of 100": f"histogram_quantile(0.99, {SECONDS})",
         }, "s", "In seconds. The alert: half a second."),
         Panel("In flight", {"": "sum(http_requests_in_flight)"}),
-        Panel("Refused", {"": "sum by (reason) (rate(model_requests_refused_total[5m]))"}, "reqps"),
+        Panel("Refused", {"": "sum by (reason) (rate(model_requests_refused_total[5m]))"}, "reqps", "A second."),
     ),
     "Answers": (
-        Panel("Rows answered", {"": "sum by (prediction) (rate(model_predictions_total[5m]))"}, "ops"),
-        Panel("By version", {"": "sum by (version) (rate(model_predictions_total[5m]))"}, "ops"),
+        Panel("Rows answered", {"": "sum by (prediction) (rate(model_predictions_total[5m]))"}, "ops", "A second."),
+        Panel("By version", {"": "sum by (version) (rate(model_predictions_total[5m]))"}, "ops", "A second."),
         Panel("Mean score", {
             "score": "sum(rate(model_prediction_score_sum[1h])) / sum(rate(model_prediction_score_count[1h]))",
         }, "percentunit", "Probability of the positive, or of the answered class, in the last hour."),
@@ -65,7 +65,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "": "max by (column) (model_drift_score) - max by (column) (model_drift_limit)",
         }, about="Above 0, the column has drifted."),
         Panel("Unusual", {"": "sum by (column) (rate(model_input_unusual_total[1h]))"}, "ops",
-              "Values outside what the contract expects."),
+              "Values outside what the contract expects, a second."),
     ),
     "Quality": (
         Panel("Quality", {

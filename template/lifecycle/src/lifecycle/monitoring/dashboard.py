@@ -109,13 +109,18 @@ def _drawn(panel: Panel, prometheus: Prometheus, known: set[str], start: float, 
     for target in panel["targets"]:
         for found in prometheus.over(target["expr"], start, end):
             series[_label(target, found["metric"], panel)] = _points(found["values"])
-    shown = dict(list(_by_last(series))[: len(STROKES)])
+    filled = _by_last(series)
+    shown = dict(filled[: len(STROKES)])
     last = zip(shown.items(), STROKES, strict=False)
-    told = [f"{name} {points[-1][1]:.4g} ({stroke})" for (name, points), stroke in last]
-    more = f" and {len(series) - len(shown)} more" if len(series) > len(shown) else ""
+    told = [f"{name} {_number(points[-1][1])} ({stroke})" for (name, points), stroke in last]
+    more = f" and {len(filled) - len(shown)} more" if len(filled) > len(shown) else ""
     moved = [at for points in shown.values() for at, _ in points]
-    ends = [moments.told(int(each))[11:16] for each in (min(moved), max(moved))] if moved else ()
+    ends = [moments.told(int(each))[5:16].replace("T", " ") for each in (min(moved), max(moved))] if moved else ()
     return html.lines(panel["title"], shown, ends, f"{panel['description']} {', '.join(told)}{more}".strip())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _table(panel: Panel, prometheus: Prometheus, at: float) -> str:
@@ -129,9 +134,9 @@ def _table(panel: Panel, prometheus: Prometheus, at: float) -> str:
     return html.table(("what", "value"), rows or [("nothing yet", "")], panel["title"])
 
 
-def _by_last(series: Mapping[str, Points]) -> Iterator[tuple[str, Points]]:
+def _by_last(series: Mapping[str, Points]) -> list[tuple[str, Points]]:
     filled = [(name, points) for name, points in series.items() if points]
-    return iter(sorted(filled, key=lambda each: -each[1][-1][1]))
+    return sorted(filled, key=lambda each: -each[1][-1][1])
 
 
 def _label(target: Panel, metric: Mapping[str, str], panel: Panel) -> str:
