@@ -33,6 +33,7 @@ def readme(sections: dict[str, str], plan: Plan, file: str, call: str, sent: dic
     shown = printable(file)
     changed: dict[str, str] = {}
     for heading, body in sections.items():
+        changed[heading] = body
         if not heading:
             changed[heading] = body.replace(ABOUT_SAMPLE, f"It learns from `{shown}` and answers {told}.")
         elif heading == "Ask for a prediction":
