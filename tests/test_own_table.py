@@ -209,6 +209,12 @@ def test_promotion_and_rollback_under_traffic_fail_no_request(own: Own, tmp_path
         asking.result()
     assert not failed
     assert len(answered) == 2, answered
+    done = run(lifecycle, "collect", folder=own.folder, **there)
+    assert f"{answered.total()} rows of " in done.stdout, done.stdout
+    done = run(lifecycle, "monitor", folder=own.folder, **there)
+    # Held-out rows are sound; a hundred of them, over and over, may well look like drift.
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith(("ok", "watch", "retrain")), done.stdout
 
 
 def test_the_candidate_beats_the_trivial_baseline_and_is_no_worse_than_the_linear_one(own: Own) -> None:
