@@ -222,12 +222,16 @@ def test_few_rows_decide_nothing(made: Watched, settings: Settings) -> None:
     assert report(settings)["verdict"] == "watch", "traffic that ends is looked at"
 
 
-@pytest.mark.parametrize(("section", "kind"), [({"every_days": 70}, "schedule"), ({"new_labels": 500}, "labels")])
-def test_config_asks_for_retrains(section: dict[str, int], kind: str, made: Watched, settings: Settings) -> None:
-    live(made, settings)
-    own = settings.model_copy(update={"retrain": settings.retrain.model_copy(update=section)})
-    found = report(own)
-    assert (found["verdict"], found["reasons"][0]["kind"]) == ("retrain", kind)
+def test_a_look_back_changes_nothing_of_what_stands_now(made: Watched, settings: Settings) -> None:
+    live(made, settings, lambda rows: rows, null_spike)
+    standing = report(settings)
+    assert standing["verdict"] == "incident"
+    calm = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"feature_days": 5000.0})})
+    past, dated = monitor(calm, ELSEWHERE, "local", NOW - SPAN)
+    assert past["verdict"] != "incident"
+    assert (dated / "monitoring.html").exists()
+    newest = settings.store.reports / "local/monitoring.json"
+    assert json.loads(newest.read_bytes())["moment"] == standing["moment"]
 
 
 def looked_up(made: Watched, settings: Settings, change: Change, as_of: str = "2026-01-01") -> tuple[Settings, Any]:

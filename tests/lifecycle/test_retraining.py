@@ -230,13 +230,22 @@ def test_what_is_due_runs_once_and_one_failure_stops_no_other(here: Store, capsy
         "retrain": 0,
     }
     for moment, due in (
-        ("2026-03-10T00:59:59Z", []),
+        ("2026-03-10T00:54:59Z", []),
         ("2026-03-10T01:00:00Z", ["history"]),
         ("2026-03-10T02:00:00Z", ["history", "config"]),
     ):
         Path("clock").write_text(moment)
         assert cli.main(["run-due"]) == 0
         assert [line[3:] for line in capsys.readouterr().out.splitlines() if line.startswith("== ")] == due
+
+
+def test_cron_that_is_never_on_time_runs_every_verb_at_each_tick(here: Store) -> None:
+    every = {"collect": 3600, "monitor": 3600}
+    for hour in range(48):
+        now = NOW + hour * 3600 + (2, -2, 0)[hour % 3]
+        assert schedule.due(here, "local", every, now) == [*every]
+        for verb in every:
+            schedule.record(here, "local", verb, now, 0)
 
 
 def test_two_schedulers_at_once_run_nothing_twice(here: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,6 +178,8 @@ def run(root: Path, say: Callable[[str], object] = print) -> int:
     try:
         shutil.rmtree(place, ignore_errors=True)
         repository = Repository(root, place)
+        # What is built belongs into no commit, whatever the team's own .gitignore says.
+        (place.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         say("A year of the sample, in build/year; your own storage and data are left alone:")
         year = play(repository)
         found = told(year, time.monotonic() - started)

@@ -21,6 +21,8 @@ from looseleaf.steps import StepFailed
 # What `config/` of a repository would say, so that one cron line does it all.
 SETTINGS = {
     "TRACKING__ENABLED": "false",
+    "LOG__ENABLED": "true",
+    "RETRAIN__ENABLED": "true",
     "SCHEDULE": "{collect: 14d, features: 14d, monitor: 28d, retrain: 14d}",
     "MONITOR__STALE_DAYS": "400",
     "MONITOR__WINDOW_DAYS": "31",

@@ -18,7 +18,7 @@ from typing import Any
 
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.store import Store, draft, refusing_disk
+from lifecycle.store import Store, draft, flush, refusing_disk
 
 FORMAT = 1
 
@@ -101,9 +101,9 @@ def publish(
             (beside / "bundle.json").write_text(text, encoding="utf-8")
             prove(Bundle(beside, json.loads(text)))
             for path in (*beside.rglob("*"), beside):
-                _flush(path)
+                flush(path)
             os.replace(beside, target)
-            _flush(store.bundles)
+            flush(store.bundles)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return verify(target)
@@ -115,15 +115,6 @@ def _feature_set(bundle: Bundle) -> str:
     key = (contract.key.name, contract.key.kind) if contract.key else None
     columns = [(column.name, column.kind) for column in contract.entity]
     return hashlib.sha256(repr((bundle.features_sql, key, columns)).encode()).hexdigest()[:16]
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or the list of a folder, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def verify(path: Path) -> Bundle:

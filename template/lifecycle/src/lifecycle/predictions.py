@@ -19,7 +19,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.frames import SQL_TYPES, quoted, text
 from lifecycle.rows import utc
 from lifecycle.segments import Line
-from lifecycle.store import Store, draft, lock, refusing_disk
+from lifecycle.store import Store, draft, flush, lock, refusing_disk
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,7 +124,9 @@ def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> 
         beside = draft(path)
         try:
             connection.execute(f"COPY ({query}) TO {text(str(beside))} (FORMAT parquet)")
+            flush(beside)
             os.replace(beside, path)
+            flush(path.parent)
         except duckdb.IOException as error:
             raise LifecycleError(f"{path} cannot be written ({error})", "Free some space, or set `storage`.") from error
         finally:

@@ -12,6 +12,7 @@ from lifecycle.store import Store, write_atomically
 FORMAT = 1
 # By itself a retrain begins only when something asks for it.
 WORDS = {"retrain": ("--due",)}
+SLACK = 300
 NEVER = ("run-due", "serve")
 
 
@@ -24,7 +25,12 @@ def due(store: Store, environment: str, schedule: dict[str, int], now: int) -> l
         if verb in NEVER:
             raise LifecycleError(f"schedule names {verb}, which cannot be scheduled", "Remove it from config/.")
     last = read(store, environment)
-    return [verb for verb, every in schedule.items() if verb not in last or now - last[verb]["started"] >= every]
+    return [verb for verb, every in schedule.items() if verb not in last or _passed(now - last[verb]["started"], every)]
+
+
+def _passed(seconds: int, every: int) -> bool:
+    """Whether an interval has passed, or nearly: cron does not start to the second."""
+    return seconds >= every - min(every // 10, SLACK)
 
 
 def read(store: Store, environment: str) -> dict[str, dict[str, Any]]:

@@ -82,6 +82,15 @@ def draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
 
 
+def flush(path: Path) -> None:
+    """Wait until a file, or the list of a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step; raises LifecycleError when the disk refuses."""
     with refusing_disk(path):

@@ -1,12 +1,12 @@
 """Verbs about what was predicted and what came true: collect the log, keep labels, forget a key."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from lifecycle import moments
 from lifecycle.commands.verbs import Verbs, moment
 from lifecycle.contract import Contract
+from lifecycle.errors import LifecycleError
 from lifecycle.settings import Loaded
 
 
@@ -37,8 +37,9 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{done.half_lines} half lines were skipped: a service was killed, or its disk was full")
     if old:
         print(f"{len(old)} files older than {own.log.retention_days} days (log.retention_days) are gone")
-    for segment, problem in done.waiting.items():
-        print(f"{segment} waits: {problem}", file=sys.stderr)
+    if done.waiting:
+        waiting = [f"{segment} waits: {problem}" for segment, problem in done.waiting.items()]
+        raise LifecycleError("\n  ".join(waiting), "All else is collected. Mend what it names, and collect again.")
 
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:

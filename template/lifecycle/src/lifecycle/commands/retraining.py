@@ -138,11 +138,12 @@ def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
     store, failed = loaded.settings.store, []
     try:
         with lock(store.runs / f".{loaded.environment}.lock", wait=False):
-            due = schedule.due(store, loaded.environment, loaded.settings.schedule, loaded.settings.now())
+            # One moment for all: or the verbs would drift away from each other, and from cron.
+            now = loaded.settings.now()
+            due = schedule.due(store, loaded.environment, loaded.settings.schedule, now)
             for verb in due:
                 print(f"== {verb}", flush=True)
                 words = [verb, *schedule.WORDS.get(verb, ()), "--environment", loaded.environment]
-                started = loaded.settings.now()
                 try:
                     code = main(words)
                 except SystemExit as error:
@@ -151,7 +152,7 @@ def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
                     # A defect of one job keeps no other from its turn.
                     traceback.print_exc()
                     code = 1
-                schedule.record(store, loaded.environment, verb, started, code)
+                schedule.record(store, loaded.environment, verb, now, code)
                 failed += [verb] if code else []
     except Busy:
         print("another run is under way: it runs what is due")

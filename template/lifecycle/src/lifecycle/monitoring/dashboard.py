@@ -81,6 +81,8 @@ def draw(root: Path, url: str, hours: float) -> Path:
         raise LifecycleError("\n  ".join(faults), "The service and the dashboard are of two releases, or not scraped.")
     path = root / "build" / "dashboard.html"
     path.parent.mkdir(exist_ok=True)
+    # What is built belongs into no commit, whatever the team's own .gitignore says.
+    (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     lead = f"The last {hours:g} hours until {moments.told(int(end))}, from {url}."
     path.write_text(html.page("Model: dashboard", "\n".join(sections), lead), encoding="utf-8")
     return path

@@ -44,7 +44,7 @@ class Findings:
 
     `trained` is the moment that the model's training data stand for, `latest` the newest moment of the data there are;
     `features_age` says how far the newest look-up was behind them. Oldest window first. `skew_fault` says why features
-    could not be computed again, `new_labels` counts labels seen since training; `here` is whether the tables are.
+    could not be computed again; `here` is whether the tables are.
     """
 
     moment: int
@@ -55,7 +55,6 @@ class Findings:
     trained: int | None = None
     latest: int | None = None
     features_age: int | None = None
-    new_labels: int = 0
     profiled: bool = True
     here: bool = True
 
@@ -63,7 +62,7 @@ class Findings:
 def judge(found: Findings, settings: Settings) -> tuple[str, list[Reason]]:
     """The verdict and its reasons, the gravest first. Broken data are an incident, whatever else was found."""
     reasons = [*_broken(found, settings), *_drift(found, settings), *_quality(found), *_age(found, settings)]
-    reasons += [*_asked(found, settings), *_few(found, settings)]
+    reasons += _few(found, settings)
     rank = {kind: at for at, kind in enumerate(URGENT)}
     reasons.sort(key=lambda each: (-VERDICTS.index(each.verdict), rank.get(each.kind, len(rank))))
     return max((each.verdict for each in reasons), key=VERDICTS.index, default=OK), reasons
@@ -142,18 +141,6 @@ def _age(found: Findings, settings: Settings) -> Iterator[Reason]:
     else:
         # The same data would give the same model.
         yield Reason("stale", f"{text}, and there are no newer ones", WATCH)
-
-
-def _asked(found: Findings, settings: Settings) -> Iterator[Reason]:
-    """A retrain that config/ asks for without anything being wrong."""
-    rules = settings.retrain
-    if rules.every_days and found.trained is not None and _newer(found):
-        age = found.moment - found.trained
-        if age >= rules.every_days * DAY:
-            yield Reason("schedule", f"a retrain is due every {rules.every_days} days: {_days(age)} passed", RETRAIN)
-    if rules.new_labels and found.new_labels >= rules.new_labels:
-        text = f"{found.new_labels} labels were seen since training; {rules.new_labels} ask for a retrain"
-        yield Reason("labels", text, RETRAIN)
 
 
 def _few(found: Findings, settings: Settings) -> Iterator[Reason]:

@@ -59,9 +59,11 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     try:
         connection = features.connect(data, settings.data)
         known["latest"] = features.latest(connection, data, settings.clock)
-    except NotHere:
+    except LifecycleError as error:
         connection = duckdb.connect()
         known["here"] = False
+        # Tables that are here and cannot be read are broken; they may well be elsewhere.
+        known["skew_fault"] = "" if isinstance(error, NotHere) else error.problem
     with connection:
         # Whatever is mature within as many days as the windows have counts for quality.
         first = moment - (rules.label_days + rules.windows * rules.window_days) * DAY
@@ -69,8 +71,6 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
             return Findings(moment, _spans(rules, moment), **known)
         windows, newest = _windows(connection, settings, bundle, moment)
         labels.joined(connection, settings.store, contract, moment)
-        seen = f"SELECT count(*) FROM {labels.LABELLED} WHERE label_seen_ts > {known['trained'] or 0}"
-        ((known["new_labels"],),) = _asked(connection, seen)
         known["quality"] = _quality(connection, settings, bundle, moment, newest)
         connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
         if known.get("here", True):
@@ -204,12 +204,16 @@ def _written(settings: Settings, document: Document, found: Findings) -> Path:
     """Write the report, and the request that follows from it; returns the dated report."""
     folder = settings.store.reports / str(document["environment"])
     dated = folder / f"{datetime.fromtimestamp(found.moment, UTC):%Y%m%dT%H%M%SZ}"
-    if document["verdict"] == INCIDENT:
+    # What was true once changes nothing of what is true now.
+    looks_back = found.moment < _newest(folder / LATEST)
+    if document["verdict"] == INCIDENT and not looks_back:
         # First of all: nothing learns from broken data.
         _withdraw(folder / REQUEST)
     text = (json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     write_atomically(dated / PAGE, page_of(document, found).encode())
     write_atomically(dated / LATEST, text)
+    if looks_back:
+        return dated
     write_atomically(folder / LATEST, text)
     if document["verdict"] == RETRAIN:
         reason = document["reasons"][0]
@@ -226,6 +230,14 @@ def _written(settings: Settings, document: Document, found: Findings) -> Path:
     else:
         _withdraw(folder / REQUEST)
     return dated
+
+
+def _newest(path: Path) -> int:
+    """The moment of the report that stands; 0 where none can be read."""
+    try:
+        return moments.parse(json.loads(path.read_bytes())["moment"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, LifecycleError):
+        return 0
 
 
 def _withdraw(path: Path) -> None:
