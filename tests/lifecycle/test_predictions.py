@@ -169,3 +169,14 @@ def test_a_disk_that_refuses_keeps_the_segment(storage: Storage, version: str, m
     left = [path for path in storage.store.predictions.rglob("*") if path.suffix in (".draft", ".json", ".parquet")]
     assert left == []
     assert predictions.collect(storage.store, "local").rows == 1
+
+
+def test_a_version_has_its_own_types_whatever_another_one_logged(storage: Storage) -> None:
+    folder = storage.store.predictions / "local/date=2026-01-01"
+    folder.mkdir(parents=True)
+    with predictions.connect() as connection:
+        for version, kind in (("v1", "VARCHAR"), ("v2", "BIGINT")):
+            facts = f"1767225600 AS ts, '{version}' AS version, 'r' AS lifecycle_request, 0 AS lifecycle_position"
+            connection.execute(f"COPY (SELECT CAST(3 AS {kind}) AS x, {facts}) TO '{folder}/{version}.parquet'")
+        assert predictions.rows(connection, storage.store, "local", 0, 2**40, "v2") == 1
+        assert connection.execute(f"SELECT typeof(x) FROM {predictions.LOGGED}").fetchone() == ("BIGINT",)

@@ -60,9 +60,12 @@ def rows(
     Columns: every loggable one of the contracts that answered, FACTS and the answer. Oldest first.
     """
     found = [str(path) for path in files(store, environment) if first - 86_400 < _midnight_of(path) < last]
+    if found and version is not None:
+        # A file of another contract would widen the types of this one's columns.
+        query = f"SELECT DISTINCT filename FROM {_read(found, 'filename = true')} WHERE version = {text(version)}"
+        found = sorted(name for (name,) in connection.execute(query).fetchall())
     if found:
-        # The folder's name would become a column.
-        source = f"read_parquet([{', '.join(map(text, found))}], union_by_name = true, hive_partitioning = false)"
+        source = _read(found)
     else:
         nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in FACTS.items())
         source = f"(SELECT {nothing}, CAST(NULL AS VARCHAR) AS prediction WHERE FALSE)"
@@ -73,6 +76,12 @@ def rows(
     )
     ((count,),) = connection.execute(f"SELECT count(*) FROM {LOGGED}").fetchall()
     return int(count)
+
+
+def _read(found: list[str], *options: str) -> str:
+    # The folder's name would become a column.
+    given = ("union_by_name = true", "hive_partitioning = false", *options)
+    return f"read_parquet([{', '.join(map(text, found))}], {', '.join(given)})"
 
 
 def files(store: Store, environment: str) -> list[Path]:
