@@ -9,6 +9,7 @@ import pytest
 
 from lifecycle import profile
 from lifecycle.contract import Answer, Column, Contract
+from lifecycle.labels import LABEL
 from lifecycle.monitoring import drift, quality
 from lifecycle.monitoring.drift import SCORE, Found
 from lifecycle.monitoring.judge import Findings, Window, judge
@@ -126,11 +127,11 @@ def test_quality_of_every_kind_of_answer(task: str) -> None:
         answer = Answer("classes", "carrier", ("air", "road", "sea"))
         right = np.where(random.random(1000) < 0.8, truth, random.integers(0, 3, 1000))
         given = pd.DataFrame(np.eye(3)[right] * 0.7 + 0.1, columns=[f"probabilities_{each}" for each in answer.classes])
-        labelled = given.assign(label=np.array(answer.classes)[truth], city="Bonn")
+        labelled = given.assign(**{LABEL: np.array(answer.classes)[truth]}, city="Bonn")
         name, expected, value = "accuracy", 0.9, 0.87
     else:
         answer = Answer("number", "days")
-        labelled = pd.DataFrame({"prediction": truth + random.normal(0, 0.3, 1000), "label": truth.astype(str)})
+        labelled = pd.DataFrame({"prediction": truth + random.normal(0, 0.3, 1000), LABEL: truth.astype(str)})
         labelled["city"] = "Bonn"
         name, expected, value = "r2", 0.9, 0.87
     contract = replace(TWO, answer=answer)
@@ -144,5 +145,5 @@ def test_quality_of_every_kind_of_answer(task: str) -> None:
     assert list(found.slices) == ["city=Bonn"]
     assert (found.estimate is None) == (task == "number")
     assert not found.decayed
-    wrong = labelled.assign(label=random.permutation(labelled["label"].to_numpy()))
+    wrong = labelled.assign(**{LABEL: random.permutation(labelled[LABEL].to_numpy())})
     assert quality.measure(contract, facts, settings, wrong, 1000, 1000, newest).decayed

@@ -14,11 +14,12 @@ from lifecycle.bundle import Bundle
 from lifecycle.contract import Column
 from lifecycle.erasure import erase
 from lifecycle.errors import LifecycleError
+from lifecycle.lookup import FeatureTable, table_path
 from lifecycle.serving.app import create
 from lifecycle.settings import Log
 from lifecycle.store import Store
 from logs import ANSWER, DAY, NOON, ROW, line, write
-from services import QUICK, eventually
+from services import KNOWN, QUICK, eventually
 from storages import CHURN, Storage
 
 BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [ANSWER, ANSWER | {"prediction": "churns"}]}
@@ -54,10 +55,16 @@ def test_a_key_leaves_parquet_segments_and_labels_of_every_environment_and_nobod
     for path in (half, store.predictions / "local" / "date=2026-01-01" / ".a.parquet.0123.draft"):
         path.write_text("what a killed job left of ann", encoding="utf-8")
 
+    scores = store.scores / "local/date=2026-01-01/scores.parquet"
+    with predictions.connect() as connection:
+        predictions.replace(connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores)
+
     done = erase(store, "ann", CHURN)
-    assert (done.rows, done.labels) == (4, 3)
+    assert (done.rows, done.labels) == (5, 3)
     files = [path for path in store.root.rglob("*") if path.is_file() and "bundles" not in path.parts]
-    assert not any(b"ann" in path.read_bytes() for path in files if path.suffix != ".sqlite")
+    assert not any(b"ann" in path.read_bytes() for path in files)
+    table = FeatureTable(table_path(store, bundle), bundle.contract)
+    assert (table.look_up("ann"), table.look_up("bob")) == (None, KNOWN["bob"])
     assert left(store) == [("bob", "r1", 1)]
     # The place in the request stays: labels name it.
     assert predictions.collect(store, "local").half_lines == 1

@@ -38,7 +38,7 @@ def known(store: Store, as_of: int, contract: Contract = CHURN) -> Sequence[Any]
     with predictions.connect() as connection:
         predictions.rows(connection, store, "local", 0, 2**40)
         count = labels.joined(connection, store, contract, as_of)
-        columns = "lifecycle_request, lifecycle_position, label, label_seen_ts"
+        columns = f"lifecycle_request, lifecycle_position, {labels.LABEL}, {labels.SEEN}"
         found = connection.execute(f"SELECT {columns} FROM {labels.LABELLED}").fetchall()
     assert count == sum(row[2] is not None for row in found)
     return found

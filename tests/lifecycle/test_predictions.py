@@ -180,3 +180,10 @@ def test_a_version_has_its_own_types_whatever_another_one_logged(storage: Storag
             connection.execute(f"COPY (SELECT CAST(3 AS {kind}) AS x, {facts}) TO '{folder}/{version}.parquet'")
         assert predictions.rows(connection, storage.store, "local", 0, 2**40, "v2") == 1
         assert connection.execute(f"SELECT typeof(x) FROM {predictions.LOGGED}").fetchone() == ("BIGINT",)
+
+
+def test_a_damaged_line_keeps_no_other_from_being_collected(storage: Storage, bundle: Bundle) -> None:
+    odd = line(bundle.version, NOON, id="odd", rows=[ROW | {"visits": "oops"}])
+    write(storage.store, "a.jsonl", odd, line(bundle.version, NOON, id="sound"))
+    done = predictions.collect(storage.store, "local")
+    assert (done.rows, done.half_lines) == (1, 1)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,31 @@ def erase(store: Store, key: str, contract: Contract, patience: float = segments
             for path in predictions.files(store, environment):
                 done.rows += _from_parquet(connection, path, key, names)
             _remove_drafts(store.predictions / environment)
+        for path in sorted(store.scores.glob("*/date=*/scores.parquet")):
+            done.rows += _from_parquet(connection, path, key, names)
+        for path in sorted(store.features.glob("[!.]*.sqlite")):
+            _from_features(path, key, names)
     if late:
         problem = f"{late[0]} is being written, and its service did not close it; it may hold rows of this key"
         raise LifecycleError(problem, "Run it again; where that does not help, restart the service first.")
     return done
+
+
+def _from_features(path: Path, key: str, names: set[str]) -> None:
+    """Replace a table that the service looks up in by one without the key: an open file never changes."""
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as table:
+        columns = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")]
+        if not columns or columns[0] not in names:
+            return
+        is_of = f"CAST({quoted(columns[0])} AS TEXT) = ?"
+        if table.execute(f"SELECT count(*) FROM features WHERE {is_of}", (key,)).fetchone() == (0,):
+            return
+        with contextlib.closing(sqlite3.connect(":memory:")) as without:
+            table.backup(without)
+            without.execute(f"DELETE FROM features WHERE {is_of}", (key,))
+            without.commit()
+            without.execute("VACUUM")
+            write_atomically(path, without.serialize())
 
 
 def _environments(store: Store) -> list[str]:

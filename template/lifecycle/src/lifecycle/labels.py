@@ -19,6 +19,8 @@ from lifecycle.store import Store, lock
 if TYPE_CHECKING:
     import duckdb
 
+# A contract may have a column `label`; ours are named as no column may be.
+LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
 LABELLED = "lifecycle_labelled"  # the table that `joined` leaves behind
 DAY = 86_400
 FIRST = 5
@@ -78,7 +80,7 @@ def files(store: Store) -> list[Path]:
 
 
 def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, as_of: int) -> int:
-    """Fill LABELLED from `lifecycle_logged`: its columns, `label` and `label_seen_ts` (null: not known at `as_of`).
+    """Fill LABELLED from `lifecycle_logged`: its columns, LABEL and its moment SEEN (null: not known at `as_of`).
 
     The same logs, labels and `as_of` give the same table, whatever was delivered since with a later `seen_ts`. Returns
     how many rows have a label.
@@ -95,21 +97,21 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         )
     # Ties go to the label that names the answer, then to the greater text: to the same one every time.
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS label, b.seen_ts AS label_seen_ts "
+        f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ("
         f"SELECT p.rowid AS place, l.label, l.seen_ts, TRUE AS named FROM {LOGGED} p JOIN lifecycle_labels l "
         "ON l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position "
         f"{by_key}) QUALIFY 1 = row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC)"
         ") b ON b.place = p.rowid ORDER BY p.rowid"
     )
-    ((count,),) = connection.execute(f"SELECT count(label) FROM {LABELLED}").fetchall()
+    ((count,),) = connection.execute(f"SELECT count({LABEL}) FROM {LABELLED}").fetchall()
     return int(count)
 
 
 def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: int) -> Coverage:
     """How much of LABELLED is mature at `as_of`, and how much of that has a label."""
     mature = f"ts <= {int(as_of) - label_days * DAY}"
-    query = f"SELECT count(*), count(*) FILTER ({mature}), count(label) FILTER ({mature}) FROM {LABELLED}"
+    query = f"SELECT count(*), count(*) FILTER ({mature}), count({LABEL}) FILTER ({mature}) FROM {LABELLED}"
     ((predictions, old, labelled),) = connection.execute(query).fetchall()
     return Coverage(int(predictions), int(old), int(labelled))
 

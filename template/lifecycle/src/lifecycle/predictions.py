@@ -207,10 +207,16 @@ def _spread(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, 
                 continue
             part = moments.date_of(int(line["ts"])), line["version"]
             known = contract(line["version"])
+            try:
+                rows = [segments.dumped(row).decode() + "\n" for row in _flat(line, known)]
+            except (ValueError, TypeError, KeyError, OverflowError):
+                # A damaged line may still be JSON: it keeps no other from being collected.
+                half += 1
+                continue
             if part not in handles:
                 path = work / f"{len(handles)}.json"
                 handles[part] = stack.enter_context(path.open("w", encoding="utf-8"))
-            handles[part].writelines(segments.dumped(row).decode() + "\n" for row in _flat(line, known))
+            handles[part].writelines(rows)
     return {part: Path(handle.name) for part, handle in handles.items()}, half
 
 

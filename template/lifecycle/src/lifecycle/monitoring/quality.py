@@ -8,6 +8,7 @@ import numpy as np
 from lifecycle import evaluation
 from lifecycle.contract import Answer, Contract
 from lifecycle.evaluation import Floats
+from lifecycle.labels import LABEL
 from lifecycle.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings)
 
 def _actual(answer: Answer, rows: "pd.DataFrame") -> Floats:
     if answer.task == "number":
-        return rows["label"].to_numpy(dtype=np.float64)
+        return rows[LABEL].to_numpy(dtype=np.float64)
     codes = {name: float(at) for at, name in enumerate(answer.classes)}
-    return np.asarray(rows["label"].map(codes).to_numpy(dtype=np.float64))
+    return np.asarray(rows[LABEL].map(codes).to_numpy(dtype=np.float64))
 
 
 def _given(answer: Answer, rows: "pd.DataFrame") -> Floats:

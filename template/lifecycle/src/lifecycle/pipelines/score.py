@@ -47,7 +47,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
         path = store.scores / environment / f"date={day}" / "scores.parquet"
         _write(connection, path, bundle.contract, moment, live)
         if settings.log.enabled:
-            kept = store.predictions / environment / f"date={day}" / "score.parquet"
+            kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
             with exclusive(store, environment):
                 _log(connection, kept, bundle.contract, day, moment, live)
         written.append(path)
@@ -92,7 +92,9 @@ def _log(
     answers = ", ".join(f"a.{quoted(name)}" for name in answer_columns(contract.answer))
     as_of = moment if contract.entity else "NULL"
     facts = f"CAST({moment} AS BIGINT) AS ts, CAST({as_of} AS BIGINT) AS as_of, {_of(live)}"
-    place = f"{text(f'score-{day}')} AS lifecycle_request, CAST(r.rowid AS INTEGER) AS lifecycle_position"
+    place = (
+        f"{text(f'score-{day}-{live.version}')} AS lifecycle_request, CAST(r.rowid AS INTEGER) AS lifecycle_position"
+    )
     told = ", ".join(filter(None, (columns, facts, place, answers)))
     query = f"SELECT {told} FROM {features.ROWS} r JOIN {ANSWERS} a ON a.rowid = r.rowid ORDER BY r.rowid"
     replace(connection, query, path)
