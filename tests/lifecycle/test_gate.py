@@ -25,7 +25,7 @@ from lifecycle.provenance import Identity
 from lifecycle.settings import Gate, Settings
 from lifecycle.store import Store
 from lifecycle.team import Team
-from teams import ANSWERS, order_team, orders, settings_in
+from teams import ANSWERS, CityMeans, order_team, orders, settings_in
 
 ANA = Identity("ana", "login")
 
@@ -85,7 +85,7 @@ def test_evidence_holds_answers_and_no_input(trained: Any) -> None:
     assert found["format"] == 2
     assert set(found["given"]) == {"candidate", "linear", "trivial", first.version}
     assert {len(each) for each in found["given"].values()} == {len(found["label"])}
-    assert set(found) == {"format", "label", "given", "slices", "incomparable"}
+    assert set(found) == {"format", "label", "given", "slices", "incomparable", "silent"}
     assert set(found["slices"]) == {"linear", "trivial", first.version}
     assert "class=null" in found["slices"][first.version]
     seen, held = evidence.seen(second), evidence.held(second)
@@ -182,6 +182,28 @@ def test_a_service_that_does_not_see_what_training_saw_is_refused(
     decision = decide(replace(case, skew=skew, max_skew=0.01), Gate())
     assert failed(decision) == wanted
     assert "logged rows are recomputed otherwise (items)" in " ".join(check.text for check in decision.checks)
+
+
+def test_skew_that_cannot_be_measured_is_decided_on(trained: Any, tmp_path: Path) -> None:
+    settings = own(trained[0], tmp_path)
+    promoted(settings, version=trained[1].version)
+    pages: list[Path] = []
+    with pytest.raises(Refused, match="what training saw cannot be known: no table visits"):
+        promoted(settings, skew={"problem": "no table visits"}, tell=pages.append)
+    [page] = pages
+    checks = json.loads(page.with_suffix(".json").read_text())["checks"]
+    assert [check["name"] for check in checks if not check["passed"]] == ["skew"]
+
+
+@pytest.mark.parametrize("skew", [{"problem": "no table visits"}, {"rows": 9, "different": 9, "columns": {"items": 9}}])
+def test_skew_of_other_features_says_nothing_of_the_candidate(skew: dict[str, Any], tmp_path: Path) -> None:
+    settings, team = settings_in(tmp_path), order_team(rows=4000)
+    first = train(weak(team, max_iter=5, max_depth=2), settings, tmp_path)
+    promoted(settings)
+    facts = json.loads((first.path / "bundle.json").read_text()) | {"feature_set": "another"}
+    (first.path / "bundle.json").write_text(json.dumps(facts))
+    second = train(team, settings, tmp_path)
+    assert promoted(settings, skew=skew).live.version == second.version
 
 
 def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +318,46 @@ def test_a_champion_of_another_question_is_told_and_stops_nobody(tmp_path: Path)
     second = train(other, settings, tmp_path)
     assert evidence.read(second).incomparable == {first.live.version: f"{first.live.version} answers another question"}
     assert promote(settings, other.data, "local", None, None, ANA, "", tmp_path).live.threshold is None
+
+
+@pytest.mark.parametrize("when", ["before training", "after training"])
+def test_a_champion_that_does_not_load_lets_only_a_new_contract_follow(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, team = settings_in(tmp_path), order_team(rows=4000, name="looseleaf-lifecycle")
+    baselines = team.estimator.baselines(None, 0)
+    means = SimpleNamespace(
+        candidate=lambda inputs, seed: CityMeans(),
+        baselines=lambda inputs, seed: baselines | {"linear": baselines["trivial"]},
+    )
+    first = train(replace(team, estimator=means), settings, tmp_path)
+    assert first.kind == "python"
+    live = Live(first.version, 0.5)
+    if when == "before training":
+        deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
+    monkeypatch.delattr(CityMeans, "load")
+    second = train(team, settings, tmp_path)
+    third = train(replace(team, contract=replace(team.contract, version=2)), settings, tmp_path)
+    if when == "after training":
+        deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
+    with pytest.raises(Refused, match=r"does not load .*`make rollback` .* a new VERSION"):
+        promoted(settings, version=second.version)
+    done = promoted(settings, version=third.version)
+    assert "a new major version of the contract is let through" in done.why
+
+
+def test_a_champion_whose_bundle_was_edited_is_decided_on(tmp_path: Path) -> None:
+    settings, team = settings_in(tmp_path), order_team(rows=4000)
+    first = train(weak(team, max_iter=5, max_depth=2), settings, tmp_path)
+    seen = promoted(settings)
+    (first.path / "contract.json").write_text("{}")
+    second = train(team, settings, tmp_path)
+    assert list(evidence.read(second).silent) == [first.version]
+    pages: list[Path] = []
+    with pytest.raises(Refused, match=r"cannot be read: .*changed contract\.json.*`make rollback`"):
+        promoted(settings, tell=pages.append)
+    assert pages[0].exists()
+    assert deployments.read(settings.store, "local") == seen
 
 
 def old(bundle: Bundle) -> Bundle:

@@ -16,13 +16,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from lifecycle import cli, features, labels, moments, predictions, skew
+from lifecycle.commands.model import logged_skew
 from lifecycle.contract import Column
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.lookup import table_path
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.pipelines.materialise import materialise
 from lifecycle.serving.app import create
-from lifecycle.settings import Settings
+from lifecycle.settings import Loaded, Settings
 from monitored import DAY, NOW, Watched, deploy, label, log, watched
 from storages import CHURN, DISCOUNT, KEY, PLAN, VISITS, Storage
 from teams import sample_team, settings_in
@@ -264,6 +265,21 @@ def test_features_are_computed_again(made: Watched, settings: Settings) -> None:
     document, _ = monitor(settings, data, "local", NOW)
     assert document["verdict"] == "incident"
     assert any(reason["kind"] == "skew" and reason["columns"] == ("visits_30d",) for reason in document["reasons"])
+
+
+def test_promotion_is_told_why_features_cannot_be_computed_again(
+    made: Watched, settings: Settings, tmp_path: Path
+) -> None:
+    own, data = looked_up(made, settings, lambda rows: rows)
+    (tmp_path / "now").write_text(moments.told(NOW))
+    loaded = Loaded("local", own.model_copy(update={"clock": tmp_path / "now"}), {})
+    found = logged_skew(loaded, data)
+    assert found is not None
+    assert found["rows"] > 400
+    renamed: Any = SimpleNamespace(tables=lambda connection, folder: None)
+    found = logged_skew(loaded, renamed)
+    assert found is not None
+    assert "features.sql failed" in found["problem"]
 
 
 def test_a_double_is_the_same_to_nine_digits(made: Watched, settings: Settings) -> None:

@@ -40,13 +40,15 @@ class Evidence:
     """Held-out rows: `label` as codes or numbers, `given` as each model answered, by its name or version.
 
     `slices`: by opponent and `column=level`, rows, mean and standard error of the quadratic loss of the candidate less
-    the opponent's. `incomparable`: why a version that answered when this was made cannot be compared.
+    the opponent's. Of versions that answered when this was made: `incomparable` is why one is of another question or
+    other rows, `silent` why one could have been compared but does not answer here.
     """
 
     label: Floats
     given: dict[str, Floats]
     slices: dict[str, Slices] = field(default_factory=dict)
     incomparable: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of `evidence.json`."""
@@ -56,6 +58,7 @@ class Evidence:
             "given": {name: _short(each) for name, each in self.given.items()},
             "slices": self.slices,
             "incomparable": self.incomparable,
+            "silent": self.silent,
         }
         return json.dumps(document) + "\n"
 
@@ -71,7 +74,8 @@ def read(bundle: Bundle) -> Evidence:
         raise LifecycleError(problem, "`make train` makes one that does; what answers goes on answering.")
     given = {name: np.array(each, dtype=np.float64) for name, each in document["given"].items()}
     label = np.array(document["label"], dtype=np.float64)
-    return Evidence(label, given, document["slices"], document["incomparable"])
+    # An earlier lifecycle told every version without answers as incomparable.
+    return Evidence(label, given, document["slices"], document["incomparable"], document.get("silent", {}))
 
 
 def taken(given: Floats) -> npt.NDArray[np.intp]:

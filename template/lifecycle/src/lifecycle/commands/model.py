@@ -8,7 +8,7 @@ from typing import Any
 
 from lifecycle import provenance
 from lifecycle.commands.verbs import MOMENT, REASONS, Verbs, moment
-from lifecycle.errors import NotHere
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.settings import Loaded
 from lifecycle.team import Data
 
@@ -64,7 +64,10 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
-    """What recomputing the logged requests of what answers finds; None where nothing can be compared."""
+    """What recomputing the logged requests of what answers finds; None where nothing can be compared.
+
+    Where it cannot be found, `problem` says why: the gate decides what follows from that.
+    """
     from lifecycle import deployments, skew
     from lifecycle.bundle import open_version
 
@@ -72,11 +75,13 @@ def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
     live = deployments.read(settings.store, loaded.environment)
     if live is None or not settings.log.enabled:
         return None
-    bundle = open_version(settings.store, live.live.version)
     try:
+        bundle = open_version(settings.store, live.live.version)
         found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
     except NotHere:
         return None
+    except LifecycleError as error:
+        return {"problem": error.problem}
     return asdict(found) if found else None
 
 

@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     import duckdb
 
 
+class Incomparable(LifecycleError):
+    """Another version answers another question, or other rows: nothing is wrong with it."""
+
+
 def compared(
     store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
 ) -> Evidence:
     """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
     there = {found.live.version for each in deployments.ENVIRONMENTS if (found := deployments.read(store, each))}
-    incomparable = {}
+    incomparable, silent = dict[str, str](), dict[str, str]()
     for version in sorted(there):
         try:
             given = given | {version: answers_of(open_version(store, version), connection, division)}
-        except LifecycleError as error:
+        except Incomparable as error:
             incomparable[version] = error.problem
-    return evidence_of(division, given, incomparable)
+        except LifecycleError as error:
+            silent[version] = error.problem
+    return replace(evidence_of(division, given), incomparable=incomparable, silent=silent)
 
 
-def evidence_of(division: Division, given: dict[str, Floats], incomparable: dict[str, str]) -> Evidence:
+def evidence_of(division: Division, given: dict[str, Floats]) -> Evidence:
     """The kept part of held-out rows, and the slices of it."""
     held = division.held
     kept = evidence.taken(given[CANDIDATE])
@@ -47,7 +53,7 @@ def evidence_of(division: Division, given: dict[str, Floats], incomparable: dict
         for name, each in given.items()
         if name != CANDIDATE
     }
-    return Evidence(label, given, slices, incomparable)
+    return Evidence(label, given, slices)
 
 
 def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
@@ -56,7 +62,7 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
     Raises LifecycleError for evidence of an earlier lifecycle, and where the tables are no longer those of training.
     """
     found = evidence.read(bundle)
-    if champion is None or champion.version in {*found.given, *found.incomparable}:
+    if champion is None or champion.version in {*found.given, *found.incomparable, *found.silent}:
         return found
     connection = features.connect(data, settings.data)
     division = _of(bundle, connection, data)
@@ -65,10 +71,12 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
         raise LifecycleError(problem, "`make train` makes a version that is compared with what answers now.")
     try:
         given = answers_of(champion, connection, division)
-    except LifecycleError as error:
+    except Incomparable as error:
         return replace(found, incomparable=found.incomparable | {champion.version: error.problem})
+    except LifecycleError as error:
+        return replace(found, silent=found.silent | {champion.version: error.problem})
     own = answers_of(bundle, connection, division)
-    fuller = evidence_of(division, {CANDIDATE: own, champion.version: given}, {})
+    fuller = evidence_of(division, {CANDIDATE: own, champion.version: given})
     return replace(found, given=found.given | fuller.given, slices=found.slices | fuller.slices)
 
 
@@ -86,14 +94,17 @@ def _of(bundle: Bundle, connection: "duckdb.DuckDBPyConnection", data: Data) -> 
 def answers_of(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Floats:
     """What another version answers to the held-out questions, completed its own way.
 
-    Raises LifecycleError saying why they cannot be compared.
+    Raises Incomparable where they cannot be compared, and LifecycleError where the version does not load or answer.
     """
     own, other = division.team.contract, version.contract
     if not evidence.comparable(own.answer, other.answer):
-        raise LifecycleError(f"{version.version} answers another question", "")
+        raise Incomparable(f"{version.version} answers another question")
     held = division.held
     if (other.columns, version.features_sql) != (own.columns, division.team.features_sql):
-        held = _again(version, connection, division)
+        try:
+            held = _again(version, connection, division)
+        except LifecycleError as error:
+            raise Incomparable(error.problem, error.mend) from error
     return Predictor(version).raw(held.frame)
 
 

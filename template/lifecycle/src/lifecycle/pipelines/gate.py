@@ -61,7 +61,8 @@ class Decision:
 class Case:
     """What the gate is asked about. `champion` is what answers now, None before the first promotion.
 
-    `skew`: rows, different and columns, as monitoring reports them, or None where nothing was logged.
+    `skew`: rows, different and columns, as monitoring reports them; or `problem`, why that cannot be known; or None
+    where nothing was logged of what the candidate would look up.
     """
 
     bundle: Bundle
@@ -140,6 +141,11 @@ def _against(case: Case, gate: Gate) -> Iterator[Check]:
     if champion is None:
         yield Check("champion", True, "nothing answers yet: there is no champion to compare with")
         return
+    # Callers asked for another contract: a model of it is not held to be better at the old one.
+    renewed = case.bundle.contract.version > champion.contract.version
+    if champion.version in case.evidence.silent:
+        yield _unanswered(case, champion, renewed)
+        return
     if champion.version not in case.evidence.given:
         why = case.evidence.incomparable.get(champion.version, "its answers are not known")
         yield Check("champion", True, f"not compared with the champion {champion.version}: {why}")
@@ -149,13 +155,25 @@ def _against(case: Case, gate: Gate) -> Iterator[Check]:
         told = f"it answers the same as the champion {champion.version} on every held-out row"
         yield Check("champion", not same, f"{told}: there is nothing to gain" if same else told)
         return
-    # Callers asked for another contract: a model of it is not held to be better at the old one.
-    renewed = case.bundle.contract.version > champion.contract.version
     yield _better(case, gate, champion, renewed)
     # What may be a little worse as a whole may be so in its probabilities and in its parts, by the same share.
     allowed = gate.margin if case.reason in NOT_WORSE else 0.0
     yield _loss_against(case, gate, champion, renewed, allowed)
     yield _slices(case, gate, champion, renewed, allowed)
+
+
+def _unanswered(case: Case, champion: Bundle, renewed: bool) -> Check:
+    """A champion that fails is no reason to let anything follow it: what it is better than is not known."""
+    told = (
+        f"the champion {champion.version} does not answer the held-out rows: {case.evidence.silent[champion.version]}"
+    )
+    if renewed:
+        return Check("champion", True, f"{told}; a new major version of the contract is let through without")
+    mend = (
+        "Make it answer and `make train` again; or `make rollback` to a version that answers; "
+        "or train and promote with a new VERSION in src/model/contract.py"
+    )
+    return Check("champion", False, f"{told}. {mend}")
 
 
 def _better(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
@@ -205,7 +223,10 @@ def _slices(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: fl
 
 def _running(case: Case, gate: Gate) -> Iterator[Check]:
     """What it costs to run, and whether the service sees what training saw."""
-    if case.skew is not None and case.skew["rows"]:
+    if case.skew is not None and "problem" in case.skew:
+        told = f"whether the service sees what training saw cannot be known: {case.skew['problem']}"
+        yield Check("skew", False, told)
+    elif case.skew is not None and case.skew["rows"]:
         share = case.skew["different"] / case.skew["rows"]
         columns = ", ".join(case.skew["columns"])
         told = f"{share:.1%} of {case.skew['rows']:,} logged rows are recomputed otherwise"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import deployments, evidence, provenance
-from lifecycle.bundle import Bundle, newest, open_version
+from lifecycle.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.compatibility import unannounced
 from lifecycle.deployments import Deployment, Live
 from lifecycle.errors import LifecycleError, Refused
@@ -42,9 +42,9 @@ def promote(
 ) -> Deployment:
     """Make a version (the newest when None) answer in an environment.
 
-    `reason` is why it was trained (the bundle's own when None), `skew` what monitoring found; `tell` is called with the
-    page of the decision. Raises Refused with the reasons when the gate says no, or, before production, when an owner at
-    `root` has not approved; then nothing has changed.
+    `reason` is why it was trained (the bundle's own when None), `skew` what monitoring found of what answers now, or
+    its `problem`; `tell` is called with the page of the decision. Raises Refused with the reasons when the gate says
+    no, or, before production, when an owner at `root` has not approved; then nothing has changed.
     """
     store = settings.store
     bundle = open_version(store, version or newest(store))
@@ -103,7 +103,14 @@ def _examined(
         # It has passed: another threshold asks nothing more of a bundle, of whatever age it is.
         told = f"{live.version} answers already; its threshold was {seen.live.threshold} and becomes {live.threshold}"
         return Case(bundle, _readable(bundle), None, why, threshold=holds), Decision((Check("threshold", True, told),))
-    champion = open_version(settings.store, seen.live.version) if seen else None
+    try:
+        champion = open_version(settings.store, seen.live.version) if seen else None
+    except BundleError as error:
+        told = f"what answers now cannot be read: {error.problem}. Restore that folder, or `make rollback`"
+        return Case(bundle, _readable(bundle), None, why, threshold=holds), Decision((Check("champion", False, told),))
+    if champion and champion.feature_set != bundle.feature_set:
+        # What was logged was looked up in another table than the candidate's: it says nothing of the candidate.
+        skew = None
     try:
         compared = with_champion(settings, data, bundle, champion)
     except LifecycleError as error:
