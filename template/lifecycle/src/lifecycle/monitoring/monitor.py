@@ -125,8 +125,8 @@ def _quality(
     # A batch of a past day may be answered by a model that has learned the labels of that day.
     learned = moments.midnight(moments.date_of(moments.parse(bundle.facts["as_of"]))) if "as_of" in bundle.facts else 0
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL "
-        f"AND (ts >= {learned} OR NOT starts_with(lifecycle_request, 'score-')) AND ts <= {moment - rules.label_days * DAY} "
+        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {moment - rules.label_days * DAY} "
+        f"AND (ts >= {learned} OR NOT starts_with(lifecycle_request, 'score-')) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
     return quality.measure(
