@@ -123,8 +123,7 @@ train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOME
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
 
 promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY) \
-		$(call option,--reason,REASON)
+	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
 	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)

@@ -183,7 +183,13 @@ def test_a_version_has_its_own_types_whatever_another_one_logged(storage: Storag
 
 
 def test_a_damaged_line_keeps_no_other_from_being_collected(storage: Storage, bundle: Bundle) -> None:
-    odd = line(bundle.version, NOON, id="odd", rows=[ROW | {"visits": "oops"}])
-    write(storage.store, "a.jsonl", odd, line(bundle.version, NOON, id="sound"))
+    version = bundle.version
+    bad = [
+        line(version, 1e300),
+        line(version, rows=[ROW | {"visits": "many"}]),
+        line(version, rows=[7]),
+        line(version, answers=[None]),
+    ]
+    write(storage.store, "a.jsonl", *bad, line(version, NOON, id="sound"))
     done = predictions.collect(storage.store, "local")
-    assert (done.rows, done.half_lines) == (1, 1)
+    assert (done.rows, done.half_lines) == (1, len(bad))

@@ -205,11 +205,11 @@ def _spread(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, 
             if line is None:
                 half += 1
                 continue
-            part = moments.date_of(int(line["ts"])), line["version"]
             known = contract(line["version"])
             try:
+                part = moments.date_of(int(line["ts"])), line["version"]
                 rows = [segments.dumped(row).decode() + "\n" for row in _flat(line, known)]
-            except (ValueError, TypeError, KeyError, OverflowError):
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError):
                 # A damaged line may still be JSON: it keeps no other from being collected.
                 half += 1
                 continue

@@ -67,7 +67,10 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.erasure import erase
 
     done = erase(loaded.settings.store, given.key, _contract(loaded))
-    print(f"{done.rows} logged rows and {done.labels} labels are gone")
+    if done.rows or done.labels:
+        print(f"{done.rows} logged or scored rows and {done.labels} labels are gone")
+    else:
+        print(f"{given.key} stands in no logged or scored row and on no label")
 
 
 def _contract(loaded: Loaded) -> Contract:

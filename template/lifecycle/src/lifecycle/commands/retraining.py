@@ -41,7 +41,7 @@ def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
             runs, broken = retrain.runs(store, loaded.environment), retrain.incident(store, loaded.environment)
             refused = retrain.refusal(runs, settings, now, by_hand=not given.due, incident=broken)
             if refused and not given.force:
-                print(f"no retrain ({reason}): {refused}")
+                print(f"no retrain ({reason}): {refused}; `make retrain FORCE=1` begins one anyway")
                 return
             run = _run(loaded, reason, text, "schedule" if given.due else "hand", request)
     except Busy as error:
@@ -160,7 +160,8 @@ def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
     if failed:
         raise LifecycleError(f"of what was due, {', '.join(failed)} failed", "What each said stands above.")
     if not due:
-        print("nothing is due")
+        scheduled = loaded.settings.schedule
+        print("nothing is due" if scheduled else "nothing is scheduled: `schedule` in config/ says what runs how often")
 
 
 def _history(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -61,7 +61,8 @@ class Prometheus:
             raise LifecycleError(_reason(error), "The address is that of a Prometheus: URL=…") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"no Prometheus answers at {self.url} ({error})"
-            raise LifecycleError(problem, "lifecycle/deploy/prometheus.yml starts one.") from error
+            mend = "`prometheus --config.file=lifecycle/deploy/prometheus.yml` starts one."
+            raise LifecycleError(problem, mend) from error
 
 
 def draw(root: Path, url: str, hours: float) -> Path:

@@ -91,7 +91,8 @@ def _quality(found: Quality) -> Iterator[str]:
         yield html.table(("rows of", "labelled", found.metric, "interval"), rows, "By the labels that came later")
     if found.expected is not None and found.bound is not None:
         yield html.paragraph(
-            f"The holdout promised {found.expected:.3f}; below {found.bound:.3f} a retrain is asked for."
+            f"The holdout promised a {found.metric} of {found.expected:.3f}; below {found.bound:.3f}, "
+            "a retrain is asked for."
         )
     if found.estimate is not None:
         told = f"Without labels, the probabilities themselves promise an accuracy of {found.estimate:.3f}."

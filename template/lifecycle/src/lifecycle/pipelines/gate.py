@@ -153,7 +153,8 @@ def _against(case: Case, gate: Gate) -> Iterator[Check]:
     if np.allclose(case.evidence.given[champion.version], case.evidence.given[CANDIDATE], rtol=SAME, atol=0):
         same = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         told = f"it answers the same as the champion {champion.version} on every held-out row"
-        yield Check("champion", not same, f"{told}: there is nothing to gain" if same else told)
+        other = f"`make promote VERSION={champion.version} THRESHOLD=…` changes the threshold alone"
+        yield Check("champion", not same, f"{told}: there is nothing to gain; {other}" if same else told)
         return
     yield _better(case, gate, champion, renewed)
     # What may be a little worse as a whole may be so in its probabilities and in its parts, by the same share.
