@@ -29,7 +29,7 @@ from teams import order_team, settings_in
 
 ANA = Identity("ana", "login")
 POINTS = ("fsync", "replace")
-MOST = 60
+MOST, PATIENCE = 60, 60
 GATE = {"resamples": 100}
 
 
@@ -38,8 +38,12 @@ def killed(work: Callable[[], object], point: int, before: bool) -> bool:
     pid = os.fork()
     if pid:
         _, status = os.waitpid(pid, 0)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
-        return os.WIFSIGNALED(status)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL, "the work hung"
+            return True
+        assert os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
+        return False
+    signal.alarm(PATIENCE)
     try:
         passed = 0
 
