@@ -13,8 +13,8 @@ import pytest
 from looseleaf.snapshot import git
 from rendering import DEMO, ROOT, Template, run
 
-# Before scikit-learn is loaded: its threads would wait for each other on a busy machine, and a process that a test forks
-# and kills half way would wait for threads that it does not have.
+# Before scikit-learn is loaded: its threads would wait for each other on a busy machine, and in a process that a test
+# forks, for threads that it does not have.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 Render = Callable[..., Path]

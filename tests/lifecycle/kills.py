@@ -1,0 +1,206 @@
+"""A kill before and after every flush and rename of a job, one by one, leaves storage that loads and can go on."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from lifecycle import deployments, history, moments
+from lifecycle.bundle import open_version
+from lifecycle.deployments import Live
+from lifecycle.monitoring.monitor import monitor
+from lifecycle.pipelines import retrain
+from lifecycle.pipelines.promote import promote, rollback
+from lifecycle.pipelines.retrain import Request, Run
+from lifecycle.pipelines.train import train
+from lifecycle.predictor import Predictor
+from lifecycle.provenance import Identity
+from lifecycle.settings import Settings
+from lifecycle.store import Store
+from teams import order_team, settings_in
+
+ANA = Identity("ana", "login")
+POINTS = ("fsync", "replace")
+MOST, PATIENCE = 60, 60
+GATE = {"resamples": 100}
+
+
+def killed(work: Callable[[], object], point: int, before: bool) -> bool:
+    """Do the work in a process that is killed before or after its point-th flush or rename; False when it has fewer."""
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL, "the work hung"
+            return True
+        assert os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
+        return False
+    signal.alarm(PATIENCE)
+    try:
+        passed = 0
+
+        def counted(usual: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*given: Any) -> Any:
+                nonlocal passed
+                passed += 1
+                if passed == point and before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                found = usual(*given)
+                if passed == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return found
+
+            return call
+
+        for name in POINTS:
+            setattr(os, name, counted(getattr(os, name)))
+        work()
+        os._exit(0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
+
+
+def every(work: Callable[[Settings], object], sound: Path, folder: Path) -> Iterator[tuple[Settings, str]]:
+    """The storage that each kill leaves, and where it was."""
+    for point in range(1, MOST):
+        for before in (True, False):
+            name = f"{'before' if before else 'after'} {point}"
+            shutil.copytree(sound, folder / name / "storage")
+            settings = settings_in(folder / name, gate=GATE)
+            if not killed(lambda settings=settings: work(settings), point, before):  # type: ignore[misc]
+                return
+            yield settings, name
+    raise AssertionError(f"there are more than {MOST} points")
+
+
+def loads(store: Store) -> str | None:
+    """Everything that readers look at; returns the version that answers."""
+    for version in store.versions():
+        Predictor(open_version(store, version))
+    found = deployments.read(store, "local")
+    assert deployments.audit_breaks(store) == []
+    history.read(store, "local")
+    if found:
+        assert found.live.version in store.versions()
+    return found.live.version if found else None
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with a champion and a better candidate that was compared with it."""
+    folder = tmp_path_factory.mktemp("sound")
+    settings, team = settings_in(folder), order_team(rows=1500)
+    shallow = HistGradientBoostingClassifier(max_iter=3, max_depth=2)
+    weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    first = train(replace(team, estimator=weak), settings, folder)
+    given: dict[str, Any] = {"action": "promote", "who": "ana", "why": ""}
+    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), **given)
+    train(team, settings, folder)
+    return settings.storage
+
+
+def doing_train(settings: Settings) -> None:
+    train(order_team(rows=1500), settings, settings.storage)
+
+
+def doing_promote(settings: Settings) -> None:
+    promote(settings, order_team(rows=1500).data, "local", None, None, ANA, "", settings.storage)
+
+
+def doing_rollback(settings: Settings) -> None:
+    rollback(settings, order_team(rows=1500).data, "local", ANA, "", settings.storage)
+
+
+def test_a_killed_training_leaves_whole_bundles_and_the_next_makes_its_own(sound: Path, tmp_path: Path) -> None:
+    points = 0
+    for settings, where in every(doing_train, sound, tmp_path):
+        points += 1
+        assert loads(settings.store) == settings.store.versions()[0], where
+        assert len(settings.store.versions()) in (2, 3), where
+    doing_train(settings)
+    assert loads(settings.store)
+    assert points > 20
+
+
+def test_a_killed_promotion_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+    older, newer = sorted(path.name for path in (sound / "bundles").iterdir())
+    answered = []
+    for settings, where in every(doing_promote, sound, tmp_path):
+        answered.append(loads(settings.store))
+        assert answered[-1] in (older, newer), where
+        doing_promote(settings)
+        assert loads(settings.store) == newer, where
+    assert answered[0] == older
+    assert answered[-1] == newer
+    assert answered == sorted(answered), "it happens at one point"
+
+
+def test_a_killed_rollback_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, gate=GATE)
+    shutil.copytree(sound, settings.storage)
+    older, newer = settings.store.versions()
+    doing_promote(settings)
+    answered = []
+    for killed_settings, where in every(doing_rollback, settings.storage, tmp_path):
+        answered.append(loads(killed_settings.store))
+        if answered[-1] == newer:
+            doing_rollback(killed_settings)
+        assert loads(killed_settings.store) == older, where
+    assert answered == sorted(answered, reverse=True)
+    assert {*answered} == {older, newer}
+
+
+def test_a_killed_monitoring_leaves_whole_reports_and_asks_again(sound: Path, tmp_path: Path) -> None:
+    later = moments.parse("2026-09-01")
+
+    def work(settings: Settings) -> None:
+        newer = SimpleNamespace(**vars(order_team(rows=1500).data) | {"latest": lambda connection: later})
+        document, _ = monitor(settings, newer, "local", later)
+        assert document["verdict"] == "retrain", "its training is older than stale_days"
+
+    asked = []
+    for settings, where in every(work, sound, tmp_path):
+        folder = settings.store.reports / "local"
+        for path in folder.rglob("*.json") if folder.exists() else []:
+            if not path.name.startswith("."):
+                json.loads(path.read_bytes())
+        found = retrain.requested(settings.store, "local")
+        asked.append(found is not None)
+        assert loads(settings.store), where
+        work(settings)
+        again = retrain.requested(settings.store, "local")
+        assert again is not None
+        assert again.reason == "stale", where
+        assert json.loads((folder / "monitoring.json").read_bytes())["verdict"] == "retrain"
+    assert {*asked} == {False, True}
+
+
+def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path, tmp_path: Path) -> None:
+    request = Request("drift", "items drifts", "reports/local/20260101T000000Z/monitoring.json")
+
+    def work(settings: Settings) -> None:
+        run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
+        retrain.record(settings.store, "local", run)
+        retrain.done(settings.store, "local", request, 0)
+
+    asked = Path(shutil.copytree(sound, tmp_path / "asked"))
+    (asked / "reports/local/20260101T000000Z").mkdir(parents=True)
+    (asked / "reports/local/retrain_request.json").write_text('{"reason": "drift", "text": "", "evidence": ""}')
+    counts = []
+    for settings, _ in every(work, asked, tmp_path):
+        counts.append(len(retrain.runs(settings.store, "local")))
+        request_there = retrain.requested(settings.store, "local") is not None
+        assert request_there != (settings.store.reports / "local/20260101T000000Z/retrain_done.json").exists()
+    assert counts == sorted(counts)
+    assert {*counts} == {0, 1}
