@@ -1,4 +1,4 @@
-"""The tests of kills.py in a process of their own: what they fork must not hold locks of threads that others started."""
+"""The tests of kills.py, in a process of their own: a fork takes along the locks of threads that others started."""
 
 from rendering import ROOT, outcome
 
