@@ -14,6 +14,7 @@ import pytest
 
 from lifecycle import moments, profile
 from lifecycle.contract import Answer, Column, Contract
+from lifecycle.labels import LABEL
 from lifecycle.monitoring import drift, quality
 from lifecycle.monitoring.judge import INCIDENT, OK, RETRAIN, WATCH, Findings, Window, judge
 from lifecycle.settings import Settings
@@ -66,7 +67,7 @@ def window(made: Watched, rows: pd.DataFrame) -> Window:
 def findings(made: Watched, *windows: pd.DataFrame) -> Findings:
     """Windows and, of all their rows, the labels."""
     labelled = pd.concat(windows, ignore_index=True)
-    labelled["label"] = np.where(labelled["churned"], "churns", "stays")
+    labelled[LABEL] = np.where(labelled["churned"], "churns", "stays")
     newest = drift.scores_of(made.bundle.contract.answer, windows[-1]).to_numpy()
     size = len(labelled)
     contract, facts = made.bundle.contract, made.bundle.facts
