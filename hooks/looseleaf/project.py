@@ -91,10 +91,15 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Pat
 
 def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
     """POST one row and return its answer; raises StepFailed with the service's own words."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return dict(post(url, body))
+
+
+def post(url: str, body: Any, **headers: str) -> Any:
+    """POST one row or a list of rows; raises StepFailed with the service's own words."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"} | headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return dict(json.load(response))
+            return json.load(response)
     except urllib.error.HTTPError as error:
         raise StepFailed(f"{url}: {error}", "The answer above says why.", error.read().decode()) from error
     except OSError as error:

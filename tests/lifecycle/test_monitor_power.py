@@ -16,7 +16,8 @@ from lifecycle import moments, profile
 from lifecycle.contract import Answer, Column, Contract
 from lifecycle.labels import LABEL
 from lifecycle.monitoring import drift, quality
-from lifecycle.monitoring.judge import INCIDENT, OK, RETRAIN, WATCH, Findings, Window, judge
+from lifecycle.monitoring.judge import Findings, Window, judge
+from lifecycle.reports import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
 from monitored import Watched, labelled_rows, watched
 

@@ -5,9 +5,8 @@ import io
 import json
 import os
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from looseleaf.project import service
+from looseleaf.project import post, service
 from looseleaf.steps import StepFailed
 
+PATIENCE = 10
 # What `config/` of a repository would say, so that one cron line does it all.
 SETTINGS = {
     "TRACKING__ENABLED": "false",
@@ -99,34 +99,33 @@ class Repository:
 
     def ask(self, address: str, body: Any, request_id: str) -> list[dict[str, Any]]:
         """The answers to one row or a list of rows."""
-        headers = {"Content-Type": "application/json", "X-Request-ID": request_id}
-        request = urllib.request.Request(f"{address}/predict", json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                found = json.load(response)
-        except urllib.error.HTTPError as error:
-            raise StepFailed(f"/predict: {error}", "The answer above says why.", error.read().decode()) from error
+        found = post(f"{address}/predict", body, **{"X-Request-ID": request_id})
         return found if isinstance(found, list) else [found]
 
     def wait_for(self, address: str, name: str, value: Any) -> None:
         """Wait until /info of the service says so; raises StepFailed after ten seconds."""
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
+
+        def says_so() -> bool:
             with urllib.request.urlopen(f"{address}/info", timeout=10) as response:
-                if json.load(response)[name] == value:
-                    return
-            time.sleep(0.02)
-        raise StepFailed(f"the service did not take over {name} {value} within 10 s", f"See {self.place}/serve.log.")
+                return bool(json.load(response)[name] == value)
+
+        self._wait(says_so, f"the service did not take over {name} {value}")
 
     def wait_for_log(self, request_id: str) -> None:
         """Wait until a request is on the disk: the service writes its log a moment after it answers."""
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
+
+        def holds_it() -> bool:
             segments = (self.storage / "predictions/local/segments").glob("*.jsonl")
-            if any(f'"{request_id}"'.encode() in segment.read_bytes() for segment in segments):
-                return
+            return any(f'"{request_id}"'.encode() in segment.read_bytes() for segment in segments)
+
+        self._wait(holds_it, f"the log does not hold the request {request_id}")
+
+    def _wait(self, check: Callable[[], bool], problem: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not check():
+            if time.monotonic() > end:
+                raise StepFailed(f"{problem} after {PATIENCE} s", f"See {self.place}/serve.log.")
             time.sleep(0.02)
-        raise StepFailed(f"the log does not hold the request {request_id} after 10 s", f"See {self.place}/serve.log.")
 
     def write_sample(self, customers: int) -> None:
         """Write the sample's tables, with the drift of the last quarter."""

@@ -93,14 +93,20 @@ def measured_improvement(
 ) -> Improvement:
     """Of the measure of the task: the same bootstrap; all NaN where the rows do not define the measure."""
     before, after = measuring(answer, actual, over), measuring(answer, actual, by)
-    random, size = np.random.default_rng(seed), len(actual)
-    found = np.empty(resamples)
+
+    def gained(weights: Floats) -> float:
+        return after(weights) - before(weights)
+
+    return _improvement(gained(np.ones(len(actual))), resampled(gained, len(actual), resamples, seed), confidence)
+
+
+def resampled(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
+    """A measure of resampled rows, given how often each is drawn; those that do not define it are left out."""
+    random, found = np.random.default_rng(seed), np.empty(resamples)
     for at in range(resamples):
-        weights = np.bincount(random.integers(0, size, size), minlength=size).astype(np.float64)
-        found[at] = after(weights) - before(weights)
-    ones = np.ones(size)
+        found[at] = measure(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
     # A resample without one of the classes has no ROC AUC.
-    return _improvement(after(ones) - before(ones), found[np.isfinite(found)], confidence)
+    return found[np.isfinite(found)]
 
 
 def measure(answer: Answer, actual: Floats, given: Floats) -> float:
@@ -141,11 +147,11 @@ def _roc_auc(actual: Floats, given: Floats) -> Callable[[Floats], float]:
     return auc
 
 
-def _improvement(mean: float, resampled: Floats, confidence: float) -> Improvement:
-    if not len(resampled):
+def _improvement(mean: float, drawn: Floats, confidence: float) -> Improvement:
+    if not len(drawn):
         return Improvement(mean, np.nan, np.nan, np.nan)
-    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
-    return Improvement(mean, float(lower), float(upper), float(resampled.std()))
+    lower, upper = np.quantile(drawn, [1 - confidence, confidence])
+    return Improvement(mean, float(lower), float(upper), float(drawn.std()))
 
 
 def cost(actual: Floats, given: Floats, threshold: float, false_positive: float, false_negative: float) -> float:

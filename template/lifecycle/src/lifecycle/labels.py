@@ -13,6 +13,7 @@ from lifecycle.bundle import hash_of
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.frames import describe, quoted, text
+from lifecycle.moments import DAY
 from lifecycle.predictions import LOGGED, connect, replace
 from lifecycle.store import Store, lock
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # A contract may have a column `label`; ours are named as no column may be.
 LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
 LABELLED = "lifecycle_labelled"  # the table that `joined` leaves behind
-DAY = 86_400
 FIRST = 5
 COLUMNS = {
     "request_id": "VARCHAR",
@@ -114,6 +114,17 @@ def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: in
     query = f"SELECT count(*), count(*) FILTER ({mature}), count({LABEL}) FILTER ({mature}) FROM {LABELLED}"
     ((predictions, old, labelled),) = connection.execute(query).fetchall()
     return Coverage(int(predictions), int(old), int(labelled))
+
+
+def count_since(store: Store, moment: int) -> int:
+    """How many labels became known after a moment, in seconds."""
+    found = [str(path) for path in files(store)]
+    if not found:
+        return 0
+    with connect() as connection:
+        query = "SELECT count(*) FROM read_parquet(?, union_by_name = true) WHERE seen_ts > ?"
+        ((count,),) = connection.execute(query, [found, moment]).fetchall()
+    return int(count)
 
 
 def known(store: Store, as_of: int) -> str:

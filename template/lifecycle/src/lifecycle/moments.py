@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lifecycle.errors import LifecycleError
 
+DAY = 86_400
+
 
 def now(clock: Path | None = None) -> int:
     """The clock, or the moment that a file stands for; raises LifecycleError when that holds none."""

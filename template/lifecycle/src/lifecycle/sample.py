@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.errors import LifecycleError
+from lifecycle.moments import DAY
 from lifecycle.store import draft, refusing_disk
 
-DAY = 86_400
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
 FIRST_QUESTION = MONTHS[3]  # the months before only give the first questions something to look back on
 LAST_QUARTER = MONTHS[-4]  # where the shift begins

@@ -11,6 +11,7 @@ from lifecycle import features, predictions
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Column, Contract
 from lifecycle.frames import quoted
+from lifecycle.moments import DAY
 from lifecycle.settings import Settings
 from lifecycle.team import Data
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import duckdb
 
 ROWS = 2000
-DAY = 86_400
 TOLERANCE = 1e-9  # relative: sums of floating-point numbers depend on their order
 SAMPLE = "lifecycle_sampled"
 

@@ -101,7 +101,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
 
 
 def _trained(loaded: Loaded) -> "Trained | None":
-    from lifecycle import deployments
+    from lifecycle import deployments, labels
     from lifecycle.bundle import open_version
     from lifecycle.pipelines.retrain import Trained
 
@@ -115,20 +115,7 @@ def _trained(loaded: Loaded) -> "Trained | None":
     newest = max((name for name in store.versions()), default="")
     if newest > found.live.version:
         created = moments.parse(open_version(store, newest).facts["created"])
-    return Trained(created, _labels_since(loaded, created) if loaded.settings.retrain.new_labels else 0)
-
-
-def _labels_since(loaded: Loaded, moment: int) -> int:
-    """Labels of the store that became known after a moment (seconds)."""
-    import duckdb
-
-    files = sorted(map(str, loaded.settings.store.labels.glob("*.parquet")))
-    if not files:
-        return 0
-    with duckdb.connect() as connection:
-        query = "SELECT count(*) FROM read_parquet(?, union_by_name=true) WHERE seen_ts > ?"
-        ((count,),) = connection.execute(query, [files, moment]).fetchall()
-    return int(count)
+    return Trained(created, labels.count_since(store, created) if loaded.settings.retrain.new_labels else 0)
 
 
 def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:

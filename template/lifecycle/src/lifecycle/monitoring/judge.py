@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lifecycle import moments
+from lifecycle.moments import DAY
 from lifecycle.monitoring.drift import SCORE, Found
 from lifecycle.monitoring.quality import Quality
+from lifecycle.reports import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
 from lifecycle.settings import Settings
-from lifecycle.skew import DAY, Skew
+from lifecycle.skew import Skew
 
-OK, WATCH, RETRAIN, INCIDENT = VERDICTS = ("ok", "watch", "retrain", "incident")
 # What a retrain is asked for first: what the gate is to know about it.
-URGENT = ("decay", "drift", "stale", "labels", "schedule")
+URGENT = ("decay", "drift", "stale")
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from lifecycle.bundle import Bundle, open_version
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.frames import check_table
+from lifecycle.moments import DAY
 from lifecycle.monitoring import drift, quality
-from lifecycle.monitoring.judge import INCIDENT, RETRAIN, Findings, Reason, Window, judge
+from lifecycle.monitoring.judge import Findings, Reason, Window, judge
 from lifecycle.monitoring.report import page_of
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
 from lifecycle.settings import Monitor, Settings
-from lifecycle.skew import DAY, Skew
+from lifecycle.skew import Skew
 from lifecycle.store import write_atomically
 from lifecycle.team import Data
 
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-FORMAT = 1
-LATEST, REQUEST, PAGE = "monitoring.json", "retrain_request.json", "monitoring.html"
+PAGE = "monitoring.html"
 WINDOW = "lifecycle_window"
 LEAVES_OUT = ("bins", "reference", "current")
 Document = dict[str, Any]

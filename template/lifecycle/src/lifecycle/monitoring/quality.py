@@ -87,16 +87,9 @@ def _promised(answer: Answer, scores: Floats) -> float:
 def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
     """The percentile bootstrap of Efron & Tibshirani (1993, §13.3); None where the rows do not define the measure."""
     measure = evaluation.measuring(answer, actual, given)
-    random, size = np.random.default_rng(settings.train.seed), len(actual)
-    found = np.array(
-        [
-            measure(np.bincount(random.integers(0, size, size), minlength=size).astype(np.float64))
-            for _ in range(settings.gate.resamples)
-        ]
-    )
+    size = len(actual)
+    known = evaluation.resampled(measure, size, settings.gate.resamples, settings.train.seed)
     value = measure(np.ones(size))
-    # A resample without one of the classes has no ROC AUC.
-    known = found[np.isfinite(found)]
     if not np.isfinite(value) or not len(known):
         return None
     tail = (1 - settings.monitor.confidence) / 2

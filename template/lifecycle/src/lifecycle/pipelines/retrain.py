@@ -8,11 +8,13 @@ from typing import Any
 
 from lifecycle import moments
 from lifecycle.errors import LifecycleError
+from lifecycle.moments import DAY
+from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain
 from lifecycle.store import Store, write_atomically
 
-DAY, WEEK = 86_400, 7 * 86_400
-REQUEST, DONE, LATEST = "retrain_request.json", "retrain_done.json", "monitoring.json"
+WEEK = 7 * DAY
+DONE = "retrain_done.json"
 NOTHING = "nothing asks for a retrain: no request, no schedule that is due and no labels enough"
 
 
@@ -90,7 +92,7 @@ def requested(store: Store, environment: str) -> Request | None:
 def incident(store: Store, environment: str) -> bool:
     """Whether the latest monitoring found broken data."""
     try:
-        return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == "incident")
+        return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == INCIDENT)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 

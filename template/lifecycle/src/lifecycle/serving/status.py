@@ -16,11 +16,10 @@ from prometheus_client.registry import Collector
 
 from lifecycle import moments
 from lifecycle.errors import LifecycleError
+from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.live import Follower
 
 log = logging.getLogger("lifecycle.serving")
-FORMAT = 1
-VERDICTS = ("ok", "watch", "retrain", "incident")
 
 DROPPED = "prediction_log_dropped", "Lines that the log of predictions gave up: it was full, or the disk refused."
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -58,7 +57,7 @@ class Status(Collector):
         self.live = live
         # Set by whoever opens the log of predictions.
         self.log: Log | None = None
-        self._reports = Reports(live.store.reports / live.environment / "monitoring.json")
+        self._reports = Reports(live.store.reports / live.environment / LATEST)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: which families there are depends on the storage."""
