@@ -1,6 +1,7 @@
 """Each check of the gate is seen to close: a defect is planted for it, and the decision says so in words."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -395,10 +396,9 @@ RACE = """
 import sys
 from pathlib import Path
 from lifecycle.errors import LifecycleError
-from teams import order_team, settings_in
-sys.path.insert(0, {here!r})
 from lifecycle.pipelines.promote import promote
 from lifecycle.provenance import Identity
+from teams import order_team, settings_in
 folder = Path({folder!r})
 settings, who = settings_in(folder), Identity(sys.argv[1], "login")
 print("ready", flush=True)
@@ -413,13 +413,9 @@ except LifecycleError as error:
 
 def test_of_eight_racing_promotions_one_wins_and_the_others_are_told(trained: Any, tmp_path: Path) -> None:
     settings = own(trained[0], tmp_path)
-    code = RACE.format(folder=str(tmp_path), here=str(Path(__file__).parents[1]))
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(at)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for at in range(8)
-    ]
+    code, there = RACE.format(folder=str(tmp_path)), os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": there}
+    racers = [subprocess.Popen([sys.executable, "-c", code, str(at)], **pipes) for at in range(8)]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
