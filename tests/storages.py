@@ -18,7 +18,7 @@ from lifecycle.contract import Answer, Column, Contract
 from lifecycle.deployments import Deployment, Live
 from lifecycle.lookup import table_path, write_table
 from lifecycle.matrix import Encoder
-from lifecycle.predictor import SkopsModel
+from lifecycle.models import SkopsModel
 from lifecycle.store import Store
 
 KEY = Column("customer_id", "key", "category", max_length=16)

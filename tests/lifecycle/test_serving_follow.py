@@ -143,7 +143,7 @@ def test_it_does_not_start_when_the_golden_answers_do_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.deploy(storage.publish())
-    monkeypatch.setattr("lifecycle.predictor.raw", lambda estimator, matrix, answer: matrix[:, 0] * 0.0)
+    monkeypatch.setattr("lifecycle.models.raw", lambda estimator, matrix, answer: matrix[:, 0] * 0.0)
     with pytest.raises(BundleError, match="does not answer as it did in training: golden row 1 of 5 differs"):
         create(storage.store, "local", QUICK)
 

@@ -16,7 +16,8 @@ from lifecycle.bundle import Bundle
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.evidence import Evidence, Ids
-from lifecycle.predictor import TRUSTED, FrameModel, Model, Predictor, SkopsModel
+from lifecycle.models import FrameModel, Model, SkopsModel
+from lifecycle.predictor import TRUSTED, Predictor
 from lifecycle.profile import FILE as PROFILE
 from lifecycle.profile import Profile
 from lifecycle.settings import Train

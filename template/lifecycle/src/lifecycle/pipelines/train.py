@@ -14,12 +14,12 @@ from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
 from lifecycle.evidence import CANDIDATE, LINEAR, TRIVIAL
 from lifecycle.matrix import Encoder, learn_levels
+from lifecycle.models import FrameModel, Model, SkopsModel, typed
 from lifecycle.owners import repository
 from lifecycle.pipelines import pack
 from lifecycle.pipelines.comparison import compared
 from lifecycle.pipelines.division import Rows, divide
 from lifecycle.pipelines.division import codes as codes
-from lifecycle.predictor import FrameModel, Model, SkopsModel, typed
 from lifecycle.settings import Settings
 from lifecycle.team import Team
 
