@@ -214,7 +214,7 @@ def test_what_a_run_makes_is_ignored_and_what_is_rendered_is_not(render: Render,
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
-ONLINE = "features serve dashboard year"
+ONLINE = "features serve client dashboard year"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,12 @@ def test_make_lists_every_verb_of_the_usage_with_a_line(render: Render, usage: l
 
 @pytest.mark.parametrize(
     ("usage", "verb", "answer"),
-    [("batch", "serve", "online"), ("batch", "features", "online"), ("online", "score", "batch")],
+    [
+        ("batch", "serve", "online"),
+        ("batch", "client", "online"),
+        ("batch", "features", "online"),
+        ("online", "score", "batch"),
+    ],
 )
 def test_a_verb_that_the_usage_left_out_says_how_it_comes_back(
     template: Template, tmp_path: Path, usage: str, verb: str, answer: str
