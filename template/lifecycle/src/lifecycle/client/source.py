@@ -108,7 +108,8 @@ def package_text(contract: Contract, model: str, distribution: str, version: str
 
 
 def _assigned(name: str, column: Column) -> str:
-    kind = _literal(column.levels) if column.levels else TYPES[column.kind]
+    null = [None] if column.nullable else []
+    kind = _literal([*column.levels, *null]) if column.levels else " | ".join([TYPES[column.kind], *map(value, null)])
     limits: dict[str, Any] = {"ge": column.low, "le": column.high}
     if column.kind == "integer":
         limits = {word: None if limit is None else int(limit) for word, limit in limits.items()}
@@ -117,7 +118,7 @@ def _assigned(name: str, column: Column) -> str:
     limits |= {"description": _described(column.description, column.unit) or None}
     given = {word: value for word, value in limits.items() if value is not None}
     notes = [*([_call("Field", given)] if given else []), *filter(None, [VALIDATORS.get(column.kind)])]
-    annotation = _annotated(f"{kind} | None" if column.nullable else kind, notes)
+    annotation = _annotated(kind, notes)
     default = "" if column.required else f" = {value(column.default)}"
     return textwrap.indent(f"{name}: {annotation}{default}\n", "    ")
 
@@ -141,7 +142,7 @@ def _described(description: str, unit: str) -> str:
     return f"{description} Unit: {unit}.".strip() if unit else description
 
 
-def _literal(levels: Sequence[str]) -> str:
+def _literal(levels: Sequence[str | None]) -> str:
     return _subscript("Literal", [value(level) for level in levels])
 
 

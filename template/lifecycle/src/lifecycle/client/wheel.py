@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import io
+import keyword
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -33,7 +35,7 @@ Description-Content-Type: text/markdown
 {use}
 ```
 
-A client of version {contract} goes on working as long as the service is of version {contract}, whatever the numbers after it.
+A client of version {contract} goes on working while the service has version {contract}, whatever the numbers after it.
 """
 WHEEL = """Wheel-Version: 1.0
 Generator: looseleaf-lifecycle
@@ -84,7 +86,8 @@ def use(contract: Contract, model: str) -> str:
     fields = ", ".join(f"{names[column.name]}=..." for column in contract.request if column.required)
     package = package_of(model)
     told = "probability" if contract.answer.task == "two classes" else "prediction"
-    return USE.format(package=package, name=package.removesuffix("_client"), fields=fields, told=told)
+    name = package.removesuffix("_client")
+    return USE.format(package=package, name="model" if keyword.iskeyword(name) else name, fields=fields, told=told)
 
 
 def _contract(path: Path) -> Contract:
@@ -92,8 +95,14 @@ def _contract(path: Path) -> Contract:
         contract = Contract.from_json(path.read_bytes(), RELEASED)
     except FileNotFoundError:
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.") from None
+    mend = "`make contract` writes it; restore it from git."
     if type(contract.version) is not int or contract.version < 1:
-        raise LifecycleError(f"{RELEASED} has the version {contract.version!r}", "`make contract` writes it again.")
+        raise LifecycleError(f"{RELEASED} has the version {contract.version!r}", mend)
+    for column in contract.request:
+        for limit in (column.low, column.high, column.max_length):
+            # It becomes Python that others run.
+            if limit is not None and not (type(limit) in (int, float) and math.isfinite(limit)):
+                raise LifecycleError(f"{RELEASED}: {column.name} has the limit {limit!r}", mend)
     return contract
 
 

@@ -109,9 +109,7 @@ def _client(given: argparse.Namespace, loaded: Loaded) -> None:
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is no part of a version", "Give a number from 0 on.")
     path, use = write(Path.cwd(), given.build)
-    print(
-        f"{path.relative_to(Path.cwd())}: install it where the service is asked (pip install, uv add), and write:\n\n{use}"
-    )
+    print(f"{path.relative_to(Path.cwd())}: install it in what asks the service, and write\n\n{use}")
 
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -1,7 +1,7 @@
 """What rows and answers have in common; `contract.py` beside it has their fields."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -40,8 +40,10 @@ def _whole(value: Any) -> Any:
 
 def _moment(value: Any) -> Any:
     try:
-        return datetime.fromisoformat(value) if isinstance(value, str) and DATE.match(value) else value
-    except ValueError:
+        found = datetime.fromisoformat(value) if isinstance(value, str) and DATE.match(value) else value
+        # JSON has no seconds in an offset; some zones of before 1972 have.
+        return found.astimezone(UTC) if isinstance(found, datetime) and found.tzinfo else found
+    except (ValueError, OverflowError):
         return value
 
 
