@@ -13,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
+import httpx
+from starlette.testclient import TestClient
+
 from lifecycle.client import wheel
 from lifecycle.contract import Answer, Column, Contract
 
@@ -53,6 +56,16 @@ def load(contract: Contract, model: str, folder: Path) -> ModuleType:
         return importlib.import_module(name.partition("-")[0])
     finally:
         sys.path.remove(str(folder))
+
+
+def through(service: TestClient) -> httpx.MockTransport:
+    """What takes a client's requests to a service within this process."""
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        found = service.request(request.method, request.url.path, content=request.content, headers=request.headers)
+        return httpx.Response(found.status_code, headers=found.headers, content=found.content)
+
+    return httpx.MockTransport(answered)
 
 
 @dataclass(frozen=True)
