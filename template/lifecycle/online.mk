@@ -9,7 +9,7 @@ serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
 	$(RUN) serve $(environment) $(call option,--port,PORT)
 
 client: $(RUN) ## build a typed client of the service, as a wheel in dist/ (BUILD=1)
-	@$(RUN) client $(call option,--build,BUILD)
+	@$(RUN) client $(environment) $(call option,--build,BUILD)
 
 dashboard: $(RUN) ## what Prometheus has seen, as build/dashboard.html (URL=http://127.0.0.1:9090 HOURS=6)
 	@$(RUN) dashboard $(call option,--url,URL) $(call option,--hours,HOURS)

@@ -28,6 +28,8 @@ from lifecycle.client.shipped.replies import Reply
 from lifecycle.client.shipped.values import BaseAnswer, BaseRow
 from lifecycle.contract import Column, Contract
 from lifecycle.rows import RowError, RowReader
+from lifecycle.settings import Settings
+from lifecycle.store import Store
 from rendering import ROOT, TEMPLATE, tool
 from tables import TABLES
 from teams import ANSWERS, Order, derive
@@ -348,6 +350,19 @@ def test_without_a_contract_there_is_no_client(
     assert told in error
     assert "make contract" in error
     assert not (repository / "dist").exists()
+
+
+def test_it_is_told_when_what_answers_has_another_contract(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage(Store(Settings().storage), repository / "drafts")
+    storage.deploy(storage.publish(CHURN))
+    for contract, told in ((CHURN, ""), (replace(CHURN, version=2), "what answers in local has another contract")):
+        (repository / "contract.json").write_text(contract.to_json(), encoding="utf-8")
+        assert cli.main(["client"]) == 0
+        error = capsys.readouterr().err
+        assert told in error
+        assert bool(error) == bool(told)
 
 
 def test_a_build_below_zero_and_a_folder_without_a_project_are_refused(

@@ -69,7 +69,7 @@ __all__ = [
     "WrongContract",
 ]
 
-_SERVICE = _Service(Answer, contract={contract}, agent=f"{distribution}/{{__version__}}")
+_SERVICE = _Service(Answer, contract={contract}, agent="{distribution}/{version}")
 
 
 class Client(_SyncClient[Row, Answer]):

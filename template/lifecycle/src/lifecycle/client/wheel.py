@@ -9,11 +9,12 @@ import re
 import zipfile
 from pathlib import Path
 
+from lifecycle import deployments
 from lifecycle.client import source
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.names import safe
-from lifecycle.store import write_atomically
+from lifecycle.store import Store, write_atomically
 from lifecycle.team import project_name
 
 RELEASED = "contract.json"
@@ -62,6 +63,16 @@ def write(root: Path, build: int) -> tuple[Path, str]:
         older.unlink()
     write_atomically(folder / name, content)
     return folder / name, use(contract, model)
+
+
+def differs(root: Path, store: Store, environment: str) -> bool:
+    """Whether what answers now takes or gives something else than a client of `contract.json`."""
+    deployment = deployments.read(store, environment)
+    if deployment is None:
+        return False
+    path = store.bundles / deployment.live.version / RELEASED
+    live, released = Contract.from_json(path.read_bytes(), str(path)), _contract(root / RELEASED)
+    return (live.version, live.request, live.answer) != (released.version, released.request, released.answer)
 
 
 def wheel(contract: Contract, model: str, build: int = 0) -> tuple[str, bytes]:

@@ -105,10 +105,13 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: Loaded) -> None:
-    write = resolve_name("lifecycle.client.wheel:write")
+    wheel = resolve_name("lifecycle.client.wheel")
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is no part of a version", "Give a number from 0 on.")
-    path, use = write(Path.cwd(), given.build)
+    path, use = wheel.write(Path.cwd(), given.build)
+    if wheel.differs(Path.cwd(), loaded.settings.store, loaded.environment):
+        told = f"what answers in {loaded.environment} has another contract: what is new here, it does not know yet"
+        print(f"{told}\n  `make train promote` first.", file=sys.stderr)
     print(f"{path.relative_to(Path.cwd())}: install it in what asks the service, and write\n\n{use}")
 
 
