@@ -31,6 +31,7 @@ from lifecycle.rows import RowError, RowReader
 from lifecycle.settings import Settings
 from lifecycle.store import Store
 from rendering import ROOT, TEMPLATE, tool
+from storages import CHURN, Storage
 from tables import TABLES
 from teams import ANSWERS, Order, derive
 
