@@ -272,6 +272,8 @@ def test_the_curl_of_the_readme_is_answered(own: Own, tmp_path: Path) -> None:
     readme = (own.folder / "README.md").read_text(encoding="utf-8")
     command = re.search(r"^(curl .*?)\n```$", readme, re.MULTILINE | re.DOTALL)
     assert command
+    assert "Row(**row)).prediction" in readme
+    assert "c-00890" not in readme
     with service(own.folder, tmp_path / "log") as address:
         there = command[1].replace("http://127.0.0.1:8000", address)
         done = run("bash", "-c", f"{there} --fail --silent --show-error", folder=own.folder)

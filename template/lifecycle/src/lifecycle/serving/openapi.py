@@ -13,6 +13,7 @@ PATH = "/predict"
 HEADERS = {
     "x-request-id": {"description": "That of the request, or a new one.", "schema": {"type": "string"}},
     "x-model-version": {"description": "The version that answers.", "schema": {"type": "string"}},
+    "x-contract-version": {"description": "The major version of its contract.", "schema": {"type": "string"}},
 }
 
 

@@ -58,6 +58,7 @@ class PredictFirst:
             return
         served = self.live.served
         headers = {"x-request-id": _request_id(scope), "x-model-version": served.version}
+        headers["x-contract-version"] = str(served.contract.version)
         try:
             body = await self._body(scope, receive)
             if body is None:
