@@ -132,6 +132,14 @@ class Serve(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request.")] = 1000
     max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
+    max_in_flight: Annotated[
+        int, Field(ge=1, description="Requests that wait for the model's thread, and bodies on their way; beyond: 503.")
+    ] = 256
+    queue_rows: Annotated[int, Field(ge=1, description="Rows that wait for the model's thread; beyond: 429.")] = 4000
+    batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model is asked for together.")] = 1000
+    timeout_seconds: Annotated[
+        float, Field(gt=0, le=60, description="For a body to arrive (or 408), and for its answer (or 503).")
+    ] = 5.0
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
     drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
 

@@ -13,10 +13,11 @@ from fastapi_offline import FastAPIOffline
 
 from lifecycle import moments
 from lifecycle.serving import openapi
+from lifecycle.serving.limits import LATER
 from lifecycle.serving.live import Follower
 from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import CONTENT_TYPE, CountRequests, Metrics
-from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
+from lifecycle.serving.predict import NO_FEATURES, PredictFirst
 from lifecycle.settings import Log, Serve
 from lifecycle.store import Store
 
@@ -84,7 +85,7 @@ def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
     async def readyz() -> dict[str, str]:
         """Whether requests can be answered: the golden answers came back, and there are features to look up."""
         if live.served.lacks_features:
-            raise HTTPException(503, NO_FEATURES, RETRY_AFTER)
+            raise HTTPException(503, NO_FEATURES, LATER)
         return {"status": "ready", "version": live.served.version, "pending": live.pending}
 
     @app.get("/info")
