@@ -21,6 +21,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.store import Store
 
 PREFIX = "LIFECYCLE_"
+# It begins as the others do and is none: a setting is told by `make config`.
+API_KEY = "LIFECYCLE_API_KEY"
 Tree = dict[str, Any]
 
 
@@ -140,6 +142,7 @@ class Serve(Section):
     timeout_seconds: Annotated[
         float, Field(gt=0, le=60, description="For a body to arrive (or 408), and for its answer (or 503).")
     ] = 5.0
+    api_key_file: Annotated[Path | None, Field(description="Keys of callers; LIFECYCLE_API_KEY wins over it.")] = None
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
     drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
 
@@ -204,7 +207,7 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
             origin = f"config/{name}.yaml"
             _merge(tree, origins, _read(path.read_bytes(), origin), origin)
     for name, value in (os.environ if environ is None else environ).items():
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and name != API_KEY:
             parts = name.removeprefix(PREFIX).lower().split("__")
             _merge(tree, origins, _nest(parts, _parse(value, name)), name)
     try:

@@ -11,6 +11,7 @@ from lifecycle.settings import Serve
 # The queue is emptied faster than that; what a person has to mend takes longer.
 SOON, LATER = {"retry-after": "1"}, {"retry-after": "5"}
 CLOSE = {"connection": "close"}
+LOOK_SECONDS = 0.1
 
 
 class Rejected(Exception):
@@ -29,17 +30,20 @@ class Bodies:
 
     def __init__(self, limits: Serve) -> None:
         self.limits = limits
-        self._timers: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
+        # By task the moment until which it may take, oldest first.
+        self._ends: dict[asyncio.Task[Any], float] = {}
+        self._looking = False
         self._ended: dict[asyncio.Task[Any], Callable[[Serve], Rejected]] = {}
 
     async def read(self, scope: Scope, receive: Receive, ends: float) -> bytes | None:
         """The whole body, or None when the caller has gone away; raises Rejected when it is too large or too slow."""
         task = asyncio.current_task()
         assert task is not None, "an application is called in a task"
-        if len(self._timers) >= self.limits.max_in_flight:
-            self._end(next(iter(self._timers)), _crowded)
-        # A tenth of what asyncio.timeout costs.
-        self._timers[task] = task.get_loop().call_at(ends, self._end, task, _late)
+        if len(self._ends) >= self.limits.max_in_flight:
+            self._end(next(iter(self._ends)), _crowded)
+        self._ends[task] = ends
+        if not self._looking:
+            self._look(task.get_loop())
         try:
             return await _whole(scope, receive, self.limits.max_bytes)
         except asyncio.CancelledError:
@@ -48,11 +52,20 @@ class Bodies:
             task.uncancel()
             raise self._ended.pop(task)(self.limits) from None
         finally:
-            if timer := self._timers.pop(task, None):
-                timer.cancel()
+            self._ends.pop(task, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what is late, and look again while there is something: a timer for each body would cost ten times it."""
+        for task, ends in [*self._ends.items()]:
+            if ends > loop.time():
+                break
+            self._end(task, _late)
+        self._looking = bool(self._ends)
+        if self._looking:
+            loop.call_later(LOOK_SECONDS, self._look, loop)
 
     def _end(self, task: "asyncio.Task[Any]", why: Callable[[Serve], Rejected]) -> None:
-        self._timers.pop(task).cancel()
+        del self._ends[task]
         self._ended[task] = why
         task.cancel()
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -60,10 +59,10 @@ class PredictFirst:
                 await reply(send, 200, content, headers)
         except Rejected as no:
             self.metrics.refused(no.status, no.reason)
-            await reply(send, no.status, dumped({"detail": no.detail}), headers, no.headers)
+            await refuse(send, no, headers)
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
-            await reply(send, 503, dumped({"detail": "the service is ending"}), headers, LATER)
+            await refuse(send, Rejected(503, "the service is ending", LATER), headers)
         except Exception:
             name = request.decode()
             log.exception("request %s failed", name)
@@ -124,10 +123,14 @@ def request_id(scope: Scope) -> bytes:
     return given if SANE_ID.fullmatch(given) else os.urandom(16).hex().encode()
 
 
-async def reply(send: Send, status: int, body: bytes, headers: Headers, more: Mapping[str, str] | None = None) -> None:
+async def refuse(send: Send, no: Rejected, headers: Headers) -> None:
+    """Send why there is no answer."""
+    more = [(name.encode(), value.encode()) for name, value in no.headers.items()]
+    await reply(send, no.status, dumped({"detail": no.detail}), [*headers, *more])
+
+
+async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a whole answer of JSON."""
     told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
-    if more:
-        told += [(name.encode(), value.encode()) for name, value in more.items()]
     await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})
