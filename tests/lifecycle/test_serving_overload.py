@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from lifecycle.bundle import Bundle
+from lifecycle.serving.app import create
 from lifecycle.serving.live import Served
-from services import Process, eventually, running
+from lifecycle.serving.predict import LOOP_ROWS
+from services import QUICK, Process, eventually, running
 from storages import Storage
 
 ROW = {"customer_id": "ann", "discount": 5.0}
@@ -95,13 +98,12 @@ def slow(storage: Storage, tmp_path: Path) -> Bundle:
 def serve(storage: Storage, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """serve(**settings): a service of the storage on a free port."""
     with ExitStack() as stack:
-        yield lambda **given: stack.enter_context(
-            running(
-                storage.store.root,
-                tmp_path,
-                **{f"LIFECYCLE_SERVE__{name.upper()}": text for name, text in given.items()},
-            )
-        )
+
+        def start(**given: str) -> Process:
+            variables = {f"LIFECYCLE_SERVE__{name.upper()}": text for name, text in given.items()}
+            return stack.enter_context(running(storage.store.root, tmp_path, **variables))
+
+        yield start
 
 
 def health(port: int) -> float:
@@ -147,12 +149,12 @@ def test_too_many_requests_are_503_at_once_and_none_is_before_or_after(
 def test_too_many_rows_are_429_and_a_wait_without_end_is_503(serve: Callable[..., Process], slow: Bundle) -> None:
     port = serve(queue_rows="100").port
     found = crowd(port, 16, [ROW] * 50)
-    assert set(status for status, *_ in found) == {200, 429}
+    assert {status for status, *_ in found} == {200, 429}
     assert {headers["retry-after"] for status, headers, *_ in found if status == 429} == {"1"}
     assert ask(port, [ROW] * 900)[0] == 200
     port = serve(timeout_seconds="0.5", batch_rows="1").port
     found = crowd(port, 10)
-    assert set(status for status, *_ in found) == {200, 503}
+    assert {status for status, *_ in found} == {200, 503}
     assert {headers["retry-after"] for status, headers, *_ in found if status == 503} == {"1"}
     assert max(seconds for *_, seconds in found) < 2
     # Who has got 503 is not computed any more: the next one waits for nobody.
@@ -161,7 +163,7 @@ def test_too_many_rows_are_429_and_a_wait_without_end_is_503(serve: Callable[...
 
 @pytest.mark.parametrize("limit", ["256", "8"])
 def test_32_slow_callers_starve_nobody(serve: Callable[..., Process], bundle: Bundle, limit: str) -> None:
-    port = serve(max_in_flight=limit, timeout_seconds="3").port
+    port = serve(max_in_flight=limit, timeout_seconds="5").port
     alone = sorted(ask(port)[3] for _ in range(20))
     with slow_bodies(port, 32) as callers:
         beside = [ask(port) for _ in range(20)]
@@ -170,25 +172,23 @@ def test_32_slow_callers_starve_nobody(serve: Callable[..., Process], bundle: Bu
         callers[-1].sendall(BODY[9:])
         assert callers[-1].recv(4096).startswith(b"HTTP/1.1 200")
         told = Counter(status_of(caller)[0] for caller in callers[:-1])
-    # Beyond the limit the slowest make room at once; the others have had their time.
-    assert told == ({408: 31} if limit == "256" else {503: 24, 408: 7})
+    # Beyond the limit the slowest make room, for a quick one too; the others have had their time.
+    assert told == ({408: 31} if limit == "256" else {503: 25, 408: 6})
 
 
 def test_a_body_that_does_not_arrive_is_408_in_time_and_its_connection_is_closed(
     serve: Callable[..., Process], bundle: Bundle
 ) -> None:
-    port = serve(timeout_seconds="0.5").port
+    port = serve(timeout_seconds="2").port
     began = time.monotonic()
-    with slow_bodies(port, 1) as (caller,):
+    with slow_bodies(port, 1, length=1000) as (caller,):
+        # A byte now and then buys no time.
+        for _ in range(3):
+            caller.sendall(b" ")
+            time.sleep(0.5)
         status, reply = status_of(caller)
     assert (status, b"connection: close" in reply, b"serve.timeout_seconds" in reply) == (408, True, True)
-    assert 0.4 < time.monotonic() - began < 2
-    # A byte now and then buys no time.
-    with slow_bodies(port, 1, length=1000) as (caller,):
-        for _ in range(6):
-            caller.sendall(b" ")
-            time.sleep(0.1)
-        assert status_of(caller)[0] == 408
+    assert 1.9 < time.monotonic() - began < 3.4
     assert ask(port)[0] == 200
 
 
@@ -205,12 +205,6 @@ def test_who_goes_away_while_waiting_disturbs_nobody(serve: Callable[..., Proces
 def test_a_thousand_rows_of_a_fast_model_are_answered_in_the_thread(
     storage: Storage, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastapi.testclient import TestClient
-
-    from lifecycle.serving.app import create
-    from lifecycle.serving.predict import LOOP_ROWS
-    from services import QUICK
-
     threads: list[tuple[int, str]] = []
     real = Served.answers
 
