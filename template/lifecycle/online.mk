@@ -5,8 +5,8 @@ USAGE += features serve dashboard
 features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
 	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
 
-serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
-	$(RUN) serve $(environment) $(call option,--port,PORT)
+serve: $(RUN) ## answer requests on this machine (PORT=8000 WORKERS=1 ENVIRONMENT=…)
+	$(RUN) serve $(environment) $(call option,--port,PORT) $(call option,--workers,WORKERS)
 
 dashboard: $(RUN) ## what Prometheus has seen, as build/dashboard.html (URL=http://127.0.0.1:9090 HOURS=6)
 	@$(RUN) dashboard $(call option,--url,URL) $(call option,--hours,HOURS)

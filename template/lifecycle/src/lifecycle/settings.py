@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -134,6 +134,11 @@ class Serve(Section):
     max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
     drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer.")] = 1
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="Of the service's messages; auto: text on a terminal.")
+    ] = "auto"
 
 
 class Tracking(Section):

@@ -72,7 +72,7 @@ class PredictFirst:
             # The drain has lasted long enough; nothing awaits this task.
             await _send(send, 503, _dump({"detail": "the service is ending"}), {**headers, **RETRY_AFTER})
         except Exception:
-            log.exception("request %s failed", headers["x-request-id"])
+            log.exception("a request failed", extra={"request_id": headers["x-request-id"]})
             told = {"detail": "internal error", "request_id": headers["x-request-id"]}
             await _send(send, 500, _dump(told), headers)
         else:
