@@ -127,7 +127,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 
 def deploy_own(storage: Storage, folder: Path, body: str) -> Bundle:
     """A deployed `python` bundle that does this with each frame; without features to look up."""
-    (folder / "own_model.py").write_text(textwrap.dedent(OWN).format(body=body))
+    (folder / "own_model.py").write_text(textwrap.dedent(OWN.format(body=body)))
     golden = [{"row": ROW, "answer": 0.5}] * 2
     python: dict[str, Any] = {"kind": "python", "class": "own_model:Own", "requires": {}}
     made = storage.publish(replace(CHURN, columns=CHURN.columns[:2]), golden=golden, **python)
