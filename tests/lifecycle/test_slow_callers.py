@@ -35,7 +35,7 @@ class Slow:
         for at in range(10_000):
             for each in list(left):
                 try:
-                    each.sendall(content[at % len(content) : at % len(content) + 1])
+                    each.sendall(content and content[at % len(content) :][:1])
                     each.setblocking(False)
                     with contextlib.suppress(BlockingIOError):
                         if each.recv(1000) == b"":
@@ -89,12 +89,13 @@ def test_thirty_two_slow_callers_do_not_starve_a_quick_one(
 @pytest.mark.parametrize(
     ("at_once", "then"),
     [
+        (b"", b""),
         (b"", b"\r\n"),
         (b"POST /predict HTTP/1.1\r\n", b"x-more: 1\r\n"),
         (HEAD + BODY, b"POST /predict HTTP/1.1\r\nx-more: 1\r\nx-more: 2\r\nx-more: 3\r\nx-more: 4\r\n"),
         (HEAD + BODY, b"\r\n"),
     ],
-    ids=["nothing", "a head", "a second head", "ends of lines after an answer"],
+    ids=["nothing", "ends of lines", "a head", "a second head", "ends of lines after an answer"],
 )
 def test_a_head_that_does_not_arrive_in_time_closes_the_connection(
     serve: Callable[..., Service], bundle: Bundle, slow: Callable[..., Slow], at_once: bytes, then: bytes
