@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -140,11 +140,15 @@ class Serve(Section):
     queue_rows: Annotated[int, Field(ge=1, description="Rows that wait for the model's thread; beyond: 429.")] = 4000
     batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model is asked for together.")] = 1000
     timeout_seconds: Annotated[
-        float, Field(gt=0, le=60, description="For a body to arrive (or 408), and for its answer (or 503).")
+        float, Field(gt=0, le=60, description="For a request to arrive (or 408), and for its answer (or 503).")
     ] = 5.0
     api_key_file: Annotated[Path | None, Field(description="Keys of callers; LIFECYCLE_API_KEY wins over it.")] = None
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
     drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer.")] = 1
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="Of the service's messages; auto: text on a terminal.")
+    ] = "auto"
 
 
 class Tracking(Section):

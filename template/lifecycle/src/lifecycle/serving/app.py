@@ -35,8 +35,9 @@ def create(
     Without `log`, nothing is kept of what it answers; `now` gives the moment of each answer, in seconds.
     """
     live = Follower(store, environment, serve.max_rows)
-    kept = PredictionLog(store, environment, log, now) if log and log.enabled else None
     metrics, keys = Metrics(live), auth.required(serve, environment)
+    lose = metrics.dropped.inc
+    kept = PredictionLog(store, environment, log, now, lose) if log and log.enabled else None
     # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
 
@@ -66,7 +67,7 @@ def create(
     app.add_middleware(CountRequests, metrics=metrics)
     _add_routes(app, live, serve)
     _add_metrics(app, metrics)
-    metrics.status.log = app.state.log = kept
+    app.state.log = kept
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, live.served.version, live.served.contract, serve, bool(keys)
     )

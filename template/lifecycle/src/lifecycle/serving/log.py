@@ -58,9 +58,17 @@ def _plain(value: Any) -> Any:
 class PredictionLog:
     """The segments that one service writes."""
 
-    def __init__(self, store: Store, environment: str, limits: Log, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        environment: str,
+        limits: Log,
+        now: Callable[[], float] = time.time,
+        lose: Callable[[int], None] = lambda lines: None,
+    ) -> None:
+        """`lose` is told of every line that is not kept, from any thread."""
         self.directory = segments.folder(store, environment)
-        self.limits, self.now = limits, now
+        self.limits, self.now, self.lose = limits, now, lose
         self.size = 0  # bytes of all segments of the environment, as of the last write
         self._waiting: deque[bytes] = deque()
         # Each is changed by one thread only: the loop's, or the one that writes.
@@ -85,14 +93,18 @@ class PredictionLog:
             told = round(self.now(), 3), dumped(request), self._told_of[1], answered
             whole = b'{"ts":%r,"id":%b,%b,%b}\n' % told
         except LifecycleError as error:
-            self._not_added += 1
-            self._tell(error.problem)
+            self._give_up(error.problem)
             return
         if self._added - self._taken + len(whole) > MOST_WAITING:
-            self._not_added += 1
+            self._give_up("the disk is too slow")
             return
         self._added += len(whole)
         self._waiting.append(whole)
+
+    def _give_up(self, problem: str) -> None:
+        self._not_added += 1
+        self.lose(1)
+        self._tell(problem)
 
     async def run(self) -> None:
         """Flush for ever, in a thread: the loop answers while the disk works."""
@@ -139,6 +151,8 @@ class PredictionLog:
                 self._tell(f"the disk of {self.directory} is full")
         finally:
             self._not_written += len(lines) - written
+            if written < len(lines):
+                self.lose(len(lines) - written)
 
     def _is_due(self, segment: "_Segment") -> bool:
         limits = self.limits

@@ -7,12 +7,15 @@ import math
 import os
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract import Column, Contract
@@ -20,6 +23,7 @@ from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.openapi import PATH
 from lifecycle.serving.status import Status
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Paths and methods are the caller's own text, of any number: what no route knows is one series.
 UNMATCHED = "__unmatched__"
@@ -43,7 +47,7 @@ class Metrics:
         self.status = Status(live)
         self._counted, self._told = CollectorRegistry(), CollectorRegistry()
         self._told.register(self.status)
-        prometheus_client.ProcessCollector(registry=self._told)
+        self._told.register(Processes())
         self._make(self._counted)
         # By metric and labels; as many as there are series.
         self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
@@ -76,6 +80,11 @@ class Metrics:
         )
         self.refusals = Counter(
             "model_requests_refused_total", "Requests to predict without an answer.", ("reason",), registry=registry
+        )
+        self.dropped = Counter(
+            "prediction_log_dropped_total",
+            "Lines that the log of predictions gave up: it was full, or the disk refused.",
+            registry=registry,
         )
         # A rate sees no first event of a series that was not there before it.
         for status in ("200", "500"):
@@ -121,7 +130,7 @@ class Metrics:
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         counted = self._counted
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        if SHARED in os.environ:
             counted = CollectorRegistry()
             MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
         return generate_latest(counted) + generate_latest(self._told)
@@ -133,6 +142,27 @@ class Metrics:
                 self.unusual.labels(name)
             self._checks = contract, checks
         return self._checks[1]
+
+
+class Processes(Collector):
+    """Memory, processor time and open files: of this process, or by `pid` of each that counts into the same folder.
+
+    Their sum would fall when one of them ends, and a rate would take that for a new beginning of all.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        """See Collector."""
+        if SHARED not in os.environ:
+            yield from ProcessCollector(registry=None).collect()
+            return
+        families: dict[str, Metric] = {}
+        for path in sorted(Path(os.environ[SHARED]).glob("gauge_livesum_*.db")):
+            pid = path.stem.rpartition("_")[2]
+            for family in ProcessCollector(registry=None, pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
+                samples = [each._replace(labels={"pid": pid}) for each in family.samples]
+                whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                whole.samples += samples
+        yield from families.values()
 
 
 def unusual(column: Column) -> Callable[[Any], bool]:

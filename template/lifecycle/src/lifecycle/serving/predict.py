@@ -65,7 +65,7 @@ class PredictFirst:
             await refuse(send, Rejected(503, "the service is ending", LATER), headers)
         except Exception:
             name = request.decode()
-            log.exception("request %s failed", name)
+            log.exception("a request failed", extra={"request_id": name})
             await reply(send, 500, dumped({"detail": "internal error", "request_id": name}), headers)
 
     async def _answer(self, served: Served, request: bytes, scope: Scope, receive: Receive) -> bytes | None:
