@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from lifecycle.declare import derive
 from lifecycle.errors import LifecycleError
+from lifecycle.models import PROBABILITY_TOLERANCE, VALUE_TOLERANCE
 from lifecycle.pipelines.promote import promote
 from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
@@ -50,11 +51,11 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
             sent = {name: None if value != value else value for name, value in row.items()}
             answer = client.post("/predict", json=sent).json()
             if table.answer.task == "number":
-                np.testing.assert_allclose(answer["prediction"], expected["prediction"], rtol=1e-9)
+                np.testing.assert_allclose(answer["prediction"], expected["prediction"], rtol=VALUE_TOLERANCE)
             else:
                 assert answer["prediction"] == expected["prediction"]
             if table.answer.task == "two classes":
-                np.testing.assert_allclose(answer["probability"], expected["probability"], rtol=1e-9)
+                assert answer["probability"] == pytest.approx(expected["probability"], abs=PROBABILITY_TOLERANCE)
 
 
 @NEEDS_DATA
