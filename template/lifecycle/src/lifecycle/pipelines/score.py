@@ -1,5 +1,6 @@
 """Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ from lifecycle.predictions import answer_columns, connect, exclusive, loggable, 
 from lifecycle.predictor import Predictor
 from lifecycle.rowfile import RowFile, limit, own_rows
 from lifecycle.settings import Settings
-from lifecycle.store import lock, refusing_disk
+from lifecycle.store import flush, lock, refusing_disk
 from lifecycle.team import Data
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
 
             rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
             scored = _answer(folder, rows, predictor, live, str(day), progress)
-            replace(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), path)
+            _write(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), folder, path)
             if settings.log.enabled:
                 kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
                 with exclusive(store, environment):
@@ -96,7 +97,7 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
             folder = parts.folder_of(output)
             rows = parts.begin(folder, fill, _facts(live))
             scored = _answer(folder, rows, predictor, live, file.name, progress)
-            replace(connection, scored.sql(_told(predictor.contract, live)), output)
+            _write(connection, scored.sql(_told(predictor.contract, live)), folder, output)
         parts.end(folder)
         shutil.rmtree(_spill(settings, environment), ignore_errors=True)
     return scored.count, ignored
@@ -135,6 +136,15 @@ def _answer(folder: Path, rows: Path, predictor: Predictor, live: Live, name: st
             found.append(path)
             bar.update(count)
     return Scored(rows, found, total)
+
+
+def _write(connection: "duckdb.DuckDBPyConnection", query: str, folder: Path, path: Path) -> None:
+    """By way of the folder of the parts: what a kill leaves of it goes with them."""
+    made = folder / path.name
+    replace(connection, query, made)
+    with refusing_disk(path):
+        os.replace(made, path)
+        flush(path.parent)
 
 
 def _told(contract: Contract, live: Live, *facts: str) -> str:
