@@ -54,7 +54,11 @@ REACH = {
 # The files that are there for an answer; all others are in every render.
 OWNED = {
     "online": ("lifecycle/online.mk", "lifecycle/deploy/", "lifecycle/src/lifecycle/serving/"),
-    "batch": ("lifecycle/batch.mk", "lifecycle/src/lifecycle/pipelines/score.py"),
+    "batch": (
+        "lifecycle/batch.mk",
+        "lifecycle/docs/scoring.md",
+        "lifecycle/src/lifecycle/pipelines/score",
+    ),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
 }

@@ -1,6 +1,7 @@
 """A batch in bounded memory: on after a kill, the same bytes again, and files of one's own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from lifecycle.cli import main
 from lifecycle.contract import Column
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
+from lifecycle.pipelines import score_parts
 from lifecycle.pipelines.score import score, score_file
+from lifecycle.pipelines.score_rows import RowFile, own_rows
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
-from lifecycle.rowfile import RowFile, own_rows
-from lifecycle.settings import Settings
+from lifecycle.settings import Score, Settings
+from rendering import TEMPLATE
 from teams import CityMeans, data_of, order_team, orders, settings_in
 
 DAY = date(2026, 1, 1)
@@ -85,8 +88,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {lifecycle!r}]
 from lifecycle.predictor import Predictor
-from lifecycle.rowfile import RowFile, own_rows
-from lifecycle.settings import Settings
+from lifecycle.pipelines.score_rows import RowFile, own_rows
+from lifecycle.settings import Score, Settings
 import test_scoring
 
 left, usual = [{part}], Predictor.batch
@@ -353,3 +356,10 @@ def test_the_command_line_tells_rows_and_columns_that_nobody_reads(
         assert main(["score", *wrong]) == 1
         assert "Give --data and --output, and no date" in capsys.readouterr().err
     assert os.listdir(tmp_path / "storage/scores/local") == [".lock"]
+
+
+def test_the_page_names_the_settings_and_the_folder_as_they_are() -> None:
+    page = (TEMPLATE / "lifecycle/docs/scoring.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"`score\.(\w+)` \(([\d,]+)\)", page))
+    assert {name: int(value.replace(",", "")) for name, value in told.items()} == Score().model_dump()
+    assert f"`{score_parts.folder_of(Path('scores.parquet'))}`" in page

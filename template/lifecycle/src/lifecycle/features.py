@@ -34,7 +34,7 @@ def in_memory(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -
         raise failed(where, error) from error
 
 
-# How completed rows are kept: `rowfile` has the way for more of them than the memory holds.
+# How completed rows are kept: `pipelines.score_rows` has the way for more of them than the memory holds.
 Keep = Callable[["duckdb.DuckDBPyConnection", str, str], None]
 
 

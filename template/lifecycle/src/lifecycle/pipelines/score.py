@@ -12,10 +12,10 @@ from lifecycle.bundle import open_version
 from lifecycle.contract import Column, Contract
 from lifecycle.deployments import Live
 from lifecycle.frames import SQL_TYPES, quoted, text
-from lifecycle.pipelines import parts
+from lifecycle.pipelines import score_parts as parts
+from lifecycle.pipelines.score_rows import RowFile, limit, own_rows
 from lifecycle.predictions import answer_columns, connect, exclusive, loggable, replace
 from lifecycle.predictor import Predictor
-from lifecycle.rowfile import RowFile, limit, own_rows
 from lifecycle.settings import Settings
 from lifecycle.store import flush, lock, refusing_disk
 from lifecycle.team import Data

@@ -45,7 +45,8 @@ class RowFile:
         """Fill the file with what a query selects, and let ROWS be a view of it; raises LifecycleError."""
         import duckdb
 
-        options = f"FORMAT parquet, ROW_GROUP_SIZE {self.group_rows}"
+        # Read once, and soon: it is not worth compressing.
+        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}"
         with refusing_disk(self.path):
             try:
                 connection.execute(f"COPY ({query}) TO {text(str(self.path))} ({options})")

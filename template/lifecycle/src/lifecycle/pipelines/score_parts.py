@@ -98,23 +98,24 @@ def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: fl
     import pyarrow as pa
 
     answer = predictor.contract.answer
-    kinds = {"VARCHAR": pa.string(), "DOUBLE": pa.float64()}
     names = answer_columns(answer)
-    given = predictor.batch(batch) if batch else None
-    columns = [[] for _ in names] if given is None else _columns(given, answer, threshold)
-    arrays = [pa.array(each, type=kinds[kind]) for each, kind in zip(columns, names.values(), strict=True)]
-    return pa.table(arrays, names=list(names))
+    if batch is None:
+        kinds = {"VARCHAR": pa.string(), "DOUBLE": pa.float64()}
+        return pa.table({name: pa.array([], type=kinds[kind]) for name, kind in names.items()})
+    return pa.table(_columns(predictor.batch(batch), answer, threshold), names=list(names))
 
 
-def _columns(given: Raw, answer: Answer, threshold: float | None) -> list[Any]:
+def _columns(given: Raw, answer: Answer, threshold: float | None) -> list["pa.Array"]:
     """What `predictor.told` says of each row, by column."""
+    import pyarrow as pa
+
     if answer.task == "number":
-        return [given]
-    classes = np.array(answer.classes, dtype=object)
+        return [pa.array(given)]
+    classes = pa.array(answer.classes)
     if answer.task == "two classes":
         limit = 0.5 if threshold is None else threshold
-        return [classes[(given >= limit).astype(int)], given]
-    return [classes[given.argmax(axis=1)], *given.T]
+        return [classes.take(pa.array((given >= limit).astype(np.int8))), pa.array(given)]
+    return [classes.take(pa.array(given.argmax(axis=1))), *(pa.array(each) for each in given.T)]
 
 
 def _write(path: Path, table: "pa.Table") -> None:
