@@ -150,7 +150,7 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> list[dict[str, Any]]:
-        raise RuntimeError("something about 7123")
+        raise RuntimeError(f"something about {7000 + 123}")
 
     monkeypatch.setattr(Predictor, "answers", fail)
     reply = client.post("/predict", json={"customer_id": "ann"}, headers={"x-request-id": "order-71"})
