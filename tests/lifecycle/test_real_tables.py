@@ -34,6 +34,7 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
     team = Team(name, contract, None, data_of(table), estimator_of(table.answer))
     settings = settings_in(tmp_path, gate={"min_rows": 20})
     bundle = train(team, settings, tmp_path)
+    assert bundle.kind == "onnx"
     loss = "root_mean_squared_error" if table.answer.task == "number" else "log_loss"
     metrics = {name: each[loss] for name, each in bundle.facts["metrics"].items()}
     assert metrics[bundle.facts["estimator"]] <= metrics["linear"] < metrics["trivial"]
