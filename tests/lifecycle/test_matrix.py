@@ -1,8 +1,10 @@
 """Rows and frames give the same matrix."""
 
 import json
+from typing import Any
 
 import numpy as np
+import pytest
 
 from lifecycle.declare import derive
 from lifecycle.matrix import Encoder, learn_levels
@@ -33,3 +35,32 @@ def test_closed_levels_have_the_contracts_order_and_inputs_say_what_is_where() -
     inputs = Encoder(CONTRACT, levels).inputs
     assert inputs.names == ("order amount €", "items", "gift", "class", "city")
     assert (inputs.numbers, inputs.categories) == ((0, 1, 2), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("many", ValueError),
+        ([1.0], ValueError),
+        ({}, TypeError),
+        (1j, TypeError),
+        (10**400, OverflowError),
+    ],
+)
+def test_what_is_no_number_raises_in_a_row_and_a_missing_name_too(value: Any, error: type[Exception]) -> None:
+    frame = orders(3)
+    encoder = Encoder(CONTRACT, learn_levels(CONTRACT, frame))
+    row = {"order amount €": 1.0, "items": value, "gift": None, "class": None, "city": "Aix"}
+    with pytest.raises(error):
+        encoder.rows([row])
+    with pytest.raises(KeyError, match="items"):
+        encoder.rows([{name: each for name, each in row.items() if name != "items"}])
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_what_is_beyond_float32_is_infinite_whatever_stands_beside_it() -> None:
+    """No contract lets it through: the bounds of its numbers are those of float32, or narrower."""
+    encoder = Encoder(CONTRACT, learn_levels(CONTRACT, orders(3)))
+    row = {"order amount €": 1e39, "items": 2**70, "gift": True, "class": "red", "city": "Rome"}
+    np.testing.assert_array_equal(encoder.rows([row]), np.array([[np.inf, 2.0**70, 1, 1, -1]], dtype=np.float32))
+    assert encoder.rows([]).shape == (0, 5)
