@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json pictures proof release tags bench-first-prediction
+.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,12 @@ dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (af
 pictures: $(READY) ## the README's pictures of report and dashboard, from a year that is played now
 	.venv/bin/python tests/pictures.py
 
-proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some)
+proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some); then the soak
 	.venv/bin/python tests/sweep.py $(ARGS)
+	.venv/bin/python tests/soak.py
+
+soak: $(READY) ## a service under mixed load: memory and files must not grow (ARGS=MINUTES; default 10)
+	.venv/bin/python tests/soak.py $(ARGS)
 
 release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: lint and test have just passed)
 	@.venv/bin/python -m looseleaf.release release "$(VERSION)" $(if $(CHECKED),--checked) $(if $(PUSH),--push)

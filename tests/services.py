@@ -59,9 +59,9 @@ class Process:
 
 
 @contextmanager
-def running(storage: Path, folder: Path, **variables: str) -> Iterator[Process]:
+def running(storage: Path, folder: Path, port: int = 0, **variables: str) -> Iterator[Process]:
     """A service as a process of its own, with settings as environment variables."""
-    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage), "--port", "0"]
+    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage), "--port", str(port)]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True) as process:

@@ -19,6 +19,7 @@ from lifecycle.deployments import Deployment, Live
 from lifecycle.lookup import table_path, write_table
 from lifecycle.matrix import Encoder
 from lifecycle.models import SkopsModel
+from lifecycle.pipelines.export import convert
 from lifecycle.store import Store
 
 KEY = Column("customer_id", "key", "category", max_length=16)
@@ -43,7 +44,10 @@ class Storage:
         golden: list[dict[str, Any]] | None = None,
         **facts: Any,
     ) -> Bundle:
-        """What training does: a bundle with a small linear model; `facts` go into its `bundle.json`."""
+        """What training does: a bundle with a small linear model; `facts` go into its `bundle.json`.
+
+        `kind="onnx"` makes it one of that kind.
+        """
         levels = {c.name: list(c.levels) or ["north", "south"] for c in contract.inputs if c.kind == "category"}
         model = SkopsModel(_fitted(len(contract.inputs)), Encoder(contract, levels), contract.answer)
         rows = [{column.name: _value(column, at) for column in contract.columns} for at in range(5)]
@@ -52,11 +56,17 @@ class Storage:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "contract.json").write_text(contract.to_json())
         (folder / "golden.jsonl").write_text("\n".join(map(json.dumps, golden or own)))
-        (folder / "model.skops").write_bytes(skops.io.dumps(model.estimator))
+        kind = facts.get("kind", "skops")
+        if kind == "onnx":
+            (folder / "model.onnx").write_bytes(convert(model.estimator, len(contract.inputs)))
+        else:
+            (folder / "model.skops").write_bytes(skops.io.dumps(model.estimator))
         if contract.entity:
             (folder / "features.sql").write_text("SELECT 1")
-        requires = bundles.versions_of(["numpy", "scikit-learn", "skops"])
-        known = {"kind": "skops", "name": "churn", "threshold": 0.5, "levels": levels, "requires": requires}
+        requires = bundles.versions_of(
+            ["numpy", "onnxruntime"] if kind == "onnx" else ["numpy", "scikit-learn", "skops"]
+        )
+        known = {"kind": kind, "name": "churn", "threshold": 0.5, "levels": levels, "requires": requires}
         return bundles.publish(self.store, folder, known | facts, made)
 
     def deploy(self, bundle: Bundle, threshold: float | None = 0.5, environment: str = "local") -> Deployment:

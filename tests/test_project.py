@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,35 @@ def test_the_curl_of_the_readme_is_answered(project: Path, tmp_path: Path) -> No
         done = run("bash", "-c", f"{there} --fail --silent --show-error", folder=project)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout).keys() == {"prediction", "probability"}
+
+
+def test_three_lines_of_the_readme_ask_from_an_environment_with_the_client_alone(project: Path, tmp_path: Path) -> None:
+    done = run(*make("client"), folder=project, UV_OFFLINE="1", PATH=f"{project / 'nothing'}{os.pathsep}/usr/bin:/bin")
+    assert done.returncode == 0, done.stdout
+    (wheel,) = project.glob("dist/*.whl")
+    first = wheel.read_bytes()
+    assert wheel.relative_to(project).as_posix() in done.stdout
+    assert run(*make("client"), folder=project).returncode == 0
+    assert wheel.read_bytes() == first
+    assert not git("status", "--porcelain", "dist", folder=project)
+
+    python = str(tmp_path / ".venv/bin/python")
+    assert run(tool("uv"), "venv", "--python", sys.executable, ".venv", folder=tmp_path).returncode == 0
+    done = run(tool("uv"), "pip", "install", "--python", python, str(wheel), folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert run(tool("uv"), "pip", "check", "--python", python, folder=tmp_path).returncode == 0
+    installed = run(tool("uv"), "pip", "list", "--python", python, folder=tmp_path).stdout
+    assert "churn-client" in installed
+    assert not re.search(r"lifecycle|numpy|fastapi|onnx", installed)
+    (lines,) = re.findall(r"```python\n(from churn_client .*?)```", (project / "README.md").read_text(), re.DOTALL)
+    request = {"customer_id": "c-00890", "discount": 25}
+    with service(project, tmp_path / "log") as address:
+        done = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
+        assert float(done.stdout) == ask(f"{address}/predict", request)["probability"], done.stdout
+        unknown = lines.replace("http://127.0.0.1:8000", address).replace("c-00890", "nobody")
+        assert "churn_client.errors.UnknownKey: " in run(python, "-c", unknown, folder=tmp_path).stdout
+    gone = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
+    assert "churn_client.errors.Unreachable: " in gone.stdout
 
 
 def test_service_and_batch_agree_for_the_readmes_customer(project: Path, demo: dict[str, Any]) -> None:

@@ -53,7 +53,12 @@ REACH = {
 }
 # The files that are there for an answer; all others are in every render.
 OWNED = {
-    "online": ("lifecycle/online.mk", "lifecycle/deploy/", "lifecycle/src/lifecycle/serving/"),
+    "online": (
+        "lifecycle/online.mk",
+        "lifecycle/deploy/",
+        "lifecycle/src/lifecycle/serving/",
+        "lifecycle/src/lifecycle/client/",
+    ),
     "batch": ("lifecycle/batch.mk", "lifecycle/src/lifecycle/pipelines/score.py"),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
@@ -86,7 +91,7 @@ def test_a_file_is_there_when_its_answer_was_given(render: Render, answers: dict
 @pytest.mark.parametrize("answers", SHAPES, ids=str)
 def test_nothing_of_the_team_speaks_of_what_is_not_there(render: Render, answers: dict[str, Any]) -> None:
     words = {
-        "online": r"make (serve|features)|/predict\b|curl|\bservice\b",
+        "online": r"make (serve|features|client)|/predict\b|curl|\bservice\b",
         "batch": r"make score|storage/scores|train promote score|\bbatch",
         "github": r"\.github|GitHub",
         "gitlab": r"gitlab|GitLab",
@@ -214,7 +219,7 @@ def test_what_a_run_makes_is_ignored_and_what_is_rendered_is_not(render: Render,
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
-ONLINE = "features serve dashboard year"
+ONLINE = "features serve client dashboard year"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,12 @@ def test_make_lists_every_verb_of_the_usage_with_a_line(render: Render, usage: l
 
 @pytest.mark.parametrize(
     ("usage", "verb", "answer"),
-    [("batch", "serve", "online"), ("batch", "features", "online"), ("online", "score", "batch")],
+    [
+        ("batch", "serve", "online"),
+        ("batch", "client", "online"),
+        ("batch", "features", "online"),
+        ("online", "score", "batch"),
+    ],
 )
 def test_a_verb_that_the_usage_left_out_says_how_it_comes_back(
     template: Template, tmp_path: Path, usage: str, verb: str, answer: str

@@ -15,6 +15,7 @@ PAGES = [
 ]
 MADE = (
     "build/",
+    "dist/",
     "data/",
     "storage/",
     ".venv/",

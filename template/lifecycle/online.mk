@@ -1,12 +1,15 @@
 # The verbs of a repository whose predictions are used online: a service answers requests.
-USAGE += features serve dashboard
+USAGE += features serve client dashboard
 .PHONY: year
 
 features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
 	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
 
-serve: $(RUN) ## answer requests on this machine (PORT=8000 ENVIRONMENT=…)
-	$(RUN) serve $(environment) $(call option,--port,PORT)
+serve: $(RUN) ## answer requests on this machine (PORT=8000 WORKERS=1 ENVIRONMENT=…)
+	$(RUN) serve $(environment) $(call option,--port,PORT) $(call option,--workers,WORKERS)
+
+client: $(RUN) ## build a typed client of the service, as a wheel in dist/ (BUILD=1)
+	@$(RUN) client $(environment) $(call option,--build,BUILD)
 
 dashboard: $(RUN) ## what Prometheus has seen, as build/dashboard.html (URL=http://127.0.0.1:9090 HOURS=6)
 	@$(RUN) dashboard $(call option,--url,URL) $(call option,--hours,HOURS)

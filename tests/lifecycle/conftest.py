@@ -1,6 +1,7 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 from lifecycle.bundle import Bundle
 from lifecycle.serving.app import create
 from lifecycle.store import Store
+from processes import Service, served
 from services import KNOWN, QUICK
 from storages import Storage
 
@@ -33,3 +35,10 @@ def client(storage: Storage, bundle: Bundle) -> Iterator[TestClient]:
     """A caller of the service of that bundle."""
     with TestClient(create(storage.store, "local", QUICK)) as client:
         yield client
+
+
+@pytest.fixture
+def serve(storage: Storage, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """serve(**settings): a service of the storage as a process, on a free port."""
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(served(storage, tmp_path, **settings))

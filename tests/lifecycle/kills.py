@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle import deployments, history, moments
+from lifecycle import deployments, history, moments, predictions, segments
 from lifecycle.bundle import open_version
-from lifecycle.deployments import Live
+from lifecycle.deployments import Deployment, Live
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.pipelines import retrain
 from lifecycle.pipelines.promote import promote, rollback
@@ -23,8 +24,14 @@ from lifecycle.pipelines.retrain import Request, Run
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
 from lifecycle.provenance import Identity
-from lifecycle.settings import Settings
+from lifecycle.rows import RowReader
+from lifecycle.segments import dumped
+from lifecycle.serving.live import Served
+from lifecycle.serving.log import PredictionLog
+from lifecycle.settings import Log, Settings
 from lifecycle.store import Store
+from logs import ROW
+from storages import Storage
 from teams import order_team, settings_in
 
 ANA = Identity("ana", "login")
@@ -33,7 +40,7 @@ MOST, PATIENCE = 60, 60
 GATE = {"resamples": 100}
 
 
-def killed(work: Callable[[], object], point: int, before: bool) -> bool:
+def killed(work: Callable[[], object], point: int, before: bool, points: tuple[str, ...] = POINTS) -> bool:
     """Do the work in a process that is killed before or after its point-th flush or rename; False when it has fewer."""
     pid = os.fork()
     if pid:
@@ -60,7 +67,7 @@ def killed(work: Callable[[], object], point: int, before: bool) -> bool:
 
             return call
 
-        for name in POINTS:
+        for name in points:
             setattr(os, name, counted(getattr(os, name)))
         work()
         os._exit(0)
@@ -204,3 +211,58 @@ def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path,
         assert request_there != (settings.store.reports / "local/20260101T000000Z/retrain_done.json").exists()
     assert counts == sorted(counts)
     assert {*counts} == {0, 1}
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["between calls", "in the middle of a write"])
+def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be_collected(
+    tmp_path: Path, half: bool
+) -> None:
+    """Rotation included: a small segment is closed and the next begun every few lines."""
+    calls = ("write", "rename", "fsync", "ftruncate", "open")
+    for point in range(1, MOST):
+        for before in [True] if half else [True, False]:
+            folder = tmp_path / f"{point} {before}"
+            made, flushed = Storage(Store(folder / "storage"), folder / "drafts"), folder / "flushed"
+            work = partial(_log, made, made.deploy(made.publish()), flushed, point if half else 0)
+            was = killed(work, 0 if half else point, before, calls)
+            acknowledged = int(flushed.read_text()) if flushed.exists() else 0
+            done = predictions.collect(made.store, "local", patience=1)
+            where = f"{'in' if half else 'before' if before else 'after'} {point}"
+            assert done.rows >= acknowledged, where
+            assert done.half_lines == int(half and was), where
+            assert done.waiting == {}, where
+            assert not list(segments.folder(made.store, "local").glob("[!.]*")), where
+            if not was:
+                assert done.rows == acknowledged == 24
+                assert point > 5
+                return
+
+
+def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) -> None:
+    """Log 24 answers and say after each flush how many are on the disk."""
+    if half_write:
+        _kill_in_a_write(half_write)
+    predictor = Predictor(open_version(made.store, deployment.live.version))
+    served = Served(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
+    kept = PredictionLog(made.store, "local", Log(segment_bytes=1000))
+    for at in range(24):
+        answer = {"prediction": "stays", "probability": 0.5}
+        kept.add(served, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(answer)))
+        if at % 3 == 2:
+            kept.flush()
+            flushed.write_text(str(at + 1))
+    kept.close()
+
+
+def _kill_in_a_write(point: int) -> None:
+    usual, written = os.write, 0
+
+    def write(handle: int, content: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written == point:
+            usual(handle, content[: len(content) - 20])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(handle, content)
+
+    os.write = write

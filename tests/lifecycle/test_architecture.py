@@ -9,7 +9,7 @@ import pytest
 import lifecycle
 
 HOUSE = Path(lifecycle.__file__).parent
-EDGES = ("pipelines", "serving", "monitoring")
+EDGES = ("pipelines", "serving", "monitoring", "client")
 MODULES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
 # The verbs of the command line start every edge, and only inside the function that needs it.
 STARTS_EDGES = "commands/"

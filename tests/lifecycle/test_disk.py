@@ -78,7 +78,9 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     assert found.live.version != bundle.version
 
 
-def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(disk: Storage) -> None:
+def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
+    disk: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
     disk.fill(disk.publish(), KNOWN)
     with TestClient(create(disk.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
         kept = client.app.state.log  # type: ignore[attr-defined]
@@ -91,6 +93,8 @@ def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(disk: St
         eventually(lambda: len(_whole(folder)) + kept.dropped == 401)
         assert kept.dropped > 300
         lost = kept.dropped
+        assert f"prediction_log_dropped_total {lost}.0\n" in client.get("/metrics").text
+        assert caplog.text.count("not logged") == 1
         (disk.store.root / "filler").unlink()
         client.post("/predict", json={"customer_id": "bob"})
         eventually(lambda: len(_whole(folder)) == 402 - lost)

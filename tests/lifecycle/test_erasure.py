@@ -69,7 +69,7 @@ def test_a_key_leaves_parquet_segments_and_labels_of_every_environment_and_nobod
     # The place in the request stays: labels name it.
     assert predictions.collect(store, "local").half_lines == 1
     assert left(store) == [("bob", "r1", 1), ("bob", "r3", 1)]
-    assert labels.add(store, CHURN, file, NOON + DAY) == labels.add(store, CHURN, other, NOON + DAY) == 0
+    assert labels.add(store, CHURN, file, NOON + DAY) is labels.add(store, CHURN, other, NOON + DAY) is None
     with predictions.connect() as connection:
         found = connection.execute(f"SELECT request_id, key FROM ({labels.known(store, NOON)}) ORDER BY ALL").fetchall()
     assert found == [("r1", None), ("r7", None), (None, "bob")]

@@ -1,5 +1,6 @@
 """Labels: late ones, corrections and duplicates, and the same join as of the same moment for ever."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ def store(storage: Storage, bundle: Bundle) -> Store:
     return storage.store
 
 
-def deliver(store: Store, folder: Path, *lines: str, seen: int = NOON + DAY, contract: Contract = CHURN) -> int:
+def deliver(store: Store, folder: Path, *lines: str, seen: int = NOON + DAY, contract: Contract = CHURN) -> int | None:
     """Add a CSV file."""
     file = folder / "labels.csv"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -73,7 +74,7 @@ def test_the_last_word_counts_as_of_each_moment_and_a_later_delivery_changes_no_
     before = known(store, NOON + 3 * DAY)
     deliver(store, tmp_path, "request_id,label", "r2,churns", "r3,stays", seen=NOON + 4 * DAY)
     # What was seen earlier and arrives later corrects nothing.
-    deliver(store, tmp_path, "request_id,label,seen_ts", f"r2,stays,{NOON + 2 * DAY}", seen=0)
+    deliver(store, tmp_path, "request_id,label,seen_ts", f"r2,stays,{NOON + 2 * DAY}", seen=NOON + 4 * DAY)
     assert known(store, NOON + 3 * DAY) == before
     assert [row[2] for row in before] == [None, None, "stays", None]
     assert [row[2] for row in known(store, NOON + 4 * DAY)] == [None, None, "churns", "stays"]
@@ -90,8 +91,24 @@ def test_of_labels_seen_at_once_the_one_for_the_answer_counts_and_then_always_th
 
 def test_the_same_file_again_adds_nothing(store: Store, tmp_path: Path) -> None:
     assert deliver(store, tmp_path, "request_id,label", "r2,stays") == 1
-    assert deliver(store, tmp_path, "request_id,label", "r2,stays", seen=NOON + 9 * DAY) == 0
+    assert deliver(store, tmp_path, "request_id,label", "r2,stays", seen=NOON + 9 * DAY) is None
     assert len(labels.files(store)) == 1
+
+
+def test_what_meets_an_answer_is_told_apart_from_what_does_not(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+
+    def meets(*lines: str) -> int:
+        deliver(store, tmp_path, *lines)
+        with predictions.connect() as connection:
+            predictions.rows(connection, store, "local", 0, 2**40)
+            return labels.met(connection, store, CHURN, file)
+
+    assert meets("request_id,position,label", "r1,1,stays", "r1,2,stays", "r9,0,stays", "r2,0,churns") == 2
+    assert meets("key,ts,label", f"ann,{NOON},stays", f"ann,{NOON - DAY},stays", f"eve,{NOON},stays") == 1
+    (storage_log,) = {path.parent.parent for path in predictions.files(store, "local")}
+    shutil.rmtree(storage_log)
+    assert meets("request_id,label", "r1,stays") == 0, "nothing is collected"
 
 
 def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: Path) -> None:
@@ -105,6 +122,7 @@ def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: 
 
 BAD = [
     (("request_id,label", "r1,stays", "r2,maybe", "r3,"), "label is none of stays, churns in 2 rows (first: 2, 3)"),
+    (("request_id,label,seen_ts", f"r1,stays,{NOON + DAY + 1}"), "seen_ts has not come yet in 1 rows (first: 1)"),
     (("request_id,label,colour", "r1,stays,red"), "nothing is known of the column colour"),
     (("label", "stays"), "either request_id or the key and ts"),
     (("request_id,customer_id,ts,label", "r1,ann,1,stays"), "either request_id or the key and ts"),

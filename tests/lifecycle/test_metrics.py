@@ -17,11 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from lifecycle import moments
 from lifecycle.bundle import Bundle
 from lifecycle.contract import Column
-from lifecycle.errors import NotHere
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.serving.app import create
 from lifecycle.serving.live import Follower
+from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import Metrics, unusual
+from lifecycle.settings import Log
 from monitored import DAY, NOW, deploy, label, log
 from monitored import watched as watched_sample
 from reports import report
@@ -81,10 +83,10 @@ def test_an_answer_that_is_refused_is_counted_by_its_reason(client: TestClient) 
     client.post("/predict", json={"customer_id": "ann", "discount": "much"})
     client.post("/predict", json=[{"customer_id": "ann"}] * 1001)
     found = {reason: value(client, "model_requests_refused_total", reason=reason) for reason in REASONS}
-    assert found == {"unknown_key": 1, "invalid": 1, "too_large": 1, "not_ready": 0}
+    assert found == dict.fromkeys(REASONS, 0) | {"unknown_key": 1, "invalid": 1, "too_large": 1}
 
 
-REASONS = ("unknown_key", "invalid", "too_large", "not_ready")
+REASONS = ("unauthorized", "unknown_key", "slow", "invalid", "too_large", "not_ready", "overloaded")
 
 
 @pytest.fixture
@@ -167,17 +169,18 @@ def test_a_damaged_report_is_as_none_and_the_service_goes_on(
 
 
 def test_the_bytes_and_the_losses_of_the_prediction_log_are_told(storage: Storage, bundle: Bundle) -> None:
-    class Log:
-        dropped = 7
+    def broken() -> float:
+        raise LifecycleError("no clock")
 
-    metrics = Metrics(Follower(storage.store, "local", 10))
+    live = Follower(storage.store, "local", 10)
+    metrics = Metrics(live)
     segments = storage.store.predictions / "local" / "segments"
     segments.mkdir(parents=True)
     (segments / "one.open").write_bytes(b"x" * 41)
     assert b"prediction_log_bytes 41.0" in metrics.text()
     assert b"prediction_log_dropped_total 0.0" in metrics.text()
-    metrics.status.log = Log()
-    assert b"prediction_log_dropped_total 7.0" in metrics.text()
+    PredictionLog(storage.store, "local", Log(), broken, metrics.dropped.inc).add(live.served, "r1", b"")
+    assert b"prediction_log_dropped_total 1.0" in metrics.text()
 
 
 def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
@@ -228,6 +231,7 @@ SHARED = """
 import os, sys
 from pathlib import Path
 from lifecycle.serving.live import Follower
+from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import Metrics
 from lifecycle.store import Store
 metrics = Metrics(Follower(Store(Path(sys.argv[1])), "local", 10))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from clients import load, through
 from lifecycle.declare import derive
 from lifecycle.errors import LifecycleError
+from lifecycle.models import PROBABILITY_TOLERANCE, VALUE_TOLERANCE
 from lifecycle.pipelines.promote import promote
 from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
@@ -45,16 +47,19 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
     key = f'ORDER BY raw."{contract.key.name}"' if contract.key else ""
     rows = connection.execute(f"SELECT {columns} FROM raw {key} LIMIT 100").df()
     batch = connection.execute(f"FROM read_parquet('{path}', hive_partitioning = false) LIMIT 100").df()
-    with TestClient(create(settings.store, "local", settings.serve)) as client:
+    caller = load(contract, f"real-{name}", tmp_path / "client")
+    with TestClient(create(settings.store, "local", settings.serve)) as service:
+        client = caller.Client("http://there", transport=through(service))
         for row, expected in zip(rows.to_dict("records"), batch.to_dict("records"), strict=True):
-            sent = {name: None if value != value else value for name, value in row.items()}
-            answer = client.post("/predict", json=sent).json()
+            sent = caller.Row(**{name: None if value != value else value for name, value in row.items()})
+            answer = client.predict(sent)
+            assert answer.model_version == bundle.version
             if table.answer.task == "number":
-                np.testing.assert_allclose(answer["prediction"], expected["prediction"], rtol=1e-9)
+                np.testing.assert_allclose(answer.prediction, expected["prediction"], rtol=VALUE_TOLERANCE)
             else:
-                assert answer["prediction"] == expected["prediction"]
+                assert answer.prediction == expected["prediction"]
             if table.answer.task == "two classes":
-                np.testing.assert_allclose(answer["probability"], expected["probability"], rtol=1e-9)
+                assert answer.probability == pytest.approx(expected["probability"], abs=PROBABILITY_TOLERANCE)
 
 
 @NEEDS_DATA

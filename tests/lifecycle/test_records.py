@@ -57,12 +57,12 @@ def test_labels_are_added_covered_and_erased(
     both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [ANSWER, ANSWER]}
     write(storage.store, "a.jsonl", line(bundle.version, NOON - 40 * DAY, **both), line(bundle.version, NOON, id="r2"))
     file = tmp_path / "labels.csv"
-    file.write_text("request_id,label\nr1,stays\nr2,churns\n", encoding="utf-8")
+    file.write_text("request_id,label\nr1,stays\nr2,churns\nr9,churns\n", encoding="utf-8")
     assert [call("collect"), call("labels", "add", str(file), "--seen", "2026-01-02"), call("labels", "coverage")] == [
         0
     ] * 3
     told = capsys.readouterr().out
-    assert f"2 labels of {file} are kept" in told
+    assert f"3 labels of {file} are kept\n1 of them belong to no answer of local that is collected" in told
     assert "3 predictions, 2 of them older than 30 days\n1 of the older ones have a label (50.0%)" in told
     assert [call("labels", "add", str(file)), call("labels", "coverage", "--as-of", "2026-01-01T13:00:00Z")] == [0, 0]
     told = capsys.readouterr().out

@@ -210,6 +210,14 @@ def scheduled(**verbs: str) -> None:
     Path("config/base.yaml").write_text(json.dumps({"schedule": verbs}))
 
 
+def test_a_misspelt_verb_is_told_before_anything_runs(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    scheduled(history="1h", colect="15m")
+    assert cli.main(["run-due"]) == 1
+    told = capsys.readouterr()
+    assert "schedule names colect, which is no verb; is collect meant?" in told.err
+    assert "== history" not in told.out
+
+
 def test_what_is_due_runs_once_and_one_failure_stops_no_other(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     scheduled(score="1d", history="1h", config="2h", retrain="7d")
     Path("clock").write_text("2026-03-10T00:00:00Z")

@@ -11,6 +11,7 @@ import numpy as np
 from lifecycle.contract import Answer, Kind
 from lifecycle.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT
 from lifecycle.errors import LifecycleError
+from lifecycle.names import identifier
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import leaks, names
 from looseleaf.contract.answer import Labels, read_label
@@ -419,7 +420,7 @@ def _later(left: dict[str, Profile], wishes: Wishes, time: str | None, table: Ta
 
 
 def _named_like(name: str, label: str) -> bool:
-    one, two = names.identifier(name), names.identifier(label)
+    one, two = identifier(name), identifier(label)
     return min(len(one), len(two)) >= 4 and (two in one or one in two)
 
 

@@ -16,7 +16,16 @@ OLD = (
     "everyone who was a customer at 00:00 UTC,\nwith the answer",
     "The same customer at the same moment gets",
 )
-REWRITTEN = {"Ask for a prediction", "Score everyone", "Promote and roll back", "Your own table", "What is where"}
+OLD_CALL = 'Row(customer_id="c-00890", discount=25)).probability'
+APPLICATION = "Ask from an application"
+REWRITTEN = {
+    "Ask for a prediction",
+    APPLICATION,
+    "Score everyone",
+    "Promote and roll back",
+    "Your own table",
+    "What is where",
+}
 ERRORS = (
     "| Said *churns*, would have stayed |",
     "| Said *stays*, left |",
@@ -38,6 +47,8 @@ def readme(sections: dict[str, str], plan: Plan, file: str, call: str, sent: dic
             changed[heading] = body.replace(ABOUT_SAMPLE, f"It learns from `{shown}` and answers {told}.")
         elif heading == "Ask for a prediction":
             changed[heading] = _ask(plan, sent)
+        elif heading == APPLICATION:
+            changed[heading] = body.replace(OLD_CALL, "Row(**row)).prediction")
         elif heading == "Score everyone":
             changed[heading] = _score(body, plan)
         elif heading == "Promote and roll back":

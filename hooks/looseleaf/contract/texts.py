@@ -6,10 +6,10 @@ import textwrap
 from pathlib import PurePath
 from typing import Any
 
+from lifecycle import names
 from lifecycle.contract import Contract
 from lifecycle.frames import quoted, text
 from lifecycle.settings import Gate, Train
-from looseleaf.contract import names
 from looseleaf.contract.decide import DAY, Field, Plan
 from looseleaf.contract.profile import PLAIN
 

@@ -41,7 +41,7 @@ class Bundle:
 
     @property
     def kind(self) -> str:
-        """Which loader reads the model: `skops` or `python`."""
+        """Which loader reads the model: `onnx`, `skops` or `python`."""
         return str(self.facts["kind"])
 
     @cached_property
@@ -173,6 +173,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 INSTALL = {
+    "onnx": "uv sync --package looseleaf-lifecycle --extra serve",
     "skops": "uv sync --package looseleaf-lifecycle --extra serve --extra skops",
     "python": "uv sync --all-packages --no-default-groups --extra serve",
 }

@@ -14,7 +14,7 @@ COMMANDS = (repository, model, use, records, monitoring, retraining)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call, 3 without tables."""
-    given = _parser().parse_args(arguments)
+    given = _parser()[0].parse_args(arguments)
     verb: Verb = given.run
     try:
         verb(given, settings.load(Path.cwd(), given.environment))
@@ -39,9 +39,14 @@ def _database_errors() -> tuple[type[Exception], ...]:
     return tuple(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)
 
 
-def _parser() -> argparse.ArgumentParser:
+def verbs() -> list[str]:
+    """The names of all verbs."""
+    return _parser()[1].names
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Verbs]:
     parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote and use this model.")
-    verbs = Verbs(parser)
+    added = Verbs(parser)
     for commands in COMMANDS:
-        commands.add(verbs)
-    return parser
+        commands.add(added)
+    return parser, added

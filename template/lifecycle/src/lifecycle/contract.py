@@ -171,6 +171,11 @@ class Contract:
         return tuple(column for column in self.columns if column.source == "entity")
 
     @cached_property
+    def loggable(self) -> tuple[Column, ...]:
+        """What may be kept of a row."""
+        return tuple(column for column in self.columns if column.loggable)
+
+    @cached_property
     def looked_up(self) -> tuple[Column, ...]:
         """The columns of the feature table: the key, then what is looked up by it."""
         return (self.key, *self.entity) if self.key else ()

@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -170,7 +170,7 @@ def _sound(field: str, column: Column) -> None:
     stated |= {"fallback": column.fallback} if column.has_fallback else {}
     for word, value in stated.items():
         try:
-            create_model("Stated", __config__=CONFIG, v=(field_of(column)[0], ...)).model_validate({column.name: value})
+            TypeAdapter(field_of(column), config=CONFIG).validate_python(value)
         except ValidationError as error:
             told = error.errors(include_url=False)[0]["msg"]
             raise _fault(field, f"has the {word} {value!r}: {told}", "Change the one or the other.") from None

@@ -81,7 +81,8 @@ def required(store: Store, environment: str) -> Deployment:
     """The deployment of an environment; raises LifecycleError before the first promotion."""
     found = read(store, environment)
     if found is None:
-        mend = "Run `make train promote` first."
+        where = "" if environment == "local" else f" ENVIRONMENT={environment}"
+        mend = f"Run `make train promote{where}` first."
         raise LifecycleError(f"nothing is deployed in {environment} ({store.root} holds no deployment of it)", mend)
     return found
 

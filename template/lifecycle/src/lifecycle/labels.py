@@ -49,24 +49,49 @@ class Coverage:
         return self.labelled / self.mature if self.mature else 0.0
 
 
-def add(store: Store, contract: Contract, file: Path, seen_ts: int) -> int:
-    """Keep the labels of a CSV or Parquet file, seen at `seen_ts` where no column says when; returns how many.
+def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | None = None) -> int | None:
+    """Keep the labels of a CSV or Parquet file, seen at `seen_ts` (None: now) where no column says when; how many.
 
-    The same file again adds nothing. Raises LifecycleError naming column, fault, count and first rows (from 1).
+    None: the file was kept before, and nothing changes. Raises LifecycleError naming column, fault, count and first
+    rows (from 1); a label that will be seen after `now` is such a fault.
     """
     if not file.is_file():
         raise LifecycleError(f"{file} is no file", "Name a CSV or Parquet file of labels.")
-    path = store.labels / f"{hash_of(file)}.parquet"
+    path = _delivery(store, file)
     if path.exists():
-        return 0
+        return None
     with exclusive(store), connect() as connection:
         names = _read(connection, file)
         _check_columns(file, names, contract)
-        _type(connection, contract, names, seen_ts)
-        _check_rows(connection, file, contract)
+        _type(connection, contract, names, now if seen_ts is None else seen_ts)
+        _check_rows(connection, file, contract, now)
         replace(connection, f"SELECT {', '.join(COLUMNS)} FROM typed ORDER BY row", path)
         ((count,),) = connection.execute("SELECT count(*) FROM typed").fetchall()
     return int(count)
+
+
+def met(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, file: Path) -> int:
+    """How many labels of a file that is kept belong to an answer in `lifecycle_logged`."""
+    named = "l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position"
+    ways = [f"SELECT 1 FROM {LOGGED} p WHERE {named}"]
+    if by_key := _by_key(connection, contract):
+        ways.append(f"SELECT 1 FROM {LOGGED} p WHERE {by_key}")
+    known = f"read_parquet({text(str(_delivery(store, file)))})"
+    query = f"SELECT count(*) FROM {known} l WHERE {' OR '.join(f'EXISTS ({way})' for way in ways)}"
+    ((count,),) = connection.execute(query).fetchall()
+    return int(count)
+
+
+def _delivery(store: Store, file: Path) -> Path:
+    return store.labels / f"{hash_of(file)}.parquet"
+
+
+def _by_key(connection: "duckdb.DuckDBPyConnection", contract: Contract) -> str:
+    """When a label `l` belongs to a prediction `p` by key and date; empty where the log holds no key."""
+    key = contract.key
+    if not (key and key.loggable and key.name in describe(connection, f"FROM {LOGGED}")):
+        return ""
+    return f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"
 
 
 def exclusive(store: Store) -> AbstractContextManager[None]:
@@ -86,14 +111,11 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     how many rows have a label.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
-    logged = describe(connection, f"FROM {LOGGED}")
-    key = contract.key
     by_key = ""
-    if key and key.loggable and key.name in logged:
+    if belongs := _by_key(connection, contract):
         by_key = (
             f"UNION ALL SELECT p.rowid AS place, l.label, l.seen_ts, FALSE AS named FROM {LOGGED} p "
-            f"JOIN lifecycle_labels l ON l.key = CAST(p.{quoted(key.name)} AS VARCHAR) "
-            f"AND l.ts // {DAY} = p.ts // {DAY} "
+            f"JOIN lifecycle_labels l ON {belongs} "
         )
     # Ties go to the label that names the answer, then to the greater text: to the same one every time.
     connection.execute(
@@ -207,12 +229,13 @@ def _label(contract: Contract, value: str) -> str:
     return f"CASE {found} END"
 
 
-def _check_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract) -> None:
+def _check_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, now: int) -> None:
     answer = contract.answer
     named = describe(connection, "FROM given").keys() & {"request_id"}
     rules = {
         f"label is none of {', '.join(answer.classes)}" if answer.classes else "label is no number": "label IS NULL",
         "seen_ts is no moment": "seen_ts IS NULL",
+        "seen_ts has not come yet": f"seen_ts > {int(now)}",
     }
     if named:
         rules |= {

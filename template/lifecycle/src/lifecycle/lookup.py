@@ -69,16 +69,20 @@ class FeatureTable:
         """Open the file; raises FileNotFoundError without one, and LifecycleError when it is not such a table."""
         assert contract.key is not None, "a contract with entity columns has a key"
         self.path = path
-        self._columns = contract.entity
+        self._names = [column.name for column in contract.entity]
+        # SQLite keeps them as 0 and 1.
+        self._booleans = [column.name for column in contract.entity if column.kind == "boolean"]
         # Without the table's name SQLite takes a quoted column that is not there for a text.
         names = ", ".join(f"features.{quoted(column.name)}" for column in contract.entity)
         self._query = f"SELECT {names} FROM features WHERE features.{quoted(contract.key.name)} = ?"
         self._stamp = _stamp(path)
         try:
-            # Opened in the thread that follows the storage, used in the one that answers.
-            uri = f"{path.absolute().as_uri()}?mode=ro"
+            # Opened in the thread that follows the storage, used in the loop's.
+            # Nobody writes to this file: without the locks against writers a look-up takes a third of the time.
+            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
             self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
             weakref.finalize(self, self._connection.close)
+            self._cursor = self._connection.cursor()
             self.as_of = int(self._connection.execute("SELECT as_of FROM written").fetchone()[0])
             self._connection.execute(self._query, ("",)).fetchone()
         except (sqlite3.Error, TypeError) as error:
@@ -95,16 +99,17 @@ class FeatureTable:
     def look_up(self, key: Any) -> dict[str, Any] | None:
         """The entity columns of one key, or None."""
         try:
-            found = self._connection.execute(self._query, (key,)).fetchone()
+            found = self._cursor.execute(self._query, (key,)).fetchone()
         except OverflowError:
             # A whole number beyond 64 bits cannot be a key in the table.
             return None
         if found is None:
             return None
-        return {
-            column.name: bool(value) if column.kind == "boolean" and value is not None else value
-            for column, value in zip(self._columns, found, strict=True)
-        }
+        entity = dict(zip(self._names, found, strict=True))
+        for name in self._booleans:
+            if entity[name] is not None:
+                entity[name] = bool(entity[name])
+        return entity
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from lifecycle.contract import Column, Contract
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Matrix = npt.NDArray[np.float32]
 UNSEEN = -1.0
@@ -60,6 +61,10 @@ class Encoder:
         for at, column in enumerate(self.columns):
             matrix[:, at] = self._column(frame[column.name], column)
         return matrix
+
+    def batch(self, batch: "pa.RecordBatch") -> Matrix:
+        """Shape (rows, inputs) from an Arrow batch whose rows passed the contract's check."""
+        return self.frame(batch.to_pandas())
 
     def _column(self, values: "pd.Series[Any]", column: Column) -> npt.NDArray[np.float32]:
         codes = self.codes.get(column.name)

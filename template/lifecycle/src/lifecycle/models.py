@@ -1,5 +1,6 @@
 """What answers completed rows: an estimator over the matrix, or a class of the team's over frames."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from lifecycle.matrix import Encoder, Matrix
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Raw = npt.NDArray[np.float64]
 PROBABILITY_TOLERANCE = 1e-6
@@ -28,6 +30,9 @@ class Model(Protocol):
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """From a frame that passed the contract's check."""
 
+    def batch(self, batch: "pa.RecordBatch") -> Raw:
+        """From an Arrow batch whose rows passed the contract's check."""
+
 
 class MatrixModel(ABC):
     """A model over the matrix: `matrix` is what each kind has its own way for."""
@@ -42,6 +47,10 @@ class MatrixModel(ABC):
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """See Model."""
         return self.matrix(self.encoder.frame(frame))
+
+    def batch(self, batch: "pa.RecordBatch") -> Raw:
+        """See Model."""
+        return self.matrix(self.encoder.batch(batch))
 
     @abstractmethod
     def matrix(self, matrix: Matrix) -> Raw:
@@ -63,6 +72,38 @@ class SkopsModel(MatrixModel):
         return raw(self.estimator, matrix.astype(np.float64), self.answer)
 
 
+class OnnxModel(MatrixModel):
+    """An ONNX graph from the matrix to the answers. It is safe in many threads and uses one for each call."""
+
+    def __init__(self, content: bytes, encoder: Encoder, answer: Answer) -> None:
+        super().__init__(encoder, answer)
+        self.session = session(content)
+        [self._input], [self._output] = self.session.get_inputs(), self.session.get_outputs()
+        self._name, self._wanted = self._input.name, [self._output.name]
+
+    def matrix(self, matrix: Matrix) -> Raw:
+        """See MatrixModel."""
+        [given] = self.session.run(self._wanted, {self._name: matrix})
+        if self.answer.task == "number":
+            given = given.reshape(-1)
+        elif self.answer.task == "two classes":
+            given = given[:, 1]
+        return checked(given, self.answer, len(matrix))
+
+
+def session(content: bytes) -> Any:
+    """What runs a graph: one thread that does not spin, and no memory kept between calls."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    # What goes wrong is raised; the rest would be noise in the service's log.
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
 class FrameModel:
     """A class of the team's over frames: see `team.PythonModel`."""
 
@@ -78,6 +119,10 @@ class FrameModel:
     def frame(self, frame: "pd.DataFrame") -> Raw:
         """See Model."""
         return checked(self.model.predict(typed(frame, self.columns)), self.answer, len(frame))
+
+    def batch(self, batch: "pa.RecordBatch") -> Raw:
+        """See Model."""
+        return self.frame(batch.to_pandas())
 
 
 def typed(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
@@ -111,6 +156,11 @@ def raw(estimator: Any, matrix: Any, answer: Answer) -> Raw:
 def checked(given: Any, answer: Answer, rows: int) -> Raw:
     """What a model gave, when it is an answer; raises LifecycleError for another shape, NaN, or no probability."""
     found = np.asarray(given, dtype=np.float64)
+    # One row is what a request mostly holds, and NumPy's checks of it would cost as much as the model.
+    if found.shape == (1,) == (rows,) and answer.task != "classes":
+        value = found.item()
+        if math.isfinite(value) if answer.task == "number" else 0.0 <= value <= 1.0:
+            return found
     wanted = (rows, len(answer.classes)) if answer.task == "classes" else (rows,)
     fault = ""
     if found.shape != wanted:

@@ -11,10 +11,11 @@ from lifecycle import team
 from lifecycle.bundle import Bundle, BundleError, check_environment
 from lifecycle.contract import Answer
 from lifecycle.matrix import Encoder
-from lifecycle.models import PROBABILITY_TOLERANCE, VALUE_TOLERANCE, FrameModel, Model, Raw, SkopsModel
+from lifecycle.models import PROBABILITY_TOLERANCE, VALUE_TOLERANCE, FrameModel, Model, OnnxModel, Raw, SkopsModel
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Types beyond scikit-learn's own that a model file may hold. Never extended by what a file asks for.
 TRUSTED = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
@@ -42,6 +43,15 @@ class Predictor:
     def raw(self, frame: "pd.DataFrame") -> Raw:
         """Answers as numbers (see Model) for a frame that passed the contract's check."""
         return self._model.frame(frame)
+
+    def batch(self, batch: "pa.RecordBatch") -> Raw:
+        """Answers as numbers for an Arrow batch whose rows passed the contract's check."""
+        return self._model.batch(batch)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether a row is answered in microseconds, so that no thread or queue is worth its cost."""
+        return self.bundle.kind == "onnx"
 
     def replay(self) -> None:
         """Answer the golden rows; raises BundleError when the trained estimator's own answers do not come back."""
@@ -78,8 +88,10 @@ def told(given: Raw, answer: Answer, threshold: float | None) -> list[dict[str, 
 
 
 def _load(bundle: Bundle) -> Model:
-    if bundle.kind == "skops":
+    if bundle.kind in ("onnx", "skops"):
         encoder = Encoder(bundle.contract, bundle.facts["levels"])
+        if bundle.kind == "onnx":
+            return _load_onnx(bundle, encoder)
         return SkopsModel(_load_skops(bundle), encoder, bundle.contract.answer)
     if bundle.kind == "python":
         return FrameModel(_load_python(bundle, bundle.path / "model"), bundle.contract)
@@ -87,6 +99,14 @@ def _load(bundle: Bundle) -> Model:
         f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load",
         "Update the repository, or promote another version.",
     )
+
+
+def _load_onnx(bundle: Bundle, encoder: Encoder) -> OnnxModel:
+    try:
+        return OnnxModel(bundle.read("model.onnx"), encoder, bundle.contract.answer)
+    except Exception as error:
+        problem = f"bundle {bundle.version}: model.onnx does not load ({type(error).__name__}: {error})"
+        raise BundleError(problem, "Promote another version, or train again.") from error
 
 
 def _load_skops(bundle: Bundle) -> Any:

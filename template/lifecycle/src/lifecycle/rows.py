@@ -2,15 +2,19 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+# Pydantic reads that of `typing` only from Python 3.12 on, and brings this one along.
+from typing_extensions import TypedDict
 
 from lifecycle.contract import Column, Contract
 
 Fault = dict[str, Any]
+Row = dict[str, Any]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # A body of a megabyte can hold a fault for every four bytes: enough of them is told to find the cause.
 MAX_FAULTS = 100
 MAX_NAME = 100
@@ -32,38 +36,36 @@ class RowReader:
     """Reads the request fields of a contract; `ignored` are fields that only another contract knows."""
 
     def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
-        # Python names are positions: a column may be called anything, `class` and `copy` included.
-        self.names = {f"c{at}": column.name for at, column in enumerate(contract.request)}
-        self.ignored = {f"i{at}": name for at, name in enumerate(sorted(ignored - set(self.names.values())))}
-        fields: dict[str, Any] = {
-            safe: field_of(column) for safe, column in zip(self.names, contract.request, strict=True)
-        }
-        fields |= {safe: (Annotated[Any, Field(alias=name)], None) for safe, name in self.ignored.items()}
-        row = create_model("Row", __config__=CONFIG, **fields)
-        rows: Any = Annotated[list[row], Field(max_length=max_rows)]  # type: ignore[valid-type]
-        self._one: TypeAdapter[BaseModel] = TypeAdapter(row)
-        self._many: TypeAdapter[list[BaseModel]] = TypeAdapter(rows)
+        self.ignored = ignored - {column.name for column in contract.request}
+        fields = {column.name: field_of(column) for column in contract.request}
+        # A dictionary from the start: no second one is made of an object, and a column may be called anything.
+        fields |= dict.fromkeys(sorted(self.ignored), NotRequired[Any])
+        row: Any = with_config(CONFIG)(TypedDict("Row", fields))  # type: ignore[operator]
+        rows: Any = Annotated[list[row], Field(max_length=max_rows)]
+        self._one: TypeAdapter[Row] = TypeAdapter(row)
+        self._many: TypeAdapter[list[Row]] = TypeAdapter(rows)
 
-    def read(self, body: bytes) -> tuple[list[dict[str, Any]], bool, list[str]]:
+    def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
         """Rows, whether the body was a list, and the ignored fields met (one entry for each time).
 
         Moments come as UTC without a zone, as tables hold them. Raises RowError and TooManyRows.
         """
         many = body.lstrip()[:1] == b"["
         try:
-            found = self._many.validate_json(body) if many else [self._one.validate_json(body)]
+            rows = self._many.validate_json(body) if many else [self._one.validate_json(body)]
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             if faults[0]["type"] == "too_long" and faults[0]["loc"] == ():
                 raise TooManyRows from None
             raise RowError([_fault(each) for each in faults[:MAX_FAULTS]]) from None
-        rows = [{name: getattr(row, safe) for safe, name in self.names.items()} for row in found]
-        met = [name for row in found for safe, name in self.ignored.items() if safe in row.model_fields_set]
+        met = [name for row in rows for name in self.ignored & row.keys()] if self.ignored else []
+        if met:
+            rows = [{name: value for name, value in row.items() if name not in self.ignored} for row in rows]
         return rows, many, met
 
 
-def field_of(column: Column) -> tuple[Any, Any]:
-    """What a value of a column is for Pydantic, and its default (`...` where it is required)."""
+def field_of(column: Column) -> Any:
+    """What a value of a column is for Pydantic, with its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
     whole = int if column.kind == "integer" else float
     limits: Any = {
@@ -71,12 +73,12 @@ def field_of(column: Column) -> tuple[Any, Any]:
         "le": None if column.high is None else whole(column.high),
         "max_length": None if column.levels else column.max_length,
     }
-    given = {name: value for name, value in limits.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
     alternatives: Any = kind | None if column.nullable else kind
-    annotated: Any = Annotated[alternatives, Field(alias=column.name, **given)]
-    if column.kind == "integer":
-        annotated = Annotated[annotated, BeforeValidator(_whole)]
-    return annotated, ... if column.required else column.default
+    if not column.required:
+        given["default"] = column.default
+    annotated: Any = Annotated[alternatives, Field(**given)]
+    return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
 
 
 def _whole(value: Any) -> Any:
@@ -87,7 +89,8 @@ def _whole(value: Any) -> Any:
 def _fault(error: Any) -> Fault:
     # The name of a field that nobody knows is the caller's own text, of any length.
     place = [part[:MAX_NAME] if isinstance(part, str) else part for part in error["loc"]]
-    return {"type": error["type"], "loc": ["body", *place], "msg": error["msg"]}
+    kind = "model_type" if error["type"] == "dict_type" else error["type"]
+    return {"type": kind, "loc": ["body", *place], "msg": error["msg"]}
 
 
 def utc(value: Any) -> datetime | None:

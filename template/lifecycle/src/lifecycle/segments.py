@@ -20,6 +20,8 @@ PATIENCE = 15.0
 FIELDS = {"ts", "id", "version", "rows", "answers"}
 
 Line = dict[str, Any]
+# Made once: the function of the library makes one for each text.
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def folder(store: Store, environment: str) -> Path:
@@ -75,7 +77,7 @@ def parsed(line: bytes) -> Line | None:
 
 def dumped(content: Any) -> bytes:
     """JSON of one line, without its end."""
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return ENCODER.encode(content).encode()
 
 
 def _close_if_left(path: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -21,6 +21,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.store import Store
 
 PREFIX = "LIFECYCLE_"
+# It begins as the others do and is none: a setting is told by `make config`.
+API_KEY = "LIFECYCLE_API_KEY"
 Tree = dict[str, Any]
 
 
@@ -132,8 +134,21 @@ class Serve(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request.")] = 1000
     max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
+    max_in_flight: Annotated[
+        int, Field(ge=1, description="Requests that wait for the model's thread, and bodies on their way; beyond: 503.")
+    ] = 256
+    queue_rows: Annotated[int, Field(ge=1, description="Rows that wait for the model's thread; beyond: 429.")] = 4000
+    batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model is asked for together.")] = 1000
+    timeout_seconds: Annotated[
+        float, Field(gt=0, le=60, description="For a request to arrive (or 408), and for its answer (or 503).")
+    ] = 5.0
+    api_key_file: Annotated[Path | None, Field(description="Keys of callers; LIFECYCLE_API_KEY wins over it.")] = None
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
     drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer.")] = 1
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="Of the service's messages; auto: text on a terminal.")
+    ] = "auto"
 
 
 class Tracking(Section):
@@ -196,7 +211,7 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
             origin = f"config/{name}.yaml"
             _merge(tree, origins, _read(path.read_bytes(), origin), origin)
     for name, value in (os.environ if environ is None else environ).items():
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and name != API_KEY:
             parts = name.removeprefix(PREFIX).lower().split("__")
             _merge(tree, origins, _nest(parts, _parse(value, name)), name)
     try:

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from lifecycle import moments
 from lifecycle.commands.verbs import Verbs, moment
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
@@ -43,11 +42,19 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle import labels
+    from lifecycle import labels, predictions
 
-    seen = loaded.settings.now() if given.seen is None else moments.parse(given.seen)
-    count = labels.add(loaded.settings.store, _contract(loaded), given.file, seen)
-    print(f"{count} labels of {given.file} are kept" if count else f"{given.file} was here before; nothing changed")
+    store, now, contract = loaded.settings.store, loaded.settings.now(), _contract(loaded)
+    count = labels.add(store, contract, given.file, now, moment(given.seen))
+    if count is None:
+        print(f"{given.file} was here before; nothing changed")
+        return
+    print(f"{count} labels of {given.file} are kept")
+    with predictions.connect() as connection:
+        predictions.rows(connection, store, loaded.environment, 0, now + 1)
+        strays = count - labels.met(connection, store, contract, given.file)
+    if strays:
+        print(f"{strays} of them belong to no answer of {loaded.environment} that is collected (`make collect`) by now")
 
 
 def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:

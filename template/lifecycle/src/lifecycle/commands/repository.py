@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 from lifecycle.commands.verbs import Verbs
 from lifecycle.errors import LifecycleError, Refused
@@ -10,9 +11,11 @@ from lifecycle.settings import Loaded
 
 
 def add(verbs: Verbs) -> None:
-    """Add check, contract, sample, tables, config, owners and template."""
+    """Add check, contract, client, sample, tables, config, owners and template."""
     verbs.add("check", _check, "compare contract, contract.json, features.sql, config and OWNERS")
     verbs.add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = verbs.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
+    client.add_argument("--build", type=int, default=0, help="second part of its version, for an index; default: 0")
     sample = verbs.add("sample", _sample, "write the sample's tables into the data folder")
     sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
     verbs.add("tables", _tables, "whether the tables can be read where this runs")
@@ -99,6 +102,17 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
     changed = release(load_contract()[0], Path.cwd())
     print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")
+
+
+def _client(given: argparse.Namespace, loaded: Loaded) -> None:
+    wheel = resolve_name("lifecycle.client.wheel")
+    if given.build < 0:
+        raise LifecycleError(f"--build {given.build} is no part of a version", "Give a number from 0 on.")
+    path, use = wheel.write(Path.cwd(), given.build)
+    if wheel.differs(Path.cwd(), loaded.settings.store, loaded.environment):
+        told = f"what answers in {loaded.environment} has another contract: what is new here, it does not know yet"
+        print(f"{told}\n  `make train promote` first.", file=sys.stderr)
+    print(f"{path.relative_to(Path.cwd())}: install it in what asks the service, and write\n\n{use}")
 
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:

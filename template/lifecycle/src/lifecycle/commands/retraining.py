@@ -1,7 +1,9 @@
 """Verbs of the loop: retrain, run what is due, and the history of what answered."""
 
 import argparse
+import difflib
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,8 +122,9 @@ def _trained(loaded: Loaded) -> "Trained | None":
 
 def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import schedule
-    from lifecycle.cli import main
+    from lifecycle.cli import main, verbs
 
+    _refuse_unknown(loaded.settings.schedule, verbs())
     store, failed = loaded.settings.store, []
     try:
         with lock(store.runs / f".{loaded.environment}.lock", wait=False):
@@ -149,6 +152,13 @@ def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
     if not due:
         scheduled = loaded.settings.schedule
         print("nothing is due" if scheduled else "nothing is scheduled: `schedule` in config/ says what runs how often")
+
+
+def _refuse_unknown(scheduled: Collection[str], known: Collection[str]) -> None:
+    for verb in scheduled:
+        if verb not in known:
+            near = difflib.get_close_matches(verb, known, n=1, cutoff=0)[0]
+            raise LifecycleError(f"schedule names {verb}, which is no verb; is {near} meant?", "Mend it in config/.")
 
 
 def _history(given: argparse.Namespace, loaded: Loaded) -> None:

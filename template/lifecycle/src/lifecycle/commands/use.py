@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -24,6 +23,7 @@ def add(verbs: Verbs) -> None:
     serve = verbs.add("serve", _serve, "answer requests until SIGTERM", "online")
     serve.add_argument("--storage", type=Path, help="default: the setting")
     serve.add_argument("--port", type=int, help="default: the setting")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes that answer; default: the setting")
 
 
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -43,14 +43,15 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
-    run = resolve_name("lifecycle.serving.server:run")
     wanted = loaded.settings.serve
-    if given.port is not None:
-        try:
-            wanted = settings.Serve.model_validate(wanted.model_dump() | {"port": given.port})
-        except ValidationError as error:
-            raise LifecycleError(f"--port {given.port}: {error.errors()[0]['msg']}", "Give another port.") from None
+    for name, value in (("port", given.port), ("workers", given.workers)):
+        if value is not None:
+            try:
+                wanted = settings.Serve.model_validate(wanted.model_dump() | {name: value})
+            except ValidationError as error:
+                problem = f"--{name} {value}: {error.errors()[0]['msg']}"
+                raise LifecycleError(problem, f"Give another --{name}.") from None
     own = loaded.settings
-    # Whole seconds of the file where `clock` names one; what the clock tells otherwise.
-    now = own.now if own.clock else time.time
-    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log, now)
+    # One process needs nobody that watches it but whoever started it.
+    run = resolve_name(f"lifecycle.serving.{'workers' if wanted.workers > 1 else 'server'}:run")
+    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log, own.clock)

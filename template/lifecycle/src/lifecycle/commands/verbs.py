@@ -27,6 +27,11 @@ class Verbs:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
+    @property
+    def names(self) -> list[str]:
+        """Of all verbs."""
+        return list(self._verbs.choices)
+
     def add(self, name: str, run: Verb, about: str, usage: str = "") -> argparse.ArgumentParser:
         """The parser of a new verb, for its options; `usage` is the answer that brings it."""
         absent = usage and not (Path(lifecycle.__file__).parent / USAGES[usage]).exists()

@@ -17,6 +17,8 @@ from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.evidence import Evidence, Ids
 from lifecycle.models import FrameModel, Model, SkopsModel
+from lifecycle.pipelines.export import FILE as EXPORT
+from lifecycle.pipelines.export import Export
 from lifecycle.predictor import TRUSTED, Predictor
 from lifecycle.profile import FILE as PROFILE
 from lifecycle.profile import Profile
@@ -66,8 +68,12 @@ def pack(
     rows: list[dict[str, Any]],
     proof: Proof,
     profile: Profile,
+    export: Export | None,
 ) -> Bundle:
-    """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes."""
+    """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes.
+
+    A model over the matrix comes with what became of its export.
+    """
     answers = model.rows(rows).tolist()
     lines = [
         json.dumps({"row": row, "answer": each}, ensure_ascii=False) for row, each in zip(rows, answers, strict=True)
@@ -83,9 +89,17 @@ def pack(
         (folder / PROFILE).write_text(profile.to_json(), encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
-        kind = _write_python(team, model, folder) if isinstance(model, FrameModel) else _write_skops(model, folder)
+        kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
         return bundles.publish(store, folder, kind | facts, made, prove=Predictor)
+
+
+def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
+    (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
+    if export.graph is None:
+        return _write_skops(model, folder)
+    (folder / "model.onnx").write_bytes(export.graph)
+    return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
 
 
 def _write_skops(model: Model, folder: Path) -> dict[str, Any]:
@@ -103,7 +117,8 @@ def _write_skops(model: Model, folder: Path) -> dict[str, Any]:
     return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
 
 
-def _write_python(team: Team, model: FrameModel, folder: Path) -> dict[str, Any]:
+def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
+    assert isinstance(model, FrameModel)
     directory = folder / "model"
     directory.mkdir()
     model.model.save(directory)

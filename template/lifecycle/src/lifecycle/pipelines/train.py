@@ -14,12 +14,13 @@ from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import Floats
 from lifecycle.evidence import CANDIDATE, LINEAR, TRIVIAL
 from lifecycle.matrix import Encoder, learn_levels
-from lifecycle.models import FrameModel, Model, SkopsModel, typed
+from lifecycle.models import FrameModel, Model, OnnxModel, SkopsModel, typed
 from lifecycle.owners import repository
 from lifecycle.pipelines import pack
 from lifecycle.pipelines.comparison import compared
 from lifecycle.pipelines.division import Rows, divide
 from lifecycle.pipelines.division import codes as codes
+from lifecycle.pipelines.export import export
 from lifecycle.settings import Settings
 from lifecycle.team import Team
 
@@ -44,6 +45,12 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     lost = {name: evaluation.losses(answer, test.label, each).mean() for name, each in given.items()}
     # The simpler model wins a draw: what the candidate does not beat replaces it (Breck et al. 2017, Model 5).
     chosen = LINEAR if lost[LINEAR] <= lost[CANDIDATE] else CANDIDATE
+    model, exported = models[chosen], None
+    if isinstance(model, SkopsModel):
+        exported = export(model, encoder.frame(test.frame))
+        if exported.graph is not None:
+            # Measured is what will answer: the last digits are its own.
+            given[chosen] = answers(chosen, OnnxModel(exported.graph, encoder, answer), test)
     facts = {
         "name": team.name,
         "created": _created(settings),
@@ -68,7 +75,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     rows_to_replay = pack.golden(team.contract, test.frame, settings.train)
     shape = profile.measure(team.contract, rows.frame, test.frame, given[chosen])
     shown = pack.Proof(proof, *division.ids())
-    return pack.pack(team, settings.store, models[chosen], facts, rows_to_replay, shown, shape)
+    return pack.pack(team, settings.store, model, facts, rows_to_replay, shown, shape, exported)
 
 
 def _created(settings: Settings) -> str:

@@ -12,11 +12,13 @@ from fastapi import FastAPI, Header, HTTPException, Response
 from fastapi_offline import FastAPIOffline
 
 from lifecycle import moments
-from lifecycle.serving import openapi
+from lifecycle.serving import auth, openapi
+from lifecycle.serving.auth import RequireKey
+from lifecycle.serving.limits import LATER
 from lifecycle.serving.live import Follower
 from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import CONTENT_TYPE, CountRequests, Metrics
-from lifecycle.serving.predict import NO_FEATURES, RETRY_AFTER, PredictFirst
+from lifecycle.serving.predict import NO_FEATURES, PredictFirst
 from lifecycle.settings import Log, Serve
 from lifecycle.store import Store
 
@@ -33,14 +35,15 @@ def create(
     Without `log`, nothing is kept of what it answers; `now` gives the moment of each answer, in seconds.
     """
     live = Follower(store, environment, serve.max_rows)
-    kept = PredictionLog(store, environment, log, now) if log and log.enabled else None
-    metrics = Metrics(live)
+    metrics, keys = Metrics(live), auth.required(serve, environment)
+    lose = metrics.dropped.inc
+    kept = PredictionLog(store, environment, log, now, lose) if log and log.enabled else None
     # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        jobs = [asyncio.create_task(live.follow(serve.poll_seconds))]
+        jobs = [asyncio.create_task(each.follow(serve.poll_seconds)) for each in (live, keys)]
         if kept:
             jobs.append(asyncio.create_task(kept.run()))
         yield
@@ -59,12 +62,14 @@ def create(
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker, metrics=metrics, kept=kept)
+    if keys:
+        app.add_middleware(RequireKey, keys=keys, metrics=metrics)
     app.add_middleware(CountRequests, metrics=metrics)
     _add_routes(app, live, serve)
     _add_metrics(app, metrics)
-    metrics.status.log = app.state.log = kept
+    app.state.log = kept
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
-        app, live.served.version, live.served.contract, serve
+        app, live.served.version, live.served.contract, serve, bool(keys)
     )
     return app
 
@@ -80,11 +85,11 @@ def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
         """Whether the process answers at all."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: {"model": openapi.Problem, "description": "Not ready yet."}})
+    @app.get("/readyz", responses={503: openapi.NOT_READY})
     async def readyz() -> dict[str, str]:
         """Whether requests can be answered: the golden answers came back, and there are features to look up."""
         if live.served.lacks_features:
-            raise HTTPException(503, NO_FEATURES, RETRY_AFTER)
+            raise HTTPException(503, NO_FEATURES, LATER)
         return {"status": "ready", "version": live.served.version, "pending": live.pending}
 
     @app.get("/info")

@@ -5,9 +5,11 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lifecycle import deployments
 from lifecycle.bundle import open_version
@@ -44,6 +46,21 @@ class Served:
     def version(self) -> str:
         """The version that answers."""
         return self.predictor.bundle.version
+
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer tells of it."""
+        contract = str(self.contract.version).encode()
+        return [(b"x-model-version", self.version.encode()), (b"x-contract-version", contract)]
+
+    @cached_property
+    def is_fast(self) -> bool:
+        """Whether the model answers in less time than a thread is asked in."""
+        return self.predictor.is_fast
+
+    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers on the wire for completed rows. An estimator refuses a matrix without rows: it is not asked."""
+        return self.predictor.answers(rows, self.deployment.live.threshold) if rows else []
 
     @property
     def lacks_features(self) -> bool:

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from lifecycle import segments
 from lifecycle.errors import LifecycleError
 from lifecycle.segments import dumped
@@ -34,12 +36,19 @@ Row = dict[str, Any]
 def line(served: Served, body: bytes, rows: Sequence[Row], answers: bytes, many: bool, ignored: bool) -> bytes:
     """The rows and answers of a line: what came and went, byte for byte, where nothing of it has to be kept out."""
     contract = served.contract
-    columns = [column for column in contract.columns if column.loggable]
+    columns = contract.loggable
     if len(columns) < len(contract.columns) or contract.entity or ignored or b"\n" in body or b"\r" in body:
-        body = dumped([{column.name: _plain(row.get(column.name)) for column in columns} for row in rows])
+        times = [column.name for column in columns if column.kind == "time"]
+        kept = [{column.name: row.get(column.name) for column in columns} for row in rows]
+        body = to_json([row | {name: _plain(row[name]) for name in times} for row in kept] if times else kept)
     elif not many:
         body = b"[%b]" % body
     return b'"rows":%b,"answers":%b' % (body, answers if many else b"[%b]" % answers)
+
+
+def _facts(served: Served) -> dict[str, Any]:
+    as_of = served.table.as_of if served.table else None
+    return {"version": served.version, "threshold": served.deployment.live.threshold, "as_of": as_of}
 
 
 def _plain(value: Any) -> Any:
@@ -49,9 +58,17 @@ def _plain(value: Any) -> Any:
 class PredictionLog:
     """The segments that one service writes."""
 
-    def __init__(self, store: Store, environment: str, limits: Log, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        environment: str,
+        limits: Log,
+        now: Callable[[], float] = time.time,
+        lose: Callable[[int], None] = lambda lines: None,
+    ) -> None:
+        """`lose` is told of every line that is not kept, from any thread."""
         self.directory = segments.folder(store, environment)
-        self.limits, self.now = limits, now
+        self.limits, self.now, self.lose = limits, now, lose
         self.size = 0  # bytes of all segments of the environment, as of the last write
         self._waiting: deque[bytes] = deque()
         # Each is changed by one thread only: the loop's, or the one that writes.
@@ -60,6 +77,7 @@ class PredictionLog:
         self._writing = threading.Lock()
         self._segment: _Segment | None = None
         self._refused = False
+        self._told_of: tuple[Served | None, bytes] = (None, b"")
 
     @property
     def dropped(self) -> int:
@@ -69,25 +87,24 @@ class PredictionLog:
     def add(self, served: Served, request: str, answered: bytes) -> None:
         """Keep one request until the next flush; never raises."""
         try:
-            whole = b"%b,%b}\n" % (dumped(self._facts(served, request))[:-1], answered)
+            # The version's part is the same for each request.
+            if served is not self._told_of[0]:
+                self._told_of = served, dumped(_facts(served))[1:-1]
+            told = round(self.now(), 3), dumped(request), self._told_of[1], answered
+            whole = b'{"ts":%r,"id":%b,%b,%b}\n' % told
         except LifecycleError as error:
-            self._not_added += 1
-            self._tell(error.problem)
+            self._give_up(error.problem)
             return
         if self._added - self._taken + len(whole) > MOST_WAITING:
-            self._not_added += 1
+            self._give_up("the disk is too slow")
             return
         self._added += len(whole)
         self._waiting.append(whole)
 
-    def _facts(self, served: Served, request: str) -> dict[str, Any]:
-        return {
-            "ts": round(self.now(), 3),
-            "id": request,
-            "version": served.version,
-            "threshold": served.deployment.live.threshold,
-            "as_of": served.table.as_of if served.table else None,
-        }
+    def _give_up(self, problem: str) -> None:
+        self._not_added += 1
+        self.lose(1)
+        self._tell(problem)
 
     async def run(self) -> None:
         """Flush for ever, in a thread: the loop answers while the disk works."""
@@ -134,6 +151,8 @@ class PredictionLog:
                 self._tell(f"the disk of {self.directory} is full")
         finally:
             self._not_written += len(lines) - written
+            if written < len(lines):
+                self.lose(len(lines) - written)
 
     def _is_due(self, segment: "_Segment") -> bool:
         limits = self.limits

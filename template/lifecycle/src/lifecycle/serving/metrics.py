@@ -7,12 +7,15 @@ import math
 import os
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract import Column, Contract
@@ -20,6 +23,7 @@ from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.openapi import PATH
 from lifecycle.serving.status import Status
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Paths and methods are the caller's own text, of any number: what no route knows is one series.
 UNMATCHED = "__unmatched__"
@@ -28,7 +32,8 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 GONE = 499
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SCORES = tuple(tenth / 10 for tenth in range(1, 11))
-REASONS = {404: "unknown_key", 413: "too_large", 422: "invalid", 503: "not_ready"}
+REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 422: "invalid", 503: "not_ready"}
+OVERLOADED = "overloaded"
 
 Rows = Sequence[Mapping[str, Any]]
 Check = tuple[str, Callable[[Any], bool]]
@@ -42,8 +47,10 @@ class Metrics:
         self.status = Status(live)
         self._counted, self._told = CollectorRegistry(), CollectorRegistry()
         self._told.register(self.status)
-        prometheus_client.ProcessCollector(registry=self._told)
+        self._told.register(Processes())
         self._make(self._counted)
+        # By metric and labels; as many as there are series.
+        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._checks: tuple[Contract, list[Check]] | None = None
 
     def _make(self, registry: CollectorRegistry) -> None:
@@ -74,34 +81,56 @@ class Metrics:
         self.refusals = Counter(
             "model_requests_refused_total", "Requests to predict without an answer.", ("reason",), registry=registry
         )
+        self.dropped = Counter(
+            "prediction_log_dropped_total",
+            "Lines that the log of predictions gave up: it was full, or the disk refused.",
+            registry=registry,
+        )
         # A rate sees no first event of a series that was not there before it.
         for status in ("200", "500"):
             self.requests.labels("POST", PATH, status)
-        for reason in REASONS.values():
+        for reason in (*REASONS.values(), OVERLOADED):
             self.refusals.labels(reason)
 
     def answered(self, served: Served, rows: Rows, answers: Rows) -> None:
         """Count completed rows and their answers on the wire."""
-        classes = served.contract.answer.classes
-        words = Tally(answer["prediction"] for answer in answers) if classes else Tally({"number": len(answers)})
-        for word, times in words.items():
-            self.predictions.labels(served.version, word).inc(times)
+        classes, version = served.contract.answer.classes, served.version
+        words = [answer["prediction"] for answer in answers] if classes else ["number"] * len(answers)
+        for word, times in Tally(words).items() if len(words) > 1 else zip(words, (1,), strict=False):
+            self._child(self.predictions, version, word).inc(times)
         for answer in answers if classes else ():
             self.scores.observe(
                 answer["probability"] if "probability" in answer else max(answer["probabilities"].values())
             )
         for name, is_unusual in self._checks_of(served.contract):
-            if times := sum(is_unusual(row.get(name)) for row in rows):
+            times = 0
+            # A loop of its own: a sum over a generator takes three times as long for one row.
+            for row in rows:
+                if is_unusual(row.get(name)):
+                    times += 1
+            if times:
                 self.unusual.labels(name).inc(times)
 
-    def refused(self, status: int) -> None:
-        """Count a request to predict that got this status instead of an answer."""
-        self.refusals.labels(REASONS.get(status, "other")).inc()
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time one request, whoever answered it."""
+        self._child(self.requests, method, route, str(status)).inc()
+        self._child(self.seconds, method, route).observe(seconds)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """What `labels` gives, which takes longer to find than to count."""
+        found = self._children.get((metric, labels))
+        if found is None:
+            found = self._children[metric, labels] = metric.labels(*labels)
+        return found
+
+    def refused(self, status: int, reason: str = "") -> None:
+        """Count a request to predict without an answer under its reason, which may be that of its status."""
+        self.refusals.labels(reason or REASONS.get(status, "other")).inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         counted = self._counted
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        if SHARED in os.environ:
             counted = CollectorRegistry()
             MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
         return generate_latest(counted) + generate_latest(self._told)
@@ -113,6 +142,27 @@ class Metrics:
                 self.unusual.labels(name)
             self._checks = contract, checks
         return self._checks[1]
+
+
+class Processes(Collector):
+    """Memory, processor time and open files: of this process, or by `pid` of each that counts into the same folder.
+
+    Their sum would fall when one of them ends, and a rate would take that for a new beginning of all.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        """See Collector."""
+        if SHARED not in os.environ:
+            yield from ProcessCollector(registry=None).collect()
+            return
+        families: dict[str, Metric] = {}
+        for path in sorted(Path(os.environ[SHARED]).glob("gauge_livesum_*.db")):
+            pid = path.stem.rpartition("_")[2]
+            for family in ProcessCollector(registry=None, pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
+                samples = [each._replace(labels={"pid": pid}) for each in family.samples]
+                whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                whole.samples += samples
+        yield from families.values()
 
 
 def unusual(column: Column) -> Callable[[Any], bool]:
@@ -155,5 +205,4 @@ class CountRequests:
             self.metrics.in_flight.dec()
             method = scope["method"] if scope["method"] in METHODS else "OTHER"
             route = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", UNMATCHED)
-            self.metrics.requests.labels(method, route, str(status)).inc()
-            self.metrics.seconds.labels(method, route).observe(time.perf_counter() - began)
+            self.metrics.request(method, route, status, time.perf_counter() - began)

@@ -10,9 +10,25 @@ from lifecycle.contract import Contract
 from lifecycle.settings import Serve
 
 PATH = "/predict"
-HEADERS = {
+# For orchestrators, Prometheus and readers of the documentation. All else needs the key where there is one.
+OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+ASSETS = "/static-offline-docs/"
+NAMED = {
     "x-request-id": {"description": "That of the request, or a new one.", "schema": {"type": "string"}},
     "x-model-version": {"description": "The version that answers.", "schema": {"type": "string"}},
+    "x-contract-version": {"description": "The major version of its contract.", "schema": {"type": "string"}},
+}
+RETRY = {
+    "retry-after": {
+        "description": "Seconds after which to ask again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+CHALLENGE = {"www-authenticate": {"required": True, "schema": {"type": "string"}}}
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
@@ -36,28 +52,58 @@ class Problem(BaseModel):
     detail: str
 
 
+class Failure(Problem):
+    """What to look for in the log of the service."""
+
+    request_id: str
+
+
+NOT_READY = {"model": Problem, "description": "There are no features to look up yet.", "headers": RETRY}
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is answered without an API key."""
+    return path in OPEN or path.startswith(ASSETS)
+
+
 def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
     """What /predict answers when it has no prediction."""
+    late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
+    busy = f"No features to look up yet, too many requests at once, no answer within {late}, or the service is ending."
     return {
         404: {"model": Faults, "description": "There are no features for a key."},
+        408: {"model": Problem, "description": f"The body did not arrive within {late}; the connection is closed."},
         413: {"model": Problem, "description": f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."},
         422: {"model": Faults, "description": "A row breaks the contract."},
-        500: {"model": Problem, "description": "The service failed; its log tells more under the request id."},
-        503: {"model": Problem, "description": "There are no features to look up yet, or the service is ending."},
+        429: {"model": Problem, "description": f"More than {waiting} wait for an answer.", "headers": RETRY},
+        500: {"model": Failure, "description": "The service failed; its log tells more under the request id."},
+        503: {"model": Problem, "description": busy, "headers": RETRY},
     }
 
 
-def document(app: FastAPI, version: str, contract: Contract, limits: Serve) -> dict[str, Any]:
-    """The whole document."""
+def document(app: FastAPI, version: str, contract: Contract, limits: Serve, locked: bool) -> dict[str, Any]:
+    """The whole document; `locked`: it takes an API key to ask."""
     whole = get_openapi(title=app.title, version=version, routes=app.routes)
     schemas = {"Row": contract.row_schema(contract.request), "Answer": contract.answer.to_schema()}
     whole["components"]["schemas"] |= schemas
     operation = whole["paths"][PATH]["post"]
     operation["requestBody"] = {"required": True} | _one_or_many("Row", {"maxItems": limits.max_rows})
     operation["responses"]["200"] |= _one_or_many("Answer", {})
+    if locked:
+        _lock(whole)
     for response in operation["responses"].values():
-        response["headers"] = HEADERS
+        response["headers"] = NAMED | response.get("headers", {})
     return whole
+
+
+def _lock(whole: dict[str, Any]) -> None:
+    whole["components"]["securitySchemes"] = SCHEMES
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    refusal = {"description": "The API key is missing or wrong.", "content": {"application/json": problem}}
+    for path, operations in whole["paths"].items():
+        for operation in () if is_open(path) else operations.values():
+            operation["security"] = [{name: []} for name in SCHEMES]
+            operation["responses"]["401"] = refusal | {"headers": NAMED | CHALLENGE}
 
 
 def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:

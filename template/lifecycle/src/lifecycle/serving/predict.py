@@ -1,39 +1,33 @@
 """POST /predict: from the bytes of a request to the bytes of an answer, before the router is asked."""
 
 import asyncio
-import json
 import logging
+import os
 import re
-import uuid
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Executor
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
+from lifecycle.segments import dumped
+from lifecycle.serving.limits import LATER, Bodies, Rejected, header
 from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.log import PredictionLog, line
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.openapi import PATH
+from lifecycle.serving.queue import BatchQueue
 from lifecycle.settings import Serve
 
 log = logging.getLogger("lifecycle.serving")
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
-RETRY_AFTER = {"retry-after": "5"}
-SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-SANE_LENGTH = re.compile(r"[0-9]{1,20}")
+SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+# More rows would hold up the loop for longer than the change to a thread and back takes.
+LOOP_ROWS = 100
 
 Row = dict[str, Any]
-
-
-class Rejected(Exception):
-    """The request gets this status and this detail instead of an answer."""
-
-    def __init__(self, status: int, detail: Any, headers: Mapping[str, str] | None = None) -> None:
-        self.status, self.detail, self.headers = status, detail, headers or {}
-        super().__init__(detail)
+Headers = list[tuple[bytes, bytes]]
 
 
 class PredictFirst:
@@ -44,59 +38,56 @@ class PredictFirst:
         app: ASGIApp,
         live: Follower,
         limits: Serve,
-        worker: ThreadPoolExecutor,
+        worker: Executor,
         metrics: Metrics,
         kept: PredictionLog | None = None,
     ) -> None:
-        self.app, self.live, self.limits, self.worker = app, live, limits, worker
+        self.app, self.live, self.limits = app, live, limits
         self.metrics, self.kept = metrics, kept
+        self.bodies, self.queue = Bodies(limits), BatchQueue(limits, worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See PredictFirst."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != PATH:
             await self.app(scope, receive, send)
             return
-        served = self.live.served
-        headers = {"x-request-id": _request_id(scope), "x-model-version": served.version}
+        served, request = self.live.served, request_id(scope)
+        headers = [(b"x-request-id", request), *served.headers]
         try:
-            body = await self._body(scope, receive)
-            if body is None:
-                return
-            loop = asyncio.get_running_loop()
-            work = partial(answer, self.live, served, body, self.metrics, logged=self.kept is not None)
-            content, kept = await loop.run_in_executor(self.worker, work)
+            content = await self._answer(served, request, scope, receive)
+            if content is not None:
+                await reply(send, 200, content, headers)
         except Rejected as no:
-            self.metrics.refused(no.status)
-            await _send(send, no.status, _dump({"detail": no.detail}), {**headers, **no.headers})
+            self.metrics.refused(no.status, no.reason)
+            await refuse(send, no, headers)
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
-            await _send(send, 503, _dump({"detail": "the service is ending"}), {**headers, **RETRY_AFTER})
+            await refuse(send, Rejected(503, "the service is ending", LATER), headers)
         except Exception:
-            log.exception("request %s failed", headers["x-request-id"])
-            told = {"detail": "internal error", "request_id": headers["x-request-id"]}
-            await _send(send, 500, _dump(told), headers)
+            name = request.decode()
+            log.exception("a request failed", extra={"request_id": name})
+            await reply(send, 500, dumped({"detail": "internal error", "request_id": name}), headers)
+
+    async def _answer(self, served: Served, request: bytes, scope: Scope, receive: Receive) -> bytes | None:
+        """The answer, counted and logged, or None when the caller has gone away; raises Rejected."""
+        ends = asyncio.get_running_loop().time() + self.limits.timeout_seconds
+        body = await self.bodies.read(scope, receive, ends)
+        if body is None:
+            return None
+        rows, many, ignored = completed(self.live, served, body)
+        if not rows or (served.is_fast and len(rows) <= LOOP_ROWS):
+            answers = served.answers(rows)
         else:
-            if self.kept and kept:
-                self.kept.add(served, headers["x-request-id"], kept)
-            await _send(send, 200, content, headers)
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body, or None when the caller has gone away; raises Rejected as soon as it is too large."""
-        promised = _header(scope, b"content-length")
-        body, most = bytearray(), self.limits.max_bytes
-        while len(body) <= most and not (SANE_LENGTH.fullmatch(promised) and int(promised) > most):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if not message.get("more_body", False) and len(body) <= most:
-                return bytes(body)
-        problem = f"the body is larger than {most} bytes (setting serve.max_bytes)"
-        raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
+            answers = await self.queue.answers(served, rows, ends)
+        self.metrics.answered(served, rows, answers)
+        content = to_json(answers if many else answers[0])
+        if self.kept and rows:
+            self.kept.add(served, request.decode(), line(served, body, rows, content, many, ignored))
+        return content
 
 
-def answer(live: Follower, served: Served, body: bytes, metrics: Metrics, logged: bool = False) -> tuple[bytes, bytes]:
-    """The answer to one row (an object) or to a list of rows (a list), and what is logged of it; raises Rejected."""
+def completed(live: Follower, served: Served, body: bytes) -> tuple[list[Row], bool, bool]:
+    """The rows with their entity columns, whether the body was a list, and had ignored fields; raises Rejected."""
     try:
         rows, many, ignored = served.reader.read(body)
     except RowError as error:
@@ -104,25 +95,20 @@ def answer(live: Follower, served: Served, body: bytes, metrics: Metrics, logged
     except TooManyRows:
         problem = f"more than {live.max_rows} rows in one request (setting serve.max_rows)"
         raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None
-    completed = _complete(live, served, rows, many)
-    live.ignored.update(ignored)
-    # An estimator refuses a matrix without rows.
-    answers = served.predictor.answers(completed, served.deployment.live.threshold) if completed else []
-    metrics.answered(served, completed, answers)
-    content = _dump(answers if many else answers[0])
-    return content, line(served, body, completed, content, many, bool(ignored)) if logged and completed else b""
+    if served.contract.entity:
+        rows = _looked_up(live, served, rows, many)
+    if ignored:
+        live.ignored.update(ignored)
+    return rows, many, bool(ignored)
 
 
-def _complete(live: Follower, served: Served, rows: list[Row], many: bool) -> list[Row]:
-    """The rows with their entity columns, looked up by key."""
-    if not served.contract.entity:
-        return rows
+def _looked_up(live: Follower, served: Served, rows: list[Row], many: bool) -> list[Row]:
     if served.table is None:
-        raise Rejected(503, NO_FEATURES, RETRY_AFTER)
+        raise Rejected(503, NO_FEATURES, LATER)
     assert served.contract.key is not None, "a contract with entity columns has a key"
     name, fallback = served.contract.key.name, served.contract.fallback
     found = [served.table.look_up(row[name]) for row in rows]
-    unknown = [at for at, entity in enumerate(found) if entity is None]
+    unknown = [at for at, entity in enumerate(found) if entity is None] if None in found else []
     if unknown and fallback is None:
         kind, problem = "unknown_key", "There are no features for this key"
         places = [["body", at, name] if many else ["body", name] for at in unknown]
@@ -131,22 +117,20 @@ def _complete(live: Follower, served: Served, rows: list[Row], many: bool) -> li
     return [row | (fallback or {} if entity is None else entity) for row, entity in zip(rows, found, strict=True)]
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+def request_id(scope: Scope) -> bytes:
+    """That of the request where it is a sane one, or a new one."""
+    given = header(scope, b"x-request-id")
+    return given if SANE_ID.fullmatch(given) else os.urandom(16).hex().encode()
 
 
-def _request_id(scope: Scope) -> str:
-    given = _header(scope, b"x-request-id")
-    return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+async def refuse(send: Send, no: Rejected, headers: Headers) -> None:
+    """Send why there is no answer."""
+    more = [(name.encode(), value.encode()) for name, value in no.headers.items()]
+    await reply(send, no.status, dumped({"detail": no.detail}), [*headers, *more])
 
 
-def _dump(content: Any) -> bytes:
-    # NaN is no JSON: a model that answers it has failed.
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-async def _send(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    told = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    raw = [(name.encode(), value.encode()) for name, value in told.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send a whole answer of JSON."""
+    told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})

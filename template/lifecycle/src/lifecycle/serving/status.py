@@ -9,9 +9,9 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lifecycle import moments
@@ -21,7 +21,6 @@ from lifecycle.serving.live import Follower
 
 log = logging.getLogger("lifecycle.serving")
 
-DROPPED = "prediction_log_dropped", "Lines that the log of predictions gave up: it was full, or the disk refused."
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_info": ("What answers.", ("version", "contract", "environment")),
     "model_deployment_pending": ("Whether what is deployed cannot be loaded: another version goes on answering.", ()),
@@ -42,21 +41,11 @@ Report = dict[str, Any]
 Value = tuple[str, tuple[str, ...], float]
 
 
-class Log(Protocol):
-    """What counts the lines of the prediction log that were given up."""
-
-    @property
-    def dropped(self) -> int:
-        """How many, since the service started."""
-
-
 class Status(Collector):
     """The collector of one environment; what the storage cannot tell is left out, and nothing raises."""
 
     def __init__(self, live: Follower) -> None:
         self.live = live
-        # Set by whoever opens the log of predictions.
-        self.log: Log | None = None
         self._reports = Reports(live.store.reports / live.environment / LATEST)
 
     def describe(self) -> Iterator[Metric]:
@@ -69,7 +58,6 @@ class Status(Collector):
         for name, labels, value in self._values():
             families[name].add_metric(labels, value)
         yield from families.values()
-        yield CounterMetricFamily(*DROPPED, value=self.log.dropped if self.log else 0)
 
     def _values(self) -> Iterator[Value]:
         served = self.live.served
