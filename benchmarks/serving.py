@@ -18,13 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import load
-import ours
-from processes import ServerFailed, ask, free_port, running
-from servers import CATALOGUE, PEERS, NotInstalled, Server, cases, install
-
-import figures
-from figures import FALLBACK, LOOK_UP, OURS
+from looseleaf.steps import StepFailed
+from side_by_side import figures, load, ours
+from side_by_side.figures import FALLBACK, LOOK_UP, OURS
+from side_by_side.processes import ServerFailed, ask, free_port, running
+from side_by_side.servers import CATALOGUE, PEERS, NotInstalled, Server, cases, install
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -141,6 +139,8 @@ def main() -> int:
         # Whatever this process does meanwhile must not cost the servers.
         os.sched_setaffinity(0, {LOAD_CORE})
         rounds = rounds_of(servers, given, given.build)
+    except StepFailed as error:
+        sys.exit(f"{error}\n{error.mend}")
     except (NotInstalled, load.LoadFailed) as error:
         sys.exit(str(error))
     told = {

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import joblib
-from lifecycle import features, settings, team
-from lifecycle.pipelines.division import divide
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
+
+from lifecycle import features, settings, team
+from lifecycle.pipelines.division import divide
 
 CATEGORIES = ["plan", "channel", "region", "device"]
 ROWS = 200

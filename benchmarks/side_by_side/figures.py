@@ -92,6 +92,5 @@ def table(figures: Mapping[str, Figures]) -> str:
 def told(ratios: Mapping[str, Any]) -> str:
     """A line for each kind of ratio."""
     return "\n".join(
-        f"{name}: " + ", ".join(f"{peer} {value:,.2f}" for peer, value in each.items())
-        for name, each in ratios.items()
+        f"{name}: " + ", ".join(f"{peer} {value:,.2f}" for peer, value in each.items()) for name, each in ratios.items()
     )

@@ -1,18 +1,19 @@
-"""Our side: the template rendered, a table, and the three services that are measured, each in its serving environment."""
+"""Our side: the template rendered, a table, and the services that are measured, each in its serving environment."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from servers import PEERS, Server, run, uv
 
-from figures import FALLBACK, LOOK_UP, OURS
 from looseleaf import demo
 from looseleaf.project import environment, make
+from side_by_side.figures import FALLBACK, LOOK_UP, OURS
+from side_by_side.servers import PEERS, NotInstalled, Server, run, uv
 
-TEAM = Path(__file__).with_name("team")
+TEAM = Path(__file__).resolve().parents[1] / "team"
 ROWS = 8000
 LEVELS = {
     "plan": ("basic", "family", "plus"),
@@ -24,11 +25,11 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """What the team wrote for one of our services: files of team/ by their name in src/model, extras it serves with."""
+    """What the team wrote for one of our services: files of team/ by their name in src/model, the kind of bundle."""
 
     name: str
     files: dict[str, str]
-    extras: tuple[str, ...] = ()
+    kind: str = "onnx"
     connections: tuple[int, ...] = (1, 32)
 
 
@@ -46,7 +47,7 @@ VARIANTS = (
     Variant(
         FALLBACK,
         {"contract.py": "contract.py", "data.py": "data.py", "estimator.py": "estimator_fallback.py"},
-        ("skops",),
+        "skops",
         (1, 32, 64),
     ),
 )
@@ -89,7 +90,11 @@ def render(build: Path) -> Path:
 
 def prepare(variant: Variant, folder: Path, build: Path) -> Server:
     """Train, promote and materialise one variant; its serving environment holds what its bundle needs and no more."""
-    model, storage, served = folder / "src" / "model", build / f"storage-{variant.name}", build / f"cases-{variant.name}"
+    model, storage, served = (
+        folder / "src" / "model",
+        build / f"storage-{variant.name}",
+        build / f"cases-{variant.name}",
+    )
     for name in ("contract.py", "data.py", "estimator.py", "features.sql"):
         (model / name).unlink(missing_ok=True)
     for name, of_team in variant.files.items():
@@ -101,8 +106,12 @@ def prepare(variant: Variant, folder: Path, build: Path) -> Server:
     for verb in verbs:
         run([str(folder / ".venv/bin/lifecycle"), verb], folder, variant.name, settings)
     run([str(folder / ".venv/bin/python"), str(PEERS / "fit.py"), str(served)], folder, variant.name, settings)
+    (bundle,) = (storage / "bundles").iterdir()
+    kind = json.loads((bundle / "bundle.json").read_text())["kind"]
+    if kind != variant.kind:
+        raise NotInstalled(f"{variant.name}: its bundle is of kind {kind}, and {variant.kind} is to be measured")
     place = build / f"env-{variant.name}"
-    extras = [word for extra in ("serve", *variant.extras) for word in ("--extra", extra)]
+    extras = [word for extra in ("serve", *(["skops"] if kind == "skops" else [])) for word in ("--extra", extra)]
     run(
         [uv(), "sync", "--quiet", "--locked", "--package", "looseleaf-lifecycle", *extras],
         folder, variant.name, environment() | {"UV_PROJECT_ENVIRONMENT": str(place)},
@@ -114,7 +123,7 @@ def prepare(variant: Variant, folder: Path, build: Path) -> Server:
         body=lambda case: case["sent"],
         probability=lambda answer: float(answer["probability"]),
         cases=served / "requests.json",
-        versions=_versions(place),
+        versions=f"{kind}: {_versions(place)}",
         connections=variant.connections,
     )
 
@@ -127,5 +136,7 @@ def _versions(place: Path) -> str:
 
 def pins(folder: Path) -> list[str]:
     """The versions that have fitted the pipeline: a joblib file is read by the same ones."""
-    listed = run([uv(), "pip", "freeze", "--python", str(folder / ".venv/bin/python")], folder, "our repository").split()
+    listed = run(
+        [uv(), "pip", "freeze", "--python", str(folder / ".venv/bin/python")], folder, "our repository"
+    ).split()
     return [each for each in listed if each.split("==")[0] in ("scikit-learn", "numpy", "pandas")]

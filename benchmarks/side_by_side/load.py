@@ -1,4 +1,4 @@
-"""Load on one server: wrk for what it can bear, and an open loop at a fixed rate; both pinned to a core of their own."""
+"""Load on one server: wrk for what it can bear, and an open loop at a fixed rate; both pinned to a core."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def lua(bodies: Sequence[str]) -> str:
 
 
 def parsed(output: str) -> Measured:
-    """What the script's `done` printed, or the open loop; raises LoadFailed where a request failed, or none was made."""
+    """What the script's `done`, or the open loop, printed; raises LoadFailed where a request failed, or all."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         raise LoadFailed(f"no figures in {output[-500:]!r}")

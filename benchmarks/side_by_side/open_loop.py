@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+PATIENCE = 10.0
 END = b"\r\n\r\n"
 
 
@@ -49,8 +50,8 @@ def run(
     taken: list[float] = []
     sent, errors, wanted = 0, 0, max(1, int(rate * seconds))
     now = began = time.perf_counter()
-    # What has not come back two seconds after the last request was due has failed.
-    while len(taken) < wanted and now < began + seconds + 2:
+    # What has not come back by then has failed.
+    while len(taken) < wanted and now < began + seconds + PATIENCE:
         while free and sent < wanted and began + sent / rate <= now:
             # The connection that has been idle longest: as a crowd of callers would.
             number = free.pop(0)

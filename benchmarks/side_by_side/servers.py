@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PEERS = Path(__file__).with_name("peers")
+PEERS = Path(__file__).resolve().parents[1] / "peers"
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--no-access-log", "--log-level", "warning")
 
 
@@ -79,15 +79,11 @@ CATALOGUE = (
         (*UVICORN, "fastapi_sklearn:app", "--port", "{port}"),
         connections=(1, 32, 64),
     ),
-    Peer(
-        "static_fastapi",
-        ("fastapi", "uvicorn[standard]"),
-        (*UVICORN, "static_fastapi:app", "--port", "{port}"),
-        probability=None,
+    *(
+        Peer(name, ("fastapi", "uvicorn[standard]"), (*UVICORN, f"{name}:app", "--port", "{port}"), probability=None)
+        for name in ("static_fastapi", "static_fastapi_typed")
     ),
-    Peer(
-        "static_asgi", ("uvicorn[standard]",), (*UVICORN, "static_asgi:app", "--port", "{port}"), probability=None
-    ),
+    Peer("static_asgi", ("uvicorn[standard]",), (*UVICORN, "static_asgi:app", "--port", "{port}"), probability=None),
 )
 
 

@@ -48,7 +48,7 @@ def running(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment | variables,
+            env={**environment, **variables},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
