@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# The ASGI extension that sends a whole answer: `scope["extensions"][WHOLE]["answer"](status, headers, body)`.
+WHOLE = "lifecycle.http.response.whole"
 
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 33\r\n"
@@ -21,6 +24,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.seconds, self.most = seconds, most
         self._waits: asyncio.TimerHandle | None = None
+        self._extensions: dict[str, dict[object, object]] = {WHOLE: {"answer": self.answer}}
 
     def connection_made(self, transport: Any) -> None:
         """A caller: the clock runs, unless there are more of them than the process has room for."""
@@ -39,6 +43,33 @@ class Protocol(HttpToolsProtocol):
                 self._waits = self.loop.call_later(self.seconds, self.transport.close)
         elif self._waits is not None:
             self._forget()
+
+    def on_message_begin(self) -> None:
+        """A request: whoever answers it may do so in one step."""
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole answer, and say whether it was: not where uvicorn's own way has more to it than one write.
+
+        ASGI's two messages become two writes, two segments and two wake-ups of the caller, and every header is searched
+        for what no header may hold: as much again as all of the model's work. These headers are the service's own; of
+        the caller it holds the request's id, which was looked at.
+        """
+        cycle = self.cycle
+        # Where requests wait behind this one, the cycle is that of the last of them.
+        if self.pipeline or cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+            return False
+        # A service that ends asks callers to close.
+        headers = cycle.default_headers + headers
+        if self.flow.write_paused or any(name == b"connection" for name, _ in headers):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was sent away."""
