@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving
+.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-first-prediction: $(READY) ## time copy, setup, train and the first served
 
 bench-serving: $(READY) ## our service beside MLflow, BentoML, LitServe, FastAPI and constants (JSON=FILE; ARGS="--rounds 5")
 	.venv/bin/python benchmarks/serving.py $(if $(JSON),--json "$(JSON)") $(ARGS)
+
+bench-scoring: $(READY) ## score a table beside a plain loop (JSON=FILE ROWS=10000000 ROUNDS=3)
+	.venv/bin/python benchmarks/scoring.py $(if $(JSON),--json "$(JSON)") $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # uv.lock is not in git: it follows from the ranges and the date, and a company's index need not be in it.
 $(READY): pyproject.toml template/lifecycle/pyproject.toml template/lifecycle/lifecycle.mk | $(filter build/uv/bin/uv,$(UV))

@@ -116,7 +116,7 @@ def served(storage: Storage, folder: Path, **settings: str) -> Iterator[Service]
         yield service
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

@@ -58,7 +58,7 @@ class Storage:
         (folder / "golden.jsonl").write_text("\n".join(map(json.dumps, golden or own)))
         kind = facts.get("kind", "skops")
         if kind == "onnx":
-            (folder / "model.onnx").write_bytes(convert(model.estimator, len(contract.inputs)))
+            (folder / "model.onnx").write_bytes(convert(model.estimator, len(contract.inputs))[0])
         else:
             (folder / "model.skops").write_bytes(skops.io.dumps(model.estimator))
         if contract.entity:

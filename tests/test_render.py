@@ -59,7 +59,11 @@ OWNED = {
         "lifecycle/src/lifecycle/serving/",
         "lifecycle/src/lifecycle/client/",
     ),
-    "batch": ("lifecycle/batch.mk", "lifecycle/src/lifecycle/pipelines/score.py"),
+    "batch": (
+        "lifecycle/batch.mk",
+        "lifecycle/docs/scoring.md",
+        "lifecycle/src/lifecycle/pipelines/score",
+    ),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
 }

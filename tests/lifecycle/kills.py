@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from lifecycle.monitoring.monitor import monitor
 from lifecycle.pipelines import retrain
 from lifecycle.pipelines.promote import promote, rollback
 from lifecycle.pipelines.retrain import Request, Run
+from lifecycle.pipelines.score import score
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
 from lifecycle.provenance import Identity
@@ -266,3 +268,35 @@ def _kill_in_a_write(point: int) -> None:
         return usual(handle, content)
 
     os.write = write
+
+
+def doing_score(settings: Settings) -> None:
+    score(settings, order_team(rows=5000).data, "local", [date(2026, 1, 1)], progress=False)
+
+
+def test_a_killed_score_leaves_no_half_file_and_the_next_ends_as_one_that_was_not(sound: Path, tmp_path: Path) -> None:
+    def finished(settings: Settings) -> dict[str, bytes]:
+        found = [*settings.store.scores.glob("local/date=*/*.parquet"), *predictions.files(settings.store, "local")]
+        return {path.name: path.read_bytes() for path in found}
+
+    def work(settings: Settings) -> None:
+        doing_score(settings.model_copy(update={"score": settings.score.model_copy(update={"chunk_rows": 2048})}))
+
+    whole = settings_in(tmp_path / "whole", gate=GATE)
+    shutil.copytree(sound, whole.storage)
+    work(whole)
+    assert len(finished(whole)) == 2
+    seen = []
+    for settings, where in every(work, sound, tmp_path):
+        seen.append(finished(settings))
+        assert seen[-1].items() <= finished(whole).items(), where
+        work(settings)
+        assert finished(settings) == finished(whole), where
+        assert {path.name for path in (settings.store.scores / "local").rglob("*")} == {
+            ".lock",
+            "date=2026-01-01",
+            "scores.parquet",
+        }, where
+    assert [len(each) for each in seen] == sorted(len(each) for each in seen)
+    assert {len(each) for each in seen} == {0, 1, 2}
+    assert len(seen) > 20

@@ -67,5 +67,5 @@ def test_modules_are_small_and_the_whole_can_be_read() -> None:
     sizes = sorted(sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES.values())
     assert sizes[-1] <= 250
     assert sizes[len(sizes) // 2] <= 105
-    # A third trains and serves, a third watches and renews, a third keeps people from a mistake.
-    assert sum(sizes) <= 10_500
+    # Parts of like size train and export, serve and score, watch and renew, and keep people from a mistake.
+    assert sum(sizes) <= 11_500

@@ -1,5 +1,6 @@
 """The card tells what a version answers, from what and how well; whatever the columns are called, it stays a table."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ CONTRACT = Contract(2, Answer("two classes", "churned", ("no", "yes")), COLUMNS)
         "| task | two classes no, yes |",
         "| contract | version 2 |",
         "| model | the candidate |",
+        "| answered by | ONNX |",
         "| rows | 1,200 for training, 300 held out: rows from 2025-12-01T00:00:00Z on |",
         "| labels known at | 2026-01-01T00:00:00Z |",
         "| data | SHA-256 abc |",
@@ -53,12 +55,12 @@ CONTRACT = Contract(2, Answer("two classes", "churned", ("no", "yes")), COLUMNS)
     ],
 )
 def test_the_card_says(line: str) -> None:
-    assert line in card.text(CONTRACT, FACTS).splitlines()
+    assert line in card.text(CONTRACT, FACTS, "ONNX").splitlines()
 
 
 def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
     facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
-    told = card.text(CONTRACT, facts)
+    told = card.text(CONTRACT, facts, "ONNX")
     assert "| model | the linear baseline, which the candidate did not beat |" in told
     assert "| code | no commit |" in told
     assert "| answers for it | nobody yet |" in told
@@ -73,7 +75,7 @@ def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
     ],
 )
 def test_the_card_says_what_is_answered(answer: Answer, line: str) -> None:
-    assert line in card.text(Contract(1, answer, COLUMNS), FACTS).splitlines()
+    assert line in card.text(Contract(1, answer, COLUMNS), FACTS, "ONNX").splitlines()
 
 
 def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
@@ -81,7 +83,8 @@ def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
     bundle = train(order_team(), settings_in(tmp_path), tmp_path)
     assert "card.md" in bundle.facts["files"]
     told = bundle.read("card.md").decode()
-    assert told == card.text(bundle.contract, bundle.facts)
+    [runtime] = re.findall(r"^\| answered by \| (ONNX, equal on .*) \|$", told, re.MULTILINE)
+    assert told == card.text(bundle.contract, bundle.facts, runtime)
     assert "| order amount € | request | number | EUR |" in told
     assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
     assert "| answers for it | data science @ana; engineering @acme/eng; product @cy |" in told

@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from lifecycle import deployments, predictions, segments
 from lifecycle.errors import LifecycleError
 from lifecycle.lookup import table_path, write_table
+from lifecycle.pipelines.score import score_file
 from lifecycle.serving.app import create
-from lifecycle.settings import Log
+from lifecycle.settings import Log, Settings
 from lifecycle.store import Store, write_atomically
 from services import KNOWN, QUICK, eventually
 from storages import CHURN, Storage
@@ -103,3 +104,22 @@ def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
 
 def _whole(folder: Path) -> list[Any]:
     return [line for path in folder.glob("*.*") for line in segments.lines(path) if line]
+
+
+def test_a_batch_that_does_not_fit_is_told_by_its_place_and_leaves_no_output(disk: Storage, tmp_path: Path) -> None:
+    many = tmp_path / "rows.parquet"
+    names = "'c-' || i AS customer_id, (i * 7919) % 1000003 % 100 / 7 AS discount, 'plus' AS plan, i AS visits"
+    with predictions.connect() as connection:
+        connection.execute(f"COPY (SELECT {names} FROM range(300000) t(i)) TO '{many}'")
+    output = disk.store.root / "answers.parquet"
+    settings = Settings.model_validate({"storage": disk.store.root})
+    with pytest.raises(LifecycleError) as caught:
+        score_file(settings, "local", many, output, progress=False)
+    assert str(disk.store.root) in caught.value.problem
+    assert "free some space" in caught.value.mend.lower()
+    assert not output.exists()
+    few = tmp_path / "few.parquet"
+    with predictions.connect() as connection:
+        connection.execute(f"COPY (SELECT {names} FROM range(3000) t(i)) TO '{few}'")
+    assert score_file(settings, "local", few, output, progress=False) == (3000, [])
+    assert [path.name for path in disk.store.root.glob("*answers*")] == ["answers.parquet"]

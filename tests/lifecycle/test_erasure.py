@@ -52,7 +52,14 @@ def test_a_key_leaves_parquet_segments_and_labels_of_every_environment_and_nobod
 
     half = store.predictions / "local" / ".collecting" / "0.json"
     half.parent.mkdir()
-    for path in (half, store.predictions / "local" / "date=2026-01-01" / ".a.parquet.0123.draft"):
+    day = store.scores / "local/date=2026-01-01"
+    for path in (
+        half,
+        store.predictions / "local" / "date=2026-01-01" / ".a.parquet.0123.draft",
+        day / ".scores.parquet.parts" / "rows.parquet",
+        store.scores / "local/.spill/duckdb_temp_storage.tmp",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("what a killed job left of ann", encoding="utf-8")
 
     scores = store.scores / "local/date=2026-01-01/scores.parquet"

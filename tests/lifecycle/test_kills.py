@@ -6,4 +6,4 @@ from rendering import ROOT, outcome
 def test_a_kill_at_any_step_leaves_storage_that_loads_and_can_go_on() -> None:
     code, said = outcome(ROOT, "tests/lifecycle/kills.py")
     assert code == 0, said
-    assert "7 passed" in said
+    assert "8 passed" in said

@@ -1,5 +1,6 @@
 """Several processes behind one socket: they count as one, end as one, and one that dies costs the others nothing."""
 
+import contextlib
 import http.client
 import os
 import signal
@@ -158,9 +159,14 @@ def test_a_supervisor_that_is_killed_leaves_no_worker_behind(
     caller.start()
     time.sleep(0.4)
     service.process.kill()
-    caller.join()
-    assert found == [200]
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=10)
+    try:
+        caller.join()
+        assert found == [200]
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=10)
+    finally:
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_what_no_worker_can_serve_ends_it_with_its_problem_told_once(

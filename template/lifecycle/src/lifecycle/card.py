@@ -8,12 +8,15 @@ from lifecycle.contract import Answer, Column, Contract
 MOST_LEVELS = 10
 
 
-def text(contract: Contract, facts: Mapping[str, Any]) -> str:
-    """The card of a bundle with these facts, in Markdown. It does not name the version: that follows from its files."""
-    return "\n".join(_lines(contract, facts)) + "\n"
+def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
+    """The card of a bundle with these facts, in Markdown, and of what answers in it.
+
+    It does not name the version: that follows from its files.
+    """
+    return "\n".join(_lines(contract, facts, runtime)) + "\n"
 
 
-def _lines(contract: Contract, facts: Mapping[str, Any]) -> Iterator[str]:
+def _lines(contract: Contract, facts: Mapping[str, Any], runtime: str) -> Iterator[str]:
     answer, rows, code = contract.answer, facts["rows"], facts["code"]
     yield f"# {facts['name']}\n"
     yield f"{_task(answer)}\n"
@@ -25,6 +28,7 @@ def _lines(contract: Contract, facts: Mapping[str, Any]) -> Iterator[str]:
             ("task", f"{answer.task} {', '.join(answer.classes) or answer.unit}"),
             ("contract", f"version {contract.version}"),
             ("model", linear if facts["estimator"] == "linear" else "the candidate"),
+            ("answered by", runtime),
             ("rows", f"{rows['training']:,} for training, {rows['holdout']:,} held out: {facts['holdout']['rule']}"),
             ("labels known at", facts["as_of"]),
             ("data", f"SHA-256 {facts['data']}"),

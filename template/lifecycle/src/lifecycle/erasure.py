@@ -12,7 +12,7 @@ from lifecycle import labels, predictions, segments
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.frames import describe, quoted, text
-from lifecycle.store import Store, write_atomically
+from lifecycle.store import Store, lock, write_atomically
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,6 +40,11 @@ def erase(store: Store, key: str, contract: Contract, patience: float = segments
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(predictions.connect())
         connection.execute(f"CREATE TEMP TABLE {GONE} (request VARCHAR, position INTEGER)")
+        for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
+            # A scoring that runs ends first; what a killed one left is removed, and the next begins afresh.
+            stack.enter_context(lock(folder / ".lock"))
+            for left in (folder / ".spill", *folder.glob("date=*/.*.parts")):
+                shutil.rmtree(left, ignore_errors=True)
         environments = _environments(store)
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))

@@ -3,6 +3,7 @@
 `features.sql` reads a table `asks(<key>, ts)` and the team's tables, and returns key, ts and every entity column.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,20 @@ TIMES = {"ts", "seen_ts"}
 WHERE = "src/model/features.sql"
 
 
+def in_memory(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> None:
+    """Fill ROWS with what a query selects; raises LifecycleError, `where` says what the query is of."""
+    import duckdb
+
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS {query}")
+    except duckdb.Error as error:
+        raise failed(where, error) from error
+
+
+# How completed rows are kept: `pipelines.score_rows` has the way for more of them than the memory holds.
+Keep = Callable[["duckdb.DuckDBPyConnection", str, str], None]
+
+
 def connect(data: Data, folder: Path) -> "duckdb.DuckDBPyConnection":
     """A DuckDB connection in UTC with the team's tables registered; one thread, so that sums repeat exactly."""
     import duckdb
@@ -32,7 +47,7 @@ def connect(data: Data, folder: Path) -> "duckdb.DuckDBPyConnection":
     try:
         data.tables(connection, folder)
     except duckdb.Error as error:
-        raise _failed("src/model/data.py: tables()", error) from error
+        raise failed("src/model/data.py: tables()", error) from error
     return connection
 
 
@@ -56,11 +71,19 @@ def training_rows(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: in
 
 
 def population_rows(
-    connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str | None, moment: int
+    connection: "duckdb.DuckDBPyConnection",
+    data: Data,
+    contract: Contract,
+    features_sql: str | None,
+    moment: int,
+    keep: Keep = in_memory,
 ) -> int:
-    """Fill ROWS with everyone asked about at `moment`; returns how many."""
+    """Fill ROWS with everyone asked about at `moment`, by key (without one, as population() has them).
+
+    Returns how many.
+    """
     known = _ask_population(connection, data, moment)
-    return _complete(connection, contract, features_sql, known, ("ts",))
+    return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
 
 
 def entity_rows(
@@ -83,7 +106,7 @@ def recomputed(connection: "duckdb.DuckDBPyConnection", contract: Contract, feat
     assert contract.key is not None, "a contract with entity columns has a key"
     known = _questions(connection, query, "the log")
     types = _fill_asks(connection, contract, contract.key, features_sql, known)
-    parts = [_cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
+    parts = [cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
 
 
@@ -96,11 +119,17 @@ def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, featu
 
 
 def _ask_population(connection: "duckdb.DuckDBPyConnection", data: Data, moment: int) -> dict[str, str]:
+    import duckdb
+
+    where = "src/model/data.py: population()"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE moment AS SELECT CAST({int(moment)} AS BIGINT) AS ts")
-    known = _questions(connection, data.population(connection), "src/model/data.py: population()")
-    connection.execute(f"ALTER TABLE {QUESTIONS} ADD COLUMN IF NOT EXISTS ts BIGINT")
-    connection.execute(f"UPDATE {QUESTIONS} SET ts = {int(moment)}")
-    return known | {"ts": "BIGINT"}
+    query = data.population(connection)
+    try:
+        names = [quoted(name) for name in describe(connection, query) if name != "ts"]
+    except duckdb.Error as error:
+        raise failed(where, error) from error
+    asked = ", ".join([*names, f"CAST({int(moment)} AS BIGINT) AS ts"])
+    return _questions(connection, f"SELECT {asked} FROM {subquery(query)}", where)
 
 
 def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> dict[str, str]:
@@ -110,7 +139,7 @@ def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str) 
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS {subquery(query)}")
     except duckdb.Error as error:
-        raise _failed(where, error) from error
+        raise failed(where, error) from error
     known = describe(connection, f"FROM {QUESTIONS}")
     for name in TIMES & known.keys():
         if not known[name].startswith((*INTEGERS, '"NULL"')):
@@ -125,10 +154,10 @@ def _complete(
     features_sql: str | None,
     known: dict[str, str],
     extra: tuple[str, ...],
+    keep: Keep = in_memory,
+    by: tuple[Column, ...] | None = None,
 ) -> int:
     """Join QUESTIONS with the features, check what comes out against the contract, and leave it in ROWS."""
-    import duckdb
-
     # A question may leave out a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
     faults = check_types(known, sent, "src/model/data.py")
@@ -136,7 +165,7 @@ def _complete(
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every key and request field.")
     types = {column.name: known.get(column.name, "") for column in contract.request}
     parts = [
-        _cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])
+        cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])
         for c in contract.request
     ]
     parts += [f"q.{quoted(name)}" for name in extra]
@@ -149,15 +178,17 @@ def _complete(
         source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
         order = f"q.ts, q.{key}"
         parts += [f"q.rowid AS {QUESTION}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
-    try:
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {ROWS} AS SELECT {', '.join(parts)} FROM {source} ORDER BY {order}"
-        )
-    except duckdb.Error as error:
-        raise _failed(WHERE, error) from error
+    if by is not None:
+        order = ", ".join(f"q.{quoted(column.name)}" for column in by)
+    ordered = f"{source} ORDER BY {order}" if order else source
+    keep(connection, f"SELECT {', '.join(parts)} FROM {ordered}", WHERE if contract.entity else "src/model/data.py")
     if contract.entity and features_sql is not None:
         _one_row_each(connection, contract)
     rows = check_table(connection, ROWS, contract.columns, "the completed rows")
+    if keep is not in_memory:
+        return rows
+    for name in (QUESTION, FOUND):
+        connection.execute(f"ALTER TABLE {ROWS} DROP COLUMN IF EXISTS {name}")
     for column in contract.columns:
         # Only now is it known that nothing is rounded.
         if column.kind == "integer" and not types[column.name].startswith(INTEGERS):
@@ -175,18 +206,17 @@ def _one_row_each(connection: "duckdb.DuckDBPyConnection", contract: Contract) -
         told = count[0] if count else 0
         problem = f"{WHERE} does not answer {found[0]} of the asks with one row (the first has {told})"
         raise LifecycleError(problem, "It returns exactly one row for each row of asks.")
-    connection.execute(f"ALTER TABLE {ROWS} DROP {QUESTION}")
-    connection.execute(f"ALTER TABLE {ROWS} DROP {FOUND}")
 
 
 def _looked_up(column: Column, fallback: dict[str, object] | None, found: str) -> str:
     value = f"f.{quoted(column.name)}"
     if fallback is not None:
         value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(fallback[column.name])} END"
-    return _cast(value, column, found)
+    return cast(value, column, found)
 
 
-def _cast(expression: str, column: Column, found: str) -> str:
+def cast(expression: str, column: Column, found: str) -> str:
+    """A column of a table with the SQL type `found`, as its contract has it."""
     # A whole number that comes as DOUBLE keeps its fraction until the check has seen it.
     kind = "DOUBLE" if column.kind == "integer" and not found.startswith(INTEGERS) else SQL_TYPES[column.kind]
     return f"CAST({expression} AS {kind}) AS {quoted(column.name)}"
@@ -212,7 +242,7 @@ def _check_columns(
     try:
         described = describe(connection, features_sql)
     except duckdb.Error as error:
-        raise _failed(WHERE, error) from error
+        raise failed(WHERE, error) from error
     faults = check_types(described, contract.looked_up, WHERE)
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:
@@ -229,8 +259,14 @@ def literal(value: object) -> str:
     return repr(value) if isinstance(value, int | float) else text(str(value))
 
 
-def _failed(where: str, error: Exception) -> LifecycleError:
-    return LifecycleError(f"{where} failed: {error}", "The message above is DuckDB's and names the place in the SQL.")
+def failed(where: str, error: Exception) -> LifecycleError:
+    """The error for SQL of the team's that DuckDB refuses."""
+    import duckdb
+
+    mend = "The message above is DuckDB's and names the place in the SQL."
+    if isinstance(error, duckdb.OutOfMemoryException):
+        mend = "Raise score.memory_mb, or free some space where `storage` stands: what does not fit spills there."
+    return LifecycleError(f"{where} failed: {error}", mend)
 
 
 def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:

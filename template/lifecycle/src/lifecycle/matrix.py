@@ -64,7 +64,23 @@ class Encoder:
 
     def batch(self, batch: "pa.RecordBatch") -> Matrix:
         """Shape (rows, inputs) from an Arrow batch whose rows passed the contract's check."""
-        return self.frame(batch.to_pandas())
+        matrix = np.empty((len(batch), len(self.columns)), dtype=np.float32)
+        for at, column in enumerate(self.columns):
+            matrix[:, at] = self._values(batch.column(column.name), column)
+        return matrix
+
+    def _values(self, values: "pa.Array", column: Column) -> npt.NDArray[Any]:
+        import pyarrow as pa
+        from pyarrow import compute
+
+        codes = self.codes.get(column.name)
+        if codes is not None:
+            levels, nulls = pa.array(codes, type=values.type), values.is_null()
+            values = compute.if_else(nulls, None, compute.index_in(values, levels).fill_null(int(UNSEEN)))
+        elif pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        found: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return found
 
     def _column(self, values: "pd.Series[Any]", column: Column) -> npt.NDArray[np.float32]:
         codes = self.codes.get(column.name)

@@ -71,6 +71,10 @@ class SkopsModel(MatrixModel):
         """See MatrixModel."""
         return raw(self.estimator, matrix.astype(np.float64), self.answer)
 
+    def given(self, matrix: Matrix) -> Any:
+        """What the estimator gives, be it an answer or not."""
+        return given(self.estimator, matrix.astype(np.float64), self.answer)
+
 
 class OnnxModel(MatrixModel):
     """An ONNX graph from the matrix to the answers. It is safe in many threads and uses one for each call."""
@@ -83,12 +87,14 @@ class OnnxModel(MatrixModel):
 
     def matrix(self, matrix: Matrix) -> Raw:
         """See MatrixModel."""
+        return checked(self.given(matrix), self.answer, len(matrix))
+
+    def given(self, matrix: Matrix) -> Any:
+        """What the graph gives, be it an answer or not."""
         [given] = self.session.run(self._wanted, {self._name: matrix})
         if self.answer.task == "number":
-            given = given.reshape(-1)
-        elif self.answer.task == "two classes":
-            given = given[:, 1]
-        return checked(given, self.answer, len(matrix))
+            return given.reshape(-1)
+        return given[:, 1] if self.answer.task == "two classes" else given
 
 
 def session(content: bytes) -> Any:
@@ -147,10 +153,15 @@ def typed(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
 
 def raw(estimator: Any, matrix: Any, answer: Answer) -> Raw:
     """An estimator's answer: shape (rows,) for two classes and numbers, (rows, classes) for more."""
+    return checked(given(estimator, matrix, answer), answer, len(matrix))
+
+
+def given(estimator: Any, matrix: Any, answer: Answer) -> Any:
+    """The same before it is known to be an answer."""
     if answer.task == "number":
-        return checked(estimator.predict(matrix), answer, len(matrix))
+        return estimator.predict(matrix)
     probabilities = estimator.predict_proba(matrix)
-    return checked(probabilities[:, 1] if answer.task == "two classes" else probabilities, answer, len(matrix))
+    return probabilities[:, 1] if answer.task == "two classes" else probabilities
 
 
 def checked(given: Any, answer: Answer, rows: int) -> Raw:

@@ -124,7 +124,10 @@ class Retrain(Section):
 class Score(Section):
     """How a batch is scored."""
 
-    chunk_rows: Annotated[int, Field(ge=1)] = 50_000
+    chunk_rows: Annotated[
+        int, Field(ge=1, description="Answered at once, and kept through a kill; in blocks of 2048.")
+    ] = 50_000
+    memory_mb: Annotated[int, Field(ge=100, description="Of DuckDB; what does not fit spills into the storage.")] = 400
 
 
 class Serve(Section):

@@ -1,6 +1,7 @@
 """Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +60,9 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     if facts["estimator"] != "candidate":
         print("the linear baseline was not beaten: it is the model of this bundle")
+    if facts["kind"] == "skops":
+        told = json.loads(bundle.read("export.json"))["reason"]
+        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {told} (export.json has the rows)")
     if uri := mirror(loaded.settings, bundle):
         print(f"mirrored at {uri}")
 

@@ -20,6 +20,8 @@ def add(verbs: Verbs) -> None:
     score.add_argument("--date", help="default: the date of the data's latest moment, or today")
     score.add_argument("--from", dest="first", metavar="DATE")
     score.add_argument("--to", dest="last", metavar="DATE")
+    score.add_argument("--data", type=Path, metavar="FILE", help="rows of your own instead, Parquet or CSV")
+    score.add_argument("--output", type=Path, metavar="FILE", help="where their answers go, as Parquet")
     serve = verbs.add("serve", _serve, "answer requests until SIGTERM", "online")
     serve.add_argument("--storage", type=Path, help="default: the setting")
     serve.add_argument("--port", type=int, help="default: the setting")
@@ -29,6 +31,9 @@ def add(verbs: Verbs) -> None:
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.team import load_data
 
+    if given.data or given.output:
+        _score_file(given, loaded)
+        return
     score = resolve_name("lifecycle.pipelines.score:score")
     if (given.date and (given.first or given.last)) or bool(given.first) != bool(given.last):
         raise LifecycleError("a score is for one date or for a range", "Give --date, or --from and --to.")
@@ -40,6 +45,18 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     data = load_data()
     for path in score(loaded.settings, data, loaded.environment, days, progress=sys.stderr.isatty()):
         print(path)
+
+
+def _score_file(given: argparse.Namespace, loaded: Loaded) -> None:
+    score_file = resolve_name("lifecycle.pipelines.score:score_file")
+    if not (given.data and given.output) or given.date or given.first or given.last:
+        problem = "a file of your own is answered as it is, into another file"
+        raise LifecycleError(problem, "Give --data and --output, and no date.")
+    progress = sys.stderr.isatty()
+    rows, ignored = score_file(loaded.settings, loaded.environment, given.data, given.output, progress)
+    if ignored:
+        print(f"nobody reads {', '.join(ignored)} of {given.data}", file=sys.stderr)
+    print(f"{given.output}: {rows} rows")
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:

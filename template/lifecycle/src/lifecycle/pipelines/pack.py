@@ -85,11 +85,12 @@ def pack(
         (folder / evidence.FILE).write_text(proof.evidence.to_json())
         (folder / evidence.TRAINING).write_bytes(evidence.to_bytes(proof.trained))
         (folder / evidence.HOLDOUT).write_bytes(evidence.to_bytes(proof.held))
-        (folder / "card.md").write_text(card.text(team.contract, facts), encoding="utf-8")
         (folder / PROFILE).write_text(profile.to_json(), encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
+        runtime = "a class of the team's own" if export is None else export.told
+        (folder / "card.md").write_text(card.text(team.contract, facts, runtime), encoding="utf-8")
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
         return bundles.publish(store, folder, kind | facts, made, prove=Predictor)
 

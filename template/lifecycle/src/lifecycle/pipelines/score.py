@@ -1,6 +1,8 @@
-"""Answer everyone as of a date, with what is deployed: idempotent by date."""
+"""Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
-from collections.abc import Iterable
+import os
+import shutil
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,94 +12,165 @@ from lifecycle.bundle import open_version
 from lifecycle.contract import Column, Contract
 from lifecycle.deployments import Live
 from lifecycle.frames import SQL_TYPES, quoted, text
-from lifecycle.predictions import answer_columns, exclusive, loggable, replace
+from lifecycle.pipelines import score_parts as parts
+from lifecycle.pipelines.score_rows import RowFile, limit, own_rows
+from lifecycle.predictions import answer_columns, connect, exclusive, loggable, replace
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
+from lifecycle.store import flush, lock, refusing_disk
 from lifecycle.team import Data
 
 if TYPE_CHECKING:
     import duckdb
 
 
-ANSWERS, CHUNK = "lifecycle_answers", "lifecycle_chunk"
+@dataclass(frozen=True)
+class Scored:
+    """Completed rows and their answers, each in files of the same order."""
+
+    rows: Path
+    parts: list[Path]
+    count: int
+
+    def sql(self, told: str) -> str:
+        """A query over rows (`r`) and answers (`a`), side by side."""
+        answers = ", ".join(text(str(path)) for path in self.parts)
+        return f"SELECT {told} FROM read_parquet({text(str(self.rows))}) r POSITIONAL JOIN read_parquet([{answers}]) a"
 
 
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> list[Path]:
     """One Parquet file a date: who was asked about (the keys; without one, the request), the answer, `as_of`, and the
-    version and threshold that gave it; returns the files.
+    version and threshold that gave it, by key; returns the files.
 
-    Without dates: the date of the data's own latest moment, or today. A date scored again replaces its file.
+    Without dates: the date of the data's own latest moment, or today. A date scored again replaces its file; one that
+    was killed goes on where it was, as long as rows, version and threshold are the same.
     """
     from tqdm import tqdm
 
     store = settings.store
-    live = deployments.required(store, environment).live
-    bundle = open_version(store, live.version)
-    predictor = Predictor(bundle)
-    connection = features.connect(data, settings.data)
-    if days is None:
-        days = [moments.date_of(features.latest(connection, data, settings.clock))]
-    written = []
-    for day in tqdm(days, desc="score", unit="day", disable=not progress):
-        moment = moments.midnight(day)
-        rows = features.population_rows(connection, data, bundle.contract, bundle.features_sql, moment)
-        chunks = range(0, rows, settings.score.chunk_rows)
-        bar = tqdm(chunks, desc=str(day), unit="chunk", leave=False, disable=not progress or len(chunks) < 2)
-        _answer(connection, predictor, live, bar, settings.score.chunk_rows)
-        path = store.scores / environment / f"date={day}" / "scores.parquet"
-        _write(connection, path, bundle.contract, moment, live)
-        if settings.log.enabled:
-            kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
-            with exclusive(store, environment):
-                _log(connection, kept, bundle.contract, day, moment, live)
-        written.append(path)
+    with lock(store.scores / environment / ".lock"):
+        live, predictor = _deployed(settings, environment)
+        contract, sql = predictor.contract, predictor.bundle.features_sql
+        connection = features.connect(data, settings.data)
+        _limit(connection, settings, environment)
+        if days is None:
+            days = [moments.date_of(features.latest(connection, data, settings.clock))]
+        written = []
+        for day in tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2):
+            moment = moments.midnight(day)
+            path = store.scores / environment / f"date={day}" / "scores.parquet"
+            folder = parts.folder_of(path)
+
+            def fill(rows: Path, moment: int = moment) -> int:
+                keep = RowFile(rows, settings.score.chunk_rows).keep
+                return features.population_rows(connection, data, contract, sql, moment, keep)
+
+            rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
+            scored = _answer(folder, rows, predictor, live, str(day), progress)
+            _write(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), folder, path)
+            if settings.log.enabled:
+                kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
+                with exclusive(store, environment):
+                    replace(connection, scored.sql(_logged(contract, day, moment, live)), kept)
+            parts.end(folder)
+            written.append(path)
+        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
     return written
 
 
-def _identity(contract: Contract) -> tuple[Column, ...]:
-    return contract.keys or contract.request
+def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
+    """Answer the rows of a Parquet or CSV file, in its order, into another; nothing is looked up, nothing logged.
+
+    Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
+    what the file lacks, or what is wrong with it.
+    """
+    with lock(settings.store.scores / environment / ".lock"):
+        live, predictor = _deployed(settings, environment)
+        with connect() as connection:
+            _limit(connection, settings, environment)
+            ignored: list[str] = []
+
+            def fill(rows: Path) -> None:
+                to = RowFile(rows, settings.score.chunk_rows)
+                ignored.extend(own_rows(connection, file, predictor.contract, to))
+
+            folder = parts.folder_of(output)
+            rows = parts.begin(folder, fill, _facts(live))
+            scored = _answer(folder, rows, predictor, live, file.name, progress)
+            _write(connection, scored.sql(_told(predictor.contract, live)), folder, output)
+        parts.end(folder)
+        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
+    return scored.count, ignored
 
 
-def _answer(
-    connection: "duckdb.DuckDBPyConnection", predictor: Predictor, live: Live, starts: Iterable[int], size: int
-) -> None:
-    import pandas as pd
-
-    names = _identity(predictor.contract)
-    columns = [f"{quoted(column.name)} {SQL_TYPES[column.kind]}" for column in names]
-    columns += [f"{quoted(name)} {kind}" for name, kind in answer_columns(predictor.contract.answer).items()]
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {ANSWERS} ({', '.join(columns)})")
-    for start in starts:
-        query = f"SELECT * FROM {features.ROWS} WHERE rowid >= {start} AND rowid < {start + size} ORDER BY rowid"
-        frame = connection.execute(query).df()
-        answers = pd.json_normalize(predictor.frame_answers(frame, live.threshold), sep="_")
-        chunk = pd.concat([frame[[column.name for column in names]], answers], axis=1)
-        connection.register(CHUNK, chunk)
-        connection.execute(f"INSERT INTO {ANSWERS} BY NAME FROM {CHUNK}")
-        connection.unregister(CHUNK)
+def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
+    live = deployments.required(settings.store, environment).live
+    return live, Predictor(open_version(settings.store, live.version))
 
 
-def _write(connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, moment: int, live: Live) -> None:
-    keys = ", ".join(quoted(column.name) for column in contract.keys)
-    facts = f"CAST({moment} AS BIGINT) AS as_of, {_of(live)}"
-    source = f"SELECT *, {facts} FROM {ANSWERS}" + (f" ORDER BY {keys}" if keys else " ORDER BY rowid")
-    replace(connection, source, path)
+def _spill(settings: Settings, environment: str) -> Path:
+    return settings.store.scores / environment / ".spill"
 
 
-def _log(
-    connection: "duckdb.DuckDBPyConnection", path: Path, contract: Contract, day: date, moment: int, live: Live
-) -> None:
-    """Keep the completed rows and their answers where those of the service stand, so that monitoring sees them."""
-    columns = ", ".join(f"r.{quoted(column.name)}" for column in loggable(contract))
-    answers = ", ".join(f"a.{quoted(name)}" for name in answer_columns(contract.answer))
+def _limit(connection: "duckdb.DuckDBPyConnection", settings: Settings, environment: str) -> None:
+    spill = _spill(settings, environment)
+    with refusing_disk(spill):
+        # What a killed job left here holds rows, and space.
+        shutil.rmtree(spill, ignore_errors=True)
+        spill.mkdir(parents=True)
+    limit(connection, settings.score.memory_mb, spill)
+
+
+def _facts(live: Live) -> dict[str, object]:
+    return {"version": live.version, "threshold": live.threshold}
+
+
+def _answer(folder: Path, rows: Path, predictor: Predictor, live: Live, name: str, progress: bool) -> Scored:
+    import pyarrow.parquet as pq
+    from tqdm import tqdm
+
+    found = []
+    total = pq.read_metadata(rows).num_rows
+    with tqdm(total=total, desc=name, unit="row", unit_scale=True, leave=False, disable=not progress) as bar:
+        for path, count in parts.parts_of(folder, rows, predictor, live):
+            found.append(path)
+            bar.update(count)
+    return Scored(rows, found, total)
+
+
+def _write(connection: "duckdb.DuckDBPyConnection", query: str, folder: Path, path: Path) -> None:
+    """By way of the folder of the parts: what a kill leaves of it goes with them."""
+    made = folder / path.name
+    replace(connection, query, made)
+    with refusing_disk(path):
+        os.replace(made, path)
+        flush(path.parent)
+
+
+def _told(contract: Contract, live: Live, *facts: str) -> str:
+    """The columns of an output."""
+    who = [_row(column) for column in contract.keys or contract.request]
+    return ", ".join([*who, *_answered(contract), *facts, _of(live)])
+
+
+def _logged(contract: Contract, day: date, moment: int, live: Live) -> str:
+    """The completed rows and their answers, as those of the service stand in the log: so that monitoring sees them."""
     as_of = moment if contract.entity else "NULL"
     facts = f"CAST({moment} AS BIGINT) AS ts, CAST({as_of} AS BIGINT) AS as_of, {_of(live)}"
     place = (
-        f"{text(f'score-{day}-{live.version}')} AS lifecycle_request, CAST(r.rowid AS INTEGER) AS lifecycle_position"
+        f"{text(f'score-{day}-{live.version}')} AS lifecycle_request, "
+        "CAST(row_number() OVER () - 1 AS INTEGER) AS lifecycle_position"
     )
-    told = ", ".join(filter(None, (columns, facts, place, answers)))
-    query = f"SELECT {told} FROM {features.ROWS} r JOIN {ANSWERS} a ON a.rowid = r.rowid ORDER BY r.rowid"
-    replace(connection, query, path)
+    columns = [_row(column) for column in loggable(contract)]
+    return ", ".join([*columns, facts, place, *_answered(contract)])
+
+
+def _row(column: Column) -> str:
+    return f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
+
+
+def _answered(contract: Contract) -> list[str]:
+    return [f"a.{quoted(name)}" for name in answer_columns(contract.answer)]
 
 
 def _of(live: Live) -> str:

@@ -47,7 +47,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     chosen = LINEAR if lost[LINEAR] <= lost[CANDIDATE] else CANDIDATE
     model, exported = models[chosen], None
     if isinstance(model, SkopsModel):
-        exported = export(model, encoder.frame(test.frame))
+        exported = export(model, encoder.frame(test.frame), given[chosen], settings.train.seed)
         if exported.graph is not None:
             # Measured is what will answer: the last digits are its own.
             given[chosen] = answers(chosen, OnnxModel(exported.graph, encoder, answer), test)

@@ -72,7 +72,7 @@ class RequireKey:
         if scope["type"] != "http" or is_open(scope["path"]) or self.keys.accept(scope):
             await self.app(scope, receive, send)
             return
-        await refuse(scope, send, Rejected(401, NO_KEY, CHALLENGE), [(b"x-request-id", request_id(scope))])
+        await refuse(send, Rejected(401, NO_KEY, CHALLENGE), [(b"x-request-id", request_id(scope))])
 
 
 def required(serve: Serve, environment: str) -> Keys:

@@ -33,6 +33,9 @@ SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # More rows would hold up the loop for longer than the change to a thread and back takes.
 LOOP_ROWS = 100
 
+HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b"
+NONE: dict[str, Any] = {}
+
 Row = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 
@@ -71,19 +74,22 @@ class PredictFirst:
             content = await self._answer(served, request, scope, receive)
             if content is not None:
                 status = 200
-                await reply(scope, send, status, content, headers)
+                whole = scope.get("extensions", NONE).get(WHOLE)
+                head = HEAD % (len(content), request, served.head)
+                if whole is None or not whole["answer"](status, head, content):
+                    await reply(send, status, content, headers)
         except Rejected as no:
             status = no.status
             metrics.refused(status, no.reason)
-            await refuse(scope, send, no, headers)
+            await refuse(send, no, headers)
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
             status = 503
-            await refuse(scope, send, Rejected(status, "the service is ending", LATER), headers)
+            await refuse(send, Rejected(status, "the service is ending", LATER), headers)
         except Exception:
             status, name = 500, request.decode()
             log.exception("a request failed", extra={"request_id": name})
-            await reply(scope, send, status, dumped({"detail": "internal error", "request_id": name}), headers)
+            await reply(send, status, dumped({"detail": "internal error", "request_id": name}), headers)
         finally:
             metrics.in_flight.dec()
             metrics.request("POST", PATH, status, time.perf_counter() - began)
@@ -146,16 +152,14 @@ def request_id(scope: Scope) -> bytes:
     return given if given and SANE_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
 
 
-async def refuse(scope: Scope, send: Send, no: Rejected, headers: Headers) -> None:
+async def refuse(send: Send, no: Rejected, headers: Headers) -> None:
     """Send why there is no answer."""
     more = [(name.encode(), value.encode()) for name, value in no.headers.items()]
-    await reply(scope, send, no.status, dumped({"detail": no.detail}), [*headers, *more])
+    await reply(send, no.status, dumped({"detail": no.detail}), [*headers, *more])
 
 
-async def reply(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a whole answer of JSON: at once where the server knows how, else in ASGI's two steps."""
+async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send a whole answer of JSON."""
     told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
-    whole = scope.get("extensions", {}).get(WHOLE)
-    if whole is None or not whole["answer"](status, told, body):
-        await send({"type": "http.response.start", "status": status, "headers": told})
-        await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": body})
