@@ -11,6 +11,7 @@ from clients import Says, load, scripted
 from lifecycle.client import wheel
 from lifecycle.client.shipped import calls, client, errors, replies
 from lifecycle.contract import Contract
+from looseleaf.contract import prose
 from rendering import TEMPLATE
 
 PAGE = (TEMPLATE / "lifecycle/docs/client.md").read_text(encoding="utf-8")
@@ -33,6 +34,8 @@ def test_the_code_of_the_pages_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_lines_of_the_readme_are_those_that_the_command_prints() -> None:
     printed = wheel.use(SAMPLE, "churn").replace("=...", '="c-00890", discount=25')
     assert printed in README
+    # `make contract DATA=…` puts another table's row there.
+    assert README.count(prose.OLD_CALL) == 1
 
 
 def test_exceptions_and_statuses_are_all_there() -> None:

@@ -1,5 +1,6 @@
 """What the service answers, in process: every good and every bad request, and what it tells of itself."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from lifecycle.bundle import Bundle
 from lifecycle.contract import Answer
 from lifecycle.predictor import Predictor
 from lifecycle.serving.app import create
+from lifecycle.serving.messages import Json
 from services import KNOWN, QUICK, counted, eventually
 from storages import CHURN, Storage
 
@@ -148,13 +150,15 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> list[dict[str, Any]]:
-        raise RuntimeError("something about 7123")
+        raise RuntimeError(f"something about {7000 + 123}")
 
     monkeypatch.setattr(Predictor, "answers", fail)
     reply = client.post("/predict", json={"customer_id": "ann"}, headers={"x-request-id": "order-71"})
     assert (reply.status_code, reply.json()) == (500, {"detail": "internal error", "request_id": "order-71"})
-    assert "order-71" in caplog.text
-    assert "something about 7123" in caplog.text
+    told = json.loads(Json().format(caplog.records[-1]))
+    assert (told["message"], told["request_id"]) == ("a request failed", "order-71")
+    assert "RuntimeError" in told["exception"]
+    assert "7123" not in str(told), "the text of an exception may hold the row"
     monkeypatch.setattr(Predictor, "answers", lambda *_: [{"prediction": float("nan")}])
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 500
 

@@ -49,7 +49,8 @@ def test_two_count_as_one_whichever_is_asked_and_end_as_one(
         route = 'method="POST",route="/predict"'
         assert service.told(f'http_requests_total{{{route},status="200"}}') == 40
         assert service.told("prediction_log_dropped_total") == 40 - written()
-        assert service.told("http_requests_in_flight") == 1
+        # The one that asks; that of the scrape before may not be over yet.
+        eventually(lambda: service.told("http_requests_in_flight") == 1)
     text = service.text("/metrics")[1]
     for pid in service.workers():
         assert f'process_resident_memory_bytes{{pid="{pid}"}}' in text
@@ -112,16 +113,16 @@ def test_a_worker_that_is_killed_costs_its_own_requests_and_nothing_else(
     serve: Callable[..., Service], storage: Storage, tmp_path: Path
 ) -> None:
     deploy_own(storage, tmp_path, "time.sleep(0.05)")
-    service = serve(workers="2", log__segment_bytes="1000")
+    service = serve(workers="2", log__segment_bytes="1000", log__flush_seconds="0.05")
     before = service.workers()
-    traffic = Traffic(service, [ROW] * 6)
+    traffic = Traffic(service, [ROW] * 12)
     time.sleep(1.0)
     os.kill(before[0], signal.SIGKILL)
     eventually(lambda: len(others(service, *before)) == 1, seconds=10)
     eventually(lambda: all(answers(service) for _ in range(5)), seconds=20)
     given, failures = traffic.stop()
     # Each caller stops at its first failure; at least those of the other worker go on.
-    assert 0 < len(failures) < 6
+    assert 0 < len(failures) < 12
     assert {status for _, status, _, _ in given} == {200}
     eventually(lambda: service.told("http_requests_in_flight") == 1)
     counted = service.told('http_requests_total{method="POST",route="/predict",status="200"}')
@@ -131,7 +132,7 @@ def test_a_worker_that_is_killed_costs_its_own_requests_and_nothing_else(
     found = predictions.collect(storage.store, "local")
     # What a killed one has not flushed is lost (log.flush_seconds); of what is there, all is whole.
     assert found.half_lines == 0
-    assert found.rows >= len(given) - 6
+    assert found.rows >= len(given) - 40
     assert not list(segments.folder(storage.store, "local").glob("*"))
 
 
@@ -219,6 +220,22 @@ def test_a_port_in_use_is_told_before_any_worker_starts(storage: Storage, tmp_pa
         taken = start(storage, tmp_path, "--port", str(service.port), "--workers", "2")
         code, out, log = ended(taken)
     assert (code, out, log.count("is in use")) == (1, "", 1)
+
+
+def test_callers_are_dealt_out_to_all(serve: Callable[..., Service], bundle: Bundle) -> None:
+    service = serve(workers="2")
+
+    def sockets() -> list[int]:
+        found = [Path(f"/proc/{pid}/fd").iterdir() for pid in service.workers()]
+        return [sum(os.readlink(each).startswith("socket:") for each in own) for own in found]
+
+    before, held = sockets(), [service.connect() for _ in range(32)]
+    for each in held:
+        each.connect()
+    eventually(lambda: sum(sockets()) - sum(before) == 32)
+    assert all(now - then >= 4 for now, then in zip(sockets(), before, strict=True))
+    for each in held:
+        each.close()
 
 
 def test_the_line_of_the_address_stands_once(storage: Storage, tmp_path: Path, bundle: Bundle) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Raw = npt.NDArray[np.float64]
 PROBABILITY_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-5
+LARGEST_GRAPH = 2**29
+# Without these bytes no tensor points to another file and no operator comes from elsewhere; no graph of ours has them.
+FOREIGN = {b"location": "a tensor in another file", b"com.microsoft": "an operator outside the standard"}
 
 
 class Model(Protocol):
@@ -80,10 +83,16 @@ class OnnxModel(MatrixModel):
     """An ONNX graph from the matrix to the answers. It is safe in many threads and uses one for each call."""
 
     def __init__(self, content: bytes, encoder: Encoder, answer: Answer) -> None:
+        """Load a graph; raises LifecycleError, or what the runtime does, for one that is not safe or does not fit."""
         super().__init__(encoder, answer)
         self.session = session(content)
-        [self._input], [self._output] = self.session.get_inputs(), self.session.get_outputs()
-        self._name, self._wanted = self._input.name, [self._output.name]
+        given, made = self.session.get_inputs(), self.session.get_outputs()
+        shapes = [(each.type, each.shape[1:]) for each in (*given, *made)]
+        width = len(answer.classes) or 1
+        if len(made) != 1 or shapes != [("tensor(float)", [len(encoder.columns)]), ("tensor(double)", [width])]:
+            problem = f"the graph goes from {shapes[: len(given)]} to {shapes[len(given) :]}"
+            raise LifecycleError(problem, f"The contract has {len(encoder.columns)} inputs and {width} answers a row.")
+        self._name, self._wanted = given[0].name, [made[0].name]
 
     def matrix(self, matrix: Matrix) -> Raw:
         """See MatrixModel."""
@@ -98,9 +107,17 @@ class OnnxModel(MatrixModel):
 
 
 def session(content: bytes) -> Any:
-    """What runs a graph: one thread that does not spin, and no memory kept between calls."""
+    """What runs a graph: one thread that does not spin, and no memory kept between calls.
+
+    Raises LifecycleError for a graph that is too large, reads other files, or needs more than the standard's operators.
+    """
     import onnxruntime
 
+    if len(content) > LARGEST_GRAPH:
+        raise LifecycleError(f"the graph has {len(content):,} bytes", f"At most {LARGEST_GRAPH:,} are loaded.")
+    for word, meaning in FOREIGN.items():
+        if word in content:
+            raise LifecycleError(f"the graph names {word.decode()!r}, as {meaning} does", "A graph is one file.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

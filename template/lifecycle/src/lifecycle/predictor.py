@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Types beyond scikit-learn's own that a model file may hold. Never extended by what a file asks for.
-TRUSTED = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+)
 
 
 class Predictor:
@@ -105,21 +113,29 @@ def _load_onnx(bundle: Bundle, encoder: Encoder) -> OnnxModel:
     try:
         return OnnxModel(bundle.read("model.onnx"), encoder, bundle.contract.answer)
     except Exception as error:
-        problem = f"bundle {bundle.version}: model.onnx does not load ({type(error).__name__}: {error})"
-        raise BundleError(problem, "Promote another version, or train again.") from error
+        raise _unreadable(bundle, "model.onnx", error) from error
 
 
 def _load_skops(bundle: Bundle) -> Any:
     import skops.io
 
     content = bundle.read("model.skops")
-    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    try:
+        unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    except Exception as error:
+        raise _unreadable(bundle, "model.skops", error) from error
     if unknown:
         raise BundleError(
             f"bundle {bundle.version}: model.skops holds {', '.join(unknown)}, which is not trusted",
             "Return a `python` model from src/model/estimator.py for code of your own.",
         )
     return skops.io.loads(content, trusted=list(TRUSTED))
+
+
+def _unreadable(bundle: Bundle, name: str, error: Exception) -> BundleError:
+    first = str(error).strip().splitlines()[:1]
+    problem = f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {''.join(first)})"
+    return BundleError(problem, "Promote another version, or train again.")
 
 
 def _load_python(bundle: Bundle, directory: Path) -> Any:

@@ -39,9 +39,6 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     # Some operators answer in float32 whatever they are given: what the runtime finds out by itself is not declared.
     del graph.value_info[:]
     graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["answers"], to=TensorProto.DOUBLE))
-    shape = [
-        None if each.dim_param or not each.dim_value else each.dim_value
-        for each in graph.output[0].type.tensor_type.shape.dim
-    ]
+    shape = [each.dim_value or None for each in graph.output[0].type.tensor_type.shape.dim]
     graph.output[0].CopyFrom(helper.make_tensor_value_info("answers", TensorProto.DOUBLE, shape or None))
     return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})

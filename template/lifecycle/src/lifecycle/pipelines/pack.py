@@ -98,12 +98,12 @@ def pack(
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
     if export.graph is None:
-        return _write_skops(model, folder)
+        return _write_skops(model, folder, export.report["reason"])
     (folder / "model.onnx").write_bytes(export.graph)
     return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
 
 
-def _write_skops(model: Model, folder: Path) -> dict[str, Any]:
+def _write_skops(model: Model, folder: Path, reason: str) -> dict[str, Any]:
     import skops.io
 
     assert isinstance(model, SkopsModel)
@@ -111,7 +111,7 @@ def _write_skops(model: Model, folder: Path) -> dict[str, Any]:
     unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
     if unknown:
         raise LifecycleError(
-            f"the estimator holds {', '.join(unknown)}, which a bundle of kind skops does not take",
+            f"no ONNX: {reason}; and it holds {', '.join(unknown)}, which a bundle of kind skops does not take",
             "Return a `python` model from candidate() in src/model/estimator.py (see PythonModel in lifecycle.team).",
         )
     (folder / "model.skops").write_bytes(content)

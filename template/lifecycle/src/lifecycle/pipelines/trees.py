@@ -100,7 +100,7 @@ class Writer:
 
 def _boosting(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
-    _plain(model)
+    plain(model)
     link = type(model._loss.link).__name__
     if link not in LINKS:
         raise NotImplementedError(f"the link {link} has no conversion")
@@ -132,7 +132,7 @@ def _boosting(scope: Any, operator: Any, container: Any) -> None:
 
 def _forest(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
-    _plain(model)
+    plain(model)
     if model.n_outputs_ != 1:
         raise NotImplementedError("several labels at once have no conversion")
     grown = [each.tree_ for each in getattr(model, "estimators_", [model])]
@@ -148,7 +148,8 @@ def _forest(scope: Any, operator: Any, container: Any) -> None:
     write.answer(write.sums(write.cast(narrow, write.double), trees, [0.0] * trees[0].values.shape[1]))
 
 
-def _plain(model: Any) -> None:
+def plain(model: Any) -> None:
+    """Refuse classes that are not codes."""
     if hasattr(model, "classes_") and list(model.classes_) != list(range(len(model.classes_))):
         raise NotImplementedError("the classes are not 0, 1, …")
 

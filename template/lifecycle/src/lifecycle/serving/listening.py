@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from lifecycle.errors import LifecycleError
 
@@ -37,6 +38,24 @@ def listen(listener: socket.socket, host: str, port: int) -> None:
     """Let callers connect; raises LifecycleError where another process does already."""
     with _refusing(host, port):
         listener.listen(BACKLOG)
+
+
+def share(family: int, address: Any) -> socket.socket:
+    """One of several sockets that listen on an address: the kernel deals callers out to them.
+
+    Of one socket, the process that wakes first would take nearly all.
+    """
+    with _refusing(*address[:2]):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        return listener
 
 
 def ignores_newcomers(listener: socket.socket) -> bool:

@@ -33,7 +33,7 @@ class Server(server.Server):
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._left_alone)
 
     def ignores_newcomers(self, listener: socket.socket) -> bool:
-        """The others share the socket: when nobody answers on it any more is the supervisor's to know."""
+        """When nobody answers any more is the supervisor's to know; another worker may follow on this socket."""
         return True
 
     def _left_alone(self) -> None:

@@ -1,4 +1,4 @@
-"""Several processes that answer on one socket: started, watched, started again, and ended together.
+"""Several processes that answer on one port: started, watched, started again, and ended together.
 
 Uvicorn's own supervisor is not used. It starts its own kind of server, which knows nothing of the last call; it kills a
 worker whose model holds the interpreter for five seconds; it starts a worker that dies again and again without a pause;
@@ -44,9 +44,12 @@ def run(store: Store, environment: str, serve: Serve, log: Log | None = None, cl
         "log": log and log.model_dump(mode="json"),
         "clock": clock and str(clock),
     }
-    with contextlib.closing(listening.bind(serve.host, serve.port)) as listener, _counted_as_one(), _signals() as wake:
-        listening.listen(listener, serve.host, serve.port)
-        supervisor = Supervisor(order, listener, wake, serve.workers)
+    with contextlib.closing(listening.bind(serve.host, serve.port)) as first:
+        # While it listens alone, whoever else wants to is refused; and it finds out who does already.
+        listening.listen(first, serve.host, serve.port)
+        place = first.family, first.getsockname()
+    with _counted_as_one(), _signals() as wake:
+        supervisor = Supervisor(order, place, wake, serve.workers)
         try:
             supervisor.watch()
         finally:
@@ -60,7 +63,8 @@ def run(store: Store, environment: str, serve: Serve, log: Log | None = None, cl
 class Worker:
     """One process, and what it has told of itself."""
 
-    def __init__(self, order: dict[str, Any], listener: socket.socket) -> None:
+    def __init__(self, order: dict[str, Any], listener: socket.socket, slot: int) -> None:
+        self.slot = slot
         told, tell = os.pipe()
         self.told = os.fdopen(told)
         self.began, self.ready = time.monotonic(), False
@@ -97,8 +101,10 @@ class Worker:
 class Supervisor:
     """Holds a number of workers up until a signal."""
 
-    def __init__(self, order: dict[str, Any], listener: socket.socket, wake: socket.socket, number: int) -> None:
-        self.order, self.listener, self.wake, self.number = order, listener, wake, number
+    def __init__(self, order: dict[str, Any], place: tuple[int, Any], wake: socket.socket, number: int) -> None:
+        self.order, self.place, self.wake, self.number = order, place, wake, number
+        # Kept here, too: what has connected to a worker that dies waits for the next in its slot.
+        self.listeners = {slot: listening.share(*place) for slot in range(number)}
         self.workers: list[Worker] = []
         self.failed = 0
         self._announced = False
@@ -123,8 +129,9 @@ class Supervisor:
 
     def end(self, patience: float) -> None:
         """Pass the signal on and wait until every worker has finished what it has."""
-        listening.ignores_newcomers(self.listener)
-        self.listener.close()
+        for listener in self.listeners.values():
+            listening.ignores_newcomers(listener)
+            listener.close()
         for worker in self.workers:
             worker.process.send_signal(signal.SIGTERM)
         end = time.monotonic() + patience
@@ -152,7 +159,10 @@ class Supervisor:
                 worker.process.wait()
 
     def _start(self) -> None:
-        worker = Worker(self.order, self.listener)
+        slot = min({*range(self.number)} - {each.slot for each in self.workers})
+        if slot not in self.listeners:
+            self.listeners[slot] = listening.share(*self.place)
+        worker = Worker(self.order, self.listeners[slot], slot)
         self._looks.register(worker.told, selectors.EVENT_READ, worker)
         self.workers.append(worker)
 
@@ -165,7 +175,7 @@ class Supervisor:
             log.error("worker %d cannot start: %s", worker.process.pid, said["problem"])
         if not self._announced and sum(each.ready for each in self.workers) == self.number:
             self._announced = True
-            listening.announce(self.listener)
+            listening.announce(next(iter(self.listeners.values())))
 
     def _bury(self, worker: Worker) -> None:
         pid, code = worker.process.pid, worker.process.returncode
@@ -177,10 +187,13 @@ class Supervisor:
         _mark_dead(pid)
         if not worker.ready and not any(each.ready for each in self.workers):
             raise LifecycleError(f"a worker ended with {code} before it could answer", "Its messages say why.")
-        lasted = worker.ready and time.monotonic() - worker.began > PROVEN
+        lasted = worker.ready and (code == 0 or time.monotonic() - worker.began > PROVEN)
         self._failures = 0 if lasted else self._failures + 1
         pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE) if self._failures else 0.0
         self._next = time.monotonic() + pause
+        if pause:
+            # Nobody is to wait for so long: the kernel deals new callers out to the others.
+            self.listeners.pop(worker.slot).close()
         log.error("worker %d ended with %d; another starts in %.1f s", pid, code, pause)
 
 
