@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-scoring
+.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ tags: $(READY) ## make the tags of all releases again (PUSH=1: and push them)
 
 bench-first-prediction: $(READY) ## time copy, setup, train and the first served prediction, cold and warm
 	.venv/bin/python benchmarks/first_prediction.py $(ARGS)
+
+bench-serving: $(READY) ## our service beside MLflow, BentoML, LitServe, FastAPI and constants (JSON=FILE; ARGS="--rounds 5")
+	.venv/bin/python benchmarks/serving.py $(if $(JSON),--json "$(JSON)") $(ARGS)
 
 bench-scoring: $(READY) ## score a table beside a plain loop (JSON=FILE ROWS=10000000 ROUNDS=3)
 	.venv/bin/python benchmarks/scoring.py $(if $(JSON),--json "$(JSON)") $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -21,7 +21,7 @@ def test_endpoints_and_who_may_ask_them_are_those_of_the_application(tmp_path: P
     storage.deploy(storage.publish())
     app = create(storage.store, "local", QUICK)
     told = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
-    assert set(told) == set(app.openapi()["paths"]) | {"/docs"}
+    assert set(told) == set(app.app.openapi()["paths"]) | {"/docs"}
     assert {path for path, key in told.items() if key == "no"} | {"/openapi.json"} == set(openapi.OPEN)
     assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(openapi.NAMED)
 

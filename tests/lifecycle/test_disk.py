@@ -84,7 +84,7 @@ def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
 ) -> None:
     disk.fill(disk.publish(), KNOWN)
     with TestClient(create(disk.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
-        kept = client.app.state.log  # type: ignore[attr-defined]
+        kept = client.app.kept  # type: ignore[attr-defined]
         folder = segments.folder(disk.store, "local")
         assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
         eventually(lambda: len(_whole(folder)) == 1)

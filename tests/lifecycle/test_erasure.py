@@ -143,9 +143,9 @@ def test_a_writer_that_does_not_close_its_segment_is_told_and_the_rest_is_erased
         client.post("/predict", json={"customer_id": "ann"})
         folder = segments.folder(storage.store, "local")
         eventually(lambda: len(list(folder.glob("*.open"))) == 1)
-        client.app.state.log._writing.acquire()  # type: ignore[attr-defined]
+        client.app.kept._writing.acquire()  # type: ignore[attr-defined]
         with pytest.raises(LifecycleError, match="is being written"):
             erase(storage.store, "ann", CHURN, patience=0.2)
         assert b"ann" not in (folder / "a.jsonl").read_bytes()
-        client.app.state.log._writing.release()  # type: ignore[attr-defined]
+        client.app.kept._writing.release()  # type: ignore[attr-defined]
     assert erase(storage.store, "ann", CHURN).rows == 1

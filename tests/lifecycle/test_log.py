@@ -60,7 +60,7 @@ def lines(storage: Storage, pattern: str = "*.jsonl") -> list[Any]:
 
 def dropped(client: TestClient) -> int:
     """What the service did not keep."""
-    count: int = client.app.state.log.dropped  # type: ignore[attr-defined]
+    count: int = client.app.kept.dropped  # type: ignore[attr-defined]
     return count
 
 

@@ -1,6 +1,7 @@
 """What the service tells Prometheus: each event counted once, each series bounded, each age as it is."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from lifecycle.monitoring.monitor import monitor
 from lifecycle.serving.app import create
 from lifecycle.serving.live import Follower
 from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.metrics import Metrics, unusual
+from lifecycle.serving.metrics import Metrics, usual
 from lifecycle.settings import Log
 from monitored import DAY, NOW, deploy, label, log
 from monitored import watched as watched_sample
@@ -109,10 +110,20 @@ def test_a_value_outside_what_is_expected_is_answered_and_counted(watched: TestC
     assert len(series(watched, "model_input_unusual_total")) == 2
 
 
-def test_null_and_an_open_end_are_never_unusual() -> None:
-    column = Column("age", "request", "number", nullable=True, expected=(None, 10))
-    assert [unusual(column)(each) for each in (None, -1e300, 10, 10.1)] == [False, False, False, True]
-    assert unusual(replace(column, kind="boolean", expected=(True,)))(False)
+def test_an_open_end_has_no_limit_and_what_is_not_expected_is_not_looked_at() -> None:
+    age = Column("age", "request", "number", nullable=True, expected=(None, 10))
+    answer = replace(age, name="answer", kind="boolean", expected=(True,))
+    found = usual([age, answer, replace(age, expected=())])
+    assert found == ([("age", -math.inf, 10)], [("answer", frozenset({True}))])
+
+
+def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:
+    live = Follower(storage.store, "local", max_rows=10)
+    metrics = Metrics(live)
+    for value, count in ((None, 0), (31, 1)):
+        metrics.answered(live.served, [{"discount": value, "plan": None}], [{"prediction": "no", "probability": 0.1}])
+        assert metrics._counted.get_sample_value("model_input_unusual_total", {"column": "discount"}) == count
+        assert metrics._counted.get_sample_value("model_input_unusual_total", {"column": "plan"}) == 0
 
 
 def test_the_model_and_the_ages_are_those_of_what_answers(client: TestClient, storage: Storage, bundle: Bundle) -> None:

@@ -29,7 +29,7 @@ TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 
 def create(
     store: Store, environment: str, serve: Serve, log: Log | None = None, now: Callable[[], float] = time.time
-) -> FastAPI:
+) -> PredictFirst:
     """The application of one environment; raises LifecycleError when what is deployed cannot answer.
 
     Without `log`, nothing is kept of what it answers; `now` gives the moment of each answer, in seconds.
@@ -61,17 +61,15 @@ def create(
         # The badge would ask a server on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.add_middleware(PredictFirst, live=live, limits=serve, worker=worker, metrics=metrics, kept=kept)
     if keys:
-        app.add_middleware(RequireKey, keys=keys, metrics=metrics)
+        app.add_middleware(RequireKey, keys=keys)
     app.add_middleware(CountRequests, metrics=metrics)
     _add_routes(app, live, serve)
     _add_metrics(app, metrics)
-    app.state.log = kept
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, live.served.version, live.served.contract, serve, bool(keys)
     )
-    return app
+    return PredictFirst(app, live, serve, worker, metrics, kept, keys)
 
 
 def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:

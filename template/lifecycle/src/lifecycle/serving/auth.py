@@ -11,15 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.errors import LifecycleError
 from lifecycle.serving.limits import Rejected
-from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.openapi import PATH, is_open
-from lifecycle.serving.predict import refuse, request_id
+from lifecycle.serving.openapi import is_open
+from lifecycle.serving.predict import CHALLENGE, NO_KEY, refuse, request_id
 from lifecycle.settings import API_KEY, Serve
 
 log = logging.getLogger("lifecycle.serving")
 SHORTEST = 16
 MEND = f"One key a line, each of at least {SHORTEST} characters: `openssl rand -hex 32` makes one."
-CHALLENGE = {"www-authenticate": "Bearer"}
 
 
 class Keys:
@@ -66,18 +64,15 @@ class Keys:
 class RequireKey:
     """Answers 401 to whatever needs a key and has none, before its body is read."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
-        self.app, self.keys, self.metrics = app, keys, metrics
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self.app, self.keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See RequireKey."""
         if scope["type"] != "http" or is_open(scope["path"]) or self.keys.accept(scope):
             await self.app(scope, receive, send)
             return
-        no = Rejected(401, "this needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY", CHALLENGE)
-        if scope["path"] == PATH:
-            self.metrics.refused(no.status)
-        await refuse(send, no, [(b"x-request-id", request_id(scope))])
+        await refuse(send, Rejected(401, NO_KEY, CHALLENGE), [(b"x-request-id", request_id(scope))])
 
 
 def required(serve: Serve, environment: str) -> Keys:

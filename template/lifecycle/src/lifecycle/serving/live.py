@@ -54,6 +54,11 @@ class Served:
         return [(b"x-model-version", self.version.encode()), (b"x-contract-version", contract)]
 
     @cached_property
+    def head(self) -> bytes:
+        """The same as lines of HTTP."""
+        return b"".join(b"%b: %b\r\n" % header for header in self.headers)
+
+    @cached_property
     def is_fast(self) -> bool:
         """Whether the model answers in less time than a thread is asked in."""
         return self.predictor.is_fast

@@ -90,8 +90,8 @@ class PredictionLog:
             # The version's part is the same for each request.
             if served is not self._told_of[0]:
                 self._told_of = served, dumped(_facts(served))[1:-1]
-            told = round(self.now(), 3), dumped(request), self._told_of[1], answered
-            whole = b'{"ts":%r,"id":%b,%b,%b}\n' % told
+            told = self.now(), to_json(request), self._told_of[1], answered
+            whole = b'{"ts":%.3f,"id":%b,%b,%b}\n' % told
         except LifecycleError as error:
             self._give_up(error.problem)
             return

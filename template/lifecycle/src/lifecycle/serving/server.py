@@ -51,6 +51,9 @@ def config(
         access_log=False,
         backlog=listening.BACKLOG,
         log_config=None,
+        # Nothing here asks for the caller's address, or tells who serves.
+        proxy_headers=False,
+        server_header=False,
         log_level="warning",
         lifespan="on",
         ws="none",

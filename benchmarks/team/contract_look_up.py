@@ -1,0 +1,31 @@
+"""The caller sends the key and one column; the other eleven are looked up."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lifecycle.declare import Entity, Key, Request, Row, TwoClasses
+
+VERSION = 1
+
+
+class Customer(Row):
+    """Eight numbers and four categories: two closed sets, two open ones."""
+
+    customer_id: Annotated[str, Key(), Field(max_length=16)]
+    age: Annotated[float, Entity(expected=(18, 90)), Field(ge=0, le=150)]
+    tenure: Annotated[float, Entity(expected=(0, 120)), Field(ge=0)]
+    visits: Annotated[float, Entity(expected=(0, 60)), Field(ge=0)]
+    purchases: Annotated[float, Entity(expected=(0, 30)), Field(ge=0)]
+    spent: Annotated[float, Entity(expected=(0, 2000)), Field(ge=0)]
+    discount: Annotated[float, Request(expected=(0, 30)), Field(ge=0, le=100)]
+    distance: Annotated[float, Entity(expected=(0, 100)), Field(ge=0)]
+    rating: Annotated[float, Entity(expected=(1, 5)), Field(ge=0, le=10)]
+    plan: Annotated[Literal["basic", "family", "plus"], Entity()]
+    channel: Annotated[Literal["app", "phone", "shop", "web"], Entity()]
+    region: Annotated[str, Entity(expected=("coast", "east", "north", "south", "west")), Field(max_length=16)]
+    device: Annotated[str, Entity(expected=("android", "ios", "linux", "mac", "windows")), Field(max_length=16)]
+
+
+ROW = Customer
+ANSWER = TwoClasses(label="churned", positive="churns", negative="stays")
