@@ -1,7 +1,9 @@
 """Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -47,14 +49,13 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     """
     from tqdm import tqdm
 
-    with lock(settings.store.scores / environment / ".lock"):
+    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
-        with features.connect(data, settings.data, **_limits(settings, environment)) as connection:
+        with features.connect(data, settings.data, **limits) as connection:
             if days is None:
                 days = [moments.date_of(features.latest(connection, data, settings.clock))]
             told = tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2)
             written = [_day(connection, settings, data, environment, live, predictor, day, progress) for day in told]
-        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
     return written
 
 
@@ -93,9 +94,9 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
     what the file lacks, or what is wrong with it.
     """
-    with lock(settings.store.scores / environment / ".lock"):
+    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
-        with connect(**_limits(settings, environment)) as connection:
+        with connect(**limits) as connection:
             ignored: list[str] = []
 
             def fill(rows: Path) -> None:
@@ -107,7 +108,6 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
             scored = _answer(folder, rows, predictor, live, file.name, progress)
             _write(connection, scored.sql(_told(predictor.contract, live)), folder, output)
         parts.end(folder)
-        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
     return scored.count, ignored
 
 
@@ -116,18 +116,18 @@ def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
     return live, Predictor(open_version(settings.store, live.version))
 
 
-def _spill(settings: Settings, environment: str) -> Path:
-    return settings.store.scores / environment / ".spill"
-
-
-def _limits(settings: Settings, environment: str) -> dict[str, str]:
+@contextlib.contextmanager
+def _limits(settings: Settings, environment: str) -> Iterator[dict[str, str]]:
     """What DuckDB keeps to, from its first table on."""
-    spill = _spill(settings, environment)
+    spill = settings.store.scores / environment / ".spill"
     with refusing_disk(spill):
         # What a killed job left here holds rows, and space.
         shutil.rmtree(spill, ignore_errors=True)
         spill.mkdir(parents=True)
-    return {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
+    try:
+        yield {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def _facts(live: Live) -> dict[str, object]:
