@@ -23,6 +23,7 @@ MADE = (
     "churn/",
     "docs/contract-report.md",
     "card.md",
+    "export.json",
     "../",
     "upstream/",
     # What `make owners` writes, and what its page gives for an example.
