@@ -69,7 +69,6 @@ class PredictFirst:
         began, status, metrics = time.perf_counter(), GONE, self.metrics
         metrics.in_flight.inc()
         served, request = self.live.served, request_id(scope)
-        headers = [(b"x-request-id", request), *served.headers]
         try:
             content = await self._answer(served, request, scope, receive)
             if content is not None:
@@ -77,19 +76,20 @@ class PredictFirst:
                 whole = scope.get("extensions", NONE).get(WHOLE)
                 head = HEAD % (len(content), request, served.head)
                 if whole is None or not whole["answer"](status, head, content):
-                    await reply(send, status, content, headers)
+                    await reply(send, status, content, _headers(served, request))
         except Rejected as no:
             status = no.status
             metrics.refused(status, no.reason)
-            await refuse(send, no, headers)
+            await refuse(send, no, _headers(served, request))
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
             status = 503
-            await refuse(send, Rejected(status, "the service is ending", LATER), headers)
+            await refuse(send, Rejected(status, "the service is ending", LATER), _headers(served, request))
         except Exception:
             status, name = 500, request.decode()
             log.exception("a request failed", extra={"request_id": name})
-            await reply(send, status, dumped({"detail": "internal error", "request_id": name}), headers)
+            told = dumped({"detail": "internal error", "request_id": name})
+            await reply(send, status, told, _headers(served, request))
         finally:
             metrics.in_flight.dec()
             metrics.request("POST", PATH, status, time.perf_counter() - began)
@@ -150,6 +150,10 @@ def request_id(scope: Scope) -> bytes:
     given = header(scope, b"x-request-id")
     # It has to be another one each time, and may be guessed.
     return given if given and SANE_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
+
+
+def _headers(served: Served, request: bytes) -> Headers:
+    return [(b"x-request-id", request), *served.headers]
 
 
 async def refuse(send: Send, no: Rejected, headers: Headers) -> None:
