@@ -98,7 +98,7 @@ def test_a_linear_model_that_the_candidate_does_not_beat_takes_its_place(
     assert project.newest.facts["estimator"] == "linear"
 
 
-@pytest.mark.parametrize("name", ["model.skops", "contract.json", "features.sql", "golden.jsonl", "card.md"])
+@pytest.mark.parametrize("name", ["model.onnx", "contract.json", "features.sql", "golden.jsonl", "card.md"])
 def test_a_bundle_with_a_changed_byte_is_refused(project: Project, name: str) -> None:
     path = project.newest.path / name
     content = bytearray(path.read_bytes())

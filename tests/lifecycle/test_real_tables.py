@@ -4,7 +4,6 @@ One table ships inside scikit-learn and is always there; the others stand under 
 their absence fails.
 """
 
-import json
 from pathlib import Path
 
 import duckdb
@@ -36,9 +35,6 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
     settings = settings_in(tmp_path, gate={"min_rows": 20})
     bundle = train(team, settings, tmp_path)
     assert bundle.kind == "onnx"
-    print(
-        f"{name}: {bundle.facts['estimator']}, largest difference {json.loads(bundle.read('export.json'))['largest_difference']}"
-    )
     loss = "root_mean_squared_error" if table.answer.task == "number" else "log_loss"
     metrics = {name: each[loss] for name, each in bundle.facts["metrics"].items()}
     assert metrics[bundle.facts["estimator"]] <= metrics["linear"] < metrics["trivial"]

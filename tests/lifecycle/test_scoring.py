@@ -279,7 +279,8 @@ def test_a_csv_that_breaks_the_contract_is_told_by_file_column_count_and_first_r
         score_file(settings, "local", file, tmp_path / "out.parquet", progress=False)
     assert told in caught.value.problem
     assert str(file) in caught.value.problem
-    assert not (tmp_path / "out.parquet").exists()
+    assert list(tmp_path.glob("*out*")) == []
+    assert os.listdir(settings.store.scores / "local") == [".lock"]
 
 
 def lines(change: Callable[[list[str]], Any]) -> Callable[[Path], Any]:
@@ -328,7 +329,8 @@ def test_what_is_no_table_is_refused_by_its_name(
     with pytest.raises(LifecycleError) as caught:
         score_file(settings, "local", file, tmp_path / "out.parquet", progress=False)
     assert str(file) in caught.value.problem
-    assert not (tmp_path / "out.parquet").exists()
+    assert list(tmp_path.glob("*out*")) == []
+    assert os.listdir(settings.store.scores / "local") == [".lock"]
 
 
 def test_a_long_whole_number_of_a_csv_keeps_its_digits(tmp_path: Path) -> None:

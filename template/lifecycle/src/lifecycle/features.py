@@ -38,11 +38,14 @@ def in_memory(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -
 Keep = Callable[["duckdb.DuckDBPyConnection", str, str], None]
 
 
-def connect(data: Data, folder: Path) -> "duckdb.DuckDBPyConnection":
-    """A DuckDB connection in UTC with the team's tables registered; one thread, so that sums repeat exactly."""
+def connect(data: Data, folder: Path, **limits: str) -> "duckdb.DuckDBPyConnection":
+    """A DuckDB connection in UTC with the team's tables registered; one thread, so that sums repeat exactly.
+
+    `limits` are further settings of DuckDB, such as `memory_limit`.
+    """
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 1})
+    connection = duckdb.connect(config={"threads": 1, **limits})
     connection.execute("SET TimeZone = 'UTC'")
     try:
         data.tables(connection, folder)

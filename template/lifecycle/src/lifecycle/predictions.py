@@ -142,11 +142,11 @@ def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> 
             beside.unlink(missing_ok=True)
 
 
-def connect() -> "duckdb.DuckDBPyConnection":
-    """A connection of our own, in UTC, that keeps the order of rows."""
+def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
+    """A connection of our own, in UTC, that keeps the order of rows; `limits` as in `features.connect`."""
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 1})
+    connection = duckdb.connect(config={"threads": 1, **limits})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

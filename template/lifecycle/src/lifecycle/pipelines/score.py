@@ -1,7 +1,9 @@
 """Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,7 +15,7 @@ from lifecycle.contract import Column, Contract
 from lifecycle.deployments import Live
 from lifecycle.frames import SQL_TYPES, quoted, text
 from lifecycle.pipelines import score_parts as parts
-from lifecycle.pipelines.score_rows import RowFile, limit, own_rows
+from lifecycle.pipelines.score_rows import RowFile, own_rows
 from lifecycle.predictions import answer_columns, connect, exclusive, loggable, replace
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
@@ -47,35 +49,43 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     """
     from tqdm import tqdm
 
-    store = settings.store
-    with lock(store.scores / environment / ".lock"):
+    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
-        contract, sql = predictor.contract, predictor.bundle.features_sql
-        connection = features.connect(data, settings.data)
-        _limit(connection, settings, environment)
-        if days is None:
-            days = [moments.date_of(features.latest(connection, data, settings.clock))]
-        written = []
-        for day in tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2):
-            moment = moments.midnight(day)
-            path = store.scores / environment / f"date={day}" / "scores.parquet"
-            folder = parts.folder_of(path)
-
-            def fill(rows: Path, moment: int = moment) -> int:
-                keep = RowFile(rows, settings.score.chunk_rows).keep
-                return features.population_rows(connection, data, contract, sql, moment, keep)
-
-            rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
-            scored = _answer(folder, rows, predictor, live, str(day), progress)
-            _write(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), folder, path)
-            if settings.log.enabled:
-                kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
-                with exclusive(store, environment):
-                    replace(connection, scored.sql(_logged(contract, day, moment, live)), kept)
-            parts.end(folder)
-            written.append(path)
-        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
+        with features.connect(data, settings.data, **limits) as connection:
+            if days is None:
+                days = [moments.date_of(features.latest(connection, data, settings.clock))]
+            told = tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2)
+            written = [_day(connection, settings, data, environment, live, predictor, day, progress) for day in told]
     return written
+
+
+def _day(
+    connection: "duckdb.DuckDBPyConnection",
+    settings: Settings,
+    data: Data,
+    environment: str,
+    live: Live,
+    predictor: Predictor,
+    day: date,
+    progress: bool,
+) -> Path:
+    store, contract, moment = settings.store, predictor.contract, moments.midnight(day)
+    path = store.scores / environment / f"date={day}" / "scores.parquet"
+    folder = parts.folder_of(path)
+
+    def fill(rows: Path) -> None:
+        keep = RowFile(rows, settings.score.chunk_rows).keep
+        features.population_rows(connection, data, contract, predictor.bundle.features_sql, moment, keep)
+
+    rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
+    scored = _answer(folder, rows, predictor, live, str(day), progress)
+    _write(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), folder, path)
+    if settings.log.enabled:
+        kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
+        with exclusive(store, environment):
+            replace(connection, scored.sql(_logged(contract, day, moment, live)), kept)
+    parts.end(folder)
+    return path
 
 
 def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
@@ -84,10 +94,9 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
     what the file lacks, or what is wrong with it.
     """
-    with lock(settings.store.scores / environment / ".lock"):
+    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
-        with connect() as connection:
-            _limit(connection, settings, environment)
+        with connect(**limits) as connection:
             ignored: list[str] = []
 
             def fill(rows: Path) -> None:
@@ -99,7 +108,6 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
             scored = _answer(folder, rows, predictor, live, file.name, progress)
             _write(connection, scored.sql(_told(predictor.contract, live)), folder, output)
         parts.end(folder)
-        shutil.rmtree(_spill(settings, environment), ignore_errors=True)
     return scored.count, ignored
 
 
@@ -108,17 +116,18 @@ def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
     return live, Predictor(open_version(settings.store, live.version))
 
 
-def _spill(settings: Settings, environment: str) -> Path:
-    return settings.store.scores / environment / ".spill"
-
-
-def _limit(connection: "duckdb.DuckDBPyConnection", settings: Settings, environment: str) -> None:
-    spill = _spill(settings, environment)
+@contextlib.contextmanager
+def _limits(settings: Settings, environment: str) -> Iterator[dict[str, str]]:
+    """What DuckDB keeps to, from its first table on."""
+    spill = settings.store.scores / environment / ".spill"
     with refusing_disk(spill):
         # What a killed job left here holds rows, and space.
         shutil.rmtree(spill, ignore_errors=True)
         spill.mkdir(parents=True)
-    limit(connection, settings.score.memory_mb, spill)
+    try:
+        yield {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def _facts(live: Live) -> dict[str, object]:

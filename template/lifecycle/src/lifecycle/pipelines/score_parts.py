@@ -3,6 +3,7 @@
 A part is taken over when what it answers is the same: the completed rows (by hash), version, threshold and moment.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -38,17 +39,22 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
     rows, fresh, noted = folder / ROWS, folder / f"{ROWS}.draft", folder / FACTS
     with refusing_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        fill(fresh)
-        told = json.dumps(facts | {"rows": hash_of(fresh)}).encode()
-        if not (noted.exists() and noted.read_bytes() == told and rows.exists()):
-            # First the facts: without them, nothing that stands here counts.
-            noted.unlink(missing_ok=True)
-            for part in folder.glob("*.part.parquet"):
-                part.unlink()
-            flush(fresh)
-            fresh.replace(rows)
-            write_atomically(noted, told)
-        fresh.unlink(missing_ok=True)
+        try:
+            fill(fresh)
+            told = json.dumps(facts | {"rows": hash_of(fresh)}).encode()
+            if not (noted.exists() and noted.read_bytes() == told and rows.exists()):
+                # First the facts: without them, nothing that stands here counts.
+                noted.unlink(missing_ok=True)
+                for part in folder.glob("*.part.parquet"):
+                    part.unlink()
+                flush(fresh)
+                fresh.replace(rows)
+                write_atomically(noted, told)
+        finally:
+            fresh.unlink(missing_ok=True)
+            # It is empty where nothing could be completed.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     return rows
 
 

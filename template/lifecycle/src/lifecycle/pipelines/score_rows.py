@@ -60,12 +60,6 @@ class RowFile:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({text(str(self.path))})")
 
 
-def limit(connection: "duckdb.DuckDBPyConnection", memory_mb: int, spill: Path) -> None:
-    """Let DuckDB use that much memory, and a folder for what does not fit."""
-    connection.execute(f"SET memory_limit = '{memory_mb}MB'")
-    connection.execute(f"SET temp_directory = {text(str(spill))}")
-
-
 def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, to: RowFile) -> list[str]:
     """Fill ROWS with the rows of a Parquet or CSV file, in its order; returns the columns that nobody reads.
 
