@@ -70,10 +70,11 @@ class PredictFirst:
         metrics.in_flight.inc()
         served, request = self.live.served, request_id(scope)
         try:
-            content = await self._answer(served, request, scope, receive)
+            whole = scope.get("extensions", NONE).get(WHOLE)
+            body = whole["body"]() if whole else None
+            content = await self._answer(served, request, body, scope, receive)
             if content is not None:
                 status = 200
-                whole = scope.get("extensions", NONE).get(WHOLE)
                 head = HEAD % (len(content), request, served.head)
                 if whole is None or not whole["answer"](status, head, content):
                     await reply(send, status, content, _headers(served, request))
@@ -94,14 +95,17 @@ class PredictFirst:
             metrics.in_flight.dec()
             metrics.request("POST", PATH, status, time.perf_counter() - began)
 
-    async def _answer(self, served: Served, request: bytes, scope: Scope, receive: Receive) -> bytes | None:
+    async def _answer(
+        self, served: Served, request: bytes, body: bytes | None, scope: Scope, receive: Receive
+    ) -> bytes | None:
         """The answer, counted and logged, or None when the caller has gone away; raises Rejected."""
         if self.keys and not self.keys.accept(scope):
             raise Rejected(401, NO_KEY, CHALLENGE)
         ends = asyncio.get_running_loop().time() + self.limits.timeout_seconds
-        body = await self.bodies.read(scope, receive, ends)
-        if body is None:
-            return None
+        if body is None or len(body) > self.limits.max_bytes:
+            body = await self.bodies.read(scope, receive, ends)
+            if body is None:
+                return None
         rows, many, ignored = completed(self.live, served, body)
         if not rows or (served.is_fast and len(rows) <= LOOP_ROWS):
             answers = served.answers(rows)
