@@ -42,7 +42,9 @@ class Caller:
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers in one step where that is possible, as /predict does; after a while where the query says so."""
-    await receive()
+    if scope["extensions"][WHOLE]["body"]() is None:
+        while (await receive()).get("more_body"):
+            pass
     await asyncio.sleep(float(scope["query_string"] or 0))
     if not scope["extensions"][WHOLE]["answer"](200, HEAD, b"true"):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"4")]
@@ -86,6 +88,21 @@ def passed(seconds: float = 0.0) -> Callable[[Protocol], Awaitable[None]]:
 
 def test_a_whole_answer_is_one_write() -> None:
     assert played(sent()).writes == [ANSWER]
+
+
+def test_a_body_is_there_when_all_of_it_is() -> None:
+    found: list[bytes | None] = []
+
+    def look(protocol: Protocol) -> None:
+        found.append(protocol.body())
+
+    half = (REQUEST % b"")[:-1]
+    first, rest = (lambda protocol: protocol.data_received(half)), (lambda protocol: protocol.data_received(b"}"))
+    assert played(first, look, rest, look).writes == [ANSWER]
+    assert found == [None, b"{}"]
+    second = REQUEST.replace(b"/predict", b"/predict?0.05") % b""
+    played(lambda protocol: protocol.data_received(second * 2), look, passed(0.2), requests=2)
+    assert found[2] is None
 
 
 def test_a_connection_is_used_again() -> None:

@@ -51,8 +51,9 @@ class Metrics:
         self._told.register(self.status)
         self._told.register(Processes())
         self._make(self._counted)
-        # By metric and labels; as many as there are series.
-        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
+        # What `labels` gives takes longer to find than to count; as many as there are series.
+        self._requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._predictions: dict[tuple[str, str], Counter] = {}
         self._usual: Usual | None = None
 
     def _make(self, registry: CollectorRegistry) -> None:
@@ -99,34 +100,38 @@ class Metrics:
         classes, version = served.contract.answer.classes, served.version
         words = [answer["prediction"] for answer in answers] if classes else ["number"] * len(answers)
         for word, times in Tally(words).items() if len(words) > 1 else zip(words, (1,), strict=False):
-            self._child(self.predictions, version, word).inc(times)
+            found = self._predictions.get((version, word))
+            if found is None:
+                found = self._predictions[version, word] = self.predictions.labels(version, word)
+            found.inc(times)
         for answer in answers if classes else ():
             self.scores.observe(
                 answer["probability"] if "probability" in answer else max(answer["probabilities"].values())
             )
         # Tests in the loop itself: a call for each value would take three times as long.
         _, ranges, levels = self._usual_of(served.contract)
+        odd: list[str] = []
         for row in rows:
             for name, low, high in ranges:
                 value = row.get(name)
                 if value is not None and not low <= value <= high:
-                    self.unusual.labels(name).inc()
+                    odd.append(name)
             for name, known in levels:
                 value = row.get(name)
                 if value is not None and value not in known:
-                    self.unusual.labels(name).inc()
+                    odd.append(name)
+        for name, times in Tally(odd).items() if odd else ():
+            self.unusual.labels(name).inc(times)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request, whoever answered it."""
-        self._child(self.requests, method, route, str(status)).inc()
-        self._child(self.seconds, method, route).observe(seconds)
-
-    def _child(self, metric: Any, *labels: str) -> Any:
-        """What `labels` gives, which takes longer to find than to count."""
-        found = self._children.get((metric, labels))
+        found = self._requests.get((method, route, status))
         if found is None:
-            found = self._children[metric, labels] = metric.labels(*labels)
-        return found
+            found = self.requests.labels(method, route, str(status)), self.seconds.labels(method, route)
+            self._requests[method, route, status] = found
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def refused(self, status: int, reason: str = "") -> None:
         """Count a request to predict without an answer under its reason, which may be that of its status."""

@@ -69,39 +69,43 @@ class PredictFirst:
         began, status, metrics = time.perf_counter(), GONE, self.metrics
         metrics.in_flight.inc()
         served, request = self.live.served, request_id(scope)
-        headers = [(b"x-request-id", request), *served.headers]
         try:
-            content = await self._answer(served, request, scope, receive)
+            whole = scope.get("extensions", NONE).get(WHOLE)
+            body = whole["body"]() if whole else None
+            content = await self._answer(served, request, body, scope, receive)
             if content is not None:
                 status = 200
-                whole = scope.get("extensions", NONE).get(WHOLE)
                 head = HEAD % (len(content), request, served.head)
                 if whole is None or not whole["answer"](status, head, content):
-                    await reply(send, status, content, headers)
+                    await reply(send, status, content, _headers(served, request))
         except Rejected as no:
             status = no.status
             metrics.refused(status, no.reason)
-            await refuse(send, no, headers)
+            await refuse(send, no, _headers(served, request))
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
             status = 503
-            await refuse(send, Rejected(status, "the service is ending", LATER), headers)
+            await refuse(send, Rejected(status, "the service is ending", LATER), _headers(served, request))
         except Exception:
             status, name = 500, request.decode()
             log.exception("a request failed", extra={"request_id": name})
-            await reply(send, status, dumped({"detail": "internal error", "request_id": name}), headers)
+            told = dumped({"detail": "internal error", "request_id": name})
+            await reply(send, status, told, _headers(served, request))
         finally:
             metrics.in_flight.dec()
             metrics.request("POST", PATH, status, time.perf_counter() - began)
 
-    async def _answer(self, served: Served, request: bytes, scope: Scope, receive: Receive) -> bytes | None:
+    async def _answer(
+        self, served: Served, request: bytes, body: bytes | None, scope: Scope, receive: Receive
+    ) -> bytes | None:
         """The answer, counted and logged, or None when the caller has gone away; raises Rejected."""
         if self.keys and not self.keys.accept(scope):
             raise Rejected(401, NO_KEY, CHALLENGE)
         ends = asyncio.get_running_loop().time() + self.limits.timeout_seconds
-        body = await self.bodies.read(scope, receive, ends)
-        if body is None:
-            return None
+        if body is None or len(body) > self.limits.max_bytes:
+            body = await self.bodies.read(scope, receive, ends)
+            if body is None:
+                return None
         rows, many, ignored = completed(self.live, served, body)
         if not rows or (served.is_fast and len(rows) <= LOOP_ROWS):
             answers = served.answers(rows)
@@ -150,6 +154,10 @@ def request_id(scope: Scope) -> bytes:
     given = header(scope, b"x-request-id")
     # It has to be another one each time, and may be guessed.
     return given if given and SANE_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
+
+
+def _headers(served: Served, request: bytes) -> Headers:
+    return [(b"x-request-id", request), *served.headers]
 
 
 async def refuse(send: Send, no: Rejected, headers: Headers) -> None:

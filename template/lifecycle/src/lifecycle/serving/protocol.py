@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# The ASGI extension that sends a whole answer: `scope["extensions"][WHOLE]["answer"](status, head, body)`.
+# The ASGI extension of whole messages: `body()` is that of the request, `answer(status, head, body)` sends one.
 WHOLE = "lifecycle.http.response.whole"
 
 BUSY = (
@@ -27,7 +27,7 @@ class Protocol(HttpToolsProtocol):
         # One timer for all answers of a connection; it looks when something has last happened.
         self._idles: asyncio.TimerHandle | None = None
         self._active = 0.0
-        self._extensions: dict[str, dict[object, object]] = {WHOLE: {"answer": self.answer}}
+        self._extensions: dict[str, dict[object, object]] = {WHOLE: {"body": self.body, "answer": self.answer}}
 
     def connection_made(self, transport: Any) -> None:
         """A caller: the clock runs, unless there are more of them than the process has room for."""
@@ -52,6 +52,13 @@ class Protocol(HttpToolsProtocol):
         """A request: whoever answers it may do so in one step."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
+
+    def body(self) -> bytes | None:
+        """The body where all of it is here, as it mostly is: there is nothing to wait for, and so nothing to time."""
+        cycle = self.cycle
+        if self.pipeline or cycle.more_body or cycle.disconnected:
+            return None
+        return bytes(cycle.body)
 
     def answer(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a whole answer, and say whether it was: not where uvicorn's own way has more to it than one write.
