@@ -48,6 +48,7 @@ def test_the_default_model_is_onnx_on_the_sample(tmp_path: Path) -> None:
     assert (bundle.kind, report["kind"], report["reason"]) == ("onnx", "onnx", "")
     assert report["largest_difference"] <= 1e-7
     assert set(bundle.facts["requires"]) == {"numpy", "onnxruntime"}
+    assert {"model.onnx", "model.skops"} < set(bundle.facts["files"])
     assert Predictor(bundle).is_fast
 
 

@@ -96,25 +96,28 @@ def pack(
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
-    (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
-    if export.graph is None:
-        return _write_skops(model, folder, export.report["reason"])
-    (folder / "model.onnx").write_bytes(export.graph)
-    return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
-
-
-def _write_skops(model: Model, folder: Path, reason: str) -> dict[str, Any]:
     import skops.io
 
     assert isinstance(model, SkopsModel)
-    content = skops.io.dumps(model.estimator)
-    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
+    try:
+        content = skops.io.dumps(model.estimator)
+        unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    # An estimator of any library: what it raises while it is written is its own.
+    except Exception as error:
+        unknown = [f"what skops cannot write ({type(error).__name__})"]
+    if not unknown:
+        # Beside a graph, too: it is what was trained, for people to look into, and a service never reads it.
+        (folder / "model.skops").write_bytes(content)
+    if export.graph is not None:
+        (folder / "model.onnx").write_bytes(export.graph)
+        return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
     if unknown:
+        reason = export.report["reason"]
         raise LifecycleError(
             f"no ONNX: {reason}; and it holds {', '.join(unknown)}, which a bundle of kind skops does not take",
             "Return a `python` model from candidate() in src/model/estimator.py (see PythonModel in lifecycle.team).",
         )
-    (folder / "model.skops").write_bytes(content)
     return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
 
 
