@@ -67,7 +67,7 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
                 wanted = settings.Serve.model_validate(wanted.model_dump() | {name: value})
             except ValidationError as error:
                 problem = f"--{name} {value}: {error.errors()[0]['msg']}"
-                raise LifecycleError(problem, f"Give another --{name}.") from None
+                raise LifecycleError(problem, f"Give --{name} another value.") from None
     own = loaded.settings
     # One process needs nobody that watches it but whoever started it.
     run = resolve_name(f"lifecycle.serving.{'workers' if wanted.workers > 1 else 'server'}:run")
