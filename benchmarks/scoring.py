@@ -155,7 +155,15 @@ def measured(way: str, folder: Path, rows: int) -> dict[str, float]:
     cores = sorted(os.sched_getaffinity(0))
     chosen = cores if way.endswith("all_cores") else cores[-1:]
     # What a repository has as `uv run lifecycle`.
-    own = ["-m", "lifecycle", "score", "--input", str(folder / "rows.parquet"), "--output", str(folder / "ours.parquet")]
+    own = [
+        "-m",
+        "lifecycle",
+        "score",
+        "--input",
+        str(folder / "rows.parquet"),
+        "--output",
+        str(folder / "ours.parquet"),
+    ]
     given = own if way == "ours" else [str(Path(__file__).resolve()), "--way", way, "--folder", str(folder)]
     environment = os.environ | {"LIFECYCLE_STORAGE": str(folder / "storage")}
     before = time.monotonic()
