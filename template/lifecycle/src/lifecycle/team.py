@@ -134,21 +134,34 @@ def python_class(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+# What pandas imports where it happens to be installed is not needed to serve: only the team's own imports count.
+IMPORTS = """
+import builtins, importlib, sys
+module, usual, found = sys.argv[1], builtins.__import__, set()
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    if level == 0 and (globals or {}).get("__name__", "").partition(".")[0] == module.partition(".")[0]:
+        found.add(name.partition(".")[0])
+    return usual(name, globals, locals, fromlist, level)
+builtins.__import__ = watched
+importlib.import_module(module)
+print(*found)
+"""
+
+
 def requirements(module: str, project: str) -> set[str]:
-    """What serving a class of `module` takes: the team's distribution, those it declares, and those it imports.
+    """What serving a class of `module` takes: the team's distribution, those it declares, and those its code imports.
 
     Found by importing the module in a fresh process; raises LifecycleError when that fails.
     """
-    code = f"import importlib, sys; importlib.import_module({module!r}); print(*sys.modules)"
     there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", IMPORTS, module], env=there, capture_output=True, text=True)
     if done.returncode:
         problem = (
             f"{module} cannot be imported on its own: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
         )
         raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
     known = metadata.packages_distributions()
-    imported = {name for top in {each.partition(".")[0] for each in done.stdout.split()} for name in known.get(top, ())}
+    imported = {name for top in done.stdout.split() for name in known.get(top, ())}
     lines = [line for line in metadata.requires(project) or [] if "extra ==" not in line]
     declared = {_canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines}
     # A requirement of another platform is not installed here.
