@@ -1,10 +1,12 @@
 """A batch in bounded memory: on after a kill, the same bytes again, and files of one's own."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -193,20 +195,25 @@ def test_more_rows_than_duckdbs_memory_are_sorted_on_the_disk_of_the_storage(
     many += "\"order amount €\", i % 30 AS items, i % 2 = 0 AS gift, 'red' AS class, repeat('x', 200) AS city "
     many += "FROM range(600000) t(i)"
     data = SimpleNamespace(tables=lambda *given: None, population=lambda connection: many)
-    seen: list[int] = []
-    usual = Predictor.batch
+    spilled, ended = [0], threading.Event()
 
-    def watched(self: Predictor, batch: Any) -> Any:
+    def watch() -> None:
         spill = settings.store.scores / "local/.spill"
-        seen.append(sum(path.stat().st_size for path in spill.rglob("*") if path.is_file()))
-        return usual(self, batch)
+        while not ended.wait(0.005):
+            with contextlib.suppress(OSError):
+                spilled.append(sum(path.stat().st_size for path in spill.rglob("*") if path.is_file()))
 
-    monkeypatch.setattr(Predictor, "batch", watched)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     small = settings.model_copy(
         update={"score": settings.score.model_copy(update={"memory_mb": 100, "chunk_rows": 50_000})}
     )
-    [path] = score(small, data, "local", [DAY], progress=False)
-    assert max(seen) > 10_000_000
+    try:
+        [path] = score(small, data, "local", [DAY], progress=False)
+    finally:
+        ended.set()
+        watcher.join()
+    assert max(spilled) > 10_000_000
     assert not (settings.store.scores / "local/.spill").exists()
     assert not (tmp_path / ".tmp").exists()
     keys = read(path).order_id

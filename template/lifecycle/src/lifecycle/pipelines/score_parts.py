@@ -16,6 +16,7 @@ from lifecycle.bundle import hash_of
 from lifecycle.contract import Answer, Contract
 from lifecycle.deployments import Live
 from lifecycle.models import Raw
+from lifecycle.pipelines.score_output import open_rows
 from lifecycle.predictions import answer_columns
 from lifecycle.predictor import Predictor
 from lifecycle.store import flush, refusing_disk, write_atomically
@@ -60,9 +61,7 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
 
 def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Live) -> Iterator[tuple[Path, int]]:
     """Each part in order, and how many rows it answers; what does not stand yet is answered."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(rows) as source:
+    with open_rows(rows, predictor.contract) as source:
         # Without rows there is a part, too: it says what the columns are.
         for at in range(max(1, source.num_row_groups)):
             path = folder / f"{at:06}.part.parquet"
@@ -131,5 +130,5 @@ def _write(path: Path, table: "pa.Table") -> None:
     content = pa.BufferOutputStream()
     # Probabilities hardly repeat, and the part is read once.
     words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
-    pq.write_table(table, content, use_dictionary=words or False, compression="none")
+    pq.write_table(table, content, use_dictionary=words or False, compression="none", write_statistics=False)
     write_atomically(path, content.getvalue().to_pybytes())
