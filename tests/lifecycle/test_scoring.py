@@ -25,6 +25,7 @@ from lifecycle.cli import main
 from lifecycle.contract import Column
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
+from lifecycle.frames import SQL_TYPES, describe
 from lifecycle.pipelines import score_parts
 from lifecycle.pipelines.score import score, score_file
 from lifecycle.pipelines.score_rows import RowFile, own_rows
@@ -177,6 +178,32 @@ def test_every_kind_of_answer_is_that_of_the_service_row_by_row(task: str, tmp_p
             np.testing.assert_allclose(batch[name], expected[name], rtol=1e-6, atol=1e-7)
         else:
             assert list(batch[name]) == list(expected[name])
+
+
+@pytest.mark.parametrize("threshold", [0.3, None])
+def test_output_and_log_hold_the_types_of_the_contract_and_number_each_row(
+    sound: Settings, settings: Settings, threshold: float | None
+) -> None:
+    (settings.storage / "deployments").unlink()
+    live = replace(deployments.required(sound.store, "local").live, threshold=threshold)
+    deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
+    path = scored(settings)
+    [logged] = predictions.files(settings.store, "local")
+    contract = open_version(settings.store, live.version).contract
+    own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
+    answer = predictions.answer_columns(contract.answer)
+    facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
+    with predictions.connect() as connection:
+        options = "hive_partitioning = false"
+        told = describe(connection, f"FROM read_parquet('{path}', {options})")
+        kept = describe(connection, f"FROM read_parquet('{logged}', {options})")
+    assert told == {"order_id": "VARCHAR"} | answer | facts
+    assert kept == own | predictions.FACTS | answer
+    assert list(kept) == [*own, *predictions.FACTS, *answer]
+    rows = read(logged)
+    assert list(rows.lifecycle_position) == list(range(ROWS))
+    assert list(rows.order_id) == list(read(path).order_id)
+    assert (rows.threshold.isna() if threshold is None else rows.threshold == threshold).all()
 
 
 def test_a_model_of_the_teams_own_is_scored_in_parts_too(tmp_path: Path, calls: list[int]) -> None:

@@ -116,11 +116,11 @@ def _columns(given: Raw, answer: Answer, threshold: float | None) -> list["pa.Ar
 
     if answer.task == "number":
         return [pa.array(given)]
-    classes = pa.array(answer.classes)
+    classes, named = pa.array(answer.classes), pa.DictionaryArray.from_arrays
     if answer.task == "two classes":
         limit = 0.5 if threshold is None else threshold
-        return [classes.take(pa.array((given >= limit).astype(np.int8))), pa.array(given)]
-    return [classes.take(pa.array(given.argmax(axis=1))), *(pa.array(each) for each in given.T)]
+        return [named((given >= limit).astype(np.int8), classes), pa.array(given)]
+    return [named(given.argmax(axis=1), classes), *(pa.array(each) for each in given.T)]
 
 
 def _write(path: Path, table: "pa.Table") -> None:
@@ -129,6 +129,6 @@ def _write(path: Path, table: "pa.Table") -> None:
 
     content = pa.BufferOutputStream()
     # Probabilities hardly repeat, and the part is read once.
-    words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
+    words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind != pa.float64()]
     pq.write_table(table, content, use_dictionary=words or False, compression="none", write_statistics=False)
     write_atomically(path, content.getvalue().to_pybytes())
