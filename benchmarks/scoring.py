@@ -3,7 +3,7 @@
 One table (a key, eight numbers, four categories; seeded), one estimator (histogram gradient boosting, 100 iterations),
 trained on the same rows. Each way runs in a process of its own, imports and loading included, in random order:
 
-- `ours`: `lifecycle score --data … --output …`, on one core; every value is checked against the contract.
+- `ours`: `lifecycle score --input … --output …`, on one core; every value is checked against the contract.
 - `ours_by_date`: `lifecycle score` for a date, on one core: also sorted by key, and logged with its row for monitoring.
 - `plain_loop`: what anyone would write, on one core: a scikit-learn pipeline (OrdinalEncoder for the categories) over
   DataFrames of 100,000 rows that pyarrow reads, `predict_proba`, written by pyarrow. It checks nothing.
@@ -155,7 +155,15 @@ def measured(way: str, folder: Path, rows: int) -> dict[str, float]:
     cores = sorted(os.sched_getaffinity(0))
     chosen = cores if way.endswith("all_cores") else cores[-1:]
     # What a repository has as `uv run lifecycle`.
-    own = ["-m", "lifecycle", "score", "--data", str(folder / "rows.parquet"), "--output", str(folder / "ours.parquet")]
+    own = [
+        "-m",
+        "lifecycle",
+        "score",
+        "--input",
+        str(folder / "rows.parquet"),
+        "--output",
+        str(folder / "ours.parquet"),
+    ]
     given = own if way == "ours" else [str(Path(__file__).resolve()), "--way", way, "--folder", str(folder)]
     environment = os.environ | {"LIFECYCLE_STORAGE": str(folder / "storage")}
     before = time.monotonic()

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
 from typing import Any, ClassVar
 
 import pytest
 
 from rendering import ROOT, run
+from tools import needs
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -179,7 +179,7 @@ def test_a_server_that_does_not_start_is_told_with_its_own_words(tmp_path: Path)
 
 @pytest.mark.slow
 @two_cores
-@pytest.mark.skipif(which("wrk") is None, reason="there is no wrk on this machine: apt-get install wrk")
+@needs("wrk")
 @pytest.mark.xdist_group("project")
 def test_the_whole_run_measures_ours_beside_constants(tmp_path: Path) -> None:
     told = tmp_path / "told.json"

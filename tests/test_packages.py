@@ -12,7 +12,7 @@ from rendering import ROOT
 
 Machine = Callable[..., subprocess.CompletedProcess[str]]
 NEEDED = ("bash", "env", "tee", "chmod", "rm")
-PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium")
+PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium", "wrk")
 
 
 @pytest.fixture

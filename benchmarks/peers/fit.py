@@ -29,7 +29,7 @@ def main() -> None:
     train, held = division.training, division.held
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]
-    # Numbers pass as they are: scaling would cost the peers half as much again, and trees do not need it.
+    # Numbers pass as they are: the peers pay for no step that ours does not have.
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer([("numbers", "passthrough", numbers), ("categories", encoder, CATEGORIES)])
     trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=config.train.seed)

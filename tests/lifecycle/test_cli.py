@@ -32,7 +32,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["rollback"], "nothing is deployed in local", "make train promote"),
         (["score"], "nothing is deployed in local", "make train promote"),
         (["serve", "--port", "0"], "nothing is deployed in local", "make train promote"),
-        (["serve", "--port", "99999"], "--port 99999: Input should be less than or equal to 65535", "another port"),
+        (["serve", "--port", "99999"], "--port 99999: Input should be less than or equal to 65535", "another value"),
         (["check"], "contract.json is missing", "make contract"),
         (["train", "--as-of", "yesterday"], "'yesterday' is not a date", "2026-01-31"),
         (["score", "--date", "2026-13-01"], "'2026-13-01' is not a date", "2026-01-31"),

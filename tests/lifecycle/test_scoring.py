@@ -384,13 +384,13 @@ def test_the_command_line_tells_rows_and_columns_that_nobody_reads(
     orders(100).to_parquet(file)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(settings.storage))
-    assert main(["score", "--data", str(file), "--output", str(output)]) == 0
+    assert main(["score", "--input", str(file), "--output", str(output)]) == 0
     told = capsys.readouterr()
     assert told.out == f"{output}: 100 rows\n"
     assert f"nobody reads returned, carrier, days of {file}" in told.err
-    for wrong in (["--data", str(file)], ["--output", str(output)], ["--date", "2026-01-01", "--data", str(file)]):
+    for wrong in (["--input", str(file)], ["--output", str(output)], ["--date", "2026-01-01", "--input", str(file)]):
         assert main(["score", *wrong]) == 1
-        assert "Give --data and --output, and no date" in capsys.readouterr().err
+        assert "Give --input and --output, and no date" in capsys.readouterr().err
     assert os.listdir(tmp_path / "storage/scores/local") == [".lock"]
 
 

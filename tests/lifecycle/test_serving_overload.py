@@ -172,8 +172,9 @@ def test_32_slow_callers_starve_nobody(serve: Callable[..., Process], bundle: Bu
         callers[-1].sendall(BODY[9:])
         assert callers[-1].recv(4096).startswith(b"HTTP/1.1 200")
         told = Counter(status_of(caller)[0] for caller in callers[:-1])
-    # Beyond the limit the slowest make room, for a quick one too; the others have had their time.
-    assert told == ({408: 31} if limit == "256" else {503: 25, 408: 6})
+    # Beyond the limit the slowest make room, for a quick one too unless its body came with its head; the others have
+    # had their time.
+    assert told in ([{408: 31}] if limit == "256" else [{503: 24, 408: 7}, {503: 25, 408: 6}])
 
 
 def test_a_body_that_does_not_arrive_is_408_in_time_and_its_connection_is_closed(

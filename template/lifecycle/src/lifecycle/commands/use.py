@@ -20,7 +20,7 @@ def add(verbs: Verbs) -> None:
     score.add_argument("--date", help="default: the date of the data's latest moment, or today")
     score.add_argument("--from", dest="first", metavar="DATE")
     score.add_argument("--to", dest="last", metavar="DATE")
-    score.add_argument("--data", type=Path, metavar="FILE", help="rows of your own instead, Parquet or CSV")
+    score.add_argument("--input", type=Path, metavar="FILE", help="rows of your own instead, Parquet or CSV")
     score.add_argument("--output", type=Path, metavar="FILE", help="where their answers go, as Parquet")
     serve = verbs.add("serve", _serve, "answer requests until SIGTERM", "online")
     serve.add_argument("--storage", type=Path, help="default: the setting")
@@ -31,7 +31,7 @@ def add(verbs: Verbs) -> None:
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.team import load_data
 
-    if given.data or given.output:
+    if given.input or given.output:
         _score_file(given, loaded)
         return
     score = resolve_name("lifecycle.pipelines.score:score")
@@ -49,13 +49,13 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _score_file(given: argparse.Namespace, loaded: Loaded) -> None:
     score_file = resolve_name("lifecycle.pipelines.score:score_file")
-    if not (given.data and given.output) or given.date or given.first or given.last:
+    if not (given.input and given.output) or given.date or given.first or given.last:
         problem = "a file of your own is answered as it is, into another file"
-        raise LifecycleError(problem, "Give --data and --output, and no date.")
+        raise LifecycleError(problem, "Give --input and --output, and no date.")
     progress = sys.stderr.isatty()
-    rows, ignored = score_file(loaded.settings, loaded.environment, given.data, given.output, progress)
+    rows, ignored = score_file(loaded.settings, loaded.environment, given.input, given.output, progress)
     if ignored:
-        print(f"nobody reads {', '.join(ignored)} of {given.data}", file=sys.stderr)
+        print(f"nobody reads {', '.join(ignored)} of {given.input}", file=sys.stderr)
     print(f"{given.output}: {rows} rows")
 
 
@@ -67,7 +67,7 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
                 wanted = settings.Serve.model_validate(wanted.model_dump() | {name: value})
             except ValidationError as error:
                 problem = f"--{name} {value}: {error.errors()[0]['msg']}"
-                raise LifecycleError(problem, f"Give another --{name}.") from None
+                raise LifecycleError(problem, f"Give --{name} another value.") from None
     own = loaded.settings
     # One process needs nobody that watches it but whoever started it.
     run = resolve_name(f"lifecycle.serving.{'workers' if wanted.workers > 1 else 'server'}:run")
