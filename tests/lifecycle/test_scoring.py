@@ -1,10 +1,12 @@
 """A batch in bounded memory: on after a kill, the same bytes again, and files of one's own."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -23,6 +25,7 @@ from lifecycle.cli import main
 from lifecycle.contract import Column
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
+from lifecycle.frames import SQL_TYPES, describe
 from lifecycle.pipelines import score_parts
 from lifecycle.pipelines.score import score, score_file
 from lifecycle.pipelines.score_rows import RowFile, own_rows
@@ -177,6 +180,32 @@ def test_every_kind_of_answer_is_that_of_the_service_row_by_row(task: str, tmp_p
             assert list(batch[name]) == list(expected[name])
 
 
+@pytest.mark.parametrize("threshold", [0.3, None])
+def test_output_and_log_hold_the_types_of_the_contract_and_number_each_row(
+    sound: Settings, settings: Settings, threshold: float | None
+) -> None:
+    (settings.storage / "deployments").unlink()
+    live = replace(deployments.required(sound.store, "local").live, threshold=threshold)
+    deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
+    path = scored(settings)
+    [logged] = predictions.files(settings.store, "local")
+    contract = open_version(settings.store, live.version).contract
+    own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
+    answer = predictions.answer_columns(contract.answer)
+    facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
+    with predictions.connect() as connection:
+        options = "hive_partitioning = false"
+        told = describe(connection, f"FROM read_parquet('{path}', {options})")
+        kept = describe(connection, f"FROM read_parquet('{logged}', {options})")
+    assert told == {"order_id": "VARCHAR"} | answer | facts
+    assert kept == own | predictions.FACTS | answer
+    assert list(kept) == [*own, *predictions.FACTS, *answer]
+    rows = read(logged)
+    assert list(rows.lifecycle_position) == list(range(ROWS))
+    assert list(rows.order_id) == list(read(path).order_id)
+    assert (rows.threshold.isna() if threshold is None else rows.threshold == threshold).all()
+
+
 def test_a_model_of_the_teams_own_is_scored_in_parts_too(tmp_path: Path, calls: list[int]) -> None:
     usual = order_team().estimator
     own = SimpleNamespace(candidate=lambda inputs, seed: CityMeans(), baselines=usual.baselines)
@@ -193,20 +222,25 @@ def test_more_rows_than_duckdbs_memory_are_sorted_on_the_disk_of_the_storage(
     many += "\"order amount €\", i % 30 AS items, i % 2 = 0 AS gift, 'red' AS class, repeat('x', 200) AS city "
     many += "FROM range(600000) t(i)"
     data = SimpleNamespace(tables=lambda *given: None, population=lambda connection: many)
-    seen: list[int] = []
-    usual = Predictor.batch
+    spilled, ended = [0], threading.Event()
 
-    def watched(self: Predictor, batch: Any) -> Any:
+    def watch() -> None:
         spill = settings.store.scores / "local/.spill"
-        seen.append(sum(path.stat().st_size for path in spill.rglob("*") if path.is_file()))
-        return usual(self, batch)
+        while not ended.wait(0.005):
+            with contextlib.suppress(OSError):
+                spilled.append(sum(path.stat().st_size for path in spill.rglob("*") if path.is_file()))
 
-    monkeypatch.setattr(Predictor, "batch", watched)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     small = settings.model_copy(
         update={"score": settings.score.model_copy(update={"memory_mb": 100, "chunk_rows": 50_000})}
     )
-    [path] = score(small, data, "local", [DAY], progress=False)
-    assert max(seen) > 10_000_000
+    try:
+        [path] = score(small, data, "local", [DAY], progress=False)
+    finally:
+        ended.set()
+        watcher.join()
+    assert max(spilled) > 10_000_000
     assert not (settings.store.scores / "local/.spill").exists()
     assert not (tmp_path / ".tmp").exists()
     keys = read(path).order_id

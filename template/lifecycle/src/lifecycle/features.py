@@ -85,7 +85,9 @@ def population_rows(
 
     Returns how many.
     """
-    known = _ask_population(connection, data, moment)
+    # Asked once, and sorted where it goes: what need not be looked up needs no table before.
+    once = keep is not in_memory and bool(contract.keys) and not contract.entity
+    known = _ask_population(connection, data, moment, "VIEW" if once else "TABLE")
     return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
 
 
@@ -121,7 +123,9 @@ def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, featu
     _check_columns(connection, contract, contract.key, features_sql)
 
 
-def _ask_population(connection: "duckdb.DuckDBPyConnection", data: Data, moment: int) -> dict[str, str]:
+def _ask_population(
+    connection: "duckdb.DuckDBPyConnection", data: Data, moment: int, kept: str = "TABLE"
+) -> dict[str, str]:
     import duckdb
 
     where = "src/model/data.py: population()"
@@ -132,15 +136,15 @@ def _ask_population(connection: "duckdb.DuckDBPyConnection", data: Data, moment:
     except duckdb.Error as error:
         raise failed(where, error) from error
     asked = ", ".join([*names, f"CAST({int(moment)} AS BIGINT) AS ts"])
-    return _questions(connection, f"SELECT {asked} FROM {subquery(query)}", where)
+    return _questions(connection, f"SELECT {asked} FROM {subquery(query)}", where, kept)
 
 
-def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> dict[str, str]:
-    """Fill QUESTIONS and return its columns with their SQL types."""
+def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str, kept: str = "TABLE") -> dict[str, str]:
+    """Fill QUESTIONS, a table or a view, and return its columns with their SQL types."""
     import duckdb
 
     try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS {subquery(query)}")
+        connection.execute(f"CREATE OR REPLACE TEMP {kept} {QUESTIONS} AS {subquery(query)}")
     except duckdb.Error as error:
         raise failed(where, error) from error
     known = describe(connection, f"FROM {QUESTIONS}")

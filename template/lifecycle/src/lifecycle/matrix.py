@@ -71,15 +71,18 @@ class Encoder:
 
     def _values(self, values: "pa.Array", column: Column) -> npt.NDArray[Any]:
         import pyarrow as pa
-        from pyarrow import compute
 
         codes = self.codes.get(column.name)
         if codes is not None:
-            levels, nulls = pa.array(codes, type=values.type), values.is_null()
-            values = compute.if_else(nulls, None, compute.index_in(values, levels).fill_null(int(UNSEEN)))
+            # Each level is looked up once; a row without one takes the last, NaN.
+            coded = values.dictionary_encode()
+            levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
+            found: npt.NDArray[Any] = np.array([*levels, np.nan], dtype=np.float32)
+            found = found[coded.indices.fill_null(-1).to_numpy()]
         elif pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        found: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
+            found = values.cast(pa.int8()).to_numpy(zero_copy_only=False)
+        else:
+            found = values.to_numpy(zero_copy_only=False)
         return found
 
     def _column(self, values: "pd.Series[Any]", column: Column) -> npt.NDArray[np.float32]:

@@ -1,43 +1,27 @@
 """Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lifecycle import deployments, features, moments
 from lifecycle.bundle import open_version
-from lifecycle.contract import Column, Contract
+from lifecycle.contract import Contract
 from lifecycle.deployments import Live
-from lifecycle.frames import SQL_TYPES, quoted, text
 from lifecycle.pipelines import score_parts as parts
+from lifecycle.pipelines.score_output import POSITION, Output, write
 from lifecycle.pipelines.score_rows import RowFile, own_rows
-from lifecycle.predictions import answer_columns, connect, exclusive, loggable, replace
+from lifecycle.predictions import answer_columns, connect, exclusive, loggable
 from lifecycle.predictor import Predictor
 from lifecycle.settings import Settings
-from lifecycle.store import flush, lock, refusing_disk
+from lifecycle.store import draft, lock, refusing_disk
 from lifecycle.team import Data
 
 if TYPE_CHECKING:
     import duckdb
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Completed rows and their answers, each in files of the same order."""
-
-    rows: Path
-    parts: list[Path]
-    count: int
-
-    def sql(self, told: str) -> str:
-        """A query over rows (`r`) and answers (`a`), side by side."""
-        answers = ", ".join(text(str(path)) for path in self.parts)
-        return f"SELECT {told} FROM read_parquet({text(str(self.rows))}) r POSITIONAL JOIN read_parquet([{answers}]) a"
 
 
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> list[Path]:
@@ -78,12 +62,13 @@ def _day(
         features.population_rows(connection, data, contract, predictor.bundle.features_sql, moment, keep)
 
     rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
-    scored = _answer(folder, rows, predictor, live, str(day), progress)
-    _write(connection, scored.sql(_told(contract, live, f"CAST({moment} AS BIGINT) AS as_of")), folder, path)
+    answers, _ = _answer(folder, rows, predictor, live, str(day), progress)
+    outputs = [_told(path, contract, live, {"as_of": moment})]
     if settings.log.enabled:
         kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
-        with exclusive(store, environment):
-            replace(connection, scored.sql(_logged(contract, day, moment, live)), kept)
+        outputs.append(_logged(kept, contract, day, moment, live))
+    with exclusive(store, environment):
+        write(rows, answers, contract, outputs)
     parts.end(folder)
     return path
 
@@ -105,10 +90,11 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
 
             folder = parts.folder_of(output)
             rows = parts.begin(folder, fill, _facts(live))
-            scored = _answer(folder, rows, predictor, live, file.name, progress)
-            _write(connection, scored.sql(_told(predictor.contract, live)), folder, output)
+        answers, count = _answer(folder, rows, predictor, live, file.name, progress)
+        contract = predictor.contract
+        write(rows, answers, contract, [_told(output, contract, live, {})])
         parts.end(folder)
-    return scored.count, ignored
+    return count, ignored
 
 
 def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
@@ -134,7 +120,10 @@ def _facts(live: Live) -> dict[str, object]:
     return {"version": live.version, "threshold": live.threshold}
 
 
-def _answer(folder: Path, rows: Path, predictor: Predictor, live: Live, name: str, progress: bool) -> Scored:
+def _answer(
+    folder: Path, rows: Path, predictor: Predictor, live: Live, name: str, progress: bool
+) -> tuple[list[Path], int]:
+    """The parts in order, and how many rows they answer."""
     import pyarrow.parquet as pq
     from tqdm import tqdm
 
@@ -144,44 +133,17 @@ def _answer(folder: Path, rows: Path, predictor: Predictor, live: Live, name: st
         for path, count in parts.parts_of(folder, rows, predictor, live):
             found.append(path)
             bar.update(count)
-    return Scored(rows, found, total)
+    return found, total
 
 
-def _write(connection: "duckdb.DuckDBPyConnection", query: str, folder: Path, path: Path) -> None:
-    """By way of the folder of the parts: what a kill leaves of it goes with them."""
-    made = folder / path.name
-    replace(connection, query, made)
-    with refusing_disk(path):
-        os.replace(made, path)
-        flush(path.parent)
+def _told(path: Path, contract: Contract, live: Live, facts: dict[str, Any]) -> Output:
+    """The output; what a kill leaves of it goes with the parts."""
+    facts = dict.fromkeys(answer_columns(contract.answer)) | facts | _facts(live)
+    return Output(path, parts.folder_of(path) / "output.parquet", contract.keys or contract.request, facts)
 
 
-def _told(contract: Contract, live: Live, *facts: str) -> str:
-    """The columns of an output."""
-    who = [_row(column) for column in contract.keys or contract.request]
-    return ", ".join([*who, *_answered(contract), *facts, _of(live)])
-
-
-def _logged(contract: Contract, day: date, moment: int, live: Live) -> str:
+def _logged(path: Path, contract: Contract, day: date, moment: int, live: Live) -> Output:
     """The completed rows and their answers, as those of the service stand in the log: so that monitoring sees them."""
-    as_of = moment if contract.entity else "NULL"
-    facts = f"CAST({moment} AS BIGINT) AS ts, CAST({as_of} AS BIGINT) AS as_of, {_of(live)}"
-    place = (
-        f"{text(f'score-{day}-{live.version}')} AS lifecycle_request, "
-        "CAST(row_number() OVER () - 1 AS INTEGER) AS lifecycle_position"
-    )
-    columns = [_row(column) for column in loggable(contract)]
-    return ", ".join([*columns, facts, place, *_answered(contract)])
-
-
-def _row(column: Column) -> str:
-    return f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
-
-
-def _answered(contract: Contract) -> list[str]:
-    return [f"a.{quoted(name)}" for name in answer_columns(contract.answer)]
-
-
-def _of(live: Live) -> str:
-    threshold = "NULL" if live.threshold is None else repr(live.threshold)
-    return f"{text(live.version)} AS version, CAST({threshold} AS DOUBLE) AS threshold"
+    facts = {"ts": moment, "as_of": moment if contract.entity else None} | _facts(live)
+    facts |= {"lifecycle_request": f"score-{day}-{live.version}", POSITION: None}
+    return Output(path, draft(path), loggable(contract), facts | dict.fromkeys(answer_columns(contract.answer)))

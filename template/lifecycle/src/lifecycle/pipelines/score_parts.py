@@ -16,6 +16,7 @@ from lifecycle.bundle import hash_of
 from lifecycle.contract import Answer, Contract
 from lifecycle.deployments import Live
 from lifecycle.models import Raw
+from lifecycle.pipelines.score_output import open_rows
 from lifecycle.predictions import answer_columns
 from lifecycle.predictor import Predictor
 from lifecycle.store import flush, refusing_disk, write_atomically
@@ -60,9 +61,7 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
 
 def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Live) -> Iterator[tuple[Path, int]]:
     """Each part in order, and how many rows it answers; what does not stand yet is answered."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(rows) as source:
+    with open_rows(rows, predictor.contract) as source:
         # Without rows there is a part, too: it says what the columns are.
         for at in range(max(1, source.num_row_groups)):
             path = folder / f"{at:06}.part.parquet"
@@ -117,11 +116,11 @@ def _columns(given: Raw, answer: Answer, threshold: float | None) -> list["pa.Ar
 
     if answer.task == "number":
         return [pa.array(given)]
-    classes = pa.array(answer.classes)
+    classes, named = pa.array(answer.classes), pa.DictionaryArray.from_arrays
     if answer.task == "two classes":
         limit = 0.5 if threshold is None else threshold
-        return [classes.take(pa.array((given >= limit).astype(np.int8))), pa.array(given)]
-    return [classes.take(pa.array(given.argmax(axis=1))), *(pa.array(each) for each in given.T)]
+        return [named((given >= limit).astype(np.int8), classes), pa.array(given)]
+    return [named(given.argmax(axis=1), classes), *(pa.array(each) for each in given.T)]
 
 
 def _write(path: Path, table: "pa.Table") -> None:
@@ -130,6 +129,6 @@ def _write(path: Path, table: "pa.Table") -> None:
 
     content = pa.BufferOutputStream()
     # Probabilities hardly repeat, and the part is read once.
-    words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
-    pq.write_table(table, content, use_dictionary=words or False, compression="none")
+    words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind != pa.float64()]
+    pq.write_table(table, content, use_dictionary=words or False, compression="none", write_statistics=False)
     write_atomically(path, content.getvalue().to_pybytes())

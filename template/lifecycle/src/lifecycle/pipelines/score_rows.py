@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 GIVEN = "lifecycle_given"
+LEVELS = "DICTIONARY_SIZE_LIMIT 1000"
 # How the text of a CSV becomes a value; null where it cannot.
 READ = {
     "number": "TRY_CAST({0} AS DOUBLE)",
@@ -45,8 +46,8 @@ class RowFile:
         """Fill the file with what a query selects, and let ROWS be a view of it; raises LifecycleError."""
         import duckdb
 
-        # Read once, and soon: it is not worth compressing.
-        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}"
+        # Read once, and soon: it is not worth compressing, nor looking for values that repeat where hardly any do.
+        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}, {LEVELS}"
         with refusing_disk(self.path):
             try:
                 connection.execute(f"COPY ({query}) TO {text(str(self.path))} ({options})")
