@@ -50,6 +50,12 @@ def code(page: Path) -> list[str]:
     return [line.split(" #")[0].strip() for block, inline in found for line in (block or inline).splitlines()]
 
 
+@each_page
+def test_no_page_holds_what_a_merge_left_open(page: Path) -> None:
+    left = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
+    assert not left.search(page.read_text(encoding="utf-8"))
+
+
 @cache
 def makefiles() -> str:
     """All that make reads, of the template and of a render."""
