@@ -593,6 +593,15 @@ def test_a_row_that_is_too_large_alone_is_told() -> None:
     assert sizes == [4, 2, 1]
 
 
+def test_one_row_that_is_too_large_does_not_slow_down_the_others_for_ever() -> None:
+    refusing = reply(413, {"detail": "too large"})
+    world, sizes, run = ask_many(8, 8, 8, lambda first: refusing if first == 0 else None)
+    with pytest.raises(errors.TooLarge):
+        run()
+    assert sizes == [8, 4, 2, 1]
+    assert world.calls.most == 8
+
+
 def test_the_fault_of_one_among_many_is_told_by_its_place_among_all() -> None:
     fault = reply(422, {"detail": [{"loc": ["body", 1, "x"], "msg": "too small", "type": "t"}]})
     _, _, run = ask_many(9, 3, 9, lambda first: fault if first == 6 else None)

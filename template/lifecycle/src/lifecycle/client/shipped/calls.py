@@ -77,16 +77,19 @@ class Calls(Generic[A]):
         """An answer to each row, in parts that get smaller when the service finds them too large."""
         request_id = request_id or uuid.uuid4().hex
         answers: list[A] = []
+        most = self.most
         while len(answers) < len(rows):
-            first, most = len(answers), self.most
+            first = len(answers)
             part = rows[first : first + most]
             try:
                 reply = yield from self._ask(b"[" + b",".join(map(_json, part)) + b"]", request_id, first)
             except TooLarge:
                 if len(part) == 1:
                     raise
-                self.most = min(self.most, len(part) // 2)
+                most = min(most, len(part) // 2)
             else:
+                # Learned from what was taken only: one row that is too large alone says nothing about others.
+                self.most = min(self.most, most)
                 answers += self._answers(reply, len(part))
         return answers
 
