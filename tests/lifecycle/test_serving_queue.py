@@ -70,6 +70,26 @@ def test_what_waits_is_asked_together_and_each_gets_its_own_answers() -> None:
     assert [len(asked) for asked in model.asked] == [2, 38]
 
 
+class Panic(BaseException):
+    """As the libraries written in Rust raise it."""
+
+
+def test_what_is_no_exception_fails_its_request_at_once_and_no_other() -> None:
+    class Panicking(Model):
+        def answers(self, rows: Rows) -> Rows:
+            if any(row["x"] == "poison" for row in rows):
+                raise Panic
+            return super().answers(rows)
+
+    model: Any = Panicking(0.05)
+    with queued() as queue:
+        before = time.monotonic()
+        found = run(together(queue, [(model, of(1)), (model, of("poison")), (model, of(2))]))
+        assert time.monotonic() - before < 2
+    assert (found[0], found[2]) == (told(1), told(2))
+    assert isinstance(found[1], RuntimeError)
+
+
 def test_a_request_that_comes_alone_waits_for_no_company() -> None:
     model: Any = Model()
     with queued() as queue:

@@ -102,8 +102,10 @@ def answered(served: Served, requests: Sequence[Rows]) -> list[Rows | Exception]
     try:
         answers = iter(served.answers([row for rows in requests for row in rows]))
         return [list(islice(answers, len(rows))) for rows in requests]
-    except Exception as error:
+    # A library in another language raises what is no Exception when it panics: its caller, too, is told at once.
+    except BaseException as error:
         if len(requests) == 1:
-            return [error]
+            told = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+            return [told.with_traceback(error.__traceback__)]
         half = len(requests) // 2
         return [*answered(served, requests[:half]), *answered(served, requests[half:])]
