@@ -1,6 +1,7 @@
 """An export is proved, or the report names rows, step and difference; each proof is shown to be able to fail."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,31 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import SplineTransformer, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from exports import ANSWERS, FRESH, HELD, Entry, contract, exported, fitted, linear, number, rows, wrong_on_fresh_rows
+from exports import (
+    ANSWERS,
+    FRESH,
+    HELD,
+    LEVELS,
+    Entry,
+    contract,
+    exported,
+    fitted,
+    linear,
+    number,
+    rows,
+    wrong_on_fresh_rows,
+)
 from lifecycle import cli, team
 from lifecycle.bundle import verify
 from lifecycle.errors import LifecycleError
+from lifecycle.matrix import Encoder
 from lifecycle.models import PROBABILITY_TOLERANCE, OnnxModel, SkopsModel
 from lifecycle.pipelines import edges
 from lifecycle.pipelines import export as exporting
+from lifecycle.pipelines.convert import convert
 from lifecycle.pipelines.train import train
 from lifecycle.predictor import Predictor
 from lifecycle.team import Team
@@ -178,3 +194,21 @@ def test_what_skops_cannot_hold_is_refused_with_the_reason_and_a_way_out(estimat
         train(team_of(candidate), settings_in(tmp_path), tmp_path)
     assert "Booster, " in caught.value.problem
     assert "python" in caught.value.mend
+
+
+def test_many_rows_of_a_wide_encoding_take_no_more_memory_than_some() -> None:
+    wide = make_pipeline(OneHotEncoder(handle_unknown="ignore"), linear())
+    codes = np.random.default_rng(0).integers(0, 500, (40_000, 6)).astype(np.float64)
+    content, _ = convert(wide.fit(codes[:2000], codes[:2000, 0] > 250), 6)
+    graph = OnnxModel(content, Encoder(contract("two", nulls=False), LEVELS), ANSWERS["two"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    many = graph.given(codes.astype(np.float32))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
+    np.testing.assert_allclose(many[-5:], graph.given(codes[-5:].astype(np.float32)), atol=1e-12)
+
+
+def test_what_is_proved_at_once_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(exporting, "convert", lambda *given: tried.append(given[2]) or convert(*given))
+    assert exported(fitted(Entry("plain", linear)), nulls=False).graph is not None
+    assert tried == [True]

@@ -20,6 +20,8 @@ Raw = npt.NDArray[np.float64]
 PROBABILITY_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-5
 LARGEST_GRAPH = 2**29
+# A graph holds every step of its rows at once, and dense: a wide encoding of many rows would take gigabytes.
+ROWS_AT_ONCE = 4096
 # Without these bytes no tensor points to another file and no operator comes from elsewhere; no graph of ours has them.
 FOREIGN = {b"location": "a tensor in another file", b"com.microsoft": "an operator outside the standard"}
 
@@ -100,6 +102,9 @@ class OnnxModel(MatrixModel):
 
     def given(self, matrix: Matrix) -> Any:
         """What the graph gives, be it an answer or not."""
+        if len(matrix) > ROWS_AT_ONCE:
+            starts = range(0, len(matrix), ROWS_AT_ONCE)
+            return np.concatenate([self.given(matrix[start : start + ROWS_AT_ONCE]) for start in starts])
         [given] = self.session.run(self._wanted, {self._name: matrix})
         if self.answer.task == "number":
             return given.reshape(-1)

@@ -65,11 +65,12 @@ def _proved(model: SkopsModel, held: Matrix, wanted: Raw, seed: int, report: dic
         answers = model.given(found.matrix)
     except Exception as error:
         return Export(None, report | {"reason": f"the estimator does not answer its edge rows ({_first(error)})"})
-    tries = [_tried(model, held, wanted, found, answers, wide, seed, report) for wide in (True, False)]
-    for each in tries:
-        if each.graph is not None:
-            return each
-    return min(tries, key=lambda each: each.report["largest_difference"] or np.inf)
+    tries = []
+    for wide in (True, False):
+        tries.append(_tried(model, held, wanted, found, answers, wide, seed, report))
+        if tries[-1].graph is not None:
+            return tries[-1]
+    return min(tries, key=_away)
 
 
 def _tried(
@@ -117,6 +118,11 @@ def _tried(
     by = "no finite number" if first["difference"] is None else f"{first['difference']:.2g} away"
     reason = f"converted, {report['step']} answers {len(worst)} of {len(names)} rows otherwise ({first['row']}: {by})"
     return Export(None, report | {"reason": reason})
+
+
+def _away(tried: Export) -> float:
+    found: float | None = tried.report["largest_difference"]
+    return np.inf if found is None else found
 
 
 def _first(error: Exception) -> str:
