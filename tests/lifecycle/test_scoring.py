@@ -274,6 +274,44 @@ def test_a_file_of_ones_own_is_answered_in_its_order_as_the_batch_answers(
     assert len(predictions.files(settings.store, "local")) == 1
 
 
+def test_a_name_is_no_pattern(settings: Settings, tmp_path: Path) -> None:
+    given, output = tmp_path / "rows[1].parquet", tmp_path / "answers[1].parquet"
+    EVERYONE.head(7).to_parquet(given)
+    EVERYONE.to_parquet(tmp_path / "rows1.parquet")
+    assert score_file(settings, "local", given, output, progress=False)[0] == 7
+    assert len(pd.read_parquet(output)) == 7
+
+
+@pytest.mark.parametrize(("name", "problem"), [("own.parquet", "is the file that is read"), ("", "is a folder")])
+def test_what_is_read_is_not_written_over(settings: Settings, tmp_path: Path, name: str, problem: str) -> None:
+    given = tmp_path / "own.parquet"
+    EVERYONE.to_parquet(given)
+    before = given.read_bytes()
+    with pytest.raises(LifecycleError, match=problem):
+        score_file(settings, "local", given, tmp_path / name, progress=False)
+    assert given.read_bytes() == before
+
+
+def test_an_output_may_have_the_name_of_a_file_of_ours(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, output = tmp_path / "own.parquet", tmp_path / "rows.parquet"
+    EVERYONE.to_parquet(given)
+    real = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target == output:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score_file(settings, "local", given, output, progress=False)
+    assert score_file(settings, "local", given, output, progress=False)[0] == ROWS
+    assert len(pd.read_parquet(output)) == ROWS
+
+
 def spoilt(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
     frame = change(orders(5000).astype(object))
     frame.to_csv(file, index=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import labels, predictions, segments
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import describe, quoted, text
+from lifecycle.frames import describe, only, quoted, text
 from lifecycle.store import Store, lock, write_atomically
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _told(value: Any) -> str:
 
 def _of_key(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> tuple[str, str]:
     """A file as a table of SQL, and the condition that a row is of the key."""
-    source = f"read_parquet({text(str(path))}, hive_partitioning = false)"
+    source = f"read_parquet({only(path)}, hive_partitioning = false)"
     known = [quoted(name) for name in describe(connection, f"FROM {source}") if name in names]
     return source, " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(key)}, FALSE)" for name in known) or "FALSE"
 
@@ -181,7 +181,7 @@ def _from_labels(connection: "duckdb.DuckDBPyConnection", store: Store, key: str
         f"FROM {GONE})"
     )
     for path in labels.files(store):
-        source = f"read_parquet({text(str(path))})"
+        source = f"read_parquet({only(path)})"
         ((found,),) = connection.execute(f"SELECT count(*) FROM {source} WHERE {is_of}").fetchall()
         if found:
             predictions.replace(connection, f"SELECT * FROM {source} WHERE NOT ({is_of})", path)

@@ -1,6 +1,8 @@
 """Whether a table keeps the contract, asked of DuckDB, whatever the table was made of."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract import Column
@@ -33,6 +35,11 @@ def quoted(name: str) -> str:
 def text(value: str) -> str:
     """A text literal in SQL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def only(path: Path) -> str:
+    """A file's name in SQL, which DuckDB takes for a pattern: `rows[1].csv` would be `rows1.csv`, and `*` any."""
+    return text(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:

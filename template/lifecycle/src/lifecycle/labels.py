@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lifecycle.bundle import hash_of
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import describe, quoted, text
+from lifecycle.frames import describe, only, quoted, text
 from lifecycle.moments import DAY
 from lifecycle.predictions import LOGGED, connect, replace
 from lifecycle.store import Store, lock
@@ -76,7 +76,7 @@ def met(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contrac
     ways = [f"SELECT 1 FROM {LOGGED} p WHERE {named}"]
     if by_key := _by_key(connection, contract):
         ways.append(f"SELECT 1 FROM {LOGGED} p WHERE {by_key}")
-    known = f"read_parquet({text(str(_delivery(store, file)))})"
+    known = f"read_parquet({only(_delivery(store, file))})"
     query = f"SELECT count(*) FROM {known} l WHERE {' OR '.join(f'EXISTS ({way})' for way in ways)}"
     ((count,),) = connection.execute(query).fetchall()
     return int(count)
@@ -154,14 +154,14 @@ def known(store: Store, as_of: int) -> str:
     found = files(store)
     if not found:
         return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in COLUMNS.items())} WHERE FALSE"
-    return f"SELECT * FROM read_parquet([{', '.join(text(str(path)) for path in found)}]) WHERE seen_ts <= {int(as_of)}"
+    return f"SELECT * FROM read_parquet([{', '.join(map(only, found))}]) WHERE seen_ts <= {int(as_of)}"
 
 
 def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> list[str]:
     """Fill `given` with the file, every value as text; returns its columns."""
     import duckdb
 
-    name = text(str(file))
+    name = only(file)
     source = f"read_csv({name}, header = true, all_varchar = true)"
     if file.suffix.lower() in (".parquet", ".pq"):
         source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({name}, hive_partitioning = false))"

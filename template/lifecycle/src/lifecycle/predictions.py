@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lifecycle import moments, segments
 from lifecycle.contract import Answer, Column, Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import SQL_TYPES, quoted, text
+from lifecycle.frames import SQL_TYPES, only, quoted, text
 from lifecycle.rows import utc
 from lifecycle.segments import Line
 from lifecycle.store import Store, draft, flush, lock, refusing_disk
@@ -81,7 +81,7 @@ def rows(
 def _read(found: list[str], *options: str) -> str:
     # The folder's name would become a column.
     given = ("union_by_name = true", "hive_partitioning = false", *options)
-    return f"read_parquet([{', '.join(map(text, found))}], {', '.join(given)})"
+    return f"read_parquet([{', '.join(only(Path(path)) for path in found)}], {', '.join(given)})"
 
 
 def files(store: Store, environment: str) -> list[Path]:
@@ -266,7 +266,7 @@ def _part(contract: Contract, path: Path) -> str:
         f"CAST(json ->> '$[{at}]' AS {kind}) AS {quoted(name)}"
         for at, (name, kind) in enumerate(_columns(contract).items())
     )
-    source = f"read_json_objects({text(str(path))}, format = 'newline_delimited')"
+    source = f"read_json_objects({only(path)}, format = 'newline_delimited')"
     return f"SELECT {wanted} FROM {source}"
 
 

@@ -11,6 +11,7 @@ from lifecycle import deployments, features, moments
 from lifecycle.bundle import open_version
 from lifecycle.contract import Contract
 from lifecycle.deployments import Live
+from lifecycle.errors import LifecycleError
 from lifecycle.pipelines import score_parts as parts
 from lifecycle.pipelines.score_output import POSITION, Output, write
 from lifecycle.pipelines.score_rows import RowFile, own_rows
@@ -79,6 +80,9 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
     what the file lacks, or what is wrong with it.
     """
+    if output.is_dir() or output.resolve() == file.resolve():
+        problem = f"{output} is {'a folder' if output.is_dir() else 'the file that is read'}"
+        raise LifecycleError(problem, "Give another file for the answers.")
     with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
         with connect(**limits) as connection:
@@ -139,7 +143,7 @@ def _answer(
 def _told(path: Path, contract: Contract, live: Live, facts: dict[str, Any]) -> Output:
     """The output; what a kill leaves of it goes with the parts."""
     facts = dict.fromkeys(answer_columns(contract.answer)) | facts | _facts(live)
-    return Output(path, parts.folder_of(path) / "output.parquet", contract.keys or contract.request, facts)
+    return Output(path, parts.folder_of(path) / parts.WHOLE, contract.keys or contract.request, facts)
 
 
 def _logged(path: Path, contract: Contract, day: date, moment: int, live: Live) -> Output:

@@ -24,7 +24,7 @@ from lifecycle.store import flush, refusing_disk, write_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS, FACTS = "rows.parquet", "facts.json"
+ROWS, FACTS, WHOLE = "rows.parquet", "facts.json", "whole.parquet"
 
 
 def folder_of(output: Path) -> Path:

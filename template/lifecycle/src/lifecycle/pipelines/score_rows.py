@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lifecycle.contract import Column, Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.features import ROWS, cast, failed, literal
-from lifecycle.frames import broken, broken_rules, check_table, check_types, describe, quoted, text
+from lifecycle.frames import broken, broken_rules, check_table, check_types, describe, only, quoted, text
 from lifecycle.store import refusing_disk
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RowFile:
                 raise LifecycleError(f"{self.path} cannot be written ({error})", mend) from error
             except duckdb.Error as error:
                 raise failed(where, error) from error
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({text(str(self.path))})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({only(self.path)})")
 
 
 def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, to: RowFile) -> list[str]:
@@ -71,7 +71,7 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
     with _reading(file):
         as_text = not _is_parquet(file)
         options = ", header = true, all_varchar = true, skip = 0" if as_text else ", hive_partitioning = false"
-        source = f"{'read_csv' if as_text else 'read_parquet'}({text(str(file))}{options})"
+        source = f"{'read_csv' if as_text else 'read_parquet'}({only(file)}{options})"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {GIVEN} AS FROM {source}")
         known = describe(connection, f"FROM {GIVEN}")
     sent = tuple(column for column in columns if column.name in known or column.required)
