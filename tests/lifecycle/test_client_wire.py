@@ -244,6 +244,7 @@ def test_the_key_is_sent_and_never_told(churn: ModuleType, capfd: pytest.Capture
         (lambda churn: churn.Client("ftp://a:77123@host"), "url is no address"),
         (lambda churn: churn.Client("http://"), "url is no address"),
         (lambda churn: churn.Client("http://a:77123@host:port"), "url is no address"),
+        (lambda churn: churn.Client("http://a:77123@host"), "url holds a user or a password"),
         (lambda churn: churn.AsyncClient(""), "url is no address"),
         (lambda churn: churn.Client(nobody(), timeout=0), "timeout is a number of seconds above 0"),
         (lambda churn: churn.Client(nobody(), timeout=float("inf")), "timeout is a number"),

@@ -178,7 +178,7 @@ def test_info_tells_what_answers_and_who_decided_it(client: TestClient, bundle: 
     assert (info["deployment"]["who"], info["deployment"]["why"]) == ("a test", "to see")
     assert info["trained"] == {"created": "2026-01-01T00:00:00+00:00"}
     assert info["metrics"] == {"candidate": {"roc_auc": 0.8}}
-    assert client.get("/readyz").json() == {"status": "ready", "version": bundle.version, "pending": ""}
+    assert client.get("/readyz").json() == {"status": "ready", "version": bundle.version, "pending": False}
 
 
 def test_info_tells_who_answers_for_it_as_of_the_decision_or_else_of_the_training(storage: Storage) -> None:

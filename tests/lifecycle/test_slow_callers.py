@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import resource
 import socket
 import threading
@@ -149,3 +150,24 @@ def test_more_connections_than_there_is_room_for_are_told_to_come_back(
     for each in held:
         each.close()
     assert service.end()[0] == 0
+
+
+def test_a_caller_that_reads_nothing_of_a_large_answer_is_cut_off(
+    serve: Callable[..., Service], bundle: Bundle
+) -> None:
+    service = serve(timeout_seconds="3", max_rows="100000", max_bytes="10000000")
+    asked = json.dumps([ROW] * 100_000).encode()
+    with socket.socket() as caller:
+        # Little of the answer fits into what the kernels hold for both sides.
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(("127.0.0.1", service.port))
+        caller.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(asked), asked))
+        time.sleep(9)
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := caller.recv(65536):
+                got += part
+    promised = re.search(rb"content-length: (\d+)", got)
+    assert promised
+    assert len(got) < int(promised[1]), "it was sent to the end"
+    assert service.ask(ROW)[0] == 200

@@ -84,11 +84,14 @@ def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
         return {"status": "alive"}
 
     @app.get("/readyz", responses={503: openapi.NOT_READY})
-    async def readyz() -> dict[str, str]:
-        """Whether requests can be answered: the golden answers came back, and there are features to look up."""
+    async def readyz() -> dict[str, str | bool]:
+        """Whether requests can be answered: the golden answers came back, and there are features to look up.
+
+        `pending`: whether another version is deployed that cannot answer here; `/info` says why.
+        """
         if live.served.lacks_features:
             raise HTTPException(503, NO_FEATURES, LATER)
-        return {"status": "ready", "version": live.served.version, "pending": live.pending}
+        return {"status": "ready", "version": live.served.version, "pending": bool(live.pending)}
 
     @app.get("/info")
     async def info() -> dict[str, Any]:

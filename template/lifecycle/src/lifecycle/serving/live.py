@@ -111,10 +111,12 @@ class Follower:
         self.served = served
 
     def _postpone(self, error: Exception) -> None:
-        reason = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
+        expected = isinstance(error, LifecycleError)
+        # What a team's code says may hold anything: its type is told, and the log has the lines that it went through.
+        reason = error.problem if isinstance(error, LifecycleError) else type(error).__name__
         if reason != self.pending:
-            expected = isinstance(error, LifecycleError)
-            log.error("%s goes on answering: %s", self.served.version, error, exc_info=None if expected else error)
+            told = str(error) if expected else reason
+            log.error("%s goes on answering: %s", self.served.version, told, exc_info=None if expected else error)
         self.pending = reason
 
     def _stamps(self) -> Mapping[str, Stamps]:

@@ -85,6 +85,7 @@ class PredictFirst:
         except asyncio.CancelledError:
             # The drain has lasted long enough; nothing awaits this task.
             status = 503
+            metrics.refused(status)
             await refuse(send, Rejected(status, "the service is ending", LATER), _headers(served, request))
         except Exception:
             status, name = 500, request.decode()

@@ -24,6 +24,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.seconds, self.most = seconds, most
         self._waits: asyncio.TimerHandle | None = None
+        self._stalls: asyncio.TimerHandle | None = None
         # One timer for all answers of a connection; it looks when something has last happened.
         self._idles: asyncio.TimerHandle | None = None
         self._active = 0.0
@@ -85,6 +86,27 @@ class Protocol(HttpToolsProtocol):
             self._idles = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
         return True
 
+    def pause_writing(self) -> None:
+        """The caller does not read what it asked for: what is written waits in our memory."""
+        super().pause_writing()
+        if self._stalls is None:
+            self._stall(self.transport.get_write_buffer_size() + 1)
+
+    def resume_writing(self) -> None:
+        """It has read enough."""
+        super().resume_writing()
+        if self._stalls is not None:
+            self._stalls.cancel()
+            self._stalls = None
+
+    def _stall(self, before: int) -> None:
+        """Cut off a caller that has read nothing for as long as a request may take."""
+        waits = self.transport.get_write_buffer_size()
+        if waits >= before:
+            self.transport.abort()
+        else:
+            self._stalls = self.loop.call_later(self.seconds, self._stall, waits)
+
     def on_response_complete(self) -> None:
         """An answer that uvicorn sent: it has its own timer for what follows."""
         self._active = self.loop.time()
@@ -99,8 +121,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has gone, or was sent away."""
-        if self._idles is not None:
-            self._idles.cancel()
+        for timer in (self._idles, self._stalls):
+            if timer is not None:
+                timer.cancel()
         self._forget()
         super().connection_lost(exc)
 

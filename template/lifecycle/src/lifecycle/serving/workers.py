@@ -143,6 +143,7 @@ class Supervisor:
                 self.failed += 1
                 log.error("worker %d ended with %d", worker.process.pid, code)
             worker.close()
+            _mark_dead(worker.process.pid)
 
     def _wait(self, worker: Worker, end: float) -> None:
         asked = set()

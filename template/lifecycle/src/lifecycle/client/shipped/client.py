@@ -18,8 +18,9 @@ R = TypeVar("R", bound=BaseRow)
 class SyncClient(Generic[R, A]):
     """Asks the service; one client for all threads, so that they share connections.
 
-    `timeout`: seconds for one request with all its retries. `retries`: how often a request is sent again when the
-    service is busy or away, later each time. `transport`: what stands for the network in tests of yours.
+    `timeout`: seconds for one request with all its retries; a service that sends the head of an answer byte by byte may
+    take longer here, not with AsyncClient. `retries`: how often a request is sent again when the service is busy or
+    away, later each time. `transport`: what stands for the network in tests of yours.
     """
 
     service: Service[A]
@@ -177,6 +178,8 @@ def _address(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
         parsed = httpx.URL()
+    if parsed.userinfo:
+        raise ValueError("url holds a user or a password, which would replace the API key: give api_key")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError("url is no address such as http://127.0.0.1:8000")
     return parsed
