@@ -251,7 +251,7 @@ def test_the_key_is_sent_and_never_told(churn: ModuleType, capfd: pytest.Capture
         (lambda churn: churn.AsyncClient(nobody(), retries=-1), "retries are 0 or more"),
         (lambda churn: churn.Client(nobody()).predict(churn.Row(customer_id="a"), "a\nb"), "request_id holds"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_wrong_call_is_told_before_anything_is_sent(
     churn: ModuleType, make: Callable[[ModuleType], Any], told: str

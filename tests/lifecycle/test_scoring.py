@@ -282,7 +282,15 @@ def test_a_name_is_no_pattern(settings: Settings, tmp_path: Path) -> None:
     assert len(pd.read_parquet(output)) == 7
 
 
-@pytest.mark.parametrize(("name", "problem"), [("own.parquet", "is the file that is read"), ("", "is a folder")])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("own.parquet", "is the file that is read"),
+        ("", "is a folder"),
+        ("answers.csv", "is no name of a Parquet file"),
+        ("nowhere/answers.parquet", "is in a folder that is not there"),
+    ],
+)
 def test_what_is_read_is_not_written_over(settings: Settings, tmp_path: Path, name: str, problem: str) -> None:
     given = tmp_path / "own.parquet"
     EVERYONE.to_parquet(given)
@@ -325,6 +333,19 @@ def cell(column: str, *values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         return frame
 
     return change
+
+
+def test_blanks_of_a_csv_are_null(settings: Settings, tmp_path: Path) -> None:
+    file = spoilt(tmp_path / "own.csv", cell("order amount €", "  ", ""))
+    assert score_file(settings, "local", file, tmp_path / "answers.parquet", progress=False)[0] == 5000
+
+
+@pytest.mark.parametrize(("name", "problem"), [("own.csv", "is empty"), ("own.parquet", "is no Parquet file")])
+def test_what_is_no_table_is_refused_by_name(settings: Settings, tmp_path: Path, name: str, problem: str) -> None:
+    file = tmp_path / name
+    file.write_text("" if name == "own.csv" else "a,b\n")
+    with pytest.raises(LifecycleError, match=f"{name} {problem}"):
+        score_file(settings, "local", file, tmp_path / "answers.parquet", progress=False)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print("the linear baseline was not beaten: it is the model of this bundle")
     if facts["kind"] == "skops":
         told = json.loads(bundle.read("export.json"))["reason"]
-        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {told} (export.json has the rows)")
+        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {told}")
+        print(f"  {bundle.path / 'export.json'} has the rows, lifecycle/docs/export.md what helps")
     if uri := mirror(loaded.settings, bundle):
         print(f"mirrored at {uri}")
 

@@ -116,7 +116,8 @@ def _tried(
     report["step"] = steps.first(model.estimator, rows[worst[:MOST_ROWS]], wide)
     first = report["differing"][0]
     by = "no finite number" if first["difference"] is None else f"{first['difference']:.2g} away"
-    reason = f"converted, {report['step']} answers {len(worst)} of {len(names)} rows otherwise ({first['row']}: {by})"
+    count = f"{len(worst)} of {len(names)} rows"
+    reason = f"once converted, {report['step']} answers {count} otherwise ({first['row']}: {by})"
     return Export(None, report | {"reason": reason})
 
 

@@ -116,7 +116,8 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
         reason = export.report["reason"]
         raise LifecycleError(
             f"no ONNX: {reason}; and it holds {', '.join(unknown)}, which a bundle of kind skops does not take",
-            "Return a `python` model from candidate() in src/model/estimator.py (see PythonModel in lifecycle.team).",
+            "lifecycle/docs/export.md says what converts. Else return a `python` model from candidate() in "
+            "src/model/estimator.py (see PythonModel in lifecycle.team).",
         )
     return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
 

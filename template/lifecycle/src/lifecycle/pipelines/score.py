@@ -80,9 +80,14 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
     what the file lacks, or what is wrong with it.
     """
-    if output.is_dir() or output.resolve() == file.resolve():
-        problem = f"{output} is {'a folder' if output.is_dir() else 'the file that is read'}"
-        raise LifecycleError(problem, "Give another file for the answers.")
+    faults = {
+        "a folder": output.is_dir(),
+        "the file that is read": output.resolve() == file.resolve(),
+        "no name of a Parquet file": not _names_parquet(output),
+        "in a folder that is not there": not output.parent.is_dir(),
+    }
+    for fault in (fault for fault, holds in faults.items() if holds):
+        raise LifecycleError(f"{output} is {fault}", "The answers become another file, such as answers.parquet.")
     with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
         with connect(**limits) as connection:
@@ -99,6 +104,10 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
         write(rows, answers, contract, [_told(output, contract, live, {})])
         parts.end(folder)
     return count, ignored
+
+
+def _names_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:

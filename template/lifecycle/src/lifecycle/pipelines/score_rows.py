@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 GIVEN = "lifecycle_given"
+MEND = "Give a Parquet file, or a CSV file with a header."
 LEVELS = "DICTIONARY_SIZE_LIMIT 1000"
 # How the text of a CSV becomes a value; null where it cannot.
 READ = {
@@ -84,7 +85,7 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
             rules = [
                 (column.name, f"is not what the contract calls {column.kind}", f"{sql} IS NULL AND {name} IS NOT NULL")
                 for column in sent
-                if column.name in known and (name := quoted(column.name)) and (sql := READ[column.kind].format(name))
+                if column.name in known and (name := _written(column)) and (sql := READ[column.kind].format(name))
             ]
             faults = broken_rules(connection, GIVEN, rules, str(file))
             if faults:
@@ -100,23 +101,33 @@ def _value(column: Column, known: dict[str, str], as_text: bool) -> str:
     if column.name not in known:
         return cast(literal(column.default), column, "BIGINT")
     if as_text:
-        return f"{READ[column.kind].format(name)} AS {name}"
+        return f"{READ[column.kind].format(_written(column))} AS {name}"
     return cast(name, column, known[column.name])
+
+
+def _written(column: Column) -> str:
+    """What a CSV holds of a value: blanks are none, as in `make contract`, unless they may be a level."""
+    name = quoted(column.name)
+    return name if column.kind == "category" else f"nullif(trim({name}), '')"
 
 
 def _is_parquet(file: Path) -> bool:
     with file.open("rb") as opened:
-        return opened.read(4) == b"PAR1"
+        start = opened.read(4)
+    if not start:
+        raise LifecycleError(f"{file} is empty", MEND)
+    if start != b"PAR1" and file.suffix.lower() in (".parquet", ".pq"):
+        raise LifecycleError(f"{file} is no Parquet file", MEND)
+    return start == b"PAR1"
 
 
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
     import duckdb
 
-    mend = "Give a Parquet file, or a CSV file with a header."
     try:
         yield
     except OSError as error:
-        raise LifecycleError(f"{file} cannot be read ({error.strerror})", mend) from error
+        raise LifecycleError(f"{file} cannot be read ({error.strerror})", MEND) from error
     except duckdb.Error as error:
-        raise LifecycleError(f"{file} cannot be read: {error}", mend) from error
+        raise LifecycleError(f"{file} cannot be read: {error}", MEND) from error
