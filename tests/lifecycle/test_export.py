@@ -11,7 +11,7 @@ import pytest
 import xgboost
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
@@ -194,6 +194,14 @@ def test_what_skops_cannot_hold_is_refused_with_the_reason_and_a_way_out(estimat
         train(team_of(candidate), settings_in(tmp_path), tmp_path)
     assert "Booster, " in caught.value.problem
     assert "python" in caught.value.mend
+
+
+def test_categorical_splits_fall_back_to_a_bundle_that_answers(tmp_path: Path) -> None:
+    candidate = HistGradientBoostingClassifier(max_iter=20, categorical_features=[4])
+    bundle = train(team_of(candidate), settings_in(tmp_path), tmp_path)
+    assert (bundle.kind, bundle.facts["estimator"]) == ("skops", "candidate")
+    assert "categorical_features have no conversion" in json.loads(bundle.read("export.json"))["reason"]
+    assert not Predictor(bundle).is_fast
 
 
 def test_many_rows_of_a_wide_encoding_take_no_more_memory_than_some() -> None:

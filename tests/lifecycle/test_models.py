@@ -1,5 +1,6 @@
 """What answers: a graph that is safe to load, in an environment that holds little, and answers that are answers."""
 
+import functools
 import json
 import os
 import pickle
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import skops.io
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.preprocessing import FunctionTransformer
 
 from lifecycle import models, team
 from lifecycle.bundle import Bundle, BundleError, hash_of, verify
@@ -135,6 +138,14 @@ def test_a_pickle_in_the_place_of_a_model_is_refused_and_does_not_run(kind: str,
     assert not ran.exists()
     pickle.loads(pickle.dumps(Running(str(ran))))
     assert ran.exists()
+
+
+def test_a_function_is_no_safer_for_being_half_called(storage: Storage) -> None:
+    ran = storage.drafts / "ran"
+    content = skops.io.dumps(FunctionTransformer(functools.partial(os.makedirs, str(ran))))
+    with pytest.raises(BundleError, match=r"holds os\.makedirs, which is not trusted"):
+        Predictor(forged(storage.publish(), "model.skops", content))
+    assert not ran.exists()
 
 
 class Running:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Types beyond scikit-learn's own that a model file may hold. Never extended by what a file asks for.
 TRUSTED = (
+    # What it calls has to be trusted, too.
+    "functools.partial",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -26,6 +28,7 @@ TRUSTED = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
 )
 
 
