@@ -178,10 +178,10 @@ def _address(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
         parsed = httpx.URL()
-    if parsed.userinfo:
-        raise ValueError("url holds a user or a password, which would replace the API key: give api_key")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError("url is no address such as http://127.0.0.1:8000")
+    if parsed.userinfo:
+        raise ValueError("url holds a user or a password, which would replace the API key: give api_key")
     return parsed
 
 
