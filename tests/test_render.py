@@ -195,7 +195,7 @@ def test_an_answer_changes_only_what_it_owns(render: Render, question: str) -> N
 
 def test_a_render_is_small(render: Render) -> None:
     names = files(render())
-    assert len(names) <= 150
+    assert len(names) <= 165
     assert len([path for path in render().iterdir() if not path.name.startswith(".")]) <= 15
     assert max(len(content) for content in names.values()) < 60_000
 
