@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped"
 """Batch scoring, Parquet to Parquet, beside a plain loop over pandas chunks: rows per CPU second, wall seconds, memory.
 
 One table (a key, eight numbers, four categories; seeded), one estimator (histogram gradient boosting, 100 iterations),

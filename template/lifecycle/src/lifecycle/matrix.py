@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """What every model sees: one float32 matrix, columns in contract order, categories as codes.
 
 Training, batch and service build it here and nowhere else. A null is NaN; a level never seen is -1.

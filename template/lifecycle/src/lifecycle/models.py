@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """What answers completed rows: an estimator over the matrix, or a class of the team's over frames."""
 
 import math

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """A bundle that answers: loaded, proved by its golden rows, the same for service and batch."""
 
 import json

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Lets the converter know LightGBM and XGBoost, where their extras are installed."""
 
 import sys

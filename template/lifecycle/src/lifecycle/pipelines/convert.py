@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """From a fitted estimator to an ONNX graph over the matrix; whether it answers alike is for `export` to prove."""
 
 import warnings

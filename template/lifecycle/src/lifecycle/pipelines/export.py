@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Whether a graph answers as the estimator that was trained, proved before it may stand for it.
 
 A converter can be wrong without a word, so nothing is believed: both answer the held-out rows and the edge rows. Where

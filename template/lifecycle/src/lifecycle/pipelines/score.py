@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Answer everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
 
 import contextlib

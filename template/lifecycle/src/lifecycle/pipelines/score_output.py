@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Completed rows and their answers become an output, and the rows of the log: in one pass, row group by row group."""
 
 import os

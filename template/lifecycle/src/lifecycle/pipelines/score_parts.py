@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Answers in parts that outlive a kill: one small file for each row group, in a hidden folder beside the output.
 
 A part is taken over when what it answers is the same: the completed rows (by hash), version, threshold and moment.

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Trees as a graph, with their splits and sums in double precision as scikit-learn has them.
 
 The converter's own are in float32: a split is rounded to the wrong side of a value, a sum of trees loses its last
