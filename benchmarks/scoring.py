@@ -95,7 +95,7 @@ def data_of(folder: Path) -> Any:
 
 def prepare(folder: Path, rows: int) -> None:
     """Write the tables, and train and deploy both models."""
-    import joblib  # type: ignore[import-untyped]
+    import joblib
     from sklearn.compose import ColumnTransformer
     from sklearn.dummy import DummyClassifier
     from sklearn.pipeline import make_pipeline
