@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.pipelines.trees import Tree, Writer, plain
+from lifecycle.pipelines.trees import NoConversion, Tree, Writer, plain
 
 # What LightGBM makes of a sum of trees, by the name of its objective.
 LINKS = {"binary": "Sigmoid", "multiclass": "Softmax"} | dict.fromkeys(("poisson", "gamma", "tweedie"), "Exp")
@@ -46,7 +46,7 @@ def _grown(scope: Any, operator: Any, container: Any) -> None:
     word, *details = dumped["objective"].split()
     given = dict(detail.split(":") for detail in details if ":" in detail)
     if word not in LINKS or "sqrt" in details or dumped["average_output"]:
-        raise NotImplementedError(f"{dumped['objective']} has no conversion")
+        raise NoConversion(f"{dumped['objective']} has no conversion")
     targets = dumped["num_tree_per_iteration"]
     trees = [_tree(each["tree_structure"], at % targets) for at, each in enumerate(dumped["tree_info"])]
     raw = write.sums(write.cast(write.given, write.double), trees, [0.0] * targets)
@@ -64,7 +64,7 @@ def _tree(root: dict[str, Any], target: int) -> Tree:
     nodes, sides = [root], []
     for node in nodes:
         if node.get("decision_type", "<=") != "<=" or node.get("missing_type") == "Zero" or "leaf_coeff" in node:
-            raise NotImplementedError("categorical splits, zeros as nulls and linear trees have no conversion")
+            raise NoConversion("categorical splits, zeros as nulls and linear trees have no conversion")
         sides.append((len(nodes), len(nodes) + 1) if "left_child" in node else (0, 0))
         nodes += [node[side] for side in ("left_child", "right_child") if side in node]
     left, right = np.array(sides).T

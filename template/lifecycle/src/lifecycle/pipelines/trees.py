@@ -15,6 +15,10 @@ import numpy.typing as npt
 LINKS = ("IdentityLink", "LogLink", "LogitLink", "MultinomialLogit")
 
 
+class NoConversion(Exception):
+    """What has no graph that answers alike: the estimator itself is kept."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """Arrays over the nodes; `values` has a column for each of `targets`."""
@@ -104,7 +108,7 @@ def _boosting(scope: Any, operator: Any, container: Any) -> None:
     plain(model)
     link = type(model._loss.link).__name__
     if link not in LINKS:
-        raise NotImplementedError(f"the link {link} has no conversion")
+        raise NoConversion(f"the link {link} has no conversion")
     trees = [
         Tree(
             nodes["is_leaf"].astype(bool),
@@ -120,7 +124,7 @@ def _boosting(scope: Any, operator: Any, container: Any) -> None:
         for target, nodes in enumerate(each.nodes for each in several)
     ]
     if any(tree.nodes["is_categorical"].any() for several in model._predictors for tree in several):
-        raise NotImplementedError("categorical_features have no conversion: leave codes as numbers")
+        raise NoConversion("categorical_features have no conversion: leave codes as numbers")
     raw = write.sums(write.cast(write.given, write.double), trees, model._baseline_prediction.ravel().tolist())
     if link == "LogLink":
         raw = write.node("Exp", [raw])
@@ -135,7 +139,7 @@ def _forest(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     plain(model)
     if model.n_outputs_ != 1:
-        raise NotImplementedError("several labels at once have no conversion")
+        raise NoConversion("several labels at once have no conversion")
     grown = [each.tree_ for each in getattr(model, "estimators_", [model])]
     trees = []
     for each in grown:
@@ -152,7 +156,7 @@ def _forest(scope: Any, operator: Any, container: Any) -> None:
 def plain(model: Any) -> None:
     """Refuse classes that are not codes."""
     if hasattr(model, "classes_") and list(model.classes_) != list(range(len(model.classes_))):
-        raise NotImplementedError("the classes are not 0, 1, …")
+        raise NoConversion("the classes are not 0, 1, …")
 
 
 def _attributes(trees: list[Tree], base: list[float]) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _imputer(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     known = np.asarray(model.statistics_, dtype=np.float64)
     if model.add_indicator or not np.isnan(model.missing_values) or np.isnan(known).any():
-        raise NotImplementedError("SimpleImputer converts without an indicator, for NaN, where no column is empty")
+        raise NoConversion("SimpleImputer converts without an indicator, for NaN, where no column is empty")
     null = write.node("IsNaN", [write.given], version=20)
     write.node("Where", [null, write.vector(known), write.given], write.made[0], version=16)
 
@@ -216,7 +220,7 @@ def _hot_width(operator: Any) -> None:
 def _hot(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     if model.drop is not None or getattr(model, "infrequent_categories_", None) is not None:
-        raise NotImplementedError("OneHotEncoder converts without drop and without infrequent levels")
+        raise NoConversion("OneHotEncoder converts without drop and without infrequent levels")
     levels = np.concatenate([np.asarray(each, dtype=np.float64) for each in model.categories_])
     places = np.repeat(np.arange(len(model.categories_)), [len(each) for each in model.categories_])
     each = write.node("Gather", [write.given, write.vector(places.astype(np.int64))], axis=1)
