@@ -37,6 +37,11 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def names_parquet(path: Path) -> bool:
+    """Whether a file is called as Parquet files are."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
 def only(path: Path) -> str:
     """A file's name in SQL, which DuckDB takes for a pattern: `rows[1].csv` would be `rows1.csv`, and `*` any."""
     return text(re.sub(r"([*?\[])", r"[\1]", str(path)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lifecycle.bundle import hash_of
 from lifecycle.contract import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import describe, only, quoted, text
+from lifecycle.frames import describe, names_parquet, only, quoted, text
 from lifecycle.moments import DAY
 from lifecycle.predictions import LOGGED, connect, replace
 from lifecycle.store import Store, lock
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A contract may have a column `label`; ours are named as no column may be.
 LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
 LABELLED = "lifecycle_labelled"  # the table that `joined` leaves behind
+# When a label `l` names the answer of a prediction `p`.
+NAMED = "l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position"
 FIRST = 5
 COLUMNS = {
     "request_id": "VARCHAR",
@@ -72,8 +74,7 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
 
 def met(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, file: Path) -> int:
     """How many labels of a file that is kept belong to an answer in `lifecycle_logged`."""
-    named = "l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position"
-    ways = [f"SELECT 1 FROM {LOGGED} p WHERE {named}"]
+    ways = [f"SELECT 1 FROM {LOGGED} p WHERE {NAMED}"]
     if by_key := _by_key(connection, contract):
         ways.append(f"SELECT 1 FROM {LOGGED} p WHERE {by_key}")
     known = f"read_parquet({only(_delivery(store, file))})"
@@ -122,7 +123,7 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ("
         f"SELECT p.rowid AS place, l.label, l.seen_ts, TRUE AS named FROM {LOGGED} p JOIN lifecycle_labels l "
-        "ON l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position "
+        f"ON {NAMED} "
         f"{by_key}) QUALIFY 1 = row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC)"
         ") b ON b.place = p.rowid ORDER BY p.rowid"
     )
@@ -163,7 +164,7 @@ def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> list[str]:
 
     name = only(file)
     source = f"read_csv({name}, header = true, all_varchar = true)"
-    if file.suffix.lower() in (".parquet", ".pq"):
+    if names_parquet(file):
         source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({name}, hive_partitioning = false))"
     try:
         connection.execute(f"CREATE TEMP TABLE given AS SELECT *, row_number() OVER () AS lifecycle_row FROM {source}")

@@ -59,11 +59,11 @@ def rows(
 
     Columns: every loggable one of the contracts that answered, FACTS and the answer. Oldest first.
     """
-    found = [str(path) for path in files(store, environment) if first - 86_400 < _midnight_of(path) < last]
+    found = [path for path in files(store, environment) if first - 86_400 < _midnight_of(path) < last]
     if found and version is not None:
         # A file of another contract would widen the types of this one's columns.
         query = f"SELECT DISTINCT filename FROM {_read(found, 'filename = true')} WHERE version = {text(version)}"
-        found = sorted(name for (name,) in connection.execute(query).fetchall())
+        found = sorted(Path(name) for (name,) in connection.execute(query).fetchall())
     if found:
         source = _read(found)
     else:
@@ -78,10 +78,10 @@ def rows(
     return int(count)
 
 
-def _read(found: list[str], *options: str) -> str:
+def _read(found: list[Path], *options: str) -> str:
     # The folder's name would become a column.
     given = ("union_by_name = true", "hive_partitioning = false", *options)
-    return f"read_parquet([{', '.join(only(Path(path)) for path in found)}], {', '.join(given)})"
+    return f"read_parquet([{', '.join(map(only, found))}], {', '.join(given)})"
 
 
 def files(store: Store, environment: str) -> list[Path]:

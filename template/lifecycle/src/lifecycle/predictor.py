@@ -120,12 +120,19 @@ def _load_onnx(bundle: Bundle, encoder: Encoder) -> OnnxModel:
         raise _unreadable(bundle, "model.onnx", error) from error
 
 
+def untrusted(content: bytes) -> list[str]:
+    """The types that a file of skops holds and no bundle may; raises what skops does for what is no such file."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+
+
 def _load_skops(bundle: Bundle) -> Any:
     import skops.io
 
     content = bundle.read("model.skops")
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+        unknown = untrusted(content)
     except Exception as error:
         raise _unreadable(bundle, "model.skops", error) from error
     if unknown:

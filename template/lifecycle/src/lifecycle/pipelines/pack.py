@@ -19,7 +19,7 @@ from lifecycle.evidence import Evidence, Ids
 from lifecycle.models import FrameModel, Model, SkopsModel
 from lifecycle.pipelines.export import FILE as EXPORT
 from lifecycle.pipelines.export import Export
-from lifecycle.predictor import TRUSTED, Predictor
+from lifecycle.predictor import Predictor, untrusted
 from lifecycle.profile import FILE as PROFILE
 from lifecycle.profile import Profile
 from lifecycle.settings import Train
@@ -102,7 +102,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
     try:
         content = skops.io.dumps(model.estimator)
-        unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+        unknown = untrusted(content)
     # An estimator of any library: what it raises while it is written is its own.
     except Exception as error:
         unknown = [f"what skops cannot write ({type(error).__name__})"]

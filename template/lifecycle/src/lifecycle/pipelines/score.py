@@ -13,6 +13,7 @@ from lifecycle.bundle import open_version
 from lifecycle.contract import Contract
 from lifecycle.deployments import Live
 from lifecycle.errors import LifecycleError
+from lifecycle.frames import names_parquet
 from lifecycle.pipelines import score_parts as parts
 from lifecycle.pipelines.score_output import POSITION, Output, write
 from lifecycle.pipelines.score_rows import RowFile, own_rows
@@ -84,10 +85,10 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     faults = {
         "a folder": output.is_dir(),
         "the file that is read": output.resolve() == file.resolve(),
-        "no name of a Parquet file": not _names_parquet(output),
+        "no name of a Parquet file": not names_parquet(output),
         "in a folder that is not there": not output.parent.is_dir(),
     }
-    for fault in (fault for fault, holds in faults.items() if holds):
+    if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} is {fault}", "The answers become another file, such as answers.parquet.")
     with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
         live, predictor = _deployed(settings, environment)
@@ -105,10 +106,6 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
         write(rows, answers, contract, [_told(output, contract, live, {})])
         parts.end(folder)
     return count, ignored
-
-
-def _names_parquet(path: Path) -> bool:
-    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:

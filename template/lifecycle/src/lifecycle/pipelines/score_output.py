@@ -42,6 +42,21 @@ def open_rows(path: Path, contract: Contract) -> "pq.ParquetFile":
     return pq.ParquetFile(path, read_dictionary=[each.name for each in contract.inputs if each.kind == "category"])
 
 
+def arrow_types() -> dict[str, "pa.DataType"]:
+    """What SQL types are in Arrow."""
+    import pyarrow as pa
+
+    return {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}
+
+
+def values_of(rows: "pa.Table", column: Column) -> "pa.ChunkedArray":
+    """A column of completed rows: a whole number that came as a double has passed the check, and becomes whole."""
+    import pyarrow as pa
+
+    values = rows[column.name]
+    return values.cast(pa.int64()) if column.kind == "integer" else values
+
+
 def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
     """Write every output; each appears in one step when all are whole. Raises LifecycleError when the disk refuses."""
     try:
@@ -94,12 +109,8 @@ def _groups(
 def _table(output: Output, rows: "pa.Table", answers: "pa.Table", start: int) -> "pa.Table":
     import pyarrow as pa
 
-    kinds = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}
-    columns = {}
-    for column in output.columns:
-        values = rows[column.name]
-        # A whole number that came as a double has passed the check.
-        columns[column.name] = values.cast(pa.int64()) if column.kind == "integer" else values
+    kinds = arrow_types()
+    columns = {column.name: values_of(rows, column) for column in output.columns}
     for name, value in output.facts.items():
         if name in answers.column_names:
             columns[name] = answers[name]

@@ -17,7 +17,7 @@ from lifecycle.bundle import hash_of
 from lifecycle.contract import Answer, Contract
 from lifecycle.deployments import Live
 from lifecycle.models import Raw
-from lifecycle.pipelines.score_output import open_rows
+from lifecycle.pipelines.score_output import arrow_types, open_rows, values_of
 from lifecycle.predictions import answer_columns
 from lifecycle.predictor import Predictor
 from lifecycle.store import flush, refusing_disk, write_atomically
@@ -89,15 +89,11 @@ def _holds(path: Path, count: int) -> bool:
 
 
 def _batch(table: "pa.Table", contract: Contract) -> "pa.RecordBatch":
-    """The contract's columns; whole numbers that came as doubles have passed the check, and become whole."""
+    """The contract's columns."""
     import pyarrow as pa
 
-    def column(name: str, kind: str) -> "pa.Array":
-        values = table.column(name).combine_chunks()
-        return values.cast(pa.int64()) if kind == "integer" else values
-
-    names = {each.name: each.kind for each in contract.columns}
-    return pa.record_batch([column(name, kind) for name, kind in names.items()], names=list(names))
+    values = {column.name: values_of(table, column).combine_chunks() for column in contract.columns}
+    return pa.record_batch(list(values.values()), names=list(values))
 
 
 def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: float | None) -> "pa.Table":
@@ -106,7 +102,7 @@ def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: fl
     answer = predictor.contract.answer
     names = answer_columns(answer)
     if batch is None:
-        kinds = {"VARCHAR": pa.string(), "DOUBLE": pa.float64()}
+        kinds = arrow_types()
         return pa.table({name: pa.array([], type=kinds[kind]) for name, kind in names.items()})
     return pa.table(_columns(predictor.batch(batch), answer, threshold), names=list(names))
 

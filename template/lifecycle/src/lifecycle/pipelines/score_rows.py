@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lifecycle.contract import Column, Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.features import ROWS, cast, failed, literal
-from lifecycle.frames import broken, broken_rules, check_table, check_types, describe, only, quoted, text
+from lifecycle.frames import broken, broken_rules, check_table, check_types, describe, names_parquet, only, quoted, text
 from lifecycle.store import refusing_disk
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _is_parquet(file: Path) -> bool:
         start = opened.read(4)
     if not start:
         raise LifecycleError(f"{file} is empty", MEND)
-    if start != b"PAR1" and file.suffix.lower() in (".parquet", ".pq"):
+    if start != b"PAR1" and names_parquet(file):
         raise LifecycleError(f"{file} is no Parquet file", MEND)
     return start == b"PAR1"
 

@@ -12,10 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lifecycle.errors import LifecycleError
 from lifecycle.serving.limits import Rejected
 from lifecycle.serving.openapi import is_open
-from lifecycle.serving.predict import CHALLENGE, NO_KEY, refuse, request_id
+from lifecycle.serving.replies import refuse, request_id
 from lifecycle.settings import API_KEY, Serve
 
 log = logging.getLogger("lifecycle.serving")
+NO_KEY = "this needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
+CHALLENGE = {"www-authenticate": "Bearer"}
 SHORTEST = 16
 MEND = f"One key a line, each of at least {SHORTEST} characters: `openssl rand -hex 32` makes one."
 
@@ -40,6 +42,11 @@ class Keys:
         """Whether a request carries one of them, in time that tells nothing about how near another one came."""
         given = list(_given(scope))
         return any([hmac.compare_digest(one, key) for one in given for key in self._keys])
+
+    def demand(self, scope: Scope) -> None:
+        """Raise Rejected for a request that carries none of them."""
+        if not self.accept(scope):
+            raise Rejected(401, NO_KEY, CHALLENGE)
 
     async def follow(self, every: float) -> None:
         """Look at the file for ever."""
@@ -69,10 +76,13 @@ class RequireKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See RequireKey."""
-        if scope["type"] != "http" or is_open(scope["path"]) or self.keys.accept(scope):
+        try:
+            if scope["type"] == "http" and not is_open(scope["path"]):
+                self.keys.demand(scope)
+        except Rejected as no:
+            await refuse(send, no, [(b"x-request-id", request_id(scope))])
+        else:
             await self.app(scope, receive, send)
-            return
-        await refuse(send, Rejected(401, NO_KEY, CHALLENGE), [(b"x-request-id", request_id(scope))])
 
 
 def required(serve: Serve, environment: str) -> Keys:

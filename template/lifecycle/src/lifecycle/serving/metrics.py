@@ -19,11 +19,11 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract import Column, Contract
+from lifecycle.serving import SHARED
 from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.openapi import PATH
 from lifecycle.serving.status import Status
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Paths and methods are the caller's own text, of any number: what no route knows is one series.
 UNMATCHED = "__unmatched__"

@@ -2,34 +2,28 @@
 
 import asyncio
 import logging
-import random
-import re
 import time
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lifecycle.rows import RowError, TooManyRows
 from lifecycle.segments import dumped
-from lifecycle.serving.limits import LATER, Bodies, Rejected, header
+from lifecycle.serving.auth import Keys
+from lifecycle.serving.limits import LATER, Bodies, Rejected
 from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.log import PredictionLog, line
 from lifecycle.serving.metrics import GONE, Metrics
 from lifecycle.serving.openapi import PATH
 from lifecycle.serving.protocol import WHOLE
 from lifecycle.serving.queue import BatchQueue
+from lifecycle.serving.replies import Headers, refuse, reply, request_id
 from lifecycle.settings import Serve
 
-if TYPE_CHECKING:
-    from lifecycle.serving.auth import Keys
-
 log = logging.getLogger("lifecycle.serving")
-NO_KEY = "this needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
-CHALLENGE = {"www-authenticate": "Bearer"}
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
-SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # More rows would hold up the loop for longer than the change to a thread and back takes.
 LOOP_ROWS = 100
 
@@ -37,7 +31,6 @@ HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %
 NONE: dict[str, Any] = {}
 
 Row = dict[str, Any]
-Headers = list[tuple[bytes, bytes]]
 
 
 class PredictFirst:
@@ -55,7 +48,7 @@ class PredictFirst:
         worker: Executor,
         metrics: Metrics,
         kept: PredictionLog | None = None,
-        keys: "Keys | None" = None,
+        keys: Keys | None = None,
     ) -> None:
         self.app, self.live, self.limits = app, live, limits
         self.metrics, self.kept, self.keys = metrics, kept, keys
@@ -100,8 +93,8 @@ class PredictFirst:
         self, served: Served, request: bytes, body: bytes | None, scope: Scope, receive: Receive
     ) -> bytes | None:
         """The answer, counted and logged, or None when the caller has gone away; raises Rejected."""
-        if self.keys and not self.keys.accept(scope):
-            raise Rejected(401, NO_KEY, CHALLENGE)
+        if self.keys:
+            self.keys.demand(scope)
         ends = asyncio.get_running_loop().time() + self.limits.timeout_seconds
         if body is None or len(body) > self.limits.max_bytes:
             body = await self.bodies.read(scope, receive, ends)
@@ -150,25 +143,5 @@ def _looked_up(live: Follower, served: Served, rows: list[Row], many: bool) -> l
     return [row | (fallback or {} if entity is None else entity) for row, entity in zip(rows, found, strict=True)]
 
 
-def request_id(scope: Scope) -> bytes:
-    """That of the request where it is a sane one, or a new one."""
-    given = header(scope, b"x-request-id")
-    # It has to be another one each time, and may be guessed.
-    return given if given and SANE_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
-
-
 def _headers(served: Served, request: bytes) -> Headers:
     return [(b"x-request-id", request), *served.headers]
-
-
-async def refuse(send: Send, no: Rejected, headers: Headers) -> None:
-    """Send why there is no answer."""
-    more = [(name.encode(), value.encode()) for name, value in no.headers.items()]
-    await reply(send, no.status, dumped({"detail": no.detail}), [*headers, *more])
-
-
-async def reply(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a whole answer of JSON."""
-    told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": body})

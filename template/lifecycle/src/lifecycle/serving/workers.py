@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.errors import LifecycleError
-from lifecycle.serving import listening, messages
+from lifecycle.serving import SHARED, listening, messages
 from lifecycle.settings import Log, Serve
 from lifecycle.store import Store
 
 log = logging.getLogger("lifecycle.serving")
-METRICS = "PROMETHEUS_MULTIPROC_DIR"
 # What a worker needs to end beyond its drain: the last call, uvicorn's own waits, the log's last segment.
 BEYOND_DRAIN = 4.0
 # A worker that answered for so long has not failed by what it is; until then each failure doubles the pause.
@@ -219,19 +218,17 @@ def _signals() -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _counted_as_one() -> Iterator[None]:
     """A folder in which the workers count, so that whichever is asked for metrics tells the sum."""
-    if METRICS in os.environ:
-        if not Path(os.environ[METRICS]).is_dir():
-            raise LifecycleError(
-                f"{METRICS} names {os.environ[METRICS]}, and that is no folder", "Make it, or unset it."
-            )
+    if SHARED in os.environ:
+        if not Path(os.environ[SHARED]).is_dir():
+            raise LifecycleError(f"{SHARED} names {os.environ[SHARED]}, and that is no folder", "Make it, or unset it.")
         yield
         return
     with tempfile.TemporaryDirectory(prefix="lifecycle-metrics-") as folder:
-        os.environ[METRICS] = folder
+        os.environ[SHARED] = folder
         try:
             yield
         finally:
-            del os.environ[METRICS]
+            del os.environ[SHARED]
 
 
 def _mark_dead(pid: int) -> None:
