@@ -37,14 +37,14 @@ dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (af
 	@.venv/bin/python -m looseleaf.dashboard
 
 pictures: $(READY) ## the README's pictures of report and dashboard, from a year that is played now
-	.venv/bin/python tests/pictures.py
+	.venv/bin/python tests/support/pictures.py
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some); then the soak
-	.venv/bin/python tests/sweep.py $(ARGS)
-	.venv/bin/python tests/soak.py
+	.venv/bin/python tests/support/sweep.py $(ARGS)
+	.venv/bin/python tests/support/soak.py
 
 soak: $(READY) ## a service under mixed load: memory and files must not grow (ARGS=MINUTES; default 10)
-	.venv/bin/python tests/soak.py $(ARGS)
+	.venv/bin/python tests/support/soak.py $(ARGS)
 
 release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: lint and test have just passed)
 	@.venv/bin/python -m looseleaf.release release "$(VERSION)" $(if $(CHECKED),--checked) $(if $(PUSH),--push)

@@ -23,7 +23,7 @@ from looseleaf.project import ask, environment, readme_request, service
 from looseleaf.snapshot import source
 
 ROOT = Path(__file__).resolve().parents[1]
-MEND = "Run `make demo`: it shows the same steps with their output."
+HINT = "Run `make demo`: it shows the same steps with their output."
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
             command, cwd=project if project.exists() else folder, env=environment(), capture_output=True, text=True
         )
         if done.returncode:
-            sys.exit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{MEND}")
+            sys.exit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{HINT}")
 
     def predict() -> None:
         with service(project, folder / "serve.log") as address:

@@ -101,11 +101,11 @@ def prepare(folder: Path, rows: int) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    from lifecycle import deployments
-    from lifecycle.contract import Answer, Column, Contract
-    from lifecycle.deployments import Live
-    from lifecycle.pipelines.train import train
-    from lifecycle.team import Team
+    from lifecycle.contract.schema import Column, Contract, Target
+    from lifecycle.contract.team import Team
+    from lifecycle.registry import deployments
+    from lifecycle.registry.deployments import Live
+    from lifecycle.training.train import train
 
     pq.write_table(labelled(), folder / "labelled.parquet")
     with pq.ParquetWriter(folder / "rows.parquet", table(0, 1).schema) as writer:
@@ -115,7 +115,7 @@ def prepare(folder: Path, rows: int) -> None:
     limit = float(np.finfo(np.float32).max)
     columns += [Column(n, "request", "number", nullable=n in NULLABLE, low=-limit, high=limit) for n in NUMBERS]
     columns += [Column(name, "request", "category", max_length=32) for name in LEVELS]
-    contract = Contract(1, Answer("two classes", "label", ("stays", "goes")), tuple(columns))
+    contract = Contract(1, Target("binary", "label", ("stays", "goes")), tuple(columns))
     baselines = dict.fromkeys(("trivial", "linear"), DummyClassifier(strategy="prior"))
     estimators = SimpleNamespace(candidate=lambda inputs, seed: estimator(), baselines=lambda inputs, seed: baselines)
     settings = settings_of(folder)
@@ -146,7 +146,7 @@ def plain_loop(folder: Path) -> None:
 
 def by_date(folder: Path) -> None:
     """What `lifecycle score --date` does in a repository of that team."""
-    from lifecycle.pipelines.score import score
+    from lifecycle.scoring.batch import score
 
     score(settings_of(folder), data_of(folder), "local", [DAY], progress=False)
 

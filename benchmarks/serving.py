@@ -140,7 +140,7 @@ def main() -> int:
         os.sched_setaffinity(0, {LOAD_CORE})
         rounds = rounds_of(servers, given, given.build)
     except StepFailed as error:
-        sys.exit(f"{error}\n{error.mend}")
+        sys.exit(f"{error}\n{error.hint}")
     except (NotInstalled, load.LoadFailed) as error:
         sys.exit(str(error))
     told = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from looseleaf.snapshot import git
-from rendering import DEMO, ROOT, Template, run
+from support.rendering import DEMO, ROOT, Template, run
 
 # Before scikit-learn is loaded: its threads would wait for each other on a busy machine, and in a process that a test
 # forks, for threads that it does not have.

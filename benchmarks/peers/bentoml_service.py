@@ -33,6 +33,6 @@ class Churn:
 
     @bentoml.api
     def predict(self, row: Row) -> dict[str, Any]:
-        """Answer one row."""
+        """Target one row."""
         probability = float(self.model.predict_proba(pd.DataFrame([row.model_dump()]))[0, 1])
         return {"prediction": "churns" if probability >= 0.5 else "stays", "probability": probability}

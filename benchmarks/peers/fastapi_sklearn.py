@@ -26,7 +26,7 @@ class Row(BaseModel):
     device: str
 
 
-class Answer(BaseModel):
+class Target(BaseModel):
     """What it gets."""
 
     prediction: str
@@ -34,7 +34,7 @@ class Answer(BaseModel):
 
 
 @app.post("/predict")
-def predict(row: Row) -> Answer:
-    """Answer one row."""
+def predict(row: Row) -> Target:
+    """Target one row."""
     probability = model.predict_proba(pd.DataFrame([row.model_dump()]))[0, 1]
-    return Answer(prediction="churns" if probability >= 0.5 else "stays", probability=probability)
+    return Target(prediction="churns" if probability >= 0.5 else "stays", probability=probability)

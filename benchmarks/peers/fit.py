@@ -14,8 +14,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from lifecycle import features, settings, team
-from lifecycle.pipelines.division import divide
+from lifecycle import settings
+from lifecycle.contract import team
+from lifecycle.features import point_in_time
+from lifecycle.training.dataset import divide
 
 CATEGORIES = ["plan", "channel", "region", "device"]
 ROWS = 200
@@ -24,8 +26,8 @@ ROWS = 200
 def main() -> None:
     folder = Path(sys.argv[1])
     project, config = team.load(Path.cwd()), settings.load(Path.cwd()).settings
-    connection = features.connect(project.data, config.data)
-    division = divide(connection, project, features.latest(connection, project.data, None), config.train.holdout)
+    connection = point_in_time.connect(project.data, config.data)
+    division = divide(connection, project, point_in_time.latest(connection, project.data, None), config.train.holdout)
     train, held = division.training, division.held
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]

@@ -11,7 +11,7 @@ START = {
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, whatever was sent."""
+    """Target, whatever was sent."""
     if scope["type"] == "http":
         await send(START)
         await send({"type": "http.response.body", "body": BODY})

@@ -7,5 +7,5 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict():
-    """Answer, whatever was sent."""
+    """Target, whatever was sent."""
     return {"prediction": "churns", "probability": 0.8765432109876543}

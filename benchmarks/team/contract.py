@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lifecycle.declare import Request, Row, TwoClasses
+from lifecycle.contract import Binary, Request, Row
 
 VERSION = 1
 
@@ -27,4 +27,4 @@ class Customer(Row):
 
 
 ROW = Customer
-ANSWER = TwoClasses(label="churned", positive="churns", negative="stays")
+TARGET = Binary(label="churned", positive="churns", negative="stays")

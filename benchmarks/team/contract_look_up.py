@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lifecycle.declare import Entity, Key, Request, Row, TwoClasses
+from lifecycle.contract import Binary, Key, Lookup, Request, Row
 
 VERSION = 1
 
@@ -13,19 +13,19 @@ class Customer(Row):
     """Eight numbers and four categories: two closed sets, two open ones."""
 
     customer_id: Annotated[str, Key(), Field(max_length=16)]
-    age: Annotated[float, Entity(expected=(18, 90)), Field(ge=0, le=150)]
-    tenure: Annotated[float, Entity(expected=(0, 120)), Field(ge=0)]
-    visits: Annotated[float, Entity(expected=(0, 60)), Field(ge=0)]
-    purchases: Annotated[float, Entity(expected=(0, 30)), Field(ge=0)]
-    spent: Annotated[float, Entity(expected=(0, 2000)), Field(ge=0)]
+    age: Annotated[float, Lookup(expected=(18, 90)), Field(ge=0, le=150)]
+    tenure: Annotated[float, Lookup(expected=(0, 120)), Field(ge=0)]
+    visits: Annotated[float, Lookup(expected=(0, 60)), Field(ge=0)]
+    purchases: Annotated[float, Lookup(expected=(0, 30)), Field(ge=0)]
+    spent: Annotated[float, Lookup(expected=(0, 2000)), Field(ge=0)]
     discount: Annotated[float, Request(expected=(0, 30)), Field(ge=0, le=100)]
-    distance: Annotated[float, Entity(expected=(0, 100)), Field(ge=0)]
-    rating: Annotated[float, Entity(expected=(1, 5)), Field(ge=0, le=10)]
-    plan: Annotated[Literal["basic", "family", "plus"], Entity()]
-    channel: Annotated[Literal["app", "phone", "shop", "web"], Entity()]
-    region: Annotated[str, Entity(expected=("coast", "east", "north", "south", "west")), Field(max_length=16)]
-    device: Annotated[str, Entity(expected=("android", "ios", "linux", "mac", "windows")), Field(max_length=16)]
+    distance: Annotated[float, Lookup(expected=(0, 100)), Field(ge=0)]
+    rating: Annotated[float, Lookup(expected=(1, 5)), Field(ge=0, le=10)]
+    plan: Annotated[Literal["basic", "family", "plus"], Lookup()]
+    channel: Annotated[Literal["app", "phone", "shop", "web"], Lookup()]
+    region: Annotated[str, Lookup(expected=("coast", "east", "north", "south", "west")), Field(max_length=16)]
+    device: Annotated[str, Lookup(expected=("android", "ios", "linux", "mac", "windows")), Field(max_length=16)]
 
 
 ROW = Customer
-ANSWER = TwoClasses(label="churned", positive="churns", negative="stays")
+TARGET = Binary(label="churned", positive="churns", negative="stays")

@@ -4,7 +4,7 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle.matrix import Inputs
+from lifecycle.contract import Inputs
 
 
 def candidate(inputs: Inputs, seed: int) -> BaseEstimator:

@@ -5,7 +5,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 
-from lifecycle.matrix import Inputs
+from lifecycle.contract import Inputs
 
 
 def candidate(inputs: Inputs, seed: int) -> BaseEstimator:

@@ -1,3 +1,3 @@
-SELECT asks.customer_id, asks.ts, rows.* EXCLUDE (customer_id, discount, churned)
-FROM asks
-INNER JOIN rows ON rows.customer_id = asks.customer_id
+SELECT spine.customer_id, spine.ts, rows.* EXCLUDE (customer_id, discount, churned)
+FROM spine
+INNER JOIN rows ON rows.customer_id = spine.customer_id

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Show the demo; 0 when the served prediction and the scored one agree, 1 with a mend otherwise, 130 on Ctrl-C."""
+    """Show the demo; 0 when the served prediction and the scored one agree, 1 with a hint otherwise, 130 on Ctrl-C."""
     steps, folder = Steps(environment()), given.into.resolve()
     print(f"The default repository, in {shown(folder)}:", flush=True)
     if given.started:
@@ -33,7 +33,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         request, prediction = play(steps, folder)
     except StepFailed as failed:
-        print(f"\n{failed.tail}\nThe demo stopped. {steps.current}: {failed}\n{failed.mend}", file=sys.stderr)
+        print(f"\n{failed.tail}\nThe demo stopped. {steps.current}: {failed}\n{failed.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nThe demo was stopped; nothing of it runs any more.", file=sys.stderr)

@@ -140,8 +140,8 @@ def _token(given: Mapping[str, str], *variables: str) -> Token:
             return Token(name, given[name], tuple(given[other] for other in SECRETS if other in given))
     github = "GITHUB_TOKEN" in variables
     alone = "" if github else ", and a job's own token may open no merge request"
-    mend = f"Make it a secret of the repository. It needs {GitHub.rights if github else GitLab.rights}."
-    raise StepFailed(f"There is no token in LOOSELEAF_TOKEN{alone}", mend)
+    hint = f"Make it a secret of the repository. It needs {GitHub.rights if github else GitLab.rights}."
+    raise StepFailed(f"There is no token in LOOSELEAF_TOKEN{alone}", hint)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

@@ -17,7 +17,7 @@ ZONE = ("template/lifecycle", "template/.github")
 # The first pattern that fits a path says what its edit should have been.
 SEAMS = {
     "lifecycle/src/lifecycle/settings.py": "Set it in config/: make config lists every setting.",
-    "lifecycle/src/lifecycle/sample.py": "Your own tables come in src/model/data.py, or by make contract.",
+    "lifecycle/src/lifecycle/sample/generate.py": "Your own tables come in src/model/data.py, or by make contract.",
     "lifecycle/src/lifecycle/serving/*": "Set limits and addresses in config/ (serve); rows in src/model/contract.py.",
     "lifecycle/src/*": "Say it in config/ or src/model/ (contract, features, estimator, data), with your own code.",
     "lifecycle/pyproject.toml": "Add your own dependency with uv add NAME: it goes to the pyproject.toml at the root.",

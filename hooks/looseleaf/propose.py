@@ -37,7 +37,7 @@ def run(command: Sequence[str] = UPDATE) -> int:
     try:
         return propose(Path.cwd(), hosts.of(os.environ), command)
     except StepFailed as failed:
-        print(f"{failed}. {failed.mend}", file=sys.stderr)
+        print(f"{failed}. {failed.hint}", file=sys.stderr)
     except subprocess.CalledProcessError as error:
         print(f"git {error.cmd[3]} failed: {' '.join(error.stderr.split())}", file=sys.stderr)
     except KeyboardInterrupt:

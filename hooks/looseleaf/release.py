@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.push:
             push_tags(root)
     except StepFailed as failed:
-        print(f"{failed}. {failed.mend}", file=sys.stderr)
+        print(f"{failed}. {failed.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. What was not said to be done was not done.", file=sys.stderr)
@@ -148,7 +148,7 @@ def _run_make(root: Path, goal: str) -> None:
     handed = {name: value for name, value in environment().items() if name not in ("VERSION", "CHECKED", "PUSH")}
     code = subprocess.run(["make", "--no-print-directory", goal], cwd=root, env=handed).returncode
     if code:
-        raise StepFailed(f"make {goal} ended with {code}, so nothing was released", "Mend what it names.")
+        raise StepFailed(f"make {goal} ended with {code}, so nothing was released", "Fix what it names.")
 
 
 @contextmanager

@@ -54,11 +54,11 @@ class Remote:
             )
         except StepFailed as failed:
             if "workflow" in f"{failed}":
-                failed.mend = f"{self._token.variable} may not change .github/workflows: {WORKFLOWS}"
+                failed.hint = f"{self._token.variable} may not change .github/workflows: {WORKFLOWS}"
             elif "stale info" in f"{failed}":
-                failed.mend = "Somebody has just pushed to it: the next run looks again."
+                failed.hint = "Somebody has just pushed to it: the next run looks again."
             else:
-                failed.mend = f"The token in {self._token.variable} needs {rights}."
+                failed.hint = f"The token in {self._token.variable} needs {rights}."
             raise
 
     def _git(self, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Named steps, one after the other: each is shown while it runs, timed, and told with a mend when it fails."""
+"""Named steps, one after the other: each is shown while it runs, timed, and told with a hint when it fails."""
 
 import itertools
 import subprocess
@@ -15,11 +15,11 @@ TAIL = 25
 
 
 class StepFailed(Exception):
-    """A step did not do what it promised; `mend` says what to do, `tail` is the end of what it printed."""
+    """A step did not do what it promised; `hint` says what to do, `tail` is the end of what it printed."""
 
-    def __init__(self, problem: str, mend: str, tail: str = "") -> None:
+    def __init__(self, problem: str, hint: str, tail: str = "") -> None:
         super().__init__(problem)
-        self.mend, self.tail = mend, "\n".join(tail.splitlines()[-TAIL:])
+        self.hint, self.tail = hint, "\n".join(tail.splitlines()[-TAIL:])
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Steps:
             shown.join()
         self.add(name, time.monotonic() - start, downloads)
 
-    def run(self, name: str, command: list[str], folder: Path, mend: str, downloads: bool = False) -> str:
+    def run(self, name: str, command: list[str], folder: Path, hint: str, downloads: bool = False) -> str:
         """Run a command as a step and return its output; raises StepFailed with the end of that output."""
         lines: list[str] = []
         with self.step(name, downloads):
             try:
                 process = self._start(command, folder)
             except OSError as error:
-                raise StepFailed(f"{command[0]} cannot be run ({error})", mend) from error
+                raise StepFailed(f"{command[0]} cannot be run ({error})", hint) from error
             with process:
                 try:
                     for line in process.stdout or ():
@@ -86,7 +86,7 @@ class Steps:
                     process.wait()
                     raise
             if process.returncode:
-                raise StepFailed(f"it ended with {process.returncode}", mend, "".join(lines))
+                raise StepFailed(f"it ended with {process.returncode}", hint, "".join(lines))
         return "".join(lines)
 
     def _start(self, command: list[str], folder: Path) -> "subprocess.Popen[str]":

@@ -9,7 +9,9 @@ import duckdb
 import pytest
 from project import Project
 
-from lifecycle import features, predictor, sample, team
+from lifecycle import features, sample
+from lifecycle.contract import team
+from lifecycle.models import predictor
 from model import data
 
 # On a busy machine several threads wait for each other longer than these small models take on one.

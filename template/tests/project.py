@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import bundle, cli, store
+from lifecycle import storage
+from lifecycle.cli import entry
+from lifecycle.models import bundle
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +30,7 @@ class Project:
             given = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
             for name, value in given.items():
                 patch.setenv(f"LIFECYCLE_{name}", str(value))
-            code = cli.main(list(words))
+            code = entry.main(list(words))
         return code, told.getvalue()
 
     def done(self, *words: str) -> str:
@@ -40,5 +42,5 @@ class Project:
     @property
     def newest(self) -> bundle.Bundle:
         """The bundle that was trained last."""
-        places = store.Store(self.storage)
+        places = storage.Store(self.storage)
         return bundle.open_version(places, places.versions()[-1])

@@ -52,7 +52,7 @@ def test_the_share_that_leaves_is_plausible_every_month(tables: duckdb.DuckDBPyC
 
 def test_nobody_is_asked_about_who_is_not_a_customer_at_that_moment(tables: duckdb.DuckDBPyConnection) -> None:
     moment = int(number(tables, "SELECT max(ts) FROM labels"))
-    tables.execute(f"CREATE OR REPLACE TEMP TABLE moment AS SELECT CAST({moment} AS BIGINT) AS ts")
+    tables.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT CAST({moment} AS BIGINT) AS ts")
     asked = tables.execute(f"SELECT customer_id FROM ({data.population(tables)}) ORDER BY ALL").fetchall()
     # The labels list everyone who was there at that moment, found by whoever keeps the books, not by our query.
     assert asked == tables.execute(f"SELECT customer_id FROM labels WHERE ts = {moment} ORDER BY ALL").fetchall()

@@ -22,7 +22,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     connection.execute(
         "CREATE TABLE events (customer_id VARCHAR, ts BIGINT, seen_ts BIGINT, kind VARCHAR, amount DOUBLE)"
     )
-    connection.execute("CREATE TABLE asks (customer_id VARCHAR, ts BIGINT)")
+    connection.execute("CREATE TABLE spine (customer_id VARCHAR, ts BIGINT)")
     for key in ("c-1", "c-2"):
         connection.execute("INSERT INTO customers VALUES (?, 'plus', 'north', ?)", [key, JOINED])
     return connection
@@ -36,9 +36,9 @@ def happen(
     )
 
 
-def ask(connection: duckdb.DuckDBPyConnection, *asks: tuple[str, int]) -> list[dict[str, Any]]:
-    connection.execute("DELETE FROM asks")
-    connection.executemany("INSERT INTO asks VALUES (?, ?)", asks)
+def ask(connection: duckdb.DuckDBPyConnection, *spine: tuple[str, int]) -> list[dict[str, Any]]:
+    connection.execute("DELETE FROM spine")
+    connection.executemany("INSERT INTO spine VALUES (?, ?)", spine)
     found = connection.execute(f"FROM ({SQL}) ORDER BY customer_id, ts")
     names = [column[0] for column in found.description or ()]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -102,8 +102,8 @@ def test_a_customer_without_events_gets_a_row(connection: duckdb.DuckDBPyConnect
 def test_each_ask_gets_one_row_whatever_happened(connection: duckdb.DuckDBPyConnection) -> None:
     for day in range(60):
         happen(connection, "visit", ASKED - day * DAY)
-    asks = [("c-1", ASKED - 10 * DAY), ("c-1", ASKED), ("c-2", ASKED)]
-    assert [(row["customer_id"], row["ts"]) for row in ask(connection, *asks)] == asks
+    spine = [("c-1", ASKED - 10 * DAY), ("c-1", ASKED), ("c-2", ASKED)]
+    assert [(row["customer_id"], row["ts"]) for row in ask(connection, *spine)] == spine
 
 
 def test_nobody_s_events_count_for_somebody_else(connection: duckdb.DuckDBPyConnection) -> None:

@@ -11,8 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 
 import model
-from lifecycle.declare import TwoClasses
-from lifecycle.matrix import Inputs
+from lifecycle.contract import Binary, Inputs
 from model import contract, estimator
 
 SQL = (Path(model.__file__).parent / "features.sql").read_text()
@@ -113,7 +112,7 @@ def test_a_change_that_breaks_callers_needs_a_new_major_version(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     released = Path(shutil.copy(ROOT / "contract.json", tmp_path))
-    monkeypatch.setattr(contract, "ANSWER", TwoClasses(label="churned", positive="leaves", negative="stays"))
+    monkeypatch.setattr(contract, "TARGET", Binary(label="churned", positive="leaves", negative="stays"))
     code, told = replace(project, root=tmp_path).run("contract")
     assert code == 1
     assert "would break callers of version 1" in told
@@ -140,11 +139,11 @@ def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_name(project:
 def looks_ahead(tables: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Whether features change when all that was seen at the moment of the ask or after it is taken out."""
     late = "SELECT customer_id, max(seen_ts) AS ts FROM events WHERE seen_ts > ts GROUP BY customer_id"
-    tables.execute(f"CREATE TEMP TABLE asks AS {late}")
+    tables.execute(f"CREATE TEMP TABLE spine AS {late}")
     # Sums over another number of rows differ in their last bits.
     query = f"SELECT * REPLACE (round(spent_30d, 6) AS spent_30d) FROM ({sql}) ORDER BY customer_id"
     everything = tables.execute(query).fetchall()
-    before = "SELECT e.* FROM events AS e JOIN asks AS a USING (customer_id) WHERE e.seen_ts < a.ts"
+    before = "SELECT e.* FROM events AS e JOIN spine AS a USING (customer_id) WHERE e.seen_ts < a.ts"
     tables.execute(f"CREATE TEMP TABLE known AS {before}")
     tables.execute("CREATE OR REPLACE VIEW events AS FROM known")
     known = tables.execute(query).fetchall()

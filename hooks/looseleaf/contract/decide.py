@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from lifecycle.contract import Answer, Kind
-from lifecycle.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT
+from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT
+from lifecycle.contract.names import identifier
+from lifecycle.contract.schema import Kind, Target
 from lifecycle.errors import LifecycleError
-from lifecycle.names import identifier
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import leaks, names
-from looseleaf.contract.answer import Labels, read_label
 from looseleaf.contract.leaks import Label, Leak
 from looseleaf.contract.profile import Profile, Table, sql_of
+from looseleaf.contract.target import Labels, read_label
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,7 +89,7 @@ class Plan:
     table: Table
     wishes: Wishes
     fields: tuple[Field, ...]
-    answer: Answer
+    target: Target
     labels: Labels
     time: str | None
     time_sql: str
@@ -175,7 +175,7 @@ def _plan(
     for name in left:
         draft.decided += [f"{name}: {note}" for note in left[name].reading.notes]
         draft.unsure += [f"{name}: {note}" for note in left[name].reading.unsure]
-    answer = replace(labels.answer, label=wire[wishes.label])
+    target = replace(labels.target, label=wire[wishes.label])
     holdout = "a stable hash of the whole row"
     if time:
         holdout = f"the later part, by {time}"
@@ -204,7 +204,7 @@ def _plan(
             "spellings were looked up in all of them"
         )
     return Plan(
-        table, wishes, tuple(fields), answer, labels, time, time_sql, tuple(draft.excluded), tuple(draft.decided),
+        table, wishes, tuple(fields), target, labels, time, time_sql, tuple(draft.excluded), tuple(draft.decided),
         tuple(draft.unsure), holdout, share, fewest,
     )  # fmt: skip
 
@@ -225,8 +225,8 @@ def _unknown(word: str, name: str, table: Table) -> LifecycleError:
     there = list(table.source.columns)
     folded = {each.casefold(): each for each in there}
     near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
-    mend = f"Nearest there: {', '.join(near)}." if near else f"It has {', '.join(there[:12])}{' …' * (len(there) > 12)}"
-    return LifecycleError(f"{table.source.path.name} has no column {name!r}, which {word} names", mend)
+    hint = f"Nearest there: {', '.join(near)}." if near else f"It has {', '.join(there[:12])}{' …' * (len(there) > 12)}"
+    return LifecycleError(f"{table.source.path.name} has no column {name!r}, which {word} names", hint)
 
 
 def _time(left: dict[str, Profile], wishes: Wishes, table: Table, draft: _Draft, ask: Ask) -> tuple[str | None, str]:
@@ -381,7 +381,7 @@ def _leaks(
     label = labels.sample
     known = ~np.isnan(label)
     columns = {name: profile.sample[known] for name, profile in left.items() if name not in wishes.keep}
-    found, near = leaks.find(columns, Label(label[known], labels.answer.classes))
+    found, near = leaks.find(columns, Label(label[known], labels.target.classes))
     found += list(_later(left, wishes, time, table, labels))
     found += [leak for leak in near if _named_like(leak.columns[0], wishes.label)]
     gone: set[str] = set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.store import refusing_disk, write_atomically
+from lifecycle.storage import refusing_disk, write_atomically
 
 REPORT = "docs/contract-report.md"
 WRITTEN = re.compile(r"^\| `([^`]+)` \| ([0-9a-f]{64}) \|$", re.MULTILINE)
@@ -43,10 +43,10 @@ class Changes:
         """Raise Refused where an edited file would be replaced, unless that is wanted."""
         if not force and (edited := self.edited()):
             told = "\n  ".join(edited)
-            mend = (
+            hint = (
                 "FORCE=1 (--force) replaces them and keeps a copy of each; DIFF=1 (--diff) only shows the difference."
             )
-            raise Refused(f"these files were edited, and would be replaced:\n  {told}", mend)
+            raise Refused(f"these files were edited, and would be replaced:\n  {told}", hint)
 
     def apply(self) -> dict[str, str]:
         """Write all or nothing; returns the name of the backup of each edited file that was replaced."""

@@ -16,14 +16,17 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from lifecycle import deployments, features, origin, sample, settings
-from lifecycle.bundle import open_version
-from lifecycle.compatibility import breaking
-from lifecycle.contract import Contract
-from lifecycle.declare import derive
+from lifecycle import origin, settings
+from lifecycle.contract.compatibility import breaking
+from lifecycle.contract.declare import derive
+from lifecycle.contract.schema import Contract
+from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
-from lifecycle.store import Store
-from lifecycle.team import Team
+from lifecycle.features import point_in_time
+from lifecycle.models.bundle import open_version
+from lifecycle.registry import deployments
+from lifecycle.sample import generate
+from lifecycle.storage import Store
 from looseleaf.contract import ask, prose, report, texts
 from looseleaf.contract.decide import Ask, Plan, Wishes, decide
 from looseleaf.contract.files import REPORT, Changes, backup, link
@@ -74,7 +77,7 @@ def infer(root: Path, given: argparse.Namespace, who: Ask) -> None:
         refuse_larger_than_disk(source, root)
         label = given.label or ask.label(list(source.columns), isinstance(who, ask.Person))
         keep = frozenset(name.strip() for name in given.keep.split(",") if name.strip())
-        wishes = Wishes(label, given.key or None, given.time or None, given.answer, keep)
+        wishes = Wishes(label, given.key or None, given.time or None, given.target, keep)
         plan = decide(look(source, connection), wishes, connection, who)
         draft = Draft.of(root, plan, pristine(root))
         for line in report.lines(plan):
@@ -205,12 +208,12 @@ def try_out(plan: Plan, made: Contract, text: str, file: str, connection: Any) -
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(plan.table.source.readable)
         data.tables(connection, Path(folder))
-        moment = features.latest(connection, data)
+        moment = point_in_time.latest(connection, data)
         if plan.table.is_sample:
             # Every value has been read by now; what is left to see is that the columns are those of the contract.
             connection.execute(f"CREATE OR REPLACE TEMP TABLE first AS FROM source LIMIT {FIRST}")
             connection.execute("CREATE OR REPLACE TEMP VIEW source AS FROM first")
-        return features.training_rows(connection, Team("", made, None, data, SimpleNamespace()), moment)
+        return point_in_time.training_rows(connection, Team("", made, None, data, SimpleNamespace()), moment)
 
 
 def pristine(root: Path) -> dict[str, bytes]:
@@ -233,7 +236,7 @@ def pristine(root: Path) -> dict[str, bytes]:
             run_copy(url, into, data=answers, vcs_ref=source.commit or "HEAD", defaults=True, quiet=True, unsafe=False)
         except Exception as error:
             problem = f"the template cannot be rendered from {source.url} ({type(error).__name__}: {error})"
-            raise LifecycleError(problem, origin.MEND) from error
+            raise LifecycleError(problem, origin.HINT) from error
         return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
 
 
@@ -242,7 +245,7 @@ def _contents(
 ) -> Iterator[tuple[str, bytes | None]]:
     yield f"{MODEL}/contract.py", formatted(root, f"{MODEL}/contract.py", contract)
     yield f"{MODEL}/data.py", formatted(root, f"{MODEL}/data.py", texts.data(plan, file))
-    estimator = texts.estimator(_text(pristine[f"{MODEL}/estimator.py"]), plan.answer.task == "number")
+    estimator = texts.estimator(_text(pristine[f"{MODEL}/estimator.py"]), plan.target.task == "regression")
     yield f"{MODEL}/estimator.py", formatted(root, f"{MODEL}/estimator.py", estimator)
     yield f"{MODEL}/features.sql", None
     yield "contract.json", made.to_json().encode()
@@ -324,7 +327,7 @@ def formatted(root: Path, name: str, text: str) -> bytes:
 def _derived(text: str) -> Contract:
     module = ModuleType("contract")
     exec(compile(text, f"{MODEL}/contract.py", "exec"), module.__dict__)
-    return derive(module.ROW, module.ANSWER, module.VERSION)
+    return derive(module.ROW, module.TARGET, module.VERSION)
 
 
 def _place(plan: Plan, folder: Path) -> str:
@@ -344,7 +347,7 @@ def _are_samples(tables: list[Path]) -> bool:
     if any(path.is_symlink() or not path.is_file() for path in tables):
         return False
     with tempfile.TemporaryDirectory() as folder:
-        sample.write(Path(folder))
+        generate.write(Path(folder))
         return all(path.read_bytes() == (Path(folder) / path.name).read_bytes() for path in tables)
 
 

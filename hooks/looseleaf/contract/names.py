@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lifecycle.declare import RESERVED
+from lifecycle.contract.declare import RESERVED
 
 PREFIXES = ("lifecycle_", "probabilities_")
 SUFFIX = "_value"

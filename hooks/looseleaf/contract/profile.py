@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lifecycle.frames import INTEGERS, quoted, text
+from lifecycle.contract.tables import INTEGERS, quoted, text
 from looseleaf.contract import values
 from looseleaf.contract.source import Source, count
 from looseleaf.contract.values import Kind, Reading

@@ -35,7 +35,7 @@ ERRORS = (
 
 def readme(sections: dict[str, str], plan: Plan, file: str, call: str, sent: dict[str, Any]) -> dict[str, str]:
     """The sections of README.md that speak of columns, by heading, made from those of the template."""
-    answer = plan.answer
+    answer = plan.target
     told = f"`{printable(answer.label)}`" + (
         f": {', '.join(map(printable, answer.classes[:6]))}" if answer.classes else ""
     )
@@ -64,16 +64,16 @@ def readme(sections: dict[str, str], plan: Plan, file: str, call: str, sent: dic
 
 def agreement(body: str, plan: Plan) -> str:
     """docs/agreement.md with the errors of this answer."""
-    if plan.answer.task == "two classes":
-        negative, positive = map(printable, plan.answer.classes)
+    if plan.target.task == "binary":
+        negative, positive = map(printable, plan.target.classes)
         one, two = f"Said *{positive}*, is *{negative}*", f"Said *{negative}*, is *{positive}*"
-    elif plan.answer.task == "number":
+    elif plan.target.task == "regression":
         one, two = "Said too much", "Said too little"
     else:
         one, two = "Said the wrong class, and it was acted on", "Said the wrong class, and the right one was missed"
     body = body.replace(ERRORS[0], f"| {one} |")
     body = body.replace(ERRORS[1], f"| {two} |")
-    if plan.answer.task == "two classes":
+    if plan.target.task == "binary":
         return body
     start = body.find(ERRORS[2])
     end = body.find("\n## ", start)
@@ -93,7 +93,7 @@ The first says what would change and whether callers break; the second writes it
 `src/model/contract.py` when they do. A file that you have edited is not overwritten (`FORCE=1` does, and keeps a copy).
 Without `DATA`, `make contract` writes `contract.json` after an edit of `contract.py`. A query of a warehouse takes the
 file's place: `lifecycle/docs/data.md`. What has to be computed as of a moment (sums over the last 30 days) belongs into
-`src/model/features.sql`, declared as `Entity()` in the contract.
+`src/model/features.sql`, declared as `Lookup()` in the contract.
 
 `data/` is not in git. `make test` runs without it, on rows invented from the contract; where the file is, it is
 tested, too.
@@ -116,12 +116,12 @@ WHERE = (
 def _ask(plan: Plan, sent: dict[str, Any]) -> str:
     body = json.dumps(sent, ensure_ascii=False).replace("'", "\\u0027")
     argument = f"'{body}'" if len(sent) <= INLINE_FIELDS else f"@{REQUEST}"
-    answer = plan.answer
-    if answer.task == "number":
+    answer = plan.target
+    if answer.task == "regression":
         example = f'`{{"prediction":…}}`: {printable(answer.label)}' + (
             f", in {printable(answer.unit)}" if answer.unit else ""
         )
-    elif answer.task == "two classes":
+    elif answer.task == "binary":
         one, two = map(printable, answer.classes)
         example = f'`{{"prediction":"{two}","probability":…}}`, or "{one}"; the probability is that of "{two}"'
     else:
@@ -152,6 +152,6 @@ def _score(body: str, plan: Plan) -> str:
 
 
 def _counts_as(plan: Plan) -> str:
-    if plan.answer.task != "two classes":
+    if plan.target.task != "binary":
         return "on the first of two classes is answered"
-    return f"on the answer is {printable(plan.answer.classes[1])}"
+    return f"on the answer is {printable(plan.target.classes[1])}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lifecycle.contract import Column, Contract
+from lifecycle.contract.schema import Column, Contract
 from looseleaf.contract.decide import Field, Plan
 from looseleaf.contract.files import digest
 from looseleaf.contract.texts import printable
@@ -13,7 +13,7 @@ SHOWN = 12
 
 def lines(plan: Plan) -> list[str]:
     """The short form, for a terminal."""
-    table, answer = plan.table, plan.answer
+    table, answer = plan.table, plan.target
     named = ", ".join(each.name for each in plan.fields if each.is_key) or "none"
     inputs = sum(not each.is_key for each in plan.fields)
     told = [
@@ -32,7 +32,7 @@ def lines(plan: Plan) -> list[str]:
 
 def page(plan: Plan, call: str, written: Mapping[str, bytes | None], removed: list[str], difference: list[str]) -> str:
     """docs/contract-report.md."""
-    table, answer = plan.table, plan.answer
+    table, answer = plan.table, plan.target
     parts = [
         f"# What `make contract` found in {printable(table.source.path.name)}",
         f"{table.rows:,} rows and {len(table.source.columns)} columns, read as {table.source.told}. "
@@ -80,8 +80,8 @@ def difference(old: Contract, new: Contract, breaks: list[str]) -> list[str]:
     for name in after:
         if name in before and before[name] != after[name]:
             told.append(f"{name}: {_changes(before[name], after[name])}")
-    if old.answer != new.answer:
-        was, now = (f"{each.task} ({', '.join(each.classes)})" for each in (old.answer, new.answer))
+    if old.target != new.target:
+        was, now = (f"{each.task} ({', '.join(each.classes)})" for each in (old.target, new.target))
         told.append(f"the answer was {was} and is {now}")
     if not told:
         return []

@@ -1,4 +1,4 @@
-"""A file as a table: CSV whose dialect is found by itself, or Parquet; everything else is refused with a mend."""
+"""A file as a table: CSV whose dialect is found by itself, or Parquet; everything else is refused with a hint."""
 
 import codecs
 import csv
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from lifecycle.contract.tables import text
 from lifecycle.errors import LifecycleError
-from lifecycle.frames import text
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,8 +90,8 @@ def open_source(given: str, connection: "duckdb.DuckDBPyConnection", scratch: Pa
         return _parquet(given, path, connection)
     suffix = next((kind for sign, kind in STARTS.items() if start.startswith(sign)), path.suffix.lower())
     if suffix in OTHERS:
-        problem, mend = OTHERS[suffix]
-        raise LifecycleError(f"{given} {problem}", mend)
+        problem, hint = OTHERS[suffix]
+        raise LifecycleError(f"{given} {problem}", hint)
     return _csv(given, path, connection, scratch)
 
 
@@ -117,7 +117,7 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
     told = f"{path.name}{f', line {line[1]}' if line else ''}: "
     if reason:
         told += f"{reason[2]} values, and the first line has {reason[1]} names"
-        return LifecycleError(told, "Mend that line; a value with the separator in it stands in double quotes.")
+        return LifecycleError(told, "Fix that line; a value with the separator in it stands in double quotes.")
     if "unterminated quote" in said:
         return LifecycleError(
             f"{told}a double quote is opened and not closed", "Close it, or double it inside a value."
@@ -251,7 +251,7 @@ def _encoding(path: Path) -> str:
         return "utf-8"
     if beyond_ascii:
         problem = f"{path.name}, line {line}: a byte that is no UTF-8, and lines before it are UTF-8"
-        raise LifecycleError(problem, "Mend that line: two encodings were mixed in one file.")
+        raise LifecycleError(problem, "Fix that line: two encodings were mixed in one file.")
     if single & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
         raise LifecycleError(f"{path.name}, line {line}: neither UTF-8 nor Latin-1", "Save the file as UTF-8.")
     return "cp1252" if single else "latin-1"
@@ -283,5 +283,5 @@ def refuse_larger_than_disk(source: Source, root: Path) -> None:
     size, free = source.path.stat().st_size, shutil.disk_usage(root).free
     if size > free:
         has = f"has {size / 1e6:,.0f} MB, and the disk of this repository {free / 1e6:,.0f} MB free"
-        mend = "Free some space: training writes to it what memory cannot hold."
-        raise LifecycleError(f"{source.path.name} {has}", mend)
+        hint = "Free some space: training writes to it what memory cannot hold."
+        raise LifecycleError(f"{source.path.name} {has}", hint)

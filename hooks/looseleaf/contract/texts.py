@@ -6,9 +6,9 @@ import textwrap
 from pathlib import PurePath
 from typing import Any
 
-from lifecycle import names
-from lifecycle.contract import Contract
-from lifecycle.frames import quoted, text
+from lifecycle.contract import names
+from lifecycle.contract.schema import Contract
+from lifecycle.contract.tables import quoted, text
 from lifecycle.settings import Gate, Train
 from looseleaf.contract.decide import DAY, Field, Plan
 from looseleaf.contract.profile import PLAIN
@@ -16,7 +16,7 @@ from looseleaf.contract.profile import PLAIN
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str"}
 INLINE_FIELDS = 40
 WIDTH = 120
-TAKEN = ("Row", "Key", "Request", "Field", "Annotated", "TwoClasses", "Classes", "Number", "True", "False", "None")
+TAKEN = ("Row", "Key", "Request", "Field", "Annotated", "Binary", "Classes", "Number", "True", "False", "None")
 REQUEST = "docs/example-request.json"
 
 CONTRACT = '''"""{first}
@@ -28,7 +28,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lifecycle.declare import {imports}
+from lifecycle.contract import {imports}
 
 VERSION = {version}  # the major version: a change that breaks a caller needs a new one
 
@@ -40,7 +40,7 @@ class {cls}(Row):
 
 
 ROW = {cls}
-ANSWER = {answer}
+TARGET = {answer}
 '''
 
 FIRST = """
@@ -62,7 +62,7 @@ from pathlib import Path
 import duckdb
 
 from lifecycle.errors import {errors}
-from lifecycle.frames import quoted, text
+from lifecycle.contract.tables import quoted, text
 
 FILE = {file_literal}
 
@@ -121,15 +121,15 @@ def contract(plan: Plan, file: str, version: int) -> str:
     """The text of src/model/contract.py, not yet formatted."""
     columns = plan.fields
     safe = names.safe(each.name for each in columns)
-    answer = plan.answer
-    word = {"number": "Number", "two classes": "TwoClasses", "classes": "Classes"}[answer.task]
+    answer = plan.target
+    word = {"regression": "Regression", "binary": "Binary", "multiclass": "Multiclass"}[answer.task]
     imports = ", ".join(sorted({"Request", "Row", word} | ({"Key"} if any(each.is_key for each in columns) else set())))
-    said = f"Classes(label={answer.label!r}, names={answer.classes!r})"
-    if answer.task == "number":
-        said = f"Number(label={answer.label!r}" + (f", unit={answer.unit!r})" if answer.unit else ")")
-    elif answer.task == "two classes":
+    said = f"Multiclass(label={answer.label!r}, names={answer.classes!r})"
+    if answer.task == "regression":
+        said = f"Regression(label={answer.label!r}" + (f", unit={answer.unit!r})" if answer.unit else ")")
+    elif answer.task == "binary":
         negative, positive = answer.classes
-        said = f"TwoClasses(label={answer.label!r}, positive={positive!r}, negative={negative!r})"
+        said = f"Binary(label={answer.label!r}, positive={positive!r}, negative={negative!r})"
     lines = [f"    {safe[each.name]}: {_annotated(each, safe[each.name])}" for each in columns]
     whole = CONTRACT.format(
         file=printable(file),
@@ -160,12 +160,12 @@ def data(plan: Plan, file: str) -> str:
         time=f"TIME = {plan.time_sql!r}\nDAY = 86_400\n" if dated else "",
         plain=plain,
         scan=_wrapped_call(scan),
-        label_name=repr(plan.answer.label),
+        label_name=repr(plan.target.label),
         ts=", {TIME} AS ts" if dated else "",
         only=_in_quotes(only).replace("{", "{{").replace("}", "}}").replace('"', '\\"'),
         only_told=" and is one of the answer's classes" if plan.labels.only else "",
         population_told=" from before the moment" if dated else "",
-        population=" WHERE {TIME} < (SELECT ts FROM moment)" if dated else "",
+        population=" WHERE {TIME} < (SELECT ts FROM as_of)" if dated else "",
     )
     if not plain:
         whole = whole.replace('    connection.execute("")\n', "").replace(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from lifecycle.frames import text
+from lifecycle.contract.tables import text
 
 Kind = Literal["number", "integer", "boolean", "category", "moment"]
 Counts = Mapping[str, int]

@@ -106,8 +106,8 @@ def _refuse_unready(root: Path, dry_run: bool) -> str:
         head = git("rev-parse", "--verify", "HEAD", folder=root)
         status = git("status", "--porcelain", "--", ".", folder=root)
     except (OSError, subprocess.CalledProcessError):
-        mend = "git init && git add -A && git commit -m 'First commit'"
-        raise UpdateError(f"{root} is no git repository with a commit: nothing could be compared", mend) from None
+        hint = "git init && git add -A && git commit -m 'First commit'"
+        raise UpdateError(f"{root} is no git repository with a commit: nothing could be compared", hint) from None
     if journal(root).exists():
         raise UpdateError("an update was interrupted here", ABORT)
     if status and not dry_run:
@@ -157,7 +157,7 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
     """
     if not (trial.clone / "lifecycle/lifecycle.mk").exists():
         return trial.contents()
-    steps = _Steps(trial.clone, "Nothing was changed. Mend it here, commit, and update again.")
+    steps = _Steps(trial.clone, "Nothing was changed. Fix it here, commit, and update again.")
     if (trial.clone / "uv.lock").exists():
         steps.run("uv lock", uv, "lock")
     contents = trial.contents()
@@ -168,7 +168,7 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
             if verb == "setup" or not _fails_without(trial, uv, verb):
                 raise
             problem = f"{error.problem}\nIt is not the update: make {verb} fails without it, too"
-            raise UpdateError(problem, error.mend) from None
+            raise UpdateError(problem, error.hint) from None
     return contents
 
 
@@ -186,7 +186,7 @@ def _fails_without(trial: Trial, uv: str, verb: str) -> bool:
 def _install(root: Path, uv: str) -> None:
     """Bring the environment up to date, where there is one."""
     if (root / ".venv").exists() and (root / "lifecycle/lifecycle.mk").exists():
-        _Steps(root, "Every file is as it was; make setup mends the environment.").run(
+        _Steps(root, "Every file is as it was; make setup hints the environment.").run(
             "make setup", "make", f"UV={uv}", "setup"
         )
 
@@ -194,17 +194,17 @@ def _install(root: Path, uv: str) -> None:
 class _Steps:
     """Commands of one repository, shown while they run; raises UpdateError for one that fails."""
 
-    def __init__(self, folder: Path, mend: str) -> None:
-        self.folder, self.mend = folder, mend
+    def __init__(self, folder: Path, hint: str) -> None:
+        self.folder, self.hint = folder, hint
         # What runs here is what the new release brings: it is handed no secret of the CI host's.
         kept = {name: value for name, value in environment().items() if name not in ("VIRTUAL_ENV", *SECRETS)}
         self.steps = Steps(kept)
 
     def run(self, name: str, *command: str) -> None:
         try:
-            self.steps.run(name, list(command), self.folder, self.mend)
+            self.steps.run(name, list(command), self.folder, self.hint)
         except StepFailed as failed:
-            raise UpdateError(f"{failed.tail}\n{name} of the updated repository: {failed}", self.mend) from None
+            raise UpdateError(f"{failed.tail}\n{name} of the updated repository: {failed}", self.hint) from None
 
 
 def _uv(root: Path) -> str:

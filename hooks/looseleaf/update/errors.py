@@ -2,9 +2,9 @@
 
 
 class UpdateError(Exception):
-    """What is wrong and where, and how to mend it; nothing was changed."""
+    """What is wrong and where, and how to fix it; nothing was changed."""
 
-    def __init__(self, problem: str, mend: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "") -> None:
         self.problem = problem
-        self.mend = mend
-        super().__init__(f"{problem}\n  {mend}" if mend else problem)
+        self.hint = hint
+        super().__init__(f"{problem}\n  {hint}" if hint else problem)

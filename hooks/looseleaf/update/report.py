@@ -27,7 +27,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Target:
     """An answer that is not what it was: `given` now, a `new` question's default, `reset`, or `dropped`."""
 
     name: str
@@ -57,7 +57,7 @@ class Report:
     edits: list[Edit] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     kept_deleted: list[str] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Target] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
 
@@ -141,7 +141,7 @@ OFFERED = {
 }
 
 
-def _told(answer: Answer) -> str:
+def _told(answer: Target) -> str:
     told = {
         "given": f"{answer.name}: {answer.before!r} → {answer.after!r}",
         "new": f"{answer.name}: new, answered by its default {answer.after!r}",

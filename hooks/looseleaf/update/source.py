@@ -20,7 +20,7 @@ from looseleaf.update.errors import UpdateError
 ANSWERS = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
-MEND = f"Name the template's checkout or address: {VARIABLE}=…"
+HINT = f"Name the template's checkout or address: {VARIABLE}=…"
 
 
 def remembered(folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Source:
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:
-            raise UpdateError(f"the template cannot be fetched from {address}: {_last(error)}", MEND) from None
+            raise UpdateError(f"the template cannot be fetched from {address}: {_last(error)}", HINT) from None
         # A password stays where it was typed.
         public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
         return cls(into, recorded, public if named and public != _expanded(recorded, root) else recorded)
@@ -83,7 +83,7 @@ class Source:
             except subprocess.CalledProcessError:
                 continue
         known = ", ".join(map(str, self.releases)) or "none"
-        raise UpdateError(f"the template has no version or commit {name}", f"Its releases: {known}. {MEND}")
+        raise UpdateError(f"the template has no version or commit {name}", f"Its releases: {known}. {HINT}")
 
     def newest(self, before: str) -> str:
         """The commit that an update leads to from another: that of the newest release after it, previews apart.
@@ -105,7 +105,7 @@ class Source:
         try:
             found |= releases.read(record) if record else {}
         except ValueError as error:
-            raise UpdateError(f"the template's record of its releases is damaged: {error}", MEND) from None
+            raise UpdateError(f"the template's record of its releases is damaged: {error}", HINT) from None
         return dict(sorted(found.items()))
 
     def _within(self) -> Iterator[tuple[Version, str]]:
@@ -165,7 +165,7 @@ _Questions.add_constructor("!include", lambda loader, node: {})
 def _address(given: str, root: Path, where: str) -> str:
     address = _expanded(given, root)
     if not _is_remote(address) and not Path(address).exists():
-        raise UpdateError(f"the template is not in {address}, which {where} names", MEND)
+        raise UpdateError(f"the template is not in {address}, which {where} names", HINT)
     return address
 
 

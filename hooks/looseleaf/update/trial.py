@@ -19,7 +19,7 @@ import yaml
 
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update.errors import UpdateError
-from looseleaf.update.report import Answer, Edit, Loss, Offer, Report
+from looseleaf.update.report import Edit, Loss, Offer, Report, Target
 from looseleaf.update.source import ANSWERS, Source, asked, remembered
 
 ZONE = "lifecycle/"
@@ -185,20 +185,20 @@ class Trial:
                 if mine:
                     yield Loss(name, f"{len(mine)} line(s) of yours would vanish without a mark")
 
-    def _answers(self) -> Iterator[Answer]:
+    def _answers(self) -> Iterator[Target]:
         was, now = self.answers
         if self.source.address != self.source.recorded:
-            yield Answer("_src_path", self.source.recorded, self.source.address, "given")
+            yield Target("_src_path", self.source.recorded, self.source.address, "given")
         for name in sorted({*was, *now}):
             if name in self.given:
                 if was.get(name) != now.get(name):
-                    yield Answer(name, was.get(name), now.get(name), "given")
+                    yield Target(name, was.get(name), now.get(name), "given")
             elif name not in was:
-                yield Answer(name, None, now[name], "new")
+                yield Target(name, None, now[name], "new")
             elif name not in now:
-                yield Answer(name, was[name], None, "dropped")
+                yield Target(name, was[name], None, "dropped")
             elif was[name] != now[name]:
-                yield Answer(name, was[name], now[name], "reset")
+                yield Target(name, was[name], now[name], "reset")
 
     def offers(self) -> Iterator[Offer]:
         """Files of the team's zone that a new repository would get otherwise than this one did."""

@@ -173,7 +173,7 @@ def told(year: Year, seconds: float) -> dict[str, Any]:
 
 
 def run(root: Path, say: Callable[[str], object] = print) -> int:
-    """Play the year in the repository at `root`; 0 when all of it held, 1 with a mend otherwise, 130 on Ctrl-C."""
+    """Play the year in the repository at `root`; 0 when all of it held, 1 with a hint otherwise, 130 on Ctrl-C."""
     place, started = root / "build" / "year", time.monotonic()
     try:
         shutil.rmtree(place, ignore_errors=True)
@@ -184,7 +184,7 @@ def run(root: Path, say: Callable[[str], object] = print) -> int:
         year = play(repository)
         found = told(year, time.monotonic() - started)
     except StepFailed as failed:
-        print(f"\n{failed.tail}\nThe year stopped: {failed}\n{failed.mend}", file=sys.stderr)
+        print(f"\n{failed.tail}\nThe year stopped: {failed}\n{failed.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nThe year was stopped; nothing of it runs any more.", file=sys.stderr)

@@ -59,9 +59,9 @@ class Repository:
         """Raises StepFailed where the repository is about another table than the sample's."""
         self.root, self.place = root, place
         contract = json.loads((root / "contract.json").read_text(encoding="utf-8"))
-        if contract["x-answer"]["x-label"] != "churned" or "customer_id" not in contract["properties"]:
-            mend = "Render the template into a new folder, and run make year there."
-            raise StepFailed("make year plays the sample's year, and this repository is about a table of its own", mend)
+        if contract["x-target"]["x-label"] != "churned" or "customer_id" not in contract["properties"]:
+            hint = "Render the template into a new folder, and run make year there."
+            raise StepFailed("make year plays the sample's year, and this repository is about a table of its own", hint)
         if not (root / "lifecycle/src/lifecycle/serving").is_dir():
             raise StepFailed("make year asks a service, and this repository has none", "Render one with usage online.")
         place.mkdir(parents=True)
@@ -77,7 +77,7 @@ class Repository:
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
         """Run a verb and return what it printed; raises StepFailed unless it ends with 0, or with 1 where it may."""
-        from lifecycle import cli
+        from lifecycle.cli import entry
 
         said, given = io.StringIO(), {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
         with (
@@ -86,7 +86,7 @@ class Repository:
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
         ):
-            code = cli.main(list(words))
+            code = entry.main(list(words))
         if code and not (may_refuse and code == 1):
             raise StepFailed(f"lifecycle {' '.join(words)} ended with {code}", "See the lines above.", said.getvalue())
         return said.getvalue()
@@ -129,9 +129,9 @@ class Repository:
 
     def write_sample(self, customers: int) -> None:
         """Write the sample's tables, with the drift of the last quarter."""
-        from lifecycle import sample
+        from lifecycle.sample import generate
 
-        sample.write(self.data, drift=True, customers=customers)
+        generate.write(self.data, drift=True, customers=customers)
 
     def questions(self, ts: int) -> list[Question]:
         """Who is asked about at a moment: everybody at the first of a month, nobody in between."""

@@ -34,7 +34,7 @@ def population(connection: duckdb.DuckDBPyConnection) -> str:
     """Everyone who is a customer at the moment, asked about without a discount."""
     return """
         SELECT c.customer_id, CAST(0 AS DOUBLE) AS discount
-        FROM customers AS c, moment AS m
+        FROM customers AS c, as_of AS m
         WHERE c.joined < m.ts AND NOT EXISTS (
             SELECT 1 FROM events AS e
             WHERE e.customer_id = c.customer_id AND e.kind = 'cancel' AND e.seen_ts < m.ts

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from lifecycle.matrix import Inputs
+from lifecycle.contract import Inputs
 
 # For an answer that is a Number: HistGradientBoostingRegressor, DummyRegressor(strategy="mean") and Ridge instead.
 

@@ -1,14 +1,14 @@
 -- What is known about a customer when the question is asked.
--- In: asks(customer_id, ts), customers, events. Out: one row for each ask about a customer there is.
+-- In: spine(customer_id, ts), customers, events. Out: one row for each row of the spine about a customer there is.
 -- Times are whole seconds since 1970. An event counts from the moment it was seen (seen_ts), and every window ends one
--- second before the ask: what was not known yet cannot leak into a training row.
+-- second before that time: what was not known yet cannot leak into a training row.
 WITH timeline AS (
     SELECT customer_id, seen_ts AS ts, ts AS happened, kind, amount, FALSE AS asked
     FROM events
-    WHERE customer_id IN (SELECT customer_id FROM asks)
+    WHERE customer_id IN (SELECT customer_id FROM spine)
     UNION ALL
     SELECT customer_id, ts, CAST(NULL AS BIGINT), CAST(NULL AS VARCHAR), CAST(NULL AS DOUBLE), TRUE
-    FROM asks
+    FROM spine
 ),
 
 windowed AS (

@@ -2,6 +2,6 @@
 
 import sys
 
-from lifecycle.cli import main
+from lifecycle.cli.entry import main
 
 sys.exit(main())

@@ -2,15 +2,15 @@
 
 
 class LifecycleError(Exception):
-    """What is wrong and where (`problem`), and how to mend it (`mend`).
+    """What is wrong and where (`problem`), and how to fix it (`hint`).
 
     The command line prints both without a traceback and ends with exit code 1.
     """
 
-    def __init__(self, problem: str, mend: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "") -> None:
         self.problem = problem
-        self.mend = mend
-        super().__init__(f"{problem}\n  {mend}" if mend else problem)
+        self.hint = hint
+        super().__init__(f"{problem}\n  {hint}" if hint else problem)
 
 
 class Refused(LifecycleError):

@@ -18,7 +18,7 @@ ANSWERS = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 # What Copier abbreviates.
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
-MEND = f"Name the template's checkout or address: {VARIABLE}=…"
+HINT = f"Name the template's checkout or address: {VARIABLE}=…"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def recorded(root: Path, environ: Mapping[str, str] | None = None) -> Origin:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
         url, commit = str(told["_src_path"]), str(told.get("_commit") or "")
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise LifecycleError(f"{path} does not say where the template is ({error!r})", MEND) from error
+        raise LifecycleError(f"{path} does not say where the template is ({error!r})", HINT) from error
     # `git describe` of a commit without a tag of its own ends in its hash.
     commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
     url = _expanded(url)
@@ -59,7 +59,7 @@ def recorded(root: Path, environ: Mapping[str, str] | None = None) -> Origin:
     folder = _folder(url, root, f"_src_path in {ANSWERS}")
     if commit and not _has(folder, commit):
         problem = f"the commit {commit} in {ANSWERS} is not in {folder}"
-        raise LifecycleError(problem, f"It was copied from work that was never committed. {MEND}")
+        raise LifecycleError(problem, f"It was copied from work that was never committed. {HINT}")
     return Origin(folder, commit)
 
 
@@ -77,7 +77,7 @@ def _is_remote(url: str) -> bool:
 def _folder(name: str, root: Path, where: str) -> str:
     folder = (root / Path(name).expanduser()).resolve()
     if not folder.is_dir():
-        raise LifecycleError(f"{where}: there is no folder {folder}", MEND)
+        raise LifecycleError(f"{where}: there is no folder {folder}", HINT)
     return str(folder)
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifecycle import moments
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.store import Store, write_atomically
+from lifecycle.storage import Store, write_atomically
 
 FORMAT = 1
 # By itself a retrain begins only when something asks for it.
@@ -38,7 +38,7 @@ def read(store: Store, environment: str) -> dict[str, dict[str, Any]]:
     path = _place(store, environment)
     try:
         found = json.loads(path.read_bytes())["verbs"]
-        return {verb: run | {"started": moments.parse(run["started"])} for verb, run in found.items()}
+        return {verb: run | {"started": timestamps.parse(run["started"])} for verb, run in found.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -47,9 +47,9 @@ def read(store: Store, environment: str) -> dict[str, dict[str, Any]]:
 
 def record(store: Store, environment: str, verb: str, started: int, code: int) -> None:
     """Note that a verb started and how it ended."""
-    verbs = {name: run | {"started": moments.told(run["started"])} for name, run in read(store, environment).items()}
+    verbs = {name: run | {"started": timestamps.told(run["started"])} for name, run in read(store, environment).items()}
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    verbs[verb] = {"started": moments.told(started), "ended": ended, "code": code}
+    verbs[verb] = {"started": timestamps.told(started), "ended": ended, "code": code}
     content = json.dumps({"format": FORMAT, "environment": environment, "verbs": verbs}, indent=2)
     write_atomically(_place(store, environment), f"{content}\n".encode())
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from lifecycle import moments
-from lifecycle.deployments import ENVIRONMENTS
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.store import Store
+from lifecycle.registry.deployments import ENVIRONMENTS
+from lifecycle.storage import Store
 
 PREFIX = "LIFECYCLE_"
 # It begins as the others do and is none: a setting is told by `make config`.
@@ -184,7 +184,7 @@ class Settings(Section):
 
     def now(self) -> int:
         """The moment that stands for now, in whole seconds since 1970 UTC: the clock, or what `clock` holds."""
-        return moments.now(self.clock)
+        return timestamps.now(self.clock)
 
 
 @dataclass(frozen=True)
@@ -220,13 +220,13 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
     try:
         found = Settings.model_validate(tree)
     except ValidationError as error:
-        raise LifecycleError("\n  ".join(_told(each, origins) for each in error.errors()), _MEND) from None
+        raise LifecycleError("\n  ".join(_told(each, origins) for each in error.errors()), _HINT) from None
     if found.clock and environment != "local":
         raise LifecycleError(f"{origins['clock']}: clock is for local only", "Remove it: real time passes there.")
     return Loaded(environment, found, origins)
 
 
-_MEND = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."
+_HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."
 
 
 def _refuse_strays(folder: Path) -> None:
@@ -241,7 +241,7 @@ def _parse(text: str | bytes, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LifecycleError(f"{origin} is not YAML: {error}", "Mend what it names.") from error
+        raise LifecycleError(f"{origin} is not YAML: {error}", "Fix what it names.") from error
 
 
 def _read(content: bytes, origin: str) -> Tree:

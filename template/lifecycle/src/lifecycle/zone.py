@@ -25,14 +25,14 @@ SOURCE = re.compile(r"^_src_path:.*\n(?: .*\n)*", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong at a place (`path`, or `path:line`), and how to mend it."""
+    """What is wrong at a place (`path`, or `path:line`), and how to fix it."""
 
     place: str
     problem: str
-    mend: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.problem}\n  {self.mend}"
+        return f"{self.place}: {self.problem}\n  {self.hint}"
 
 
 def interrupted(root: Path) -> list[Finding]:
@@ -45,9 +45,9 @@ def interrupted(root: Path) -> list[Finding]:
 
 def markers(root: Path) -> list[Finding]:
     """What an update left unresolved: conflict markers, and `.rej` files; nothing outside a git repository."""
-    mend = "Settle it and remove the markers, or go back: git restore --source=HEAD --staged --worktree ."
+    hint = "Settle it and remove the markers, or go back: git restore --source=HEAD --staged --worktree ."
     hits = _git(root, "grep", "-n", "-I", "-E", "--untracked", MARKER)
-    found = [Finding(":".join(hit.split(":")[:2]), "an update's conflict is not settled", mend) for hit in hits]
+    found = [Finding(":".join(hit.split(":")[:2]), "an update's conflict is not settled", hint) for hit in hits]
     rejected = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "*.rej")
     return found + [
         Finding(name, "an update could not apply this part of an edit", f"Apply it by hand and remove {name}.")
@@ -61,8 +61,8 @@ def answers(root: Path) -> list[Finding]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if not edited_by_hand(text):
         return []
-    mend = f"Put it back: git checkout HEAD -- {ANSWERS}; an answer changes by make update SET='ci=gitlab'."
-    return [Finding(ANSWERS, "it was edited by hand, and the next update would take it for the truth", mend)]
+    hint = f"Put it back: git checkout HEAD -- {ANSWERS}; an answer changes by make update SET='ci=gitlab'."
+    return [Finding(ANSWERS, "it was edited by hand, and the next update would take it for the truth", hint)]
 
 
 def edited_by_hand(text: str) -> bool:
@@ -93,8 +93,8 @@ def edits(root: Path) -> list[Finding]:
     for name, digest in manifest["files"].items():
         file = root / name
         if file.is_file() and hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != digest:
-            mend = f"{seam(manifest['seams'], name)} Then put it back: git log -- {name} shows the edit."
-            found.append(Finding(name, "it is the template's and was edited: an update would stop here", mend))
+            hint = f"{seam(manifest['seams'], name)} Then put it back: git log -- {name} shows the edit."
+            found.append(Finding(name, "it is the template's and was edited: an update would stop here", hint))
     for name in _git(root, "ls-files", "lifecycle"):
         if name not in manifest["files"] and name != MANIFEST and (root / name).exists():
             found.append(Finding(name, "it is not the template's", seam(manifest["seams"], name)))

@@ -12,10 +12,11 @@ import duckdb
 import pytest
 from project import ROOT, Project
 
-from lifecycle import features, predictor, settings, team
-from lifecycle.contract import Contract
+from lifecycle import features, settings
+from lifecycle.contract import Contract, team
+from lifecycle.contract.synthetic import Table
 from lifecycle.errors import NotHere
-from lifecycle.invented import Table
+from lifecycle.models import predictor
 from model import data
 
 # On a busy machine several threads wait for each other longer than these small models take on one.

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from project import Project
 
-from lifecycle import team
-from lifecycle.contract import Column, Contract
-from lifecycle.invented import usual
+from lifecycle.contract import Column, Contract, team
+from lifecycle.contract.synthetic import usual
 
 Rows = list[dict[str, Any]]
 Answers = Callable[[Rows], list[dict[str, Any]]]
@@ -29,10 +28,10 @@ def oddities(column: Column) -> dict[str, Any]:
 
 def is_answer(answer: dict[str, Any], contract: Contract) -> bool:
     """Whether an answer is one that the contract knows."""
-    if contract.answer.task == "number":
+    if contract.target.task == "regression":
         return isinstance(answer["prediction"], float)
     chances = [answer["probability"]] if "probability" in answer else list(answer["probabilities"].values())
-    return answer["prediction"] in contract.answer.classes and all(0 <= chance <= 1 for chance in chances)
+    return answer["prediction"] in contract.target.classes and all(0 <= chance <= 1 for chance in chances)
 
 
 def test_it_learns_what_there_is_to_learn(trained: Project) -> None:

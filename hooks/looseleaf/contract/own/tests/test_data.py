@@ -6,10 +6,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from lifecycle import features, team
-from lifecycle.contract import Contract
-from lifecycle.frames import quoted, subquery
-from lifecycle.pipelines.train import codes
+from lifecycle import features
+from lifecycle.contract import Contract, team
+from lifecycle.contract.tables import quoted, subquery
+from lifecycle.training.train import codes
 from model import data
 
 # A large table is looked at in part: the jobs check every row.
@@ -42,12 +42,12 @@ def test_those_who_are_asked_about_keep_the_contract(table: duckdb.DuckDBPyConne
 def test_every_label_is_one_that_the_answer_names(
     table: duckdb.DuckDBPyConnection, some: Any, contract: Contract
 ) -> None:
-    label = f"SELECT {quoted(contract.answer.label)} AS label FROM {subquery(some.labels(table))}"
-    if contract.answer.classes:
-        label = f"SELECT DISTINCT {quoted(contract.answer.label)} AS label FROM {subquery(data.labels(table))}"
+    label = f"SELECT {quoted(contract.target.label)} AS label FROM {subquery(some.labels(table))}"
+    if contract.target.classes:
+        label = f"SELECT DISTINCT {quoted(contract.target.label)} AS label FROM {subquery(data.labels(table))}"
     # It raises for a null, and for what is no class or no number.
-    found = codes(table.execute(label).df()["label"], contract.answer)
-    assert set(range(len(contract.answer.classes))) <= set(found)
+    found = codes(table.execute(label).df()["label"], contract.target)
+    assert set(range(len(contract.target.classes))) <= set(found)
 
 
 def test_no_row_lacks_its_key(table: duckdb.DuckDBPyConnection, contract: Contract) -> None:

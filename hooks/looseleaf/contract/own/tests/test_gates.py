@@ -12,11 +12,8 @@ from project import ROOT, Project
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from lifecycle import team
-from lifecycle.contract import Column, Contract
-from lifecycle.declare import Request
-from lifecycle.invented import Table
-from lifecycle.matrix import Inputs
+from lifecycle.contract import Column, Contract, Inputs, Request, team
+from lifecycle.contract.synthetic import Table
 from model import contract as declared
 from model import estimator
 
@@ -84,7 +81,7 @@ def test_the_contract_refuses_a_poisoned_column(
 def test_promotion_refuses_a_model_of_shuffled_labels(
     project: Project, invented: Table, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = contract.answer.label
+    name = contract.target.label
     poison(monkeypatch, invented, name, np.random.default_rng(0).permutation(invented.frame[name].to_numpy()))
     project.done("train")
     # At 95 % one of twenty such models would pass by luck.
@@ -104,7 +101,7 @@ def test_a_linear_model_that_the_candidate_does_not_beat_takes_its_place(
     project: Project, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def candidate(inputs: Inputs, seed: int) -> BaseEstimator:
-        if contract.answer.task == "number":
+        if contract.target.task == "regression":
             return DummyRegressor(strategy="constant", constant=1e6)
         return DummyClassifier(strategy="most_frequent")
 

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from lifecycle.contract import Answer, Column, Contract
-from lifecycle.names import safe
+from lifecycle.contract.names import safe
+from lifecycle.contract.schema import Column, Contract, Target
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
 VALIDATORS = {"integer": "WHOLE", "time": "MOMENT"}
@@ -25,7 +25,7 @@ class Row(BaseRow):
 
 {row}
 
-class Answer(BaseAnswer):
+class Target(BaseAnswer):
     """What is answered."""
 
 {answer}'''
@@ -35,7 +35,7 @@ PACKAGE = '''"""Asks the model {model}, under version {contract} of its contract
 from .calls import Service as _Service
 from .client import AsyncClient as _AsyncClient
 from .client import SyncClient as _SyncClient
-from .contract import Answer, Row
+from .contract import Target, Row
 from .errors import (
     ClientError,
     Fault,
@@ -52,7 +52,7 @@ from .errors import (
 
 __version__ = "{version}"
 __all__ = [
-    "Answer",
+    "Target",
     "AsyncClient",
     "Client",
     "ClientError",
@@ -69,15 +69,15 @@ __all__ = [
     "WrongContract",
 ]
 
-_SERVICE = _Service(Answer, contract={contract}, agent="{distribution}/{version}")
+_SERVICE = _Service(Target, contract={contract}, agent="{distribution}/{version}")
 
 
-class Client(_SyncClient[Row, Answer]):
+class Client(_SyncClient[Row, Target]):
     __doc__ = _SyncClient.__doc__
     service = _SERVICE
 
 
-class AsyncClient(_AsyncClient[Row, Answer]):
+class AsyncClient(_AsyncClient[Row, Target]):
     __doc__ = _AsyncClient.__doc__
     service = _SERVICE
 '''
@@ -87,7 +87,7 @@ def contract_text(contract: Contract) -> str:
     """The module `contract.py` of a client."""
     names = safe(column.name for column in contract.request)
     row = "".join(_assigned(names[column.name], column) for column in contract.request)
-    answer = _answer(contract.answer)
+    answer = _answer(contract.target)
     body = row + answer
     typing = [name for name in ("Annotated", "Literal") if f"{name}[" in body]
     imports = [
@@ -123,7 +123,7 @@ def _assigned(name: str, column: Column) -> str:
     return textwrap.indent(f"{name}: {annotation}{default}\n", "    ")
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Target) -> str:
     properties = answer.to_schema()["properties"]
     fields = {"prediction": _literal(answer.classes) if answer.classes else "float"}
     if "probability" in properties:

@@ -9,13 +9,13 @@ import re
 import zipfile
 from pathlib import Path
 
-from lifecycle import deployments
 from lifecycle.client import source
-from lifecycle.contract import Contract
+from lifecycle.contract.names import safe
+from lifecycle.contract.schema import Contract
+from lifecycle.contract.team import project_name
 from lifecycle.errors import LifecycleError
-from lifecycle.names import safe
-from lifecycle.store import Store, write_atomically
-from lifecycle.team import project_name
+from lifecycle.registry import deployments
+from lifecycle.storage import Store, write_atomically
 
 RELEASED = "contract.json"
 FOLDER = "dist"
@@ -72,7 +72,7 @@ def differs(root: Path, store: Store, environment: str) -> bool:
         return False
     path = store.bundles / deployment.live.version / RELEASED
     live, released = Contract.from_json(path.read_bytes(), str(path)), _contract(root / RELEASED)
-    return (live.version, live.request, live.answer) != (released.version, released.request, released.answer)
+    return (live.version, live.request, live.target) != (released.version, released.request, released.target)
 
 
 def wheel(contract: Contract, model: str, build: int = 0) -> tuple[str, bytes]:
@@ -96,7 +96,7 @@ def use(contract: Contract, model: str) -> str:
     names = safe(column.name for column in contract.request)
     fields = ", ".join(f"{names[column.name]}=..." for column in contract.request if column.required)
     package = package_of(model)
-    told = "probability" if contract.answer.task == "two classes" else "prediction"
+    told = "probability" if contract.target.task == "binary" else "prediction"
     name = package.removesuffix("_client")
     return USE.format(package=package, name="model" if keyword.iskeyword(name) else name, fields=fields, told=told)
 
@@ -106,14 +106,14 @@ def _contract(path: Path) -> Contract:
         contract = Contract.from_json(path.read_bytes(), RELEASED)
     except FileNotFoundError:
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.") from None
-    mend = "`make contract` writes it; restore it from git."
+    hint = "`make contract` writes it; restore it from git."
     if type(contract.version) is not int or contract.version < 1:
-        raise LifecycleError(f"{RELEASED} has the version {contract.version!r}", mend)
+        raise LifecycleError(f"{RELEASED} has the version {contract.version!r}", hint)
     for column in contract.request:
         for limit in (column.low, column.high, column.max_length):
             # It becomes Python that others run.
             if limit is not None and not (type(limit) in (int, float) and math.isfinite(limit)):
-                raise LifecycleError(f"{RELEASED}: {column.name} has the limit {limit!r}", mend)
+                raise LifecycleError(f"{RELEASED}: {column.name} has the limit {limit!r}", hint)
     return contract
 
 

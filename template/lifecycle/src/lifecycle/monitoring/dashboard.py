@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lifecycle import html, moments
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
+from lifecycle.reports import html_page
 
 DASHBOARD = "lifecycle/deploy/dashboard.json"
 POINTS = 240
 PATIENCE = 30.0
-# As many as `html.lines` draws differently.
+# As many as `html_page.lines` draws differently.
 STROKES = ("solid", "dashed", "dotted", "dash-dotted")
 # PromQL without what can hold other names: texts, label matchers, ranges, and the labels of a grouping.
 ASIDE = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)')
@@ -61,8 +62,8 @@ class Prometheus:
             raise LifecycleError(_reason(error), "The address is that of a Prometheus: URL=…") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"no Prometheus answers at {self.url} ({error})"
-            mend = "`prometheus --config.file=lifecycle/deploy/prometheus.yml` starts one."
-            raise LifecycleError(problem, mend) from error
+            hint = "`prometheus --config.file=lifecycle/deploy/prometheus.yml` starts one."
+            raise LifecycleError(problem, hint) from error
 
 
 def draw(root: Path, url: str, hours: float) -> Path:
@@ -77,15 +78,15 @@ def draw(root: Path, url: str, hours: float) -> Path:
                 parts.append(_drawn(panel, prometheus, known, end - hours * 3600, end))
             except LifecycleError as error:
                 faults.append(f"{panel['title']}: {error.problem}")
-        sections.append(html.section(title, html.figures(parts)))
+        sections.append(html_page.section(title, html_page.figures(parts)))
     if faults:
         raise LifecycleError("\n  ".join(faults), "The service and the dashboard are of two releases, or not scraped.")
     path = root / "build" / "dashboard.html"
     path.parent.mkdir(exist_ok=True)
     # What is built belongs into no commit, whatever the team's own .gitignore says.
     (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    lead = f"The last {hours:g} hours until {moments.told(int(end))}, from {url}."
-    path.write_text(html.page("Model: dashboard", "\n".join(sections), lead), encoding="utf-8")
+    lead = f"The last {hours:g} hours until {timestamps.told(int(end))}, from {url}."
+    path.write_text(html_page.page("Model: dashboard", "\n".join(sections), lead), encoding="utf-8")
     return path
 
 
@@ -118,8 +119,8 @@ def _drawn(panel: Panel, prometheus: Prometheus, known: set[str], start: float, 
     told = [f"{name} {_number(points[-1][1])} ({stroke})" for (name, points), stroke in last]
     more = f" and {len(filled) - len(shown)} more" if len(filled) > len(shown) else ""
     moved = [at for points in shown.values() for at, _ in points]
-    ends = [moments.told(int(each))[5:16].replace("T", " ") for each in (min(moved), max(moved))] if moved else ()
-    return html.lines(panel["title"], shown, ends, f"{panel['description']} {', '.join(told)}{more}".strip())
+    ends = [timestamps.told(int(each))[5:16].replace("T", " ") for each in (min(moved), max(moved))] if moved else ()
+    return html_page.lines(panel["title"], shown, ends, f"{panel['description']} {', '.join(told)}{more}".strip())
 
 
 def _number(value: float) -> str:
@@ -134,7 +135,7 @@ def _table(panel: Panel, prometheus: Prometheus, at: float) -> str:
                 name: text for name, text in found["metric"].items() if name not in ("__name__", "job", "instance")
             }
             rows.append((", ".join(f"{name}: {text}" for name, text in named.items()) or "all", found["value"][1]))
-    return html.table(("what", "value"), rows or [("nothing yet", "")], panel["title"])
+    return html_page.table(("what", "value"), rows or [("nothing yet", "")], panel["title"])
 
 
 def _by_last(series: Mapping[str, Points]) -> list[tuple[str, Points]]:

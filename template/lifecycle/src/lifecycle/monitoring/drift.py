@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lifecycle.contract import Answer, Column, Contract
-from lifecycle.profile import BINS, Profile, Shape, psi
+from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.models.reference import BINS, Profile, Shape, psi
 from lifecycle.settings import Monitor
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def measure(
             continue
         known = set(levels.get(column.name, ()))
         found[column.name] = _of_column(column, shape, profile.rows, known, rows[column.name], rules, count, fault)
-    scores = scores_of(contract.answer, rows)
+    scores = scores_of(contract.target, rows)
     if len(scores):
         found[SCORE] = Found(**_shares(profile.scores, profile.scored, scores, rules, count))
     return found
@@ -87,12 +87,12 @@ def limit(bins: int, reference: int, rows: int, columns: int, least: float) -> f
     return max(least, quantile * (1 / max(reference, 1) + 1 / max(rows, 1)))
 
 
-def scores_of(answer: Answer, rows: "pd.DataFrame") -> "pd.Series[Any]":
+def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
     """The answered number, the probability of the positive class, or that of the class answered; nulls left out."""
-    if answer.task == "classes":
-        names = [f"probabilities_{name}" for name in answer.classes]
+    if target.task == "multiclass":
+        names = [f"probabilities_{name}" for name in target.classes]
         return rows.reindex(columns=names).astype("float64").max(axis=1).dropna()
-    name = "prediction" if answer.task == "number" else "probability"
+    name = "prediction" if target.task == "regression" else "probability"
     return rows.reindex(columns=[name])[name].astype("float64").dropna()
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lifecycle import moments
-from lifecycle.moments import DAY
+from lifecycle import timestamps
 from lifecycle.monitoring.drift import SCORE, Found
 from lifecycle.monitoring.quality import Quality
-from lifecycle.reports import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
+from lifecycle.monitoring.skew import Skew
+from lifecycle.reports.files import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
 from lifecycle.settings import Settings
-from lifecycle.skew import Skew
+from lifecycle.timestamps import DAY
 
 # What a retrain is asked for first: what the gate is to know about it.
 URGENT = ("decay", "drift", "stale")
@@ -136,7 +136,7 @@ def _quality(found: Findings) -> Iterator[Reason]:
 def _age(found: Findings, settings: Settings) -> Iterator[Reason]:
     if found.trained is None or found.moment - found.trained <= settings.monitor.stale_days * DAY:
         return
-    text = f"the model learned from data of {moments.told(found.trained)}, {_days(found.moment - found.trained)} ago"
+    text = f"the model learned from data of {timestamps.told(found.trained)}, {_days(found.moment - found.trained)} ago"
     if _newer(found):
         yield Reason("stale", text, RETRAIN)
     else:

@@ -11,20 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import deployments, features, labels, moments, predictions, profile, skew
-from lifecycle.bundle import Bundle, open_version
-from lifecycle.contract import Contract
+from lifecycle import timestamps
+from lifecycle.contract.schema import Contract
+from lifecycle.contract.tables import check_table
+from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
-from lifecycle.frames import check_table
-from lifecycle.moments import DAY
-from lifecycle.monitoring import drift, quality
+from lifecycle.features import point_in_time
+from lifecycle.models import reference
+from lifecycle.models.bundle import Bundle, open_version
+from lifecycle.monitoring import drift, labels, quality, skew
 from lifecycle.monitoring.judge import Findings, Reason, Window, judge
 from lifecycle.monitoring.report import page_of
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
+from lifecycle.monitoring.skew import Skew
+from lifecycle.registry import deployments, predictions
+from lifecycle.reports.files import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
 from lifecycle.settings import Monitor, Settings
-from lifecycle.skew import Skew
-from lifecycle.store import write_atomically
-from lifecycle.team import Data
+from lifecycle.storage import write_atomically
+from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
     import duckdb
@@ -55,11 +58,11 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     import duckdb
 
     rules, contract, facts = settings.monitor, bundle.contract, bundle.facts
-    known: dict[str, Any] = {"trained": moments.parse(facts["as_of"]) if "as_of" in facts else None}
-    known["profiled"] = profile.read(bundle) is not None
+    known: dict[str, Any] = {"trained": timestamps.parse(facts["as_of"]) if "as_of" in facts else None}
+    known["profiled"] = reference.read(bundle) is not None
     try:
-        connection = features.connect(data, settings.data)
-        known["latest"] = features.latest(connection, data, settings.clock)
+        connection = point_in_time.connect(data, settings.data)
+        known["latest"] = point_in_time.latest(connection, data, settings.clock)
     except LifecycleError as error:
         connection = duckdb.connect()
         known["here"] = False
@@ -90,7 +93,7 @@ def _windows(
     connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, moment: int
 ) -> tuple[list[Window], "pd.Series[Any]"]:
     """The windows, oldest first, and the scores of the last one."""
-    rules, shape = settings.monitor, profile.read(bundle)
+    rules, shape = settings.monitor, reference.read(bundle)
     found = []
     for span in _spans(rules, moment):
         inside = f"ts >= {span.first} AND ts < {span.last}"
@@ -101,10 +104,10 @@ def _windows(
             faults = _faults(connection, bundle.contract, shape)
             columns = drift.measure(bundle.contract, shape, bundle.facts["levels"], rows, rules, faults)
         found.append(Window(span.first, span.last, len(rows), columns))
-    return found, drift.scores_of(bundle.contract.answer, rows)
+    return found, drift.scores_of(bundle.contract.target, rows)
 
 
-def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: profile.Profile) -> dict[str, str]:
+def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: reference.Profile) -> dict[str, str]:
     """By column, how the rows of WINDOW break the contract."""
     faults = {}
     for column in contract.inputs:
@@ -124,7 +127,11 @@ def _quality(
     rules = settings.monitor
     covered = labels.coverage(connection, moment, rules.label_days)
     # A batch of a past day may be answered by a model that has learned the labels of that day.
-    learned = moments.midnight(moments.date_of(moments.parse(bundle.facts["as_of"]))) if "as_of" in bundle.facts else 0
+    learned = (
+        timestamps.midnight(timestamps.date_of(timestamps.parse(bundle.facts["as_of"])))
+        if "as_of" in bundle.facts
+        else 0
+    )
     labelled = connection.execute(
         f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {moment - rules.label_days * DAY} "
         f"AND (ts >= {learned} OR NOT starts_with(lifecycle_request, 'score-')) "
@@ -146,7 +153,7 @@ def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> tuple[Skew
 
 def _features_age(connection: "duckdb.DuckDBPyConnection", contract: Contract, latest: int | None) -> int | None:
     """How far the features of the newest answer were behind the data of that moment, in seconds."""
-    if not contract.entity:
+    if not contract.lookups:
         return None
     found = _asked(
         connection, f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
@@ -164,8 +171,8 @@ def _asked(connection: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[An
 def _document(environment: str, version: str, verdict: str, reasons: list[Reason], found: Findings) -> Document:
     windows = [
         {
-            "from": moments.told(window.first),
-            "to": moments.told(window.last),
+            "from": timestamps.told(window.first),
+            "to": timestamps.told(window.last),
             "rows": window.rows,
             "columns": {
                 name: {key: each for key, each in asdict(column).items() if key not in LEAVES_OUT}
@@ -177,7 +184,7 @@ def _document(environment: str, version: str, verdict: str, reasons: list[Reason
     return {
         "format": FORMAT,
         "environment": environment,
-        "moment": moments.told(found.moment),
+        "moment": timestamps.told(found.moment),
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],
@@ -239,7 +246,7 @@ def _written(settings: Settings, document: Document, found: Findings) -> Path:
 def _newest(path: Path) -> int:
     """The moment of the report that stands; 0 where none can be read."""
     try:
-        return moments.parse(json.loads(path.read_bytes())["moment"])
+        return timestamps.parse(json.loads(path.read_bytes())["moment"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, LifecycleError):
         return 0
 

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lifecycle import evaluation
-from lifecycle.contract import Answer, Contract
-from lifecycle.evaluation import Floats
-from lifecycle.labels import LABEL
+from lifecycle.contract.schema import Contract, Target
+from lifecycle.models import metrics
+from lifecycle.models.metrics import Floats
+from lifecycle.monitoring.labels import LABEL
 from lifecycle.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # As `metrics` in bundle.json and the service's metrics call the one measure of a task.
-NAMES = {"two classes": "roc_auc", "classes": "accuracy", "number": "r2"}
+NAMES = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 MOST_ROWS, MOST_LEVELS = 20_000, 20
 
 
@@ -64,31 +64,31 @@ def measure(
     newest: Floats,
 ) -> Quality:
     """Quality over mature, labelled rows; `facts` are those of the bundle, `newest` the scores of the last window."""
-    answer, rules = contract.answer, settings.monitor
-    metric = NAMES[answer.task]
+    target, rules = contract.target, settings.monitor
+    metric = NAMES[target.task]
     expected = facts.get("metrics", {}).get(facts.get("estimator", "candidate"), {}).get(metric)
     bound = None if expected is None else expected - rules.quality_drop
     whole, slices = None, {}
     if len(labelled) >= rules.min_labels:
         kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MOST_ROWS)).astype(int))]
-        actual, given = _actual(answer, kept), _given(answer, kept)
-        whole = _measured(answer, actual, given, settings)
+        actual, given = _actual(target, kept), _given(target, kept)
+        whole = _measured(target, actual, given, settings)
         for name, rows in _slices(contract, kept, settings.gate.min_slice_rows):
-            if (measured := _measured(answer, actual[rows], given[rows], settings)) is not None:
+            if (measured := _measured(target, actual[rows], given[rows], settings)) is not None:
                 slices[name] = measured
-    estimate = None if answer.task == "number" or not len(newest) else _promised(answer, newest)
+    estimate = None if target.task == "regression" or not len(newest) else _promised(target, newest)
     return Quality(predictions, mature, len(labelled), metric, whole, expected, bound, slices, estimate)
 
 
-def _promised(answer: Answer, scores: Floats) -> float:
-    return float((np.maximum(scores, 1 - scores) if answer.task == "two classes" else scores).mean())
+def _promised(target: Target, scores: Floats) -> float:
+    return float((np.maximum(scores, 1 - scores) if target.task == "binary" else scores).mean())
 
 
-def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
+def _measured(target: Target, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
     """The percentile bootstrap of Efron & Tibshirani (1993, §13.3); None where the rows do not define the measure."""
-    measure = evaluation.measuring(answer, actual, given)
+    measure = metrics.measuring(target, actual, given)
     size = len(actual)
-    known = evaluation.resampled(measure, size, settings.gate.resamples, settings.train.seed)
+    known = metrics.resampled(measure, size, settings.gate.resamples, settings.train.seed)
     value = measure(np.ones(size))
     if not np.isfinite(value) or not len(known):
         return None
@@ -97,17 +97,17 @@ def _measured(answer: Answer, actual: Floats, given: Floats, settings: Settings)
     return Measured(size, value, float(lower), float(upper))
 
 
-def _actual(answer: Answer, rows: "pd.DataFrame") -> Floats:
-    if answer.task == "number":
+def _actual(target: Target, rows: "pd.DataFrame") -> Floats:
+    if target.task == "regression":
         return rows[LABEL].to_numpy(dtype=np.float64)
-    codes = {name: float(at) for at, name in enumerate(answer.classes)}
+    codes = {name: float(at) for at, name in enumerate(target.classes)}
     return np.asarray(rows[LABEL].map(codes).to_numpy(dtype=np.float64))
 
 
-def _given(answer: Answer, rows: "pd.DataFrame") -> Floats:
-    if answer.task == "classes":
-        return rows[[f"probabilities_{name}" for name in answer.classes]].to_numpy(dtype=np.float64)
-    return rows["prediction" if answer.task == "number" else "probability"].to_numpy(dtype=np.float64)
+def _given(target: Target, rows: "pd.DataFrame") -> Floats:
+    if target.task == "multiclass":
+        return rows[[f"probabilities_{name}" for name in target.classes]].to_numpy(dtype=np.float64)
+    return rows["prediction" if target.task == "regression" else "probability"].to_numpy(dtype=np.float64)
 
 
 def _slices(contract: Contract, rows: "pd.DataFrame", least: int) -> list[tuple[str, Any]]:

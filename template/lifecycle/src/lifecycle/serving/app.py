@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Response
 from fastapi_offline import FastAPIOffline
 
-from lifecycle import moments
+from lifecycle import timestamps
 from lifecycle.serving import auth, openapi
 from lifecycle.serving.auth import RequireKey
 from lifecycle.serving.limits import LATER
@@ -20,7 +20,7 @@ from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import CONTENT_TYPE, CountRequests, Metrics
 from lifecycle.serving.predict import NO_FEATURES, PredictFirst
 from lifecycle.settings import Log, Serve
-from lifecycle.store import Store
+from lifecycle.storage import Store
 
 WORKER = "predict"
 # What /info tells of the training, where the bundle has it.
@@ -75,7 +75,7 @@ def create(
 def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
     @app.post(openapi.PATH, responses=openapi.errors(serve))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
-        """Answer one row or a list of rows: send key and request fields, what is known of the entity is looked up."""
+        """Target one row or a list of rows: send key and request fields, what is known of the entity is looked up."""
         raise AssertionError("PredictFirst answers this route; it is declared for its documentation")
 
     @app.get("/healthz")
@@ -117,8 +117,8 @@ def _info(live: Follower) -> dict[str, Any]:
         "version": served.version,
         "kind": served.predictor.bundle.kind,
         "contract_version": served.contract.version,
-        "label": served.contract.answer.label,
-        "task": served.contract.answer.task,
+        "label": served.contract.target.label,
+        "task": served.contract.target.task,
         "columns": [column.name for column in served.contract.request],
         "threshold": served.deployment.live.threshold,
         "owners": owners,
@@ -126,6 +126,6 @@ def _info(live: Follower) -> dict[str, Any]:
         "pending": live.pending,
         "trained": {name: facts[name] for name in TRAINED if name in facts},
         "metrics": facts.get("metrics", {}),
-        "features_as_of": moments.told(table.as_of) if table else None,
+        "features_as_of": timestamps.told(table.as_of) if table else None,
         "counted": {"ignored_fields": dict(live.ignored), "fallback_rows": live.fallback_rows},
     }

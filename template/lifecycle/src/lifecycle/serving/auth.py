@@ -19,7 +19,7 @@ log = logging.getLogger("lifecycle.serving")
 NO_KEY = "this needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
 CHALLENGE = {"www-authenticate": "Bearer"}
 SHORTEST = 16
-MEND = f"One key a line, each of at least {SHORTEST} characters: `openssl rand -hex 32` makes one."
+HINT = f"One key a line, each of at least {SHORTEST} characters: `openssl rand -hex 32` makes one."
 
 
 class Keys:
@@ -89,8 +89,8 @@ def required(serve: Serve, environment: str) -> Keys:
     """The keys of a service; raises LifecycleError when it is for production and would answer everybody."""
     keys = Keys(serve.api_key_file)
     if environment == "production" and not keys:
-        mend = f"Set the variable {API_KEY}, or name a file that holds it in the setting serve.api_key_file."
-        raise LifecycleError("production without an API key would answer everybody", mend)
+        hint = f"Set the variable {API_KEY}, or name a file that holds it in the setting serve.api_key_file."
+        raise LifecycleError("production without an API key would answer everybody", hint)
     return keys
 
 
@@ -109,17 +109,17 @@ def _read(path: Path | None) -> tuple[bytes, ...]:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise LifecycleError(f"{path} with the API keys cannot be read ({reason})", MEND) from None
+        raise LifecycleError(f"{path} with the API keys cannot be read ({reason})", HINT) from None
 
 
 def _parse(text: str, where: str) -> tuple[bytes, ...]:
     keys = [line.strip() for line in text.splitlines() if line.strip()]
     if not keys:
-        raise LifecycleError(f"{where} holds no API key", MEND)
+        raise LifecycleError(f"{where} holds no API key", HINT)
     for at, key in enumerate(keys, 1):
         if len(key) < SHORTEST or not all("!" <= letter <= "~" for letter in key):
             problem = "is too short" if len(key) < SHORTEST else "holds a space or a letter that no header can carry"
-            raise LifecycleError(f"API key {at} of {where} {problem}", MEND)
+            raise LifecycleError(f"API key {at} of {where} {problem}", HINT)
     return tuple(key.encode() for key in keys)
 
 

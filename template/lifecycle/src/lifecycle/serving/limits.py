@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 
 from lifecycle.settings import Serve
 
-# The queue is emptied faster than that; what a person has to mend takes longer.
+# The queue is emptied faster than that; what a person has to fix takes longer.
 SOON, LATER = {"retry-after": "1"}, {"retry-after": "5"}
 CLOSE = {"connection": "close"}
 LOOK_SECONDS = 0.1

@@ -90,7 +90,7 @@ def _refusing(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mends = {
+        hints = {
             errno.EADDRINUSE: (
                 f"port {port} of {host} is in use",
                 f"Stop what listens there, or take another port: `make serve PORT={port % 65535 + 1}`.",
@@ -98,4 +98,4 @@ def _refusing(host: str, port: int) -> Iterator[None]:
             errno.EACCES: (f"this user may not listen on port {port}", "Take a port above 1023 (setting serve.port)."),
         }
         unusable = (f"{host} is no address of this machine ({error.strerror})", "Change the setting serve.host.")
-        raise LifecycleError(*mends.get(error.errno or 0, unusable)) from error
+        raise LifecycleError(*hints.get(error.errno or 0, unusable)) from error

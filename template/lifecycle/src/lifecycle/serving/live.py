@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lifecycle import deployments
-from lifecycle.bundle import open_version
-from lifecycle.contract import Contract
-from lifecycle.deployments import Deployment
+from lifecycle.contract.rows import RowReader
+from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.lookup import FeatureTable, table_path
-from lifecycle.predictor import Predictor
-from lifecycle.rows import RowReader
-from lifecycle.store import Store
+from lifecycle.features.online import FeatureTable, table_path
+from lifecycle.models.bundle import open_version
+from lifecycle.models.predictor import Predictor
+from lifecycle.registry import deployments
+from lifecycle.registry.deployments import Deployment
+from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
 # What could not be loaded is tried again although nothing seems to have changed: a file may have been copied in place.
@@ -70,7 +70,7 @@ class Served:
     @property
     def lacks_features(self) -> bool:
         """Whether the contract has entity columns and there is no table to look them up in."""
-        return bool(self.contract.entity) and self.table is None
+        return bool(self.contract.lookups) and self.table is None
 
 
 class Follower:
@@ -137,7 +137,7 @@ class Follower:
         return new
 
     def _table(self, predictor: Predictor, old: Served | None) -> FeatureTable | None:
-        if not predictor.contract.entity:
+        if not predictor.contract.lookups:
             return None
         path = table_path(self.store, predictor.bundle)
         if old and old.predictor is predictor and old.table and old.table.is_current():

@@ -19,12 +19,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from lifecycle import segments
 from lifecycle.errors import LifecycleError
-from lifecycle.segments import dumped
+from lifecycle.registry import segments
+from lifecycle.registry.segments import dumped
 from lifecycle.serving.live import Served
 from lifecycle.settings import Log
-from lifecycle.store import Store, draft
+from lifecycle.storage import Store, draft
 
 log = logging.getLogger("lifecycle.serving")
 # While a disk hangs, lines wait in memory; beyond this, they are dropped.
@@ -37,7 +37,7 @@ def line(served: Served, body: bytes, rows: Sequence[Row], answers: bytes, many:
     """The rows and answers of a line: what came and went, byte for byte, where nothing of it has to be kept out."""
     contract = served.contract
     columns = contract.loggable
-    if len(columns) < len(contract.columns) or contract.entity or ignored or b"\n" in body or b"\r" in body:
+    if len(columns) < len(contract.columns) or contract.lookups or ignored or b"\n" in body or b"\r" in body:
         times = [column.name for column in columns if column.kind == "time"]
         kept = [{column.name: row.get(column.name) for column in columns} for row in rows]
         body = to_json([row | {name: _plain(row[name]) for name in times} for row in kept] if times else kept)

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lifecycle.contract import Column, Contract
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.serving import SHARED
 from lifecycle.serving.live import Follower, Served
 from lifecycle.serving.openapi import PATH
@@ -97,7 +97,7 @@ class Metrics:
 
     def answered(self, served: Served, rows: Rows, answers: Rows) -> None:
         """Count completed rows and their answers on the wire."""
-        classes, version = served.contract.answer.classes, served.version
+        classes, version = served.contract.target.classes, served.version
         words = [answer["prediction"] for answer in answers] if classes else ["number"] * len(answers)
         for word, times in Tally(words).items() if len(words) > 1 else zip(words, (1,), strict=False):
             found = self._predictions.get((version, word))

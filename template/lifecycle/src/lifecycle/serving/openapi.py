@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from lifecycle.contract import Contract
+from lifecycle.contract.schema import Contract
 from lifecycle.settings import Serve
 
 PATH = "/predict"
@@ -84,11 +84,11 @@ def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
 def document(app: FastAPI, version: str, contract: Contract, limits: Serve, locked: bool) -> dict[str, Any]:
     """The whole document; `locked`: it takes an API key to ask."""
     whole = get_openapi(title=app.title, version=version, routes=app.routes)
-    schemas = {"Row": contract.row_schema(contract.request), "Answer": contract.answer.to_schema()}
+    schemas = {"Row": contract.row_schema(contract.request), "Target": contract.target.to_schema()}
     whole["components"]["schemas"] |= schemas
     operation = whole["paths"][PATH]["post"]
     operation["requestBody"] = {"required": True} | _one_or_many("Row", {"maxItems": limits.max_rows})
-    operation["responses"]["200"] |= _one_or_many("Answer", {})
+    operation["responses"]["200"] |= _one_or_many("Target", {})
     if locked:
         _lock(whole)
     for response in operation["responses"].values():

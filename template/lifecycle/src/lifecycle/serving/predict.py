@@ -9,8 +9,8 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lifecycle.rows import RowError, TooManyRows
-from lifecycle.segments import dumped
+from lifecycle.contract.rows import RowError, TooManyRows
+from lifecycle.registry.segments import dumped
 from lifecycle.serving.auth import Keys
 from lifecycle.serving.limits import LATER, Bodies, Rejected
 from lifecycle.serving.live import Follower, Served
@@ -121,7 +121,7 @@ def completed(live: Follower, served: Served, body: bytes) -> tuple[list[Row], b
     except TooManyRows:
         problem = f"more than {live.max_rows} rows in one request (setting serve.max_rows)"
         raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None
-    if served.contract.entity:
+    if served.contract.lookups:
         rows = _looked_up(live, served, rows, many)
     if ignored:
         live.ignored.update(ignored)

@@ -5,7 +5,7 @@ import re
 
 from starlette.types import Scope, Send
 
-from lifecycle.segments import dumped
+from lifecycle.registry.segments import dumped
 from lifecycle.serving.limits import Rejected, header
 
 SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")

@@ -16,12 +16,12 @@ from types import FrameType
 
 import uvicorn
 
-from lifecycle import moments
+from lifecycle import timestamps
 from lifecycle.serving import listening, messages
 from lifecycle.serving.app import WORKER, create
 from lifecycle.serving.protocol import Protocol
 from lifecycle.settings import Log, Serve
-from lifecycle.store import Store
+from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
 # Long enough for requests on their way to arrive and to be answered before idle connections are closed.
@@ -29,7 +29,7 @@ LAST_CALL = 0.5
 
 
 def run(store: Store, environment: str, serve: Serve, log: Log | None = None, clock: Path | None = None) -> None:
-    """Answer until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
+    """Target until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
     messages.configure(serve.log_format)
     with contextlib.closing(listening.bind(serve.host, serve.port)) as listener:
         server = Server(config(store, environment, serve, log, clock))
@@ -43,7 +43,7 @@ def config(
     """The application and how it is served; `clock` is a file with the moment that stands for now."""
     # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    now = partial(moments.now, clock) if clock else time.time
+    now = partial(timestamps.now, clock) if clock else time.time
     protocol = partial(Protocol, seconds=serve.timeout_seconds, most=listening.most_connections())
     return uvicorn.Config(
         create(store, environment, serve, log, now),
@@ -62,7 +62,7 @@ def config(
 
 
 def answer(server: "Server", listener: socket.socket) -> None:
-    """Answer on a socket until a signal, and finish."""
+    """Target on a socket until a signal, and finish."""
     server.run([listener])
     _leave_behind_what_still_runs()
 
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has arrived."""
+        """Target what has arrived."""
         if not all(self.ignores_newcomers(listener) for listener in sockets or []):
             for server in self.servers:
                 server.close()

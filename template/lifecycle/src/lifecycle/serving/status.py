@@ -14,9 +14,9 @@ from typing import Any
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lifecycle import moments
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.reports import FORMAT, LATEST, VERDICTS
+from lifecycle.reports.files import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.live import Follower
 
 log = logging.getLogger("lifecycle.serving")
@@ -64,7 +64,7 @@ class Status(Collector):
         yield "model_info", (served.version, str(served.contract.version), self.live.environment), 1
         yield "model_deployment_pending", (), float(bool(self.live.pending))
         with contextlib.suppress(KeyError, TypeError, LifecycleError):
-            yield "model_trained_timestamp_seconds", (), moments.parse(served.predictor.bundle.facts["created"])
+            yield "model_trained_timestamp_seconds", (), timestamps.parse(served.predictor.bundle.facts["created"])
         if served.table:
             yield "model_features_as_of_timestamp_seconds", (), served.table.as_of
         yield "prediction_log_bytes", (), _bytes(self.live.store.predictions / self.live.environment / "segments")
@@ -100,14 +100,14 @@ def _read(path: Path) -> Report:
     report: Report = json.loads(path.read_bytes())
     if report["format"] != FORMAT:
         raise ValueError(f"it has format {report['format']}, this service reads {FORMAT}")
-    moments.parse(report["moment"])
+    timestamps.parse(report["moment"])
     # All of it, once: a scrape must not fail later on a part that is missing.
     list(_monitoring(report, report["version"]))
     return report
 
 
 def _monitoring(report: Report, live: str) -> Iterator[Value]:
-    yield "model_monitoring_last_success_timestamp_seconds", (), moments.parse(report["moment"])
+    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["moment"])
     if report["version"] != live:
         # What was found of another version says nothing of the one that answers now.
         return

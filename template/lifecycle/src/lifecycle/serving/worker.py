@@ -15,7 +15,7 @@ import uvicorn
 from lifecycle.errors import LifecycleError
 from lifecycle.serving import messages, server
 from lifecycle.settings import Log, Serve
-from lifecycle.store import Store
+from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
 
@@ -56,7 +56,7 @@ def main() -> int:
         try:
             config = server.config(Store(Path(order["store"])), order["environment"], serve, kept, clock)
         except LifecycleError as error:
-            _say(tell, problem=error.problem, mend=error.mend)
+            _say(tell, problem=error.problem, hint=error.hint)
             return 1
         server.answer(Server(config, tell), listener)
     return 0

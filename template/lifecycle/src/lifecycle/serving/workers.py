@@ -24,7 +24,7 @@ from typing import Any
 from lifecycle.errors import LifecycleError
 from lifecycle.serving import SHARED, listening, messages
 from lifecycle.settings import Log, Serve
-from lifecycle.store import Store
+from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
 # What a worker needs to end beyond its drain: the last call, uvicorn's own waits, the log's last segment.
@@ -34,7 +34,7 @@ PROVEN, FIRST_PAUSE, LONGEST_PAUSE = 10.0, 0.5, 30.0
 
 
 def run(store: Store, environment: str, serve: Serve, log: Log | None = None, clock: Path | None = None) -> None:
-    """Answer until SIGTERM or SIGINT; raises LifecycleError when it cannot start, or when a worker ended badly."""
+    """Target until SIGTERM or SIGINT; raises LifecycleError when it cannot start, or when a worker ended badly."""
     messages.configure(serve.log_format)
     order = {
         "store": str(store.root),
@@ -170,7 +170,7 @@ class Supervisor:
         self._looks.unregister(worker.told)
         said = worker.hear()
         if "problem" in said and not any(each.ready for each in self.workers):
-            raise LifecycleError(said["problem"], said["mend"])
+            raise LifecycleError(said["problem"], said["hint"])
         if "problem" in said:
             log.error("worker %d cannot start: %s", worker.process.pid, said["problem"])
         if not self._announced and sum(each.ready for each in self.workers) == self.number:

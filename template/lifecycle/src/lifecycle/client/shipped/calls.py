@@ -43,7 +43,7 @@ class Wait:
     seconds: float
 
 
-# What came of a step: a reply, an error that another try may mend, or nothing to tell.
+# What came of a step: a reply, an error that another try may hint, or nothing to tell.
 Outcome = Reply | Timeout | Unreachable | None
 Flow = Generator[Send | Wait, Outcome, T]
 

@@ -1,0 +1,147 @@
+"""Verbs about the repository: whether it is consistent, what it is set to, and who owns it."""
+
+import argparse
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+
+from lifecycle.cli.commands import Verbs
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.settings import Loaded
+
+
+def add(verbs: Verbs) -> None:
+    """Add check, contract, client, sample, tables, config, owners and template."""
+    verbs.add("check", _check, "compare contract, contract.json, point_in_time.sql, config and OWNERS")
+    verbs.add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = verbs.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
+    client.add_argument("--build", type=int, default=0, help="second part of its version, for an index; default: 0")
+    sample = verbs.add("sample", _sample, "write the sample's tables into the data folder")
+    sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
+    verbs.add("tables", _tables, "whether the tables can be read where this runs")
+    verbs.add("config", _config, "show every setting and where its value comes from")
+    _add_owners(verbs.add("owners", _owners_check, "who answers for what"))
+    verbs.add("template", _template, "show the option with which `uv run` finds the template's own command, looseleaf")
+
+
+def _add_owners(owners: argparse.ArgumentParser) -> None:
+    parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
+    parts.add_parser("check", help="refuse what is wrong in OWNERS").set_defaults(run=_owners_check)
+    parts.add_parser("derive", help="write what follows from it: CODEOWNERS and more").set_defaults(run=_owners_derive)
+    who = parts.add_parser("who", help="who may approve a change of a file")
+    who.add_argument("path")
+    who.set_defaults(run=_owners_who)
+    role = parts.add_parser("role", help="who stands for a role, and what it decides")
+    role.add_argument("role")
+    role.set_defaults(run=_owners_role)
+
+
+def _check(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.team import load_contract, load_data
+    from lifecycle.jobs.check import check, warnings
+
+    for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
+        print(f"ok  {line}")
+    for finding in warnings(loaded.settings.store):
+        print(finding, file=sys.stderr)
+    _owners_told(always=False)
+
+
+def _owners_check(given: argparse.Namespace, loaded: Loaded) -> None:
+    _owners_told(always=True)
+
+
+def _owners_told(always: bool) -> None:
+    from lifecycle.ownership import repository
+
+    report = repository.examine(Path.cwd(), repository.today())
+    for finding in report.findings:
+        print(finding, file=sys.stderr)
+    if report.refused and not (always or report.held):
+        print("OWNERS states no version: `version: 1` below x-ownership lets make check refuse this", file=sys.stderr)
+    elif report.refused:
+        raise Refused(f"OWNERS has {report.refused} to fix", "lifecycle/docs/owners.md explains the format.")
+    if report.owners:
+        filters, roles = len(report.owners.filters), ", ".join(report.owners.roles)
+        print(f"ok  owners: {filters} filters, {roles}" + ("; production waits" if report.findings else ""))
+
+
+def _owners_derive(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.ownership import repository
+
+    for line in repository.write(Path.cwd()):
+        print(line)
+
+
+def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.ownership import repository
+
+    path = Path(given.path).as_posix()
+    matching = [each for each in repository.required(Path.cwd()).filters if each.pattern.matches(path)]
+    if not matching:
+        raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
+    for each in matching:
+        print(f"{', '.join(each.approvers) or 'nobody yet'}  (OWNERS:{each.line})")
+
+
+def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.ownership import repository
+
+    owners = repository.required(Path.cwd())
+    if given.role not in owners.roles:
+        raise LifecycleError(f"OWNERS has no role {given.role!r}", f"There are {', '.join(owners.roles)}.")
+    decides = [decision for decision, roles in owners.decisions.items() if given.role in roles]
+    print(f"{', '.join(owners.roles[given.role]) or 'nobody yet'}  decides: {', '.join(decides) or 'nothing'}")
+    if owners.behind(given.role) != owners.roles[given.role]:
+        print(f"people: {', '.join(owners.behind(given.role)) or 'not known'}")
+
+
+def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.team import load_contract
+    from lifecycle.jobs.check import RELEASED, release
+
+    changed = release(load_contract()[0], Path.cwd())
+    print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")
+
+
+def _client(given: argparse.Namespace, loaded: Loaded) -> None:
+    wheel = resolve_name("lifecycle.client.wheel")
+    if given.build < 0:
+        raise LifecycleError(f"--build {given.build} is no part of a version", "Give a number from 0 on.")
+    path, use = wheel.write(Path.cwd(), given.build)
+    if wheel.differs(Path.cwd(), loaded.settings.store, loaded.environment):
+        told = f"what answers in {loaded.environment} has another contract: what is new here, it does not know yet"
+        print(f"{told}\n  `make train promote` first.", file=sys.stderr)
+    print(f"{path.relative_to(Path.cwd())}: install it in what asks the service, and write\n\n{use}")
+
+
+def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.sample.generate import write
+
+    write(loaded.settings.data, drift=given.drift)
+    print(f"the sample's tables stand in {loaded.settings.data}/")
+
+
+def _tables(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.team import load_data
+    from lifecycle.features import point_in_time
+
+    with point_in_time.connect(load_data(), loaded.settings.data) as connection:
+        for (name,) in connection.execute("SHOW TABLES").fetchall():
+            print(f"ok  {name}")
+
+
+def _config(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.registry import deployments
+
+    print(f"environment = {loaded.environment!r}")
+    for line in loaded.lines():
+        print(line)
+    deployment = deployments.read(loaded.settings.store, loaded.environment)
+    print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+
+
+def _template(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import origin
+
+    print(origin.recorded(Path.cwd()).option)

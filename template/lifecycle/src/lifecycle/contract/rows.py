@@ -1,0 +1,106 @@
+"""From the bytes of a request to rows: validation built from the contract, strict, without echoing a value."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+# Pydantic reads that of `typing` only from Python 3.12 on, and brings this one along.
+from typing_extensions import TypedDict
+
+from lifecycle.contract.schema import Column, Contract
+
+Fault = dict[str, Any]
+Row = dict[str, Any]
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+# A body of a megabyte can hold a fault for every four bytes: enough of them is told to find the cause.
+MAX_FAULTS = 100
+MAX_NAME = 100
+
+
+class RowError(Exception):
+    """The request breaks the contract: `faults` name each field, what is wrong with it, and never its value."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{fault['loc']}: {fault['msg']}" for fault in faults))
+
+
+class TooManyRows(Exception):
+    """The request holds more rows than the reader takes."""
+
+
+class RowReader:
+    """Reads the request fields of a contract; `ignored` are fields that only another contract knows."""
+
+    def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
+        self.ignored = ignored - {column.name for column in contract.request}
+        fields = {column.name: field_of(column) for column in contract.request}
+        # A dictionary from the start: no second one is made of an object, and a column may be called anything.
+        fields |= dict.fromkeys(sorted(self.ignored), NotRequired[Any])
+        row: Any = with_config(CONFIG)(TypedDict("Row", fields))  # type: ignore[operator]
+        rows: Any = Annotated[list[row], Field(max_length=max_rows)]
+        self._one: TypeAdapter[Row] = TypeAdapter(row)
+        self._many: TypeAdapter[list[Row]] = TypeAdapter(rows)
+
+    def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
+        """Rows, whether the body was a list, and the ignored fields met (one entry for each time).
+
+        Moments come as UTC without a zone, as tables hold them. Raises RowError and TooManyRows.
+        """
+        many = body.lstrip()[:1] == b"["
+        try:
+            rows = self._many.validate_json(body) if many else [self._one.validate_json(body)]
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            if faults[0]["type"] == "too_long" and faults[0]["loc"] == ():
+                raise TooManyRows from None
+            raise RowError([_fault(each) for each in faults[:MAX_FAULTS]]) from None
+        met = [name for row in rows for name in self.ignored & row.keys()] if self.ignored else []
+        if met:
+            rows = [{name: value for name, value in row.items() if name not in self.ignored} for row in rows]
+        return rows, many, met
+
+
+def field_of(column: Column) -> Any:
+    """What a value of a column is for Pydantic, with its default where it is not required."""
+    kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
+    whole = int if column.kind == "integer" else float
+    limits: Any = {
+        "ge": None if column.low is None else whole(column.low),
+        "le": None if column.high is None else whole(column.high),
+        "max_length": None if column.levels else column.max_length,
+    }
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    alternatives: Any = kind | None if column.nullable else kind
+    if not column.required:
+        given["default"] = column.default
+    annotated: Any = Annotated[alternatives, Field(**given)]
+    return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 3.0 is a whole one, and some callers cannot write it otherwise.
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _fault(error: Any) -> Fault:
+    # The name of a field that nobody knows is the caller's own text, of any length.
+    place = [part[:MAX_NAME] if isinstance(part, str) else part for part in error["loc"]]
+    kind = "model_type" if error["type"] == "dict_type" else error["type"]
+    return {"type": kind, "loc": ["body", *place], "msg": error["msg"]}
+
+
+def utc(value: Any) -> datetime | None:
+    """A moment in ISO 8601 as UTC without a zone; None for what is none (digits alone are none)."""
+    try:
+        moment = datetime.fromisoformat(value if DATE.match(value) else "")
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
+PLAIN["time"] = Annotated[datetime, BeforeValidator(utc)]

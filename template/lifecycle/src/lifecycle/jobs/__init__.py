@@ -1,0 +1,1 @@
+"""Jobs that combine the other packages: check, promote, materialize features."""

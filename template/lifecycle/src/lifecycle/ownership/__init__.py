@@ -1,0 +1,1 @@
+"""Who is responsible for what: OWNERS, approvals and the files derived from it."""

@@ -1,1 +1,0 @@
-"""The jobs: one a file, each a plain function that any scheduler can call."""

@@ -1,0 +1,1 @@
+"""What the storage records: deployments, the audit log, the prediction log and provenance."""

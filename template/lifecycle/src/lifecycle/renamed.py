@@ -1,0 +1,55 @@
+"""Names that releases before 0.3.0 used, kept until 0.5.0 for repositories that were rendered from them."""
+
+import functools
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+# Modules that the tests and notebooks of older repositories import. `lifecycle.declare` and `lifecycle.matrix`, which
+# type-checked code imports, are files of their own.
+MODULES = {
+    "lifecycle.bundle": "lifecycle.models.bundle",
+    "lifecycle.frames": "lifecycle.contract.tables",
+    "lifecycle.invented": "lifecycle.contract.synthetic",
+    "lifecycle.moments": "lifecycle.timestamps",
+    "lifecycle.pipelines": "lifecycle.training",
+    "lifecycle.pipelines.train": "lifecycle.training.train",
+    "lifecycle.predictor": "lifecycle.models.predictor",
+    "lifecycle.store": "lifecycle.storage",
+    "lifecycle.team": "lifecycle.contract.team",
+}
+
+
+@functools.cache
+def warn_renamed(old: str, new: str) -> None:
+    """Warn once in a process that `old` is now called `new`."""
+    warnings.warn(f"{old} is now {new}; the old name is removed in 0.5.0.", FutureWarning, stacklevel=3)
+
+
+class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Resolve an old module name to the module that has replaced it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname in MODULES else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        warn_renamed(spec.name, MODULES[spec.name])
+        module = importlib.import_module(MODULES[spec.name])
+        # The import system overwrites these attributes of the module it is given; see `exec_module`.
+        self._own = {name: getattr(module, name) for name in ("__name__", "__spec__", "__loader__", "__package__")}
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name, value in self._own.items():
+            setattr(module, name, value)
+
+
+def find_renamed_modules() -> None:
+    """Let `import` find the old module names."""
+    sys.meta_path.append(_RenamedModules())

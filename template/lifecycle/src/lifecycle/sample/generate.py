@@ -1,0 +1,176 @@
+"""The sample: a firm that delivers meal boxes, its customers, what they did and who left.
+
+It is made, not real, so that the whole loop can be seen before there is any data: a season, events and labels that
+arrive late, causes that a straight line does not see, and a shift of the last quarter that can be switched on.
+"""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from lifecycle.errors import LifecycleError
+from lifecycle.storage import draft, refusing_disk
+from lifecycle.timestamps import DAY
+
+MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
+FIRST_QUESTION = MONTHS[3]  # the months before only give the first questions something to look back on
+LAST_QUARTER = MONTHS[-4]  # where the shift begins
+LAST_MOMENT = MONTHS[-1]
+LABEL_DELAY = 30 * DAY  # nobody knows earlier whether a customer left within 30 days
+
+PLANS = ("basic", "family", "plus")
+PRICES = np.array([24.0, 46.0, 62.0])  # of one box
+REGIONS = ("north", "south", "east", "west", "coast")
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Times = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
+    """Write customers, events and labels as Parquet: the same bytes for the same arguments."""
+    people = _people(np.random.default_rng(seed), customers, drift)
+    events, labels = _history(people, seed, drift)
+    tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
+    with refusing_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    drafts = {draft(folder / f"{name}.parquet"): folder / f"{name}.parquet" for name in tables}
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in any order
+            for path, frame in zip(drafts, tables.values(), strict=True):
+                connection.from_df(frame).write_parquet(str(path))
+        for path, place in drafts.items():
+            path.replace(place)
+    except duckdb.IOException as error:
+        raise LifecycleError(f"{folder} cannot be written ({error})", "Free some space, or set `data`.") from error
+    finally:
+        for path in drafts:
+            path.unlink(missing_ok=True)
+
+
+def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFrame:
+    """Who joined when, and two traits that no table shows: how eagerly they visit and how much they order."""
+    old = random.random(count) < 0.25
+    before = MONTHS[0] - random.exponential(400 * DAY, count).clip(max=1500 * DAY)
+    joined = np.where(old, before, random.uniform(MONTHS[0], LAST_MOMENT - DAY, count)).astype(np.int64)
+    draw, shifted = random.random(count), drift & (joined >= LAST_QUARTER)
+    plan = np.where(shifted, np.searchsorted([0.85, 0.95], draw), np.searchsorted([0.5, 0.8], draw))
+    region = random.choice(len(REGIONS), count, p=[0.28, 0.24, 0.2, 0.18, 0.1])
+    return pd.DataFrame(
+        {
+            "customer_id": [f"c-{number:05d}" for number in range(count)],
+            "plan": np.array(PLANS, dtype=object)[plan],
+            "region": np.array(REGIONS, dtype=object)[region],
+            "joined": joined,
+            "zeal": random.lognormal(0, 0.5, count),
+            "worth": random.lognormal(0, 0.25, count),
+        }
+    )
+
+
+def _history(people: pd.DataFrame, seed: int, drift: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Live through the months: ask about everyone who is there, see who leaves, then what the others do."""
+    leaves = np.full(len(people), np.iinfo(np.int64).max)
+    last = pd.DataFrame(0.0, index=people.index, columns=["visits", "spent", "complaints"])
+    recent = [last["complaints"].to_numpy()] * 3
+    events, labels = [], []
+    for month, (start, end) in enumerate(pairwise(MONTHS), start=1):
+        # Each month has its own stream, so that a shift of the last quarter leaves every earlier draw as it was.
+        random = np.random.default_rng([seed, month])
+        shifted = drift and start >= LAST_QUARTER
+        discount = np.where(random.random(len(people)) < 0.5, 0.0, 5.0 * random.integers(1, 7, len(people)))
+        risk = _risk(people, start, last, np.sum(recent, axis=0), discount)
+        gone = (random.random(len(people)) < risk) & (start >= FIRST_QUESTION)
+        there = (people["joined"].to_numpy() < start) & (leaves > start)
+        # Not in the first two days: those still belong to February's question, which has been answered.
+        moment = start + random.integers(3 * DAY, LABEL_DELAY - DAY, len(people))
+        leaves = np.where(there & gone, np.minimum(leaves, moment), leaves)
+        if start >= FIRST_QUESTION:
+            labels.append(_questions(people, start, discount, leaves)[there])
+        happened = _month(people, start, end, random, shifted)
+        happened = happened[(happened["ts"] >= happened["joined"]) & (happened["ts"] < leaves[happened["who"]])]
+        last = _totals(happened, len(people))
+        recent = [*recent[1:], last["complaints"].to_numpy()]
+        events.append(happened)
+    return _events(people, pd.concat(events, ignore_index=True), leaves), pd.concat(labels, ignore_index=True)
+
+
+def _risk(people: pd.DataFrame, now: int, last: pd.DataFrame, complaints: Floats, discount: Floats) -> Floats:
+    """The chance of leaving within 30 days: thresholds and combinations, as people are, not a weighted sum."""
+    days = (now - people["joined"].to_numpy()) / DAY
+    visits, spent = last["visits"].to_numpy(), last["spent"].to_numpy()
+    basic, plus = (people["plan"].to_numpy() == name for name in ("basic", "plus"))
+    looking = (visits >= 7) & (spent < 70)  # looks around and does not buy
+    asleep = (visits <= 2) & (days > 30)
+    yearly = (days > 330) & (days < 420)  # the first price of the second year
+    score = (
+        -4.1
+        + 3.0 * looking
+        + 2.4 * asleep
+        + 1.6 * yearly
+        + 1.0 * (days < 60)
+        + np.where(plus, 1.4, 0.5) * np.minimum(complaints, 3)
+        + 0.5 * basic
+        - np.where(plus, 0.01, 0.07) * discount
+        + 0.3 * _season(now, peak=196)  # people leave before the summer holidays
+    )
+    return np.asarray(1 / (1 + np.exp(-score)))
+
+
+def _season(moment: int, peak: int) -> float:
+    """One wave a year between -1 and 1, highest on the given day of the year."""
+    return float(np.cos(2 * np.pi * (moment / DAY / 365.25 - peak / 365.25)))
+
+
+def _month(people: pd.DataFrame, start: int, end: int, random: np.random.Generator, shifted: bool) -> pd.DataFrame:
+    """What everybody would do in a month, before asking who is there."""
+    count, plan = len(people), people["plan"].map(PLANS.index).to_numpy()
+    season = 1 + 0.25 * _season((start + end) // 2, peak=355)
+    mood = random.lognormal(0, 0.5, count) * season
+    rates = {
+        "visit": 6 * people["zeal"].to_numpy() * mood * (0.6 if shifted else 1.0),
+        "purchase": 2.2 * people["worth"].to_numpy() * mood**0.5,
+        "complaint": np.where(people["region"] == "coast", 0.45, 0.2) * (2.0 if shifted else 1.0),
+    }
+    parts = []
+    for kind, rate in rates.items():
+        who = np.repeat(np.arange(count), random.poisson(rate))
+        amount = PRICES[plan[who]] * random.lognormal(0, 0.15, len(who)) * (1.25 if shifted else 1.0)
+        ts = random.integers(start, end, len(who))
+        late = np.where(random.random(len(who)) < 0.02, random.integers(1, 2 * DAY, len(who)), 0)
+        parts.append(
+            pd.DataFrame({"who": who, "ts": ts, "seen_ts": ts + late, "kind": kind, "amount": amount.round(2)})
+        )
+    happened = pd.concat(parts, ignore_index=True)
+    happened.loc[happened["kind"] != "purchase", "amount"] = np.nan
+    return happened.assign(joined=people["joined"].to_numpy()[happened["who"]])
+
+
+def _totals(happened: pd.DataFrame, count: int) -> pd.DataFrame:
+    who, kind = happened["who"].to_numpy(), happened["kind"].to_numpy()
+    return pd.DataFrame(
+        {
+            "visits": np.bincount(who[kind == "visit"], minlength=count),
+            "spent": np.bincount(who, weights=happened["amount"].fillna(0.0), minlength=count),
+            "complaints": np.bincount(who[kind == "complaint"], minlength=count),
+        }
+    )
+
+
+def _questions(people: pd.DataFrame, ts: int, discount: Floats, leaves: Times) -> pd.DataFrame:
+    churned = leaves <= ts + LABEL_DELAY
+    asked = {"customer_id": people["customer_id"], "ts": ts, "discount": discount}
+    return pd.DataFrame({**asked, "churned": churned, "seen_ts": ts + LABEL_DELAY})
+
+
+def _events(people: pd.DataFrame, happened: pd.DataFrame, leaves: Times) -> pd.DataFrame:
+    """All events as they were known at the last moment, cancellations among them, in the order they happened."""
+    who = np.flatnonzero(leaves < LAST_MOMENT)
+    cancels = pd.DataFrame({"who": who, "ts": leaves[who], "seen_ts": leaves[who], "kind": "cancel", "amount": np.nan})
+    rows = pd.concat([happened[cancels.columns], cancels], ignore_index=True)
+    rows["customer_id"] = people["customer_id"].to_numpy()[rows["who"]]
+    known = rows[rows["seen_ts"] < LAST_MOMENT].sort_values(["ts", "customer_id", "kind"], kind="stable")
+    return known[["customer_id", "ts", "seen_ts", "kind", "amount"]]

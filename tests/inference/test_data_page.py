@@ -1,0 +1,380 @@
+"""`lifecycle/docs/data.md`: its code is taken from the page and run, against a real PostgreSQL where there is one.
+
+Of Snowflake and BigQuery, which cannot run here, the drivers say whether they take what the page hands them.
+"""
+
+import ast
+import json
+import os
+import re
+import runpy
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import duckdb
+import pytest
+
+import model
+from lifecycle import settings
+from lifecycle.contract import tables
+from lifecycle.contract.team import Team
+from lifecycle.errors import LifecycleError, NotHere
+from lifecycle.features import point_in_time
+from looseleaf.contract.profile import PLAIN
+from support import postgres
+from support.inference import infer
+from support.postgres import PASSWORD, Server
+from support.rendering import ROOT, TEMPLATE, run, tool
+
+PAGE = (TEMPLATE / "lifecycle/docs/data.md").read_text(encoding="utf-8")
+WAREHOUSE, TABLES, EXTENSION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+IMPORT, CALL = (
+    "from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]",
+    'dbapi.connect(os.environ["WAREHOUSE"])',
+)
+VARIANTS = re.findall(r"^\| (\w+) \| `([\w-]+)` \| `(from .*?)` \| `(dbapi.*?)` \|$", PAGE, re.MULTILINE)
+DRIVERS = re.findall(r"`uv add --group lifecycle ([\w-]+)`", PAGE) + [package for _, package, _, _ in VARIANTS]
+
+# Of 500 customers 400 were asked about since 2024; every tenth label is not known yet.
+CUSTOMERS = """
+    CREATE TABLE customers AS
+    SELECT
+        'c-' || lpad(i::text, 4, '0') AS customer_id,
+        (ARRAY['basic', 'plus', 'family'])[1 + i % 3] AS plan,
+        i * 7919 % 61 AS tenure,
+        CASE WHEN i % 20 <> 3 THEN (i * 104729 % 5000)::numeric / 100 END AS monthly,
+        moment AS asked_at,
+        CASE WHEN i % 10 <> 7 THEN moment + interval '30 days' END AS seen_at,
+        CASE WHEN i % 10 <> 7 THEN i * 7919 % 61 < 20 + i % 7 END AS churned
+    FROM (
+        SELECT i, timestamptz '2024-01-01 12:00+02' + (i - 100) * interval '1 day' AS moment
+        FROM generate_series(0, 499) AS i
+    ) AS asked
+"""
+SINCE = "asked_at >= '2024-01-01 00:00Z'"
+# After every question and label.
+LATER = 4_102_444_800
+
+everything_about_postgres = pytest.mark.xdist_group("warehouse")
+
+
+def warehouse_of(driver: str, call: str) -> str:
+    """The page's module with another import and another call."""
+    assert WAREHOUSE.count(IMPORT) == WAREHOUSE.count(CALL) == 1
+    return WAREHOUSE.replace(IMPORT, driver).replace(CALL, call)
+
+
+def replaced(code: str, function: str) -> str:
+    """The code with its function of the same name replaced."""
+    name = ast.parse(function).body[0].name  # type: ignore[attr-defined]
+    [old] = [each for each in ast.parse(code).body if isinstance(each, ast.FunctionDef) and each.name == name]
+    lines = code.splitlines()
+    return "\n".join([*lines[: old.lineno - 1], function.rstrip(), *lines[old.end_lineno :], ""])
+
+
+def data_of(generated: str) -> str:
+    """The data.py that `make contract` wrote, after what section 3 of the page says."""
+    words = re.search(r"In `data.py`, with `(import os)` and `(from model import warehouse)` above", PAGE)
+    assert words
+    return replaced(generated.replace("import duckdb\n", f"{words[1]}\nimport duckdb\n{words[2]}\n", 1), TABLES)
+
+
+def without_driver() -> str:
+    """The page's module when it reads through DuckDB's extension."""
+    words = re.search(r"In place of its import, `(.*?)`", PAGE)
+    assert words
+    return replaced(WAREHOUSE.replace(IMPORT, words[1]), EXTENSION)
+
+
+def installed(into: Path, *packages: str) -> Path:
+    """A folder with what `uv add` would install, on top of the environment of the suite."""
+    command = [tool("uv"), "pip", "install", "--quiet", "--python", sys.executable, "--target", str(into), *packages]
+    done = run(*command, folder=into.parent)
+    assert done.returncode == 0, done.stdout
+    return into
+
+
+def test_every_block_of_the_page_parses_and_passes_the_checks_of_a_repository(tmp_path: Path) -> None:
+    ruff, config = tool("ruff"), ["--config", str(ROOT / "pyproject.toml")]
+    assert len(VARIANTS) == 2
+    whole = [WAREHOUSE, without_driver(), *(warehouse_of(driver, call) for _, _, driver, call in VARIANTS)]
+    for number, code in enumerate(whole):
+        (tmp_path / f"block_{number}.py").write_text(code)
+    # The call of another driver makes the line too long that it stands in: formatting is left to the reader's ruff.
+    done = run(ruff, "format", *config, ".", folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert [(tmp_path / f"block_{number}.py").read_text() == code for number, code in enumerate(whole)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    # What is first-party, and so where imports belong, is another matter in a repository.
+    done = run(ruff, "check", "--ignore=I", *config, ".", folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_page_prepares_text_as_make_contract_does() -> None:
+    assert f'connection.execute("{PLAIN}")' in TABLES
+
+
+def test_the_drivers_are_added_for_jobs_and_not_for_what_serves(tmp_path: Path) -> None:
+    assert len(DRIVERS) == 3
+    text = (TEMPLATE / "pyproject.toml.jinja").read_text(encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(re.sub(r"\{\{.*\}\}", "churn", text))
+    (tmp_path / "lifecycle").symlink_to(TEMPLATE / "lifecycle")
+    for name in DRIVERS:
+        done = run(tool("uv"), "add", "--frozen", "--group", "lifecycle", name, folder=tmp_path)
+        assert done.returncode == 0, done.stdout
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())
+    assert {*DRIVERS} < {*project["dependency-groups"]["lifecycle"]}
+    assert project["project"]["dependencies"] == []
+    assert "lifecycle" in project["tool"]["uv"]["default-groups"]
+
+
+def test_the_folder_of_an_export_is_a_setting(tmp_path: Path) -> None:
+    told = settings.load(tmp_path, environ={"LIFECYCLE_DATA": str(tmp_path / "export")})
+    assert told.settings.data == tmp_path / "export"
+
+
+@pytest.mark.parametrize("name", [".github/workflows/lifecycle.yml.jinja", "lifecycle/ci/gitlab.yml.jinja"])
+def test_ci_trains_as_the_page_says(name: str) -> None:
+    assert "make smoke\n" in (TEMPLATE / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A shop's database, and the driver for it beside the suite's own packages."""
+    with pytest.MonkeyPatch.context() as patch, postgres.server() as server:
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            patch.delenv(name)
+        patch.setenv("WAREHOUSE", server.address)
+        patch.setenv("PGPASSWORD", PASSWORD)
+        patch.setattr(sys, "path", [*sys.path, str(installed(tmp_path_factory.mktemp("driver") / "it", DRIVERS[0]))])
+        server.ask(CUSTOMERS)
+        yield server
+
+
+@pytest.fixture
+def module(shop: Server, tmp_path: Path) -> Path:
+    """`model.warehouse` as the page has it, in a file."""
+    path = tmp_path / "warehouse.py"
+    path.write_text(WAREHOUSE)
+    return path
+
+
+@pytest.fixture
+def export(module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `python -m model.warehouse` writes."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["warehouse", str(folder / "asked.parquet")])
+        runpy.run_path(str(module), run_name="__main__")
+    return folder / "asked.parquet"
+
+
+@pytest.fixture
+def load(module: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """`load(code)` is a data.py with that code, beside the page's `model.warehouse`."""
+    monkeypatch.setattr(model, "warehouse", SimpleNamespace(**runpy.run_path(str(module))), raising=False)
+
+    def loaded(code: str) -> ModuleType:
+        made = ModuleType("data")
+        exec(compile(code, "data.py", "exec"), made.__dict__)
+        return made
+
+    return loaded
+
+
+def trained_on(data: ModuleType, contract: Any, folder: Path, as_of: int = LATER) -> tuple[dict[str, str], list[Any]]:
+    """The completed rows that training would see: their types, and the rows."""
+    with point_in_time.connect(data, folder) as connection:
+        count = point_in_time.training_rows(connection, Team("shop", contract, None, data, None), as_of)
+        types = tables.describe(connection, f"FROM {point_in_time.ROWS}")
+        rows = connection.execute(f"FROM {point_in_time.ROWS}").fetchall()
+    assert count == len(rows)
+    return types, rows
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_rows_of_a_warehouse_reach_training_with_the_types_of_the_contract(
+    shop: Server, export: Path, load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = infer(export, "churned")
+    assert made.inputs == {"plan": "category", "tenure": "integer", "monthly": "number"}
+    assert made.plan.time == "asked_at"
+    late = re.search(r"after `AS ts`: `(.*?)`", PAGE)
+    assert late
+    assert made.data.count("{TIME} AS ts") == 1
+    code = data_of(made.data.replace("{TIME} AS ts", f"{{TIME}} AS ts, {late[1]}"))
+    types, rows = trained_on(load(code), made.contract, tmp_path / "empty")
+
+    assert types == {
+        "customer_id": "VARCHAR",
+        "plan": "VARCHAR",
+        "tenure": "BIGINT",
+        "monthly": "DOUBLE",
+        "churned": "VARCHAR",
+        "seen_ts": "BIGINT",
+        "ts": "BIGINT",
+    }
+    told = shop.ask(
+        "SELECT json_agg(json_build_array(customer_id, plan, tenure, monthly::double precision, churned::text, "
+        "extract(epoch FROM seen_at)::bigint, extract(epoch FROM asked_at)::bigint) ORDER BY asked_at, customer_id) "
+        f"FROM customers WHERE churned IS NOT NULL AND {SINCE}"
+    )
+    assert rows == [tuple(row) for row in json.loads(told)]
+    assert (len(rows), rows[0][-1]) == (360, 1_704_103_200)
+
+    # Thirty days pass before a label is known: what was asked in the last thirty is not learnt yet.
+    moment = rows[-1][-1]
+    assert {row[-1] for row in trained_on(load(code), made.contract, tmp_path, moment)[1]} == {
+        row[-1] for row in rows if row[-2] <= moment
+    }
+
+    # An unset secret arrives in CI as an empty text: the export stands in, and holds the same.
+    monkeypatch.setenv("WAREHOUSE", "")
+    assert trained_on(load(code), made.contract, export.parent) == (types, rows)
+    with pytest.raises(NotHere, match=r"WAREHOUSE is not set, and .* is missing"):
+        trained_on(load(code), made.contract, tmp_path / "empty")
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_what_where_leaves_out_does_not_travel(shop: Server, load: Callable[[str], ModuleType]) -> None:
+    load("")
+    with duckdb.connect() as connection:
+        model.warehouse.read(connection)  # type: ignore[attr-defined]
+        found = connection.execute("SELECT count(*), min(epoch(asked_at)) FROM source").fetchone()
+    assert (shop.ask("SELECT count(*) FROM customers"), found) == ("500", (400, 1_704_103_200))
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_make_check_takes_data_py_as_the_page_leaves_it(export: Path, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/data.py").write_text(data_of(infer(export, "churned").data))
+    ruff = [tool("ruff"), "check", "--config", str(ROOT / "pyproject.toml"), "src"]
+    for words in (["--fix", "--select=I"], []):
+        done = run(*ruff, *words, folder=tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_casts_made_for_a_csv_fail_on_the_rows_of_a_warehouse(
+    export: Path, load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    table = tmp_path / "customers.csv"
+    duckdb.from_parquet(str(export)).write_csv(str(table))
+    made = infer(table, "churned")
+    with pytest.raises(LifecycleError, match=r"labels\(\) failed"):
+        trained_on(load(data_of(made.data)), made.contract, tmp_path)
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_types_arrive_as_the_page_says(shop: Server, load: Callable[[str], ModuleType]) -> None:
+    load("")
+    assert "`AT TIME ZONE`" in PAGE
+    query = """
+        SELECT 1.5::numeric AS n, avg(tenure) AS a, extract(epoch FROM min(asked_at)) AS e,
+            timestamptz '2024-05-01 12:00+02' AS moment, timestamp '2024-05-01 12:00' AS utc,
+            timestamp '2024-05-01 12:00' AT TIME ZONE 'Europe/Berlin' AS berlin
+        FROM customers
+    """
+    page = model.warehouse.read  # type: ignore[attr-defined]
+    with duckdb.connect() as connection:
+        page(connection)
+        assert tables.describe(connection, "FROM source")["monthly"] == "DOUBLE"
+        page.__globals__["QUERY"] = query
+        page(connection)
+        described = tables.describe(connection, "FROM source")
+        seconds = connection.execute("SELECT epoch(moment), epoch(utc), epoch(berlin) FROM source").fetchone()
+    assert {name: described[name] for name in "nae"} == dict.fromkeys("nae", "VARCHAR")
+    assert seconds == (1_714_557_600, 1_714_564_800, 1_714_557_600)
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_a_malformed_address_quotes_a_part_of_its_password(
+    load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("")
+    monkeypatch.setenv("WAREHOUSE", "postgresql://reader:open@sesame@127.0.0.1/shop")
+    with duckdb.connect() as connection, pytest.raises(Exception, match="sesame"):
+        model.warehouse.read(connection)  # type: ignore[attr-defined]
+
+
+READ = """
+import json, os, runpy, sys, duckdb
+page = runpy.run_path(sys.argv[1])
+with duckdb.connect(config={"threads": 1, "extension_directory": sys.argv[2]}) as connection:
+    page["read"](connection)
+    rows = connection.execute("SELECT customer_id, monthly, epoch(asked_at) FROM source").fetchall()
+    print(json.dumps([{row[0]: row[1] for row in connection.execute("DESCRIBE source").fetchall()}, rows]))
+"""
+
+
+@everything_about_postgres
+@pytest.mark.slow
+def test_duckdbs_own_extension_reads_the_same_rows(shop: Server, tmp_path: Path) -> None:
+    """It comes from an index, signed by DuckDB as ever, for one of DuckDB's versions: INSTALL finds it in place."""
+    beside = installed(tmp_path / "beside", "duckdb-ext-postgres")
+    (tmp_path / "page.py").write_text(without_driver())
+    command = [sys.executable, "-c", READ, str(tmp_path / "page.py"), str(beside / "duckdb_ext/extensions")]
+    paths = os.pathsep.join([str(beside), str(TEMPLATE / "lifecycle/src")])
+    done = run(*command, folder=tmp_path, PYTHONPATH=paths)
+    assert done.returncode == 0, done.stdout
+    types, rows = json.loads(done.stdout)
+    assert (types["monthly"], types["asked_at"]) == ("DOUBLE", "TIMESTAMP WITH TIME ZONE")
+    told = shop.ask(
+        "SELECT json_agg(json_build_array(customer_id, monthly::double precision, extract(epoch FROM asked_at)) "
+        f"ORDER BY asked_at, customer_id) FROM customers WHERE {SINCE}"
+    )
+    assert rows == json.loads(told)
+
+
+# `connect` of the package opens the database, which checks address and options, and dials nowhere.
+OPENED = """
+import importlib, inspect, runpy, sys
+package = importlib.import_module(sys.argv[2])
+dbapi = importlib.import_module(sys.argv[2] + ".dbapi")
+assert callable(dbapi.Cursor.fetch_arrow)
+signature = inspect.signature(dbapi.connect)
+def connect(*given):
+    signature.bind(*given)
+    package.connect(*given).close()
+    sys.exit("opened")
+dbapi.connect = connect
+runpy.run_path(sys.argv[1])["read"](None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("warehouse", "package", "driver", "call"), VARIANTS, ids=[each[0] for each in VARIANTS])
+def test_the_driver_takes_what_the_page_hands_it(
+    warehouse: str, package: str, driver: str, call: str, tmp_path: Path
+) -> None:
+    beside = installed(tmp_path / "beside", package)
+
+    def said(code: str, address: str) -> str:
+        (tmp_path / "page.py").write_text(code)
+        command = [sys.executable, "-c", OPENED, str(tmp_path / "page.py"), package.replace("-", "_")]
+        return run(*command, folder=tmp_path, PYTHONPATH=str(beside), WAREHOUSE=address).stdout
+
+    code = warehouse_of(driver, call)
+    if warehouse == "BigQuery":
+        assert said(code, "a-project") == "opened\n"
+        assert "Unknown database option" in said(code.replace("DatabaseOptions.PROJECT_ID.value", "'PROJECT'"), "it")
+        return
+    key = re.search(r"`WAREHOUSE` is `(\S+)…`, all of it secret", PAGE)
+    assert key
+    # No key is made here: one that is none is refused, so it is read; a token takes its place.
+    assert "decoding private key" in said(code, f"{key[1]}none")
+    token = key[1].replace("snowflake_jwt&privateKey", "programmatic_access_token&token")
+    assert said(code, f"{token}any") == "opened\n"
+    assert "use_high_precision': 'maybe'" in said(code.replace('"false"', '"maybe"'), f"{token}any")

@@ -1,0 +1,126 @@
+"""The command line says what is wrong and how to fix it, and ends with a code that scripts can read."""
+
+import sqlite3
+import subprocess
+import sys
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lifecycle import timestamps
+from lifecycle.cli import entry
+from lifecycle.cli import repository as commands
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import provenance
+from lifecycle.registry.provenance import Identity
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that only names its project."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "hint"),
+    [
+        (["promote"], "holds no version", "make train"),
+        (["promote", "v1"], "holds no version 'v1'", "none yet"),
+        (["rollback"], "nothing is deployed in local", "make train promote"),
+        (["score"], "nothing is deployed in local", "make train promote"),
+        (["serve", "--port", "0"], "nothing is deployed in local", "make train promote"),
+        (["serve", "--port", "99999"], "--port 99999: Input should be less than or equal to 65535", "another value"),
+        (["check"], "contract.json is missing", "make contract"),
+        (["train", "--as-of", "yesterday"], "'yesterday' is not a date", "2026-01-31"),
+        (["score", "--date", "2026-13-01"], "'2026-13-01' is not a date", "2026-01-31"),
+        (["score", "--from", "2026-01-01"], "one date or for a range", "--from and --to"),
+        (["score", "--from", "2026-01-02", "--to", "2026-01-01"], "ends (2026-01-01) before it begins", "FROM"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_its_mend(
+    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str, hint: str
+) -> None:
+    assert entry.main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert hint in error
+
+
+def test_a_wrong_call_ends_with_2(repository: Path) -> None:
+    for words in ([], ["fly"], ["train", "--environment", "prod"]):
+        with pytest.raises(SystemExit) as caught:
+            entry.main(words)
+        assert caught.value.code == 2
+
+
+def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "data").write_text("a file where the folder should stand", encoding="utf-8")
+    assert entry.main(["sample"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "data" in error
+
+
+@pytest.mark.parametrize("error", [duckdb.IOException("no table 7"), sqlite3.OperationalError("no table 7")])
+def test_a_database_that_no_job_foresaw_is_told_without_a_traceback(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(commands, "_config", partial(_fail, error))
+    assert entry.main(["config"]) == 1
+    assert capsys.readouterr().err == "error: config: no table 7\n"
+
+
+def test_python_dash_m_is_the_same_command(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "lifecycle", "config"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "serve.port = 8000  (default)" in done.stdout
+    assert "deployed: nothing yet" in done.stdout
+
+
+def test_moments_are_read_as_utc() -> None:
+    assert timestamps.parse("2026-01-01") == timestamps.parse("2026-01-01T00:00:00Z") == 1_767_225_600
+    assert timestamps.parse("2026-01-01T01:00:00+01:00") == 1_767_225_600
+    assert timestamps.told(1_767_225_600) == "2026-01-01T00:00:00Z"
+    assert timestamps.days(date(2026, 1, 1), date(2026, 1, 3)) == [date(2026, 1, day) for day in (1, 2, 3)]
+    with pytest.raises(LifecycleError):
+        timestamps.parse_date("2026-01-01T00:00")
+
+
+def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.code(repository) == {"commit": None, "edited": None}
+    git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for error in (KeyError("uid not found: 7123"), OSError("No username set in the environment")):
+        monkeypatch.setattr("getpass.getuser", partial(_fail, error))
+        assert provenance.who() == Identity("unknown", "login")
+    subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
+    assert provenance.who() == Identity("ana@example.org", "git")
+    monkeypatch.setenv("GITHUB_ACTOR", "bo")
+    assert provenance.who().source == "git", "a variable that somebody typed is no CI host"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert provenance.who() == Identity("bo", "ci")
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "dee")
+    assert provenance.who() == Identity("dee", "ci"), "who runs a job again is not who ran it first"
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    monkeypatch.setenv("GITLAB_CI", "true")
+    monkeypatch.setenv("GITLAB_USER_LOGIN", "cy")
+    assert provenance.who() == Identity("cy", "ci")
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    assert provenance.code(repository)["edited"] is False
+    (repository / "pyproject.toml").write_text("", encoding="utf-8")
+    assert provenance.code(repository)["edited"] is True
+
+
+def _fail(error: Exception, *_: object) -> None:
+    raise error

@@ -1,0 +1,130 @@
+"""The verbs of the log and the labels, and a service that is killed while it writes."""
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle.cli import entry
+from lifecycle.models.bundle import Bundle
+from lifecycle.registry import predictions, segments
+from support.logs import ANSWER, DAY, NOON, ROW, line, write
+from support.services import running
+from support.storages import Storage
+
+
+@pytest.fixture
+def call(storage: Storage, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """call(*words): a verb of the storage, two days after NOON."""
+    clock = tmp_path / "clock"
+    clock.write_text("2026-01-03T12:00:00Z", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIFECYCLE_STORAGE", str(storage.store.root))
+    monkeypatch.setenv("LIFECYCLE_CLOCK", str(clock))
+    return lambda *words: entry.main([*words])
+
+
+def test_collect_tells_rows_half_lines_and_what_is_too_old(
+    storage: Storage,
+    bundle: Bundle,
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = [line(bundle.version, NOON), line(bundle.version, NOON + 2 * DAY)]
+    write(storage.store, "a.jsonl", *lines, b'{"ts": 1767')
+    write(storage.store, "b.jsonl", line("20200101T000000-00000000"))
+    monkeypatch.setenv("LIFECYCLE_LOG__RETENTION_DAYS", "1")
+    assert call("collect") == 1
+    told = capsys.readouterr()
+    assert "2 rows of 1 segments" in told.out
+    assert "1 half lines were skipped" in told.out
+    assert "1 files older than 1 days (log.retention_days) are gone" in told.out
+    assert "b.jsonl waits: bundle 20200101T000000-00000000 is gone" in told.err
+    assert call("collect") == 1
+    assert "0 rows of 0 segments" in capsys.readouterr().out
+
+
+def test_labels_are_added_covered_and_erased(
+    storage: Storage, bundle: Bundle, call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [ANSWER, ANSWER]}
+    write(storage.store, "a.jsonl", line(bundle.version, NOON - 40 * DAY, **both), line(bundle.version, NOON, id="r2"))
+    file = tmp_path / "labels.csv"
+    file.write_text("request_id,label\nr1,stays\nr2,churns\nr9,churns\n", encoding="utf-8")
+    assert [call("collect"), call("labels", "add", str(file), "--seen", "2026-01-02"), call("labels", "coverage")] == [
+        0
+    ] * 3
+    told = capsys.readouterr().out
+    assert f"3 labels of {file} are kept\n1 of them belong to no answer of local that is collected" in told
+    assert "3 predictions, 2 of them older than 30 days\n1 of the older ones have a label (50.0%)" in told
+    assert [call("labels", "add", str(file)), call("labels", "coverage", "--as-of", "2026-01-01T13:00:00Z")] == [0, 0]
+    told = capsys.readouterr().out
+    assert f"{file} was here before; nothing changed" in told
+    assert "0 of the older ones have a label (0.0%)" in told
+    assert call("erase", "ann") == 0
+    assert "2 logged or scored rows and 2 labels are gone" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_is_told(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("labels", "add", "nowhere.csv") == 1
+    assert "nowhere.csv is no file" in capsys.readouterr().err
+    assert call("labels", "add", "nowhere.csv", "--seen", "soon") == 1
+    assert "'soon' is not a date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
+    storage: Storage, bundle: Bundle, tmp_path: Path, ending: signal.Signals
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("2026-01-03T12:00:00Z", encoding="utf-8")
+    variables = {"LIFECYCLE_LOG__FLUSH_SECONDS": "0.02", "LIFECYCLE_CLOCK": str(clock)}
+    with running(storage.store.root, tmp_path, **variables) as service:
+        answered: list[tuple[str, float]] = []
+        callers = [threading.Thread(target=_call, args=(service, at, answered)) for at in range(3)]
+        for caller in callers:
+            caller.start()
+        time.sleep(1.0)
+        # Collected while it answers: it hands its segment over, and writes the next.
+        collected = predictions.collect(storage.store, "local")
+        assert (collected.rows > 0, collected.half_lines, collected.waiting) == (True, 0, {})
+        time.sleep(1.0)
+        (path,) = segments.folder(storage.store, "local").iterdir()
+        ended = time.monotonic()
+        service.end(ending)
+        for caller in callers:
+            caller.join()
+    assert (path.exists(), path.with_suffix(".jsonl").exists()) == (ending == signal.SIGKILL, ending == signal.SIGTERM)
+    if ending == signal.SIGKILL:
+        # As a kill in the middle of a write leaves it.
+        os.truncate(path, path.stat().st_size - 7)
+    done = predictions.collect(storage.store, "local")
+    assert done.half_lines == (ending == signal.SIGKILL)
+    with predictions.connect() as connection:
+        predictions.rows(connection, storage.store, "local", 0, 2**40)
+        found = connection.execute(f"SELECT lifecycle_request, ts FROM {predictions.LOGGED}").fetchall()
+    assert {ts for _, ts in found} == {NOON + 2 * DAY}
+    ids = [name for name, _ in found]
+    assert len(ids) == len(set(ids)) >= 50
+    safe = {name for name, at in answered if ending == signal.SIGTERM or at < ended - 0.5}
+    assert safe - set(ids) == set()
+
+
+def _call(service: Any, caller: int, answered: list[tuple[str, float]]) -> None:
+    connection = service.connect()
+    for at in range(100_000):
+        name = f"r{caller}-{at}"
+        try:
+            connection.request("POST", "/predict", json.dumps({"customer_id": "ann"}), {"x-request-id": name})
+            if connection.getresponse().read():
+                answered.append((name, time.monotonic()))
+        except (OSError, http.client.HTTPException):
+            return

@@ -1,0 +1,44 @@
+"""Fixtures for the tests of the lifecycle where it lies."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lifecycle.models.bundle import Bundle
+from lifecycle.serving.app import create
+from lifecycle.storage import Store
+from support.processes import Service, served
+from support.services import KNOWN, QUICK
+from support.storages import Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """An empty storage, and what jobs do to it."""
+    return Storage(Store(tmp_path / "storage"), tmp_path / "drafts")
+
+
+@pytest.fixture
+def bundle(storage: Storage) -> Bundle:
+    """A deployed bundle with features for ann, bob and zoë."""
+    made = storage.publish(metrics={"candidate": {"roc_auc": 0.8}}, created="2026-01-01T00:00:00+00:00")
+    storage.fill(made, KNOWN, as_of=1_767_225_600)
+    storage.deploy(made, threshold=0.3)
+    return made
+
+
+@pytest.fixture
+def client(storage: Storage, bundle: Bundle) -> Iterator[TestClient]:
+    """A caller of the service of that bundle."""
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        yield client
+
+
+@pytest.fixture
+def serve(storage: Storage, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """serve(**settings): a service of the storage as a process, on a free port."""
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(served(storage, tmp_path, **settings))

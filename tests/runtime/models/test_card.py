@@ -1,0 +1,97 @@
+"""The card tells what a version answers, from what and how well; whatever the columns are called, it stays a table."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.models import card
+from lifecycle.training.train import train
+from support.owned import owners_text
+from support.teams import order_team, settings_in
+
+FACTS: dict[str, Any] = {
+    "name": "churn",
+    "as_of": "2026-01-01T00:00:00Z",
+    "estimator": "candidate",
+    "rows": {"training": 1200, "holdout": 300},
+    "holdout": {"rule": "rows from 2025-12-01T00:00:00Z on"},
+    "metrics": {"candidate": {"log_loss": 0.123456}, "linear": {"log_loss": 0.2}},
+    "data": "abc",
+    "code": {"commit": "def", "edited": True},
+    "owners": {"data-science": ["ana"], "engineering": ["acme/bo", "cy"], "product": []},
+}
+COLUMNS = (
+    Column("order_id", "key", "category", max_length=9),
+    Column("a|b\n<i>", "request", "number", nullable=True, unit="EUR", expected=(0.0, 0.5)),
+    Column("level", "request", "category", expected=tuple(f"l{at}" for at in range(12))),
+)
+CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# churn",
+        "It answers the probability that churned is yes.",
+        "| label | churned |",
+        "| task | two classes no, yes |",
+        "| contract | version 2 |",
+        "| model | the candidate |",
+        "| answered by | ONNX |",
+        "| rows | 1,200 for training, 300 held out: rows from 2025-12-01T00:00:00Z on |",
+        "| labels known at | 2026-01-01T00:00:00Z |",
+        "| data | SHA-256 abc |",
+        "| code | def, with edited files |",
+        "| answers for it | data science @ana; engineering @acme/bo, @cy; product nobody yet |",
+        "| order_id | key | category |  |  | no |",
+        "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
+        "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
+        "|  | log_loss |",
+        "| candidate | 0.1235 |",
+        "| linear | 0.2 |",
+    ],
+)
+def test_the_card_says(line: str) -> None:
+    assert line in card.text(CONTRACT, FACTS, "ONNX").splitlines()
+
+
+def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
+    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
+    told = card.text(CONTRACT, facts, "ONNX")
+    assert "| model | the linear baseline, which the candidate did not beat |" in told
+    assert "| code | no commit |" in told
+    assert "| answers for it | nobody yet |" in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (Target("regression", "days", unit="days"), "It answers days, in days."),
+        (Target("regression", "days"), "It answers days."),
+        (Target("multiclass", "carrier", ("air", "sea")), "It answers the probability of each class of carrier."),
+    ],
+)
+def test_the_card_says_what_is_answered(answer: Target, line: str) -> None:
+    assert line in card.text(Contract(1, answer, COLUMNS), FACTS, "ONNX").splitlines()
+
+
+def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    assert "card.md" in bundle.facts["files"]
+    told = bundle.read("card.md").decode()
+    [runtime] = re.findall(r"^\| answered by \| (ONNX, equal on .*) \|$", told, re.MULTILINE)
+    assert told == card.text(bundle.contract, bundle.facts, runtime)
+    assert "| order amount € | request | number | EUR |" in told
+    assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
+    assert "| answers for it | data science @ana; engineering @acme/eng; product @cy |" in told
+    assert bundle.version not in told
+
+
+def test_a_broken_owners_file_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    assert bundle.facts["owners"] == {}

@@ -1,0 +1,248 @@
+"""The log of the service: every answer is in it once, what may not be kept is not, and no answer fails for it."""
+
+import errno
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.errors import LifecycleError
+from lifecycle.models.bundle import Bundle
+from lifecycle.registry import predictions, segments
+from lifecycle.serving import log as logs
+from lifecycle.serving.app import create
+from lifecycle.settings import Log
+from support.logs import NOON
+from support.services import KNOWN, QUICK, eventually
+from support.storages import Storage
+
+# Without a look-up and without a field to keep out, what came is logged as it came.
+PLAIN = Contract(
+    1,
+    Target("binary", "late", ("no", "yes")),
+    (
+        Column("order", "key", "integer"),
+        Column("when", "key", "time", required=False, nullable=True),
+        Column("weight", "request", "number", required=False, default=2.5),
+        Column("express", "request", "boolean"),
+    ),
+)
+
+
+@contextmanager
+def service(storage: Storage, now: Callable[[], float] = lambda: NOON + 0.25, **limits: Any) -> Iterator[TestClient]:
+    """A service that keeps a log."""
+    with TestClient(create(storage.store, "local", QUICK, Log(**{"flush_seconds": 0.02} | limits), now)) as client:
+        yield client
+
+
+def ask(client: TestClient, body: Any, **headers: str) -> Any:
+    """Ask, and be answered."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = client.post("/predict", content=content, headers=headers)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def lines(storage: Storage, pattern: str = "*.jsonl") -> list[Any]:
+    """Every line of the segments."""
+    found = sorted(segments.folder(storage.store, "local").glob(pattern))
+    return [line for path in found for line in segments.lines(path)]
+
+
+def dropped(client: TestClient) -> int:
+    """What the service did not keep."""
+    count: int = client.app.kept.dropped  # type: ignore[attr-defined]
+    return count
+
+
+def test_a_completed_row_and_its_answer_are_logged_with_all_that_made_them(storage: Storage, bundle: Bundle) -> None:
+    with service(storage) as client:
+        one = ask(client, {"customer_id": "ann", "discount": 1.5}, **{"x-request-id": 'a"\\b'})
+        many = ask(client, [{"customer_id": "bob"}, {"customer_id": "zoë"}])
+        assert ask(client, []) == []
+        assert client.post("/predict", json={}).status_code == 422
+    first, second = lines(storage)
+    assert first == {
+        "ts": NOON + 0.25,
+        "id": 'a"\\b',
+        "version": bundle.version,
+        "threshold": 0.3,
+        "as_of": 1_767_225_600,
+        "rows": [{"customer_id": "ann", "discount": 1.5} | KNOWN["ann"]],
+        "answers": [one],
+    }
+    assert [row["customer_id"] for row in second["rows"]] == ["bob", "zoë"]
+    assert (second["answers"], second["rows"][0]["discount"]) == (many, 0.0)
+    assert re.fullmatch("[0-9a-f]{32}", second["id"])
+    assert predictions.collect(storage.store, "local").rows == 3
+
+
+def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storage) -> None:
+    storage.deploy(storage.publish(PLAIN))
+    odd = b'{"express": true , "order":1.0, "express" :false, "when": "2026-01-01T01:00:00+02:00"}'
+    with service(storage) as client:
+        answers = [ask(client, odd), *ask(client, b" [" + odd + b"]"), ask(client, odd.replace(b" :", b"\r\n:"))]
+    (path,) = segments.folder(storage.store, "local").iterdir()
+    assert path.read_bytes().count(odd) == 2
+    assert answers[0] == answers[1] == answers[2]
+    assert predictions.collect(storage.store, "local").rows == 3
+    with predictions.connect() as connection:
+        predictions.rows(connection, storage.store, "local", 0, 2**40)
+        columns = '"order", CAST("when" AS VARCHAR), weight, express, probability'
+        found = set(connection.execute(f"SELECT {columns} FROM {predictions.LOGGED}").fetchall())
+    assert found == {(1, "2025-12-31 23:00:00", 2.5, False, answers[0]["probability"])}
+
+
+@pytest.mark.parametrize("where", ["key", "request"])
+def test_what_may_not_be_logged_never_reaches_the_disk(storage: Storage, where: Any) -> None:
+    secret = Column("contact", where, "category", loggable=False)
+    storage.deploy(storage.publish(replace(PLAIN, columns=(*PLAIN.columns[2:], secret))))
+    other = replace(PLAIN, columns=(*PLAIN.columns[2:], secret, replace(secret, name="next", source="request")))
+    storage.publish(other, made="20270101T000000")
+    row = {"contact": "eve7123@example.org", "express": True}
+    with service(storage) as client:
+        ask(client, row)
+        # A field that only the next contract knows is no field of this one.
+        ask(client, [row | {"next": "eve7123@example.org"}])
+    predictions.collect(storage.store, "local")
+    with service(storage) as client:
+        ask(client, row)
+    files = [path for path in storage.store.predictions.rglob("*") if path.is_file()]
+    assert sum(path.suffix in (".parquet", ".jsonl") for path in files) == 2
+    assert not any(b"7123" in path.read_bytes() for path in files)
+
+
+def test_an_ignored_field_is_not_logged_where_all_others_are(storage: Storage) -> None:
+    storage.deploy(storage.publish(PLAIN))
+    newer = replace(PLAIN, columns=(*PLAIN.columns, Column("mail", "request", "category", loggable=False)))
+    storage.publish(newer, made="20270101T000000")
+    with service(storage) as client:
+        ask(client, {"order": 1, "express": True, "mail": "eve7123@example.org"})
+    assert "7123" not in json.dumps(lines(storage))
+
+
+def test_a_segment_is_closed_by_size_by_age_and_at_the_end(storage: Storage, bundle: Bundle) -> None:
+    folder = segments.folder(storage.store, "local")
+    with service(storage, segment_bytes=1000, segment_seconds=0.3) as client:
+        ask(client, [{"customer_id": "ann"}] * 20)
+        eventually(lambda: len(list(folder.glob("*.jsonl"))) == 1)
+        ask(client, {"customer_id": "ann"})
+        eventually(lambda: len(list(folder.glob("*.open"))) == 1)
+        assert segments.being_written(folder) == list(folder.glob("*.open"))
+        eventually(lambda: len(list(folder.glob("*.jsonl"))) == 2)
+        ask(client, {"customer_id": "ann"})
+    assert [path.suffix for path in folder.iterdir()] == [".jsonl"] * 3
+    assert len(lines(storage)) == 3
+
+
+def test_beyond_the_cap_whole_lines_are_dropped_and_counted_until_the_log_is_collected(
+    storage: Storage, bundle: Bundle
+) -> None:
+    with service(storage, max_bytes=2000, segment_bytes=1000) as client:
+        for at in range(30):
+            ask(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
+        eventually(lambda: len(lines(storage, "*")) + dropped(client) == 30)
+        kept = 30 - dropped(client)
+        assert 0 < kept < 30
+        assert sum(path.stat().st_size for path in segments.folder(storage.store, "local").iterdir()) <= 2000
+        eventually(lambda: predictions.collect(storage.store, "local").rows > 0)
+        ask(client, {"customer_id": "ann"})
+        eventually(lambda: len(lines(storage, "*")) > 0)
+        assert dropped(client) == 30 - kept
+    assert None not in lines(storage)
+
+
+def test_a_full_disk_costs_lines_and_no_answers_and_half_a_line_is_taken_back(
+    storage: Storage, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, room = os.write, [500]
+
+    def write(handle: int, content: bytes) -> int:
+        if not content.startswith(b'{"ts"'):
+            return real(handle, content)
+        if room[0] <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= (done := real(handle, content[: room[0]]))
+        return done
+
+    monkeypatch.setattr(logs.os, "write", write)
+    with service(storage) as client:
+        for at in range(20):
+            ask(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
+        eventually(lambda: len(lines(storage, "*")) + dropped(client) == 20)
+        kept = 20 - dropped(client)
+        assert 0 < kept < 5
+        room[0] = 10**6
+        ask(client, {"customer_id": "bob"})
+        eventually(lambda: len(lines(storage, "*")) == kept + 1)
+    assert None not in lines(storage)
+    assert caplog.text.count("not logged") == 1
+    assert predictions.collect(storage.store, "local").half_lines == 0
+
+
+def test_a_folder_that_cannot_be_written_or_vanishes_costs_no_answers(storage: Storage, bundle: Bundle) -> None:
+    storage.store.predictions.write_text("no folder")
+    with service(storage) as client:
+        ask(client, {"customer_id": "ann"})
+        eventually(lambda: dropped(client) == 1)
+        storage.store.predictions.unlink()
+        ask(client, {"customer_id": "ann"})
+        eventually(lambda: len(lines(storage, "*.open")) == 1)
+        (path,) = segments.folder(storage.store, "local").iterdir()
+        path.unlink()
+        ask(client, {"customer_id": "bob"})
+        eventually(lambda: len(lines(storage, "*.open")) == 1)
+    assert [line["rows"][0]["customer_id"] for line in lines(storage)] == ["bob"]
+
+
+def test_a_clock_that_cannot_be_read_costs_no_answer(storage: Storage, bundle: Bundle) -> None:
+    def broken() -> float:
+        raise LifecycleError("no clock")
+
+    with service(storage, now=broken) as client:
+        ask(client, {"customer_id": "ann"})
+        assert dropped(client) == 1
+
+
+def test_lines_that_wait_for_a_disk_that_hangs_are_bounded(
+    storage: Storage, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_WAITING", 1000)
+    with service(storage, flush_seconds=10) as client:
+        for _ in range(20):
+            ask(client, {"customer_id": "ann"})
+        assert 10 < dropped(client) < 20
+        kept = 20 - dropped(client)
+    assert len(lines(storage)) == kept
+
+
+def test_without_the_setting_nothing_is_logged(storage: Storage, bundle: Bundle) -> None:
+    with service(storage, enabled=False) as client:
+        ask(client, {"customer_id": "ann"})
+    assert not storage.store.predictions.exists()
+
+
+def test_the_log_costs_no_wait(storage: Storage, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+
+    def slow(handle: int, content: bytes) -> int:
+        if content.startswith(b'{"ts"'):
+            time.sleep(1.0)
+        return real(handle, content)
+
+    monkeypatch.setattr(logs.os, "write", slow)
+    with service(storage) as client:
+        ask(client, {"customer_id": "ann"})
+        time.sleep(0.1)
+        began = time.monotonic()
+        ask(client, {"customer_id": "ann"})
+        assert time.monotonic() - began < 0.7

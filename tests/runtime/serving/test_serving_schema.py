@@ -1,0 +1,127 @@
+"""What OpenAPI says of the service, Schemathesis asks of it over a socket: every status, header, type and schema."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.serving.app import create
+from lifecycle.serving.live import Served
+from support.services import KNOWN, QUICK
+from support.storages import CHURN, DISCOUNT, KEY, Storage
+
+KEY_OF_A_CALLER = "one-key-0123456789"
+# Every kind of column, nulls, and names that are words of Python or hold a blank.
+TELCO = Contract(
+    1,
+    Target("binary", "Churn", ("No", "Yes")),
+    (
+        Column("customerID", "key", "category", max_length=12),
+        Column("asked at", "key", "time", required=False, nullable=True),
+        Column("tenure", "request", "integer", low=0, high=2**24),
+        Column("Monthly Charges", "request", "number", low=0.0, high=1e6, expected=(18.0, 119.0)),
+        Column("Total Charges", "request", "number", nullable=True, low=-1e6, high=1e6, required=False),
+        Column("SeniorCitizen", "request", "boolean"),
+        Column("class", "request", "category", levels=("DSL", "Fiber optic", "No"), nullable=True),
+        Column("region", "request", "category", max_length=8, required=False, default="süd"),
+    ),
+)
+# Whole requests are refused by their size with 413, which Schemathesis does not expect of itself.
+CONFIG = """
+[checks.negative_data_rejection]
+expected-statuses = [404, 413, 422]
+"""
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """The application on a port of its own."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def examined(url: str, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """What Schemathesis finds, the same whenever it is run."""
+    config = folder / "schemathesis.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
+    limits = ["--phases", "coverage,fuzzing", "--max-examples", "25", "--generation-deterministic"]
+    told = ["--no-color", "--no-shrink", "--output-truncate", "true"]
+    return subprocess.run([*command, *limits, *told, *options], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def _takes_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small model of the storages takes no nulls; these contracts allow them."""
+    monkeypatch.setattr("storages._fitted", lru_cache(_trees))
+
+
+def _trees(width: int) -> HistGradientBoostingClassifier:
+    matrix = np.random.default_rng(0).normal(size=(200, width)).astype(np.float32)
+    return HistGradientBoostingClassifier(max_iter=3).fit(matrix, (matrix.sum(axis=1) > 0).astype(int))
+
+
+def deploy(storage: Storage, contract: Contract) -> None:
+    bundle = storage.publish(contract)
+    if contract.lookups:
+        storage.fill(bundle, KNOWN)
+    storage.deploy(bundle, threshold=None if contract.target.task == "regression" else 0.5)
+
+
+CONTRACTS = {
+    "looked up": CHURN,
+    "telco": TELCO,
+    "number": replace(TELCO, target=Target("regression", "spent", unit="EUR")),
+    "classes": Contract(1, Target("multiclass", "kind", ("a", "ü")), (KEY, DISCOUNT)),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_every_answer_is_as_documented(storage: Storage, tmp_path: Path, name: str) -> None:
+    deploy(storage, CONTRACTS[name])
+    with listening(create(storage.store, "local", QUICK)) as url:
+        found = examined(url, tmp_path)
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr
+    assert "Tested: 5" in found.stdout
+
+
+def test_with_a_key_and_before_there_are_features_too(storage: Storage, tmp_path: Path) -> None:
+    storage.deploy(storage.publish())
+    path = tmp_path / "keys"
+    path.write_text(KEY_OF_A_CALLER)
+    # Every row is refused, and that 503 is right; the proof of the key itself is test_serving_auth.py.
+    but = "not_a_server_error,positive_data_acceptance,negative_data_rejection,ignored_auth"
+    with listening(create(storage.store, "local", QUICK.model_copy(update={"api_key_file": path}))) as url:
+        found = examined(url, tmp_path, "--exclude-checks", but, "-H", f"X-API-Key: {KEY_OF_A_CALLER}")
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr
+
+
+def test_an_answer_outside_the_schema_is_found(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(storage, TELCO)
+    monkeypatch.setattr(Served, "answers", lambda self, rows: [{"prediction": "No", "probability": 1.5} for _ in rows])
+    with listening(create(storage.store, "local", QUICK)) as url:
+        found = examined(url, tmp_path, "--include-path", "/predict", "--max-failures", "1")
+    assert found.returncode == 1
+    assert "Response violates schema" in found.stdout

@@ -1,0 +1,38 @@
+"""The mirror of runs shows what was trained, and its absence costs nothing."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from lifecycle.training.tracking import mirror
+from lifecycle.training.train import train
+from support.teams import order_team, settings_in
+
+
+def test_a_run_is_mirrored_with_metrics_and_files(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, tracking={"enabled": True})
+    bundle = train(order_team(rows=500), settings, tmp_path)
+    uri = mirror(settings, bundle)
+    assert uri == f"sqlite:///{settings.storage / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    [run] = mlflow.search_runs(experiment_names=["orders"], output_format="list")
+    assert run.data.tags["version"] == bundle.version
+    assert run.data.metrics["candidate.log_loss"] == pytest.approx(bundle.facts["metrics"]["candidate"]["log_loss"])
+    assert run.data.params["training"] == str(bundle.facts["rows"]["training"])
+    [copied] = settings.storage.glob("mlruns/*/artifacts/bundle/bundle.json")
+    assert copied.read_bytes() == (bundle.path / "bundle.json").read_bytes()
+
+
+def test_without_it_nothing_is_written(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, tracking={"enabled": False})
+    bundle = train(order_team(rows=500), settings, tmp_path)
+    assert mirror(settings, bundle) is None
+    assert not (settings.storage / "mlflow.db").exists()
+
+
+def test_a_tracking_server_that_fails_costs_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settings_in(tmp_path, tracking={"enabled": True, "uri": "http://127.0.0.1:9"})
+    bundle = train(order_team(rows=500), settings, tmp_path)
+    assert mirror(settings, bundle) is None
+    assert "warning: the run is not mirrored at http://127.0.0.1:9" in capsys.readouterr().err

@@ -1,0 +1,36 @@
+"""A repository as its author pushes it first, and clones of it with a defect: what the tests of both CI hosts run."""
+
+from pathlib import Path
+from typing import Any
+
+from looseleaf.project import make
+from looseleaf.snapshot import git
+from support.rendering import Template, run
+
+
+def first_push(template: Template, folder: Path, **answers: Any) -> Path:
+    """Rendered, locked, committed."""
+    template.copy(folder, **answers)
+    git("init", "--quiet", folder=folder)
+    done = run(*make("uv.lock"), folder=folder)
+    assert done.returncode == 0, done.stdout
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    """Commit everything, with no hook in the way."""
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--no-verify", "--message", "Work", folder=folder)
+
+
+def changed(committed: Path, folder: Path, name: str, line: str | None) -> Path:
+    """A clone in which a file has one more line, or is gone."""
+    git("clone", "--quiet", str(committed), str(folder), folder=committed)
+    if line is None:
+        (folder / name).unlink()
+    else:
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.write(line)
+    commit(folder)
+    return folder

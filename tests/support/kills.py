@@ -1,0 +1,303 @@
+"""A kill before and after every flush and rename of a job, one by one, leaves storage that loads and can go on."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from lifecycle import timestamps
+from lifecycle.contract.rows import RowReader
+from lifecycle.jobs.promote import promote, rollback
+from lifecycle.models.bundle import open_version
+from lifecycle.models.predictor import Predictor
+from lifecycle.monitoring.monitor import monitor
+from lifecycle.registry import deployments, history, predictions, segments
+from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry.provenance import Identity
+from lifecycle.registry.segments import dumped
+from lifecycle.scoring.batch import score
+from lifecycle.serving.live import Served
+from lifecycle.serving.log import PredictionLog
+from lifecycle.settings import Log, Settings
+from lifecycle.storage import Store
+from lifecycle.training import retrain
+from lifecycle.training.retrain import Request, Run
+from lifecycle.training.train import train
+from support.logs import ROW
+from support.storages import Storage
+from support.teams import order_team, settings_in
+
+ANA = Identity("ana", "login")
+POINTS = ("fsync", "replace")
+MOST, PATIENCE = 60, 60
+GATE = {"resamples": 100}
+
+
+def killed(work: Callable[[], object], point: int, before: bool, points: tuple[str, ...] = POINTS) -> bool:
+    """Do the work in a process that is killed before or after its point-th flush or rename; False when it has fewer."""
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL, "the work hung"
+            return True
+        assert os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
+        return False
+    signal.alarm(PATIENCE)
+    try:
+        passed = 0
+
+        def counted(usual: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*given: Any) -> Any:
+                nonlocal passed
+                passed += 1
+                if passed == point and before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                found = usual(*given)
+                if passed == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return found
+
+            return call
+
+        for name in points:
+            setattr(os, name, counted(getattr(os, name)))
+        work()
+        os._exit(0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
+
+
+def every(work: Callable[[Settings], object], sound: Path, folder: Path) -> Iterator[tuple[Settings, str]]:
+    """The storage that each kill leaves, and where it was."""
+    for point in range(1, MOST):
+        for before in (True, False):
+            name = f"{'before' if before else 'after'} {point}"
+            shutil.copytree(sound, folder / name / "storage")
+            settings = settings_in(folder / name, gate=GATE)
+            if not killed(lambda settings=settings: work(settings), point, before):  # type: ignore[misc]
+                return
+            yield settings, name
+    raise AssertionError(f"there are more than {MOST} points")
+
+
+def loads(store: Store) -> str | None:
+    """Everything that readers look at; returns the version that answers."""
+    for version in store.versions():
+        Predictor(open_version(store, version))
+    found = deployments.read(store, "local")
+    assert deployments.audit_breaks(store) == []
+    history.read(store, "local")
+    if found:
+        assert found.live.version in store.versions()
+    return found.live.version if found else None
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with a champion and a better candidate that was compared with it."""
+    folder = tmp_path_factory.mktemp("sound")
+    settings, team = settings_in(folder), order_team(rows=1500)
+    shallow = HistGradientBoostingClassifier(max_iter=3, max_depth=2)
+    weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
+    first = train(replace(team, estimator=weak), settings, folder)
+    given: dict[str, Any] = {"action": "promote", "who": "ana", "why": ""}
+    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), **given)
+    train(team, settings, folder)
+    return settings.storage
+
+
+def doing_train(settings: Settings) -> None:
+    train(order_team(rows=1500), settings, settings.storage)
+
+
+def doing_promote(settings: Settings) -> None:
+    promote(settings, order_team(rows=1500).data, "local", None, None, ANA, "", settings.storage)
+
+
+def doing_rollback(settings: Settings) -> None:
+    rollback(settings, order_team(rows=1500).data, "local", ANA, "", settings.storage)
+
+
+def test_a_killed_training_leaves_whole_bundles_and_the_next_makes_its_own(sound: Path, tmp_path: Path) -> None:
+    points = 0
+    for settings, where in every(doing_train, sound, tmp_path):
+        points += 1
+        assert loads(settings.store) == settings.store.versions()[0], where
+        assert len(settings.store.versions()) in (2, 3), where
+    doing_train(settings)
+    assert loads(settings.store)
+    assert points > 20
+
+
+def test_a_killed_promotion_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+    older, newer = sorted(path.name for path in (sound / "bundles").iterdir())
+    answered = []
+    for settings, where in every(doing_promote, sound, tmp_path):
+        answered.append(loads(settings.store))
+        assert answered[-1] in (older, newer), where
+        doing_promote(settings)
+        assert loads(settings.store) == newer, where
+    assert answered[0] == older
+    assert answered[-1] == newer
+    assert answered == sorted(answered), "it happens at one point"
+
+
+def test_a_killed_rollback_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, gate=GATE)
+    shutil.copytree(sound, settings.storage)
+    older, newer = settings.store.versions()
+    doing_promote(settings)
+    answered = []
+    for killed_settings, where in every(doing_rollback, settings.storage, tmp_path):
+        answered.append(loads(killed_settings.store))
+        if answered[-1] == newer:
+            doing_rollback(killed_settings)
+        assert loads(killed_settings.store) == older, where
+    assert answered == sorted(answered, reverse=True)
+    assert {*answered} == {older, newer}
+
+
+def test_a_killed_monitoring_leaves_whole_reports_and_asks_again(sound: Path, tmp_path: Path) -> None:
+    later = timestamps.parse("2026-09-01")
+
+    def work(settings: Settings) -> None:
+        newer = SimpleNamespace(**vars(order_team(rows=1500).data) | {"latest": lambda connection: later})
+        document, _ = monitor(settings, newer, "local", later)
+        assert document["verdict"] == "retrain", "its training is older than stale_days"
+
+    asked = []
+    for settings, where in every(work, sound, tmp_path):
+        folder = settings.store.reports / "local"
+        for path in folder.rglob("*.json") if folder.exists() else []:
+            if not path.name.startswith("."):
+                json.loads(path.read_bytes())
+        found = retrain.requested(settings.store, "local")
+        asked.append(found is not None)
+        assert loads(settings.store), where
+        work(settings)
+        again = retrain.requested(settings.store, "local")
+        assert again is not None
+        assert again.reason == "stale", where
+        assert json.loads((folder / "monitoring.json").read_bytes())["verdict"] == "retrain"
+    assert {*asked} == {False, True}
+
+
+def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path, tmp_path: Path) -> None:
+    request = Request("drift", "items drifts", "reports/local/20260101T000000Z/monitoring.json")
+
+    def work(settings: Settings) -> None:
+        run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
+        retrain.record(settings.store, "local", run)
+        retrain.done(settings.store, "local", request, 0)
+
+    asked = Path(shutil.copytree(sound, tmp_path / "asked"))
+    (asked / "reports/local/20260101T000000Z").mkdir(parents=True)
+    (asked / "reports/local/retrain_request.json").write_text('{"reason": "drift", "text": "", "evidence": ""}')
+    counts = []
+    for settings, _ in every(work, asked, tmp_path):
+        counts.append(len(retrain.runs(settings.store, "local")))
+        request_there = retrain.requested(settings.store, "local") is not None
+        assert request_there != (settings.store.reports / "local/20260101T000000Z/retrain_done.json").exists()
+    assert counts == sorted(counts)
+    assert {*counts} == {0, 1}
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["between calls", "in the middle of a write"])
+def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be_collected(
+    tmp_path: Path, half: bool
+) -> None:
+    """Rotation included: a small segment is closed and the next begun every few lines."""
+    calls = ("write", "rename", "fsync", "ftruncate", "open")
+    for point in range(1, MOST):
+        for before in [True] if half else [True, False]:
+            folder = tmp_path / f"{point} {before}"
+            made, flushed = Storage(Store(folder / "storage"), folder / "drafts"), folder / "flushed"
+            work = partial(_log, made, made.deploy(made.publish()), flushed, point if half else 0)
+            was = killed(work, 0 if half else point, before, calls)
+            acknowledged = int(flushed.read_text()) if flushed.exists() else 0
+            done = predictions.collect(made.store, "local", patience=1)
+            where = f"{'in' if half else 'before' if before else 'after'} {point}"
+            assert done.rows >= acknowledged, where
+            assert done.half_lines == int(half and was), where
+            assert done.waiting == {}, where
+            assert not list(segments.folder(made.store, "local").glob("[!.]*")), where
+            if not was:
+                assert done.rows == acknowledged == 24
+                assert point > 5
+                return
+
+
+def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) -> None:
+    """Log 24 answers and say after each flush how many are on the disk."""
+    if half_write:
+        _kill_in_a_write(half_write)
+    predictor = Predictor(open_version(made.store, deployment.live.version))
+    served = Served(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
+    kept = PredictionLog(made.store, "local", Log(segment_bytes=1000))
+    for at in range(24):
+        answer = {"prediction": "stays", "probability": 0.5}
+        kept.add(served, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(answer)))
+        if at % 3 == 2:
+            kept.flush()
+            flushed.write_text(str(at + 1))
+    kept.close()
+
+
+def _kill_in_a_write(point: int) -> None:
+    usual, written = os.write, 0
+
+    def write(handle: int, content: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written == point:
+            usual(handle, content[: len(content) - 20])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(handle, content)
+
+    os.write = write
+
+
+def doing_score(settings: Settings) -> None:
+    score(settings, order_team(rows=5000).data, "local", [date(2026, 1, 1)], progress=False)
+
+
+def test_a_killed_score_leaves_no_half_file_and_the_next_ends_as_one_that_was_not(sound: Path, tmp_path: Path) -> None:
+    def finished(settings: Settings) -> dict[str, bytes]:
+        found = [*settings.store.scores.glob("local/date=*/*.parquet"), *predictions.files(settings.store, "local")]
+        return {path.name: path.read_bytes() for path in found}
+
+    def work(settings: Settings) -> None:
+        doing_score(settings.model_copy(update={"score": settings.score.model_copy(update={"chunk_rows": 2048})}))
+
+    whole = settings_in(tmp_path / "whole", gate=GATE)
+    shutil.copytree(sound, whole.storage)
+    work(whole)
+    assert len(finished(whole)) == 2
+    seen = []
+    for settings, where in every(work, sound, tmp_path):
+        seen.append(finished(settings))
+        assert seen[-1].items() <= finished(whole).items(), where
+        work(settings)
+        assert finished(settings) == finished(whole), where
+        assert {path.name for path in (settings.store.scores / "local").rglob("*")} == {
+            ".lock",
+            "date=2026-01-01",
+            "scores.parquet",
+        }, where
+    assert [len(each) for each in seen] == sorted(len(each) for each in seen)
+    assert {len(each) for each in seen} == {0, 1, 2}
+    assert len(seen) > 20

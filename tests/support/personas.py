@@ -1,0 +1,137 @@
+"""Teams with a rendered repository of their own: what each has done in it before the template's next release comes."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from looseleaf.snapshot import git
+from support.rendering import files, is_templates
+
+# How a line of one's own looks in each kind of file; the checks of the repository still pass with it.
+REMARKS = {".sql": "-- ours\n", ".md": "\nOurs.\n", ".py": "\n\n# ours\n"}
+WORDS = ("The discount offered", "The discount we offer")
+DELETED = [
+    ".github/workflows/lifecycle.yml",
+    ".pre-commit-config.yaml",
+    "OWNERS",
+    "config/staging.yaml",
+    "docs/agreement.md",
+    "notebooks/first_look.ipynb",
+    "renovate.json",
+    "tests/test_notebook.py",
+]
+EDITED = "lifecycle/src/lifecycle/settings.py"
+
+
+def untouched(folder: Path) -> None:
+    """Nobody has done anything yet."""
+
+
+def editing(folder: Path) -> None:
+    """A line of the team's in every file of its zone."""
+    for name in [name for name in files(folder) if not is_templates(name)]:
+        path = folder / name
+        if path.suffix == ".ipynb":
+            notebook = json.loads(path.read_text(encoding="utf-8"))
+            notebook["metadata"]["ours"] = True
+            path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+        elif name == "contract.json":
+            # It follows from contract.py, where the same words change.
+            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS), encoding="utf-8")
+        elif name == "src/model/contract.py":
+            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS) + "\n\n# ours\n", encoding="utf-8")
+        elif path.suffix == ".json":
+            # It has no comments, and a blank line at its end changes nothing.
+            path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        else:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(REMARKS.get(path.suffix, "# ours\n"))
+
+
+def deleting(folder: Path) -> None:
+    """What the team does not want is gone, the template's workflow too."""
+    for name in DELETED:
+        (folder / name).unlink(missing_ok=True)
+
+
+def adding(folder: Path) -> None:
+    """Code, tests, a job, a page, a workflow and a target of the team's own."""
+    ours = {
+        "src/model/seasons.py": '"""Seasons."""\n\nSUMMER = (6, 7, 8)\n',
+        "tests/test_seasons.py": "from model import seasons\n\n\ndef test_it() -> None:\n    assert seasons.SUMMER\n",
+        "docs/seasons.md": "# Seasons\n",
+        "deploy/overlays/ours.yaml": "ours: true\n",
+        "jobs/nightly.sh": "#!/bin/sh\nmake score\n",
+        ".github/workflows/ours.yml": "name: ours\non: push\njobs: {ours: {runs-on: any, steps: [{run: make}]}}\n",
+    }
+    _write(folder, ours)
+    with (folder / "Makefile").open("a", encoding="utf-8") as makefile:
+        makefile.write("\nseasons: ## ours\n\t@echo summer\n")
+
+
+def depending(folder: Path) -> None:
+    """A dependency as `uv add` writes it, and code that uses it."""
+    project = folder / "pyproject.toml"
+    text = project.read_text(encoding="utf-8").replace(
+        "dependencies = []", 'dependencies = [\n    "tabulate>=0.9",\n]', 1
+    )
+    assert tomllib.loads(text)["project"]["dependencies"] == ["tabulate>=0.9"]
+    project.write_text(text, encoding="utf-8")
+    test = folder / "tests/test_table.py"
+    test.write_text(
+        'import tabulate\n\n\ndef test_a_table() -> None:\n    assert tabulate.tabulate([["a"]])\n', encoding="utf-8"
+    )
+
+
+def adopting(folder: Path) -> None:
+    """The repository was there first; a render was copied into it without replacing anything (docs/updating.md)."""
+    theirs = {
+        "README.md": "# Our model\n",
+        "legacy/forecast.py": "FORECAST = 1\n",
+        "docs/agreement.md": "# What we had agreed on\n",
+        ".gitignore": ".venv/\n.uv/\ndata/\nstorage/\n__pycache__/\n*.egg-info/\n",
+    }
+    _write(folder, theirs)
+
+
+def meddling(folder: Path) -> None:
+    """A default was changed where the template keeps it."""
+    path = folder / EDITED
+    text = path.read_text(encoding="utf-8")
+    assert text.count("min_rows: Annotated[int, Field(ge=1") == 1
+    path.write_text(text.replace("] = 200\n", "] = 500\n", 1), encoding="utf-8")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+PERSONAS: dict[str, Callable[[Path], None]] = {
+    each.__name__: each for each in (untouched, editing, deleting, adding, depending, adopting)
+}
+
+
+def live(folder: Path, persona: Callable[[Path], None]) -> Path:
+    """Commit a render, let a team work in it, and commit that."""
+    git("init", "--quiet", folder=folder)
+    commit(folder, "As rendered")
+    persona(folder)
+    commit(folder, "Ours")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Everything, without hooks."""
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--no-verify", "--allow-empty", "--message", message, folder=folder)
+
+
+def answers_of(folder: Path) -> dict[str, object]:
+    """What was answered, without where the template is."""
+    told = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+    return {name: value for name, value in told.items() if not name.startswith("_")}

@@ -1,0 +1,176 @@
+"""The template as the tests see it: a release made of the working tree, and renders that reject unknown answers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import copier
+import yaml
+
+from looseleaf import releases
+from looseleaf.snapshot import git, snapshot
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template"
+ANSWERS = ROOT / "tests" / "answers"
+# The paths that an update may touch, as they begin in a render. All else is the team's.
+TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
+RELEASE = "v9999.0.0"
+# The demo of this tree, whichever one is installed; the folder to render into comes last.
+DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.demo", "--into")
+# Seconds after which a command is taken to hang.
+LONGEST = 1500
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads copier.yml without following its includes."""
+
+
+_Loader.add_constructor("!include", lambda loader, node: {})
+
+
+def copier_yml(root: Path = ROOT) -> dict[str, Any]:
+    """All documents of copier.yml in one mapping, and those of org.yml."""
+    documents = [*yaml.load_all((root / "copier.yml").read_bytes(), Loader=_Loader)]
+    documents += yaml.safe_load_all((root / "org.yml").read_bytes())
+    return {name: value for document in documents for name, value in document.items()}
+
+
+def questions() -> dict[str, dict[str, Any]]:
+    """The questions that a person is asked."""
+    return {
+        name: value
+        for name, value in copier_yml().items()
+        if not name.startswith("_") and value.get("when", True) is not False
+    }
+
+
+@dataclass(frozen=True)
+class Template:
+    """A git repository with a release of the template."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, root: Path, folder: Path) -> "Template":
+        """The working tree at `root`, committed and tagged as a release."""
+        snapshot(root, folder)
+        template = cls(folder)
+        template.tag(RELEASE)
+        return template
+
+    @classmethod
+    def with_history(cls, root: Path, folder: Path) -> "Template":
+        """The history of `root` with its recorded releases tagged, and the working tree as a release on top of it.
+
+        A clone that was made without the whole history has no such release: that is a failure, never a skip.
+        """
+        git("clone", "--quiet", "--no-tags", f"file://{root}", str(folder), folder=root)
+        for version, commit in releases.read((root / "releases.toml").read_text(encoding="utf-8")).items():
+            git("tag", "--annotate", "--message", str(version), f"v{version}", commit, folder=folder)
+        there = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
+        git("add", "--all", folder=root, **there)
+        git("commit", "--quiet", "--allow-empty", "--message", "the working tree", folder=root, **there)
+        git("reset", "--quiet", "--hard", folder=folder)
+        template = cls(folder)
+        template.tag(RELEASE)
+        return template
+
+    @cached_property
+    def url(self) -> str:
+        """Its address for Copier."""
+        return f"git+file://{self.folder}"
+
+    def tag(self, version: str) -> None:
+        """Make HEAD a release."""
+        git("tag", "--annotate", "--message", version, version, folder=self.folder)
+
+    def release(self, version: str) -> None:
+        """Commit what was changed in the folder and make it a release."""
+        git("add", "--all", folder=self.folder)
+        git("commit", "--quiet", "--message", version, folder=self.folder)
+        self.tag(version)
+
+    def copy(self, into: Path, version: str | None = None, **answers: Any) -> Path:
+        """Render a release (the newest when None) without trust; an answer to no question is refused, unlike Copier."""
+        if unknown := answers.keys() - questions().keys():
+            raise ValueError(f"copier.yml has no question for {', '.join(sorted(unknown))}")
+        copier.run_copy(self.url, into, data=answers, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
+        return into
+
+    def update(self, folder: Path) -> None:
+        """Update a render to the newest release, without trust."""
+        copier.run_update(folder, defaults=True, quiet=True, unsafe=False, overwrite=True)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a render by its path, .git apart."""
+    return dict(_files(folder))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith(".git/"):
+            yield name, path.read_bytes()
+
+
+def is_templates(name: str) -> bool:
+    """Whether a rendered path is in the template's zone."""
+    return name.startswith(TEMPLATES_ZONE)
+
+
+def rendered_name(path: Path) -> str:
+    """Where a file of template/ arrives in a render."""
+    name = path.relative_to(TEMPLATE).as_posix().removesuffix(".jinja")
+    return name.replace("{{_copier_conf.answers_file}}", ".copier-answers.yml")
+
+
+def template_files() -> list[Path]:
+    """The files of template/ as git sees them: what is ignored is not rendered."""
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "template", folder=ROOT)
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def tool(name: str) -> str:
+    """A command of the environment that runs the suite."""
+    return str(Path(sys.prefix) / "bin" / name)
+
+
+def run(*command: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command with its output and errors caught together in `stdout`."""
+    from looseleaf.project import environment as usual
+
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=usual() | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST,
+    )
+
+
+def outcome(tree: Path, *tests: str) -> tuple[int, str]:
+    """Run tests of a copy of the tree, on that copy: the exit code of pytest, and what it said.
+
+    Those of template/ run where they lie, as if it were rendered.
+    """
+    sources = [tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    stand_in = tree / "template/pyproject.toml"
+    if any(name.startswith("template/") for name in tests):
+        shutil.copy(stand_in.with_suffix(".toml.jinja"), stand_in)
+    try:
+        done = run(*command, folder=tree, PYTHONPATH=os.pathsep.join(map(str, sources)))
+    finally:
+        stand_in.unlink(missing_ok=True)
+    return done.returncode, done.stdout

@@ -1,0 +1,203 @@
+"""A service under mixed load for a while: memory and open files do not grow, and nothing undocumented is answered.
+
+Callers that are right, wrong, large, slow and gone before their answer; promotions, log segments that are rotated and
+collected, scrapes. Prints the figures of each run, and ends with 1 beyond a bound. `make proof` runs it.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lifecycle.registry import predictions
+from lifecycle.storage import Store
+from support.processes import Service, served
+from support.services import KNOWN
+from support.storages import Storage
+
+# Beyond what it has once it is warm: what an allocator keeps between two swaps is about a megabyte.
+MOST_MEGABYTES, MOST_SHARE = 5.0, 0.05
+MOST_FILES = 8
+SWAP_EVERY, COLLECT_EVERY, LOOK_EVERY = 20.0, 15.0, 1.0
+# The share of a run that warms it up, and the share at either end whose median counts.
+WARM, END = 0.3, 0.25
+ONE = json.dumps({"customer_id": "ann", "discount": 5}).encode()
+ROWS = b"[%b]" % b",".join([ONE] * 100)
+# By a kind of caller: what it sends, and what it may be told.
+SENT: dict[str, tuple[bytes, set[int]]] = {
+    "right": (ONE, {200, 429, 503}),
+    "many": (ROWS, {200, 429, 503}),
+    "large": (ROWS[:-1] + b" " * (900_000 - len(ROWS)) + b"]", {200, 429, 503}),
+    "too large": (b" " * 1_100_000, {413, 429, 503}),
+    "too many": (b"[%b]" % b",".join([ONE] * 1001), {413, 429, 503}),
+    "unknown": (b'{"customer_id": "nobody"}', {404, 429, 503}),
+    "wrong": (b'{"customer_id": 7, "discount": "much", "other": 1}', {422, 429, 503}),
+    "no JSON": (b"{", {422, 429, 503}),
+}
+
+
+@dataclass
+class Run:
+    """What was seen of one service."""
+
+    service: Service
+    storage: Storage
+    statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    # By process: megabytes and open files at each look.
+    looks: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+    ends: threading.Event = field(default_factory=threading.Event)
+
+    def calls(self) -> None:
+        """Ask all sorts of things on one connection."""
+        connection = self.service.connect()
+        for name, (body, expected) in itertools.cycle(SENT.items()):
+            if self.ends.is_set():
+                return
+            try:
+                connection.request("POST", "/predict", body)
+                reply = connection.getresponse()
+                reply.read()
+            except (OSError, http.client.HTTPException) as error:
+                # A body that is refused early may find its connection closed.
+                if name != "too large":
+                    self.faults[f"{name}: {error!r}"] += 1
+                connection.close()
+                continue
+            self.statuses[f"{name} {reply.status}"] += 1
+            if reply.status not in expected or (reply.status in (429, 503) and "retry-after" not in reply.headers):
+                self.faults[f"{name}: {reply.status}"] += 1
+            time.sleep(0.01)
+
+    def dawdles(self) -> None:
+        """Send half a request and go away, now and then finish one slowly."""
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(ONE)
+        for part in itertools.cycle((b"POST /pre", head, head + ONE[:9], head + ONE)):
+            with socket.create_connection(("127.0.0.1", self.service.port)) as caller:
+                for at in range(0, len(part), 9):
+                    caller.sendall(part[at : at + 9])
+                    if self.ends.wait(0.05):
+                        return
+
+    def looks_around(self) -> None:
+        """What people and programs read of it."""
+        for path in itertools.cycle(("/metrics", "/info", "/readyz", "/healthz", "/docs", "/openapi.json")):
+            if self.ends.wait(0.2):
+                return
+            status = self.service.text(path)[0]
+            self.statuses[f"{path} {status}"] += 1
+            if status != 200:
+                self.faults[f"{path}: {status}"] += 1
+
+    def swaps(self) -> None:
+        """Let one version answer, then the other; often at first, so that both have been loaded."""
+        versions = [self.storage.publish(made=f"2026010{day}T000000", kind="onnx") for day in (2, 3)]
+        for each in versions:
+            self.storage.fill(each, KNOWN)
+        for at, each in enumerate(itertools.cycle(versions)):
+            self.storage.deploy(each)
+            if self.ends.wait(1.0 if at < 4 else SWAP_EVERY):
+                return
+
+    def collects(self) -> None:
+        """What the nightly job does."""
+        while not self.ends.wait(COLLECT_EVERY):
+            done = predictions.collect(self.storage.store, "local")
+            self.statuses["rows collected"] += done.rows
+            if done.half_lines or done.waiting:
+                self.faults[f"collect: {done.half_lines} half lines, waiting: {done.waiting}"] += 1
+
+    def watch(self, seconds: float) -> None:
+        """Everybody at once for so long."""
+        works: list[Callable[[], None]] = [self.calls, self.calls, self.calls, self.dawdles, self.dawdles]
+        works += [self.looks_around, self.swaps, self.collects]
+        threads = [threading.Thread(target=work) for work in works]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for pid in self.service.workers() or [self.service.process.pid]:
+                self.looks.setdefault(pid, []).append((_megabytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir()))))
+            time.sleep(LOOK_EVERY)
+        self.ends.set()
+        for thread in threads:
+            thread.join()
+
+    def told(self) -> list[str]:
+        """The figures of each process, and of what was answered."""
+        lines = []
+        for pid, looks in self.looks.items():
+            (before, files), (after, files_after) = _ends(looks)
+            bound = MOST_MEGABYTES + MOST_SHARE * before
+            lines.append(
+                f"process {pid}: {before:.1f} MB when warm, {after:.1f} MB at the end "
+                f"({after - before:+.1f}, bound {bound:.1f}); {files} files, {files_after} at the end"
+            )
+            if after - before > bound:
+                self.faults[f"process {pid} grew by {after - before:.1f} MB"] += 1
+            if files_after - files > MOST_FILES:
+                self.faults[f"process {pid} holds {files_after - files} files more"] += 1
+        return [*lines, ", ".join(f"{name}: {times}" for name, times in sorted(self.statuses.items()))]
+
+
+def _megabytes(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def _ends(looks: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    warm = looks[int(len(looks) * WARM) :]
+    some = max(1, int(len(warm) * END))
+    return [
+        (statistics.median(megabytes for megabytes, _ in part), int(statistics.median(files for _, files in part)))
+        for part in (warm[:some], warm[-some:])
+    ]
+
+
+def soak(folder: Path, workers: int, seconds: float) -> Run:
+    """Run one service under load."""
+    storage = Storage(Store(folder / "storage"), folder / "drafts")
+    first = storage.publish(kind="onnx")
+    storage.fill(first, KNOWN)
+    storage.deploy(first)
+    settings = {"workers": str(workers), "log__segment_bytes": "200000", "timeout_seconds": "5"}
+    with served(storage, folder, **settings) as service:
+        run = Run(service, storage)
+        run.watch(seconds)
+        code, log = service.end()
+    if code or '"exception"' in log:
+        run.faults[f"it ended with {code}:\n{log}"] += 1
+    return run
+
+
+def main() -> int:
+    """Run each number of workers for its part of the time; 1 beyond a bound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("minutes", nargs="?", type=float, default=10.0)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    given = parser.parse_args()
+    faults: Counter[str] = Counter()
+    for workers in given.workers:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            run = soak(Path(folder), workers, given.minutes * 60 / len(given.workers))
+        print(
+            f"{workers} worker(s), {given.minutes / len(given.workers):g} minutes", *run.told(), sep="\n  ", flush=True
+        )
+        faults += run.faults
+    for fault, times in faults.items():
+        print(f"{fault} ({times} times)", file=sys.stderr)
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""A model that is no scikit-learn estimator: from the team's code to a service in the environment that it asks for."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from looseleaf.project import ask, make, readme_request, service
+from support.rendering import run, tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
+
+# What a team writes: the churn rate by the number of complaints, kept as JSON, in a module that imports pandas only.
+RATES = '''
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+class Rates:
+    """The churn rate by the number of complaints in the last 90 days."""
+
+    def __init__(self, rates: dict[str, float] | None = None) -> None:
+        self.rates = rates or {}
+
+    def fit(self, frame: pd.DataFrame, label: Any) -> None:
+        complaints = frame.complaints_90d.clip(upper=4).astype(str)
+        self.rates = pd.Series(label, index=frame.index).groupby(complaints).mean().to_dict()
+
+    def save(self, directory: Path) -> None:
+        (directory / "rates.json").write_text(json.dumps(self.rates))
+
+    @classmethod
+    def load(cls, directory: Path) -> "Rates":
+        return cls(json.loads((directory / "rates.json").read_text()))
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return frame.complaints_90d.clip(upper=4).astype(str).map(self.rates).to_numpy()
+'''
+# The linear baseline is made blind, because it would beat this and take its place.
+ESTIMATOR = """
+from sklearn.dummy import DummyClassifier
+
+from lifecycle.contract.matrix import Inputs
+from model.rates import Rates
+
+
+def candidate(inputs: Inputs, seed: int) -> Rates:
+    return Rates()
+
+
+def baselines(inputs: Inputs, seed: int) -> dict[str, DummyClassifier]:
+    return {"trivial": DummyClassifier(strategy="prior"), "linear": DummyClassifier(strategy="uniform")}
+"""
+
+
+def lifecycle(folder: Path, storage: Path, *words: str) -> str:
+    """A verb of the repository, on a storage of its own."""
+    done = run(str(folder / ".venv/bin/lifecycle"), *words, folder=folder, LIFECYCLE_STORAGE=str(storage))
+    assert done.returncode == 0, done.stdout
+    return str(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """The project with a model of the team's own, promoted in its own storage; afterwards the project is as it was."""
+    storage = tmp_path_factory.mktemp("python") / "storage"
+    before = {name: (project / name).read_bytes() for name in ("src/model/estimator.py", "pyproject.toml", "uv.lock")}
+    try:
+        (project / "src/model/rates.py").write_text(RATES, encoding="utf-8")
+        (project / "src/model/estimator.py").write_text(ESTIMATOR, encoding="utf-8")
+        done = run(tool("uv"), "add", "--quiet", "pandas", folder=project)
+        assert done.returncode == 0, done.stdout
+        lifecycle(project, storage, "train")
+        lifecycle(project, storage, "promote")
+        yield project, storage
+    finally:
+        (project / "src/model/rates.py").unlink()
+        for name, content in before.items():
+            (project / name).write_bytes(content)
+        assert run(*make("setup"), folder=project).returncode == 0
+
+
+def installed(project: Path, into: Path, *words: str) -> Path:
+    """An environment beside .venv, as a server would make it; returns its folder."""
+    done = run(tool("uv"), "sync", "--quiet", "--locked", *words, folder=project, UV_PROJECT_ENVIRONMENT=str(into))
+    assert done.returncode == 0, done.stdout
+    return into
+
+
+def test_the_environment_that_it_asks_for_serves_it(own: tuple[Path, Path], tmp_path: Path) -> None:
+    project, storage = own
+    there = tmp_path / "server"
+    there.mkdir()
+    installed(project, there / ".venv", "--all-packages", "--no-default-groups", "--extra", "serve")
+    assert run(str(there / ".venv/bin/python"), "-c", "import mlflow", folder=there).returncode == 1
+    shutil.copytree(storage, there / "storage")
+    with service(there, tmp_path / "log", there / "storage") as address:
+        answer = ask(f"{address}/predict", readme_request(project))
+    assert answer["prediction"] in ("churns", "stays")
+    assert 0 < answer["probability"] < 1
+
+
+def test_an_environment_without_the_teams_code_refuses_it_by_name(own: tuple[Path, Path], tmp_path: Path) -> None:
+    project, storage = own
+    words = ["--no-default-groups", "--package", "looseleaf-lifecycle", "--extra", "serve", "--extra", "skops"]
+    environment = installed(project, tmp_path / ".venv", *words)
+    done = subprocess.run(
+        [str(environment / "bin/lifecycle"), "serve", "--storage", str(storage), "--port", "0"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "of kind python needs" in done.stderr
+    assert "churn 0.1.0 (not installed)" in done.stderr
+    assert "pandas" in done.stderr
+    assert "--all-packages" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,104 @@
+"""Each shape but the default, installed and taken through its life: on the sample, then on a table of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import yaml
+
+from looseleaf.project import ask, make, readme_request, service
+from looseleaf.snapshot import git
+from support.rendering import ANSWERS, Template, run
+
+LEFT_OUT = {"online": "score", "batch": "serve"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A repository of one usage, set up and committed, and what its first life said."""
+
+    usage: str
+    folder: Path
+    said: str
+
+
+def used(usage: str, folder: Path, log: Path, request: dict[str, Any]) -> str:
+    """Take one answer out of a promoted repository the way it is used: what the service or the batch told."""
+    if usage == "online":
+        with service(folder, log) as address:
+            return str(ask(f"{address}/predict", request)["prediction"])
+    done = run(*make("score"), folder=folder)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def each() -> Iterator[Any]:
+    for usage in LEFT_OUT:
+        yield pytest.param(usage, marks=[pytest.mark.slow, pytest.mark.xdist_group(f"shape-{usage}")])
+
+
+@pytest.fixture(scope="module", params=list(each()))
+def shape(request: pytest.FixtureRequest, template: Template, tmp_path_factory: pytest.TempPathFactory) -> Shape:
+    """Rendered from its preset, then `make check test smoke`."""
+    answers = yaml.safe_load((ANSWERS / f"{request.param}.yml").read_text(encoding="utf-8"))
+    folder = template.copy(tmp_path_factory.mktemp(request.param) / "project", **answers)
+    git("init", "--quiet", folder=folder)
+    done = run(*make("setup", "check", "test", "smoke"), folder=folder)
+    assert done.returncode == 0, done.stdout
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--message", "First", folder=folder)
+    return Shape(request.param, folder, done.stdout)
+
+
+def test_it_goes_from_training_to_an_answer(shape: Shape, tmp_path: Path) -> None:
+    assert "answers in local" in shape.said
+    assert ("scores.parquet" in shape.said) == (shape.usage == "batch")
+    request = readme_request(shape.folder) if shape.usage == "online" else {}
+    told = used(shape.usage, shape.folder, tmp_path / "log", request)
+    assert told in ("churns", "stays") if shape.usage == "online" else "scores.parquet" in told
+
+
+def test_the_verb_of_the_other_usage_is_not_there(shape: Shape) -> None:
+    verb = LEFT_OUT[shape.usage]
+    done = run(*make(verb), folder=shape.folder)
+    assert done.returncode == 2
+    assert f"there is no {verb} here: this repository was rendered without" in done.stdout
+
+
+def test_a_defect_is_still_refused(shape: Shape, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git("clone", "--quiet", str(shape.folder), str(clone), folder=shape.folder)
+    (clone / ".venv").symlink_to(shape.folder / ".venv")
+    with (clone / "src/model/data.py").open("a", encoding="utf-8") as file:
+        file.write("import math\n")
+    assert "F401" in run(*make("check"), folder=clone).stdout
+
+
+def test_make_contract_writes_the_words_of_the_usage(shape: Shape, tmp_path: Path) -> None:
+    """Last, because the repository is another one afterwards."""
+    frame = sklearn.datasets.load_breast_cancer(as_frame=True)
+    table = frame.data.assign(diagnosis=np.array(["malignant", "benign"])[frame.target])
+    table.to_csv(tmp_path / "breast_cancer.csv", index=False)
+    goals = (
+        "contract",
+        f"DATA={tmp_path / 'breast_cancer.csv'}",
+        "LABEL=diagnosis",
+        "check",
+        "test",
+        "train",
+        "promote",
+    )
+    done = run(*make(*goals), folder=shape.folder)
+    assert done.returncode == 0, done.stdout
+    next_ = "next: make check test train promote" + (" score" if shape.usage == "batch" else "")
+    assert next_ in done.stdout.splitlines()
+    page = (shape.folder / "README.md").read_text(encoding="utf-8")
+    assert ("curl" in page, "make score" in page) == (shape.usage == "online", shape.usage == "batch")
+    assert "meal box" not in page
+    request = readme_request(shape.folder) if shape.usage == "online" else {}
+    told = used(shape.usage, shape.folder, tmp_path / "log", request)
+    assert told in ("benign", "malignant") if shape.usage == "online" else "scores.parquet" in told

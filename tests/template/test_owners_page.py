@@ -1,0 +1,109 @@
+"""`lifecycle/docs/owners.md`: its file is quiet, and each of its commands does in a render what the page says."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from lifecycle.ownership import rules
+from lifecycle.ownership.reading import read
+from lifecycle.training.train import train
+from looseleaf.snapshot import git
+from support.owned import DAY, PEOPLE, commit, owners_text
+from support.rendering import ROOT, TEMPLATE, run
+from support.teams import order_team, settings_in
+
+PAGE = (TEMPLATE / "lifecycle/docs/owners.md").read_text(encoding="utf-8")
+[EXAMPLE] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```\n((?:make|lifecycle) .*?)```", PAGE, re.DOTALL)
+FIRST, APPROVAL, THRESHOLD = (block.splitlines() for block in BLOCKS)
+SOON = str(date.today() + timedelta(30))
+
+Render = Callable[..., Path]
+Say = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def say(render: Render, tmp_path: Path) -> Say:
+    """`say("make check", by="cy")`: a command in a trained render of three people; ana by git, anybody else in CI."""
+    folder = shutil.copytree(render(owners="@ana, @acme/eng, @cy"), tmp_path / "churn")
+    (folder / "OWNERS").write_text(owners_text().replace("2027-06-30", SOON), encoding="utf-8")
+    page = folder / "docs/agreement.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("| |", "| said |").replace("| |", "| said |"))
+    git("init", "--quiet", folder=folder)
+    git("config", "user.email", "ana@example.org", folder=folder)
+    commit(folder)
+    sources = os.pathsep.join(map(str, (ROOT / "template/lifecycle/src", folder / "src")))
+    command = folder / ".venv/bin/lifecycle"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={sources} exec {sys.executable} -m lifecycle "$@"\n')
+    command.chmod(0o755)
+    train(order_team(), settings_in(folder), folder)
+
+    def said(line: str, by: str = "ana") -> tuple[int, str]:
+        host = {} if by == "ana" else {"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": by}
+        path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+        done = run("sh", "-c", line, folder=folder, PATH=path, **host)
+        return done.returncode, done.stdout
+
+    return said
+
+
+def test_the_file_on_the_page_is_in_order() -> None:
+    owners, findings = read(EXAMPLE.encode())
+    assert findings == []
+    assert rules.check(owners, ["src/model/data.py", "README.md"], DAY) == []
+    assert owners.behind("engineering") == ("bo",)
+
+
+def test_the_commands_about_owners_answer(say: Say) -> None:
+    derive, who, role = FIRST
+    code, said = say(derive)
+    assert code == 0, said
+    assert ".github/CODEOWNERS follows OWNERS now" in said
+    assert "catalog-info.yaml follows OWNERS now" in said
+    assert "ok  owners: 11 filters" in said
+    assert say(who)[1].startswith("ana  (OWNERS:")
+    assert say(role) == (0, "cy  decides: promote, change-threshold, retire\n")
+
+
+def test_the_walk_into_production_works_as_it_is_told(say: Say) -> None:
+    for approve, promote, refused in (
+        (*APPROVAL, "product decides promote and has not approved (cy)"),
+        (*THRESHOLD, "product decides change-threshold and has not approved (cy)"),
+    ):
+        code, said = say(promote)
+        assert code != 0
+        assert refused in said
+        code, said = say(approve, by="cy")
+        assert code == 0, said
+        assert "cy (as the CI host says) approves" in said
+        code, said = say(promote)
+        assert code == 0, said
+        assert "answers in production" in said
+
+
+@pytest.mark.parametrize("owners", ["nobody yet", "@ana", "@ana, @acme/eng, @cy"])
+def test_a_render_passes_on_its_first_day_and_after_deriving(render: Render, tmp_path: Path, owners: str) -> None:
+    folder = shutil.copytree(render(owners=owners), tmp_path / "churn")
+    git("init", "--quiet", folder=folder)
+    command = (sys.executable, "-m", "lifecycle", "owners")
+    sources = str(ROOT / "template/lifecycle/src")
+    for part in ("check", "derive", "check"):
+        done = run(*command, part, folder=folder, PYTHONPATH=sources)
+        assert done.returncode == 0, done.stdout
+    assert "production waits" in done.stdout
+    assert (folder / "catalog-info.yaml").exists() == (owners != "nobody yet")
+
+
+def test_the_page_names_every_role_and_key() -> None:
+    from lifecycle.ownership import reading
+
+    for word in (*reading.ROLES, *reading.DECISIONS, *reading._OURS):
+        assert word in PAGE, word
+    assert len(PEOPLE) == len(reading.ROLES)

@@ -1,0 +1,369 @@
+"""Releases are recorded in git's history, all or nothing, and a history that is cut off is a failure."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.version import Version
+
+from looseleaf import releases
+from looseleaf.history import check
+from looseleaf.snapshot import git
+from support.rendering import ROOT, run
+
+RELEASE = (sys.executable, "-m", "looseleaf.release")
+HOOKS = {"PYTHONPATH": str(ROOT / "hooks")}
+ONE, TWO = "1" * 40, "2" * 40
+RECORD = f'[releases]\n"0.1.0" = "{ONE}"\n"0.10.0" = "{TWO}"\n'
+CHANGELOG = """# Changes
+
+Each entry says what changes.
+
+## Not released
+
+Something new.
+
+## 0.10.0 (2026-03-02)
+
+Faster.
+
+### What you do
+
+- Run `make upgrade`,
+  then commit.
+* Read on.
+
+### Other
+
+- Nothing to do here.
+
+## 0.2.0 (2026-02-01)
+
+### What you do
+
+- Set a budget.
+
+## 0.1.0 (2026-01-01)
+
+The first.
+"""
+
+
+def test_every_recorded_release_is_in_the_history() -> None:
+    """Each recorded commit is there, in order, and says the version; what is missing fails, and is never skipped."""
+    assert not check(ROOT)
+    assert Version("0.1.0") in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8"))
+
+
+def test_ci_fetches_the_history() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["with"]["fetch-depth"] for step in steps if "checkout" in step.get("uses", "")] == [0]
+
+
+def test_the_record_is_read_in_order() -> None:
+    read = releases.read(RECORD)
+    assert [*read.items()] == [(Version("0.1.0"), ONE), (Version("0.10.0"), TWO)]
+    assert releases.newest(read) == Version("0.10.0")
+    assert releases.newest({}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[releases", "is no TOML"),
+        ("", "has no table"),
+        ("releases = 1", "has no table"),
+        (f'[releases]\n"0.1" = "{ONE}"', "of the form X.Y.Z"),
+        (f'[releases]\n"one" = "{ONE}"', "is no version"),
+        (f'[releases]\n"0.1.0rc1" = "{ONE}"', "of the form X.Y.Z"),
+        ('[releases]\n"0.1.0" = "e4b2301"', "no commit of 40"),
+        ('[releases]\n"0.1.0" = 1', "no commit of 40"),
+        (f'[releases]\n"0.10.0" = "{ONE}"\n"0.9.0" = "{TWO}"', "the oldest comes first"),
+    ],
+)
+def test_a_record_that_is_not_in_its_form_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        releases.read(text)
+
+
+@pytest.mark.parametrize(
+    ("after", "upto", "texts"),
+    [
+        ("0.1.0", "0.10.0", ["Set a budget.", "Run `make upgrade`, then commit.", "Read on."]),
+        ("0.1.0", "0.2.0", ["Set a budget."]),
+        ("0.2.0", "0.10.0", ["Run `make upgrade`, then commit.", "Read on."]),
+        ("0.10.0", "0.10.0", []),
+    ],
+)
+def test_the_changelog_says_what_the_owner_does_between_two_versions(after: str, upto: str, texts: list[str]) -> None:
+    found = releases.tasks(CHANGELOG, Version(after), Version(upto))
+    assert [task.text for task in found] == texts
+    assert {task.version for task in found} <= {Version("0.2.0"), Version("0.10.0")}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of a template with one release and something new since; its make test and make lint leave a trace."""
+    root = tmp_path / "checkout"
+    (root / "template/lifecycle").mkdir(parents=True)
+    git("init", "--quiet", "--initial-branch=main", folder=root)
+    written = {
+        "CHANGELOG.md": "# Changes\n\n## Not released\n\nThe first.\n",
+        "pyproject.toml": '[project]\nname = "looseleaf"\nversion = "0.1.0"\n',
+        "template/lifecycle/lifecycle.mk": "RELEASED := 2001-01-01T00:00:00Z\n",
+        "Makefile": 'lint test:\n\t@echo "$@ $(VERSION)" >> .git/ran\n\t@[ ! -e .git/$@.sh ] || sh .git/$@.sh\n',
+    }
+    for name, text in written.items():
+        (root / name).write_text(text)
+    commit(root, "The first release")
+    first = git("rev-parse", "HEAD", folder=root)
+    (root / "releases.toml").write_text(f'[releases]\n"0.1.0" = "{first}"\n')
+    (root / "CHANGELOG.md").write_text(
+        "# Changes\n\n## Not released\n\nMore.\n\n- by far\n\n## 0.1.0 (2026-01-01)\n\nOld.\n"
+    )
+    commit(root, "Something new")
+    return root
+
+
+def commit(root: Path, message: str) -> str:
+    git("add", "--all", folder=root)
+    git("commit", "--quiet", "--message", message, folder=root)
+    return git("rev-parse", "HEAD", folder=root)
+
+
+def release(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return run(*RELEASE, *words, folder=root, **HOOKS)
+
+
+def state(root: Path) -> list[str]:
+    """All that a release could change."""
+    asked = ("rev-parse HEAD", "symbolic-ref HEAD", "status --porcelain", "tag", "worktree list", "branch")
+    return [git(*words.split(), folder=root) for words in asked]
+
+
+def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
+    before = git("rev-parse", "HEAD", folder=checkout)
+    done = release(checkout, "release", "0.2.0")
+    assert done.returncode == 0, done.stdout
+    assert (checkout / ".git/ran").read_text().splitlines() == ["lint ", "test "]
+    told = git("log", "--reverse", "--format=%s", f"{before}..HEAD", folder=checkout)
+    assert told.splitlines() == ["Release 0.2.0", "Record which commit 0.2.0 is"]
+    recorded = releases.read((checkout / "releases.toml").read_text())
+    assert recorded[Version("0.2.0")] == git("rev-parse", "HEAD~1", folder=checkout)
+    assert git("rev-parse", "v0.2.0^{commit}", folder=checkout) == recorded[Version("0.2.0")]
+    assert git("cat-file", "-t", "v0.2.0", folder=checkout) == "tag"
+    changelog = git("show", "HEAD~1:CHANGELOG.md", folder=checkout)
+    section = r"## 0\.2\.0 \(\d{4}-\d\d-\d\d\)\n\nMore\.\n\n- by far\n\n"
+    assert re.search(rf"## Not released\n\n{section}## 0\.1\.0 \(2026-01-01\)", changelog)
+    assert 'version = "0.2.0"' in (checkout / "pyproject.toml").read_text()
+    assert "2001" not in done.stdout
+    assert "move RELEASED" in done.stdout
+    assert not git("status", "--porcelain", folder=checkout)
+    assert not check(checkout)
+    # The release commit, too, is in order, although nothing records it yet.
+    git("checkout", "--quiet", "v0.2.0", folder=checkout)
+    assert not check(checkout)
+
+
+def test_what_has_just_been_checked_is_not_checked_again(checkout: Path) -> None:
+    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+    assert not (checkout / ".git/ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("", "is no version"),
+        ("next", "'next' is no version"),
+        ("0.2", "of the form X.Y.Z"),
+        ("v0.2.0", "of the form X.Y.Z"),
+        ("0.2.0rc1", "of the form X.Y.Z"),
+        ("0.1.0", "0.1.0 is not newer than 0.1.0"),
+        ("0.0.9", "0.0.9 is not newer than 0.1.0"),
+    ],
+)
+def test_a_version_that_cannot_be_the_next_is_refused(checkout: Path, version: str, reason: str) -> None:
+    before = state(checkout)
+    done = release(checkout, "release", version)
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
+    assert reason in done.stdout
+    assert state(checkout) == before
+    assert not (checkout / ".git/ran").exists()
+
+
+def dirty(root: Path) -> None:
+    (root / "left.txt").write_text("over\n")
+
+
+def elsewhere(root: Path) -> None:
+    git("switch", "--quiet", "--create", "work", folder=root)
+
+
+def nothing_new(root: Path) -> None:
+    (root / "CHANGELOG.md").write_text("# Changes\n\n## Not released\n\n## 0.1.0 (2026-01-01)\n\nOld.\n")
+    commit(root, "Nothing new")
+
+
+def a_tag_of_its_own(root: Path) -> None:
+    git("tag", "v0.2.0", folder=root)
+
+
+def a_moved_tag(root: Path) -> None:
+    git("tag", "v0.1.0", folder=root)
+
+
+def no_record(root: Path) -> None:
+    (root / "releases.toml").unlink()
+    commit(root, "No record")
+
+
+def failing_tests(root: Path) -> None:
+    (root / ".git/test.sh").write_text("exit 7\n")
+
+
+def unsigned(root: Path) -> None:
+    git("config", "commit.gpgsign", "true", folder=root)
+    git("config", "gpg.program", "false", folder=root)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (dirty, "not clean:\n?? left.txt"),
+        (elsewhere, "work is checked out, and releases are made on main"),
+        (nothing_new, "says nothing below ## Not released"),
+        (a_tag_of_its_own, "There is a tag v0.2.0 that releases.toml does not know"),
+        (a_moved_tag, "The tag v0.1.0 names"),
+        (no_record, "releases.toml cannot be read"),
+        (failing_tests, "make test ended with 2"),
+        (unsigned, "git cannot commit"),
+    ],
+)
+def test_a_release_that_fails_leaves_the_repository_as_it_was(
+    checkout: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(checkout)
+    before = state(checkout)
+    done = release(checkout, "release", "0.2.0")
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
+    assert reason in done.stdout
+    assert state(checkout) == before
+
+
+@pytest.mark.parametrize(
+    "meanwhile", ["git commit --quiet --allow-empty --message Meanwhile", "echo mine >> CHANGELOG.md"]
+)
+def test_what_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str) -> None:
+    (checkout / ".git/test.sh").write_text(meanwhile)
+    done = release(checkout, "release", "0.2.0")
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
+    assert "The checkout has changed meanwhile" in done.stdout
+    assert "0.2.0" not in (checkout / "releases.toml").read_text()
+    kept = git("log", "-1", "--format=%s", folder=checkout), (checkout / "CHANGELOG.md").read_text()[-6:]
+    assert kept in (("Meanwhile", "\nOld.\n"), ("Something new", "\nmine\n"))
+    assert not git("tag", folder=checkout)
+
+
+def test_ctrl_c_leaves_the_repository_as_it_was(checkout: Path) -> None:
+    before = state(checkout)
+    (checkout / ".git/test.sh").write_text("touch .git/started; sleep 60\n")
+    command = subprocess.Popen(
+        [*RELEASE, "release", "0.2.0"],
+        cwd=checkout,
+        env=os.environ | HOOKS,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A suite that runs in the background ignores the signal, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    end = time.monotonic() + 30
+    while not (checkout / ".git/started").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(command.pid, signal.SIGINT)
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 130
+    assert "Stopped." in said
+    assert "Traceback" not in said
+    assert state(checkout) == before
+
+
+@pytest.mark.parametrize("command", [("release", "0.2.0"), ("check",)])
+def test_a_history_that_is_cut_off_says_how_to_get_the_rest(
+    checkout: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    clone = tmp_path / "clone"
+    git("clone", "--quiet", "--depth=1", f"file://{checkout}", str(clone), folder=tmp_path)
+    done = release(clone, *command)
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False)
+    assert "this clone does not have it" in done.stdout
+    assert "git fetch --unshallow" in done.stdout
+    git("fetch", "--quiet", "--unshallow", folder=clone)
+    assert not check(clone)
+
+
+def test_a_commit_that_is_no_release_is_told(checkout: Path) -> None:
+    sound = (checkout / "releases.toml").read_text()
+    head = git("rev-parse", "HEAD", folder=checkout)
+    (checkout / "releases.toml").write_text(f'{sound}"0.2.0" = "{head}"\n')
+    told = "\n".join(check(checkout))
+    assert f"the pyproject.toml of {head} says 0.1.0, not 0.2.0" in told
+    assert f"the CHANGELOG.md of {head} has no section 0.2.0" in told
+    assert "CHANGELOG.md has the sections 0.1.0, and releases.toml the releases 0.2.0, 0.1.0" in told
+    git("switch", "--quiet", "--force", "--orphan", "other", folder=checkout)
+    stranger = commit_empty(checkout)
+    git("switch", "--quiet", "--force", "main", folder=checkout)
+    (checkout / "releases.toml").write_text(f'[releases]\n"0.1.0" = "{stranger}"\n')
+    assert f"{stranger} of 0.1.0 is not in the history of HEAD" in check(checkout)[0]
+
+
+def commit_empty(root: Path) -> str:
+    git("commit", "--quiet", "--allow-empty", "--message", "A stranger", folder=root)
+    return git("rev-parse", "HEAD", folder=root)
+
+
+def test_tags_come_back_as_they_were_and_are_pushed_when_asked(checkout: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "hub.git"
+    git("init", "--quiet", "--bare", str(hub), folder=tmp_path)
+    git("remote", "add", "origin", str(hub), folder=checkout)
+    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+    assert not git("tag", folder=hub)
+    assert release(checkout, "tags", "--push").returncode == 0
+    published = git("show-ref", "--tags", folder=hub)
+    assert [line.split("/")[-1] for line in published.splitlines()] == ["v0.1.0", "v0.2.0"]
+    git("tag", "--delete", "v0.1.0", "v0.2.0", folder=checkout)
+    again = release(checkout, "tags", "--push")
+    assert (again.returncode, "could not be pushed" in again.stdout) == (0, False)
+    assert git("show-ref", "--tags", folder=checkout) == published
+    assert "was there" in release(checkout, "tags").stdout
+
+
+def test_a_tag_that_cannot_be_pushed_is_said_and_no_failure(checkout: Path) -> None:
+    done = release(checkout, "tags", "--push")
+    assert done.returncode == 0
+    assert "The tags could not be pushed" in done.stdout
+    assert git("tag", folder=checkout) == "v0.1.0"
+
+
+def test_a_tag_is_never_moved(checkout: Path) -> None:
+    git("tag", "v0.1.0", folder=checkout)
+    there = git("rev-parse", "v0.1.0", folder=checkout)
+    done = release(checkout, "tags")
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False)
+    assert f"The tag v0.1.0 names {there}" in done.stdout
+    assert git("rev-parse", "v0.1.0", folder=checkout) == there
+
+
+def test_outside_of_a_checkout_the_commands_say_so(tmp_path: Path) -> None:
+    for command in ("check", "tags"):
+        done = release(tmp_path, command)
+        assert (done.returncode, "Traceback" in done.stdout) == (1, False)
+        assert "is no git repository" in done.stdout

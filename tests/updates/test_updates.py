@@ -1,0 +1,303 @@
+"""Every release, whatever a team has done, in each shape, updated to this tree: nothing of the team's is lost, ever.
+
+The rate of success is printed at the end of the run (`update success rate`); it is 100 %.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from looseleaf import releases
+from looseleaf.snapshot import git
+from support.personas import DELETED, EDITED, PERSONAS, adopting, commit, deleting, editing, live, meddling, untouched
+from support.rendering import ANSWERS, ROOT, Template, files, questions, run
+from support.updates import Replay, reported, teams
+
+RELEASES = {
+    f"v{version}": commit
+    for version, commit in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8")).items()
+}
+FIRST = next(iter(RELEASES))
+SHAPES = {
+    name: yaml.safe_load((ANSWERS / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in sorted((path.stem for path in ANSWERS.glob("*.yml")), key=lambda name: (name != "default", name))
+}
+OWNED = {"owners": "@ana, @acme/bo, @cy"}
+
+
+def asked_by(version: str) -> set[str]:
+    """The questions of a release, as far as they are asked today."""
+    shown = git("show", f"{RELEASES[version]}:copier.yml", folder=ROOT)
+    return {name for name in questions() if f"\n{name}:\n" in shown}
+
+
+def shapes_of(version: str) -> dict[str, dict[str, Any]]:
+    """The shapes that a release could be rendered in, each with the answers it asked for."""
+    asked = asked_by(version)
+    found: dict[str, dict[str, Any]] = {}
+    for shape, answers in SHAPES.items():
+        known = {name: value for name, value in answers.items() if name in asked}
+        if known not in found.values():
+            found[shape] = known
+    return found
+
+
+CASES = [(version, shape, persona) for version in RELEASES for shape in shapes_of(version) for persona in PERSONAS]
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The template with all its releases, and this tree as the newest."""
+    return Template.with_history(ROOT, tmp_path_factory.mktemp("history") / "looseleaf")
+
+
+def born(template: Template, version: str, shape: str, into: Path, **answers: Any) -> Path:
+    """A render of a release in a shape."""
+    return template.copy(into, version, **shapes_of(version)[shape] | answers)
+
+
+@pytest.mark.parametrize(("version", "shape", "persona"), CASES)
+def test_an_update_keeps_its_promises(
+    history: Template, tmp_path: Path, version: str, shape: str, persona: str
+) -> None:
+    owners = {} if persona == "untouched" else OWNED
+    project = born(history, version, shape, tmp_path / "project", **owners)
+    rendered = files(project)
+    live(project, PERSONAS[persona])
+    trial = reported(project, history, tmp_path / "work")
+    assert trial.report().safe, trial.report().text()
+    replay = Replay.of(history, project, rendered, tmp_path)
+    replay.assert_kept()
+    # What the command would put into the repository is what Copier has put there.
+    assert trial.contents().keys() == {
+        name for name in {*replay.before, *replay.after} if replay.before.get(name) != replay.after.get(name)
+    }
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_an_edit_in_the_templates_zone_stops_the_update_and_names_file_and_seam(
+    history: Template, tmp_path: Path, version: str
+) -> None:
+    project = live(born(history, version, "default", tmp_path / "project"), meddling)
+    before = files(project)
+    done = update(project)
+    assert done.returncode == 3, done.stdout
+    assert f"{EDITED} (edited): Set it in config/" in done.stdout
+    assert files(project) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "persona", [pytest.param(each, marks=pytest.mark.xdist_group(f"update {each}")) for each in PERSONAS]
+)
+def test_an_updated_repository_passes_its_own_check_and_test(history: Template, tmp_path: Path, persona: str) -> None:
+    """The first release's `src/model` and tests, on today's `lifecycle`."""
+    folder = born(history, FIRST, "default", tmp_path / "project", **OWNED)
+    live(folder, PERSONAS[persona])
+    before = files(folder)
+    done = update(folder)
+    assert done.returncode == 0, done.stdout
+    assert {name: content for name, content in teams(files(folder)).items() if name != "uv.lock"} == teams(before)
+    assert "make test" in done.stdout
+
+
+def update(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """`looseleaf update`, with this tree's tool."""
+    command = [sys.executable, "-m", "looseleaf.cli", "update", *words]
+    return run(*command, folder=folder, PYTHONPATH=str(ROOT / "hooks"))
+
+
+# --- A release that breaks a promise turns the suite red -------------------------------------------------------------
+
+
+def rename_a_team_file(template: Path) -> None:
+    (template / "template/src/model/data.py").rename(template / "template/src/model/sources.py")
+
+
+def delete_a_team_file(template: Path) -> None:
+    (template / "template/src/model/estimator.py").unlink()
+
+
+def remove_a_choice(template: Path) -> None:
+    replace(template / "copier.yml", "    GitLab: gitlab\n", "")
+
+
+def add_a_question_without_default(template: Path) -> None:
+    with (template / "copier.yml").open("a", encoding="utf-8") as file:
+        file.write("\ncost_centre:\n  type: str\n  help: Who pays?\n")
+
+
+def move_a_file_across_the_zone_line(template: Path) -> None:
+    (template / "template/lifecycle/docs/data.md").rename(template / "template/docs/data.md")
+
+
+def change_an_answers_name(template: Path) -> None:
+    for path in [template / "copier.yml", *(template / "template").rglob("*.jinja")]:
+        path.write_text(path.read_text(encoding="utf-8").replace("model_name", "project_name"), encoding="utf-8")
+
+
+def change_no_promise(template: Path) -> None:
+    with (template / "template/lifecycle/docs/data.md").open("a", encoding="utf-8") as page:
+        page.write("More.\n")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def replayed(history: Template, tmp_path: Path, change: Callable[[Path], None]) -> Replay:
+    """A repository of today, edited, and updated to a release in which something was changed."""
+    template = Template(shutil.copytree(history.folder, tmp_path / "template"))
+    project = template.copy(tmp_path / "project", **SHAPES["gitlab"] | {"model_name": "fraud"})
+    rendered = files(project)
+    live(project, editing)
+    change(template.folder)
+    template.release("v9999.1.0")
+    return Replay.of(template, project, rendered, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (rename_a_team_file, "assert_no_file_has_moved"),
+        (delete_a_team_file, "assert_no_file_has_moved"),
+        (remove_a_choice, "assert_the_answers_are_as_they_were"),
+        (move_a_file_across_the_zone_line, "assert_no_file_has_moved"),
+        (change_an_answers_name, "assert_the_answers_are_as_they_were"),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_a_release_that_breaks_a_promise_is_found(
+    history: Template, tmp_path: Path, change: Callable[[Path], None], broken: str
+) -> None:
+    replay = replayed(history, tmp_path, change)
+    with pytest.raises(AssertionError):
+        getattr(replay, broken)()
+    with pytest.raises(AssertionError):
+        replay.assert_kept()
+
+
+def test_a_release_with_a_question_that_has_no_default_is_found(history: Template, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cost_centre"):
+        replayed(history, tmp_path, add_a_question_without_default)
+
+
+def test_a_release_that_breaks_no_promise_passes(history: Template, tmp_path: Path) -> None:
+    replay = replayed(history, tmp_path, change_no_promise)
+    replay.assert_kept()
+    assert replay.after != replay.before
+
+
+def test_the_command_finds_what_a_bot_would_not_be_told(history: Template, tmp_path: Path) -> None:
+    template = Template(shutil.copytree(history.folder, tmp_path / "template"))
+    project = template.copy(tmp_path / "project", **SHAPES["gitlab"] | {"model_name": "fraud"})
+    live(project, untouched)
+    change_an_answers_name(template.folder)
+    template.release("v9999.1.0")
+    report = reported(project, template, tmp_path / "work").report()
+    assert not report.safe
+    assert [(answer.name, answer.kind) for answer in report.answers if answer.kind != "new"] == [
+        ("model_name", "dropped")
+    ]
+
+
+# --- Answers that change later ----------------------------------------------------------------------------------------
+
+
+def test_a_changed_ci_host_says_what_to_take_and_takes_it(history: Template, tmp_path: Path) -> None:
+    project = live(history.copy(tmp_path / "project"), editing)
+    done = update(project, "--dry-run", "--set", "ci=gitlab")
+    assert done.returncode == 0, done.stdout
+    assert ".gitlab-ci.yml (new)" in done.stdout
+    assert "lifecycle/ci/gitlab.yml" in done.stdout
+    assert ".github/workflows/lifecycle.yml" in done.stdout.split("Removed:")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("update answers")
+def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
+    project = live(history.copy(tmp_path / "project", owners="@ana"), untouched)
+    words = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
+    done = update(project, *words, "--take", ".gitlab-ci.yml OWNERS README.md")
+    assert done.returncode == 0, done.stdout
+    assert "make test" in done.stdout
+    fresh = history.copy(tmp_path / "fresh", owners="@ana, @bo, @cy", ci="gitlab", usage=["batch"])
+    after = {
+        name: content for name, content in files(project).items() if name not in ("uv.lock", ".copier-answers.yml")
+    }
+    expected = {name: content for name, content in files(fresh).items() if name != ".copier-answers.yml"}
+    # The agreement's page speaks of the service: it was offered, too, and not taken.
+    assert {name for name in expected if after.get(name) != expected[name]} <= {"docs/agreement.md"}
+    assert after.keys() == expected.keys()
+
+
+def test_changed_owners_are_offered(history: Template, tmp_path: Path) -> None:
+    project = live(history.copy(tmp_path / "project"), untouched)
+    done = update(project, "--dry-run", "--set", "owners=@ana")
+    assert done.returncode == 0, done.stdout
+    assert "OWNERS (yours is as it was rendered)" in done.stdout
+    with (project / "OWNERS").open("a", encoding="utf-8") as owners:
+        owners.write("# ours\n")
+    commit(project, "Ours")
+    assert "OWNERS (merges with your edits)" in update(project, "--dry-run", "--set", "owners=@ana").stdout
+
+
+def test_the_deletions_of_the_suite_are_files_that_are_rendered(history: Template, tmp_path: Path) -> None:
+    """Else a persona that deletes would prove nothing."""
+    rendered = history.copy(tmp_path / "project")
+    before = set(files(rendered))
+    deleting(rendered)
+    assert before - set(files(rendered)) == set(DELETED)
+
+
+# --- A company's fork, and a repository that was there first ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["tags its merges", "tags nothing"])
+def test_a_fork_takes_upstreams_releases_without_a_conflict_and_its_repositories_follow(
+    history: Template, tmp_path: Path, tagged: bool
+) -> None:
+    fork = Template(tmp_path / "fork")
+    git("clone", "--quiet", "--no-tags", str(history.folder), str(fork.folder), folder=tmp_path)
+    git("checkout", "--quiet", "-B", "main", RELEASES[FIRST], folder=fork.folder)
+    replace(fork.folder / "org.yml", 'default: ""', "default: https://pip.example.org/simple")
+    commit(fork.folder, "Our index")
+    if tagged:
+        fork.tag(f"{FIRST}.post1")
+    project = live(fork.copy(tmp_path / "project"), editing)
+    # As docs/updating.md says.
+    upstream = git("rev-parse", "HEAD", folder=history.folder)
+    git("merge", "--quiet", "--message", "Upstream's release", upstream, folder=fork.folder)
+    if tagged:
+        fork.tag("v9999.0.0.post1")
+    assert git("diff", "--name-only", upstream, "HEAD", folder=fork.folder) == "org.yml"
+    before = files(project)
+    trial = reported(project, fork, tmp_path / "work")
+    assert trial.report().safe, trial.report().text()
+    assert b"https://pip.example.org/simple" in ((before | trial.contents())["lifecycle/org.mk"] or b"")
+    fork.update(project)
+    assert teams(files(project)) == teams(before)
+    assert "https://pip.example.org/simple" in files(project)["lifecycle/org.mk"].decode()
+    assert "lifecycle/manifest.json" in files(project)
+
+
+def test_the_documented_way_adopts_a_repository_and_replaces_nothing(history: Template, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    adopting(there)
+    before = files(there)
+    history.copy(tmp_path / "rendered")
+    page = (ROOT / "docs/updating.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^cp .*$", page, re.MULTILINE)
+    assert run("sh", "-c", command, folder=there).returncode == 0
+    after = files(there)
+    assert {name: after[name] for name in before} == before
+    assert files(tmp_path / "rendered").keys() <= after.keys()
