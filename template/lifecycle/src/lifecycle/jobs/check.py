@@ -9,7 +9,7 @@ from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
-from lifecycle.ownership.findings import Finding
+from lifecycle.ownership.owners_file import Finding
 from lifecycle.registry.deployments import AUDIT_HINT, ENVIRONMENTS, audit_breaks, audit_halves
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically

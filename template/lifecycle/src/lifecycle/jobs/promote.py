@@ -54,7 +54,7 @@ def promote(
         return seen
     case, found = _examined(settings, data, bundle, seen, live, reason, skew)
     approved: list[dict[str, Any]] = []
-    if environment == approvals.ASKING:
+    if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, live, bundle.facts["threshold"], who)
         found = Decision((*found.checks, *(Check("owners", False, each) for each in waiting)))
     champion = case.champion.version if case.champion else None
