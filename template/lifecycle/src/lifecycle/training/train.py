@@ -57,7 +57,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     facts = {
         "name": team.name,
         "created": _created(settings),
-        "as_of": timestamps.told(moment),
+        "as_of": timestamps.format_utc(moment),
         "reason": reason,
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
