@@ -57,6 +57,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
     from lifecycle.cli.model import logged_skew
     from lifecycle.contract.team import load
     from lifecycle.jobs.promote import promote
+    from lifecycle.ownership import repository
     from lifecycle.training import retrain
     from lifecycle.training.tracking import mirror
     from lifecycle.training.train import train
@@ -73,7 +74,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
     print(f"retrain ({reason}): {text}")
     try:
         team = load(Path.cwd())
-        bundle = train(team, settings, Path.cwd(), reason=reason)
+        bundle = train(team, settings, Path.cwd(), reason=reason, owners=repository.roles(Path.cwd()))
         version = bundle.version
         mirror(settings, bundle)
         done = promote(
