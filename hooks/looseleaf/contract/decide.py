@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT
-from lifecycle.contract.names import identifier
+from lifecycle.contract.names import python_name
 from lifecycle.contract.schema import Kind, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
@@ -420,7 +420,7 @@ def _later(left: dict[str, Profile], wishes: Wishes, time: str | None, table: Ta
 
 
 def _named_like(name: str, label: str) -> bool:
-    one, two = identifier(name), identifier(label)
+    one, two = python_name(name), python_name(label)
     return min(len(one), len(two)) >= 4 and (two in one or one in two)
 
 

@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from lifecycle import origin, settings
-from lifecycle.contract.compatibility import breaking
+from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team
@@ -116,7 +116,7 @@ class Draft:
         sample = old is None or released.read_bytes() == pristine.get("contract.json")
         version = 1 if sample or old is None else old.version
         made = _derived(texts.contract(plan, file, version))
-        breaks = [] if sample or old is None else breaking(old, made)
+        breaks = [] if sample or old is None else breaking_changes(old, made)
         if breaks:
             version += 1
         elif sample and not _is_samples(store, pristine):

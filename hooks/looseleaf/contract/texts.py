@@ -120,7 +120,7 @@ TO_NUMBER = (
 def contract(plan: Plan, file: str, version: int) -> str:
     """The text of src/model/contract.py, not yet formatted."""
     columns = plan.fields
-    safe = names.safe(each.name for each in columns)
+    safe = names.python_names(each.name for each in columns)
     answer = plan.target
     word = {"regression": "Regression", "binary": "Binary", "multiclass": "Multiclass"}[answer.task]
     imports = ", ".join(sorted({"Request", "Row", word} | ({"Key"} if any(each.is_key for each in columns) else set())))
@@ -238,7 +238,7 @@ def _usual(field: Field, plan: Plan) -> Any:
 
 
 def _class_name(file: str) -> str:
-    stem = names.identifier(PurePath(file).name.partition(".")[0]).strip("_")
+    stem = names.python_name(PurePath(file).name.partition(".")[0]).strip("_")
     name = "".join(part.capitalize() for part in stem.split("_"))
     # A name of the module itself would be hidden by it.
     return f"{name}Record" if not name or name in TAKEN else name

@@ -14,7 +14,7 @@ from project import ROOT, Project
 
 from lifecycle import features, settings
 from lifecycle.contract import Contract, team
-from lifecycle.contract.synthetic import Table
+from lifecycle.sample.synthetic import Table
 from lifecycle.errors import NotHere
 from lifecycle.models import predictor
 from model import data

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lifecycle.contract.compatibility import unannounced
+from lifecycle.contract.compatibility import undeclared_changes
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.materialize import prepare
@@ -180,7 +180,7 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
 
 
 def _breaks(live: Bundle, candidate: Bundle) -> list[Check]:
-    found = unannounced(live.contract, candidate.contract)
+    found = undeclared_changes(live.contract, candidate.contract)
     if not found:
         return []
     version = candidate.contract.version
