@@ -43,7 +43,7 @@ class Watched:
 
     def answer(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The same rows with what the model answers."""
-        told = pd.DataFrame(self.predictor.frame_answers(rows, 0.5), index=rows.index)
+        told = pd.DataFrame(self.predictor.predict_frame(rows, 0.5), index=rows.index)
         return rows.assign(prediction=told["prediction"], probability=told["probability"])
 
 

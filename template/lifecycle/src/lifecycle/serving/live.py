@@ -65,7 +65,7 @@ class Served:
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers on the wire for completed rows. An estimator refuses a matrix without rows: it is not asked."""
-        return self.predictor.answers(rows, self.deployment.live.threshold) if rows else []
+        return self.predictor.predict(rows, self.deployment.live.threshold) if rows else []
 
     @property
     def lacks_features(self) -> bool:
