@@ -134,7 +134,7 @@ def test_what_the_estimator_itself_does_not_answer_is_told() -> None:
     model.encoder.columns = contract("two", nulls=True).inputs
     found = exported(model, False)
     assert found.graph is None
-    assert "does not answer its edge rows (ValueError: Input X contains NaN" in found.report["reason"]
+    assert "fails on its edge rows (ValueError: Input X contains NaN" in found.report["reason"]
 
 
 def test_edge_rows_keep_the_contract_and_are_the_same_every_time() -> None:

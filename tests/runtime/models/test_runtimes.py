@@ -176,7 +176,7 @@ def test_serving_a_graph_imports_no_training_libraries(storage: Storage) -> None
     code = (
         "import sys, pathlib, lifecycle.serving.app; from lifecycle.models.bundle import verify\n"
         "from lifecycle.models.predictor import Predictor\n"
-        f"print(Predictor(verify(pathlib.Path({str(bundle.path)!r}))).answers([{ROW!r}], 0.5))\n"
+        f"print(Predictor(verify(pathlib.Path({str(bundle.path)!r}))).predict([{ROW!r}], 0.5))\n"
         "heavy = {'pandas', 'sklearn', 'pyarrow', 'onnx', 'skl2onnx', 'skops', 'scipy', 'lightgbm', 'xgboost'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -188,7 +188,7 @@ def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, mo
     monkeypatch.setattr(CityMeans, "save", forgetful)
     estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["binary"]).baselines(None, 0)["trivial"])
     settings = settings_in(tmp_path)
-    with pytest.raises(LifecycleError, match="does not answer as it did in training"):
+    with pytest.raises(LifecycleError, match="does not reproduce its training outputs"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
     assert settings.store.versions() == []
 
