@@ -17,7 +17,7 @@ from looseleaf.contract.prompts import Chooser
 ID = re.compile(r"(^|[^a-z])(id|ids|key|uuid|guid|index|idx|instant|rownames?|row_?(number|num|id)|unnamed: 0)$", re.I)
 CAMEL_ID = re.compile(r"[a-z](ID|Id|Key|UUID|Guid)$")
 ENTITY_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z](ID|Id)$", re.I)
-ROW_TIME = re.compile(r"date|time|timestamp|created|opened|ordered|asked|day|moment|(^|_)(ts|dt|at)$|month", re.I)
+ROW_TIME = re.compile(r"date|time|timestamp|created|opened|ordered|called|day|(^|_)(ts|dt|at)$|month", re.I)
 OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due", re.I)
 EPOCH = re.compile(r"(^|[^a-z])(ts|time|timestamp|epoch|unixtime)$|(time|Time|stamp)$", re.I)
 COORDINATES = {"latitude": 90, "longitude": 180}

@@ -166,7 +166,7 @@ def estimator(pristine: str, is_regression: bool) -> str:
     for classification, regression in TO_REGRESSION:
         pristine = pristine.replace(classification, regression)
     pristine = re.sub(r"`trivial` [^;:]*([;:])", r"`trivial` predicts the mean\1", pristine)
-    return re.sub(r"\n# For (an answer that is a Number|regression)[^\n]*\n\n", "", pristine)
+    return re.sub(r"\n# For regression[^\n]*\n\n", "", pristine)
 
 
 def _target(plan: Plan) -> str:

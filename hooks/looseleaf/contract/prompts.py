@@ -30,7 +30,7 @@ class Terminal:
 
         choices = [questionary.Choice(description, value) for value, description in options.items()]
         start = next(choice for choice in choices if choice.value == default)
-        return str(questionary.select(question, choices, default=start).unsafe_ask())
+        return str(questionary.select(question, choices, default=start).unsafe_ask())  # codespell:ignore
 
 
 def chooser(yes: bool) -> Defaults | Terminal:
