@@ -15,7 +15,7 @@ from lifecycle.settings import Loaded
 Verb = Callable[[argparse.Namespace, Loaded], None]
 # What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.
 # Such modules are imported by name: a type checker would miss those that are not there.
-USAGES = {"online": "serving/__init__.py", "batch": "pipelines/score.py"}
+USAGES = {"online": "serving/__init__.py", "batch": "scoring/__init__.py"}
 # Why a model is trained. Which of them ask for a better model and which for one that is not worse, the gate says.
 REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
 MOMENT = "2026-01-31 or 2026-01-31T12:00:00Z; default: the data's latest, or now"

@@ -1,6 +1,7 @@
 """Verbs about the repository: whether it is consistent, what it is set to, and who owns it."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
@@ -9,9 +10,11 @@ from lifecycle.cli.commands import Verbs
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
+MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
+
 
 def add(verbs: Verbs) -> None:
-    """Add check, contract, client, sample, tables, config, owners and template."""
+    """Add check, contract, client, sample, tables, config and owners."""
     verbs.add("check", _check, "compare contract, contract.json, point_in_time.sql, config and OWNERS")
     verbs.add("contract", _contract, "write contract.json from src/model/contract.py")
     client = verbs.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
@@ -21,7 +24,6 @@ def add(verbs: Verbs) -> None:
     verbs.add("tables", _tables, "whether the tables can be read where this runs")
     verbs.add("config", _config, "show every setting and where its value comes from")
     _add_owners(verbs.add("owners", _owners_check, "who answers for what"))
-    verbs.add("template", _template, "show the option with which `uv run` finds the template's own command, looseleaf")
 
 
 def _add_owners(owners: argparse.ArgumentParser) -> None:
@@ -40,6 +42,9 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.jobs.check import check, warnings
 
+    # The commit hooks of every release run `lifecycle check`, and nothing else of theirs looks at the template's files.
+    if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
+        raise LifecycleError("files of the template were changed", "Follow the hints above.")
     for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
         print(f"ok  {line}")
     for finding in warnings(loaded.settings.store):
@@ -139,9 +144,3 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
     print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
-
-
-def _template(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle import origin
-
-    print(origin.recorded(Path.cwd()).option)
