@@ -104,19 +104,6 @@ def test_without_terminal_and_answers_copier_stops(template: Template, tmp_path:
 
 
 COMMANDS = ["check", "test", "contract", "sample", "features", "train", "promote", "serve", "score", "config"]
-    "check",
-    "test",
-    "contract",
-    "sample",
-    "features",
-    "train",
-    "promote",
-    "rollback",
-    "serve",
-    "score",
-    "config",
-    "notebook",
-]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

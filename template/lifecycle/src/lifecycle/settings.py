@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.deployments import ENVIRONMENTS
 from lifecycle.storage import Store
 
+ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
 # It begins as the others do and is none: a setting is told by `make config`.
 API_KEY = "LIFECYCLE_API_KEY"
