@@ -61,7 +61,7 @@ class Served:
 
     @cached_property
     def is_fast(self) -> bool:
-        """Whether the model returns in less time than a thread is asked in."""
+        """Whether the model predicts in less time than handing the rows to a thread takes."""
         return self.predictor.is_fast
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
