@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import (
-    contract_error,
-    find_violations,
     check_table,
     check_types,
+    contract_error,
     describe,
+    find_violations,
     is_parquet,
     path_literal,
     quoted,
