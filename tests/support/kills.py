@@ -22,7 +22,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import deployments, history, predictions, segments
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry.deployments import Deployment, Deployed
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
 from lifecycle.scoring.batch import score
@@ -102,8 +102,8 @@ def loads(store: Store) -> str | None:
     assert deployments.audit_breaks(store) == []
     history.read(store, "local")
     if found:
-        assert found.live.version in store.versions()
-    return found.live.version if found else None
+        assert found.current.version in store.versions()
+    return found.current.version if found else None
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
     first = train(replace(team, estimator=weak), settings, folder)
     given: dict[str, Any] = {"action": "promote", "who": "ana", "why": ""}
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), **given)
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), **given)
     train(team, settings, folder)
     return settings.storage
 
@@ -245,7 +245,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     """Log 24 answers and say after each flush how many are on the disk."""
     if half_write:
         _kill_in_a_write(half_write)
-    predictor = Predictor(open_version(made.store, deployment.live.version))
+    predictor = Predictor(open_version(made.store, deployment.current.version))
     served = Served(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
     kept = PredictionLog(made.store, "local", Log(segment_bytes=1000))
     for at in range(24):

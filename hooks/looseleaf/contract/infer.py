@@ -359,9 +359,9 @@ def _is_samples(store: Store, pristine: Mapping[str, bytes]) -> bool:
 
 
 def _live(store: Store) -> Iterator[Contract]:
-    for environment in deployments.ENVIRONMENTS:
+    for environment in ENVIRONMENTS:
         if found := deployments.read(store, environment):
-            yield open_version(store, found.live.version).contract
+            yield open_version(store, found.current.version).contract
 
 
 def _call(plan: Plan, root: Path, file: str) -> str:

@@ -73,7 +73,7 @@ def table(path: Path) -> list[dict[str, Any]]:
 def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> None:
     """200 keys at the same moment, from raw tables to answer, without handing any of them the features."""
     team = sample_team()
-    live = promoted(settings).live
+    live = promoted(settings).current
     moment = timestamps.midnight(DAY)
     connection = point_in_time.connect(team.data, settings.data)
     point_in_time.training_rows(connection, team, timestamps.midnight(date(2026, 1, 1)))
@@ -99,12 +99,12 @@ def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> 
 
 def test_the_first_promotion_says_why_and_fills_the_features(settings: Settings, trained: Any) -> None:
     done = promoted(settings)
-    assert done.live == deployments.Live(trained[1].version, 0.5)
+    assert done.current == deployments.Deployed(trained[1].version, 0.5)
     assert "of the trivial baseline on" in done.why
     assert table_path(settings.store, trained[1]).exists()
     assert promoted(settings) == done, "promoting what is live changes nothing"
-    assert promoted(settings, threshold=0.3).live.threshold == 0.3
-    assert promoted(settings).live.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
+    assert promoted(settings, threshold=0.3).current.threshold == 0.3
+    assert promoted(settings).current.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5])
@@ -155,7 +155,7 @@ def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
         rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     promoted(settings, threshold=0.6)
     back = rollback(settings, sample_team().data, "local", BO, "too many calls", settings.storage)
-    assert (back.live, back.who, back.why) == (first.live, "bo", "too many calls")
+    assert (back.current, back.who, back.why) == (first.current, "bo", "too many calls")
     with pytest.raises(LifecycleError, match="nothing to roll back to"):
         rollback(settings, sample_team().data, "local", BO, "the job ran twice", settings.storage)
     actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
@@ -178,7 +178,7 @@ def test_a_contract_that_breaks_callers_is_not_promoted_over_one_that_serves_the
     with pytest.raises(Refused, match=r"worse by more than 0\.015, the limit of a new major version"):
         promoted(settings)
     settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"margin": 0.05})})
-    assert promoted(settings).live.version == settings.store.versions()[-1]
+    assert promoted(settings).current.version == settings.store.versions()[-1]
 
 
 def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(settings: Settings) -> None:

@@ -121,13 +121,13 @@ def test_a_request_is_taken_once_trained_for_its_reason_and_put_beside_its_repor
     here: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert entry.main(["retrain"]) == 0
-    first = deployments.required(here, "local").live.version
+    first = deployments.required(here, "local").current.version
     use(monkeypatch, weak(None, 60))
     dated = ask(here)
     Path("clock").write_text("2026-03-20")
     assert entry.main(["retrain", "--due"]) == 0
     live = deployments.required(here, "local")
-    assert live.live.version != first
+    assert live.current.version != first
     assert live.changed == "2026-03-20T00:00:00+00:00"
     assert "retrain (drift): items drifts" in live.why
     assert (dated / "retrain_done.json").exists()
@@ -136,7 +136,7 @@ def test_a_request_is_taken_once_trained_for_its_reason_and_put_beside_its_repor
         ("manual", "hand", "promoted"),
         ("drift", "schedule", "promoted"),
     ]
-    facts = json.loads((here.bundles / live.live.version / "bundle.json").read_text())
+    facts = json.loads((here.bundles / live.current.version / "bundle.json").read_text())
     assert facts["reason"] == "drift"
     assert facts["version"].startswith("20260320T000000")
     capsys.readouterr()
@@ -196,7 +196,7 @@ def test_the_history_is_told_and_asked_about_a_moment(here: Store, capsys: pytes
     assert entry.main(["history"]) == 0
     assert "nothing has answered in local yet" in capsys.readouterr().out
     assert entry.main(["retrain"]) == 0
-    version = deployments.required(here, "local").live.version
+    version = deployments.required(here, "local").current.version
     capsys.readouterr()
     assert entry.main(["history"]) == 0
     told = capsys.readouterr().out

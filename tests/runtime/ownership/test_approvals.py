@@ -17,7 +17,7 @@ from lifecycle.cli import entry
 from lifecycle.ownership.agreement import open_questions
 from lifecycle.ownership.repository import roles
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.storage import Store
 from lifecycle.training.train import train
 from looseleaf.snapshot import IDENTITY, git
@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shallow = HistGradientBoostingClassifier(max_iter=4, max_depth=2)
     weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
     first = train(replace(team, estimator=weak), settings, folder)
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
     train(team, settings, folder)
     return settings.storage
 
@@ -235,12 +235,12 @@ def test_a_line_of_another_shape_is_no_approval(here: Repository, change: dict[s
     approved(here, "cy")
     [line] = here.audit()
     here.store.audit.unlink()
-    deployments.record(here.store, line | change)
+    audit.append(here.store, line | change)
     here.git("ana@example.org")
     code, said = here.call("promote")
     assert code == 1
     assert "product decides promote and has not approved" in said
-    deployments.record(here.store, {name: value for name, value in line.items() if name != "after"})
+    audit.append(here.store, {name: value for name, value in line.items() if name != "after"})
     assert here.call("promote")[0] == 0
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live, Stale, audit_breaks, audit_halves, read, swap
+from lifecycle.registry.deployments import Deployed, Stale, audit_breaks, audit_halves, read, swap
 from lifecycle.storage import Store
 
 
 def promote(store: Store, seen: deployments.Deployment | None, version: str) -> deployments.Deployment:
-    return swap(store, "local", seen, Live(version, 0.5), action="promote", who="ana", why="better")
+    return swap(store, "local", seen, Deployed(version, 0.5), action="promote", who="ana", why="better")
 
 
 def test_a_swap_remembers_what_answered_before(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_swap_remembers_what_answered_before(tmp_path: Path) -> None:
     first = promote(store, None, "a")
     second = promote(store, first, "b")
     assert read(store, "local") == second
-    assert second.previous == Live("a", 0.5)
+    assert second.previous == Deployed("a", 0.5)
     assert second.revision == 2
     assert read(store, "production") is None
 
@@ -37,7 +37,7 @@ def test_a_decision_on_an_old_view_is_refused(tmp_path: Path) -> None:
         promote(store, first, "c")
     found = read(store, "local")
     assert found is not None
-    assert found.live.version == "b"
+    assert found.current.version == "b"
 
 
 def test_of_racing_promotions_one_wins(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_of_racing_promotions_one_wins(tmp_path: Path) -> None:
         thread.join()
     found = read(store, "local")
     assert found is not None
-    assert won == [found.live.version]
+    assert won == [found.current.version]
     assert len(store.audit.read_text().splitlines()) == 2
 
 
@@ -104,12 +104,12 @@ def test_a_deployment_that_an_earlier_lifecycle_wrote_is_read_and_changed(tmp_pa
     seen = read(store, "local")
     assert seen is not None
     assert seen.owners == {}
-    assert promote(store, seen, "b").previous == Live("a", 0.5)
+    assert promote(store, seen, "b").previous == Deployed("a", 0.5)
 
 
 def test_a_deployment_remembers_who_answered_for_it(tmp_path: Path) -> None:
     store, owners = Store(tmp_path), {"product": ["ana"]}
-    swap(store, "local", None, Live("a", 0.5), action="promote", who="ana", why="better", owners=owners)
+    swap(store, "local", None, Deployed("a", 0.5), action="promote", who="ana", why="better", owners=owners)
     found = read(store, "local")
     assert found is not None
     assert found.owners == owners

@@ -22,7 +22,7 @@ from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle, hash_of, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, history
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Gate, Settings
 from lifecycle.storage import Store
@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle,
     """A storage with a champion in `local`, and a better candidate that was compared with it."""
     settings, team = settings_in(tmp_path_factory.mktemp("gate")), order_team(rows=4000)
     first = train(weak(team, max_iter=5, max_depth=2), settings, settings.storage)
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
     return settings, first, train(team, settings, settings.storage)
 
 
@@ -207,7 +207,7 @@ def test_skew_of_other_features_says_nothing_of_the_candidate(skew: dict[str, An
     facts = json.loads((first.path / "bundle.json").read_text()) | {"feature_set": "another"}
     (first.path / "bundle.json").write_text(json.dumps(facts))
     second = train(team, settings, tmp_path)
-    assert promoted(settings, skew=skew).live.version == second.version
+    assert promoted(settings, skew=skew).current.version == second.version
 
 
 def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_each_decision_is_written_for_programs_terminals_and_people(trained: Any
     assert document["checks"][0]["numbers"]["rows"] > 200
     assert "  NO  Size: the bundle has" in pages[1].with_suffix(".txt").read_text()
     assert "&lt;b&gt;better" in pages[2].read_text()
-    [line] = [each for each in settings.store.audit.read_text().splitlines() if second.live.version in each]
+    [line] = [each for each in settings.store.audit.read_text().splitlines() if second.current.version in each]
     assert settings.storage / json.loads(line)["evidence"]["decision"] == pages[2]
 
 
@@ -267,7 +267,7 @@ def test_the_same_model_again_says_so_and_is_refused(trained: Any, tmp_path: Pat
         with pytest.raises(Refused, match=r"answers the same as the champion .* there is nothing to gain"):
             promoted(settings, reason=reason)
     assert deployments.read(settings.store, "local") == first
-    assert promoted(settings, version=first.live.version, threshold=0.3).live.threshold == 0.3
+    assert promoted(settings, version=first.current.version, threshold=0.3).current.threshold == 0.3
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -281,9 +281,9 @@ def test_other_tasks_are_compared_by_their_own_measure(task: str, tmp_path: Path
     second = train(team, settings, tmp_path)
     done = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
     assert f"it is surely better: {metrics.MEASURES[ANSWERS[task].task]} +0." in done.why
-    assert done.live == Live(second.version, None)
+    assert done.current == Deployed(second.version, None)
     with pytest.raises(Refused, match="it is not surely better"):
-        promote(settings, team.data, "local", first.live.version, None, ANA, "", tmp_path)
+        promote(settings, team.data, "local", first.current.version, None, ANA, "", tmp_path)
 
 
 def test_the_same_answers_under_another_contract_are_let_through(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_the_same_answers_under_another_contract_are_let_through(tmp_path: Path)
     promoted(settings)
     second = train(replace(team, contract=replace(team.contract, version=2)), settings, tmp_path)
     done = promoted(settings)
-    assert done.live.version == second.version
+    assert done.current.version == second.version
     assert "it answers the same as the champion" in done.why
 
 
@@ -307,7 +307,7 @@ def test_a_champion_that_training_did_not_compare_is_scored_from_the_same_tables
     with pytest.raises(Refused, match=r"was never compared with .* and the tables are not those of then"):
         promote(settings, order_team(rows=3000).data, "local", None, None, ANA, "", tmp_path)
     done = promoted(settings)
-    assert done.live.version == second.version
+    assert done.current.version == second.version
     assert "it is surely better: ROC AUC +0." in done.why
 
 
@@ -320,8 +320,8 @@ def test_a_champion_of_another_question_is_told_and_stops_nobody(tmp_path: Path)
     )
     other = replace(other, estimator=order_team("multiclass").estimator)
     second = train(other, settings, tmp_path)
-    assert evidence.read(second).incomparable == {first.live.version: f"{first.live.version} answers another question"}
-    assert promote(settings, other.data, "local", None, None, ANA, "", tmp_path).live.threshold is None
+    assert evidence.read(second).incomparable == {first.current.version: f"{first.current.version} answers another question"}
+    assert promote(settings, other.data, "local", None, None, ANA, "", tmp_path).current.threshold is None
 
 
 @pytest.mark.parametrize("when", ["before training", "after training"])
@@ -336,7 +336,7 @@ def test_a_champion_that_does_not_load_lets_only_a_new_contract_follow(
     )
     first = train(replace(team, estimator=means), settings, tmp_path)
     assert first.kind == "python"
-    live = Live(first.version, 0.5)
+    live = Deployed(first.version, 0.5)
     if when == "before training":
         deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
     monkeypatch.delattr(CityMeans, "load")
@@ -386,11 +386,11 @@ def test_a_bundle_of_an_earlier_lifecycle_is_told_and_can_be_replaced(tmp_path: 
     with pytest.raises(Refused, match="was trained by an earlier lifecycle") as caught:
         promoted(settings)
     assert "make train" in str(caught.value)
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
-    assert promoted(settings, threshold=0.4).live.threshold == 0.4, "what answers may get another threshold"
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
+    assert promoted(settings, threshold=0.4).current.threshold == 0.4, "what answers may get another threshold"
     second = train(team, settings, tmp_path)
     pages: list[Path] = []
-    assert promoted(settings, tell=pages.append).live.version == second.version
+    assert promoted(settings, tell=pages.append).current.version == second.version
     assert "has seen held-out rows is not known" in pages[0].with_suffix(".txt").read_text()
     rollback(settings, team.data, "local", ANA, "", tmp_path)
 
@@ -442,8 +442,8 @@ def test_history_tells_who_answered_when_and_stops_at_an_edited_line(tmp_path: P
     for day, version in enumerate("abc"):
         moment = timestamps.parse(f"2026-01-0{day + 1}")
         given: dict[str, Any] = {"action": "promote", "who": "ana", "why": f"because {version}", "moment": moment}
-        seen = deployments.swap(settings.store, "local", seen, Live(version, 0.5), **given)
-    deployments.record(settings.store, {"action": "approve", "environment": "local"})
+        seen = deployments.swap(settings.store, "local", seen, Deployed(version, 0.5), **given)
+    audit.append(settings.store, {"action": "approve", "environment": "local"})
     periods = history.read(settings.store, "local")
     assert [(each.version, each.first, each.last) for each in periods] == [
         ("a", timestamps.parse("2026-01-01"), timestamps.parse("2026-01-02")),

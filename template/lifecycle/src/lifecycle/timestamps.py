@@ -1,23 +1,21 @@
 """Moments as whole seconds since 1970 UTC, and as people write them."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from lifecycle.errors import LifecycleError
 
 DAY = 86_400
 
 
-def now(clock: Path | None = None) -> int:
-    """The clock, or the moment that a file stands for; raises LifecycleError when that holds none."""
-    if clock is None:
-        return int(time.time())
-    try:
-        return parse(clock.read_text(encoding="utf-8").strip())
-    except OSError as error:
-        problem = f"{clock} cannot be read ({error.strerror}), and the setting `clock` names it"
-        raise LifecycleError(problem, "Write a moment into it, or remove the setting.") from error
+# `lifecycle.sample.clock` replaces it to simulate another time; everything else calls it through this module.
+clock: Callable[[], float] = time.time
+
+
+def now() -> int:
+    """Return the current time in whole seconds since 1970 UTC."""
+    return int(clock())
 
 
 def parse(text: str) -> int:

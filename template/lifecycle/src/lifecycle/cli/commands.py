@@ -9,8 +9,7 @@ from typing import Any
 import lifecycle
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.deployments import ENVIRONMENTS
-from lifecycle.settings import Loaded
+from lifecycle.settings import ENVIRONMENTS, Loaded
 
 Verb = Callable[[argparse.Namespace, Loaded], None]
 # What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.

@@ -84,7 +84,7 @@ def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
     if live is None or not settings.log.enabled:
         return None
     try:
-        bundle = open_version(settings.store, live.live.version)
+        bundle = open_version(settings.store, live.current.version)
         found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
     except NotHere:
         return None
@@ -117,10 +117,10 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     )
     if done == before:
         print(
-            f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
+            f"{done.current.version} answers in {environment} already (threshold {done.current.threshold}); nothing changed"
         )
         return
-    print(f"{done.live.version} answers in {environment} (threshold {done.live.threshold})")
+    print(f"{done.current.version} answers in {environment} (threshold {done.current.threshold})")
     print(f"{done.who}: {done.why}")
 
 
@@ -140,4 +140,4 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.promote import rollback
 
     done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
-    print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")
+    print(f"{done.current.version} answers in {done.environment} again (threshold {done.current.threshold})")

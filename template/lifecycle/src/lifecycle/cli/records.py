@@ -89,5 +89,5 @@ def _contract(loaded: Loaded) -> Contract:
 
     deployment = deployments.read(loaded.settings.store, loaded.environment)
     if deployment:
-        return predictions.contract_of(loaded.settings.store, deployment.live.version)
+        return predictions.contract_of(loaded.settings.store, deployment.current.version)
     return load_contract()[0]

@@ -138,7 +138,7 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
     for line in loaded.lines():
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
-    print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+    print(f"deployed: {deployment.current.version if deployment else 'nothing yet'}")
 
 
 def _template(given: argparse.Namespace, loaded: Loaded) -> None:

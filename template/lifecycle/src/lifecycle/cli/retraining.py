@@ -90,7 +90,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
             skew=logged_skew(loaded, team.data),
             tell=lambda page: pages.append(str(page)),
         )
-        run = record("promoted", f"{done.live.version} answers in {environment}")
+        run = record("promoted", f"{done.current.version} answers in {environment}")
     except Refused as error:
         run = record("refused", str(error))
     except BaseException as error:
@@ -114,11 +114,11 @@ def _trained(loaded: Loaded) -> "Trained | None":
     found = deployments.read(store, loaded.environment)
     if found is None:
         return None
-    facts = open_version(store, found.live.version).facts
+    facts = open_version(store, found.current.version).facts
     created = timestamps.parse(facts["created"])
     # Also a candidate that the gate refused was a retrain: its labels have had their say.
     newest = max((name for name in store.versions()), default="")
-    if newest > found.live.version:
+    if newest > found.current.version:
         created = timestamps.parse(open_version(store, newest).facts["created"])
     return Trained(created, labels.count_since(store, created) if loaded.settings.retrain.new_labels else 0)
 

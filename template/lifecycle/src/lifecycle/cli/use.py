@@ -71,4 +71,4 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
     own = loaded.settings
     # One process needs nobody that watches it but whoever started it.
     run = resolve_name(f"lifecycle.serving.{'workers' if wanted.workers > 1 else 'server'}:run")
-    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log, own.clock)
+    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log)

@@ -10,7 +10,7 @@ from lifecycle.features import point_in_time
 from lifecycle.features.online import table_path, write_table
 from lifecycle.models.bundle import Bundle, BundleError, open_version
 from lifecycle.registry import deployments
-from lifecycle.settings import Settings
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store
 
 
@@ -41,7 +41,7 @@ def prepare(settings: Settings, data: Data, bundle: Bundle) -> None:
 def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
     """The bundles that deployments name, live or previous, and what is wrong with those that cannot be read."""
     sound, faults = [], []
-    for version in sorted(set().union(*(deployments.named(store, each) for each in deployments.ENVIRONMENTS))):
+    for version in sorted(set().union(*(deployments.versions_in_use(store, each) for each in ENVIRONMENTS))):
         try:
             sound.append(open_version(store, version))
         except BundleError as error:
@@ -59,7 +59,7 @@ def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None
     if not paths:
         return told
     connection = point_in_time.connect(data, settings.data)
-    moment = point_in_time.latest(connection, data, settings.clock) if as_of is None else as_of
+    moment = point_in_time.latest(connection, data) if as_of is None else as_of
     for path, sharing in paths.items():
         bundle = sharing[0]
         assert bundle.features_sql is not None, "training refuses entity columns without point_in_time.sql"

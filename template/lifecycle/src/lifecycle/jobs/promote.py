@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lifecycle import timestamps
 from lifecycle.contract.compatibility import unannounced
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
@@ -14,7 +15,7 @@ from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.ownership import approvals, repository
 from lifecycle.registry import deployments, provenance
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry.deployments import Deployment, Deployed
 from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
@@ -49,8 +50,8 @@ def promote(
     store = settings.store
     bundle = open_version(store, version or newest(store))
     seen = deployments.read(store, environment)
-    live = Live(bundle.version, _threshold(bundle, threshold, seen))
-    if seen and seen.live == live:
+    live = Deployed(bundle.version, _threshold(bundle, threshold, seen))
+    if seen and seen.current == live:
         return seen
     case, found = _examined(settings, data, bundle, seen, live, reason, skew)
     approved: list[dict[str, Any]] = []
@@ -59,7 +60,7 @@ def promote(
         found = Decision((*found.checks, *(Check("owners", False, each) for each in waiting)))
     champion = case.champion.version if case.champion else None
     proposal = gate.proposal(case, settings.gate)
-    record = Record(environment, bundle.version, champion, case.reason, settings.now(), who.name, why, found, proposal)
+    record = Record(environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why, found, proposal)
     path = decisions.write(store, record)
     tell(path)
     if found.faults:
@@ -79,7 +80,6 @@ def promote(
         why=why or "; ".join(each.text for each in found.checks if each.passed and each.name in _TOLD),
         owners=repository.roles(root),
         evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
-        moment=settings.now() if settings.clock else None,
     )
 
 
@@ -92,19 +92,19 @@ def _examined(
     data: Data,
     bundle: Bundle,
     seen: Deployment | None,
-    live: Live,
+    live: Deployed,
     reason: str | None,
     skew: Mapping[str, Any] | None,
 ) -> tuple[Case, Decision]:
     """What the gate is asked about, and what it says."""
-    why, holds = reason or bundle.facts.get("reason", "manual"), seen.live.threshold if seen else live.threshold
+    why, holds = reason or bundle.facts.get("reason", "manual"), seen.current.threshold if seen else live.threshold
     predictor = Predictor(bundle)
-    if seen and seen.live.version == bundle.version:
+    if seen and seen.current.version == bundle.version:
         # It has passed: another threshold asks nothing more of a bundle, of whatever age it is.
-        told = f"{live.version} answers already; its threshold was {seen.live.threshold} and becomes {live.threshold}"
+        told = f"{live.version} answers already; its threshold was {seen.current.threshold} and becomes {live.threshold}"
         return Case(bundle, _readable(bundle), None, why, threshold=holds), Decision((Check("threshold", True, told),))
     try:
-        champion = open_version(settings.store, seen.live.version) if seen else None
+        champion = open_version(settings.store, seen.current.version) if seen else None
     except BundleError as error:
         told = f"what answers now cannot be read: {error.problem}. Restore that folder, or `make rollback`"
         return Case(bundle, _readable(bundle), None, why, threshold=holds), Decision((Check("champion", False, told),))
@@ -147,7 +147,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
     store = settings.store
     seen = deployments.required(store, environment)
     if seen.previous is None:
-        problem = f"there is nothing to roll back to from {seen.live.version} in {environment}"
+        problem = f"there is nothing to roll back to from {seen.current.version} in {environment}"
         raise LifecycleError(problem, "It is the first, or was rolled back to. Name another: `make promote VERSION=…`.")
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
@@ -162,7 +162,6 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
         why=why,
         owners=repository.roles(root),
         evidence={"source": who.source},
-        moment=settings.now() if settings.clock else None,
     )
 
 
@@ -170,7 +169,7 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
     """The one given, else the one that holds in the environment (a new model does not change it), else the bundle's."""
     if given is None:
         default = bundle.facts["threshold"]
-        return default if default is None or seen is None or seen.live.threshold is None else seen.live.threshold
+        return default if default is None or seen is None or seen.current.threshold is None else seen.current.threshold
     if bundle.contract.target.task != "binary":
         problem = f"{bundle.version} answers {bundle.contract.target.task}: it has no threshold"
         raise LifecycleError(problem, "Leave --threshold out.")
