@@ -60,7 +60,7 @@ class Log(Section):
     enabled: bool = True
     flush_seconds: Annotated[float, Field(gt=0, le=10)] = 0.2
     segment_bytes: Annotated[int, Field(ge=1000, description="A larger segment is closed.")] = 64_000_000
-    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 900.0
+    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 60.0
     max_bytes: Annotated[int, Field(ge=1000, description="Of all segments; beyond it, lines are dropped.")] = 2**30
     retention_days: Annotated[int, Field(ge=1)] = 400
 
