@@ -21,8 +21,8 @@ from lifecycle.jobs.promote import promote, rollback
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import deployments, history, predictions, segments
-from lifecycle.registry.deployments import Deployment, Deployed
+from lifecycle.registry import audit, deployments, predictions, segments
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
 from lifecycle.scoring.batch import score
@@ -99,8 +99,7 @@ def loads(store: Store) -> str | None:
     for version in store.versions():
         Predictor(open_version(store, version))
     found = deployments.read(store, "local")
-    assert deployments.audit_breaks(store) == []
-    history.read(store, "local")
+    assert audit.periods(store, "local")
     if found:
         assert found.current.version in store.versions()
     return found.current.version if found else None
@@ -202,7 +201,7 @@ def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path,
     def work(settings: Settings) -> None:
         run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
         retrain.record(settings.store, "local", run)
-        retrain.done(settings.store, "local", request, 0)
+        retrain.complete(settings.store, "local", request, 0)
 
     asked = Path(shutil.copytree(sound, tmp_path / "asked"))
     (asked / "reports/local/20260101T000000Z").mkdir(parents=True)

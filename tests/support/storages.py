@@ -19,7 +19,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import convert
 from lifecycle.models.runtimes import SkopsModel
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployment, Deployed
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.storage import Store
 
 KEY = Column("customer_id", "key", "category", max_length=16)

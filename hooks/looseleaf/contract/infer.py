@@ -26,6 +26,7 @@ from lifecycle.features import point_in_time
 from lifecycle.models.bundle import open_version
 from lifecycle.registry import deployments
 from lifecycle.sample import generate
+from lifecycle.settings import ENVIRONMENTS
 from lifecycle.storage import Store
 from looseleaf.contract import ask, prose, report, texts
 from looseleaf.contract.decide import Ask, Plan, Wishes, decide

@@ -16,7 +16,7 @@ from lifecycle.ownership import repository
 from lifecycle.ownership.agreement import AGREEMENT, open_questions
 from lifecycle.ownership.reading import OWNERS, Owners
 from lifecycle.registry import audit, provenance
-from lifecycle.registry.deployments import Deployment, Deployed
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity, Source
 from lifecycle.storage import Store
 

@@ -55,7 +55,9 @@ def incomplete_lines(store: Store) -> list[int]:
 
 def periods(store: Store, environment: str) -> list[Period]:
     """Return what was deployed in an environment from when to when, oldest first."""
-    changes = [each for each in entries(store) if each.get("action") in CHANGES and each.get("environment") == environment]
+    changes = [
+        each for each in entries(store) if each.get("action") in CHANGES and each.get("environment") == environment
+    ]
     starts = [timestamps.parse(each["changed"]) for each in changes]
     return [
         Period(

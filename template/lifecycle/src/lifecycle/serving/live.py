@@ -19,6 +19,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployment
+from lifecycle.settings import ENVIRONMENTS
 from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")

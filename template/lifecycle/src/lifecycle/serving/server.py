@@ -35,9 +35,7 @@ def run(store: Store, environment: str, serve: Serve, log: Log | None = None) ->
         answer(server, listener)
 
 
-def config(
-    store: Store, environment: str, serve: Serve, log: Log | None = None
-) -> uvicorn.Config:
+def config(store: Store, environment: str, serve: Serve, log: Log | None = None) -> uvicorn.Config:
     """The application and how it is served."""
     # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
