@@ -26,7 +26,6 @@ from lifecycle.features import point_in_time
 from lifecycle.models.bundle import open_version
 from lifecycle.registry import deployments
 from lifecycle.sample import generate
-from lifecycle.settings import ENVIRONMENTS
 from lifecycle.storage import Store
 from looseleaf.contract import ask, prose, report, texts
 from looseleaf.contract.decide import Ask, Plan, Wishes, decide
@@ -360,7 +359,7 @@ def _is_samples(store: Store, pristine: Mapping[str, bytes]) -> bool:
 
 
 def _live(store: Store) -> Iterator[Contract]:
-    for environment in ENVIRONMENTS:
+    for environment in settings.ENVIRONMENTS:
         if found := deployments.read(store, environment):
             yield open_version(store, found.current.version).contract
 

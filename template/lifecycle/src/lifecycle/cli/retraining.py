@@ -4,18 +4,18 @@ import argparse
 from pathlib import Path
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import MOMENT, REASONS, Verbs, moment
+from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
 from lifecycle.settings import Loaded
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add retrain and history."""
-    retrain = verbs.add("retrain", _retrain, "train again and promote if the gate passes")
+    retrain = commands.add("retrain", _retrain, "train again and promote if the gate passes")
     retrain.add_argument("--reason", choices=REASONS, help="default: that of monitoring's request, else manual")
     retrain.add_argument("--due", action="store_true", help="only if monitoring, the schedule or new labels demand it")
     retrain.add_argument("--force", action="store_true", help="ignore cooldown, weekly limit and off switch")
-    history = verbs.add("history", _history, "list which version and threshold were deployed from when to when")
-    history.add_argument("--at", metavar="MOMENT", help=MOMENT.partition(";")[0])
+    history = commands.add("history", _history, "list which version and threshold were deployed from when to when")
+    history.add_argument("--at", metavar="MOMENT", help=TIMESTAMP.partition(";")[0])
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -29,12 +29,12 @@ def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
 def _history(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.registry import audit
 
-    store, as_of = loaded.settings.store, moment(given.at)
+    store, as_of = loaded.settings.store, parse_timestamp(given.at)
     periods = audit.periods(store, loaded.environment)
     for period in periods if as_of is None else [audit.period_at(periods, as_of)]:
-        last = timestamps.told(period.last) if period.last is not None else "now"
+        last = timestamps.format_utc(period.last) if period.last is not None else "now"
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
-        print(f"{timestamps.told(period.first)} to {last}  {period.version}{threshold}")
+        print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         print(f"    {period.action} by {period.who}: {period.why or 'no reason given'}")
         if period.decision:
             print(f"    decision: {store.root / period.decision}")

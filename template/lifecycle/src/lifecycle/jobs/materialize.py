@@ -40,8 +40,10 @@ def materialize_for(settings: Settings, data: Data, bundle: Bundle) -> None:
 
     A table that a deployed version shares is fresh already; one that none shares may be of any age.
     """
-    path = table_path(settings.store, bundle)
-    if not path.exists() or path not in {table_path(settings.store, each) for each in _deployed(settings.store)[0]}:
+    path = table_path(settings.store, bundle.feature_set)
+    if not path.exists() or path not in {
+        table_path(settings.store, each.feature_set) for each in _deployed(settings.store)[0]
+    }:
         _write(settings, data, [bundle], None)
 
 
@@ -60,7 +62,7 @@ def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | N
     paths: dict[Path, list[Bundle]] = {}
     for bundle in bundles:
         if bundle.contract.lookups:
-            paths.setdefault(table_path(settings.store, bundle), []).append(bundle)
+            paths.setdefault(table_path(settings.store, bundle.feature_set), []).append(bundle)
     written: dict[str, str] = {}
     if not paths:
         return written
@@ -69,10 +71,10 @@ def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | N
     for path, sharing in paths.items():
         bundle = sharing[0]
         assert bundle.features_sql is not None, "training refuses lookups without features.sql"
-        point_in_time.entity_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
+        point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
         names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
         rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
         count = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
         for each in sharing:
-            written[each.version] = f"{count} rows as of {timestamps.told(as_of)}"
+            written[each.version] = f"{count} rows as of {timestamps.format_utc(as_of)}"
     return written

@@ -80,7 +80,7 @@ def _train_and_promote(
 
     def record(outcome: str, result: str) -> Run:
         page = pages[0] if pages else None
-        run = Run(timestamps.told(now), reason, by, who.name, outcome, version, result, page)
+        run = Run(timestamps.format_utc(now), reason, by, who.name, outcome, version, result, page)
         rules.record(settings.store, environment, run)
         return run
 

@@ -69,7 +69,7 @@ def approve(
         raise Refused(f"{who} stands for no role of OWNERS as committed", "\n  ".join([*edited, _binding(who)]))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     told = {"who": who.name, "source": who.source, "roles": roles, "why": why}
-    audit.append(store, entry | told | {"changed": timestamps.told(timestamps.now())})
+    audit.append(store, entry | told | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, lock, refusing_disk
+from lifecycle.storage import Store, explain_disk_errors, lock
 
 CHANGES = ("promote", "rollback")
 
@@ -33,7 +33,7 @@ def append(store: Store, entry: dict[str, Any]) -> None:
     Raises:
         LifecycleError: the disk refuses the write.
     """
-    with lock(store.root / ".audit.lock"), refusing_disk(store.audit), store.audit.open("a+b") as file:
+    with lock(store.root / ".audit.lock"), explain_disk_errors(store.audit), store.audit.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
         # A writer that was killed may have left half a line, which must not swallow this one.
@@ -85,7 +85,7 @@ def period_at(deployed: list[Period], as_of: int) -> Period:
     for period in reversed(deployed):
         if period.first <= as_of and (period.last is None or as_of < period.last):
             return period
-    raise LifecycleError(f"nothing was deployed at {timestamps.told(as_of)}", "`make history` lists all periods.")
+    raise LifecycleError(f"nothing was deployed at {timestamps.format_utc(as_of)}", "`make history` lists all periods.")
 
 
 def _lines(store: Store) -> list[bytes]:

@@ -20,7 +20,7 @@ from lifecycle.contract.tables import SQL_TYPES, only, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
 from lifecycle.registry.segments import Line
-from lifecycle.storage import Store, draft, flush, lock, refusing_disk
+from lifecycle.storage import Store, draft, explain_disk_errors, flush, lock
 
 if TYPE_CHECKING:
     import duckdb
@@ -131,7 +131,7 @@ def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> 
     """Write a query's rows to a Parquet file in one step; raises LifecycleError when the disk refuses."""
     import duckdb
 
-    with refusing_disk(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = draft(path)
         try:
@@ -181,7 +181,7 @@ def _collect(store: Store, environment: str, segment: Path, done: Collected) -> 
     """Write the files of one segment; returns what it lacks, and then nothing is written."""
     work = store.predictions / environment / ".collecting"
     contract = lru_cache(lambda version: contract_of(store, version))
-    with refusing_disk(work), contextlib.ExitStack() as drafts:
+    with explain_disk_errors(work), contextlib.ExitStack() as drafts:
         # What a killed job left here would escape an erasure.
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

@@ -133,14 +133,16 @@ class Follower:
         reader = RowReader(predictor.contract, self._known_elsewhere(deployment.current.version), self.max_rows)
         new = Served(deployment, predictor, reader, self._table(predictor, old))
         if old and new.lacks_features and not old.lacks_features:
-            problem = f"{new.version} is deployed, and {table_path(self.store, predictor.bundle)} is missing"
+            problem = (
+                f"{new.version} is deployed, and {table_path(self.store, predictor.bundle.feature_set)} is missing"
+            )
             raise LifecycleError(problem, "`make features` writes it.")
         return new
 
     def _table(self, predictor: Predictor, old: Served | None) -> FeatureTable | None:
         if not predictor.contract.lookups:
             return None
-        path = table_path(self.store, predictor.bundle)
+        path = table_path(self.store, predictor.bundle.feature_set)
         if old and old.predictor is predictor and old.table and old.table.is_current():
             return old.table
         try:

@@ -63,7 +63,7 @@ def train(
     facts = {
         "name": team.name,
         "created": datetime.fromtimestamp(timestamps.clock(), UTC).isoformat(timespec="microseconds"),
-        "as_of": timestamps.told(moment),
+        "as_of": timestamps.format_utc(moment),
         "reason": reason,
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
