@@ -4,6 +4,7 @@ An approval is a line of the audit. It is used up when the version begins to ans
 """
 
 import contextlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def _given(store: Store, version: str) -> list[Approval]:
                 continue
             if entry["action"] == "approve":
                 if entry["version"] == version:
-                    given.append(_APPROVAL.validate_python(entry, strict=True))
+                    given.append(_APPROVAL.validate_json(json.dumps(entry), strict=True))
             elif entry["live"]["version"] == version:
                 given.clear()
     return given
