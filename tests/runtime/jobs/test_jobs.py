@@ -151,12 +151,12 @@ def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
     with pytest.raises(LifecycleError, match="nothing is deployed"):
         rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     first = promoted(settings, threshold=0.4)
-    with pytest.raises(LifecycleError, match="nothing to roll back to"):
+    with pytest.raises(LifecycleError, match="no version to roll back to"):
         rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     promoted(settings, threshold=0.6)
     back = rollback(settings, sample_team().data, "local", BO, "too many calls", settings.storage)
     assert (back.current, back.who, back.why) == (first.current, "bo", "too many calls")
-    with pytest.raises(LifecycleError, match="nothing to roll back to"):
+    with pytest.raises(LifecycleError, match="no version to roll back to"):
         rollback(settings, sample_team().data, "local", BO, "the job ran twice", settings.storage)
     actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
     assert actions == ["promote", "promote", "rollback"]
@@ -404,7 +404,7 @@ def test_the_fallback_answers_a_newcomer_in_batch_and_service_alike(trained: Any
     values = {"number": 0.0, "integer": 0, "category": "north"}
     columns = tuple(
         replace(c, fallback=c.levels[0] if c.levels else values[c.kind], has_fallback=True)
-        if c.source == "entity"
+        if c.source == "lookup"
         else c
         for c in team.contract.columns
     )
