@@ -61,12 +61,12 @@ class Served:
 
     @cached_property
     def is_fast(self) -> bool:
-        """Whether the model answers in less time than a thread is asked in."""
+        """Whether the model predicts in less time than handing the rows to a thread takes."""
         return self.predictor.is_fast
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers on the wire for completed rows. An estimator refuses a matrix without rows: it is not asked."""
-        return self.predictor.answers(rows, self.deployment.current.threshold) if rows else []
+        return self.predictor.predict(rows, self.deployment.current.threshold) if rows else []
 
     @property
     def lacks_features(self) -> bool:
