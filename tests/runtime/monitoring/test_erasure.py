@@ -71,7 +71,7 @@ def test_a_key_leaves_parquet_segments_and_labels_of_every_environment_and_nobod
     assert (done.rows, done.labels) == (5, 3)
     files = [path for path in store.root.rglob("*") if path.is_file() and "bundles" not in path.parts]
     assert not any(b"ann" in path.read_bytes() for path in files)
-    table = FeatureTable(table_path(store, bundle), bundle.contract)
+    table = FeatureTable(table_path(store, bundle.feature_set), bundle.contract)
     assert (table.look_up("ann"), table.look_up("bob")) == (None, KNOWN["bob"])
     assert left(store) == [("bob", "r1", 1)]
     # The place in the request stays: labels name it.

@@ -22,7 +22,7 @@ from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.features.online import table_path
-from lifecycle.jobs.materialize import materialise
+from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring import labels, skew
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import predictions
@@ -275,7 +275,7 @@ def test_promotion_is_told_why_features_cannot_be_computed_again(
     made: Watched, settings: Settings, tmp_path: Path
 ) -> None:
     own, data = looked_up(made, settings, lambda rows: rows)
-    (tmp_path / "now").write_text(timestamps.told(NOW))
+    (tmp_path / "now").write_text(timestamps.format_utc(NOW))
     loaded = Loaded("local", own.model_copy(update={"clock": tmp_path / "now"}), {})
     found = logged_skew(loaded, data)
     assert found is not None
@@ -420,8 +420,8 @@ def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_
     """What the service logs is collected, labelled by key, computed again and judged."""
     data, asked_at = sample_team().data, timestamps.parse("2025-12-02")
     table = timestamps.parse("2025-12-01")
-    materialise(settings, data, table)
-    with closing(sqlite3.connect(table_path(settings.store, made.bundle))) as features_table:
+    materialize(settings, data, table)
+    with closing(sqlite3.connect(table_path(settings.store, made.bundle.feature_set))) as features_table:
         keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
     app = create(settings.store, "local", settings.serve, settings.log, lambda: float(asked_at))
     with TestClient(app) as client:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.storage import Store
 from lifecycle.training.train import train
 from support.approving import OWNERS, PAGE, Repository, filled
@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shallow = HistGradientBoostingClassifier(max_iter=4, max_depth=2)
     weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
     first = train(replace(team, estimator=weak), settings, folder)
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), action="promote", who="ana", why="")
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
     train(team, settings, folder)
     return settings.storage
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lifecycle.ownership.repository import roles
-from lifecycle.registry import deployments
+from lifecycle.registry import audit, deployments
 from support.approving import SOON, Repository, approved
 from support.owned import PEOPLE, commit, owners_text
 
@@ -14,7 +14,7 @@ def test_production_requires_the_role_that_has_not_approved(here: Repository) ->
     newest = here.versions[-1]
     code, output = here.call("promote")
     assert code == 1
-    assert f"error: {newest} may not answer in production" in output
+    assert f"error: {newest} is not promoted in production" in output
     command = f"`make approve VERSION={newest} ENVIRONMENT=production`"
     assert f"product decides promote and has not approved (cy): {command}" in output
     assert "data-science decides" not in output
@@ -125,12 +125,12 @@ def test_a_line_of_another_form_is_not_an_approval(here: Repository, change: dic
     approved(here, "cy")
     [line] = here.audit()
     here.store.audit.unlink()
-    deployments.record(here.store, line | change)
+    audit.append(here.store, line | change)
     here.git("ana@example.org")
     code, output = here.call("promote")
     assert code == 1
     assert "product decides promote and has not approved" in output
-    deployments.record(here.store, {name: value for name, value in line.items() if name != "after"})
+    audit.append(here.store, {name: value for name, value in line.items() if name != "after"})
     assert here.call("promote")[0] == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.cli import entry
-from lifecycle.cli.repository import _print_owners
+from lifecycle.cli.repository import _report_owners
 from lifecycle.errors import Refused
 from lifecycle.ownership.repository import examine
 from support.owned import DAY, FILES, owners_text, repository
@@ -97,9 +97,9 @@ def test_who_and_role_read_the_file(run: Run) -> None:
 def test_make_check_only_warns_about_a_file_without_a_version(run: Run, change: tuple[str, str]) -> None:
     old = CURRENT.replace("  version: 1\n", "").replace(*change)
     assert run("owners", "check", text=old)[0] == 1
-    _print_owners(always=False)
+    _report_owners(always=False)
     with pytest.raises(Refused, match=r"OWNERS has \d errors"):
-        _print_owners(always=True)
+        _report_owners(always=True)
 
 
 def test_outside_git_filters_are_not_compared_with_files(tmp_path: Path) -> None:

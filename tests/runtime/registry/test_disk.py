@@ -66,7 +66,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     for attempt in (
         lambda: write_atomically(disk.store.root / "new.json", b"x" * 10_000_000),
         lambda: disk.publish(made="20260103T000000"),
-        lambda: write_table(table_path(disk.store, bundle), CHURN, rows, 0),
+        lambda: write_table(table_path(disk.store, bundle.feature_set), CHURN, rows, 0),
         lambda: disk.deploy(bundle) if not full else write_atomically(disk.store.audit, b"x" * 10_000_000),
     ):
         with pytest.raises(LifecycleError) as caught:
@@ -76,7 +76,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     assert state(disk) == before
     found = deployments.read(disk.store, "local")
     assert found is not None
-    assert found.live.version != bundle.version
+    assert found.current.version != bundle.version
 
 
 def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(

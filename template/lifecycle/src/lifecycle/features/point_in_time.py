@@ -93,7 +93,7 @@ def population_rows(
     return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
 
 
-def entity_rows(
+def lookup_rows(
     connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str, moment: int
 ) -> int:
     """Fill ROWS with key and entity columns of everyone at `moment`; returns how many."""
@@ -287,7 +287,7 @@ def failed(where: str, error: Exception) -> LifecycleError:
     return LifecycleError(f"{where} failed: {error}", hint)
 
 
-def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:
-    """The moment that stands for now: a `clock` that is set, else the data's own where `model.data` names one."""
+def latest(connection: "duckdb.DuckDBPyConnection", data: Data) -> int:
+    """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
     named = getattr(data, "latest", None)
-    return int(named(connection)) if named and clock is None else timestamps.now(clock)
+    return int(named(connection)) if named else timestamps.now()

@@ -44,8 +44,8 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
 
     Where the team's tables are not, features are not computed again, and the report says so.
     """
-    moment = settings.now() if as_of is None else as_of
-    live = deployments.required(settings.store, environment).live
+    moment = timestamps.now() if as_of is None else as_of
+    live = deployments.required(settings.store, environment).current
     bundle = open_version(settings.store, live.version)
     found = examine(settings, data, environment, bundle, moment)
     verdict, reasons = judge(found, settings)
@@ -62,7 +62,7 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     known["profiled"] = reference.read(bundle) is not None
     try:
         connection = point_in_time.connect(data, settings.data)
-        known["latest"] = point_in_time.latest(connection, data, settings.clock)
+        known["latest"] = point_in_time.latest(connection, data)
     except LifecycleError as error:
         connection = duckdb.connect()
         known["here"] = False
@@ -171,8 +171,8 @@ def _asked(connection: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[An
 def _document(environment: str, version: str, verdict: str, reasons: list[Reason], found: Findings) -> Document:
     windows = [
         {
-            "from": timestamps.told(window.first),
-            "to": timestamps.told(window.last),
+            "from": timestamps.format_utc(window.first),
+            "to": timestamps.format_utc(window.last),
             "rows": window.rows,
             "columns": {
                 name: {key: each for key, each in asdict(column).items() if key not in LEAVES_OUT}
@@ -184,7 +184,7 @@ def _document(environment: str, version: str, verdict: str, reasons: list[Reason
     return {
         "format": FORMAT,
         "environment": environment,
-        "moment": timestamps.told(found.moment),
+        "moment": timestamps.format_utc(found.moment),
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],

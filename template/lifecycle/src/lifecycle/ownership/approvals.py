@@ -9,17 +9,17 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import repository
 from lifecycle.ownership.owners_file import OWNERS, Owners
-from lifecycle.registry import deployments, provenance
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry import audit, provenance
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity, Source
 from lifecycle.storage import Store
 
@@ -76,7 +76,7 @@ def approve(
         raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     given = {"who": who.name, "source": who.source, "roles": roles, "why": why}
-    deployments.record(store, entry | given | {"changed": datetime.now(UTC).isoformat(timespec="seconds")})
+    audit.append(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
 
 
@@ -89,7 +89,7 @@ def _how_to_be_known(who: Identity) -> str:
 
 
 def faults(
-    root: Path, store: Store, seen: Deployment | None, live: Live, default: float | None, who: Identity
+    root: Path, store: Store, seen: Deployment | None, live: Deployed, default: float | None, who: Identity
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Return what production still requires before a deployment, and the approvals that count for it.
 
@@ -144,23 +144,21 @@ def _uncommitted(root: Path, *places: str) -> list[str]:
     return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
-def _decisions(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
-    needed = ["promote"] if seen is None or seen.live.version != live.version else []
-    current = seen.live.threshold if seen and seen.live.threshold is not None else default
+def _decisions(seen: Deployment | None, live: Deployed, default: float | None) -> list[str]:
+    needed = ["promote"] if seen is None or seen.current.version != live.version else []
+    current = seen.current.threshold if seen and seen.current.threshold is not None else default
     return needed + (["change-threshold"] if live.threshold not in (None, current) else [])
 
 
 def _approvals(store: Store, version: str) -> Iterator[Approval]:
     """Yield the approvals of a version in production since it was last deployed there."""
-    lines = store.audit.read_bytes().splitlines() if store.audit.exists() else []
     found: list[Approval] = []
-    for line in lines:
+    for entry in audit.entries(store):
         # A line of another form is not an approval.
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
             approved = entry["action"] == "approve"
             if entry["environment"] == PRODUCTION and (entry if approved else entry["live"])["version"] == version:
-                found = [*found, _APPROVAL.validate_json(line, strict=True)] if approved else []
+                found = [*found, _APPROVAL.validate_json(json.dumps(entry), strict=True)] if approved else []
     yield from found
 
 

@@ -132,7 +132,7 @@ class Mapping(dict[Any, Any]):
         name, *rest = path
         below = self.get(name)
         inside = rest and isinstance(below, Mapping) and rest[0] in below.lines
-        return below.line(rest) if inside else self.lines.get(name, 1)
+        return below.line(rest) if below is not None and inside else self.lines.get(name, 1)
 
 
 class _Loader(yaml.BaseLoader):
