@@ -70,7 +70,7 @@ def differs(root: Path, store: Store, environment: str) -> bool:
     deployment = deployments.read(store, environment)
     if deployment is None:
         return False
-    path = store.bundles / deployment.live.version / RELEASED
+    path = store.bundles / deployment.current.version / RELEASED
     live, released = Contract.from_json(path.read_bytes(), str(path)), _contract(root / RELEASED)
     return (live.version, live.request, live.target) != (released.version, released.request, released.target)
 
