@@ -3,18 +3,18 @@
 import argparse
 from pathlib import Path
 
-from lifecycle.cli.commands import Verbs, moment
+from lifecycle.cli.commands import Commands, parse_timestamp
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
 PROMETHEUS = "http://127.0.0.1:9090"
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add monitor and dashboard."""
-    verb = verbs.add("monitor", _monitor, "look at inputs, answers and labels of what answers, and judge them")
+    verb = commands.add("monitor", _monitor, "look at inputs, answers and labels of what answers, and judge them")
     verb.add_argument("--as-of", metavar="MOMENT", help="2026-01-31 or 2026-01-31T12:00:00Z; default: now")
-    dashboard = verbs.add("dashboard", _dashboard, "run every panel's query and draw the page", "online")
+    dashboard = commands.add("dashboard", _dashboard, "run every panel's query and draw the page", "online")
     dashboard.add_argument("--url", default=PROMETHEUS, help=f"of a Prometheus; default: {PROMETHEUS}")
     dashboard.add_argument("--hours", type=float, default=6.0, help="how far back; default: 6")
 
@@ -23,7 +23,7 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.monitoring.monitor import PAGE, monitor
 
-    document, dated = monitor(loaded.settings, load_data(), loaded.environment, moment(given.as_of))
+    document, dated = monitor(loaded.settings, load_data(), loaded.environment, parse_timestamp(given.as_of))
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['moment']}")
     for reason in document["reasons"]:
         print(f"  {reason['verdict']}: {reason['text']}")

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 from lifecycle import settings as settings_module
-from lifecycle import zone
 from lifecycle.contract.compatibility import unannounced
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
 from lifecycle.ownership.findings import Finding
-from lifecycle.registry.deployments import AUDIT_HINT, ENVIRONMENTS, audit_breaks, audit_halves
-from lifecycle.settings import Settings
+from lifecycle.registry.deployments import AUDIT_HINT, audit_breaks, audit_halves
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store, write_atomically
 
 RELEASED = "contract.json"
@@ -19,8 +18,6 @@ RELEASED = "contract.json"
 
 def check(contract: Contract, features_sql: str | None, data: Data, settings: Settings, root: Path) -> list[str]:
     """What was found to be in order, in words; raises LifecycleError at the first thing that is not."""
-    if found := zone.check(root):
-        raise LifecycleError("the template's zone is not as the template left it:\n" + "\n".join(map(str, found)))
     for environment in ENVIRONMENTS:
         settings_module.load(root, environment)
     told = [f"config: {', '.join(ENVIRONMENTS)}"]

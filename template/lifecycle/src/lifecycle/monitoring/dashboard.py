@@ -85,7 +85,7 @@ def draw(root: Path, url: str, hours: float) -> Path:
     path.parent.mkdir(exist_ok=True)
     # What is built belongs into no commit, whatever the team's own .gitignore says.
     (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    lead = f"The last {hours:g} hours until {timestamps.told(int(end))}, from {url}."
+    lead = f"The last {hours:g} hours until {timestamps.format_utc(int(end))}, from {url}."
     path.write_text(html_page.page("Model: dashboard", "\n".join(sections), lead), encoding="utf-8")
     return path
 
@@ -119,7 +119,9 @@ def _drawn(panel: Panel, prometheus: Prometheus, known: set[str], start: float, 
     told = [f"{name} {_number(points[-1][1])} ({stroke})" for (name, points), stroke in last]
     more = f" and {len(filled) - len(shown)} more" if len(filled) > len(shown) else ""
     moved = [at for points in shown.values() for at, _ in points]
-    ends = [timestamps.told(int(each))[5:16].replace("T", " ") for each in (min(moved), max(moved))] if moved else ()
+    ends = (
+        [timestamps.format_utc(int(each))[5:16].replace("T", " ") for each in (min(moved), max(moved))] if moved else ()
+    )
     return html_page.lines(panel["title"], shown, ends, f"{panel['description']} {', '.join(told)}{more}".strip())
 
 

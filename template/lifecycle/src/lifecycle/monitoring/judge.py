@@ -136,7 +136,7 @@ def _quality(found: Findings) -> Iterator[Reason]:
 def _age(found: Findings, settings: Settings) -> Iterator[Reason]:
     if found.trained is None or found.moment - found.trained <= settings.monitor.stale_days * DAY:
         return
-    text = f"the model learned from data of {timestamps.told(found.trained)}, {_days(found.moment - found.trained)} ago"
+    text = f"the model learned from data of {timestamps.format_utc(found.trained)}, {_days(found.moment - found.trained)} ago"
     if _newer(found):
         yield Reason("stale", text, RETRAIN)
     else:

@@ -171,8 +171,8 @@ def _asked(connection: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[An
 def _document(environment: str, version: str, verdict: str, reasons: list[Reason], found: Findings) -> Document:
     windows = [
         {
-            "from": timestamps.told(window.first),
-            "to": timestamps.told(window.last),
+            "from": timestamps.format_utc(window.first),
+            "to": timestamps.format_utc(window.last),
             "rows": window.rows,
             "columns": {
                 name: {key: each for key, each in asdict(column).items() if key not in LEAVES_OUT}
@@ -184,7 +184,7 @@ def _document(environment: str, version: str, verdict: str, reasons: list[Reason
     return {
         "format": FORMAT,
         "environment": environment,
-        "moment": timestamps.told(found.moment),
+        "moment": timestamps.format_utc(found.moment),
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],

@@ -83,7 +83,7 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
     if not unchanged:
         problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
         raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
-    own = {CANDIDATE: Predictor(bundle).raw(dataset.holdout.frame)}
+    own = {CANDIDATE: Predictor(bundle).predict_raw(dataset.holdout.frame)}
     added = compare(settings.store, connection, dataset, own, [champion.version])
     return Evidence(
         added.label,
@@ -100,7 +100,7 @@ def _predict(version: Bundle, connection: "duckdb.DuckDBPyConnection", dataset: 
     if replace(own.target, unit="") != replace(other.target, unit=""):
         raise Incomparable(f"{version.version} has another target")
     if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
-        return Predictor(version).raw(dataset.holdout.frame)
+        return Predictor(version).predict_raw(dataset.holdout.frame)
     team = replace(dataset.team, contract=other, features_sql=version.features_sql)
     try:
         point_in_time.training_rows(connection, team, dataset.as_of)
@@ -112,4 +112,4 @@ def _predict(version: Bundle, connection: "duckdb.DuckDBPyConnection", dataset: 
     shared = [name for name in frame.columns if name in sent and name in dataset.rows.frame.columns]
     if not (frame[shared].equals(dataset.rows.frame[shared]) and np.array_equal(label, dataset.rows.label)):
         raise Incomparable(f"{version.version} does not complete the same rows")
-    return Predictor(version).raw(frame[dataset.split.holdout])
+    return Predictor(version).predict_raw(frame[dataset.split.holdout])

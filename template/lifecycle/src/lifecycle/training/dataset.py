@@ -83,7 +83,7 @@ class Dataset:
 def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, share: float) -> Dataset:
     """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them."""
     if not point_in_time.training_rows(connection, team, as_of):
-        problem = f"no label is known at {timestamps.told(as_of)}"
+        problem = f"no label is known at {timestamps.format_utc(as_of)}"
         raise LifecycleError(problem, "Give a later --as-of, or more labels.")
     frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
@@ -100,7 +100,7 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     if time is not None and frame[time].nunique() > 1:
         cut = _cut(frame[time], share)
         holdout = (frame[time] >= cut).to_numpy()
-        rule = f"rows from {cut if hasattr(cut, 'isoformat') else timestamps.told(int(cut))} on"
+        rule = f"rows from {cut if hasattr(cut, 'isoformat') else timestamps.format_utc(int(cut))} on"
         if {"ts", "seen_ts"} <= set(frame.columns):
             late = (frame["seen_ts"] > cut).to_numpy()
     elif key is not None:

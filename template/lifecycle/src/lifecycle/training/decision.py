@@ -75,7 +75,7 @@ def document(record: Record) -> dict[str, Any]:
     """The record for programs."""
     told = asdict(record) | {"checks": [asdict(check) for check in record.decision.checks]}
     del told["decision"]
-    return {"format": FORMAT, "verdict": record.verdict} | told | {"moment": timestamps.told(record.moment)}
+    return {"format": FORMAT, "verdict": record.verdict} | told | {"moment": timestamps.format_utc(record.moment)}
 
 
 def text(record: Record) -> str:
@@ -120,7 +120,7 @@ def _facts(record: Record) -> list[str]:
 
 
 def _when(record: Record) -> str:
-    return timestamps.told(record.moment)
+    return timestamps.format_utc(record.moment)
 
 
 def _title(check: Check) -> str:

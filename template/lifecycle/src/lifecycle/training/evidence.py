@@ -102,7 +102,9 @@ def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: 
         By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
         Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
     """
-    worse = metrics.quadratic(contract.target, label, candidate) - metrics.quadratic(contract.target, label, opponent)
+    worse = metrics.squared_errors(contract.target, label, candidate) - metrics.squared_errors(
+        contract.target, label, opponent
+    )
     result: Slices = {}
     for column in contract.inputs:
         if column.kind not in ("category", "boolean"):

@@ -97,8 +97,8 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
     label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
     costs = gate.false_positive_cost, gate.false_negative_cost
     best, live = costs[0] / sum(costs), case.threshold
-    live_cost = None if live is None else metrics.cost(label, predictions, live, *costs)
-    cost = metrics.cost(label, predictions, best, *costs)
+    live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
+    cost = metrics.mean_cost(label, predictions, best, *costs)
     return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
 
 
@@ -212,7 +212,7 @@ def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: flo
         return Check("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
     label, predictions = case.evidence.label, case.evidence.predictions[champion]
-    most = allowed * float(metrics.quadratic(case.bundle.contract.target, label, predictions).mean())
+    most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
     text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
@@ -250,7 +250,7 @@ def _losses(case: Case, name: str) -> Floats:
 def _measured(case: Case, gate: Gate, opponent: str) -> Improvement:
     target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
     over, by = predictions[opponent], predictions[CANDIDATE]
-    return metrics.measured_improvement(target, label, over, by, gate.confidence, gate.resamples)
+    return metrics.measure_improvement(target, label, over, by, gate.confidence, gate.resamples)
 
 
 def _bounds(gate: Gate, found: Improvement) -> str:

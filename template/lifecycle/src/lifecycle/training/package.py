@@ -18,7 +18,7 @@ from lifecycle.models import card
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import FILE as EXPORT
 from lifecycle.models.export.verify import Export
-from lifecycle.models.predictor import Predictor, untrusted
+from lifecycle.models.predictor import Predictor, untrusted_types
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
 from lifecycle.settings import Train
 from lifecycle.storage import Store
@@ -60,7 +60,7 @@ def pack(
     Raises:
         LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
     """
-    predictions = model.rows(golden).tolist()
+    predictions = model.predict_rows(golden).tolist()
     # The name `answer` is read by every release.
     lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
     with tempfile.TemporaryDirectory() as name:
@@ -73,10 +73,10 @@ def pack(
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
-        runtime = "a model class of the team" if export is None else export.told
+        runtime = "a model class of the team" if export is None else export.summary
         (folder / "card.md").write_text(card.text(team.contract, facts, runtime), encoding="utf-8")
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(store, folder, {**kind, **facts}, made, prove=Predictor)
+        return bundles.publish(store, folder, {**kind, **facts}, made, check=Predictor)
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
     try:
         content = skops.io.dumps(model.estimator)
-        unknown = untrusted(content)
+        unknown = untrusted_types(content)
     # Estimators of any library are possible, and so are their exceptions.
     except Exception as error:
         unknown = [f"what skops cannot write ({type(error).__name__})"]
@@ -95,7 +95,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
         (folder / "model.skops").write_bytes(content)
     if export.graph is not None:
         (folder / "model.onnx").write_bytes(export.graph)
-        return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
+        return {"kind": "onnx", "requires": bundles.installed_versions(["numpy", "onnxruntime"])}
     if unknown:
         raise LifecycleError(
             f"the model does not convert to ONNX ({export.report['reason']}), and it contains "
@@ -103,7 +103,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
             "lifecycle/docs/export.md lists what converts. Otherwise return a `python` model from candidate() in "
             "src/model/estimator.py (see PythonModel in lifecycle.contract.team).",
         )
-    return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
+    return {"kind": "skops", "requires": bundles.installed_versions(["numpy", "scikit-learn", "skops"])}
 
 
 def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
     if pickles:
         problem = f"{cls.__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is loaded"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
-    requires = bundles.versions_of(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
+    requires = bundles.installed_versions(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
     return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
 
 

@@ -18,9 +18,9 @@ from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import export
 from lifecycle.models.metrics import Floats
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed
+from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import deployments, provenance
-from lifecycle.settings import Settings
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence, package, tracking
 from lifecycle.training.comparison import compare
 from lifecycle.training.dataset import LabelledRows, load_dataset
@@ -66,7 +66,7 @@ def train(
     predictions = {}
     for name, each in models.items():
         with _naming(name):
-            predictions[name] = each.frame(holdout.frame)
+            predictions[name] = each.predict_frame(holdout.frame)
     losses = {name: metrics.losses(target, holdout.label, each).mean() for name, each in predictions.items()}
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if losses[LINEAR] <= losses[CANDIDATE] else CANDIDATE
@@ -75,13 +75,13 @@ def train(
         exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
-            predictions[chosen] = OnnxModel(exported.graph, encoder, target).frame(holdout.frame)
+            predictions[chosen] = OnnxModel(exported.graph, encoder, target).predict_frame(holdout.frame)
     split = dataset.split
     facts = {
         "name": team.name,
         "lifecycle": lifecycle.__version__,
         "created": _created(settings).isoformat(timespec="microseconds"),
-        "as_of": timestamps.told(as_of),
+        "as_of": timestamps.format_utc(as_of),
         "reason": reason,
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
@@ -95,7 +95,7 @@ def train(
         "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
-    seen = (deployments.read(settings.store, environment) for environment in deployments.ENVIRONMENTS)
+    seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
     deployed = sorted({each.live.version for each in seen if each})
     own = predictions | {CANDIDATE: predictions[chosen]}
     found = compare(settings.store, connection, dataset, own, deployed)
@@ -119,7 +119,7 @@ def fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str
     for name, estimator in (estimators | baselines).items():
         with _naming(name):
             if hasattr(estimator, "save"):
-                estimator.fit(typed(rows.frame, team.contract.columns), label)
+                estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
                 fitted[name] = FrameModel(estimator, team.contract)
             else:
                 fitted[name] = SkopsModel(estimator.fit(matrix, label), encoder, target)
