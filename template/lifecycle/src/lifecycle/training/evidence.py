@@ -96,7 +96,8 @@ def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: 
         contract: the contract of the rows.
         frame: completed rows, shape (rows, columns).
         label: class codes or numbers, shape (rows,).
-        candidate: predictions, shape (rows,) or (rows, classes); `opponent` has the same shape.
+        candidate: predictions, shape (rows,) or (rows, classes).
+        opponent: predictions of the same shape.
 
     Returns:
         By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.

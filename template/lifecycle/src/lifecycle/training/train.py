@@ -56,7 +56,7 @@ def train(
     """
     tracking.is_on(settings)
     connection = point_in_time.connect(team.data, settings.data)
-    as_of = point_in_time.latest(connection, team.data, settings.clock) if as_of is None else as_of
+    as_of = point_in_time.latest(connection, team.data) if as_of is None else as_of
     dataset = load_dataset(connection, team, as_of, settings.train.holdout)
     target, training, holdout = team.contract.target, dataset.training, dataset.holdout
     _require_every_class(target, training.label)
@@ -80,7 +80,7 @@ def train(
     facts = {
         "name": team.name,
         "lifecycle": lifecycle.__version__,
-        "created": _created(settings).isoformat(timespec="microseconds"),
+        "created": datetime.fromtimestamp(timestamps.clock(), UTC).isoformat(timespec="microseconds"),
         "as_of": timestamps.format_utc(as_of),
         "reason": reason,
         "estimator": chosen,
@@ -96,7 +96,7 @@ def train(
         "settings": settings.train.model_dump(),
     }
     seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
-    deployed = sorted({each.live.version for each in seen if each})
+    deployed = sorted({each.current.version for each in seen if each})
     own = predictions | {CANDIDATE: predictions[chosen]}
     found = compare(settings.store, connection, dataset, own, deployed)
     profile = reference.measure(team.contract, training.frame, holdout.frame, predictions[chosen])
@@ -124,14 +124,6 @@ def fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str
             else:
                 fitted[name] = SkopsModel(estimator.fit(matrix, label), encoder, target)
     return fitted
-
-
-def _created(settings: Settings) -> datetime:
-    """Return the current time, later than that of every version made within the same second."""
-    now = datetime.fromtimestamp(settings.now(), UTC)
-    same_second = [name for name in settings.store.versions() if name.startswith(f"{now:%Y%m%dT%H%M%S}")]
-    last = int(same_second[-1].split("-")[0][len("YYYYmmddTHHMMSS") :] or 0) if same_second else -1
-    return now.replace(microsecond=last + 1)
 
 
 @contextlib.contextmanager
