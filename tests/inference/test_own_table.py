@@ -40,12 +40,12 @@ from pathlib import Path
 from lifecycle import settings
 from lifecycle.contract import team
 from lifecycle import features
-from lifecycle.training import split
+from lifecycle.training import dataset
 project, config = team.load(Path.cwd()), settings.load(Path.cwd()).settings
 connection = features.connect(project.data, config.data)
 features.training_rows(connection, project, features.latest(connection, project.data))
 frame = connection.execute(f"FROM {features.ROWS}").df()
-held = split.split(frame, project.contract, config.train.holdout).held
+held = dataset.split(frame, project.contract, config.train.holdout).holdout
 names = [column.name for column in project.contract.request]
 rows = frame.loc[held, names].head(100)
 Path(sys.argv[1]).write_text(json.dumps(held.tolist()))
