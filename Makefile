@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test lint manifest pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,7 @@ lint: $(READY) ## lint, formatting and types, template/ included where it lies
 manifest: $(READY) ## write the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m looseleaf.manifest
 
-dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (after a change in hooks/looseleaf/dashboard.py)
-	@.venv/bin/python -m looseleaf.dashboard
-
-pictures: $(READY) ## the README's pictures of report and dashboard, from a year that is played now
+pictures: $(READY) ## take the README's pictures of the monitoring report and the gate decision from a year played now
 	.venv/bin/python tests/support/pictures.py
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some); then the soak

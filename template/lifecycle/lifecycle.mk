@@ -140,6 +140,6 @@ include lifecycle/loop.mk
 
 # The answer `usage` says which of them there are. The command tells what became of a verb that is not.
 -include lifecycle/online.mk lifecycle/batch.mk
-.PHONY: features serve client dashboard score
-$(filter-out $(USAGE),features serve client dashboard score): $(RUN)
+.PHONY: features serve client score
+$(filter-out $(USAGE),features serve client score): $(RUN)
 	@$(RUN) $@

@@ -12,22 +12,22 @@ def report(version: str, verdict: str = "ok", **parts: Any) -> dict[str, Any]:
         "rows": 900,
         "columns": {"discount": column},
     }
-    bounds = {"value": 0.71, "lower": 0.68, "upper": 0.74}
+    bounds = {"rows": 700, "value": 0.71, "lower": 0.68, "upper": 0.74}
     quality = {
         "predictions": 900,
         "mature": 800,
         "labelled": 700,
-        "coverage": 0.875,
-        "metrics": {"roc_auc": bounds},
+        "metric": "roc_auc",
+        "overall": bounds,
         "expected": 0.8,
         "bound": 0.75,
-        "slices": [{"slice": "plan=basic", "rows": 300, "value": 0.6, "lower": 0.5, "upper": 0.7}],
+        "slices": {"plan=basic": {"rows": 300, "value": 0.6, "lower": 0.5, "upper": 0.7}},
         "estimate": 0.77,
     }
     whole = {
         "format": 1,
         "environment": "local",
-        "moment": "2026-11-24T06:00:00Z",
+        "as_of": "2026-11-24T06:00:00Z",
         "version": version,
         "verdict": verdict,
         "reasons": [],

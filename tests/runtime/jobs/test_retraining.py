@@ -111,7 +111,7 @@ def ask(store: Store, reason: str = "drift") -> Path:
     folder = store.reports / "local"
     dated = folder / "20260309T000000Z"
     dated.mkdir(parents=True)
-    request = {"format": 1, "environment": "local", "moment": "2026-03-09T00:00:00Z", "reason": reason}
+    request = {"format": 1, "environment": "local", "as_of": "2026-03-09T00:00:00Z", "reason": reason}
     request |= {"text": "items drifts", "evidence": str(dated / "monitoring.json"), "version": "v"}
     (folder / "retrain_request.json").write_text(json.dumps(request))
     return dated

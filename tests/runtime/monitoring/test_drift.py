@@ -11,7 +11,7 @@ from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models import reference
 from lifecycle.monitoring import drift, quality
 from lifecycle.monitoring.drift import SCORE, Found
-from lifecycle.monitoring.judge import Findings, Window, judge
+from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.monitoring.labels import LABEL
 from lifecycle.settings import Settings
 

@@ -16,9 +16,9 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models import reference
 from lifecycle.monitoring import drift, quality
-from lifecycle.monitoring.judge import Findings, Window, judge
+from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.monitoring.labels import LABEL
-from lifecycle.reports.files import INCIDENT, OK, RETRAIN, WATCH
+from lifecycle.reports.verdicts import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
 from support.monitored import Watched, labelled_rows, watched
 

@@ -165,7 +165,7 @@ def test_what_was_found_of_another_version_is_not_told_of_this_one(client: TestC
     assert series(client, "model_drift_score") == []
 
 
-DAMAGED: list[Any] = [[], {}, {"format": 2}, {"format": 1, "moment": "soon"}]
+DAMAGED: list[Any] = [[], {}, {"format": 2}, {"format": 1, "as_of": "soon"}]
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=str)
@@ -219,7 +219,7 @@ def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> Non
     for column in document["windows"][-1]["columns"]:
         assert f'model_drift_score{{column="{column}"}}' in text
     assert f'model_monitoring_verdict{{verdict="{document["verdict"]}"}} 1.0' in text
-    assert f'model_quality{{metric="roc_auc",slice="all"}} {document["quality"]["metrics"]["roc_auc"]["value"]}' in text
+    assert f'model_quality{{metric="roc_auc",slice="all"}} {document["quality"]["overall"]["value"]}' in text
     assert 'model_quality_upper{metric="roc_auc",slice="plan=basic"}' in text
 
 

@@ -83,7 +83,7 @@ def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
         return None
     try:
         bundle = open_version(settings.store, live.live.version)
-        found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
+        found = skew.measure_skew(settings, data, loaded.environment, bundle, settings.now())
     except NotHere:
         return None
     except LifecycleError as error:

@@ -76,9 +76,9 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     }
     proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
     rows_to_replay = package.golden(team.contract, test.frame, settings.train)
-    shape = reference.measure(team.contract, rows.frame, test.frame, given[chosen])
+    profile = reference.build_profile(team.contract, rows.frame, test.frame, given[chosen])
     shown = package.Proof(proof, *division.ids())
-    return package.pack(team, settings.store, model, facts, rows_to_replay, shown, shape, exported)
+    return package.pack(team, settings.store, model, facts, rows_to_replay, shown, profile, exported)
 
 
 def _created(settings: Settings) -> str:
