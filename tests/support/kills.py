@@ -229,7 +229,7 @@ def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be
             work = partial(_log, made, made.deploy(made.publish()), flushed, point if half else 0)
             was = killed(work, 0 if half else point, before, calls)
             acknowledged = int(flushed.read_text()) if flushed.exists() else 0
-            done = predictions.collect(made.store, "local", patience=1)
+            done = predictions.collect(made.store, "local")
             where = f"{'in' if half else 'before' if before else 'after'} {point}"
             assert done.rows >= acknowledged, where
             assert done.half_lines == int(half and was), where

@@ -79,7 +79,7 @@ class Storage:
         """What `make features` does: the entity columns of each key."""
         names = [column.name for column in bundle.contract.lookups]
         rows = [[key, *(entity[name] for name in names)] for key, entity in known.items()]
-        write_table(table_path(self.store, bundle), bundle.contract, rows, as_of)
+        write_table(table_path(self.store, bundle.feature_set), bundle.contract, rows, as_of)
 
 
 @lru_cache

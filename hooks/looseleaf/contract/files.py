@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.storage import refusing_disk, write_atomically
+from lifecycle.storage import explain_disk_errors, write_atomically
 
 REPORT = "docs/contract-report.md"
 WRITTEN = re.compile(r"^\| `([^`]+)` \| ([0-9a-f]{64}) \|$", re.MULTILINE)
@@ -51,7 +51,7 @@ class Changes:
     def apply(self) -> dict[str, str]:
         """Write all or nothing; returns the name of the backup of each edited file that was replaced."""
         before = {name: self._read(name) for name in self.contents}
-        with refusing_disk(self.root):
+        with explain_disk_errors(self.root):
             backups = {name: backup(self.root / name) for name in self.edited()}
             try:
                 for name, content in self.contents.items():
@@ -92,7 +92,7 @@ def backup(path: Path) -> str:
 def link(source: Path, folder: Path, name: str) -> None:
     """Let `folder / name` be the file, without a copy of it; raises LifecycleError where another file stands there."""
     place = folder / name
-    with refusing_disk(folder):
+    with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if place.is_symlink():
             place.unlink()

@@ -359,7 +359,7 @@ def _is_samples(store: Store, pristine: Mapping[str, bytes]) -> bool:
 
 
 def _live(store: Store) -> Iterator[Contract]:
-    for environment in deployments.ENVIRONMENTS:
+    for environment in settings.ENVIRONMENTS:
         if found := deployments.read(store, environment):
             yield open_version(store, found.live.version).contract
 

@@ -38,7 +38,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["check"], "contract.json is missing", "make contract"),
         (["train", "--as-of", "yesterday"], "'yesterday' is not a date", "2026-01-31"),
         (["score", "--date", "2026-13-01"], "'2026-13-01' is not a date", "2026-01-31"),
-        (["score", "--from", "2026-01-01"], "one date or for a range", "--from and --to"),
+        (["score", "--from", "2026-01-01"], "one date or a range", "--from and --to"),
         (["score", "--from", "2026-01-02", "--to", "2026-01-01"], "ends (2026-01-01) before it begins", "FROM"),
     ],
 )
@@ -88,7 +88,7 @@ def test_python_dash_m_is_the_same_command(repository: Path) -> None:
 def test_moments_are_read_as_utc() -> None:
     assert timestamps.parse("2026-01-01") == timestamps.parse("2026-01-01T00:00:00Z") == 1_767_225_600
     assert timestamps.parse("2026-01-01T01:00:00+01:00") == 1_767_225_600
-    assert timestamps.told(1_767_225_600) == "2026-01-01T00:00:00Z"
+    assert timestamps.format_utc(1_767_225_600) == "2026-01-01T00:00:00Z"
     assert timestamps.days(date(2026, 1, 1), date(2026, 1, 3)) == [date(2026, 1, day) for day in (1, 2, 3)]
     with pytest.raises(LifecycleError):
         timestamps.parse_date("2026-01-01T00:00")

@@ -101,7 +101,7 @@ def test_the_first_promotion_says_why_and_fills_the_features(settings: Settings,
     done = promoted(settings)
     assert done.live == deployments.Live(trained[1].version, 0.5)
     assert "of the trivial baseline on" in done.why
-    assert table_path(settings.store, trained[1]).exists()
+    assert table_path(settings.store, trained[1].feature_set).exists()
     assert promoted(settings) == done, "promoting what is live changes nothing"
     assert promoted(settings, threshold=0.3).live.threshold == 0.3
     assert promoted(settings).live.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
@@ -252,7 +252,7 @@ def test_only_missing_tables_are_filled_at_promotion_and_all_by_features(setting
     data = sample_team().data
     assert materialise(settings, data) == {}
     promoted(settings)
-    path = table_path(settings.store, trained[1])
+    path = table_path(settings.store, trained[1].feature_set)
     stamp = path.stat().st_ino
     promoted(settings, threshold=0.2)
     assert path.stat().st_ino == stamp
@@ -271,7 +271,7 @@ def test_a_version_that_comes_back_later_answers_from_fresh_features(trained: An
     for at in range(2):
         train(replace(team, features_sql=f"{team.features_sql} -- {at}"), settings, Path())
         promoted(settings)
-    path = table_path(settings.store, first)
+    path = table_path(settings.store, first.feature_set)
     assert FeatureTable(path, first.contract).as_of == timestamps.midnight(DAY)
     promoted(settings, version=first.version)
     assert FeatureTable(path, first.contract).as_of == timestamps.midnight(date(2026, 1, 1))
@@ -438,7 +438,7 @@ def test_one_broken_version_does_not_keep_the_others_from_their_features(trained
     second = train(replace(team, features_sql=f"{team.features_sql} -- again"), settings, Path())
     promoted(settings)
     (first.path / "golden.jsonl").unlink()
-    table_path(settings.store, second).unlink()
+    table_path(settings.store, second.feature_set).unlink()
     with pytest.raises(LifecycleError, match=r"lacks golden\.jsonl"):
         materialise(settings, team.data)
-    assert table_path(settings.store, second).exists()
+    assert table_path(settings.store, second.feature_set).exists()

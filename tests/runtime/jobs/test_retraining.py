@@ -27,7 +27,7 @@ DAY = 86_400
 
 
 def run_at(days_ago: float, outcome: str = "refused") -> Run:
-    return Run(timestamps.told(int(NOW - days_ago * DAY)), "drift", "schedule", "ana", outcome, "v", "", None)
+    return Run(timestamps.format_utc(int(NOW - days_ago * DAY)), "drift", "schedule", "ana", outcome, "v", "", None)
 
 
 @pytest.mark.parametrize(

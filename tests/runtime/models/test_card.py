@@ -8,6 +8,7 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models import card
+from lifecycle.ownership import repository
 from lifecycle.training.train import train
 from support.owned import owners_text
 from support.teams import order_team, settings_in
@@ -80,7 +81,7 @@ def test_the_card_says_what_is_answered(answer: Target, line: str) -> None:
 
 def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
-    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
     assert "card.md" in bundle.facts["files"]
     told = bundle.read("card.md").decode()
     [runtime] = re.findall(r"^\| answered by \| (ONNX, equal on .*) \|$", told, re.MULTILINE)
@@ -93,5 +94,5 @@ def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
 
 def test_a_broken_owners_file_stops_no_training(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
-    bundle = train(order_team(), settings_in(tmp_path), tmp_path)
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
     assert bundle.facts["owners"] == {}

@@ -71,7 +71,7 @@ def test_a_key_leaves_parquet_segments_and_labels_of_every_environment_and_nobod
     assert (done.rows, done.labels) == (5, 3)
     files = [path for path in store.root.rglob("*") if path.is_file() and "bundles" not in path.parts]
     assert not any(b"ann" in path.read_bytes() for path in files)
-    table = FeatureTable(table_path(store, bundle), bundle.contract)
+    table = FeatureTable(table_path(store, bundle.feature_set), bundle.contract)
     assert (table.look_up("ann"), table.look_up("bob")) == (None, KNOWN["bob"])
     assert left(store) == [("bob", "r1", 1)]
     # The place in the request stays: labels name it.
@@ -123,30 +123,19 @@ def test_a_whole_number_and_a_key_that_was_called_otherwise_are_erased(storage: 
     assert erase(storage.store, "77", CHURN).rows == 2
 
 
-def test_a_key_leaves_the_segment_that_a_service_is_writing(storage: Storage, bundle: Bundle) -> None:
-    with TestClient(create(storage.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
-        for key in ("ann", "bob"):
-            assert client.post("/predict", json={"customer_id": key}).status_code == 200
-        folder = segments.folder(storage.store, "local")
-        eventually(lambda: len(list(folder.glob("*.open"))) == 1)
-        assert erase(storage.store, "ann", CHURN).rows == 1
-        assert client.post("/predict", json={"customer_id": "zoë"}).status_code == 200
-    assert predictions.collect(storage.store, "local").rows == 2
-    assert sorted(key for key, *_ in left(storage.store)) == ["bob", "zoë"]
-    assert list(folder.iterdir()) == []
-
-
-def test_a_writer_that_does_not_close_its_segment_is_told_and_the_rest_is_erased(
+def test_erasure_reports_a_segment_that_is_being_written_and_erases_everything_else(
     storage: Storage, bundle: Bundle
 ) -> None:
     write(storage.store, "a.jsonl", line(bundle.version))
+    folder = segments.folder(storage.store, "local")
     with TestClient(create(storage.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
-        client.post("/predict", json={"customer_id": "ann"})
-        folder = segments.folder(storage.store, "local")
-        eventually(lambda: len(list(folder.glob("*.open"))) == 1)
-        client.app.kept._writing.acquire()  # type: ignore[attr-defined]
-        with pytest.raises(LifecycleError, match="is being written"):
-            erase(storage.store, "ann", CHURN, patience=0.2)
+        for key in ("ann", "bob"):
+            assert client.post("/predict", json={"customer_id": key}).status_code == 200
+        eventually(lambda: sum(len(list(segments.lines(path))) for path in folder.glob("*.open")) == 2)
+        with pytest.raises(LifecycleError, match="still writing"):
+            erase(storage.store, "ann", CHURN)
         assert b"ann" not in (folder / "a.jsonl").read_bytes()
-        client.app.kept._writing.release()  # type: ignore[attr-defined]
     assert erase(storage.store, "ann", CHURN).rows == 1
+    predictions.collect(storage.store, "local")
+    assert [key for key, *_ in left(storage.store)] == ["bob"]
+    assert list(folder.iterdir()) == []

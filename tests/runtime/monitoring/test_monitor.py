@@ -275,7 +275,7 @@ def test_promotion_is_told_why_features_cannot_be_computed_again(
     made: Watched, settings: Settings, tmp_path: Path
 ) -> None:
     own, data = looked_up(made, settings, lambda rows: rows)
-    (tmp_path / "now").write_text(timestamps.told(NOW))
+    (tmp_path / "now").write_text(timestamps.format_utc(NOW))
     loaded = Loaded("local", own.model_copy(update={"clock": tmp_path / "now"}), {})
     found = logged_skew(loaded, data)
     assert found is not None
@@ -421,7 +421,7 @@ def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_
     data, asked_at = sample_team().data, timestamps.parse("2025-12-02")
     table = timestamps.parse("2025-12-01")
     materialise(settings, data, table)
-    with closing(sqlite3.connect(table_path(settings.store, made.bundle))) as features_table:
+    with closing(sqlite3.connect(table_path(settings.store, made.bundle.feature_set))) as features_table:
         keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
     app = create(settings.store, "local", settings.serve, settings.log, lambda: float(asked_at))
     with TestClient(app) as client:

@@ -66,7 +66,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     for attempt in (
         lambda: write_atomically(disk.store.root / "new.json", b"x" * 10_000_000),
         lambda: disk.publish(made="20260103T000000"),
-        lambda: write_table(table_path(disk.store, bundle), CHURN, rows, 0),
+        lambda: write_table(table_path(disk.store, bundle.feature_set), CHURN, rows, 0),
         lambda: disk.deploy(bundle) if not full else write_atomically(disk.store.audit, b"x" * 10_000_000),
     ):
         with pytest.raises(LifecycleError) as caught:

@@ -1,6 +1,5 @@
 """The log of predictions as Parquet: nothing is lost or doubled, half lines are counted, and old dates go."""
 
-import fcntl
 import json
 from dataclasses import replace
 from typing import Any
@@ -75,17 +74,21 @@ def test_a_line_that_is_not_whole_is_skipped_and_counted(storage: Storage, versi
     assert (done.rows, done.half_lines, len(logged(storage.store))) == (2, 6, 2)
 
 
-def test_a_segment_whose_writer_lives_is_left_alone_and_that_of_a_dead_one_is_taken(
+def test_complete_lines_of_a_segment_that_is_being_written_are_collected_and_only_a_closed_one_is_removed(
     storage: Storage, version: str
 ) -> None:
-    path = write(storage.store, "a.open", line(version))
-    with path.open("ab") as writer:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-        done = predictions.collect(storage.store, "local", patience=0.1)
-        assert (done.rows, done.waiting) == (0, {"a.open": "its service does not close it"})
-        assert path.exists()
+    half = json.dumps(line(version, id="r2")).encode()
+    path = write(storage.store, "a.open", line(version), half[:40])
+    with segments.writer_lock(path):
+        done = predictions.collect(storage.store, "local")
+        assert (done.rows, done.half_lines, done.segments, path.exists()) == (1, 0, 0, True)
         assert segments.being_written(path.parent) == [path]
-    assert predictions.collect(storage.store, "local").rows == 1
+        with path.open("ab") as file:
+            file.write(half[40:] + b"\n")
+        predictions.collect(storage.store, "local")
+        assert len(logged(storage.store)) == 2
+    done = predictions.collect(storage.store, "local")
+    assert (done.rows, done.segments, len(logged(storage.store))) == (2, 1, 2)
     assert list(path.parent.iterdir()) == []
 
 

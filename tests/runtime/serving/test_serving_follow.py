@@ -72,7 +72,7 @@ def test_features_that_were_filled_anew_are_looked_up_without_a_restart(
     assert after[0] != before == after[1]
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a table")
-    os.replace(broken, table_path(storage.store, bundle))
+    os.replace(broken, table_path(storage.store, bundle.feature_set))
     eventually(lambda: "is not the table" in client.get("/info").json()["pending"])
     assert client.post("/predict", json=[{"customer_id": "ann"}, {"customer_id": "eve"}]).json() == after
 

@@ -1,10 +1,12 @@
-"""The one error that a person is meant to read."""
+"""Errors whose message is meant for the user."""
 
 
 class LifecycleError(Exception):
-    """What is wrong and where (`problem`), and how to fix it (`hint`).
+    """A problem that the user can fix. The command line prints it without a traceback and exits with code 1.
 
-    The command line prints both without a traceback and ends with exit code 1.
+    Args:
+        problem: what is wrong, and where.
+        hint: what to do about it.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
@@ -14,8 +16,8 @@ class LifecycleError(Exception):
 
 
 class Refused(LifecycleError):
-    """A gate decided no: nothing was broken and nothing was changed."""
+    """A check or gate refused the operation; nothing is broken and nothing was changed."""
 
 
 class NotHere(LifecycleError):
-    """The tables are not where this runs; the command line ends with exit code 3, so that CI can tell it apart."""
+    """The tables are missing on this machine; the command line exits with code 3, which CI treats differently."""

@@ -47,9 +47,11 @@ def read(store: Store, environment: str) -> dict[str, dict[str, Any]]:
 
 def record(store: Store, environment: str, verb: str, started: int, code: int) -> None:
     """Note that a verb started and how it ended."""
-    verbs = {name: run | {"started": timestamps.told(run["started"])} for name, run in read(store, environment).items()}
+    verbs = {
+        name: run | {"started": timestamps.format_utc(run["started"])} for name, run in read(store, environment).items()
+    }
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    verbs[verb] = {"started": timestamps.told(started), "ended": ended, "code": code}
+    verbs[verb] = {"started": timestamps.format_utc(started), "ended": ended, "code": code}
     content = json.dumps({"format": FORMAT, "environment": environment, "verbs": verbs}, indent=2)
     write_atomically(_place(store, environment), f"{content}\n".encode())
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.deployments import ENVIRONMENTS
 from lifecycle.storage import Store
 
+ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
 # It begins as the others do and is none: a setting is told by `make config`.
 API_KEY = "LIFECYCLE_API_KEY"
@@ -81,7 +81,7 @@ class Log(Section):
     enabled: bool = True
     flush_seconds: Annotated[float, Field(gt=0, le=10)] = 0.2
     segment_bytes: Annotated[int, Field(ge=1000, description="A larger segment is closed.")] = 64_000_000
-    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 900.0
+    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 60.0
     max_bytes: Annotated[int, Field(ge=1000, description="Of all segments; beyond it, lines are dropped.")] = 2**30
     retention_days: Annotated[int, Field(ge=1)] = 400
 

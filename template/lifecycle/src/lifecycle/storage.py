@@ -1,11 +1,11 @@
-"""The storage directory: where everything that outlives a process stands, and how it is written.
+"""The storage directory: the paths of everything that outlives a process, and atomic writes to them.
 
-A file is written beside its place, flushed, and renamed: a reader sees the old one or the new one, never half.
+A file is written to a temporary sibling path, synchronised to the disk and renamed, so that a reader sees either the
+old file or the new one, never a part of it.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -13,77 +13,79 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lifecycle.errors import LifecycleError
 
-# When it was made, to the second or the microsecond, and what its files hash to.
+# Creation time, to the second or the microsecond, and a hash of the bundle's files.
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Store:
-    """The places below one storage directory."""
+    """The paths below one storage directory."""
 
     root: Path
 
     @property
     def bundles(self) -> Path:
-        """One immutable directory for each trained version."""
+        """Return the folder with one immutable directory per trained version."""
         return self.root / "bundles"
 
     @property
     def deployments(self) -> Path:
-        """One file for each environment: what answers there."""
+        """Return the folder with one file per environment, which names the deployed version."""
         return self.root / "deployments"
 
     @property
     def audit(self) -> Path:
-        """Every change of a deployment, one JSON line each."""
+        """Return the audit log: one JSON line per change of a deployment."""
         return self.root / "audit.jsonl"
 
     @property
     def features(self) -> Path:
-        """One SQLite file for each set of features that a deployment needs."""
+        """Return the folder with one SQLite file per feature set that a deployment needs."""
         return self.root / "features"
 
     @property
     def scores(self) -> Path:
-        """Batch answers, by environment and date."""
+        """Return the folder of batch predictions, by environment and date."""
         return self.root / "scores"
 
     @property
     def predictions(self) -> Path:
-        """What was asked and answered, by environment: segments of the service, and Parquet by date."""
+        """Return the folder of logged predictions, by environment: segments of the service, and Parquet by date."""
         return self.root / "predictions"
 
     @property
     def labels(self) -> Path:
-        """Labels as they became known, one Parquet file for each delivery."""
+        """Return the folder of labels, one Parquet file per delivery."""
         return self.root / "labels"
 
     @property
     def reports(self) -> Path:
-        """What monitoring and the gate found, by environment."""
+        """Return the folder of the reports of monitoring and the gate, by environment."""
         return self.root / "reports"
 
     @property
     def runs(self) -> Path:
-        """When each job last ran, by environment."""
+        """Return the folder of the records and locks of jobs, by environment."""
         return self.root / "runs"
 
     def versions(self) -> list[str]:
-        """Names of all bundles, oldest first; what else lies there is none."""
+        """Return the names of all bundles, oldest first; other files in the folder are ignored."""
         if not self.bundles.is_dir():
             return []
         return sorted(path.name for path in self.bundles.iterdir() if VERSION.fullmatch(path.name))
 
 
 def draft(path: Path) -> Path:
-    """A name beside `path` that no reader looks at and no other writer uses."""
+    """Return a temporary sibling path of `path` that no reader opens and no other writer uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or the list of a folder, is on the disk."""
+    """Synchronise a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -92,53 +94,67 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step; raises LifecycleError when the disk refuses."""
-    with refusing_disk(path):
+    """Write `content` to `path` in one step and create missing folders.
+
+    Raises:
+        LifecycleError: the disk is full or not writable.
+    """
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = draft(path)
+        temporary = draft(path)
         try:
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+DISK_HINTS = {
+    errno.ENOSPC: "The disk is full: free some space, or set `storage` to another disk.",
+    errno.EDQUOT: "The disk quota is used up: free some space, or set `storage` to another disk.",
+    errno.EROFS: "The file system is read-only: set `storage` to a writable place.",
+    errno.EACCES: "This user may not write there: change the permissions, or set `storage` to another place.",
+}
 
 
 @contextlib.contextmanager
-def refusing_disk(path: Path) -> Iterator[None]:
-    """Turn what a disk says no with into a message that names the place and the hint."""
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of a full or read-only disk to a LifecycleError that names `path` and what to do."""
     try:
         yield
     except OSError as error:
-        hints = {
-            errno.ENOSPC: "The disk is full: free some space, or set `storage` to another disk.",
-            errno.EDQUOT: "The disk quota is used up: free some space, or set `storage` to another disk.",
-            errno.EROFS: "The file system is read-only: set `storage` to a place that can be written.",
-            errno.EACCES: "This user may not write there: change the permissions, or set `storage` to another place.",
-        }
-        if error.errno not in hints:
+        if error.errno not in DISK_HINTS:
             raise
-        raise LifecycleError(f"{path} cannot be written ({error.strerror})", hints[error.errno]) from error
+        raise LifecycleError(f"{path} cannot be written ({error.strerror})", DISK_HINTS[error.errno]) from error
 
 
 class Busy(LifecycleError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file at `path`: writers on one machine wait for each other; a killed holder releases it.
+    """Hold the lock file at `path`. It works between processes of one machine; a killed holder releases it.
 
-    Raises Busy where it is held and `wait` is False.
+    Args:
+        path: the lock file; it is created, with its folder, and stays afterwards.
+        wait: whether to wait for the current holder.
+
+    Raises:
+        Busy: another process holds the lock and `wait` is False.
+        LifecycleError: the lock file cannot be written.
     """
-    with refusing_disk(path):
+    held = FileLock(path, timeout=-1 if wait else 0)
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
-    with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"{path} is held by another process", "Wait until it ends.") from error
+            held.acquire()
+        except Timeout as error:
+            raise Busy(f"another process holds {path}", "Wait until it ends.") from error
+    try:
         yield
+    finally:
+        held.release()

@@ -1,41 +1,54 @@
-"""Moments as whole seconds since 1970 UTC, and as people write them."""
+"""Timestamps as whole seconds since 1970 UTC, and their ISO 8601 form for people and files."""
 
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from lifecycle.errors import LifecycleError
+from lifecycle.renamed import warn_renamed
 
 DAY = 86_400
 
 
 def now(clock: Path | None = None) -> int:
-    """The clock, or the moment that a file stands for; raises LifecycleError when that holds none."""
+    """Return the current time, or the time that the file `clock` holds.
+
+    Callers use it as `timestamps.now()`, so that a simulated clock can replace it in one place.
+    """
     if clock is None:
         return int(time.time())
     try:
         return parse(clock.read_text(encoding="utf-8").strip())
     except OSError as error:
         problem = f"{clock} cannot be read ({error.strerror}), and the setting `clock` names it"
-        raise LifecycleError(problem, "Write a moment into it, or remove the setting.") from error
+        raise LifecycleError(problem, "Write a timestamp into it, or remove the setting.") from error
 
 
 def parse(text: str) -> int:
-    """A date (00:00 UTC) or a moment in ISO 8601 (UTC unless it says otherwise); raises LifecycleError."""
+    """Return the timestamp of an ISO 8601 date (00:00 UTC) or date and time (UTC where no zone is given).
+
+    Raises:
+        LifecycleError: `text` is not ISO 8601.
+    """
     try:
-        moment = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise LifecycleError(f"{text!r} is not a date", "Write it as 2026-01-31 or 2026-01-31T12:00:00Z.") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
 
 
-def told(moment: int) -> str:
-    """A moment in ISO 8601."""
-    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+def format_utc(timestamp: int) -> str:
+    """Return a timestamp in ISO 8601, such as 2026-01-31T12:00:00Z."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_date(text: str) -> date:
-    """A calendar date; raises LifecycleError."""
+    """Return the date that an ISO 8601 text names.
+
+    Raises:
+        LifecycleError: `text` is not a date.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -43,17 +56,28 @@ def parse_date(text: str) -> date:
 
 
 def midnight(day: date) -> int:
-    """00:00 UTC of a date."""
+    """Return the timestamp of 00:00 UTC of a date."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def days(first: date, last: date) -> list[date]:
-    """Every date from `first` to `last`, both included; raises LifecycleError when they stand in the wrong order."""
+    """Return every date from `first` to `last`, both included.
+
+    Raises:
+        LifecycleError: `last` is before `first`.
+    """
     if last < first:
         raise LifecycleError(f"the range ends ({last}) before it begins ({first})", "Give the earlier date as FROM.")
     return [first + timedelta(days=each) for each in range((last - first).days + 1)]
 
 
-def date_of(moment: int) -> date:
-    """The UTC date of a moment."""
-    return datetime.fromtimestamp(moment, UTC).date()
+def date_of(timestamp: int) -> date:
+    """Return the UTC date of a timestamp."""
+    return datetime.fromtimestamp(timestamp, UTC).date()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "told":
+        warn_renamed("lifecycle.timestamps.format_utc", "format_utc")
+        return format_utc
+    raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""What a verb is, and how one is added; imports of its job wait until it runs."""
+"""The registry of commands. A command imports its package only when it runs, so that start-up stays fast."""
 
 import argparse
 from collections.abc import Callable
@@ -9,45 +9,50 @@ from typing import Any
 import lifecycle
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.deployments import ENVIRONMENTS
-from lifecycle.settings import Loaded
+from lifecycle.settings import ENVIRONMENTS, Loaded
 
-Verb = Callable[[argparse.Namespace, Loaded], None]
-# What each answer to `usage` brings; a repository rendered without it lacks the file, and its verbs say so.
-# Such modules are imported by name: a type checker would miss those that are not there.
-USAGES = {"online": "serving/__init__.py", "batch": "pipelines/score.py"}
-# Why a model is trained. Which of them ask for a better model and which for one that is not worse, the gate says.
+Command = Callable[[argparse.Namespace, Loaded], None]
+# The package that each choice of `usage` brings; a repository that was rendered without the choice lacks the package.
+PACKAGES = {"online": "serving", "batch": "scoring"}
+# Why a model is trained. The gate requires superiority for some of these reasons and non-inferiority for the others.
 REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
-MOMENT = "2026-01-31 or 2026-01-31T12:00:00Z; default: the data's latest, or now"
+TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z; default: the latest time in the data, or now"
 
 
-class Verbs:
-    """The verbs of one parser."""
+class Commands:
+    """The commands of one argument parser."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        self._parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     @property
     def names(self) -> list[str]:
-        """Of all verbs."""
-        return list(self._verbs.choices)
+        """Return the names of all commands."""
+        return list(self._parsers.choices)
 
-    def add(self, name: str, run: Verb, about: str, usage: str = "") -> argparse.ArgumentParser:
-        """The parser of a new verb, for its options; `usage` is the answer that brings it."""
-        absent = usage and not (Path(lifecycle.__file__).parent / USAGES[usage]).exists()
-        # Without a help, a verb is not listed.
-        listed: dict[str, Any] = {} if absent else {"help": about}
-        verb = self._verbs.add_parser(name, description=about, **listed)
-        verb.add_argument("--environment", choices=ENVIRONMENTS, default="local")
-        verb.set_defaults(run=partial(_absent, usage) if absent else run)
-        return verb
+    def add(self, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
+        """Add a command and return its parser.
+
+        Args:
+            name: the name of the command.
+            run: the function that runs it.
+            about: one line for `--help`.
+            usage: the choice of `usage` that the command needs ("online" or "batch"); empty for none.
+        """
+        missing = usage and not (Path(lifecycle.__file__).parent / PACKAGES[usage] / "__init__.py").exists()
+        # argparse does not list a command that has no `help`.
+        listed: dict[str, Any] = {} if missing else {"help": about}
+        command = self._parsers.add_parser(name, description=about, **listed)
+        command.add_argument("--environment", choices=ENVIRONMENTS, default="local", help="default: local")
+        command.set_defaults(run=partial(_refuse, usage) if missing else run)
+        return command
 
 
-def _absent(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
-    problem = f"there is no {given.verb} here: this repository was rendered without {usage}"
+def _refuse(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
+    problem = f"{given.command} is not available: this repository was rendered without {usage} use"
     raise LifecycleError(problem, "`make update SET='usage=[online, batch]'` adds it.")
 
 
-def moment(text: str | None) -> int | None:
-    """A moment as a person wrote it, in seconds; None where none is given."""
+def parse_timestamp(text: str | None) -> int | None:
+    """Return the timestamp that an option holds, or None where the option is not given."""
     return None if text is None else timestamps.parse(text)

@@ -1,32 +1,41 @@
-"""The command line: `lifecycle VERB`. It runs one verb and tells what a person is meant to read when that fails."""
+"""The command line `lifecycle COMMAND`: parse the arguments, run one command, print errors without a traceback."""
 
 import argparse
 import sys
 from pathlib import Path
 
+import lifecycle
 from lifecycle import settings
 from lifecycle.cli import model, monitoring, records, repository, retraining, use
-from lifecycle.cli.commands import Verb, Verbs
+from lifecycle.cli.commands import Command, Commands
 from lifecycle.errors import LifecycleError, NotHere
 
-COMMANDS = (repository, model, use, records, monitoring, retraining)
+GROUPS = (repository, model, use, records, monitoring, retraining)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 when it is done, 1 when it is refused or cannot be done, 2 for a wrong call, 3 without tables."""
+    """Run one command.
+
+    Args:
+        arguments: the words after `lifecycle`; None for those of the process.
+
+    Returns:
+        0 when the command succeeded, 1 when it was refused or failed, 3 when the tables are missing, 130 when it was
+        interrupted. A wrong call exits with code 2.
+    """
     given = _parser()[0].parse_args(arguments)
-    verb: Verb = given.run
+    command: Command = given.run
     try:
-        verb(given, settings.load(Path.cwd(), given.environment))
+        command(given, settings.load(Path.cwd(), given.environment))
     except LifecycleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3 if isinstance(error, NotHere) else 1
     except OSError as error:
-        # What no job foresaw of the disk and the network still names its place.
-        print(f"error: {error.filename or given.verb}: {error.strerror or error}", file=sys.stderr)
+        # An error of the disk or the network that no job expects still names its path.
+        print(f"error: {error.filename or given.command}: {error.strerror or error}", file=sys.stderr)
         return 1
     except _database_errors() as error:
-        print(f"error: {given.verb}: {error}", file=sys.stderr)
+        print(f"error: {given.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -35,18 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
-    # A database that was not imported has raised nothing.
+    # A module that is not imported cannot have raised the error, and importing it here would slow every command down.
     return tuple(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)
 
 
-def verbs() -> list[str]:
-    """The names of all verbs."""
+def command_names() -> list[str]:
+    """Return the names of all commands."""
     return _parser()[1].names
 
 
-def _parser() -> tuple[argparse.ArgumentParser, Verbs]:
-    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote and use this model.")
-    added = Verbs(parser)
-    for commands in COMMANDS:
-        commands.add(added)
-    return parser, added
+def _parser() -> tuple[argparse.ArgumentParser, Commands]:
+    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote, use and monitor this model.")
+    parser.add_argument("--version", action="version", version=lifecycle.__version__)
+    commands = Commands(parser)
+    for group in GROUPS:
+        group.add(commands)
+    return parser, commands

@@ -7,31 +7,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lifecycle.cli.commands import MOMENT, REASONS, Verbs, moment
+from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add features, train, promote, approve and rollback."""
     for verb in (
-        verbs.add("features", _features, "fill the tables that the service looks up in", "online"),
-        verbs.add("train", _train, "train, measure and write a bundle"),
+        commands.add("features", _features, "fill the tables that the service looks up in", "online"),
+        commands.add("train", _train, "train, measure and write a bundle"),
     ):
-        verb.add_argument("--as-of", metavar="MOMENT", help=MOMENT)
+        verb.add_argument("--as-of", metavar="MOMENT", help=TIMESTAMP)
     verb.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    promote = verbs.add("promote", _promote, "let a version answer, if the gate agrees")
+    promote = commands.add("promote", _promote, "let a version answer, if the gate agrees")
     promote.add_argument("version", nargs="?", help="default: the newest")
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
     promote.add_argument("--why", default="", help="for the audit")
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: what its bundle says")
-    approve = verbs.add("approve", _approve, "approve a version for production, for the roles you stand for")
+    approve = commands.add("approve", _approve, "approve a version for production, for the roles you stand for")
     approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
     approve.add_argument("--why", default="", help="for the audit")
-    rollback = verbs.add("rollback", _rollback, "let the previous version answer again")
+    rollback = commands.add("rollback", _rollback, "let the previous version answer again")
     rollback.add_argument("--why", default="", help="for the audit")
 
 
@@ -39,7 +39,7 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.materialize import materialise
 
-    told = materialise(loaded.settings, load_data(), moment(given.as_of))
+    told = materialise(loaded.settings, load_data(), parse_timestamp(given.as_of))
     for version, line in told.items():
         print(f"{version}: {line}")
     if not told:
@@ -48,10 +48,14 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
+    from lifecycle.ownership import repository
     from lifecycle.training.tracking import mirror
     from lifecycle.training.train import train
 
-    bundle = train(load(Path.cwd()), loaded.settings, Path.cwd(), moment(given.as_of), given.reason)
+    root = Path.cwd()
+    bundle = train(
+        load(root), loaded.settings, root, parse_timestamp(given.as_of), given.reason, repository.roles(root)
+    )
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]

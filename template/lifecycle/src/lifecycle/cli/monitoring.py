@@ -2,14 +2,14 @@
 
 import argparse
 
-from lifecycle.cli.commands import Verbs, moment
+from lifecycle.cli.commands import Commands, parse_timestamp
 from lifecycle.errors import Refused
 from lifecycle.settings import Loaded
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add `monitor`."""
-    command = verbs.add("monitor", _monitor, "measure drift, skew and quality of the deployed version")
+    command = commands.add("monitor", _monitor, "measure drift, skew and quality of the deployed version")
     command.add_argument("--as-of", metavar="TIME", help="2026-01-31 or 2026-01-31T12:00:00Z; default: now")
 
 
@@ -18,7 +18,7 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.monitoring.monitor import monitor
     from lifecycle.monitoring.report import PAGE
 
-    document, folder = monitor(loaded.settings, load_data(), loaded.environment, moment(given.as_of))
+    document, folder = monitor(loaded.settings, load_data(), loaded.environment, parse_timestamp(given.as_of))
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['as_of']}")
     for reason in document["reasons"]:
         print(f"  {reason['verdict']}: {reason['text']}")

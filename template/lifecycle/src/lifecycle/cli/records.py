@@ -3,16 +3,16 @@
 import argparse
 from pathlib import Path
 
-from lifecycle.cli.commands import Verbs, moment
+from lifecycle.cli.commands import Commands, parse_timestamp
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Loaded
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add collect, labels and erase."""
-    verbs.add("collect", _collect, "turn the service's log into Parquet, and remove what is too old")
-    labels = verbs.add("labels", _coverage, "what became known of the predictions")
+    commands.add("collect", _collect, "turn the service's log into Parquet, and remove what is too old")
+    labels = commands.add("labels", _coverage, "what became known of the predictions")
     parts = labels.add_subparsers(dest="part", required=True, metavar="PART")
     new = parts.add_parser("add", help="keep the labels of a CSV or Parquet file")
     new.add_argument("file", type=Path)
@@ -21,7 +21,7 @@ def add(verbs: Verbs) -> None:
     share = parts.add_parser("coverage", help="how many predictions have a label by now")
     share.add_argument("--as-of", metavar="MOMENT", help="2026-01-31 or 2026-01-31T12:00:00Z; default: now")
     share.set_defaults(run=_coverage)
-    erase = verbs.add("erase", _erase, "forget a key: every logged row and label of it, in this storage")
+    erase = commands.add("erase", _erase, "forget a key: every logged row and label of it, in this storage")
     erase.add_argument("key")
 
 
@@ -46,7 +46,7 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.registry import predictions
 
     store, now, contract = loaded.settings.store, loaded.settings.now(), _contract(loaded)
-    count = labels.add(store, contract, given.file, now, moment(given.seen))
+    count = labels.add(store, contract, given.file, now, parse_timestamp(given.seen))
     if count is None:
         print(f"{given.file} was here before; nothing changed")
         return
@@ -63,7 +63,7 @@ def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.registry import predictions
 
     own = loaded.settings
-    as_of = own.now() if given.as_of is None else moment(given.as_of) or 0
+    as_of = own.now() if given.as_of is None else parse_timestamp(given.as_of) or 0
     with predictions.connect() as connection:
         predictions.rows(connection, own.store, loaded.environment, 0, as_of + 1)
         labels.joined(connection, own.store, _contract(loaded), as_of)

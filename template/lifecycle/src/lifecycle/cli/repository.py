@@ -1,37 +1,36 @@
-"""Verbs about the repository: whether it is consistent, what it is set to, and who owns it."""
+"""Commands about the repository: whether it is consistent, its settings, its sample and its owners."""
 
 import argparse
 import sys
 from pathlib import Path
-from pkgutil import resolve_name
 
-from lifecycle.cli.commands import Verbs
+from lifecycle.cli.commands import Commands
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add check, contract, client, sample, tables, config, owners and template."""
-    verbs.add("check", _check, "compare contract, contract.json, point_in_time.sql, config and OWNERS")
-    verbs.add("contract", _contract, "write contract.json from src/model/contract.py")
-    client = verbs.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
-    client.add_argument("--build", type=int, default=0, help="second part of its version, for an index; default: 0")
-    sample = verbs.add("sample", _sample, "write the sample's tables into the data folder")
-    sample.add_argument("--drift", action="store_true", help="let the last quarter differ")
-    verbs.add("tables", _tables, "whether the tables can be read where this runs")
-    verbs.add("config", _config, "show every setting and where its value comes from")
-    _add_owners(verbs.add("owners", _owners_check, "who answers for what"))
-    verbs.add("template", _template, "show the option with which `uv run` finds the template's own command, looseleaf")
+    commands.add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
+    commands.add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = commands.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
+    client.add_argument("--build", type=int, default=0, help="last part of the client's version; default: 0")
+    sample = commands.add("sample", _sample, "write the tables of the sample into the data folder")
+    sample.add_argument("--drift", action="store_true", help="with a known drift in the last quarter")
+    commands.add("tables", _tables, "check that the tables can be read on this machine")
+    commands.add("config", _config, "show every setting, its value and where the value comes from")
+    _add_owners(commands.add("owners", _owners_check, "check OWNERS and derive files from it"))
+    commands.add("template", _template, "print the option with which `uv run` finds the template's command, looseleaf")
 
 
 def _add_owners(owners: argparse.ArgumentParser) -> None:
     parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
-    parts.add_parser("check", help="refuse what is wrong in OWNERS").set_defaults(run=_owners_check)
-    parts.add_parser("derive", help="write what follows from it: CODEOWNERS and more").set_defaults(run=_owners_derive)
-    who = parts.add_parser("who", help="who may approve a change of a file")
+    parts.add_parser("check", help="check OWNERS for mistakes").set_defaults(run=_owners_check)
+    parts.add_parser("derive", help="write CODEOWNERS and the other derived files").set_defaults(run=_owners_derive)
+    who = parts.add_parser("who", help="show who may approve a change of a file")
     who.add_argument("path")
     who.set_defaults(run=_owners_who)
-    role = parts.add_parser("role", help="who stands for a role, and what it decides")
+    role = parts.add_parser("role", help="show who holds a role, and what the role decides")
     role.add_argument("role")
     role.set_defaults(run=_owners_role)
 
@@ -44,14 +43,14 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"ok  {line}")
     for finding in warnings(loaded.settings.store):
         print(finding, file=sys.stderr)
-    _owners_told(always=False)
+    _report_owners(always=False)
 
 
 def _owners_check(given: argparse.Namespace, loaded: Loaded) -> None:
-    _owners_told(always=True)
+    _report_owners(always=True)
 
 
-def _owners_told(always: bool) -> None:
+def _report_owners(always: bool) -> None:
     from lifecycle.ownership import repository
 
     report = repository.examine(Path.cwd(), repository.today())
@@ -105,21 +104,22 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: Loaded) -> None:
-    wheel = resolve_name("lifecycle.client.wheel")
+    from lifecycle.client import wheel
+
     if given.build < 0:
-        raise LifecycleError(f"--build {given.build} is no part of a version", "Give a number from 0 on.")
+        raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")
     path, use = wheel.write(Path.cwd(), given.build)
     if wheel.differs(Path.cwd(), loaded.settings.store, loaded.environment):
-        told = f"what answers in {loaded.environment} has another contract: what is new here, it does not know yet"
-        print(f"{told}\n  `make train promote` first.", file=sys.stderr)
-    print(f"{path.relative_to(Path.cwd())}: install it in what asks the service, and write\n\n{use}")
+        problem = f"the version deployed in {loaded.environment} has another contract than this client"
+        print(f"{problem}\n  Run `make train promote` first.", file=sys.stderr)
+    print(f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write\n\n{use}")
 
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.sample.generate import write
 
     write(loaded.settings.data, drift=given.drift)
-    print(f"the sample's tables stand in {loaded.settings.data}/")
+    print(f"the sample's tables are in {loaded.settings.data}/")
 
 
 def _tables(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import MOMENT, REASONS, Verbs, moment
+from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from lifecycle.training.retrain import Request, Run, Trained
 
 
-def add(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add retrain, run-due and history."""
-    retrain = verbs.add("retrain", _retrain, "train again and promote, if the gate agrees")
+    retrain = commands.add("retrain", _retrain, "train again and promote, if the gate agrees")
     retrain.add_argument("--reason", choices=REASONS, help="default: that of monitoring's request, else manual")
     retrain.add_argument("--due", action="store_true", help="only if a request, the schedule or labels ask for it")
     retrain.add_argument("--force", action="store_true", help="whatever cooldown, cap and off switch say")
-    verbs.add("run-due", _run_due, "run each verb of `schedule` whose time has come, once")
-    history = verbs.add("history", _history, "which version and threshold answered from when to when")
-    history.add_argument("--at", metavar="MOMENT", help=MOMENT.partition(";")[0])
+    commands.add("run-due", _run_due, "run each verb of `schedule` whose time has come, once")
+    history = commands.add("history", _history, "which version and threshold answered from when to when")
+    history.add_argument("--at", metavar="MOMENT", help=TIMESTAMP.partition(";")[0])
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -57,6 +57,7 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
     from lifecycle.cli.model import logged_skew
     from lifecycle.contract.team import load
     from lifecycle.jobs.promote import promote
+    from lifecycle.ownership import repository
     from lifecycle.training import retrain
     from lifecycle.training.tracking import mirror
     from lifecycle.training.train import train
@@ -66,14 +67,14 @@ def _run(loaded: Loaded, reason: str, text: str, by: str, request: "Request | No
 
     def record(outcome: str, told: str) -> "Run":
         page = pages[0] if pages else None
-        run = retrain.Run(timestamps.told(now), reason, by, who.name, outcome, version, told, page)
+        run = retrain.Run(timestamps.format_utc(now), reason, by, who.name, outcome, version, told, page)
         retrain.record(settings.store, environment, run)
         return run
 
     print(f"retrain ({reason}): {text}")
     try:
         team = load(Path.cwd())
-        bundle = train(team, settings, Path.cwd(), reason=reason)
+        bundle = train(team, settings, Path.cwd(), reason=reason, owners=repository.roles(Path.cwd()))
         version = bundle.version
         mirror(settings, bundle)
         done = promote(
@@ -124,9 +125,9 @@ def _trained(loaded: Loaded) -> "Trained | None":
 
 def _run_due(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import schedule
-    from lifecycle.cli.entry import main, verbs
+    from lifecycle.cli.entry import command_names, main
 
-    _refuse_unknown(loaded.settings.schedule, verbs())
+    _refuse_unknown(loaded.settings.schedule, command_names())
     store, failed = loaded.settings.store, []
     try:
         with lock(store.runs / f".{loaded.environment}.lock", wait=False):
@@ -168,12 +169,12 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
 
     store = loaded.settings.store
     periods = history.read(store, loaded.environment)
-    wanted = moment(given.at)
+    wanted = parse_timestamp(given.at)
     shown = periods if wanted is None else [history.at(periods, wanted)]
     for period in shown:
-        last = timestamps.told(period.last) if period.last is not None else "now"
+        last = timestamps.format_utc(period.last) if period.last is not None else "now"
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
-        print(f"{timestamps.told(period.first)} to {last}  {period.version}{threshold}")
+        print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         print(f"    {period.action} by {period.who}: {period.why or 'no reason given'}")
         if period.decision:
             print(f"    decision: {store.root / period.decision}")

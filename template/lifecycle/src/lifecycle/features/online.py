@@ -12,8 +12,7 @@ from typing import Any
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
-from lifecycle.models.bundle import Bundle
-from lifecycle.storage import Store, draft, refusing_disk
+from lifecycle.storage import Store, draft, explain_disk_errors
 
 DISK = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -22,9 +21,9 @@ DISK = {
 }
 
 
-def table_path(store: Store, bundle: Bundle) -> Path:
-    """Where the features that a bundle looks up stand."""
-    return store.features / f"{bundle.feature_set}.sqlite"
+def table_path(store: Store, feature_set: str) -> Path:
+    """Return the path of the feature table of a feature set, whose name is in `bundle.json`."""
+    return store.features / f"{feature_set}.sqlite"
 
 
 def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], as_of: int) -> int:
@@ -33,7 +32,7 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
     Raises LifecycleError when the disk refuses; then the old table is untouched.
     """
     names = [column.name for column in contract.looked_up]
-    with refusing_disk(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = draft(path)
         try:
@@ -41,7 +40,7 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
                 count = _fill(connection, names, rows, as_of)
             os.replace(beside, path)
         except sqlite3.OperationalError as error:
-            # SQLite has its own words for a disk that refuses; `refusing_disk` names the place and the hint.
+            # SQLite has its own words for a disk that refuses; `explain_disk_errors` names the place and the hint.
             code = DISK.get(error.sqlite_errorcode & 0xFF, errno.EIO)
             raise OSError(code, str(error), str(path)) from error
         finally:

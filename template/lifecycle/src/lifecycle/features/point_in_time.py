@@ -93,7 +93,7 @@ def population_rows(
     return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
 
 
-def entity_rows(
+def lookup_rows(
     connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str, moment: int
 ) -> int:
     """Fill ROWS with key and entity columns of everyone at `moment`; returns how many."""

@@ -10,8 +10,8 @@ from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
 from lifecycle.ownership.findings import Finding
-from lifecycle.registry.deployments import AUDIT_HINT, ENVIRONMENTS, audit_breaks, audit_halves
-from lifecycle.settings import Settings
+from lifecycle.registry.deployments import AUDIT_HINT, audit_breaks, audit_halves
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store, write_atomically
 
 RELEASED = "contract.json"

@@ -10,7 +10,7 @@ from lifecycle.features import point_in_time
 from lifecycle.features.online import table_path, write_table
 from lifecycle.models.bundle import Bundle, BundleError, open_version
 from lifecycle.registry import deployments
-from lifecycle.settings import Settings
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store
 
 
@@ -32,8 +32,8 @@ def prepare(settings: Settings, data: Data, bundle: Bundle) -> None:
 
     A table of nothing that is deployed may be of any age: `materialise` has passed it by.
     """
-    path = table_path(settings.store, bundle)
-    kept_fresh = {table_path(settings.store, each) for each in _deployed(settings.store)[0]}
+    path = table_path(settings.store, bundle.feature_set)
+    kept_fresh = {table_path(settings.store, each.feature_set) for each in _deployed(settings.store)[0]}
     if path not in kept_fresh or not path.exists():
         fill(settings, data, [bundle])
 
@@ -41,7 +41,7 @@ def prepare(settings: Settings, data: Data, bundle: Bundle) -> None:
 def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
     """The bundles that deployments name, live or previous, and what is wrong with those that cannot be read."""
     sound, faults = [], []
-    for version in sorted(set().union(*(deployments.named(store, each) for each in deployments.ENVIRONMENTS))):
+    for version in sorted(set().union(*(deployments.named(store, each) for each in ENVIRONMENTS))):
         try:
             sound.append(open_version(store, version))
         except BundleError as error:
@@ -55,7 +55,7 @@ def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None
     paths: dict[Path, list[Bundle]] = {}
     for bundle in wanted:
         if bundle.contract.lookups:
-            paths.setdefault(table_path(settings.store, bundle), []).append(bundle)
+            paths.setdefault(table_path(settings.store, bundle.feature_set), []).append(bundle)
     if not paths:
         return told
     connection = point_in_time.connect(data, settings.data)
@@ -63,10 +63,10 @@ def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None
     for path, sharing in paths.items():
         bundle = sharing[0]
         assert bundle.features_sql is not None, "training refuses entity columns without point_in_time.sql"
-        point_in_time.entity_rows(connection, data, bundle.contract, bundle.features_sql, moment)
+        point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, moment)
         names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
         rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
         count = write_table(path, bundle.contract, iter(rows.fetchone, None), moment)
         for each in sharing:
-            told[each.version] = f"{count} rows as of {timestamps.told(moment)}"
+            told[each.version] = f"{count} rows as of {timestamps.format_utc(moment)}"
     return told

@@ -18,7 +18,7 @@ from typing import Any
 
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, draft, flush, refusing_disk
+from lifecycle.storage import Store, draft, explain_disk_errors, flush
 
 FORMAT = 1
 
@@ -88,7 +88,7 @@ def publish(
     target = store.bundles / version
     if target.exists():
         return verify(target)
-    with refusing_disk(target):
+    with explain_disk_errors(target):
         store.bundles.mkdir(parents=True, exist_ok=True)
         beside = draft(target)
         try:

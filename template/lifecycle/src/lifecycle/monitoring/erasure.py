@@ -29,11 +29,11 @@ class Erased:
     labels: int = 0
 
 
-def erase(store: Store, key: str, contract: Contract, patience: float = segments.PATIENCE) -> Erased:
+def erase(store: Store, key: str, contract: Contract) -> Erased:
     """Remove every row and label of a key; each file is replaced in one step, and a second call finishes a killed one.
 
-    `contract` is that of the team, which may be newer than every bundle. Raises LifecycleError when a service does not
-    hand its segment over within `patience` seconds; whatever could be erased is.
+    `contract` is that of the team, which may be newer than every bundle. Raises LifecycleError when a segment that is
+    being written contains rows of the key; all other rows and labels are erased by then.
     """
     done = Erased()
     names = _key_names(store, contract)
@@ -49,7 +49,10 @@ def erase(store: Store, key: str, contract: Contract, patience: float = segments
         environments = _environments(store)
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))
-            late += segments.wait_for_writers(segments.folder(store, environment), patience)
+            growing = segments.being_written(segments.folder(store, environment))
+            late += [
+                path for path in growing if any(line and _places(line, key, names) for line in segments.lines(path))
+            ]
             _find(connection, store, environment, key, names)
         # First the labels: they are found by the rows.
         with labels.exclusive(store):
@@ -65,8 +68,10 @@ def erase(store: Store, key: str, contract: Contract, patience: float = segments
         for path in sorted(store.features.glob("[!.]*.sqlite")):
             _from_features(path, key, names)
     if late:
-        problem = f"{late[0]} is being written, and its service did not close it; it may hold rows of this key"
-        raise LifecycleError(problem, "Run it again; where that does not help, restart the service first.")
+        problem = f"the service is still writing {late[0]}, which contains rows of this key"
+        raise LifecycleError(
+            problem, "Run the command again after log.segment_seconds, when the service has closed it."
+        )
     return done
 
 

@@ -28,14 +28,14 @@ def build_document(environment: str, version: str, verdict: str, reasons: list[R
     return {
         "format": FORMAT,
         "environment": environment,
-        "as_of": timestamps.told(findings.as_of),
+        "as_of": timestamps.format_utc(findings.as_of),
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],
         "windows": [
             {
-                "from": timestamps.told(window.first),
-                "to": timestamps.told(window.last),
+                "from": timestamps.format_utc(window.first),
+                "to": timestamps.format_utc(window.last),
                 "rows": window.rows,
                 "columns": {name: asdict(column) for name, column in window.columns.items()},
             }

@@ -146,7 +146,7 @@ def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
     trained, newest = findings.trained, findings.newest_data
     if trained is None or findings.as_of - trained <= settings.monitor.stale_days * DAY:
         return
-    text = f"the training data are from {timestamps.told(trained)}, {_days(findings.as_of - trained)} ago"
+    text = f"the training data are from {timestamps.format_utc(trained)}, {_days(findings.as_of - trained)} ago"
     if newest is None or newest > trained:
         yield Reason("stale", text, RETRAIN)
     else:

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, lock, refusing_disk, write_atomically
+from lifecycle.settings import ENVIRONMENTS
+from lifecycle.storage import Store, explain_disk_errors, lock, write_atomically
 
-ENVIRONMENTS = ("local", "staging", "production")
 FORMAT = 1
 AUDIT_HINT = (
     "That line or one before it was edited or removed: restore the file from a backup. Without one, keep it under "
@@ -136,7 +136,7 @@ def swap(
 
 def record(store: Store, entry: dict[str, Any]) -> None:
     """Append a line to the audit, chained to the one before; raises LifecycleError when the disk refuses."""
-    with lock(store.root / ".audit.lock"), refusing_disk(store.audit):
+    with lock(store.root / ".audit.lock"), explain_disk_errors(store.audit):
         content = store.audit.read_bytes() if store.audit.exists() else b""
         lines = content.splitlines()
         chained = {"after": _hash(_since_whole(lines)) if lines else ""} | entry

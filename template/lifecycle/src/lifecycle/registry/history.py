@@ -47,7 +47,7 @@ def at(periods: list[Period], moment: int) -> Period:
     for period in reversed(periods):
         if period.first <= moment and (period.last is None or moment < period.last):
             return period
-    raise LifecycleError(f"nothing answered at {timestamps.told(moment)}", "`make history` lists what did.")
+    raise LifecycleError(f"nothing answered at {timestamps.format_utc(moment)}", "`make history` lists what did.")
 
 
 def sound(store: Store) -> None:

@@ -20,7 +20,7 @@ from lifecycle.contract.tables import SQL_TYPES, only, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
 from lifecycle.registry.segments import Line
-from lifecycle.storage import Store, draft, flush, lock, refusing_disk
+from lifecycle.storage import Store, draft, explain_disk_errors, flush, lock
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,21 +90,23 @@ def files(store: Store, environment: str) -> list[Path]:
     return sorted((store.predictions / environment).glob("date=*/[!.]*.parquet"))
 
 
-def collect(store: Store, environment: str, patience: float = segments.PATIENCE) -> Collected:
-    """Turn every segment into Parquet, once its writer has closed it, and remove it once all its files stand.
+def collect(store: Store, environment: str) -> Collected:
+    """Convert every segment to Parquet, and remove the closed ones once all their files are written.
 
-    Kept and told: one that a service does not close within `patience` seconds, and one of a version that is gone.
-    Raises LifecycleError when the disk refuses.
+    The complete lines of segments that are being written are converted, too; the next run replaces those files. A
+    segment of a version whose bundle is gone stays, and `waiting` names it.
+
+    Raises:
+        LifecycleError: the disk refuses.
     """
     done, directory = Collected(), segments.folder(store, environment)
     with exclusive(store, environment):
-        for late in segments.wait_for_writers(directory, patience):
-            done.waiting[late.name] = "its service does not close it"
-        for segment in segments.closed(directory):
+        growing = segments.being_written(directory)
+        for segment in [*growing, *segments.closed(directory)]:
             missing = _collect(store, environment, segment, done)
             if missing:
                 done.waiting[segment.name] = missing
-            else:
+            elif segment not in growing:
                 segment.unlink()
                 done.segments += 1
     return done
@@ -129,7 +131,7 @@ def replace(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> 
     """Write a query's rows to a Parquet file in one step; raises LifecycleError when the disk refuses."""
     import duckdb
 
-    with refusing_disk(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = draft(path)
         try:
@@ -179,7 +181,7 @@ def _collect(store: Store, environment: str, segment: Path, done: Collected) -> 
     """Write the files of one segment; returns what it lacks, and then nothing is written."""
     work = store.predictions / environment / ".collecting"
     contract = lru_cache(lambda version: contract_of(store, version))
-    with refusing_disk(work), contextlib.ExitStack() as drafts:
+    with explain_disk_errors(work), contextlib.ExitStack() as drafts:
         # What a killed job left here would escape an erasure.
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

@@ -1,96 +1,83 @@
-"""Segments of the prediction log: who is writing one, which are closed, and the lines of each.
+"""Segment files of the prediction log: where they are, which of them are being written, and their lines.
 
-A segment is `.open` and locked while a service writes it, and `.jsonl` afterwards. The lock of a writer that was killed
-is gone: its segment counts as closed. A file `.close` beside an open one asks its writer to close it.
+A writer appends to `NAME.open` and holds the lock `.NAME.lock` as long as it lives. It rotates by size and by time: a
+closed segment is `NAME.jsonl` and never grows. Readers may read the complete lines of both kinds.
 """
 
-import fcntl
+import contextlib
 import json
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lifecycle.storage import Store
 
-OPEN, CLOSED, WANTED = ".open", ".jsonl", ".close"
-# A writer looks every log.flush_seconds (at most 10) whether its segment is wanted.
-PATIENCE = 15.0
+OPEN, CLOSED = ".open", ".jsonl"
 FIELDS = {"ts", "id", "version", "rows", "answers"}
 
 Line = dict[str, Any]
-# Made once: the function of the library makes one for each text.
+# `json.dumps` with these options would build an encoder for each call.
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def folder(store: Store, environment: str) -> Path:
-    """Where the segments of an environment stand."""
+    """Return the directory that contains the segments of an environment."""
     return store.predictions / environment / "segments"
 
 
+def writer_lock(segment: Path) -> FileLock:
+    """Return the lock that the writer of a segment holds until it closes the segment or dies."""
+    # Not thread-local: the writer acquires and releases it in different threads of its pool.
+    return FileLock(segment.with_name(f".{segment.stem}.lock"), timeout=0, thread_local=False)
+
+
 def closed(directory: Path) -> list[Path]:
-    """Every segment that nobody writes, oldest first; those of a killed writer are renamed on the way."""
+    """Return every segment without a living writer, oldest first; rename those that a killed writer left open."""
     for path in directory.glob(f"[!.]*{OPEN}"):
-        _close_if_left(path)
+        # Timeout: its writer lives. FileNotFoundError: its writer has just closed it.
+        with contextlib.suppress(Timeout, FileNotFoundError), writer_lock(path) as lock:
+            path.rename(path.with_suffix(CLOSED))
+            Path(lock.lock_file).unlink()
     return sorted(directory.glob(f"[!.]*{CLOSED}"))
 
 
 def being_written(directory: Path) -> list[Path]:
-    """Every segment whose writer lives."""
+    """Return every segment whose writer lives, oldest first."""
     closed(directory)
     return sorted(directory.glob(f"[!.]*{OPEN}"))
 
 
-def wait_for_writers(directory: Path, patience: float = PATIENCE) -> list[Path]:
-    """Ask every writer to close its segment; returns the segments that are still open after so many seconds."""
-    wanted = being_written(directory)
-    for path in wanted:
-        path.with_suffix(WANTED).touch()
-    end = time.monotonic() + patience
-    while late := [path for path in being_written(directory) if path in wanted]:
-        if time.monotonic() > end:
-            return late
-        time.sleep(0.02)
-    return []
-
-
 def lines(path: Path) -> Iterator[Line | None]:
-    """Every line of a segment; None for one that is not whole: its writer was killed, or the disk was full."""
-    with path.open("rb") as file:
+    """Yield every line of a segment; None stands for a damaged line.
+
+    The unfinished last line of a segment that is being written is skipped. A segment that its writer has closed since
+    its path was listed is read under its new name.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        file = path.with_suffix(CLOSED).open("rb")
+    with file:
         for line in file:
-            yield parsed(line)
+            if line.endswith(b"\n") or path.suffix != OPEN:
+                yield parsed(line)
 
 
 def parsed(line: bytes) -> Line | None:
-    """What a line says, or None when it is not a whole one."""
+    """Return the content of a line, or None for a damaged one: the writer was killed, or the disk was full."""
     try:
-        found = json.loads(line) if line.endswith(b"\n") else None
+        content = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    if not isinstance(found, dict) or not found.keys() >= FIELDS or type(found["ts"]) not in (int, float):
+    if not isinstance(content, dict) or not content.keys() >= FIELDS or type(content["ts"]) not in (int, float):
         return None
-    rows, answers = found["rows"], found["answers"]
-    both = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
-    return found if both else None
+    rows, answers = content["rows"], content["answers"]
+    are_pairs = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
+    return content if are_pairs else None
 
 
 def dumped(content: Any) -> bytes:
-    """JSON of one line, without its end."""
+    """Return compact JSON without a line end."""
     return ENCODER.encode(content).encode()
-
-
-def _close_if_left(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        os.rename(path, path.with_suffix(CLOSED))
-        path.with_suffix(WANTED).unlink(missing_ok=True)
-    except (BlockingIOError, FileNotFoundError):
-        # Somebody writes it, or has just closed it.
-        return
-    finally:
-        os.close(handle)

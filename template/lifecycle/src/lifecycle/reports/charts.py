@@ -20,8 +20,8 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -59,7 +59,8 @@ def shares(title: str, unit: str, bins: Sequence[str], series: Mapping[str, Sequ
         for number, (name, values) in enumerate(percent.items()):
             places = [place + 0.4 * (number - 0.5) for place in range(len(kept))]
             axes.barh(places, values, height=0.4, label=name, color=(REFERENCE, CURRENT)[number])
-        axes.set(xlabel="share of rows (%)", ylabel=unit)
+        axes.set_xlabel("share of rows (%)")
+        axes.set_ylabel(unit)
 
     first, second = percent.values()
     numbers = "; ".join(f"{bin} {a:.1f}% and {b:.1f}%" for bin, a, b in zip(labels, first, second, strict=True))
@@ -89,8 +90,8 @@ def intervals(
         ]
         axes.errorbar(values, range(len(rows)), xerr=spread, fmt="o", color=CURRENT, capsize=3, label="value, interval")
         for (name, value), colour, style in zip(lines.items(), (BOUND, TEXT), ("--", ":"), strict=False):
-            axes.axvline(value, color=colour, linestyle=style, label=f"{name} {value:.3g}")
-        axes.set(xlabel=unit)
+            axes.axvline(value, color=colour, linestyle=style, label=name)
+        axes.set_xlabel(unit, loc="right")
 
     numbers = [f"{name} {value:.4g} ({low:.4g} to {high:.4g})" for name, (value, low, high) in rows.items()]
     numbers += [f"{name} {value:.4g}" for name, value in lines.items()]
@@ -115,7 +116,7 @@ def _svg(title: str, labels: Sequence[str], draw: Callable[["Axes"], None], text
         draw(axes)
         axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
         axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.set_title(_short(title, 2 * MAX_LABEL))
+        figure.suptitle(_short(title, 2 * MAX_LABEL), y=1 - 0.06 / height)
         axes.grid(axis="x", linewidth=0.5)
         figure.legend(loc="lower center", ncols=2)
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import draft, refusing_disk
+from lifecycle.storage import draft, explain_disk_errors
 from lifecycle.timestamps import DAY
 
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
@@ -35,7 +35,7 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
     people = _people(np.random.default_rng(seed), customers, drift)
     events, labels = _history(people, seed, drift)
     tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
-    with refusing_disk(folder):
+    with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     drafts = {draft(folder / f"{name}.parquet"): folder / f"{name}.parquet" for name in tables}
     try:

@@ -23,7 +23,7 @@ from lifecycle.scoring import parts as parts
 from lifecycle.scoring.output import POSITION, Output, write
 from lifecycle.scoring.rows import RowFile, own_rows
 from lifecycle.settings import Settings
-from lifecycle.storage import draft, lock, refusing_disk
+from lifecycle.storage import draft, explain_disk_errors, lock
 
 if TYPE_CHECKING:
     import duckdb
@@ -119,7 +119,7 @@ def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
 def _limits(settings: Settings, environment: str) -> Iterator[dict[str, str]]:
     """What DuckDB keeps to, from its first table on."""
     spill = settings.store.scores / environment / ".spill"
-    with refusing_disk(spill):
+    with explain_disk_errors(spill):
         # What a killed job left here holds rows, and space.
         shutil.rmtree(spill, ignore_errors=True)
         spill.mkdir(parents=True)

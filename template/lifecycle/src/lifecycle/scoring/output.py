@@ -12,7 +12,7 @@ import numpy as np
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.registry.predictions import FACTS, answer_columns
-from lifecycle.storage import flush, refusing_disk
+from lifecycle.storage import explain_disk_errors, flush
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ def values_of(rows: "pa.Table", column: Column) -> "pa.ChunkedArray":
 def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
     """Write every output; each appears in one step when all are whole. Raises LifecycleError when the disk refuses."""
     try:
-        with refusing_disk(outputs[0].path):
+        with explain_disk_errors(outputs[0].path):
             for output in outputs:
                 output.path.parent.mkdir(parents=True, exist_ok=True)
             _fill(rows, parts, contract, outputs)

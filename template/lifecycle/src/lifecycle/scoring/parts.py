@@ -20,7 +20,7 @@ from lifecycle.models.runtimes import Raw
 from lifecycle.registry.deployments import Live
 from lifecycle.registry.predictions import answer_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
-from lifecycle.storage import flush, refusing_disk, write_atomically
+from lifecycle.storage import explain_disk_errors, flush, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
     Raises LifecycleError as `fill` does, and when the disk refuses.
     """
     rows, fresh, noted = folder / ROWS, folder / f"{ROWS}.draft", folder / FACTS
-    with refusing_disk(folder):
+    with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             fill(fresh)

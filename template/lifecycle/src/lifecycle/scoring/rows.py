@@ -24,7 +24,7 @@ from lifecycle.contract.tables import (
 )
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS, cast, failed, literal
-from lifecycle.storage import refusing_disk
+from lifecycle.storage import explain_disk_errors
 
 if TYPE_CHECKING:
     import duckdb
@@ -59,7 +59,7 @@ class RowFile:
 
         # Read once, and soon: it is not worth compressing, nor looking for values that repeat where hardly any do.
         options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}, {LEVELS}"
-        with refusing_disk(self.path):
+        with explain_disk_errors(self.path):
             try:
                 connection.execute(f"COPY ({query}) TO {text(str(self.path))} ({options})")
             except duckdb.IOException as error:

@@ -126,6 +126,6 @@ def _info(live: Follower) -> dict[str, Any]:
         "pending": live.pending,
         "trained": {name: facts[name] for name in TRAINED if name in facts},
         "metrics": facts.get("metrics", {}),
-        "features_as_of": timestamps.told(table.as_of) if table else None,
+        "features_as_of": timestamps.format_utc(table.as_of) if table else None,
         "counted": {"ignored_fields": dict(live.ignored), "fallback_rows": live.fallback_rows},
     }

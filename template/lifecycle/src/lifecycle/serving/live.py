@@ -19,6 +19,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployment
+from lifecycle.settings import ENVIRONMENTS
 from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
@@ -132,14 +133,16 @@ class Follower:
         reader = RowReader(predictor.contract, self._known_elsewhere(deployment.live.version), self.max_rows)
         new = Served(deployment, predictor, reader, self._table(predictor, old))
         if old and new.lacks_features and not old.lacks_features:
-            problem = f"{new.version} is deployed, and {table_path(self.store, predictor.bundle)} is missing"
+            problem = (
+                f"{new.version} is deployed, and {table_path(self.store, predictor.bundle.feature_set)} is missing"
+            )
             raise LifecycleError(problem, "`make features` writes it.")
         return new
 
     def _table(self, predictor: Predictor, old: Served | None) -> FeatureTable | None:
         if not predictor.contract.lookups:
             return None
-        path = table_path(self.store, predictor.bundle)
+        path = table_path(self.store, predictor.bundle.feature_set)
         if old and old.predictor is predictor and old.table and old.table.is_current():
             return old.table
         try:
@@ -153,7 +156,7 @@ class Follower:
         Of the others, nobody expects an answer: such a field is a slip of the caller.
         """
         near = {version for version in self.store.versions() if version > live}
-        for environment in deployments.ENVIRONMENTS:
+        for environment in ENVIRONMENTS:
             # A damaged file of another environment is not for this one to tell.
             with contextlib.suppress(LifecycleError):
                 near |= deployments.named(self.store, environment)

@@ -5,7 +5,6 @@ What cannot be written is dropped and counted: a disk that is full or slow costs
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -24,7 +23,7 @@ from lifecycle.registry import segments
 from lifecycle.registry.segments import dumped
 from lifecycle.serving.live import Served
 from lifecycle.settings import Log
-from lifecycle.storage import Store, draft
+from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
 # While a disk hangs, lines wait in memory; beyond this, they are dropped.
@@ -157,7 +156,7 @@ class PredictionLog:
     def _is_due(self, segment: "_Segment") -> bool:
         limits = self.limits
         old = time.monotonic() - segment.opened > limits.segment_seconds
-        return old or segment.size >= limits.segment_bytes or segment.is_asked_for()
+        return old or segment.size >= limits.segment_bytes
 
     def _close(self) -> None:
         segment, self._segment = self._segment, None
@@ -171,22 +170,20 @@ class PredictionLog:
 
 
 class _Segment:
-    """One file, locked while it is open: the lock tells that its writer lives."""
+    """One file, locked while it is open."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}"
         self.path = directory / f"{name}{segments.OPEN}"
         self.size, self.opened = 0, time.monotonic()
-        beside = draft(self.path)
-        self._file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        # Locked before the file exists: an open segment without a lock is one of a killed writer.
+        self._lock = segments.writer_lock(self.path)
+        self._lock.acquire()
         try:
-            # Locked before it has its name: an open segment without a lock is one of a killed writer.
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            os.rename(beside, self.path)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         except OSError:
-            os.close(self._file)
-            beside.unlink(missing_ok=True)
+            self._unlock()
             raise
 
     def write(self, lines: list[bytes]) -> int:
@@ -200,10 +197,6 @@ class _Segment:
         self.size += kept
         return fits
 
-    def is_asked_for(self) -> bool:
-        """Whether a job waits for this segment."""
-        return self.path.with_suffix(segments.WANTED).exists()
-
     def is_gone(self) -> bool:
         """Whether somebody has removed the file: what is written to it would be nowhere."""
         return os.fstat(self._file).st_nlink == 0
@@ -211,15 +204,19 @@ class _Segment:
     def leave(self) -> None:
         """Write no more."""
         os.close(self._file)
+        self._unlock()
 
     def close(self) -> None:
         """Hand the segment over to the collecting job."""
         try:
             os.fsync(self._file)
             os.rename(self.path, self.path.with_suffix(segments.CLOSED))
-            self.path.with_suffix(segments.WANTED).unlink(missing_ok=True)
         finally:
             self.leave()
+
+    def _unlock(self) -> None:
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
 
 def _that_fit(lines: list[bytes], room: int) -> int:

@@ -14,7 +14,7 @@ from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.settings import Settings
+from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store
 from lifecycle.training import evidence
 from lifecycle.training.dataset import Division, Rows, codes, divide
@@ -32,7 +32,7 @@ def compared(
     store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
 ) -> Evidence:
     """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
-    there = {found.live.version for each in deployments.ENVIRONMENTS if (found := deployments.read(store, each))}
+    there = {found.live.version for each in ENVIRONMENTS if (found := deployments.read(store, each))}
     incomparable, silent = dict[str, str](), dict[str, str]()
     for version in sorted(there):
         try:

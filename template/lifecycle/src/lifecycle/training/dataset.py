@@ -64,7 +64,9 @@ class Division:
 def divide(connection: "duckdb.DuckDBPyConnection", team: Team, moment: int, share: float) -> Division:
     """The rows of `moment`; raises LifecycleError where there are none or they cannot be divided."""
     if not point_in_time.training_rows(connection, team, moment):
-        raise LifecycleError(f"no label is known at {timestamps.told(moment)}", "Give a later --as-of, or more labels.")
+        raise LifecycleError(
+            f"no label is known at {timestamps.format_utc(moment)}", "Give a later --as-of, or more labels."
+        )
     frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
     return Division(team, moment, Rows(frame, label), split.split(frame, team.contract, share))

@@ -66,7 +66,11 @@ def document(record: Record) -> dict[str, Any]:
     """Return the record as a JSON document."""
     fields = asdict(record) | {"checks": [asdict(check) for check in record.decision.checks]}
     del fields["decision"]
-    return {"format": FORMAT, "verdict": record.verdict} | fields | {"decided_at": timestamps.told(record.decided_at)}
+    return (
+        {"format": FORMAT, "verdict": record.verdict}
+        | fields
+        | {"decided_at": timestamps.format_utc(record.decided_at)}
+    )
 
 
 def text(record: Record) -> str:
@@ -99,7 +103,7 @@ def _headline(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     champion = f"{record.champion} is deployed" if record.champion else "no version is deployed yet"
-    why, when = f" ({record.why})" if record.why else "", timestamps.told(record.decided_at)
+    why, when = f" ({record.why})" if record.why else "", timestamps.format_utc(record.decided_at)
     return f"Decided {when}, requested by {record.who}{why}; the reason is {record.reason}; {champion}."
 
 

@@ -72,7 +72,7 @@ def _cut(times: "pd.Series[Any]", share: float) -> Any:
 
 
 def _moment(cut: Any) -> str:
-    return str(cut) if hasattr(cut, "isoformat") else timestamps.told(int(cut))
+    return str(cut) if hasattr(cut, "isoformat") else timestamps.format_utc(int(cut))
 
 
 def _by_hash(frame: "pd.DataFrame", share: float) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Fit the candidate and its baselines, measure them on held-out rows, write the bundle."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import export
 from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed
-from lifecycle.ownership import repository
 from lifecycle.registry import provenance
 from lifecycle.settings import Settings
 from lifecycle.training import package
@@ -30,7 +29,14 @@ from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
 DEFAULT_THRESHOLD = 0.5
 
 
-def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, reason: str = "manual") -> Bundle:
+def train(
+    team: Team,
+    settings: Settings,
+    root: Path,
+    as_of: int | None = None,
+    reason: str = "manual",
+    owners: Mapping[str, list[str]] | None = None,
+) -> Bundle:
     """From raw tables to a new bundle in the storage, proved by its golden rows; raises LifecycleError.
 
     Only labels known at `as_of` count (the data's own latest moment, or the clock, when None). What answers now in any
@@ -57,7 +63,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
     facts = {
         "name": team.name,
         "created": _created(settings),
-        "as_of": timestamps.told(moment),
+        "as_of": timestamps.format_utc(moment),
         "reason": reason,
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
@@ -71,7 +77,7 @@ def train(team: Team, settings: Settings, root: Path, as_of: int | None = None, 
         "metrics": {name: metrics.metrics(target, test.label, each) for name, each in given.items()},
         "data": division.data,
         "code": provenance.code(root),
-        "owners": repository.roles(root),
+        "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
     proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
