@@ -20,7 +20,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
@@ -60,7 +60,7 @@ class Sample:
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows with the model's predictions."""
-        predicted = pd.DataFrame(self.predictor.frame_answers(rows, 0.5), index=rows.index)
+        predicted = pd.DataFrame(self.predictor.predict_frame(rows, 0.5), index=rows.index)
         return rows.assign(prediction=predicted["prediction"], probability=predicted["probability"])
 
 
@@ -85,7 +85,7 @@ def labelled_rows(folder: Path, as_of: int, **given: Any) -> pd.DataFrame:
 def deploy(store: Store, bundle: Bundle) -> None:
     """Deploy a version as promotion does."""
     seen = deployments.read(store, "local")
-    deployments.swap(store, "local", seen, Live(bundle.version, 0.5), action="promote", who="a test", why="to see")
+    deployments.swap(store, "local", seen, Deployed(bundle.version, 0.5), action="promote", who="a test", why="to see")
 
 
 def log(

@@ -14,7 +14,7 @@ from lifecycle import timestamps
 from lifecycle.cli import entry
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path
-from lifecycle.jobs.materialize import materialise
+from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring import labels
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import predictions
@@ -134,7 +134,7 @@ def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_completes_them(
 def test_from_the_service_to_the_verdict(sample: Sample, settings: Settings, tmp_path: Path) -> None:
     """Rows that the service logs are collected, labelled by key, recomputed and judged."""
     data, requested = sample_team().data, timestamps.parse("2025-12-02")
-    materialise(settings, data, timestamps.parse("2025-12-01"))
+    materialize(settings, data, timestamps.parse("2025-12-01"))
     with closing(sqlite3.connect(table_path(settings.store, sample.bundle.feature_set))) as features_table:
         keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
     app = create(settings.store, "local", settings.serve, settings.log, lambda: float(requested))

@@ -1,18 +1,18 @@
 """Features of logged requests are recomputed as of their own time, and every difference is found."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from lifecycle import timestamps
-from lifecycle.cli.model import logged_skew
 from lifecycle.contract.schema import Column
+from lifecycle.jobs.promote import logged_skew
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.monitoring.skew import Skew, measure_skew
-from lifecycle.settings import Loaded, Settings
+from lifecycle.settings import Settings
 from support.monitored import DAY, NOW, SPAN, Sample, log, log_lookups, one_too_many
 from support.storages import CHURN, DISCOUNT, KEY, PLAN, VISITS, Storage
 from support.teams import settings_in
@@ -34,16 +34,15 @@ def test_equal_features_have_no_skew_and_different_ones_are_an_incident(sample: 
 
 
 def test_promotion_receives_the_reason_why_features_cannot_be_recomputed(
-    sample: Sample, settings: Settings, tmp_path: Path
+    sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = log_lookups(sample, settings, lambda rows: rows)
-    (tmp_path / "now").write_text(timestamps.format_utc(NOW))
-    loaded = Loaded("local", settings.model_copy(update={"clock": tmp_path / "now"}), {})
-    skew = logged_skew(loaded, data)
+    monkeypatch.setattr(timestamps, "clock", lambda: NOW)
+    skew = logged_skew(settings, data, "local")
     assert skew is not None
     assert skew["rows"] > 400
     renamed: Any = SimpleNamespace(tables=lambda connection, folder: None)
-    skew = logged_skew(loaded, renamed)
+    skew = logged_skew(settings, renamed, "local")
     assert skew is not None
     assert "features.sql failed" in skew["problem"]
 

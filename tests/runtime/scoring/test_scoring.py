@@ -26,7 +26,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, predictions
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.scoring import parts
 from lifecycle.scoring.batch import score, score_file
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -43,7 +43,7 @@ EVERYONE = orders(ROWS, seed=1)
 def deployed(folder: Path, task: str = "binary", threshold: float | None = 0.3, **changes: Any) -> Settings:
     settings = settings_in(folder, score={"chunk_rows": PART})
     version = train(order_team(task, **changes), settings, folder).version
-    live = Live(version, threshold)
+    live = Deployed(version, threshold)
     deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     return settings
 
@@ -76,13 +76,13 @@ def read(path: Path) -> pd.DataFrame:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows the model was asked for, call by call."""
     made: list[int] = []
-    usual = Predictor.batch
+    usual = Predictor.predict_batch
 
     def counted(self: Predictor, batch: Any) -> Any:
         made.append(len(batch))
         return usual(self, batch)
 
-    monkeypatch.setattr(Predictor, "batch", counted)
+    monkeypatch.setattr(Predictor, "predict_batch", counted)
     return made
 
 
@@ -95,7 +95,7 @@ from lifecycle.scoring.rows import RowFile, own_rows
 from lifecycle.settings import Score, Settings
 import test_scoring
 
-left, usual = [{part}], Predictor.batch
+left, usual = [{part}], Predictor.predict_batch
 
 def batch(self, given):
     if not left[0]:
@@ -103,7 +103,7 @@ def batch(self, given):
     left[0] -= 1
     return usual(self, given)
 
-Predictor.batch = batch
+Predictor.predict_batch = batch
 test_scoring.scored(Settings.model_validate_json({settings!r}))
 """
 
@@ -143,7 +143,7 @@ def test_after_a_kill_everything_is_answered_anew_when_anything_is_another(
         frame.loc[ROWS - 1, "items"] += 1
     if changed == "the threshold":
         (settings.storage / "deployments").unlink()
-        live = replace(deployments.required(sound.store, "local").live, threshold=0.9)
+        live = replace(deployments.required(sound.store, "local").current, threshold=0.9)
         deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     folder = settings.store.scores / f"local/date={DAY}/.scores.parquet.parts"
     if changed == "the moment":
@@ -166,11 +166,11 @@ def test_every_kind_of_answer_is_that_of_the_service_row_by_row(task: str, tmp_p
     frame = orders(3000, seed=2).sample(frac=1, random_state=0)
     [path] = score(settings, data_of(frame, "returned"), "local", [DAY], progress=False)
     batch = read(path)
-    live = deployments.required(settings.store, "local").live
+    live = deployments.required(settings.store, "local").current
     predictor = Predictor(open_version(settings.store, live.version))
     names = [column.name for column in predictor.contract.columns]
     rows = frame.sort_values("order_id")[names].astype(object)
-    told = predictor.answers(rows.where(rows.notna(), None).to_dict("records"), live.threshold)
+    told = predictor.predict(rows.where(rows.notna(), None).to_dict("records"), live.threshold)
     expected = pd.json_normalize(told, sep="_")
     assert list(batch.order_id) == sorted(frame.order_id)
     for name in expected:
@@ -185,7 +185,7 @@ def test_output_and_log_hold_the_types_of_the_contract_and_number_each_row(
     sound: Settings, settings: Settings, threshold: float | None
 ) -> None:
     (settings.storage / "deployments").unlink()
-    live = replace(deployments.required(sound.store, "local").live, threshold=threshold)
+    live = replace(deployments.required(sound.store, "local").current, threshold=threshold)
     deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     path = scored(settings)
     [logged] = predictions.files(settings.store, "local")

@@ -57,7 +57,7 @@ def test_promotion_and_rollback_under_traffic_fail_no_request_and_take_no_longer
     entity = KNOWN["ann"]
     expected = {
         each.version: {
-            json.dumps(Predictor(each).answers([ROW | {"coupon": taken} | entity], 0.5)[0]) for taken in (0, 7)
+            json.dumps(Predictor(each).predict([ROW | {"coupon": taken} | entity], 0.5)[0]) for taken in (0, 7)
         }
         for each in (bundle, newer)
     }
@@ -216,4 +216,4 @@ def test_it_starts_from_a_storage_alone_and_imports_nothing_of_the_training(
     blocked.write_text("import sys\nfor name in ('pandas', 'duckdb', 'mlflow', 'model'): sys.modules[name] = None\n")
     service = serve()
     assert service.ask(ROW)[0] == 200
-    assert deployments.required(storage.store, "local").live.version == service.get("/info")[1]["version"]
+    assert deployments.required(storage.store, "local").current.version == service.get("/info")[1]["version"]

@@ -43,8 +43,8 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     Raises:
         LifecycleError: nothing is deployed in the environment.
     """
-    as_of = settings.now() if as_of is None else as_of
-    bundle = open_version(settings.store, deployments.required(settings.store, environment).live.version)
+    as_of = timestamps.now() if as_of is None else as_of
+    bundle = open_version(settings.store, deployments.required(settings.store, environment).current.version)
     findings = collect_findings(settings, data, environment, bundle, as_of)
     verdict, reasons = decide(findings, settings)
     document = build_document(environment, bundle.version, verdict, reasons, findings)
@@ -61,7 +61,7 @@ def collect_findings(settings: Settings, data: Data, environment: str, bundle: B
     known["has_profile"] = read_profile(bundle) is not None
     try:
         connection = point_in_time.connect(data, settings.data)
-        known["newest_data"] = point_in_time.latest(connection, data, settings.clock)
+        known["newest_data"] = point_in_time.latest(connection, data)
     except LifecycleError as error:
         connection = duckdb.connect()
         known["has_tables"] = False

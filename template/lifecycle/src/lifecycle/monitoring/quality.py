@@ -91,9 +91,9 @@ def measure_quality(
 
 def _interval(target: Target, actual: Floats, predicted: Floats, settings: Settings) -> Interval | None:
     """Return the percentile bootstrap interval (Efron & Tibshirani 1993, §13.3), or None where it is not defined."""
-    measure = metrics.measuring(target, actual, predicted)
+    measure = metrics.weighted_measure(target, actual, predicted)
     size = len(actual)
-    resampled = metrics.resampled(measure, size, settings.gate.resamples, settings.train.seed)
+    resampled = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
     value = measure(np.ones(size))
     if not np.isfinite(value) or not len(resampled):
         return None

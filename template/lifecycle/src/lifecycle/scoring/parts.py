@@ -16,8 +16,8 @@ import numpy as np
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
-from lifecycle.models.runtimes import Raw
-from lifecycle.registry.deployments import Live
+from lifecycle.models.runtimes import Outputs
+from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import answer_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
 from lifecycle.storage import explain_disk_errors, flush, write_atomically
@@ -60,7 +60,7 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
     return rows
 
 
-def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Live) -> Iterator[tuple[Path, int]]:
+def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Deployed) -> Iterator[tuple[Path, int]]:
     """Each part in order, and how many rows it answers; what does not stand yet is answered."""
     with open_rows(rows, predictor.contract) as source:
         # Without rows there is a part, too: it says what the columns are.
@@ -104,11 +104,11 @@ def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: fl
     if batch is None:
         kinds = arrow_types()
         return pa.table({name: pa.array([], type=kinds[kind]) for name, kind in names.items()})
-    return pa.table(_columns(predictor.batch(batch), target, threshold), names=list(names))
+    return pa.table(_columns(predictor.predict_batch(batch), target, threshold), names=list(names))
 
 
-def _columns(given: Raw, target: Target, threshold: float | None) -> list["pa.Array"]:
-    """What `predictor.told` says of each row, by column."""
+def _columns(given: Outputs, target: Target, threshold: float | None) -> list["pa.Array"]:
+    """What `format_predictions` says of each row, by column."""
     import pyarrow as pa
 
     if target.task == "regression":
