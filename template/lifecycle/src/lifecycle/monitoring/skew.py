@@ -50,7 +50,7 @@ def measure(
         return None
     connection = point_in_time.connect(data, settings.data)
     first = as_of - settings.monitor.window_days * DAY
-    if not predictions.rows(connection, settings.store, environment, first, as_of, bundle.version):
+    if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
         return None
     return compare(connection, bundle, rows)
 
