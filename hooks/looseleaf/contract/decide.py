@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lifecycle.contract.names import identifier
+from lifecycle.contract.names import python_name
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, leaks, names
@@ -221,5 +221,5 @@ def _later_times(profiles: dict[str, Profile], wishes: Wishes, time: str | None,
 
 
 def _similar_name(name: str, label: str) -> bool:
-    one, two = identifier(name), identifier(label)
+    one, two = python_name(name), python_name(label)
     return min(len(one), len(two)) >= 4 and (two in one or one in two)

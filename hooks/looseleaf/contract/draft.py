@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from lifecycle import sample, settings
-from lifecycle.contract.compatibility import breaking
+from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
@@ -60,7 +60,7 @@ class Draft:
         is_sample = old is None or released.read_bytes() == pristine.get("contract.json")
         version = 1 if is_sample or old is None else old.version
         contract = derived(generated.contract(plan, file, version))
-        breaks = [] if is_sample or old is None else breaking(old, contract)
+        breaks = [] if is_sample or old is None else breaking_changes(old, contract)
         if breaks:
             version += 1
         elif is_sample and not _is_of_sample(store, pristine):

@@ -73,7 +73,9 @@ def test_labels_are_added_covered_and_erased(
     assert "2 logged or scored rows and 2 labels of ann were erased" in capsys.readouterr().out
 
 
-def test_a_missing_file_and_an_invalid_time_are_reported(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_and_an_invalid_time_are_reported(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("labels", "add", "nowhere.csv") == 1
     assert "nowhere.csv is not a file" in capsys.readouterr().err
     assert call("labels", "add", "nowhere.csv", "--seen", "soon") == 1

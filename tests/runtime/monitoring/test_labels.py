@@ -83,9 +83,7 @@ def test_the_last_label_counts_and_a_later_delivery_changes_no_join_as_of_an_ear
     assert [row[2] for row in known(store, NOON + DAY)] == [None] * 4
 
 
-def test_of_labels_seen_at_the_same_time_the_one_for_the_request_counts(
-    store: Store, tmp_path: Path
-) -> None:
+def test_of_labels_seen_at_the_same_time_the_one_for_the_request_counts(store: Store, tmp_path: Path) -> None:
     deliver(store, tmp_path, "key,ts,label", f"ann,{NOON},stays", f"ann,{NOON},churns", f"ann,{NOON + DAY},stays")
     deliver(store, tmp_path, "request_id,label", "r2,churns", "r1,churns")
     assert [row[2] for row in known(store, NOON + DAY)] == ["churns", None, "churns", "stays"]

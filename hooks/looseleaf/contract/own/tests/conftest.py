@@ -14,9 +14,9 @@ from project import ROOT, Project
 
 from lifecycle import features, settings
 from lifecycle.contract import Contract, team
-from lifecycle.contract.synthetic import Table
 from lifecycle.errors import NotHere
 from lifecycle.models import predictor
+from lifecycle.sample.synthetic import Table
 from model import data
 
 # On a busy machine, several threads are slower than one for models of this size.

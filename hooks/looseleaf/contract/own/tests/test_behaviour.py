@@ -7,7 +7,7 @@ import pytest
 from project import Project
 
 from lifecycle.contract import Column, Contract, team
-from lifecycle.contract.synthetic import usual
+from lifecycle.sample.synthetic import usual
 
 Rows = list[dict[str, Any]]
 Predict = Callable[[Rows], list[dict[str, Any]]]

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from lifecycle.contract import Column, Contract, Inputs, Request, team
-from lifecycle.contract.synthetic import Table
+from lifecycle.sample.synthetic import Table
 from model import contract as declared
 from model import estimator
 

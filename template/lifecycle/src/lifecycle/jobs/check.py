@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lifecycle import settings as settings_module
-from lifecycle.contract.compatibility import unannounced
+from lifecycle.contract.compatibility import undeclared_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
@@ -50,19 +50,22 @@ def compare(contract: Contract, root: Path) -> None:
 def release(contract: Contract, root: Path) -> bool:
     """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
     path = root / RELEASED
-    if path.exists() and not _differs(contract, path):
+    if path.exists() and not _differs(contract, path) and path.read_text(encoding="utf-8") == contract.to_json():
         return False
     write_atomically(path, contract.to_json().encode())
     return True
 
 
 def _differs(new: Contract, path: Path) -> bool:
-    """Whether the released contract is another; raises Refused when its callers would break without a new VERSION."""
-    released = path.read_text(encoding="utf-8")
-    if released == new.to_json():
+    """Return whether the released contract differs in content: an older release wrote other names for the same content.
+
+    Raises:
+        Refused: callers of the released contract would break, and VERSION is not higher.
+    """
+    old = Contract.from_json(path.read_text(encoding="utf-8"), RELEASED)
+    if old == new:
         return False
-    old = Contract.from_json(released, RELEASED)
-    found = unannounced(old, new)
+    found = undeclared_changes(old, new)
     if found or new.version < old.version:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.contract.compatibility import unannounced
+from lifecycle.contract.compatibility import undeclared_changes
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere, Refused
 from lifecycle.jobs.materialize import materialize_for
@@ -224,7 +224,7 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
 
 
 def _contract_check(champion: Bundle | None, candidate: Bundle) -> list[Check]:
-    breaks = unannounced(champion.contract, candidate.contract) if champion else []
+    breaks = undeclared_changes(champion.contract, candidate.contract) if champion else []
     if champion is None or not breaks:
         return []
     version = candidate.contract.version

@@ -1,6 +1,6 @@
 """Collect the prediction log: convert the segments that the service writes to dated Parquet, and remove old dates.
 
-Each segment becomes one file for each UTC date in it, named after the segment, so that collecting it again replaces them.
+Each segment becomes one file for each UTC date in it, named after the segment: collecting it again replaces them.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lifecycle import timestamps
-from lifecycle.contract.rows import utc
+from lifecycle.contract.rows import parse_utc
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import only, quoted
+from lifecycle.contract.tables import path_literal, quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions, segments
 from lifecycle.registry.segments import Line
@@ -142,7 +142,7 @@ def _plain(column: Column, value: Any) -> Any:
     if value is None:
         return None
     if column.kind == "time":
-        time = utc(value)
+        time = parse_utc(value)
         return time.isoformat() if time else None
     if column.kind == "integer":
         return int(value) if -INT64 <= value < INT64 else None
@@ -165,4 +165,4 @@ def _query(file: Path, contract: Contract) -> str:
         f"CAST(json ->> '$[{position}]' AS {kind}) AS {quoted(name)}"
         for position, (name, kind) in enumerate(predictions.log_columns(contract).items())
     )
-    return f"SELECT {columns} FROM read_json_objects({only(file)}, format = 'newline_delimited')"
+    return f"SELECT {columns} FROM read_json_objects({path_literal(file)}, format = 'newline_delimited')"

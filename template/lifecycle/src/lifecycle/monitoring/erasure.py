@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, only, quoted, text
+from lifecycle.contract.tables import describe, path_literal, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring import labels
 from lifecycle.registry import predictions, segments
@@ -121,7 +121,7 @@ def _label_condition(key: str) -> str:
 
 
 def _table(path: Path) -> str:
-    return f"read_parquet({only(path)}, hive_partitioning = false)"
+    return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
 
 
 def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Iterable[str]:

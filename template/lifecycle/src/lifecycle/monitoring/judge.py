@@ -87,7 +87,8 @@ def _broken(found: Findings, settings: Settings) -> Iterator[Reason]:
 
 def _drift(found: Findings, settings: Settings) -> Iterator[Reason]:
     """Asks for a retrain when it lasts: one strange month is looked at and not learned from, and neither is a season
-    that training has seen, nor what the contract does not expect."""
+    that training has seen, nor what the contract does not expect.
+    """
     *earlier, last = found.windows
     rules = settings.monitor
     before = {name for window in earlier for name in window.drifted()} if earlier else set(last.drifted())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, names_parquet, only, quoted, text
+from lifecycle.contract.tables import describe, is_parquet, path_literal, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import hash_of
 from lifecycle.registry import predictions
@@ -86,7 +86,7 @@ def matched(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Con
     """Return how many labels of an imported file belong to a prediction in LOGGED."""
     conditions = [NAMED, *_by_key(connection, contract)]
     exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in conditions)
-    return _count(connection, f"FROM read_parquet({only(_delivery(store, file))}) l WHERE {exist}")
+    return _count(connection, f"FROM read_parquet({path_literal(_delivery(store, file))}) l WHERE {exist}")
 
 
 def exclusive(store: Store) -> AbstractContextManager[None]:
@@ -104,7 +104,7 @@ def known(store: Store, as_of: int) -> str:
     found = files(store)
     if not found:
         return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in COLUMNS.items())} WHERE FALSE"
-    return f"SELECT * FROM read_parquet([{', '.join(map(only, found))}]) WHERE seen_ts <= {int(as_of)}"
+    return f"SELECT * FROM read_parquet([{', '.join(map(path_literal, found))}]) WHERE seen_ts <= {int(as_of)}"
 
 
 def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, as_of: int) -> int:
@@ -165,9 +165,11 @@ def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
     """Create the table `given` from the file, every value as text, and return its columns."""
     import duckdb
 
-    source = f"read_csv({only(file)}, header = true, all_varchar = true)"
-    if names_parquet(file):
-        source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({only(file)}, hive_partitioning = false))"
+    source = f"read_csv({path_literal(file)}, header = true, all_varchar = true)"
+    if is_parquet(file):
+        source = (
+            f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({path_literal(file)}, hive_partitioning = false))"
+        )
     try:
         connection.execute(f"CREATE TEMP TABLE given AS SELECT *, row_number() OVER () AS lifecycle_row FROM {source}")
     except duckdb.Error as error:

@@ -61,7 +61,7 @@ def comparable(contract: Contract) -> bool:
 
 
 def compare(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, rows: int = ROWS) -> Skew | None:
-    """The newest `rows` of the table that `predictions.rows` filled; the connection has the team's tables."""
+    """The newest `rows` of the table that `predictions.load_rows` created; the connection has the team's tables."""
     contract, key = bundle.contract, bundle.contract.key
     assert key is not None, "what is looked up has a key"
     assert bundle.features_sql is not None, "what is looked up is computed"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import SQL_TYPES, only, text
+from lifecycle.contract.tables import SQL_TYPES, path_literal, text
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, draft, explain_disk_errors, flush, lock
 
@@ -152,4 +152,4 @@ def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Pat
 
 def _read(paths: list[Path], *options: str) -> str:
     given = ("union_by_name = true", "hive_partitioning = false", *options)
-    return f"read_parquet([{', '.join(map(only, paths))}], {', '.join(given)})"
+    return f"read_parquet([{', '.join(map(path_literal, paths))}], {', '.join(given)})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import names_parquet
+from lifecycle.contract.tables import is_parquet
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -87,7 +87,7 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     faults = {
         "a folder": output.is_dir(),
         "the file that is read": output.resolve() == file.resolve(),
-        "no name of a Parquet file": not names_parquet(output),
+        "no name of a Parquet file": not is_parquet(output),
         "in a folder that is not there": not output.parent.is_dir(),
     }
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
