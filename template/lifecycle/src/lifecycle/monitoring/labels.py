@@ -165,11 +165,10 @@ def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
     """Create the table `given` from the file, every value as text, and return its columns."""
     import duckdb
 
-    source = f"read_csv({path_literal(file)}, header = true, all_varchar = true)"
+    name = path_literal(file)
+    source = f"read_csv({name}, header = true, all_varchar = true)"
     if is_parquet(file):
-        source = (
-            f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({path_literal(file)}, hive_partitioning = false))"
-        )
+        source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({name}, hive_partitioning = false))"
     try:
         connection.execute(f"CREATE TEMP TABLE given AS SELECT *, row_number() OVER () AS lifecycle_row FROM {source}")
     except duckdb.Error as error:
