@@ -24,7 +24,7 @@ from lifecycle.models.metrics import Floats
 from lifecycle.sample import generate
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
-from lifecycle.training.dataset import divide
+from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
 from lifecycle.training.gate import Case, decide
 from support.tables import DATA, TABLES, data_of, estimator_of
@@ -63,7 +63,7 @@ class Table:
 def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any]) -> Table:
     """Fit the models on draws of `training` rows; all other rows are unseen."""
     connection = point_in_time.connect(team.data, folder)
-    rows = divide(connection, team, point_in_time.latest(connection, team.data), 0.2).rows
+    rows = load_dataset(connection, team, point_in_time.latest(connection, team.data), 0.2).rows
     encoder = Encoder(team.contract, learn_levels(team.contract, rows.frame))
     matrix = encoder.frame(rows.frame).astype(np.float64)
     order = np.random.default_rng(0).permutation(len(rows.label))
