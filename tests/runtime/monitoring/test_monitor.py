@@ -16,8 +16,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring import labels
+from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from support.monitored import (
@@ -142,7 +142,7 @@ def test_from_the_service_to_the_verdict(sample: Sample, settings: Settings, tmp
         for start in range(0, len(keys), 100):
             rows = [{"customer_id": key, "discount": 0} for key in keys[start : start + 100]]
             assert client.post("/predict", json=rows).status_code == 200
-    assert predictions.collect(settings.store, "local").rows == len(keys) > 400
+    assert collect(settings.store, "local").rows == len(keys) > 400
     delivery = tmp_path / "labels.csv"
     # Every customer with an odd number churns.
     lines = [f"{key},2025-12-02,{int(key[-1]) % 2}" for key in keys]

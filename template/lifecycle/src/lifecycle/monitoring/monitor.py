@@ -70,7 +70,7 @@ def collect_findings(settings: Settings, data: Data, environment: str, bundle: B
     with connection:
         # Quality covers as many days of mature predictions as the windows cover of all predictions.
         first = as_of - (rules.label_days + rules.windows * rules.window_days) * DAY
-        if not predictions.rows(connection, settings.store, environment, first, as_of, bundle.version):
+        if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
             return Findings(as_of, _empty_windows(rules, as_of), **known)
         windows, newest = _windows(connection, settings, bundle, as_of)
         labels.joined(connection, settings.store, contract, as_of)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import quoted
+from lifecycle.contract.tables import literal, quoted
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle
@@ -51,7 +51,7 @@ def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundl
         return None
     connection = point_in_time.connect(data, settings.data)
     first = as_of - settings.monitor.window_days * DAY
-    if not predictions.rows(connection, settings.store, environment, first, as_of, bundle.version):
+    if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
         return None
     return compare_logged(connection, bundle)
 
@@ -62,7 +62,7 @@ def comparable(contract: Contract) -> bool:
 
 
 def compare_logged(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> Skew | None:
-    """Compare the newest rows of the table that `predictions.rows` filled; None where no row was looked up.
+    """Compare the newest rows of the table that `predictions.load_rows` filled; None where no row was looked up.
 
     The connection has the team's tables. The bundle's own `features.sql` is run; LifecycleError when it fails.
     """
@@ -75,7 +75,7 @@ def compare_logged(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> S
         f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {MAX_ROWS}"
     )
     spine = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
-    recomputed = point_in_time.recomputed(connection, contract, bundle.features_sql, spine)
+    recomputed = point_in_time.recompute_query(connection, contract, bundle.features_sql, spine)
     different = {column.name: _different(column) for column in _columns(contract)}
     counts = ", ".join(f"count(*) FILTER ({sql})" for sql in different.values())
     row = connection.execute(
@@ -95,10 +95,7 @@ def _is_fallback(contract: Contract) -> str:
     """Return the SQL condition for a row of fallback values: it was not looked up, so there is nothing to compare."""
     if contract.fallback is None:
         return "FALSE"
-    equal = (
-        f"{quoted(column.name)} IS NOT DISTINCT FROM {point_in_time.literal(column.fallback)}"
-        for column in _columns(contract)
-    )
+    equal = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in _columns(contract))
     return " AND ".join(equal)
 
 
