@@ -24,8 +24,8 @@ from lifecycle.features import point_in_time
 from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring import labels, skew
+from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.settings import Loaded, Settings
 from support.monitored import DAY, NOW, Watched, deploy, label, log, watched
@@ -428,7 +428,7 @@ def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_
         for at in range(0, len(keys), 100):
             asked = [{"customer_id": key, "discount": 0} for key in keys[at : at + 100]]
             assert client.post("/predict", json=asked).status_code == 200
-    assert predictions.collect(settings.store, "local").rows == len(keys) > 400
+    assert collect(settings.store, "local").rows == len(keys) > 400
     told = tmp_path / "labels.csv"
     # Whoever has an odd number leaves.
     lines = [f"{key},2025-12-02,{int(key[-1]) % 2}" for key in keys]

@@ -71,7 +71,7 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     with connection:
         # Whatever is mature within as many days as the windows have counts for quality.
         first = moment - (rules.label_days + rules.windows * rules.window_days) * DAY
-        if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
+        if not predictions.load_rows(connection, settings.store, environment, first, moment, bundle.version):
             return Findings(moment, _spans(rules, moment), **known)
         windows, newest = _windows(connection, settings, bundle, moment)
         labels.joined(connection, settings.store, contract, moment)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import quoted
+from lifecycle.contract.tables import literal, quoted
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle
@@ -50,7 +50,7 @@ def measure(
         return None
     connection = point_in_time.connect(data, settings.data)
     first = as_of - settings.monitor.window_days * DAY
-    if not predictions.rows(connection, settings.store, environment, first, as_of, bundle.version):
+    if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
         return None
     return compare(connection, bundle, rows)
 
@@ -61,7 +61,7 @@ def comparable(contract: Contract) -> bool:
 
 
 def compare(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, rows: int = ROWS) -> Skew | None:
-    """The newest `rows` of the table that `predictions.rows` filled; the connection has the team's tables."""
+    """The newest `rows` of the table that `predictions.load_rows` created; the connection has the team's tables."""
     contract, key = bundle.contract, bundle.contract.key
     assert key is not None, "what is looked up has a key"
     assert bundle.features_sql is not None, "what is looked up is computed"
@@ -71,7 +71,7 @@ def compare(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, rows: int =
         f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {int(rows)}"
     )
     asked = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
-    again = point_in_time.recomputed(connection, contract, bundle.features_sql, asked)
+    again = point_in_time.recompute_query(connection, contract, bundle.features_sql, asked)
     columns = _columns(contract)
     different = {column.name: _different(column) for column in columns}
     counts = ", ".join(f"count(*) FILTER ({sql})" for sql in different.values())
@@ -92,10 +92,7 @@ def _is_fallback(contract: Contract) -> str:
     """A row of fallbacks was not looked up: nothing is to be computed again."""
     if contract.fallback is None:
         return "FALSE"
-    equal = (
-        f"{quoted(column.name)} IS NOT DISTINCT FROM {point_in_time.literal(column.fallback)}"
-        for column in _columns(contract)
-    )
+    equal = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in _columns(contract))
     return " AND ".join(equal)
 
 
