@@ -446,7 +446,7 @@ def test_the_command_line_tells_rows_and_columns_that_nobody_reads(
     assert main(["score", "--input", str(file), "--output", str(output)]) == 0
     told = capsys.readouterr()
     assert told.out == f"{output}: 100 rows\n"
-    assert f"nobody reads returned, carrier, days of {file}" in told.err
+    assert f"ignored columns of {file}: returned, carrier, days" in told.err
     for wrong in (["--input", str(file)], ["--output", str(output)], ["--date", "2026-01-01", "--input", str(file)]):
         assert main(["score", *wrong]) == 1
         assert "Give --input and --output, and no date" in capsys.readouterr().err
