@@ -112,7 +112,7 @@ def test_output_and_log_have_the_column_types_of_the_contract(
     [logged] = predictions.files(settings.store, "local")
     contract = open_version(settings.store, current.version).contract
     own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
-    columns = predictions.answer_columns(contract.target)
+    columns = predictions.prediction_columns(contract.target)
     facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
     with predictions.connect() as connection:
         options = "hive_partitioning = false"

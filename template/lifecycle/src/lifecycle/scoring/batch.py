@@ -18,7 +18,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import answer_columns, connect, exclusive, loggable
+from lifecycle.registry.predictions import connect, exclusive, loggable, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.output import POSITION, Output, write
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -127,7 +127,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
         # The same columns as in the log of the service.
         facts: dict[str, Any] = {"ts": as_of, "as_of": as_of if contract.lookups else None, "version": version}
         facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
-        facts |= dict.fromkeys(answer_columns(contract.target))
+        facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
         logged.append(Output(log, draft(log), loggable(contract), facts))
     _predict(run, str(day), path, {"as_of": as_of}, fill, logged)
@@ -151,7 +151,7 @@ def _predict(
             bar.update(size)
     # The draft of the output is in the folder of the parts, which is removed as a whole.
     columns = contract.keys or contract.request
-    scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(answer_columns(contract.target)) | facts)
+    scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
         write(rows, predicted, contract, [scores, *logged])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.registry.predictions import FACTS, answer_columns
+from lifecycle.registry.predictions import FACTS, prediction_columns
 from lifecycle.storage import explain_disk_errors, flush
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _fill(rows: Path, parts: list[Path], contract: Contract, outputs: list[Outpu
     import pyarrow.parquet as pq
 
     names = list({column.name: None for output in outputs for column in output.columns})
-    text = [name for name, kind in answer_columns(contract.target).items() if kind == "VARCHAR"]
+    text = [name for name, kind in prediction_columns(contract.target).items() if kind == "VARCHAR"]
     writers: list[pq.ParquetWriter] = []
     start = 0
     with ExitStack() as stack:

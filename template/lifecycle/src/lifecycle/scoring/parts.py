@@ -14,7 +14,7 @@ import numpy as np
 
 from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry.predictions import answer_columns
+from lifecycle.registry.predictions import prediction_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
 from lifecycle.scoring.rows import RowFile
 from lifecycle.storage import explain_disk_errors, flush, write_atomically
@@ -82,7 +82,7 @@ def _predictions(predictor: Predictor, group: "pa.Table | None", threshold: floa
     import pyarrow as pa
 
     contract, target = predictor.contract, predictor.contract.target
-    names = answer_columns(target)
+    names = prediction_columns(target)
     if group is None:
         types = arrow_types()
         return pa.table({name: pa.array([], type=types[kind]) for name, kind in names.items()})

@@ -14,7 +14,7 @@ from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
-from lifecycle.features.point_in_time import ROWS, cast, failed
+from lifecycle.features.point_in_time import ROWS
 from lifecycle.storage import explain_disk_errors
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ class RowFile:
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{tables.text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
-        with explain_disk_errors(self.path):
+        with explain_disk_errors(self.path), tables.explain_sql_errors(where):
             try:
                 connection.execute(f"COPY ({query}) TO {target}")
-            except duckdb.Error as error:
-                full = isinstance(error, duckdb.IOException) and ("write" in str(error) or "space" in str(error))
-                if not full:
-                    raise failed(where, error) from error
+            except duckdb.IOException as error:
+                if "write" not in str(error) and "space" not in str(error):
+                    raise
                 hint = "Free some space, or set `storage` to another disk."
                 raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({tables.path_literal(self.path)})")
@@ -103,10 +102,10 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
 
 def _value(column: Column, known: dict[str, str], is_csv: bool) -> str:
     if column.name not in known:
-        return cast(tables.literal(column.default), column, "BIGINT")
+        return tables.cast(tables.literal(column.default), column, "BIGINT")
     if is_csv:
         return f"{_converted(column)} AS {quoted(column.name)}"
-    return cast(quoted(column.name), column, known[column.name])
+    return tables.cast(quoted(column.name), column, known[column.name])
 
 
 def _converted(column: Column) -> str:
