@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from looseleaf.project import ask, make, readme_request, service
+from looseleaf.project import make, predict, readme_request, service
 from support.rendering import run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
@@ -100,7 +100,7 @@ def test_the_environment_that_it_asks_for_serves_it(own: tuple[Path, Path], tmp_
     assert run(str(there / ".venv/bin/python"), "-c", "import mlflow", folder=there).returncode == 1
     shutil.copytree(storage, there / "storage")
     with service(there, tmp_path / "log", there / "storage") as address:
-        answer = ask(f"{address}/predict", readme_request(project))
+        answer = predict(f"{address}/predict", readme_request(project))
     assert answer["prediction"] in ("churns", "stays")
     assert 0 < answer["probability"] < 1
 

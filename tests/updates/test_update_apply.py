@@ -15,9 +15,9 @@ from typing import Any
 import copier
 import pytest
 
+from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
 from looseleaf.update.apply import abort, apply, finish, journal
-from looseleaf.update.errors import UpdateError
 from support.rendering import ROOT, Template, files, run
 
 State = dict[str, tuple[bytes, int]]

@@ -8,10 +8,10 @@ import manifest_check
 import pytest
 
 from looseleaf import cli
+from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
-from looseleaf.update.errors import UpdateError
-from looseleaf.update.source import Source, _address, remembered
+from looseleaf.update.source import Source, _address, recorded
 from looseleaf.update.trial import Trial
 from support.personas import commit
 from support.rendering import Template, files, run
@@ -296,7 +296,7 @@ def test_a_new_file_that_the_teams_gitignore_hides_is_told(newer: Template, tmp_
     (later.folder / "template/lifecycle/docs/more.rst").write_text("More\n")
     run("python3", "-m", "looseleaf.manifest", folder=later.folder, PYTHONPATH=str(later.folder / "hooks"))
     later.release("v9999.2.0")
-    told = remembered(project) | {"_src_path": str(later.folder)}
+    told = recorded(project) | {"_src_path": str(later.folder)}
     (tmp_path / "work").mkdir()
     source = Source.fetch(told, project, tmp_path / "work/template")
     before, after = source.commit("v9999.0.0"), source.commit("v9999.2.0")
@@ -368,7 +368,7 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
     code, said = called(project, "--to", release)
     assert code == 0, said
     assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in said
-    assert remembered(project)["_src_path"] == str(fork.folder)
+    assert recorded(project)["_src_path"] == str(fork.folder)
     assert manifest_check.check(project) == []
     commit(project, "Moved")
     monkeypatch.delenv("LOOSELEAF_SOURCE")
@@ -376,7 +376,7 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("recorded", "named", "address"),
+    ("before", "named", "address"),
     [
         ("gh:acme/x", "https://github.com/acme/x.git@v0.3.0", "gh:acme/x"),
         ("gh:acme/x", "", "gh:acme/x"),
@@ -386,11 +386,11 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
     ],
 )
 def test_only_another_address_is_recorded_and_no_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, named: str, address: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, named: str, address: str
 ) -> None:
     monkeypatch.setenv("LOOSELEAF_SOURCE", named)
     monkeypatch.setattr("looseleaf.update.source.git", lambda *words, folder: "")
-    assert Source.fetch({"_src_path": recorded}, tmp_path, tmp_path / "clone").address == address
+    assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
 
 
 def test_an_abort_needs_nothing_of_the_repository_but_its_makefile(newer: Template, tmp_path: Path) -> None:
