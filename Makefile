@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,14 +21,20 @@ help: ## this list
 demo: $(READY) ## render the default repository into build/demo and take it to a served prediction
 	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
 
-test: $(READY) ## the whole suite (ARGS="tests/test_render.py -k names" for a part)
+test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
 	@.ci/packages
-	.venv/bin/pytest -n 2 --dist loadgroup $(ARGS)
+	.venv/bin/pytest -m "not slow" -n 2 --dist loadgroup --durations 10 $(ARGS)
 
-lint: $(READY) ## lint, formatting and types, template/ included where it lies
+test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: at most 25 minutes
+	@.ci/packages
+	.venv/bin/pytest -m slow -n 2 --dist loadgroup --durations 10 $(ARGS)
+
+lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ included
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell
 
 manifest: $(READY) ## write the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m looseleaf.manifest

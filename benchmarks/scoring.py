@@ -104,7 +104,7 @@ def prepare(folder: Path, rows: int) -> None:
     from lifecycle.contract.schema import Column, Contract, Target
     from lifecycle.contract.team import Team
     from lifecycle.registry import deployments
-    from lifecycle.registry.deployments import Live
+    from lifecycle.registry.deployments import Deployed
     from lifecycle.training.train import train
 
     pq.write_table(labelled(), folder / "labelled.parquet")
@@ -120,7 +120,7 @@ def prepare(folder: Path, rows: int) -> None:
     estimators = SimpleNamespace(candidate=lambda inputs, seed: estimator(), baselines=lambda inputs, seed: baselines)
     settings = settings_of(folder)
     bundle = train(Team("scoring", contract, None, data_of(folder), estimators), settings, ROOT)
-    live = Live(bundle.version, 0.5)
+    live = Deployed(bundle.version, 0.5)
     deployments.swap(settings.store, "local", None, live, action="promote", who="bench", why="")
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     plain = make_pipeline(ColumnTransformer([("levels", encoder, list(LEVELS))], remainder="passthrough"), estimator())

@@ -15,7 +15,7 @@ from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
@@ -69,7 +69,7 @@ def labelled_rows(folder: Path, as_of: int, **given: Any) -> pd.DataFrame:
 def deploy(store: Store, bundle: Bundle) -> None:
     """What promotion does."""
     seen = deployments.read(store, "local")
-    deployments.swap(store, "local", seen, Live(bundle.version, 0.5), action="promote", who="a test", why="to see")
+    deployments.swap(store, "local", seen, Deployed(bundle.version, 0.5), action="promote", who="a test", why="to see")
 
 
 def log(

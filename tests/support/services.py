@@ -59,9 +59,12 @@ class Process:
 
 
 @contextmanager
-def running(storage: Path, folder: Path, port: int = 0, **variables: str) -> Iterator[Process]:
-    """A service as a process of its own, with settings as environment variables."""
-    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage), "--port", str(port)]
+def running(
+    storage: Path, folder: Path, port: int = 0, clock: Path | None = None, **variables: str
+) -> Iterator[Process]:
+    """Run a service as a process, with settings as environment variables; `clock` is a file with a simulated time."""
+    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
+    command = [sys.executable, "-m", *module, "serve", "--storage", str(storage), "--port", str(port)]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True) as process:

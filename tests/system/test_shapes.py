@@ -55,7 +55,7 @@ def shape(request: pytest.FixtureRequest, template: Template, tmp_path_factory: 
 
 
 def test_it_goes_from_training_to_an_answer(shape: Shape, tmp_path: Path) -> None:
-    assert "answers in local" in shape.said
+    assert "is deployed in local" in shape.said
     assert ("scores.parquet" in shape.said) == (shape.usage == "batch")
     request = readme_request(shape.folder) if shape.usage == "online" else {}
     told = used(shape.usage, shape.folder, tmp_path / "log", request)

@@ -85,7 +85,7 @@ def test_the_walk_into_production_works_as_it_is_told(say: Say) -> None:
         assert "cy (as the CI host says) approves" in said
         code, said = say(promote)
         assert code == 0, said
-        assert "answers in production" in said
+        assert "is deployed in production" in said
 
 
 @pytest.mark.parametrize("owners", ["nobody yet", "@ana", "@ana, @acme/eng, @cy"])

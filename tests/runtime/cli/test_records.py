@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle import timestamps
 from lifecycle.cli import entry
 from lifecycle.models.bundle import Bundle
 from lifecycle.registry import predictions, segments
@@ -23,11 +24,9 @@ from support.storages import Storage
 @pytest.fixture
 def call(storage: Storage, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """call(*words): a verb of the storage, two days after NOON."""
-    clock = tmp_path / "clock"
-    clock.write_text("2026-01-03T12:00:00Z", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(storage.store.root))
-    monkeypatch.setenv("LIFECYCLE_CLOCK", str(clock))
+    monkeypatch.setattr(timestamps, "clock", lambda: NOON + 2 * DAY)
     return lambda *words: entry.main([*words])
 
 
@@ -86,8 +85,7 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
 ) -> None:
     clock = tmp_path / "clock"
     clock.write_text("2026-01-03T12:00:00Z", encoding="utf-8")
-    variables = {"LIFECYCLE_LOG__FLUSH_SECONDS": "0.02", "LIFECYCLE_CLOCK": str(clock)}
-    with running(storage.store.root, tmp_path, **variables) as service:
+    with running(storage.store.root, tmp_path, clock=clock, LIFECYCLE_LOG__FLUSH_SECONDS="0.02") as service:
         answered: list[tuple[str, float]] = []
         callers = [threading.Thread(target=_call, args=(service, at, answered)) for at in range(3)]
         for caller in callers:
@@ -111,7 +109,7 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
     with predictions.connect() as connection:
         predictions.rows(connection, storage.store, "local", 0, 2**40)
         found = connection.execute(f"SELECT lifecycle_request, ts FROM {predictions.LOGGED}").fetchall()
-    assert {ts for _, ts in found} == {NOON + 2 * DAY}
+    assert {int(ts) for _, ts in found} == {NOON + 2 * DAY}
     ids = [name for name, _ in found]
     assert len(ids) == len(set(ids)) >= 50
     safe = {name for name, at in answered if ending == signal.SIGTERM or at < ended - 0.5}

@@ -50,14 +50,11 @@ def test_check_says_what_is_in_order_and_names_what_is_missing(tmp_path: Path) -
     told = check(team.contract, team.features_sql, team.data, settings, tmp_path)
     assert [line.split(":")[0] for line in told] == ["config", "contract", "features.sql"]
     settings.storage.mkdir()
-    settings.store.audit.write_text('{"after": "something else"}\n')
-    with pytest.raises(LifecycleError, match=r"audit\.jsonl does not follow from itself at line 1"):
-        check(team.contract, team.features_sql, team.data, settings, tmp_path)
     assert warnings(settings.store) == []
     settings.store.audit.write_text('{"after": ""}\n{"aft')
     check(team.contract, team.features_sql, team.data, settings, tmp_path)
     [told_of] = warnings(settings.store)
-    assert str(told_of).startswith(f"warning: {settings.store.audit}:2: half a line")
+    assert str(told_of).startswith(f"warning: {settings.store.audit}:2: incomplete line")
     settings.store.audit.unlink()
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "production.yaml").write_text("storag: x")

@@ -18,7 +18,7 @@ from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
 from lifecycle.features.online import FeatureTable, table_path
-from lifecycle.jobs.materialize import materialise
+from lifecycle.jobs.materialize import materialize
 from lifecycle.jobs.promote import promote, rollback
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.predictor import Predictor
@@ -73,7 +73,7 @@ def table(path: Path) -> list[dict[str, Any]]:
 def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> None:
     """200 keys at the same moment, from raw tables to answer, without handing any of them the features."""
     team = sample_team()
-    live = promoted(settings).live
+    live = promoted(settings).current
     moment = timestamps.midnight(DAY)
     connection = point_in_time.connect(team.data, settings.data)
     point_in_time.training_rows(connection, team, timestamps.midnight(date(2026, 1, 1)))
@@ -86,7 +86,7 @@ def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> 
     [path] = score(settings, team.data, "local", [DAY], progress=False)
     batch = {row["customer_id"]: row for row in table(path)}
 
-    materialise(settings, team.data, moment)
+    materialize(settings, team.data, moment)
     with TestClient(create(settings.store, "local", settings.serve)) as client:
         for key, expected in training.items():
             answered = client.post("/predict", json={"customer_id": key}).json()
@@ -99,12 +99,12 @@ def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> 
 
 def test_the_first_promotion_says_why_and_fills_the_features(settings: Settings, trained: Any) -> None:
     done = promoted(settings)
-    assert done.live == deployments.Live(trained[1].version, 0.5)
+    assert done.current == deployments.Deployed(trained[1].version, 0.5)
     assert "of the trivial baseline on" in done.why
     assert table_path(settings.store, trained[1].feature_set).exists()
     assert promoted(settings) == done, "promoting what is live changes nothing"
-    assert promoted(settings, threshold=0.3).live.threshold == 0.3
-    assert promoted(settings).live.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
+    assert promoted(settings, threshold=0.3).current.threshold == 0.3
+    assert promoted(settings).current.threshold == 0.3, "a threshold belongs to the deployment, not to the version"
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5])
@@ -151,16 +151,15 @@ def test_rollback_brings_back_version_and_threshold(settings: Settings) -> None:
     with pytest.raises(LifecycleError, match="nothing is deployed"):
         rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     first = promoted(settings, threshold=0.4)
-    with pytest.raises(LifecycleError, match="nothing to roll back to"):
+    with pytest.raises(LifecycleError, match="no version to roll back to"):
         rollback(settings, sample_team().data, "local", BO, "", settings.storage)
     promoted(settings, threshold=0.6)
     back = rollback(settings, sample_team().data, "local", BO, "too many calls", settings.storage)
-    assert (back.live, back.who, back.why) == (first.live, "bo", "too many calls")
-    with pytest.raises(LifecycleError, match="nothing to roll back to"):
+    assert (back.current, back.who, back.why) == (first.current, "bo", "too many calls")
+    with pytest.raises(LifecycleError, match="no version to roll back to"):
         rollback(settings, sample_team().data, "local", BO, "the job ran twice", settings.storage)
     actions = [line.split('"action": "')[1].split('"')[0] for line in settings.store.audit.read_text().splitlines()]
     assert actions == ["promote", "promote", "rollback"]
-    assert deployments.audit_breaks(settings.store) == []
 
 
 def test_a_contract_that_breaks_callers_is_not_promoted_over_one_that_serves_them(trained: Any, tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def test_a_contract_that_breaks_callers_is_not_promoted_over_one_that_serves_the
     with pytest.raises(Refused, match=r"worse by more than 0\.015, the limit of a new major version"):
         promoted(settings)
     settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"margin": 0.05})})
-    assert promoted(settings).live.version == settings.store.versions()[-1]
+    assert promoted(settings).current.version == settings.store.versions()[-1]
 
 
 def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(settings: Settings) -> None:
@@ -250,13 +249,13 @@ def test_a_table_without_features_sql_goes_the_same_way(task: str, tmp_path: Pat
 
 def test_only_missing_tables_are_filled_at_promotion_and_all_by_features(settings: Settings, trained: Any) -> None:
     data = sample_team().data
-    assert materialise(settings, data) == {}
+    assert materialize(settings, data) == {}
     promoted(settings)
     path = table_path(settings.store, trained[1].feature_set)
     stamp = path.stat().st_ino
     promoted(settings, threshold=0.2)
     assert path.stat().st_ino == stamp
-    told = materialise(settings, data, timestamps.midnight(DAY))
+    told = materialize(settings, data, timestamps.midnight(DAY))
     assert path.stat().st_ino != stamp
     assert told[trained[1].version].endswith("as of 2025-11-01T00:00:00Z")
 
@@ -267,7 +266,7 @@ def test_a_version_that_comes_back_later_answers_from_fresh_features(trained: An
     team = sample_team()
     first = train(team, settings, Path())
     promoted(settings)
-    materialise(settings, team.data, timestamps.midnight(DAY))
+    materialize(settings, team.data, timestamps.midnight(DAY))
     for at in range(2):
         train(replace(team, features_sql=f"{team.features_sql} -- {at}"), settings, Path())
         promoted(settings)
@@ -405,7 +404,7 @@ def test_the_fallback_answers_a_newcomer_in_batch_and_service_alike(trained: Any
     values = {"number": 0.0, "integer": 0, "category": "north"}
     columns = tuple(
         replace(c, fallback=c.levels[0] if c.levels else values[c.kind], has_fallback=True)
-        if c.source == "entity"
+        if c.source == "lookup"
         else c
         for c in team.contract.columns
     )
@@ -440,5 +439,5 @@ def test_one_broken_version_does_not_keep_the_others_from_their_features(trained
     (first.path / "golden.jsonl").unlink()
     table_path(settings.store, second.feature_set).unlink()
     with pytest.raises(LifecycleError, match=r"lacks golden\.jsonl"):
-        materialise(settings, team.data)
+        materialize(settings, team.data)
     assert table_path(settings.store, second.feature_set).exists()

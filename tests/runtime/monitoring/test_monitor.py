@@ -22,7 +22,7 @@ from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.features.online import table_path
-from lifecycle.jobs.materialize import materialise
+from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring import labels, skew
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import predictions
@@ -420,7 +420,7 @@ def test_from_the_service_to_the_verdict(made: Watched, settings: Settings, tmp_
     """What the service logs is collected, labelled by key, computed again and judged."""
     data, asked_at = sample_team().data, timestamps.parse("2025-12-02")
     table = timestamps.parse("2025-12-01")
-    materialise(settings, data, table)
+    materialize(settings, data, table)
     with closing(sqlite3.connect(table_path(settings.store, made.bundle.feature_set))) as features_table:
         keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
     app = create(settings.store, "local", settings.serve, settings.log, lambda: float(asked_at))

@@ -76,7 +76,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     assert state(disk) == before
     found = deployments.read(disk.store, "local")
     assert found is not None
-    assert found.live.version != bundle.version
+    assert found.current.version != bundle.version
 
 
 def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(

@@ -26,7 +26,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, predictions
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.scoring import parts
 from lifecycle.scoring.batch import score, score_file
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -43,7 +43,7 @@ EVERYONE = orders(ROWS, seed=1)
 def deployed(folder: Path, task: str = "binary", threshold: float | None = 0.3, **changes: Any) -> Settings:
     settings = settings_in(folder, score={"chunk_rows": PART})
     version = train(order_team(task, **changes), settings, folder).version
-    live = Live(version, threshold)
+    live = Deployed(version, threshold)
     deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     return settings
 
@@ -143,7 +143,7 @@ def test_after_a_kill_everything_is_answered_anew_when_anything_is_another(
         frame.loc[ROWS - 1, "items"] += 1
     if changed == "the threshold":
         (settings.storage / "deployments").unlink()
-        live = replace(deployments.required(sound.store, "local").live, threshold=0.9)
+        live = replace(deployments.required(sound.store, "local").current, threshold=0.9)
         deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     folder = settings.store.scores / f"local/date={DAY}/.scores.parquet.parts"
     if changed == "the moment":
@@ -166,7 +166,7 @@ def test_every_kind_of_answer_is_that_of_the_service_row_by_row(task: str, tmp_p
     frame = orders(3000, seed=2).sample(frac=1, random_state=0)
     [path] = score(settings, data_of(frame, "returned"), "local", [DAY], progress=False)
     batch = read(path)
-    live = deployments.required(settings.store, "local").live
+    live = deployments.required(settings.store, "local").current
     predictor = Predictor(open_version(settings.store, live.version))
     names = [column.name for column in predictor.contract.columns]
     rows = frame.sort_values("order_id")[names].astype(object)
@@ -185,7 +185,7 @@ def test_output_and_log_hold_the_types_of_the_contract_and_number_each_row(
     sound: Settings, settings: Settings, threshold: float | None
 ) -> None:
     (settings.storage / "deployments").unlink()
-    live = replace(deployments.required(sound.store, "local").live, threshold=threshold)
+    live = replace(deployments.required(sound.store, "local").current, threshold=threshold)
     deployments.swap(settings.store, "local", None, live, action="promote", who="a test", why="to see")
     path = scored(settings)
     [logged] = predictions.files(settings.store, "local")

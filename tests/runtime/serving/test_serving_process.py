@@ -216,4 +216,4 @@ def test_it_starts_from_a_storage_alone_and_imports_nothing_of_the_training(
     blocked.write_text("import sys\nfor name in ('pandas', 'duckdb', 'mlflow', 'model'): sys.modules[name] = None\n")
     service = serve()
     assert service.ask(ROW)[0] == 200
-    assert deployments.required(storage.store, "local").live.version == service.get("/info")[1]["version"]
+    assert deployments.required(storage.store, "local").current.version == service.get("/info")[1]["version"]

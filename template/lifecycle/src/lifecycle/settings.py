@@ -6,16 +6,14 @@ overrides those: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores betwe
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
 
@@ -30,25 +28,6 @@ class Section(BaseModel):
     """A group of settings; a name that is not here is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-UNITS = {"m": 60, "h": 3600, "d": 86_400}
-
-
-def _seconds(value: object) -> object:
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("an interval is a whole number with m, h or d, such as 15m, 1h or 7d")
-    return int(found[1]) * UNITS[found[2]]
-
-
-def _told_interval(seconds: int) -> str:
-    unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
-    return f"{seconds // UNITS[unit]}{unit}"
-
-
-# In seconds; written as people do.
-Interval = Annotated[int, BeforeValidator(_seconds), PlainSerializer(_told_interval, when_used="json")]
 
 
 class Train(Section):
@@ -166,8 +145,6 @@ class Settings(Section):
 
     storage: Path = Path("storage")
     data: Path = Path("data")
-    clock: Annotated[Path | None, Field(description="A file with the moment that stands for now; local only.")] = None
-    schedule: Annotated[dict[str, Interval], Field(description="Verb → how often, such as 15m, 1h or 7d.")] = {}
     train: Train = Train()
     gate: Gate = Gate()
     log: Log = Log()
@@ -181,10 +158,6 @@ class Settings(Section):
     def store(self) -> Store:
         """The storage directory."""
         return Store(self.storage)
-
-    def now(self) -> int:
-        """The moment that stands for now, in whole seconds since 1970 UTC: the clock, or what `clock` holds."""
-        return timestamps.now(self.clock)
 
 
 @dataclass(frozen=True)
@@ -221,11 +194,15 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
         found = Settings.model_validate(tree)
     except ValidationError as error:
         raise LifecycleError("\n  ".join(_told(each, origins) for each in error.errors()), _HINT) from None
-    if found.clock and environment != "local":
-        raise LifecycleError(f"{origins['clock']}: clock is for local only", "Remove it: real time passes there.")
     return Loaded(environment, found, origins)
 
 
+# Settings that never were in a release, but in repositories rendered from a commit between two releases.
+REMOVED = {
+    "schedule": "the setting schedule was removed. Delete it and let cron, a systemd timer or CI run "
+    "`make collect monitor` and `make retrain DUE=1` (lifecycle/docs/monitoring.md, Run it on a schedule)",
+    "clock": "the setting clock was removed. Delete it; `python -m lifecycle.sample.clock` simulates another time",
+}
 _HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."
 
 
@@ -284,6 +261,8 @@ def _told(error: Any, origins: Mapping[str, str]) -> str:
     origin = origins.get(dotted) or next(below, "settings")
     if error["type"] != "extra_forbidden":
         return f"{origin}: {dotted}: {error['msg']} (it is {error['input']!r})"
+    if dotted.partition(".")[0] in REMOVED:
+        return f"{origin}: {REMOVED[dotted.partition('.')[0]]}"
     known = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     return f"{origin}: there is no setting {dotted}" + (f"; is {near[0]} meant?" if near else "")

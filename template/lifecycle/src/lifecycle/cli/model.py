@@ -2,16 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
-from lifecycle.contract.team import Data
-from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded
+
+if TYPE_CHECKING:
+    from lifecycle.registry.deployments import Deployment
 
 
 def add(commands: Commands) -> None:
@@ -37,9 +36,9 @@ def add(commands: Commands) -> None:
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.materialize import materialise
+    from lifecycle.jobs.materialize import materialize
 
-    told = materialise(loaded.settings, load_data(), parse_timestamp(given.as_of))
+    told = materialize(loaded.settings, load_data(), parse_timestamp(given.as_of))
     for version, line in told.items():
         print(f"{version}: {line}")
     if not told:
@@ -72,57 +71,30 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"mirrored at {uri}")
 
 
-def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
-    """What recomputing the logged requests of what answers finds; None where nothing can be compared.
-
-    Where it cannot be found, `problem` says why: the gate decides what follows from that.
-    """
-    from lifecycle.models.bundle import open_version
-    from lifecycle.monitoring import skew
-    from lifecycle.registry import deployments
-
-    settings = loaded.settings
-    live = deployments.read(settings.store, loaded.environment)
-    if live is None or not settings.log.enabled:
-        return None
-    try:
-        bundle = open_version(settings.store, live.live.version)
-        found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
-    except NotHere:
-        return None
-    except LifecycleError as error:
-        return {"problem": error.problem}
-    return asdict(found) if found else None
-
-
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.promote import promote
+    from lifecycle.jobs.promote import logged_skew, promote
     from lifecycle.registry import deployments
 
-    settings, environment = loaded.settings, loaded.environment
+    settings, environment, data = loaded.settings, loaded.environment, load_data()
     before = deployments.read(settings.store, environment)
-    who = provenance.who()
-    data = load_data()
     done = promote(
         settings,
         data,
         environment,
         given.version,
         given.threshold,
-        who,
+        provenance.who(),
         given.why,
         Path.cwd(),
         reason=given.reason,
-        skew=logged_skew(loaded, data),
-        tell=lambda page: print(f"decision: {page}"),
+        skew=logged_skew(settings, data, environment),
+        on_decision=lambda page: print(f"decision: {page}"),
     )
     if done == before:
-        print(
-            f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
-        )
+        print(f"{_described(done)} already; nothing changed")
         return
-    print(f"{done.live.version} answers in {environment} (threshold {done.live.threshold})")
+    print(_described(done))
     print(f"{done.who}: {done.why}")
 
 
@@ -142,4 +114,9 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.promote import rollback
 
     done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
-    print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")
+    print(f"{_described(done)} again")
+
+
+def _described(done: "Deployment") -> str:
+    threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
+    return f"{done.current.version} is deployed in {done.environment}{threshold}"

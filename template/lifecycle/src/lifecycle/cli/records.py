@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lifecycle import timestamps
 from lifecycle.cli.commands import Commands, parse_timestamp
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
@@ -30,7 +31,7 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
     own, environment = loaded.settings, loaded.environment
     done = predictions.collect(own.store, environment)
-    old = predictions.prune(own.store, environment, own.now(), own.log.retention_days)
+    old = predictions.prune(own.store, environment, timestamps.now(), own.log.retention_days)
     print(f"{done.rows} rows of {done.segments} segments stand in {own.store.predictions / environment}")
     if done.half_lines:
         print(f"{done.half_lines} half lines were skipped: a service was killed, or its disk was full")
@@ -45,7 +46,7 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.monitoring import labels
     from lifecycle.registry import predictions
 
-    store, now, contract = loaded.settings.store, loaded.settings.now(), _contract(loaded)
+    store, now, contract = loaded.settings.store, timestamps.now(), _contract(loaded)
     count = labels.add(store, contract, given.file, now, parse_timestamp(given.seen))
     if count is None:
         print(f"{given.file} was here before; nothing changed")
@@ -63,7 +64,7 @@ def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.registry import predictions
 
     own = loaded.settings
-    as_of = own.now() if given.as_of is None else parse_timestamp(given.as_of) or 0
+    as_of = timestamps.now() if given.as_of is None else parse_timestamp(given.as_of) or 0
     with predictions.connect() as connection:
         predictions.rows(connection, own.store, loaded.environment, 0, as_of + 1)
         labels.joined(connection, own.store, _contract(loaded), as_of)
@@ -89,5 +90,5 @@ def _contract(loaded: Loaded) -> Contract:
 
     deployment = deployments.read(loaded.settings.store, loaded.environment)
     if deployment:
-        return predictions.contract_of(loaded.settings.store, deployment.live.version)
+        return predictions.contract_of(loaded.settings.store, deployment.current.version)
     return load_contract()[0]

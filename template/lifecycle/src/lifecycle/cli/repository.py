@@ -143,4 +143,4 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
     for line in loaded.lines():
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
-    print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+    print(f"deployed: {deployment.current.version if deployment else 'nothing yet'}")

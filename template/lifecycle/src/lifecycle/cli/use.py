@@ -70,4 +70,4 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
                 problem = f"--{name} {value}: {error.errors()[0]['msg']}"
                 raise LifecycleError(problem, f"Give --{name} another value.") from None
     run = workers.run if wanted.workers > 1 else server.run
-    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log, own.clock)
+    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log)

@@ -287,7 +287,7 @@ def failed(where: str, error: Exception) -> LifecycleError:
     return LifecycleError(f"{where} failed: {error}", hint)
 
 
-def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:
-    """The moment that stands for now: a `clock` that is set, else the data's own where `model.data` names one."""
+def latest(connection: "duckdb.DuckDBPyConnection", data: Data) -> int:
+    """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
     named = getattr(data, "latest", None)
-    return int(named(connection)) if named and clock is None else timestamps.now(clock)
+    return int(named(connection)) if named else timestamps.now()

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from lifecycle import settings as settings_module
-from lifecycle.contract.compatibility import unannounced
+from lifecycle.contract.compatibility import undeclared_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
 from lifecycle.ownership.findings import Finding
-from lifecycle.registry.deployments import AUDIT_HINT, audit_breaks, audit_halves
+from lifecycle.registry import audit
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store, write_atomically
 
@@ -23,9 +23,6 @@ def check(contract: Contract, features_sql: str | None, data: Data, settings: Se
     told = [f"config: {', '.join(ENVIRONMENTS)}"]
     compare(contract, root)
     told.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
-    if breaks := audit_breaks(settings.store):
-        problem = f"{settings.store.audit} does not follow from itself at line {', '.join(map(str, breaks))}"
-        raise LifecycleError(problem, AUDIT_HINT)
     if features_sql is not None:
         connection = point_in_time.connect(data, settings.data)
         point_in_time.check_sql(connection, contract, features_sql)
@@ -34,10 +31,10 @@ def check(contract: Contract, features_sql: str | None, data: Data, settings: Se
 
 
 def warnings(store: Store) -> list[Finding]:
-    """What is told and refuses nothing: lines of the audit that a killed writer left."""
-    problem = "half a line: its writer was killed, and what it was to say is not on record"
-    hint = "Leave it, the lines after it vouch for it; do again what was to be done."
-    return [Finding(f"{store.audit}:{line}", problem, hint, refused=False) for line in audit_halves(store)]
+    """Return warnings that do not fail the check: incomplete lines of the audit log."""
+    problem = "incomplete line: its writer was killed, and the change was not recorded"
+    hint = "Repeat the change if it was not made. The line itself does no harm."
+    return [Finding(f"{store.audit}:{line}", problem, hint, refused=False) for line in audit.incomplete_lines(store)]
 
 
 def compare(contract: Contract, root: Path) -> None:
@@ -53,19 +50,22 @@ def compare(contract: Contract, root: Path) -> None:
 def release(contract: Contract, root: Path) -> bool:
     """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
     path = root / RELEASED
-    if path.exists() and not _differs(contract, path):
+    if path.exists() and not _differs(contract, path) and path.read_text(encoding="utf-8") == contract.to_json():
         return False
     write_atomically(path, contract.to_json().encode())
     return True
 
 
 def _differs(new: Contract, path: Path) -> bool:
-    """Whether the released contract is another; raises Refused when its callers would break without a new VERSION."""
-    released = path.read_text(encoding="utf-8")
-    if released == new.to_json():
+    """Return whether the released contract differs in content: an older release wrote other names for the same content.
+
+    Raises:
+        Refused: callers of the released contract would break, and VERSION is not higher.
+    """
+    old = Contract.from_json(path.read_text(encoding="utf-8"), RELEASED)
+    if old == new:
         return False
-    old = Contract.from_json(released, RELEASED)
-    found = unannounced(old, new)
+    found = undeclared_changes(old, new)
     if found or new.version < old.version:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(

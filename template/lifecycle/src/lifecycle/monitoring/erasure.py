@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, only, quoted, text
+from lifecycle.contract.tables import describe, path_literal, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring import labels
 from lifecycle.registry import predictions, segments
@@ -158,7 +158,7 @@ def _told(value: Any) -> str:
 
 def _of_key(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> tuple[str, str]:
     """A file as a table of SQL, and the condition that a row is of the key."""
-    source = f"read_parquet({only(path)}, hive_partitioning = false)"
+    source = f"read_parquet({path_literal(path)}, hive_partitioning = false)"
     known = [quoted(name) for name in describe(connection, f"FROM {source}") if name in names]
     return source, " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(key)}, FALSE)" for name in known) or "FALSE"
 
@@ -187,7 +187,7 @@ def _from_labels(connection: "duckdb.DuckDBPyConnection", store: Store, key: str
         f"FROM {GONE})"
     )
     for path in labels.files(store):
-        source = f"read_parquet({only(path)})"
+        source = f"read_parquet({path_literal(path)})"
         ((found,),) = connection.execute(f"SELECT count(*) FROM {source} WHERE {is_of}").fetchall()
         if found:
             predictions.replace(connection, f"SELECT * FROM {source} WHERE NOT ({is_of})", path)

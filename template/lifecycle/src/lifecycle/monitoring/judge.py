@@ -87,7 +87,8 @@ def _broken(found: Findings, settings: Settings) -> Iterator[Reason]:
 
 def _drift(found: Findings, settings: Settings) -> Iterator[Reason]:
     """Asks for a retrain when it lasts: one strange month is looked at and not learned from, and neither is a season
-    that training has seen, nor what the contract does not expect."""
+    that training has seen, nor what the contract does not expect.
+    """
     *earlier, last = found.windows
     rules = settings.monitor
     before = {name for window in earlier for name in window.drifted()} if earlier else set(last.drifted())
@@ -136,7 +137,8 @@ def _quality(found: Findings) -> Iterator[Reason]:
 def _age(found: Findings, settings: Settings) -> Iterator[Reason]:
     if found.trained is None or found.moment - found.trained <= settings.monitor.stale_days * DAY:
         return
-    text = f"the model learned from data of {timestamps.format_utc(found.trained)}, {_days(found.moment - found.trained)} ago"
+    age = _days(found.moment - found.trained)
+    text = f"the model learned from data of {timestamps.format_utc(found.trained)}, {age} ago"
     if _newer(found):
         yield Reason("stale", text, RETRAIN)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, names_parquet, only, quoted, text
+from lifecycle.contract.tables import describe, is_parquet, path_literal, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import hash_of
 from lifecycle.registry.predictions import LOGGED, connect, replace
@@ -77,7 +77,7 @@ def met(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contrac
     ways = [f"SELECT 1 FROM {LOGGED} p WHERE {NAMED}"]
     if by_key := _by_key(connection, contract):
         ways.append(f"SELECT 1 FROM {LOGGED} p WHERE {by_key}")
-    known = f"read_parquet({only(_delivery(store, file))})"
+    known = f"read_parquet({path_literal(_delivery(store, file))})"
     query = f"SELECT count(*) FROM {known} l WHERE {' OR '.join(f'EXISTS ({way})' for way in ways)}"
     ((count,),) = connection.execute(query).fetchall()
     return int(count)
@@ -155,16 +155,16 @@ def known(store: Store, as_of: int) -> str:
     found = files(store)
     if not found:
         return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in COLUMNS.items())} WHERE FALSE"
-    return f"SELECT * FROM read_parquet([{', '.join(map(only, found))}]) WHERE seen_ts <= {int(as_of)}"
+    return f"SELECT * FROM read_parquet([{', '.join(map(path_literal, found))}]) WHERE seen_ts <= {int(as_of)}"
 
 
 def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> list[str]:
     """Fill `given` with the file, every value as text; returns its columns."""
     import duckdb
 
-    name = only(file)
+    name = path_literal(file)
     source = f"read_csv({name}, header = true, all_varchar = true)"
-    if names_parquet(file):
+    if is_parquet(file):
         source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({name}, hive_partitioning = false))"
     try:
         connection.execute(f"CREATE TEMP TABLE given AS SELECT *, row_number() OVER () AS lifecycle_row FROM {source}")

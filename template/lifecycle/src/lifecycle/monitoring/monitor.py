@@ -44,8 +44,8 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
 
     Where the team's tables are not, features are not computed again, and the report says so.
     """
-    moment = settings.now() if as_of is None else as_of
-    live = deployments.required(settings.store, environment).live
+    moment = timestamps.now() if as_of is None else as_of
+    live = deployments.required(settings.store, environment).current
     bundle = open_version(settings.store, live.version)
     found = examine(settings, data, environment, bundle, moment)
     verdict, reasons = judge(found, settings)
@@ -62,7 +62,7 @@ def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, mo
     known["profiled"] = reference.read(bundle) is not None
     try:
         connection = point_in_time.connect(data, settings.data)
-        known["latest"] = point_in_time.latest(connection, data, settings.clock)
+        known["latest"] = point_in_time.latest(connection, data)
     except LifecycleError as error:
         connection = duckdb.connect()
         known["here"] = False

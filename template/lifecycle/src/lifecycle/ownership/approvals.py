@@ -6,18 +6,18 @@ An approval is a line of the audit. It is used up when the version begins to ans
 import contextlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import repository
 from lifecycle.ownership.agreement import AGREEMENT, open_questions
 from lifecycle.ownership.reading import OWNERS, Owners
-from lifecycle.registry import deployments, provenance
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry import audit, provenance
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity, Source
 from lifecycle.storage import Store
 
@@ -70,7 +70,7 @@ def approve(
         raise Refused(f"{who} stands for no role of OWNERS as committed", "\n  ".join([*edited, _binding(who)]))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     told = {"who": who.name, "source": who.source, "roles": roles, "why": why}
-    deployments.record(store, entry | told | {"changed": datetime.now(UTC).isoformat(timespec="seconds")})
+    audit.append(store, entry | told | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
 
 
@@ -83,7 +83,7 @@ def _binding(who: Identity) -> str:
 
 
 def faults(
-    root: Path, store: Store, seen: Deployment | None, live: Live, default: float | None, who: Identity
+    root: Path, store: Store, seen: Deployment | None, live: Deployed, default: float | None, who: Identity
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """What production still waits for before `live` answers, in words; and the approvals that count.
 
@@ -96,9 +96,6 @@ def faults(
     told += questions[:MOST_TOLD]
     if more := questions[MOST_TOLD:]:
         told.append(f"and {len(more)} more open questions")
-    if breaks := deployments.audit_breaks(store):
-        lines = ", ".join(map(str, breaks))
-        told.append(f"{store.audit} does not follow from itself at line {lines}. {deployments.AUDIT_HINT}")
     if report.owners is None or report.refused:
         return told, []
     used: list[Approval] = []
@@ -132,23 +129,22 @@ def _uncommitted(root: Path, *places: str) -> list[str]:
     return [f"{name} is not what the last commit holds: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
-def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
-    asked = ["promote"] if seen is None or seen.live.version != live.version else []
-    holds = seen.live.threshold if seen and seen.live.threshold is not None else default
+def _asked(seen: Deployment | None, live: Deployed, default: float | None) -> list[str]:
+    asked = ["promote"] if seen is None or seen.current.version != live.version else []
+    holds = seen.current.threshold if seen and seen.current.threshold is not None else default
     return asked + (["change-threshold"] if live.threshold not in (None, holds) else [])
 
 
 def _given(store: Store, version: str) -> list[Approval]:
     given: list[Approval] = []
-    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
-        # A line of another shape is no approval.
+    for entry in audit.entries(store):
+        # A line of another shape is not an approval.
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
             if entry["environment"] != ASKING:
                 continue
             if entry["action"] == "approve":
                 if entry["version"] == version:
-                    given.append(_APPROVAL.validate_json(line, strict=True))
+                    given.append(_APPROVAL.validate_json(json.dumps(entry), strict=True))
             elif entry["live"]["version"] == version:
                 given.clear()
     return given

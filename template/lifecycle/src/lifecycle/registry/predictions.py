@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lifecycle import timestamps
-from lifecycle.contract.rows import utc
+from lifecycle.contract.rows import parse_utc
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import SQL_TYPES, only, quoted, text
+from lifecycle.contract.tables import SQL_TYPES, path_literal, quoted, text
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
 from lifecycle.registry.segments import Line
@@ -82,7 +82,7 @@ def rows(
 def _read(found: list[Path], *options: str) -> str:
     # The folder's name would become a column.
     given = ("union_by_name = true", "hive_partitioning = false", *options)
-    return f"read_parquet([{', '.join(map(only, found))}], {', '.join(given)})"
+    return f"read_parquet([{', '.join(map(path_literal, found))}], {', '.join(given)})"
 
 
 def files(store: Store, environment: str) -> list[Path]:
@@ -242,7 +242,7 @@ def _plain(column: Column, value: Any) -> Any:
     if value is None:
         return None
     if column.kind == "time":
-        moment = utc(value)
+        moment = parse_utc(value)
         return moment.isoformat() if moment else None
     if column.kind == "integer":
         return int(value) if -WHOLE <= value < WHOLE else None
@@ -269,7 +269,7 @@ def _part(contract: Contract, path: Path) -> str:
         f"CAST(json ->> '$[{at}]' AS {kind}) AS {quoted(name)}"
         for at, (name, kind) in enumerate(_columns(contract).items())
     )
-    source = f"read_json_objects({only(path)}, format = 'newline_delimited')"
+    source = f"read_json_objects({path_literal(path)}, format = 'newline_delimited')"
     return f"SELECT {wanted} FROM {source}"
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import names_parquet
+from lifecycle.contract.tables import is_parquet
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import answer_columns, connect, exclusive, loggable
 from lifecycle.scoring import parts as parts
 from lifecycle.scoring.output import POSITION, Output, write
@@ -42,7 +42,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
         live, predictor = _deployed(settings, environment)
         with point_in_time.connect(data, settings.data, **limits) as connection:
             if days is None:
-                days = [timestamps.date_of(point_in_time.latest(connection, data, settings.clock))]
+                days = [timestamps.date_of(point_in_time.latest(connection, data))]
             told = tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2)
             written = [_day(connection, settings, data, environment, live, predictor, day, progress) for day in told]
     return written
@@ -53,7 +53,7 @@ def _day(
     settings: Settings,
     data: Data,
     environment: str,
-    live: Live,
+    live: Deployed,
     predictor: Predictor,
     day: date,
     progress: bool,
@@ -87,7 +87,7 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     faults = {
         "a folder": output.is_dir(),
         "the file that is read": output.resolve() == file.resolve(),
-        "no name of a Parquet file": not names_parquet(output),
+        "no name of a Parquet file": not is_parquet(output),
         "in a folder that is not there": not output.parent.is_dir(),
     }
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
@@ -110,8 +110,8 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     return count, ignored
 
 
-def _deployed(settings: Settings, environment: str) -> tuple[Live, Predictor]:
-    live = deployments.required(settings.store, environment).live
+def _deployed(settings: Settings, environment: str) -> tuple[Deployed, Predictor]:
+    live = deployments.required(settings.store, environment).current
     return live, Predictor(open_version(settings.store, live.version))
 
 
@@ -129,12 +129,12 @@ def _limits(settings: Settings, environment: str) -> Iterator[dict[str, str]]:
         shutil.rmtree(spill, ignore_errors=True)
 
 
-def _facts(live: Live) -> dict[str, object]:
+def _facts(live: Deployed) -> dict[str, object]:
     return {"version": live.version, "threshold": live.threshold}
 
 
 def _answer(
-    folder: Path, rows: Path, predictor: Predictor, live: Live, name: str, progress: bool
+    folder: Path, rows: Path, predictor: Predictor, live: Deployed, name: str, progress: bool
 ) -> tuple[list[Path], int]:
     """The parts in order, and how many rows they answer."""
     import pyarrow.parquet as pq
@@ -149,13 +149,13 @@ def _answer(
     return found, total
 
 
-def _told(path: Path, contract: Contract, live: Live, facts: dict[str, Any]) -> Output:
+def _told(path: Path, contract: Contract, live: Deployed, facts: dict[str, Any]) -> Output:
     """The output; what a kill leaves of it goes with the parts."""
     facts = dict.fromkeys(answer_columns(contract.target)) | facts | _facts(live)
     return Output(path, parts.folder_of(path) / parts.WHOLE, contract.keys or contract.request, facts)
 
 
-def _logged(path: Path, contract: Contract, day: date, moment: int, live: Live) -> Output:
+def _logged(path: Path, contract: Contract, day: date, moment: int, live: Deployed) -> Output:
     """The completed rows and their answers, as those of the service stand in the log: so that monitoring sees them."""
     facts = {"ts": moment, "as_of": moment if contract.lookups else None} | _facts(live)
     facts |= {"lifecycle_request": f"score-{day}-{live.version}", POSITION: None}

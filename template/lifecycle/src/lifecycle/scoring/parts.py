@@ -17,7 +17,7 @@ from lifecycle.contract.schema import Contract, Target
 from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import Outputs
-from lifecycle.registry.deployments import Live
+from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import answer_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
 from lifecycle.storage import explain_disk_errors, flush, write_atomically
@@ -60,7 +60,7 @@ def begin(folder: Path, fill: Callable[[Path], object], facts: dict[str, Any]) -
     return rows
 
 
-def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Live) -> Iterator[tuple[Path, int]]:
+def parts_of(folder: Path, rows: Path, predictor: Predictor, live: Deployed) -> Iterator[tuple[Path, int]]:
     """Each part in order, and how many rows it answers; what does not stand yet is answered."""
     with open_rows(rows, predictor.contract) as source:
         # Without rows there is a part, too: it says what the columns are.

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import (
-    broken,
-    broken_rules,
     check_table,
     check_types,
+    contract_error,
     describe,
-    names_parquet,
-    only,
+    find_violations,
+    is_parquet,
+    path_literal,
     quoted,
     text,
 )
@@ -69,7 +69,7 @@ class RowFile:
                 raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
             except duckdb.Error as error:
                 raise failed(where, error) from error
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({only(self.path)})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
 
 
 def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, to: RowFile) -> list[str]:
@@ -82,7 +82,7 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
     with _reading(file):
         as_text = not _is_parquet(file)
         options = ", header = true, all_varchar = true, skip = 0" if as_text else ", hive_partitioning = false"
-        source = f"{'read_csv' if as_text else 'read_parquet'}({only(file)}{options})"
+        source = f"{'read_csv' if as_text else 'read_parquet'}({path_literal(file)}{options})"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {GIVEN} AS FROM {source}")
         known = describe(connection, f"FROM {GIVEN}")
     sent = tuple(column for column in columns if column.name in known or column.required)
@@ -97,9 +97,9 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
                 for column in sent
                 if column.name in known and (name := _written(column)) and (sql := READ[column.kind].format(name))
             ]
-            faults = broken_rules(connection, GIVEN, rules, str(file))
+            faults = find_violations(connection, GIVEN, rules, str(file))
             if faults:
-                raise broken(faults)
+                raise contract_error(faults)
         parts = ", ".join(_value(column, known, as_text) for column in columns)
     to.keep(connection, f"SELECT {parts} FROM {GIVEN}", str(file))
     check_table(connection, ROWS, columns, str(file))
@@ -126,7 +126,7 @@ def _is_parquet(file: Path) -> bool:
         start = opened.read(4)
     if not start:
         raise LifecycleError(f"{file} is empty", HINT)
-    if start != b"PAR1" and names_parquet(file):
+    if start != b"PAR1" and is_parquet(file):
         raise LifecycleError(f"{file} is no Parquet file", HINT)
     return start == b"PAR1"
 

@@ -120,7 +120,7 @@ def _info(live: Follower) -> dict[str, Any]:
         "label": served.contract.target.label,
         "task": served.contract.target.task,
         "columns": [column.name for column in served.contract.request],
-        "threshold": served.deployment.live.threshold,
+        "threshold": served.deployment.current.threshold,
         "owners": owners,
         "deployment": decided,
         "pending": live.pending,

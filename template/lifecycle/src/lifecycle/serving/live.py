@@ -61,12 +61,12 @@ class Served:
 
     @cached_property
     def is_fast(self) -> bool:
-        """Whether the model returns in less time than a thread is asked in."""
+        """Whether the model predicts in less time than handing the rows to a thread takes."""
         return self.predictor.is_fast
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers on the wire for completed rows. An estimator refuses a matrix without rows: it is not asked."""
-        return self.predictor.predict(rows, self.deployment.live.threshold) if rows else []
+        return self.predictor.predict(rows, self.deployment.current.threshold) if rows else []
 
     @property
     def lacks_features(self) -> bool:
@@ -126,11 +126,11 @@ class Follower:
 
     def _load(self, old: Served | None) -> Served:
         deployment = deployments.required(self.store, self.environment)
-        if old and old.version == deployment.live.version:
+        if old and old.version == deployment.current.version:
             predictor = old.predictor
         else:
-            predictor = Predictor(open_version(self.store, deployment.live.version))
-        reader = RowReader(predictor.contract, self._known_elsewhere(deployment.live.version), self.max_rows)
+            predictor = Predictor(open_version(self.store, deployment.current.version))
+        reader = RowReader(predictor.contract, self._known_elsewhere(deployment.current.version), self.max_rows)
         new = Served(deployment, predictor, reader, self._table(predictor, old))
         if old and new.lacks_features and not old.lacks_features:
             problem = (
@@ -159,7 +159,7 @@ class Follower:
         for environment in ENVIRONMENTS:
             # A damaged file of another environment is not for this one to tell.
             with contextlib.suppress(LifecycleError):
-                near |= deployments.named(self.store, environment)
+                near |= deployments.versions_in_use(self.store, environment)
         return frozenset().union(*map(self._fields_of, near))
 
     def _fields_of(self, version: str) -> frozenset[str]:

@@ -47,7 +47,7 @@ def line(served: Served, body: bytes, rows: Sequence[Row], answers: bytes, many:
 
 def _facts(served: Served) -> dict[str, Any]:
     as_of = served.table.as_of if served.table else None
-    return {"version": served.version, "threshold": served.deployment.live.threshold, "as_of": as_of}
+    return {"version": served.version, "threshold": served.deployment.current.threshold, "as_of": as_of}
 
 
 def _plain(value: Any) -> Any:

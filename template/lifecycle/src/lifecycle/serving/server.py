@@ -9,9 +9,7 @@ import signal
 import socket
 import sys
 import threading
-import time
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -28,22 +26,20 @@ log = logging.getLogger("lifecycle.serving")
 LAST_CALL = 0.5
 
 
-def run(store: Store, environment: str, serve: Serve, log: Log | None = None, clock: Path | None = None) -> None:
+def run(store: Store, environment: str, serve: Serve, log: Log | None = None) -> None:
     """Target until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
     messages.configure(serve.log_format)
     with contextlib.closing(listening.bind(serve.host, serve.port)) as listener:
-        server = Server(config(store, environment, serve, log, clock))
+        server = Server(config(store, environment, serve, log))
         listening.listen(listener, serve.host, serve.port)
         answer(server, listener)
 
 
-def config(
-    store: Store, environment: str, serve: Serve, log: Log | None = None, clock: Path | None = None
-) -> uvicorn.Config:
-    """The application and how it is served; `clock` is a file with the moment that stands for now."""
+def config(store: Store, environment: str, serve: Serve, log: Log | None = None) -> uvicorn.Config:
+    """The application and how it is served."""
     # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    now = partial(timestamps.now, clock) if clock else time.time
+    now = timestamps.clock
     protocol = partial(Protocol, seconds=serve.timeout_seconds, most=listening.most_connections())
     return uvicorn.Config(
         create(store, environment, serve, log, now),

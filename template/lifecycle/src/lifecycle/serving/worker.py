@@ -50,11 +50,10 @@ def main() -> int:
     serve = Serve.model_validate(order["serve"])
     messages.configure(serve.log_format)
     kept = Log.model_validate(order["log"]) if order["log"] else None
-    clock = Path(order["clock"]) if order["clock"] else None
     with contextlib.closing(socket.socket(fileno=order["listener"])) as listener:
         listener.set_inheritable(False)
         try:
-            config = server.config(Store(Path(order["store"])), order["environment"], serve, kept, clock)
+            config = server.config(Store(Path(order["store"])), order["environment"], serve, kept)
         except LifecycleError as error:
             _say(tell, problem=error.problem, hint=error.hint)
             return 1

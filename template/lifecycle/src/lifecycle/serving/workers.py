@@ -33,7 +33,7 @@ BEYOND_DRAIN = 4.0
 PROVEN, FIRST_PAUSE, LONGEST_PAUSE = 10.0, 0.5, 30.0
 
 
-def run(store: Store, environment: str, serve: Serve, log: Log | None = None, clock: Path | None = None) -> None:
+def run(store: Store, environment: str, serve: Serve, log: Log | None = None) -> None:
     """Target until SIGTERM or SIGINT; raises LifecycleError when it cannot start, or when a worker ended badly."""
     messages.configure(serve.log_format)
     order = {
@@ -41,7 +41,6 @@ def run(store: Store, environment: str, serve: Serve, log: Log | None = None, cl
         "environment": environment,
         "serve": serve.model_dump(mode="json"),
         "log": log and log.model_dump(mode="json"),
-        "clock": clock and str(clock),
     }
     with contextlib.closing(listening.bind(serve.host, serve.port)) as first:
         # While it listens alone, whoever else wants to is refused; and it finds out who does already.

@@ -32,7 +32,7 @@ def compared(
     store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
 ) -> Evidence:
     """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
-    there = {found.live.version for each in ENVIRONMENTS if (found := deployments.read(store, each))}
+    there = {found.current.version for each in ENVIRONMENTS if (found := deployments.read(store, each))}
     incomparable, silent = dict[str, str](), dict[str, str]()
     for version in sorted(there):
         try:

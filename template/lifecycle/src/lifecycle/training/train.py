@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def train(
     environment answers the held-out rows, too, so that the gate can compare.
     """
     connection = point_in_time.connect(team.data, settings.data)
-    moment = point_in_time.latest(connection, team.data, settings.clock) if as_of is None else as_of
+    moment = point_in_time.latest(connection, team.data) if as_of is None else as_of
     division = divide(connection, team, moment, settings.train.holdout)
     target, rows, test = team.contract.target, division.training, division.held
     _enough_classes(target, rows.label)
@@ -62,7 +62,7 @@ def train(
             given[chosen] = answers(chosen, OnnxModel(exported.graph, encoder, target), test)
     facts = {
         "name": team.name,
-        "created": _created(settings),
+        "created": datetime.fromtimestamp(timestamps.clock(), UTC).isoformat(timespec="microseconds"),
         "as_of": timestamps.format_utc(moment),
         "reason": reason,
         "estimator": chosen,
@@ -85,17 +85,6 @@ def train(
     shape = reference.measure(team.contract, rows.frame, test.frame, given[chosen])
     shown = package.Proof(proof, *division.ids())
     return package.pack(team, settings.store, model, facts, rows_to_replay, shown, shape, exported)
-
-
-def _created(settings: Settings) -> str:
-    """Now; where a clock stands for it, a moment after whatever was made in the same second."""
-    now = datetime.now(UTC)
-    if settings.clock is not None:
-        second = f"{datetime.fromtimestamp(settings.now(), UTC):%Y%m%dT%H%M%S}"
-        same = [name.split("-")[0] for name in settings.store.versions() if name.startswith(second)]
-        now = datetime.strptime(f"{max(same, default=second):0<21}+0000", "%Y%m%dT%H%M%S%f%z")
-        now += timedelta(microseconds=bool(same))
-    return now.isoformat(timespec="microseconds")
 
 
 def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]:

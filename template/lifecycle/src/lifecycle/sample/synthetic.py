@@ -1,7 +1,7 @@
-"""Rows that nobody sent, invented from a contract: tests run on them where the real ones are not, or are too many.
+"""Synthetic rows that satisfy a contract, for tests on machines without the real tables.
 
-A hidden cause moves the label and, with noise of its own, each input: any model worth its name finds it. In two bands
-the label turns round, which a straight line does not see.
+A hidden cause determines the label and, with noise, each input, so that every reasonable model finds it. In two bands
+of the cause the label is reversed, which a linear model cannot represent.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-Places = npt.NDArray[np.float64]  # from 0 to 1, where 1 is not reached
+Places = npt.NDArray[np.float64]  # in [0, 1)
 
 ROWS = 2000
 NOW, HOUR = 1_767_225_600, 3600
-FOLLOWS = 0.9  # how often an input is where the cause is; otherwise it is anywhere
+FOLLOWS = 0.9  # share of the rows in which an input follows the cause; in the others it is random
 NULLS = 0.2
-BAND = (0.2, 0.3)  # how far from the middle the label turns round
+BAND = (0.2, 0.3)  # distances from the middle between which the label is reversed
 LEVELS = ("a", "b", "c")
 DTYPES: dict[str, Any] = {"number": "float64", "integer": "Int64", "boolean": "boolean", "category": "str"}
 AROUND_ZERO, ANYWHERE = (-100.0, 100.0), (-FLOAT32_MAX, FLOAT32_MAX)
@@ -33,38 +33,39 @@ AROUND_ZERO, ANYWHERE = (-100.0, 100.0), (-FLOAT32_MAX, FLOAT32_MAX)
 
 @dataclass(frozen=True)
 class Table:
-    """Invented rows as a `lifecycle.contract.team.Data`, one asked about in each hour; the later ones are held out."""
+    """Synthetic rows as a `lifecycle.contract.team.Data`, one row per hour; the latest are held out."""
 
     contract: Contract
     frame: "pd.DataFrame"
 
     @classmethod
     def of(cls, contract: Contract, count: int = ROWS, seed: int = 0) -> "Table":
-        """A table with so many rows."""
+        """Return a table of `count` rows."""
         return cls(contract, rows(contract, count, seed))
 
     def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
-        """See Data; nothing is read from the folder."""
-        asked = NOW - HOUR * np.arange(len(self.frame), 0, -1)
-        connection.register("invented", self.frame.assign(ts=asked))
+        """Register the rows; the folder is not read."""
+        ts = NOW - HOUR * np.arange(len(self.frame), 0, -1)
+        connection.register("synthetic", self.frame.assign(ts=ts))
 
     def labels(self, connection: "duckdb.DuckDBPyConnection") -> str:
-        """See Data."""
-        return "FROM invented"
+        """Return the query of all rows."""
+        return "FROM synthetic"
 
     def population(self, connection: "duckdb.DuckDBPyConnection") -> str:
-        """See Data."""
-        return f"SELECT * EXCLUDE (ts, {quoted(self.contract.target.label)}) FROM invented"
+        """Return the query of all rows without label and time."""
+        return f"SELECT * EXCLUDE (ts, {quoted(self.contract.target.label)}) FROM synthetic"
 
     def latest(self, connection: "duckdb.DuckDBPyConnection") -> int:
-        """See Data."""
+        """Return the fixed time that these rows end at."""
         return NOW
 
 
 def rows(contract: Contract, count: int, seed: int) -> "pd.DataFrame":
-    """Every column of the contract within its hard limits, and the label; the same for the same arguments.
+    """Return a frame with every column of the contract, within its limits, and the label.
 
-    Keys are unique where their limits allow. Classes are text, equally frequent; nullable inputs have nulls.
+    Equal arguments give equal rows. Keys are unique where their limits allow; classes are text and equally frequent;
+    nullable inputs contain nulls.
     """
     import pandas as pd
 
@@ -82,12 +83,12 @@ def rows(contract: Contract, count: int, seed: int) -> "pd.DataFrame":
 
 
 def usual(column: Column) -> tuple[float, float]:
-    """From where to where an invented number lies: as expected, else around zero, else anywhere its limits allow."""
+    """Return the range of a synthetic number: `expected`, else around zero, else anything within the limits."""
     for wanted in (column.expected or AROUND_ZERO, AROUND_ZERO, ANYWHERE):
         low, high = (float(each) for each in np.clip((min(wanted), max(wanted)), column.low, column.high))
         if column.kind == "integer":
             low, high = float(np.ceil(low)), float(np.floor(high))
-        # One value alone would say nothing about the label.
+        # A range of one value would carry no information about the label.
         if low < high:
             break
     return low, high
@@ -116,7 +117,7 @@ def _values(column: Column, places: Places) -> "pd.Series[Any]":
 def _levels(column: Column) -> list[str]:
     if column.levels:
         return list(column.levels)
-    # In the order of their codes, so that they follow the cause as numbers do.
+    # Levels in the order of their codes follow the cause as numbers do.
     expected = sorted(level for level in column.expected if len(level) <= (column.max_length or len(level)))
     return expected if len(expected) > 1 else [*expected, *(level[: column.max_length] for level in LEVELS)]
 
@@ -133,9 +134,9 @@ def _keys(column: Column, count: int) -> Any:
 
 
 def _label(target: Target, cause: Places) -> Any:
-    aside = np.abs(cause - 0.5)
-    turned = np.where((aside > BAND[0]) & (aside < BAND[1]), 1 - cause, cause)
+    distance = np.abs(cause - 0.5)
+    truth = np.where((distance > BAND[0]) & (distance < BAND[1]), 1 - cause, cause)
     if target.task == "regression":
-        return 100 * turned
-    ranks = turned.argsort().argsort()
+        return 100 * truth
+    ranks = truth.argsort().argsort()
     return np.array(target.classes, dtype=object)[ranks * len(target.classes) // len(ranks)]

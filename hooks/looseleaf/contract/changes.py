@@ -1,4 +1,4 @@
-"""What is written, what it replaces, and what must not be lost: a file that somebody has edited."""
+"""Write the generated files without losing a file that a user has edited."""
 
 import hashlib
 import re
@@ -16,9 +16,9 @@ WRITTEN = re.compile(r"^\| `([^`]+)` \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Changes:
-    """New contents by path (None: the file goes), below the root of the repository.
+    """New file contents by path below the repository's root; None removes the file.
 
-    `merged` are files whose new content keeps what somebody has written into them.
+    `merged` names files whose new content keeps the user's own text.
     """
 
     root: Path
@@ -27,29 +27,27 @@ class Changes:
     merged: frozenset[str] = frozenset()
 
     def edited(self) -> list[str]:
-        """Files that differ from what the template and `make contract` wrote, and would be replaced or removed."""
+        """Return the files that would be replaced and that neither the template nor `make contract` wrote."""
         report = self.root / REPORT
-        ours = dict(WRITTEN.findall(report.read_text(encoding="utf-8"))) if report.exists() else {}
-        found = []
+        recorded = dict(WRITTEN.findall(report.read_text(encoding="utf-8"))) if report.exists() else {}
+        names = []
         for name, content in self.contents.items():
-            there = self._read(name)
-            if there is None or name == REPORT or name in self.merged:
+            current = self._read(name)
+            if current is None or name == REPORT or name in self.merged:
                 continue
-            if there not in (content, self.pristine.get(name)) and digest(there) != ours.get(name):
-                found.append(name)
-        return found
+            if current not in (content, self.pristine.get(name)) and digest(current) != recorded.get(name):
+                names.append(name)
+        return names
 
     def refuse_edited(self, force: bool) -> None:
-        """Raise Refused where an edited file would be replaced, unless that is wanted."""
+        """Raise Refused if an edited file would be replaced, unless `force` is set."""
         if not force and (edited := self.edited()):
-            told = "\n  ".join(edited)
-            hint = (
-                "FORCE=1 (--force) replaces them and keeps a copy of each; DIFF=1 (--diff) only shows the difference."
-            )
-            raise Refused(f"these files were edited, and would be replaced:\n  {told}", hint)
+            listed = "\n  ".join(edited)
+            hint = "FORCE=1 (--force) replaces them and keeps a copy of each; DIFF=1 (--diff) only shows the changes."
+            raise Refused(f"these files were edited and would be replaced:\n  {listed}", hint)
 
     def apply(self) -> dict[str, str]:
-        """Write all or nothing; returns the name of the backup of each edited file that was replaced."""
+        """Write all files or none; returns the backup name of each edited file that was replaced."""
         before = {name: self._read(name) for name in self.contents}
         with explain_disk_errors(self.root):
             backups = {name: backup(self.root / name) for name in self.edited()}
@@ -76,12 +74,12 @@ class Changes:
 
 
 def digest(content: bytes) -> str:
-    """What tells a file that was written here from one that was edited since."""
+    """Return the SHA-256 that distinguishes a generated file from an edited one."""
     return hashlib.sha256(content).hexdigest()
 
 
 def backup(path: Path) -> str:
-    """Keep a copy of a file beside it, under a name that is free; returns that name."""
+    """Copy a file to a free sibling name and return that name."""
     number = 1
     while (copy := path.with_name(f"{path.name}.bak{number}")).exists():
         number += 1
@@ -90,7 +88,7 @@ def backup(path: Path) -> str:
 
 
 def link(source: Path, folder: Path, name: str) -> None:
-    """Let `folder / name` be the file, without a copy of it; raises LifecycleError where another file stands there."""
+    """Create a symbolic link `folder / name` to a file; raises LifecycleError if another file has that name."""
     place = folder / name
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +97,9 @@ def link(source: Path, folder: Path, name: str) -> None:
         elif place.exists():
             if place.samefile(source):
                 return
-            raise LifecycleError(f"{place} is another file of that name", f"Remove it, or give it: DATA={place}.")
+            raise LifecycleError(f"{place} is another file of that name", f"Remove it, or use it: DATA={place}.")
         try:
             place.symlink_to(source)
         except OSError:
-            # Not every system lets everyone link; there, a copy is the only way.
+            # Some systems do not allow links to every user; a copy is the only way there.
             shutil.copy2(source, place)

@@ -1,4 +1,4 @@
-"""Invented rows keep any contract, and the gate says yes to what is learned from them."""
+"""Synthetic rows satisfy any contract, and a model trained on them passes the gate."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pytest
 
 from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.synthetic import Table, rows
 from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle
+from lifecycle.sample.synthetic import Table, rows
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.gate import Case, decide
@@ -52,15 +52,15 @@ INPUTS = {
 }
 
 
-def accepted(bundle: Bundle) -> tuple[str, ...]:
+def failed_checks(bundle: Bundle) -> tuple[str, ...]:
     return decide(Case(bundle, evidence.read(bundle)), Gate()).faults
 
 
-def kept(contract: Contract, tmp_path: Path) -> pd.DataFrame:
-    """Invented rows that the jobs' own check has passed."""
+def valid_rows(contract: Contract, tmp_path: Path) -> pd.DataFrame:
+    """Return synthetic rows that pass the check of the jobs."""
     table = Table.of(contract)
     connection = point_in_time.connect(table, tmp_path)
-    team = Team("invented", contract, None, table, None)
+    team = Team("synthetic", contract, None, table, None)
     assert point_in_time.training_rows(connection, team, table.latest(connection)) == len(table.frame)
     assert point_in_time.population_rows(connection, table, contract, None, table.latest(connection)) == len(
         table.frame
@@ -68,35 +68,35 @@ def kept(contract: Contract, tmp_path: Path) -> pd.DataFrame:
     return table.frame
 
 
-@pytest.mark.parametrize("answer", [TWO, THREE, NUMBER], ids=lambda answer: answer.task)
+@pytest.mark.parametrize("target", [TWO, THREE, NUMBER], ids=lambda target: target.task)
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_gate_says_yes_to_what_is_learned_from_a_single_input(name: str, answer: Target, tmp_path: Path) -> None:
-    contract = Contract(1, answer, (INPUTS[name],))
-    frame = kept(contract, tmp_path)
+def test_a_model_of_a_single_input_passes_the_gate(name: str, target: Target, tmp_path: Path) -> None:
+    contract = Contract(1, target, (INPUTS[name],))
+    frame = valid_rows(contract, tmp_path)
     assert bool(frame.isna().any(axis=None)) == INPUTS[name].nullable
-    team = Team("invented", contract, None, Table(contract, frame), estimator_of(answer))
-    assert accepted(train(team, settings_in(tmp_path), tmp_path)) == ()
+    team = Team("synthetic", contract, None, Table(contract, frame), estimator_of(target))
+    assert failed_checks(train(team, settings_in(tmp_path), tmp_path)) == ()
 
 
 @pytest.mark.parametrize("task", ANSWERS)
-def test_of_several_inputs_the_candidate_learns_more_than_a_linear_model(task: str, tmp_path: Path) -> None:
+def test_the_candidate_beats_the_linear_model_on_several_inputs(task: str, tmp_path: Path) -> None:
     contract = derive(Order, ANSWERS[task], 1)
-    frame = kept(contract, tmp_path)
+    frame = valid_rows(contract, tmp_path)
     team = Team("orders", contract, None, Table(contract, frame), estimator_of(ANSWERS[task]))
     bundle = train(team, settings_in(tmp_path), tmp_path)
     assert bundle.facts["estimator"] == "candidate"
-    assert accepted(bundle) == ()
+    assert failed_checks(bundle) == ()
     assert frame["order_id"].is_unique
 
 
-def test_a_wide_contract_is_invented_and_checked(tmp_path: Path) -> None:
+def test_a_contract_with_2000_columns_is_generated_and_checked(tmp_path: Path) -> None:
     contract = Contract(1, TWO, tuple(number(f"x{at}") for at in range(2000)))
-    assert kept(contract, tmp_path).shape == (2000, 2001)
+    assert valid_rows(contract, tmp_path).shape == (2000, 2001)
 
 
-def test_what_cannot_vary_is_invented_all_the_same(tmp_path: Path) -> None:
+def test_a_column_of_one_possible_value_is_generated(tmp_path: Path) -> None:
     contract = Contract(1, NUMBER, (number(low=3.0, high=3.0),))
-    assert set(kept(contract, tmp_path)["number"]) == {3.0}
+    assert set(valid_rows(contract, tmp_path)["number"]) == {3.0}
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_what_cannot_vary_is_invented_all_the_same(tmp_path: Path) -> None:
     ids=["text", "integer", "integer with a limit", "time"],
 )
 def test_keys_are_unique(key: Column, tmp_path: Path) -> None:
-    assert kept(Contract(1, TWO, (key, INPUTS["boolean"])), tmp_path)["key"].is_unique
+    assert valid_rows(Contract(1, TWO, (key, INPUTS["boolean"])), tmp_path)["key"].is_unique
 
 
-def test_every_class_is_there_equally_often() -> None:
-    answer = Target("multiclass", "label", tuple(f"class {at}" for at in range(100)))
-    counts = rows(Contract(1, answer, (INPUTS["boolean"],)), 500, seed=0)["label"].value_counts()
+def test_classes_are_equally_frequent() -> None:
+    target = Target("multiclass", "label", tuple(f"class {at}" for at in range(100)))
+    counts = rows(Contract(1, target, (INPUTS["boolean"],)), 500, seed=0)["label"].value_counts()
     assert (len(counts), set(counts)) == (100, {5})
 
 
-def test_the_same_contract_gives_the_same_rows() -> None:
+def test_equal_arguments_give_equal_rows() -> None:
     contract = derive(Order, ANSWERS["regression"], 1)
     pd.testing.assert_frame_equal(rows(contract, 50, seed=1), rows(contract, 50, seed=1))
     assert not rows(contract, 50, seed=1).equals(rows(contract, 50, seed=2))
