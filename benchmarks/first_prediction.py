@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from looseleaf.project import environment, readme_request, service
+from looseleaf.project import environment, predict, readme_request, service
 from looseleaf.snapshot import source
 
 ROOT = Path(__file__).resolve().parents[1]

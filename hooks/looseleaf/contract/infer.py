@@ -1,6 +1,7 @@
 """`looseleaf contract infer`: adapt the repository in the current folder to a table."""
 
 import argparse
+import runpy
 import sys
 import tempfile
 import warnings
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from lifecycle import features, origin
+from lifecycle import features
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
@@ -105,8 +106,13 @@ def pristine(root: Path) -> dict[str, bytes]:
     import yaml
     from copier import run_copy
 
-    source = origin.recorded(root)
-    path = root / origin.ANSWERS
+    # The repository's own tool finds the template, as `make contract` found this command.
+    tool = runpy.run_path(str(root / "lifecycle/tools/template_source.py"))
+    try:
+        source = tool["template_source"](root)
+    except tool["SourceError"] as error:
+        raise LifecycleError(*str(error).split("\n  ", 1)) from error
+    path = root / tool["ANSWERS"]
     recorded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     choices = {name: value for name, value in (recorded or {}).items() if not name.startswith("_")}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -119,5 +125,5 @@ def pristine(root: Path) -> dict[str, bytes]:
             run_copy(url, into, data=choices, vcs_ref=source.commit or "HEAD", defaults=True, quiet=True, unsafe=False)
         except Exception as error:
             problem = f"the template cannot be rendered from {source.url} ({type(error).__name__}: {error})"
-            raise LifecycleError(problem, origin.HINT) from error
+            raise LifecycleError(problem, tool["HINT"]) from error
         return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}

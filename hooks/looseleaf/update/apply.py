@@ -38,9 +38,10 @@ def journal(root: Path) -> Path:
 
 
 def apply(root: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, int]) -> None:
-    """Write files below `root`; `finish` or `abort` must follow. After an exception, every file is as before.
+    """Write files; `finish` or `abort` must follow. After an exception, every file is as before.
 
     Args:
+        root: the folder of the repository or of a project in it.
         contents: new content by path; None removes a file.
         modes: permissions by path.
 
