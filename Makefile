@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow lint manifest pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
