@@ -17,7 +17,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from lifecycle import settings
 from lifecycle.contract import team
 from lifecycle.features import point_in_time
-from lifecycle.training.dataset import divide
+from lifecycle.training.dataset import load_dataset
 
 CATEGORIES = ["plan", "channel", "region", "device"]
 ROWS = 200
@@ -27,8 +27,10 @@ def main() -> None:
     folder = Path(sys.argv[1])
     project, config = team.load(Path.cwd()), settings.load(Path.cwd()).settings
     connection = point_in_time.connect(project.data, config.data)
-    division = divide(connection, project, point_in_time.latest(connection, project.data, None), config.train.holdout)
-    train, held = division.training, division.held
+    dataset = load_dataset(
+        connection, project, point_in_time.latest(connection, project.data, None), config.train.holdout
+    )
+    train, held = dataset.training, dataset.holdout
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]
     # Numbers pass as they are: the peers pay for no step that ours does not have.

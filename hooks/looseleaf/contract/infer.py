@@ -1,7 +1,7 @@
 """`looseleaf contract infer`: adapt the repository in the current folder to a table."""
 
 import argparse
-import runpy
+import importlib.util
 import sys
 import tempfile
 import warnings
@@ -106,13 +106,12 @@ def pristine(root: Path) -> dict[str, bytes]:
     import yaml
     from copier import run_copy
 
-    # The repository's own tool finds the template, as `make contract` found this command.
-    tool = runpy.run_path(str(root / "lifecycle/tools/template_source.py"))
+    tool = _template_source_tool(root)
     try:
-        source = tool["template_source"](root)
-    except tool["SourceError"] as error:
-        raise LifecycleError(*str(error).split("\n  ", 1)) from error
-    path = root / tool["ANSWERS"]
+        source = tool.template_source(root)
+    except tool.SourceError as error:
+        raise LifecycleError(str(error)) from error
+    path = root / tool.ANSWERS
     recorded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     choices = {name: value for name, value in (recorded or {}).items() if not name.startswith("_")}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -125,5 +124,18 @@ def pristine(root: Path) -> dict[str, bytes]:
             run_copy(url, into, data=choices, vcs_ref=source.commit or "HEAD", defaults=True, quiet=True, unsafe=False)
         except Exception as error:
             problem = f"the template cannot be rendered from {source.url} ({type(error).__name__}: {error})"
-            raise LifecycleError(problem, tool["HINT"]) from error
+            raise LifecycleError(problem, tool.HINT) from error
         return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
+
+
+def _template_source_tool(root: Path) -> Any:
+    """Load the repository's own script that finds the template."""
+    path = root / "lifecycle/tools/template_source.py"
+    spec = importlib.util.spec_from_file_location("template_source", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise LifecycleError(f"{path} is missing", "Run `make update` first.")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while they are defined.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

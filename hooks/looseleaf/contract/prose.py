@@ -11,6 +11,8 @@ from looseleaf.contract.plan import Plan
 from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, wrapped
 
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
+# Passages by which a section is recognised.
+PASSAGES = ("curl -s", "_client import Client", "make score DATE=", "make contract DATA=", "| `src/model/` |")
 EXAMPLE_CALL = re.compile(r"Row\(customer_id=[^)]*\)\)\.\w+")
 # Sentences about customers in sections that are otherwise kept.
 CUSTOMER_SENTENCE = re.compile(r"(?<=[.;:]\s)[^.;:|`]*\b(customers?|churns?)\b[^.;|`]*[.;]\s")
@@ -74,7 +76,9 @@ def agreement(body: str, plan: Plan) -> str:
     else:
         errors = "Wrong class, and the team acted on it", "Wrong class, and the right one was missed"
     rows = iter(errors)
-    body = re.sub(r"^\| Predicted [^|]*\|", lambda row: f"| {next(rows, row[0].strip('| '))} |", body, flags=re.M)
+    body = re.sub(
+        r"^\| (?:Said|Predicted) [^|]*\|", lambda row: f"| {next(rows, row[0].strip('| '))} |", body, flags=re.M
+    )
     if target.task == "binary":
         return body
     return re.sub(r"^The threshold of a deployment.*?(?=^## |\Z)", "", body, flags=re.M | re.DOTALL)
@@ -92,8 +96,8 @@ what stays uncertain. You may edit every file that it lists. When the table chan
 The first command shows what would change and whether callers break; the second one writes it, with a new `VERSION` in
 `src/model/contract.py` if they do. An edited file is not overwritten (`FORCE=1` overwrites it and keeps a copy).
 Without `DATA`, `make contract` writes `contract.json` after an edit of `contract.py`. To read from a warehouse instead
-of a file, see `lifecycle/docs/data.md`. Values that have to be computed as of a time (sums over the last 30 days) belong
-into `src/model/features.sql`, declared as `Lookup()` in the contract.
+of a file, see `lifecycle/docs/data.md`. Values that are computed as of a time (sums over the last 30 days) belong into
+`src/model/features.sql`, declared as `Lookup()` in the contract.
 
 `data/` is not in git. `make test` also runs without it, on synthetic rows of the contract; where the file is available,
 it is tested too.

@@ -9,8 +9,6 @@ from lifecycle.errors import LifecycleError
 from lifecycle.renamed import warn_renamed
 
 DAY = 86_400
-
-
 # Replaced by `lifecycle.sample.clock` to simulate another time; everything else calls it through this module.
 clock: Callable[[], float] = time.time
 
@@ -73,6 +71,6 @@ def date_of(timestamp: int) -> date:
 
 def __getattr__(name: str) -> Any:
     if name == "told":
-        warn_renamed("lifecycle.timestamps.format_utc", "format_utc")
+        warn_renamed("lifecycle.timestamps.told", "format_utc")
         return format_utc
     raise AttributeError(name)

@@ -99,7 +99,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Target:
-    """What the model predicts: the `label` column, and the `classes` in the order of their codes 0, 1, …
+    """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
     In binary classification, the second class is the positive one; a prediction contains its probability. A regression
     has no classes.

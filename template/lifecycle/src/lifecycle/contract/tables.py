@@ -1,5 +1,6 @@
 """SQL helpers, and the check of a DuckDB table against the contract."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,29 @@ def contract_error(faults: list[str]) -> LifecycleError:
     """Return the error for rows that violate the contract."""
     hint = "Fix the data at its source, or change the contract in src/model/contract.py."
     return LifecycleError("the data violate the contract:\n  " + "\n  ".join(faults), hint)
+
+
+def cast(expression: str, column: Column, sql_type: str) -> str:
+    """Return SQL that casts an expression of type `sql_type` to the type of a column, under the column's name."""
+    # A whole number that arrives as DOUBLE keeps its fraction until the contract is checked.
+    kind = "DOUBLE" if column.kind == "integer" and not sql_type.startswith(INTEGERS) else SQL_TYPES[column.kind]
+    return f"CAST({expression} AS {kind}) AS {quoted(column.name)}"
+
+
+@contextlib.contextmanager
+def explain_sql_errors(where: str) -> Iterator[None]:
+    """Convert an error of DuckDB to a LifecycleError that names `where` the SQL comes from."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        hint = "The message is from DuckDB and names the place in the SQL."
+        if isinstance(error, duckdb.OutOfMemoryException):
+            hint = (
+                "Raise score.memory_mb, or free disk space at `storage`: DuckDB writes there what exceeds the memory."
+            )
+        raise LifecycleError(f"{where} failed: {error}", hint) from error
 
 
 def subquery(sql: str) -> str:

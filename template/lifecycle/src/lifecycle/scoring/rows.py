@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import (
+    cast,
     check_table,
     check_types,
     contract_error,
     describe,
+    explain_sql_errors,
     find_violations,
     is_parquet,
+    literal,
     path_literal,
     quoted,
     text,
 )
 from lifecycle.errors import LifecycleError
-from lifecycle.features.point_in_time import ROWS, cast, failed, literal
+from lifecycle.features.point_in_time import ROWS
 from lifecycle.storage import explain_disk_errors
 
 if TYPE_CHECKING:
@@ -59,16 +62,14 @@ class RowFile:
 
         # Read once, and soon: it is not worth compressing, nor looking for values that repeat where hardly any do.
         options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}, {LEVELS}"
-        with explain_disk_errors(self.path):
+        with explain_disk_errors(self.path), explain_sql_errors(where):
             try:
                 connection.execute(f"COPY ({query}) TO {text(str(self.path))} ({options})")
             except duckdb.IOException as error:
                 if "write" not in str(error) and "space" not in str(error):
-                    raise failed(where, error) from error
+                    raise
                 hint = "Free some space, or set `storage` to another disk."
                 raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
-            except duckdb.Error as error:
-                raise failed(where, error) from error
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
 
 
