@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
     promote.add_argument("--why", default="", help="for the audit")
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: what its bundle says")
-    approve = commands.add("approve", _approve, "approve a version for production, for the roles you stand for")
+    approve = commands.add("approve", _approve, "approve a version for production, for the roles you hold")
     approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
     approve.add_argument("--why", default="", help="for the audit")

@@ -8,7 +8,7 @@ from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import point_in_time
-from lifecycle.ownership.findings import Finding
+from lifecycle.ownership.owners_file import Finding
 from lifecycle.registry import audit
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store, write_atomically
