@@ -281,7 +281,7 @@ def test_a_version_that_comes_back_later_answers_from_fresh_features(trained: An
     [
         (lambda sql: sql.replace("c.plan,", "c.plan AS plane,"), "lacks the column plan"),
         (lambda sql: sql.replace("FROM events", "FROM event"), "event"),
-        (lambda sql: sql + " AND c.plan = 'plus'", "with one row"),
+        (lambda sql: sql + " AND c.plan = 'plus'", "does not return one row"),
         (lambda sql: sql.replace("CAST(w.visits AS BIGINT)", "CAST(w.visits AS VARCHAR)"), "is VARCHAR"),
         (lambda sql: "SELEC 1", "syntax error"),
     ],
@@ -359,7 +359,7 @@ def test_a_doubled_row_does_not_make_up_for_a_missing_one(trained: Any, tmp_path
         f"UNION ALL SELECT * FROM sound WHERE customer_id = {first}"
     )
     settings = trained[0].model_copy(update={"storage": tmp_path})
-    with pytest.raises(LifecycleError, match="of the rows of the spine with one row"):
+    with pytest.raises(LifecycleError, match="rows of the spine"):
         train(replace(team, features_sql=doubled), settings, Path())
 
 
