@@ -129,7 +129,7 @@ def test_a_table_without_features_sql_is_trained_promoted_and_scored(task: str, 
     [
         (lambda sql: sql.replace("c.plan,", "c.plan AS plane,"), "lacks the column plan"),
         (lambda sql: sql.replace("FROM events", "FROM event"), "event"),
-        (lambda sql: sql + " AND c.plan = 'plus'", "with one row"),
+        (lambda sql: sql + " AND c.plan = 'plus'", "one row for each"),
         (lambda sql: sql.replace("CAST(w.visits AS BIGINT)", "CAST(w.visits AS VARCHAR)"), "is VARCHAR"),
         (lambda sql: "SELEC 1", "syntax error"),
     ],
@@ -198,7 +198,7 @@ def test_a_duplicate_feature_row_does_not_compensate_for_a_missing_one(trained: 
         f"UNION ALL SELECT * FROM sound WHERE customer_id = {first}"
     )
     settings = trained[0].model_copy(update={"storage": tmp_path})
-    with pytest.raises(LifecycleError, match="of the rows of the spine with one row"):
+    with pytest.raises(LifecycleError, match="one row for each of"):
         train(replace(team, features_sql=doubled), settings, Path())
 
 
