@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from looseleaf.project import ask, environment, readme_request, service
+from looseleaf.project import environment, predict, readme_request, service
 from looseleaf.snapshot import source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,9 +65,9 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
         if done.returncode:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{HINT}")
 
-    def predict() -> None:
+    def serve_one() -> None:
         with service(project, folder / "serve.log") as address:
-            ask(f"{address}/predict", readme_request(project))
+            predict(f"{address}/predict", readme_request(project))
 
     make = ("make", f"UV={binaries / 'uv'}")
     return [
@@ -77,7 +77,7 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
         measured(cache, "make setup", lambda: run(*make, "setup")),
         measured(cache, "make train", lambda: run(*make, "train")),
         measured(cache, "make promote features", lambda: run(*make, "promote", "features")),
-        measured(cache, "serve, predict, stop", predict),
+        measured(cache, "serve, predict, stop", serve_one),
     ]  # fmt: skip
 
 

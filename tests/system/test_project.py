@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from looseleaf.project import ask, make, readme_request, scored, service
+from looseleaf.project import make, predict, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
 from support.rendering import ANSWERS, DEMO, ROOT, copier_yml, run, tool
@@ -135,7 +135,7 @@ def test_three_lines_of_the_readme_ask_from_an_environment_with_the_client_alone
     request = {"customer_id": "c-00890", "discount": 25}
     with service(project, tmp_path / "log") as address:
         done = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
-        assert float(done.stdout) == ask(f"{address}/predict", request)["probability"], done.stdout
+        assert float(done.stdout) == predict(f"{address}/predict", request)["probability"], done.stdout
         unknown = lines.replace("http://127.0.0.1:8000", address).replace("c-00890", "nobody")
         assert "churn_client.errors.UnknownKey: " in run(python, "-c", unknown, folder=tmp_path).stdout
     gone = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
@@ -198,7 +198,7 @@ def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "nothing of it runs any more" in said
+    assert "No process of it is running" in said
     assert gone(process.pid)
 
 
@@ -212,7 +212,7 @@ def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     with pytest.raises(StepFailed, match="refused"):
-        ask(f"{addresses[0]}/predict", readme_request(project))
+        predict(f"{addresses[0]}/predict", readme_request(project))
 
 
 def test_a_demo_that_fails_says_which_step_and_what_to_do(tmp_path: Path) -> None:
@@ -229,5 +229,5 @@ def test_the_demo_leaves_a_folder_that_is_not_its_own_alone(tmp_path: Path) -> N
     (tmp_path / "mine.txt").write_text("mine\n")
     done = run(*DEMO, str(tmp_path), folder=ROOT)
     assert done.returncode == 1
-    assert "holds something else" in done.stdout
+    assert "has other files in it" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -10,7 +10,7 @@ import pytest
 import sklearn.datasets
 import yaml
 
-from looseleaf.project import ask, make, readme_request, service
+from looseleaf.project import make, predict, readme_request, service
 from looseleaf.snapshot import git
 from support.rendering import ANSWERS, Template, run
 
@@ -30,7 +30,7 @@ def used(usage: str, folder: Path, log: Path, request: dict[str, Any]) -> str:
     """Take one answer out of a promoted repository the way it is used: what the service or the batch told."""
     if usage == "online":
         with service(folder, log) as address:
-            return str(ask(f"{address}/predict", request)["prediction"])
+            return str(predict(f"{address}/predict", request)["prediction"])
     done = run(*make("score"), folder=folder)
     assert done.returncode == 0, done.stdout
     return done.stdout
