@@ -13,7 +13,7 @@ import pytest
 from looseleaf.snapshot import git
 from support.rendering import DEMO, ROOT, Template, run
 
-# Set before scikit-learn is imported: its threads slow each other down on a busy machine, and block in forked processes.
+# Set before scikit-learn is imported: its threads slow each other down, and they block in forked processes.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 Render = Callable[..., Path]
