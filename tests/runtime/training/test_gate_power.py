@@ -80,11 +80,15 @@ def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any
 def worsened(contract: Contract, label: Floats, given: Floats, seed: int) -> Floats:
     """The same answers with as much noise in their logits as costs POINTS of ROC AUC."""
     noise, logit = np.random.default_rng(seed).normal(size=len(given)), np.log(given / (1 - given))
-    wanted, low, high = metrics.measure(contract.target, label, given) - POINTS, 0.0, 4.0
+
+    def auc(outputs: Floats) -> float:
+        return metrics.weighted_measure(contract.target, label, outputs)(np.ones(len(label)))
+
+    wanted, low, high = auc(given) - POINTS, 0.0, 4.0
     for _ in range(20):
         middle = (low + high) / 2
         noisy = 1 / (1 + np.exp(-(logit + middle * noise)))
-        low, high = (middle, high) if metrics.measure(contract.target, label, noisy) > wanted else (low, middle)
+        low, high = (middle, high) if auc(noisy) > wanted else (low, middle)
     return noisy
 
 
