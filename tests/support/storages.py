@@ -26,7 +26,7 @@ KEY = Column("customer_id", "key", "category", max_length=16)
 DISCOUNT = Column("discount", "request", "number", required=False, default=0.0, low=0.0, high=100.0)
 PLAN = Column("plan", "lookup", "category", levels=("basic", "plus"))
 VISITS = Column("visits", "lookup", "integer", low=0, high=2**24)
-# A key, an optional request field and two entity columns; the answer is one of two classes.
+# A key, an optional request field and two looked-up columns, for binary classification.
 CHURN = Contract(1, Target("binary", "churned", ("stays", "churns")), (KEY, DISCOUNT, PLAN, VISITS))
 
 
