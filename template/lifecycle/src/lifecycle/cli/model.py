@@ -95,7 +95,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{_described(done)} already; nothing changed")
         return
     print(_described(done))
-    print(f"{done.who}: {done.why}")
+    print(f"{provenance.who()}: {done.why}")
 
 
 def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
