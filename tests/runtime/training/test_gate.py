@@ -26,7 +26,8 @@ from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Gate, Settings
 from lifecycle.storage import Store
 from lifecycle.training import evidence
-from lifecycle.training.gate import Case, Decision, decide, proposal
+from lifecycle.training.decision import Decision
+from lifecycle.training.gate import Case, decide, proposal
 from lifecycle.training.train import train
 from support.teams import ANSWERS, CityMeans, order_team, orders, settings_in
 
