@@ -131,26 +131,29 @@ class Score(Section):
 
 
 class Serve(Section):
-    """How the service listens."""
+    """The prediction service: address, limits and processes."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request.")] = 1000
     max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
     max_in_flight: Annotated[
-        int, Field(ge=1, description="Requests that wait for the model's thread, and bodies on their way; beyond: 503.")
+        int, Field(ge=1, description="Requests that wait for the model's thread; beyond: 503.")
     ] = 256
     queue_rows: Annotated[int, Field(ge=1, description="Rows that wait for the model's thread; beyond: 429.")] = 4000
-    batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model is asked for together.")] = 1000
+    batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model predicts together.")] = 1000
     timeout_seconds: Annotated[
-        float, Field(gt=0, le=60, description="For a request to arrive (or 408), and for its answer (or 503).")
+        float, Field(gt=0, le=60, description="For a request to arrive (or 408), and for its prediction (or 503).")
     ] = 5.0
-    api_key_file: Annotated[Path | None, Field(description="Keys of callers; LIFECYCLE_API_KEY wins over it.")] = None
-    poll_seconds: Annotated[float, Field(gt=0, le=5)] = 1.0
-    drain_seconds: Annotated[float, Field(gt=0, le=9)] = 8.0
-    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer.")] = 1
+    api_key_file: Annotated[Path | None, Field(description="API keys; LIFECYCLE_API_KEY has precedence.")] = None
+    poll_seconds: Annotated[float, Field(gt=0, le=5, description="Between checks of deployment and features.")] = 1.0
+    leave_seconds: Annotated[
+        float, Field(ge=0, le=60, description="From SIGTERM until no connection is accepted; /readyz returns 503.")
+    ] = 0.0
+    drain_seconds: Annotated[float, Field(gt=0, le=9, description="For the requests in flight at the end.")] = 8.0
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes of the service.")] = 1
     log_format: Annotated[
-        Literal["auto", "json", "text"], Field(description="Of the service's messages; auto: text on a terminal.")
+        Literal["auto", "json", "text"], Field(description="Of log messages; auto: text on a terminal.")
     ] = "auto"
 
 

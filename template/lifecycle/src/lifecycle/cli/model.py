@@ -53,7 +53,9 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.training.train import train
 
     root = Path.cwd()
-    bundle = train(load(root), loaded.settings, root, parse_timestamp(given.as_of), given.reason, repository.roles(root))
+    bundle = train(
+        load(root), loaded.settings, root, parse_timestamp(given.as_of), given.reason, repository.roles(root)
+    )
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]
