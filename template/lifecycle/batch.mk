@@ -1,4 +1,4 @@
-# The verbs of a repository whose predictions are used in batches: everyone is scored as of a date.
+# Commands for batch predictions: everyone is scored as of a date.
 USAGE += score
 SMOKE += score
 

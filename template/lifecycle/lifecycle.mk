@@ -1,5 +1,5 @@
-# How this model lives: every verb, run from the project's own environment, so that only `make setup` needs a network.
-# The template's: an update replaces this file. Targets of your own belong in the Makefile that includes it.
+# The commands of this repository. They run from its own environment, so only `make setup` and `make upgrade` need a network.
+# An update replaces this file. Put targets of your own in the Makefile that includes it.
 
 # The template's release date. The first `make setup` and every `make upgrade` resolve as of it; uv.lock keeps the result.
 RELEASED := 2026-11-23T00:00:00Z
@@ -9,78 +9,79 @@ ifneq ($(UV_DEFAULT_INDEX),)
 export UV_DEFAULT_INDEX
 endif
 
-# Where it is set (images, CI), every command would import its libraries uncompiled: 8 seconds instead of 3.
+# Container images and CI often set it. Every command would then compile its libraries again: 8 seconds instead of 3.
 unexport PYTHONDONTWRITEBYTECODE
-# The environment is always .venv, whichever other one is active.
+# The environment is always .venv, also while another one is active.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/lifecycle
 
-# `$(call option,--why,WHY)` is `--why 'the text'` where the call of make gives WHY, and nothing where it does not:
-# a CI host exports a VERSION or an ENVIRONMENT of its own. The text arrives as it was given, `$` included.
+# `$(call option,--why,WHY)` is `--why 'the text'` when WHY is set on make's command line, and empty otherwise: variables
+# of the environment are ignored, because CI hosts export a VERSION or an ENVIRONMENT of their own. `$` is not expanded.
 quote = '$(subst ','\'',$(1))'
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
-# What `make smoke` runs, and the verbs of each way to use predictions: online.mk and batch.mk add theirs.
+# The steps of `make smoke`, and the commands of each kind of usage; online.mk and batch.mk add theirs.
 SMOKE := train promote
 USAGE :=
-# The template's own command, from the source and commit that .copier-answers.yml records (or LOOSELEAF_SOURCE names).
-LOOSELEAF = template=$$($(RUN) template) && $(UV) run --quiet --no-sync "$$template" looseleaf
+# The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
+SOURCE := .venv/bin/python lifecycle/tools/template_source.py
+LOOSELEAF = template=$$($(SOURCE)) && $(UV) run --quiet --no-sync "$$template" looseleaf
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
 	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
-# An update renews the repository's environment, and so runs in one of its own.
-APART = template=$$($(RUN) template) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
-UPDATE = $(APART) update \
+# An update changes the environment of the repository, so it runs in a separate one.
+ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
+UPDATE = $(ISOLATED) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
 	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
-# The goals of one call are steps in the order given, whatever MAKEFLAGS says.
+# `make train promote` runs its goals one after the other, also when MAKEFLAGS asks for parallel jobs.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
 
-help: ## this list
+help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: uv.lock ## install everything into .venv, and the commit hooks where this is a git repository
+setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository
 	$(UV) sync --locked
-	@if [ ! -e .git ]; then echo "No commit hooks: this is no git repository. After git init, run make setup again."; \
-	elif [ -n "$$(git config core.hooksPath)" ]; then echo "No commit hooks: git's core.hooksPath names its own."; \
+	@if [ ! -e .git ]; then echo "The commit hooks were not installed: this is not a git repository. Run git init, then make setup again."; \
+	elif [ -n "$$(git config core.hooksPath)" ]; then echo "The commit hooks were not installed: git's core.hooksPath names another folder."; \
 	else .venv/bin/pre-commit install; fi
 
-upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve again, as of the template's release date, and install
+upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of the template's release date, and install them
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock --upgrade || $(UV) lock --upgrade
 	$(UV) lock
 	$(UV) sync --locked
 
 ifneq ($(call given,ABORT),)
-# Half of lifecycle/ may be of another release: what restores it came with the copy.
+# An interrupted update may leave lifecycle/ half replaced, so the tool that restores it is part of the backup.
 update:
 	@tool=$$(git rev-parse --git-path looseleaf-update)/tool; \
 	if [ -d "$$tool" ]; then PYTHONPATH="$$tool" $(PYTHON) -m looseleaf.update.apply; \
-	else echo "No update was interrupted here. After a finished one, git restore . goes back." >&2; exit 1; fi
+	else echo "No update was interrupted here. To undo a completed one, run git restore ." >&2; exit 1; fi
 else
-update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## take the template's newest release, if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
+update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest release if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
 	@$(UPDATE)
 endif
 
-# The token answers git at the CI host's own address and nowhere else: for the push, and for a template that is not public.
+# git sends the token to the CI host's own address only: to push, and to fetch a template that is not public.
 ifneq ($(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)),)
 propose: export GIT_CONFIG_COUNT := 1
 propose: export GIT_CONFIG_KEY_0 := credential.$(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)).helper
 propose: export GIT_CONFIG_VALUE_0 := !f() { [ "$$1" != get ] || printf 'username=x-access-token\npassword=%s\n' "$${LOOSELEAF_TOKEN:-$$GITHUB_TOKEN}"; }; f
 endif
-propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## an update of the template as a pull or merge request (for CI; lifecycle/docs/updates.md)
-	@$(APART) propose
+propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## propose an update as a pull or merge request (for CI; lifecycle/docs/updates.md)
+	@$(ISOLATED) propose
 
-# The second `uv lock` drops the date and keeps the versions. An index without upload times cannot resolve by date.
+# The second `uv lock` removes the date from uv.lock and keeps the versions. An index without upload times cannot resolve by date.
 uv.lock: | $(filter .uv/bin/uv,$(UV))
 	@[ -z "$$CI" ] || { echo "There is no uv.lock: run make setup and commit uv.lock." >&2; exit 1; }
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock || $(UV) lock
@@ -91,54 +92,56 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 	.uv/bin/pip install --quiet $(if $(UV_DEFAULT_INDEX),--index-url $(call quote,$(UV_DEFAULT_INDEX))) uv
 
 $(RUN):
-	@echo "There is no environment here yet: run make setup." >&2; exit 1
+	@echo "There is no environment yet: run make setup." >&2; exit 1
 
-check: $(RUN) ## lint, formatting, types; the contract, features.sql, config and OWNERS agree
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
+# Lint and types cover the team's code only: the template checks lifecycle/ itself, and the manifest shows edits of it. The
+# options repeat what pyproject.toml says, because repositories of older releases do not have it there.
+check: $(RUN) ## check lint, formatting and types; check that the contract, features.sql, config and OWNERS agree
+	@.venv/bin/python lifecycle/tools/manifest_check.py
+	.venv/bin/ruff check --extend-exclude lifecycle
+	.venv/bin/ruff format --check --extend-exclude lifecycle
+	.venv/bin/mypy --follow-imports=silent src
 	$(RUN) check
 
-test: $(RUN) ## the team's tests: data, behaviour, gates
+test: $(RUN) ## run the team's tests: data, behaviour, gates
 	.venv/bin/pytest
 
-smoke: $(RUN) ## from training to an answer, where the tables are; a notice where they are not (for CI)
+smoke: $(RUN) ## train, promote and predict if the tables are available, else print a notice (for CI)
 	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
-		echo "$${GITHUB_ACTIONS:+::notice::}The tables are not here: no $(SMOKE). See lifecycle/docs/data.md."; \
+		echo "$${GITHUB_ACTIONS:+::notice::}The tables are not available: skipped $(SMOKE). See lifecycle/docs/data.md."; \
 	else $(MAKE) --no-print-directory $(SMOKE); fi
 
-contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## a contract for your table (DATA=FILE LABEL=… KEY=… TIME=… DIFF=1); without DATA, rewrite contract.json
+contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## write a contract for your table (DATA=FILE LABEL=… KEY=… TIME=… DIFF=1); without DATA, rewrite contract.json
 	@$(if $(call given,DATA),$(INFER),$(RUN) contract)
 
-sample: $(RUN) ## write the sample tables into data/ (DRIFT=1: with a known drift)
+sample: $(RUN) ## write the sample tables to data/ (DRIFT=1: with a known drift)
 	$(RUN) sample $(if $(call given,DRIFT),--drift)
 
-config: $(RUN) ## every setting, its value and where it comes from (ENVIRONMENT=…)
+config: $(RUN) ## list every setting, its value and its source (ENVIRONMENT=…)
 	$(RUN) config $(environment)
 
-notebook: $(RUN) ## open notebooks/ in Jupyter (the first time, it downloads Jupyter)
+notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first run)
 	$(UV) run --locked --group notebook jupyter lab notebooks
 
-train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=MOMENT REASON=…)
+train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=…)
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
 
-promote: $(RUN) ## let a bundle answer, if the gate agrees (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
+promote: $(RUN) ## deploy a bundle that passes the gate (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
 	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
 	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
 
-rollback: $(RUN) ## let the previous bundle answer again (ENVIRONMENT=… WHY="…")
+rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-owners: $(RUN) ## derive CODEOWNERS and what else follows from OWNERS, and check it
+owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
 	$(RUN) owners check
 
-# What watches and renews what answers.
 include lifecycle/loop.mk
 
-# The answer `usage` says which of them there are. The command tells what became of a verb that is not.
+# Only the commands of the chosen `usage` are rendered. For the others, `lifecycle` explains how to add them.
 -include lifecycle/online.mk lifecycle/batch.mk
 .PHONY: features serve client dashboard score
 $(filter-out $(USAGE),features serve client dashboard score): $(RUN)

@@ -1,11 +1,11 @@
-# The verbs of a repository whose predictions are used online: a service answers requests.
+# Commands for online predictions: a service that handles requests.
 USAGE += features serve client dashboard
 .PHONY: year
 
-features: $(RUN) ## everyone's entity features for the service (AS_OF=MOMENT)
+features: $(RUN) ## compute the feature table of the service (AS_OF=TIME)
 	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
 
-serve: $(RUN) ## answer requests on this machine (PORT=8000 WORKERS=1 ENVIRONMENT=…)
+serve: $(RUN) ## run the service on this machine (PORT=8000 WORKERS=1 ENVIRONMENT=…)
 	$(RUN) serve $(environment) $(call option,--port,PORT) $(call option,--workers,WORKERS)
 
 client: $(RUN) ## build a typed client of the service, as a wheel in dist/ (BUILD=1)
@@ -14,5 +14,5 @@ client: $(RUN) ## build a typed client of the service, as a wheel in dist/ (BUIL
 dashboard: $(RUN) ## what Prometheus has seen, as build/dashboard.html (URL=http://127.0.0.1:9090 HOURS=6)
 	@$(RUN) dashboard $(call option,--url,URL) $(call option,--hours,HOURS)
 
-year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## play a year of the sample: traffic, late labels, drift, retrain, roll back
+year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
 	@$(LOOSELEAF) year

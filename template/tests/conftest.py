@@ -57,4 +57,4 @@ def rows(tables: duckdb.DuckDBPyConnection) -> Rows:
 def chances(trained: Project) -> Callable[[Rows], list[float]]:
     """The trained model: from completed rows to the probability that each customer leaves."""
     model = predictor.Predictor(trained.newest)
-    return lambda rows: [answer["probability"] for answer in model.answers(rows, threshold=None)]
+    return lambda rows: [answer["probability"] for answer in model.predict(rows, threshold=None)]

@@ -153,14 +153,14 @@ def fitted(entry: Entry) -> SkopsModel:
 
 def exported(model: SkopsModel, nulls: bool) -> exporting.Export:
     held, _ = rows(HELD, 2, nulls)
-    return exporting.export(model, held, model.matrix(held), seed=0)
+    return exporting.export(model, held, model.predict_matrix(held), seed=0)
 
 
 def wrong_on_fresh_rows(model: SkopsModel, graph: bytes, nulls: bool) -> int:
     """In how many of many rows that nobody compared the graph answers otherwise."""
     fresh, _ = rows(FRESH, 3, nulls)
-    given = OnnxModel(graph, model.encoder, model.target).matrix(fresh)
-    away = exporting.differences(model.matrix(fresh), given, model.target)
+    given = OnnxModel(graph, model.encoder, model.target).predict_matrix(fresh)
+    away = exporting.differences(model.predict_matrix(fresh), given, model.target)
     tolerance = VALUE_TOLERANCE if model.target.task == "regression" else PROBABILITY_TOLERANCE
     return int((~(away <= tolerance)).sum())
 

@@ -42,8 +42,8 @@ class Watched:
         return self.rows.iloc[np.random.default_rng(seed).choice(len(self.rows), rows, replace=False)].copy()
 
     def answer(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The same rows with what the model answers."""
-        told = pd.DataFrame(self.predictor.frame_answers(rows, 0.5), index=rows.index)
+        """The same rows with what the model returns."""
+        told = pd.DataFrame(self.predictor.predict_frame(rows, 0.5), index=rows.index)
         return rows.assign(prediction=told["prediction"], probability=told["probability"])
 
 

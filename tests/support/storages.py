@@ -51,7 +51,7 @@ class Storage:
         levels = {c.name: list(c.levels) or ["north", "south"] for c in contract.inputs if c.kind == "category"}
         model = SkopsModel(_fitted(len(contract.inputs)), Encoder(contract, levels), contract.target)
         rows = [{column.name: _value(column, at) for column in contract.columns} for at in range(5)]
-        own = [{"row": row, "answer": each} for row, each in zip(rows, model.rows(rows).tolist(), strict=True)]
+        own = [{"row": row, "answer": each} for row, each in zip(rows, model.predict_rows(rows).tolist(), strict=True)]
         folder = self.drafts / made
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "contract.json").write_text(contract.to_json())
@@ -63,7 +63,7 @@ class Storage:
             (folder / "model.skops").write_bytes(skops.io.dumps(model.estimator))
         if contract.lookups:
             (folder / "features.sql").write_text("SELECT 1")
-        requires = bundles.versions_of(
+        requires = bundles.installed_versions(
             ["numpy", "onnxruntime"] if kind == "onnx" else ["numpy", "scikit-learn", "skops"]
         )
         known = {"kind": kind, "name": "churn", "threshold": 0.5, "levels": levels, "requires": requires}

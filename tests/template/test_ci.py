@@ -94,5 +94,5 @@ def test_a_table_that_is_not_in_git_leaves_the_push_green_and_training_out(
     (clone / ".venv").symlink_to(folder / ".venv")
     done = run(*make("smoke"), folder=clone, GITHUB_ACTIONS="true")
     assert done.returncode == 0, done.stdout
-    assert "::notice::The tables are not here" in done.stdout
+    assert "::notice::The tables are not available" in done.stdout
     assert not (clone / "storage").exists()

@@ -421,7 +421,11 @@ def test_a_report_longer_than_the_host_takes_is_cut(project: Path, api: Api, on_
 
 def from_make(project: Path, **environment: str) -> dict[str, str]:
     """What `make propose` of a rendered repository tells git, for a CI host at an address."""
-    written = {".venv/bin/lifecycle": "echo --with=template", "uv": "echo $* >&2; env | sed -n '/^GIT_CONFIG_[CKV]/p'"}
+    written = {
+        ".venv/bin/lifecycle": "",
+        ".venv/bin/python": "echo --with=template",
+        "uv": "echo $* >&2; env | sed -n '/^GIT_CONFIG_[CKV]/p'",
+    }
     for name, text in written.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(f"#!/bin/sh\n{text}\n")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import manifest_check
 import pytest
 
-from lifecycle import zone
 from looseleaf import cli
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
@@ -369,7 +369,7 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
     assert code == 0, said
     assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in said
     assert remembered(project)["_src_path"] == str(fork.folder)
-    assert zone.check(project) == []
+    assert manifest_check.check(project) == []
     commit(project, "Moved")
     monkeypatch.delenv("LOOSELEAF_SOURCE")
     assert "nothing to update" in called(project, "--to", release)[1]

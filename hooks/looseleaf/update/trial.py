@@ -26,7 +26,7 @@ ZONE = "lifecycle/"
 # What an update may write to, the answers apart.
 TEMPLATES = (ZONE, ".github/")
 MANIFEST = "lifecycle/manifest.json"
-RULES = "lifecycle/src/lifecycle/zone.py"
+RULES = "lifecycle/tools/manifest_check.py"
 MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
 
 

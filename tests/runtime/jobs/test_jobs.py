@@ -81,7 +81,7 @@ def test_training_batch_and_service_give_the_same_answer(settings: Settings) -> 
     frame = connection.execute(query).df()
     assert len(frame) == 200
     predictor = Predictor(open_version(settings.store, live.version))
-    training = dict(zip(frame.customer_id, predictor.frame_answers(frame, live.threshold), strict=True))
+    training = dict(zip(frame.customer_id, predictor.predict_frame(frame, live.threshold), strict=True))
 
     [path] = score(settings, team.data, "local", [DAY], progress=False)
     batch = {row["customer_id"]: row for row in table(path)}

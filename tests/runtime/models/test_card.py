@@ -1,4 +1,4 @@
-"""The card tells what a version answers, from what and how well; whatever the columns are called, it stays a table."""
+"""The model card states what a version predicts, from which data and how well, and is valid Markdown for any names."""
 
 import re
 from pathlib import Path
@@ -22,6 +22,7 @@ FACTS: dict[str, Any] = {
     "metrics": {"candidate": {"log_loss": 0.123456}, "linear": {"log_loss": 0.2}},
     "data": "abc",
     "code": {"commit": "def", "edited": True},
+    "lifecycle": "0.3.0",
     "owners": {"data-science": ["ana"], "engineering": ["acme/bo", "cy"], "product": []},
 }
 COLUMNS = (
@@ -36,17 +37,18 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
     "line",
     [
         "# churn",
-        "It answers the probability that churned is yes.",
+        "This model predicts the probability that churned is yes.",
         "| label | churned |",
-        "| task | two classes no, yes |",
+        "| task | binary no, yes |",
         "| contract | version 2 |",
         "| model | the candidate |",
-        "| answered by | ONNX |",
+        "| runtime | ONNX |",
         "| rows | 1,200 for training, 300 held out: rows from 2025-12-01T00:00:00Z on |",
         "| labels known at | 2026-01-01T00:00:00Z |",
         "| data | SHA-256 abc |",
         "| code | def, with edited files |",
-        "| answers for it | data science @ana; engineering @acme/bo, @cy; product nobody yet |",
+        "| lifecycle | 0.3.0 |",
+        "| owners | data science @ana; engineering @acme/bo, @cy; product not assigned |",
         "| order_id | key | category |  |  | no |",
         "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
         "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
@@ -55,44 +57,50 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "| linear | 0.2 |",
     ],
 )
-def test_the_card_says(line: str) -> None:
+def test_the_card_contains_each_fact(line: str) -> None:
     assert line in card.text(CONTRACT, FACTS, "ONNX").splitlines()
 
 
-def test_the_card_says_when_the_linear_baseline_is_the_model() -> None:
-    facts = FACTS | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
-    told = card.text(CONTRACT, facts, "ONNX")
-    assert "| model | the linear baseline, which the candidate did not beat |" in told
-    assert "| code | no commit |" in told
-    assert "| answers for it | nobody yet |" in told
+def test_the_card_names_the_linear_baseline_when_it_is_the_model() -> None:
+    # Bundles before 0.3.0 do not record the version of lifecycle.
+    older = {name: fact for name, fact in FACTS.items() if name != "lifecycle"}
+    facts = older | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
+    shown = card.text(CONTRACT, facts, "ONNX")
+    assert "| model | the linear baseline, which the candidate did not beat |" in shown
+    assert "| code | no commit |" in shown
+    assert "| owners | not assigned |" in shown
+    assert "| lifecycle |" not in shown
 
 
 @pytest.mark.parametrize(
-    ("answer", "line"),
+    ("target", "line"),
     [
-        (Target("regression", "days", unit="days"), "It answers days, in days."),
-        (Target("regression", "days"), "It answers days."),
-        (Target("multiclass", "carrier", ("air", "sea")), "It answers the probability of each class of carrier."),
+        (Target("regression", "days", unit="days"), "This model predicts days, in days."),
+        (Target("regression", "days"), "This model predicts days."),
+        (
+            Target("multiclass", "carrier", ("air", "sea")),
+            "This model predicts the probability of each class of carrier.",
+        ),
     ],
 )
-def test_the_card_says_what_is_answered(answer: Target, line: str) -> None:
-    assert line in card.text(Contract(1, answer, COLUMNS), FACTS, "ONNX").splitlines()
+def test_the_card_describes_the_target(target: Target, line: str) -> None:
+    assert line in card.text(Contract(1, target, COLUMNS), FACTS, "ONNX").splitlines()
 
 
-def test_every_bundle_holds_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
+def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
     bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
     assert "card.md" in bundle.facts["files"]
-    told = bundle.read("card.md").decode()
-    [runtime] = re.findall(r"^\| answered by \| (ONNX, equal on .*) \|$", told, re.MULTILINE)
-    assert told == card.text(bundle.contract, bundle.facts, runtime)
-    assert "| order amount € | request | number | EUR |" in told
+    shown = bundle.read("card.md").decode()
+    [runtime] = re.findall(r"^\| runtime \| (ONNX, equal on .*) \|$", shown, re.MULTILINE)
+    assert shown == card.text(bundle.contract, bundle.facts, runtime)
+    assert "| order amount € | request | number | EUR |" in shown
     assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
-    assert "| answers for it | data science @ana; engineering @acme/eng; product @cy |" in told
-    assert bundle.version not in told
+    assert "| owners | data science @ana; engineering @acme/eng; product @cy |" in shown
+    assert bundle.version not in shown
 
 
-def test_a_broken_owners_file_stops_no_training(tmp_path: Path) -> None:
+def test_training_continues_with_an_invalid_owners_file(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
     bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
     assert bundle.facts["owners"] == {}

@@ -47,7 +47,7 @@ from support.teams import estimator_of, order_team, sample_team, settings_in
 
 GRADIENT = GradientBoostingClassifier(n_estimators=20)
 BAD = Entry("gradient boosting behind a scaler", lambda: make_pipeline(StandardScaler(), GRADIENT))
-NOTHING = edges.Edges(np.ones((1, 6), dtype=np.float32), ("a plain row",))
+NOTHING = edges.EdgeRows(np.ones((1, 6), dtype=np.float32), ("a plain row",))
 
 
 def team_of(candidate: Any) -> Team:
@@ -94,15 +94,15 @@ def test_what_falls_back_says_which_rows_and_which_step(
 def test_without_the_edge_rows_a_wrong_graph_slips_through(monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted(BAD)
     assert exported(model, BAD.nulls).graph is None
-    monkeypatch.setattr(exporting, "edges", lambda *given: NOTHING)
-    monkeypatch.setattr(exporting, "splits", lambda *given: NOTHING)
+    monkeypatch.setattr(exporting, "edge_rows", lambda *given: NOTHING)
+    monkeypatch.setattr(exporting, "split_rows", lambda *given: NOTHING)
     found = exported(model, BAD.nulls)
     assert found.graph is not None
     # Rows that the contract allows and that anybody may send.
     held, _ = rows(HELD, 4, False)
-    sent = edges.edges(model, held, 1).matrix
-    given = OnnxModel(found.graph, model.encoder, model.target).matrix(sent)
-    assert np.abs(given - model.matrix(sent)).max() > 1e-3
+    sent = edges.edge_rows(model, held, 1).matrix
+    given = OnnxModel(found.graph, model.encoder, model.target).predict_matrix(sent)
+    assert np.abs(given - model.predict_matrix(sent)).max() > 1e-3
 
 
 def test_without_the_comparison_a_wrong_graph_slips_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +124,8 @@ def test_a_row_alone_gets_the_answer_that_it_gets_among_others(make: Any) -> Non
     assert found.graph is not None
     graph = OnnxModel(found.graph, model.encoder, model.target)
     many, _ = rows(HELD, 3, False)
-    alone = np.concatenate([graph.matrix(many[at : at + 1]) for at in range(HELD)])
-    assert np.abs(alone - graph.matrix(many)).max() <= PROBABILITY_TOLERANCE / 10
+    alone = np.concatenate([graph.predict_matrix(many[at : at + 1]) for at in range(HELD)])
+    assert np.abs(alone - graph.predict_matrix(many)).max() <= PROBABILITY_TOLERANCE / 10
 
 
 def test_what_the_estimator_itself_does_not_answer_is_told() -> None:
@@ -134,13 +134,13 @@ def test_what_the_estimator_itself_does_not_answer_is_told() -> None:
     model.encoder.columns = contract("two", nulls=True).inputs
     found = exported(model, False)
     assert found.graph is None
-    assert "does not answer its edge rows (ValueError: Input X contains NaN" in found.report["reason"]
+    assert "fails on its edge rows (ValueError: Input X contains NaN" in found.report["reason"]
 
 
 def test_edge_rows_keep_the_contract_and_are_the_same_every_time() -> None:
     model, (held, _) = fitted(Entry("linear", linear)), rows(HELD, 2, False)
-    found = edges.edges(model, held, 0)
-    assert (found.matrix == edges.edges(model, held, 0).matrix).all()
+    found = edges.edge_rows(model, held, 0)
+    assert (found.matrix == edges.edge_rows(model, held, 0).matrix).all()
     assert len(found.names) == len(found.matrix) < 5000
     assert np.isfinite(found.matrix).all()
     assert np.abs(found.matrix[:, :3]).max() == 1e6
@@ -157,9 +157,9 @@ def test_jumps_find_a_split_behind_a_scaler_to_the_last_bit() -> None:
     wide = many.astype(np.float64)
     stump = make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=1)).fit(wide, many[:, 0] > 77.7)
     model = SkopsModel(stump, fitted(Entry("linear", linear)).encoder, ANSWERS["two"])
-    found = edges.edges(model, many, 0)
+    found = edges.edge_rows(model, many, 0)
     jumps = np.unique(found.matrix[np.array(found.names) == "jump in amount", 0])
-    answers = model.matrix(np.column_stack([jumps, np.zeros((len(jumps), 5))]).astype(np.float32))
+    answers = model.predict_matrix(np.column_stack([jumps, np.zeros((len(jumps), 5))]).astype(np.float32))
     [at] = np.flatnonzero(np.diff(answers))
     assert np.nextafter(jumps[at], np.float32(np.inf)) == jumps[at + 1]
 
@@ -183,7 +183,7 @@ BOOSTED = [
 def test_other_libraries_become_graphs_too(entry: Entry) -> None:
     model = fitted(entry)
     found = exported(model, entry.nulls)
-    assert found.graph is not None, found.told
+    assert found.graph is not None, found.summary
     assert wrong_on_fresh_rows(model, found.graph, entry.nulls) == 0
 
 
@@ -211,9 +211,9 @@ def test_many_rows_of_a_wide_encoding_take_no_more_memory_than_some() -> None:
     content, _ = convert(wide.fit(codes[:2000], codes[:2000, 0] > 250), 6)
     graph = OnnxModel(content, Encoder(contract("two", nulls=False), LEVELS), ANSWERS["two"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    many = graph.given(codes.astype(np.float32))
+    many = graph.raw_outputs(codes.astype(np.float32))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
-    np.testing.assert_allclose(many[-5:], graph.given(codes[-5:].astype(np.float32)), atol=1e-12)
+    np.testing.assert_allclose(many[-5:], graph.raw_outputs(codes[-5:].astype(np.float32)), atol=1e-12)
 
 
 def test_what_is_proved_at_once_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:

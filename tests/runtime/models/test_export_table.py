@@ -19,4 +19,4 @@ def test_a_graph_is_right_on_rows_that_nobody_compared_or_it_falls_back(entry: E
     else:
         assert found.report["reason"]
         assert found.report["step"]
-    assert found.report["kind"] == entry.kind, found.told
+    assert found.report["kind"] == entry.kind, found.summary

@@ -1,4 +1,4 @@
-"""Losses and metrics agree with scikit-learn; the bootstrap sees a difference and no difference."""
+"""Losses and metrics equal those of scikit-learn, and the bootstrap detects an improvement only where there is one."""
 
 import numpy as np
 import pytest
@@ -10,24 +10,24 @@ from support.teams import ANSWERS
 RANDOM = np.random.default_rng(0)
 
 
-def test_losses_are_scikit_learns() -> None:
+def test_losses_equal_those_of_scikit_learn() -> None:
     actual = RANDOM.integers(0, 2, 500).astype(float)
-    given = np.clip(actual * 0.5 + RANDOM.random(500) * 0.5, 0.01, 0.99)
-    assert losses(ANSWERS["binary"], actual, given).mean() == pytest.approx(log_loss(actual, given))
+    outputs = np.clip(actual * 0.5 + RANDOM.random(500) * 0.5, 0.01, 0.99)
+    assert losses(ANSWERS["binary"], actual, outputs).mean() == pytest.approx(log_loss(actual, outputs))
     three = RANDOM.integers(0, 3, 500).astype(float)
-    chances = RANDOM.dirichlet([1, 1, 1], 500)
-    assert losses(ANSWERS["multiclass"], three, chances).mean() == pytest.approx(log_loss(three, chances))
+    probabilities = RANDOM.dirichlet([1, 1, 1], 500)
+    assert losses(ANSWERS["multiclass"], three, probabilities).mean() == pytest.approx(log_loss(three, probabilities))
     numbers = RANDOM.normal(size=500)
-    found = losses(ANSWERS["regression"], numbers, given).mean()
-    assert found == pytest.approx(mean_squared_error(numbers, given))
-    assert metrics(ANSWERS["regression"], numbers, given)["root_mean_squared_error"] == pytest.approx(found**0.5)
+    found = losses(ANSWERS["regression"], numbers, outputs).mean()
+    assert found == pytest.approx(mean_squared_error(numbers, outputs))
+    assert metrics(ANSWERS["regression"], numbers, outputs)["root_mean_squared_error"] == pytest.approx(found**0.5)
 
 
-def test_certainty_about_the_wrong_class_costs_a_finite_loss() -> None:
+def test_a_certain_prediction_of_the_wrong_class_has_a_finite_loss() -> None:
     assert np.isfinite(losses(ANSWERS["binary"], np.array([1.0]), np.array([0.0]))).all()
 
 
-def test_a_better_model_is_seen_and_an_equal_one_is_not() -> None:
+def test_a_better_model_is_detected_and_an_equal_one_is_not() -> None:
     noise = RANDOM.random(1000)
     better = improvement(noise + 0.1, noise, 0.95, 500)
     assert better.lower > 0
@@ -37,7 +37,7 @@ def test_a_better_model_is_seen_and_an_equal_one_is_not() -> None:
     assert equal.lower < 0 < equal.upper
 
 
-def test_equal_models_are_called_better_no_more_often_than_promised() -> None:
+def test_equal_models_are_called_better_no_more_often_than_the_confidence_allows() -> None:
     called = 0
     for seed in range(200):
         random = np.random.default_rng(seed)

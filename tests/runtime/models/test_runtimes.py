@@ -1,4 +1,4 @@
-"""What answers: a graph that is safe to load, in an environment that holds little, and answers that are answers."""
+"""Graphs load only when they are safe, in a small environment, and every model's outputs are validated."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle, BundleError, hash_of, verify
 from lifecycle.models.predictor import Predictor
-from lifecycle.models.runtimes import OnnxModel, checked
+from lifecycle.models.runtimes import OnnxModel, validate_outputs
 from support.storages import Storage
 
 TWO, THREE, NUMBER = (
@@ -37,25 +37,27 @@ TEMPLATE = Path(team.__file__).parents[3]
 
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize(
-    ("answer", "right", "wrong"),
+    ("target", "right", "wrong"),
     [
         (TWO, [0.0, 1.0, 0.3], [NAN, INF, -1e-9, 1 + 1e-9]),
         (NUMBER, [0.0, -1e30], [NAN, INF, -INF]),
         (THREE, [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]], [[NAN, 0.5, 0.5], [-0.1, 0.6, 0.5], [0.2, 0.3, 0.4]]),
     ],
 )
-def test_only_an_answer_is_an_answer(answer: Target, right: list[Any], wrong: list[Any], rows: int) -> None:
+def test_only_finite_numbers_and_probabilities_are_valid_outputs(
+    target: Target, right: list[Any], wrong: list[Any], rows: int
+) -> None:
     for value in right:
-        assert checked(np.array([value] * rows, dtype=np.float32), answer, rows).dtype == np.float64
+        assert validate_outputs(np.array([value] * rows, dtype=np.float32), target, rows).dtype == np.float64
     for value in wrong:
-        with pytest.raises(LifecycleError, match="the model answers"):
-            checked(np.array([*right[: rows - 1], value]), answer, rows)
-    with pytest.raises(LifecycleError, match="the shape"):
-        checked(np.array(right[:1]), answer, 2)
+        with pytest.raises(LifecycleError, match="the model returns"):
+            validate_outputs(np.array([*right[: rows - 1], value]), target, rows)
+    with pytest.raises(LifecycleError, match="an array of the shape"):
+        validate_outputs(np.array(right[:1]), target, 2)
 
 
 def forged(bundle: Bundle, name: str, content: bytes) -> Bundle:
-    """The bundle with another model under a hash that fits."""
+    """Replace the model of a bundle and its recorded hash."""
     (bundle.path / name).write_bytes(content)
     facts = bundle.facts | {"files": bundle.facts["files"] | {name: hash_of(bundle.path / name)}}
     (bundle.path / "bundle.json").write_text(json.dumps(facts))
@@ -63,17 +65,17 @@ def forged(bundle: Bundle, name: str, content: bytes) -> Bundle:
 
 
 def graph(nodes: list[Any], weights: Any, inputs: int = 3, domain: str = "", given: int = TensorProto.FLOAT) -> bytes:
-    """A graph with the shape that the bundle's contract has."""
+    """Return a graph with the shape of the bundle's contract."""
     rows = helper.make_tensor_value_info("rows", given, [None, inputs])
-    answers = helper.make_tensor_value_info("answers", TensorProto.DOUBLE, [None, 2])
-    made = helper.make_graph(nodes, "forged", [rows], [answers], [weights] if weights is not None else [])
+    outputs = helper.make_tensor_value_info("outputs", TensorProto.DOUBLE, [None, 2])
+    made = helper.make_graph(nodes, "forged", [rows], [outputs], [weights] if weights is not None else [])
     opsets = [helper.make_opsetid("", 21)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     content: bytes = helper.make_model(made, opset_imports=opsets, ir_version=10).SerializeToString()
     return content
 
 
 def outside(location: str) -> Any:
-    """A tensor whose numbers stand in another file."""
+    """Return a tensor whose values are in another file."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3, 2], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
     return tensor
@@ -82,21 +84,21 @@ def outside(location: str) -> Any:
 INSIDE = numpy_helper.from_array(np.full((3, 2), 0.1, dtype=np.float32), "w")
 SUM = [
     helper.make_node("MatMul", ["rows", "w"], ["sum"]),
-    helper.make_node("Cast", ["sum"], ["answers"], to=TensorProto.DOUBLE),
+    helper.make_node("Cast", ["sum"], ["outputs"], to=TensorProto.DOUBLE),
 ]
 FUSED = [helper.make_node("FusedMatMul", ["rows", "w"], ["sum"], domain="com.microsoft"), SUM[1]]
-OWN = helper.make_node("Run", ["rows"], ["answers"], domain="own")
+OWN = helper.make_node("Run", ["rows"], ["outputs"], domain="own")
 GOOD = graph(SUM, INSIDE)
 FORGERIES = {
     "numbers in another file": (graph(SUM, outside("weights.bin")), "a tensor in another file"),
     "numbers anywhere": (graph(SUM, outside("/etc/hostname")), "a tensor in another file"),
     "numbers above": (graph(SUM, outside("../weights.bin")), "a tensor in another file"),
-    "an operator of the runtime's maker": (graph(FUSED, INSIDE, domain="com.microsoft"), "outside the standard"),
-    "an operator of somebody": (
-        graph([helper.make_node("Run", ["rows"], ["answers"], domain="own")], None, domain="own"),
+    "an operator of Microsoft": (graph(FUSED, INSIDE, domain="com.microsoft"), "outside the standard"),
+    "a custom operator": (
+        graph([helper.make_node("Run", ["rows"], ["outputs"], domain="own")], None, domain="own"),
         "",
     ),
-    "an operator that is none": (graph([helper.make_node("Run", ["rows"], ["answers"])], None), "No Op registered"),
+    "an unknown operator": (graph([helper.make_node("Run", ["rows"], ["outputs"])], None), "No Op registered"),
     "another width": (graph(SUM, numpy_helper.from_array(np.ones((4, 2), np.float32), "w"), inputs=4), r"\[4\]"),
     "another precision": (graph(SUM[1:], None, given=TensorProto.DOUBLE).replace(b"sum", b"rows"), ""),
     "half a file": (GOOD[:-20], "protobuf"),
@@ -111,13 +113,13 @@ def test_a_graph_that_is_not_safe_or_does_not_fit_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.bin").write_bytes(np.ones((3, 2), dtype=np.float32).tobytes())
-    content, told = FORGERIES[name]
+    content, message = FORGERIES[name]
     bundle = storage.publish(kind="onnx")
-    with pytest.raises(BundleError, match=rf"model\.onnx does not load .*{told}"):
+    with pytest.raises(BundleError, match=rf"model\.onnx does not load .*{message}"):
         Predictor(forged(bundle, "model.onnx", content))
 
 
-def test_a_graph_of_the_right_shape_loads_and_answers_otherwise(storage: Storage) -> None:
+def test_another_graph_of_the_right_shape_fails_on_the_golden_rows(storage: Storage) -> None:
     with pytest.raises(BundleError, match="golden row"):
         Predictor(forged(storage.publish(kind="onnx"), "model.onnx", GOOD))
 
@@ -130,7 +132,7 @@ def test_a_graph_that_is_too_large_is_refused(storage: Storage, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("kind", "name"), [("onnx", "model.onnx"), ("skops", "model.skops")])
-def test_a_pickle_in_the_place_of_a_model_is_refused_and_does_not_run(kind: str, name: str, storage: Storage) -> None:
+def test_a_pickle_in_place_of_a_model_is_refused_and_does_not_run(kind: str, name: str, storage: Storage) -> None:
     ran = storage.drafts / "ran"
     bundle = storage.publish(kind=kind)
     with pytest.raises(BundleError, match=f"{name} does not load"):
@@ -140,7 +142,7 @@ def test_a_pickle_in_the_place_of_a_model_is_refused_and_does_not_run(kind: str,
     assert ran.exists()
 
 
-def test_a_function_is_no_safer_for_being_half_called(storage: Storage) -> None:
+def test_a_partial_of_an_untrusted_function_is_refused(storage: Storage) -> None:
     ran = storage.drafts / "ran"
     content = skops.io.dumps(FunctionTransformer(functools.partial(os.makedirs, str(ran))))
     with pytest.raises(BundleError, match=r"holds os\.makedirs, which is not trusted"):
@@ -149,7 +151,7 @@ def test_a_function_is_no_safer_for_being_half_called(storage: Storage) -> None:
 
 
 class Running:
-    """What makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -158,7 +160,7 @@ class Running:
         return os.makedirs, (self.path,)
 
 
-def test_nothing_in_the_template_reads_what_runs_code() -> None:
+def test_the_template_uses_no_serialisation_that_runs_code() -> None:
     forbidden = {"pickle", "cPickle", "joblib", "marshal", "shelve", "dill", "cloudpickle"}
     found = []
     for path in sorted(TEMPLATE.rglob("*.py")):
@@ -169,44 +171,44 @@ def test_nothing_in_the_template_reads_what_runs_code() -> None:
     assert found == []
 
 
-def test_the_service_of_a_graph_holds_little(storage: Storage) -> None:
+def test_serving_a_graph_imports_no_training_libraries(storage: Storage) -> None:
     bundle = storage.publish(kind="onnx")
     code = (
         "import sys, pathlib, lifecycle.serving.app; from lifecycle.models.bundle import verify\n"
         "from lifecycle.models.predictor import Predictor\n"
-        f"print(Predictor(verify(pathlib.Path({str(bundle.path)!r}))).answers([{ROW!r}], 0.5))\n"
+        f"print(Predictor(verify(pathlib.Path({str(bundle.path)!r}))).predict([{ROW!r}], 0.5))\n"
         "heavy = {'pandas', 'sklearn', 'pyarrow', 'onnx', 'skl2onnx', 'skops', 'scipy', 'lightgbm', 'xgboost'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    answer, heavy = done.stdout.splitlines()
-    assert "probability" in answer
+    response, heavy = done.stdout.splitlines()
+    assert "probability" in response
     assert heavy == "[]"
 
 
-def test_batches_and_frames_get_the_answers_of_rows(storage: Storage) -> None:
+def test_batches_and_frames_are_predicted_like_rows(storage: Storage) -> None:
     import pandas as pd
     import pyarrow as pa
 
     predictor = Predictor(storage.publish(kind="onnx"))
     rows = [ROW, ROW | {"plan": "plus", "visits": 7}]
-    wanted = [each["probability"] for each in predictor.answers(rows, 0.5)]
+    expected = [each["probability"] for each in predictor.predict(rows, 0.5)]
     frame = pd.DataFrame(rows)
-    np.testing.assert_allclose(predictor.raw(frame), wanted, atol=1e-12)
-    np.testing.assert_allclose(predictor.batch(pa.RecordBatch.from_pandas(frame)), wanted, atol=1e-12)
+    np.testing.assert_allclose(predictor.predict_raw(frame), expected, atol=1e-12)
+    np.testing.assert_allclose(predictor.predict_batch(pa.RecordBatch.from_pandas(frame)), expected, atol=1e-12)
 
 
-def test_one_graph_answers_in_many_threads(storage: Storage) -> None:
+def test_one_graph_predicts_in_many_threads(storage: Storage) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     model = Predictor(storage.publish(kind="onnx"))._model
     assert isinstance(model, OnnxModel)
     many = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    wanted = model.matrix(many)
+    expected = model.predict_matrix(many)
     with ThreadPoolExecutor(8) as pool:
-        given = list(pool.map(lambda at: model.matrix(many[at : at + 1])[0], range(500)))
-    np.testing.assert_allclose(given, wanted, atol=1e-12)
+        outputs = list(pool.map(lambda at: model.predict_matrix(many[at : at + 1])[0], range(500)))
+    np.testing.assert_allclose(outputs, expected, atol=1e-12)
 
 
-def test_the_standards_own_checker_takes_what_is_written(storage: Storage) -> None:
+def test_written_graphs_pass_the_checker_of_onnx(storage: Storage) -> None:
     onnx.checker.check_model(onnx.load_from_string(storage.publish(kind="onnx").read("model.onnx")), full_check=True)

@@ -76,13 +76,13 @@ def read(path: Path) -> pd.DataFrame:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows the model was asked for, call by call."""
     made: list[int] = []
-    usual = Predictor.batch
+    usual = Predictor.predict_batch
 
     def counted(self: Predictor, batch: Any) -> Any:
         made.append(len(batch))
         return usual(self, batch)
 
-    monkeypatch.setattr(Predictor, "batch", counted)
+    monkeypatch.setattr(Predictor, "predict_batch", counted)
     return made
 
 
@@ -95,7 +95,7 @@ from lifecycle.scoring.rows import RowFile, own_rows
 from lifecycle.settings import Score, Settings
 import test_scoring
 
-left, usual = [{part}], Predictor.batch
+left, usual = [{part}], Predictor.predict_batch
 
 def batch(self, given):
     if not left[0]:
@@ -103,7 +103,7 @@ def batch(self, given):
     left[0] -= 1
     return usual(self, given)
 
-Predictor.batch = batch
+Predictor.predict_batch = batch
 test_scoring.scored(Settings.model_validate_json({settings!r}))
 """
 
@@ -170,7 +170,7 @@ def test_every_kind_of_answer_is_that_of_the_service_row_by_row(task: str, tmp_p
     predictor = Predictor(open_version(settings.store, live.version))
     names = [column.name for column in predictor.contract.columns]
     rows = frame.sort_values("order_id")[names].astype(object)
-    told = predictor.answers(rows.where(rows.notna(), None).to_dict("records"), live.threshold)
+    told = predictor.predict(rows.where(rows.notna(), None).to_dict("records"), live.threshold)
     expected = pd.json_normalize(told, sep="_")
     assert list(batch.order_id) == sorted(frame.order_id)
     for name in expected:

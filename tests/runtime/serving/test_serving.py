@@ -24,7 +24,7 @@ def test_one_row_is_answered_with_the_features_of_its_key(client: TestClient, bu
     reply = client.post("/predict", json={"customer_id": "ann", "discount": 1.5})
     row = {"customer_id": "ann", "discount": 1.5} | KNOWN["ann"]
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
-    assert reply.json() == Predictor(bundle).answers([row], threshold=0.3)[0]
+    assert reply.json() == Predictor(bundle).predict([row], threshold=0.3)[0]
     assert reply.json() != client.post("/predict", json={"customer_id": "bob", "discount": 1.5}).json()
     assert reply.headers["x-model-version"] == bundle.version
 
@@ -152,7 +152,7 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     def fail(*_: Any) -> list[dict[str, Any]]:
         raise RuntimeError(f"something about {7000 + 123}")
 
-    monkeypatch.setattr(Predictor, "answers", fail)
+    monkeypatch.setattr(Predictor, "predict", fail)
     reply = client.post("/predict", json={"customer_id": "ann"}, headers={"x-request-id": "order-71"})
     assert (reply.status_code, reply.json()) == (500, {"detail": "internal error", "request_id": "order-71"})
     [record] = [each for each in caplog.records if each.getMessage() == "a request failed"]
@@ -160,7 +160,7 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     assert told["request_id"] == "order-71"
     assert "RuntimeError" in told["exception"]
     assert "7123" not in str(told), "the text of an exception may hold the row"
-    monkeypatch.setattr(Predictor, "answers", lambda *_: [{"prediction": float("nan")}])
+    monkeypatch.setattr(Predictor, "predict", lambda *_: [{"prediction": float("nan")}])
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 500
 
 

@@ -143,8 +143,8 @@ def test_it_does_not_start_when_the_golden_answers_do_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.deploy(storage.publish())
-    monkeypatch.setattr("lifecycle.models.runtimes.raw", lambda estimator, matrix, answer: matrix[:, 0] * 0.0)
-    with pytest.raises(BundleError, match="does not answer as it did in training: golden row 1 of 5 differs"):
+    monkeypatch.setattr("lifecycle.models.runtimes.SkopsModel.raw_outputs", lambda self, matrix: matrix[:, 0] * 0.0)
+    with pytest.raises(BundleError, match="does not reproduce its training outputs: golden row 1 of 5 differs"):
         create(storage.store, "local", QUICK)
 
 
@@ -208,7 +208,7 @@ def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Stora
     assert live.served.version == newer.version
     assert dict(sent[0]["headers"])[b"x-model-version"].decode() == bundle.version
     row = {"customer_id": "ann", "discount": 0.0} | KNOWN["ann"]
-    assert json.loads(sent[1]["body"]) == Predictor(bundle).answers([row], threshold=0.3)[0]
+    assert json.loads(sent[1]["body"]) == Predictor(bundle).predict([row], threshold=0.3)[0]
 
 
 def test_a_damaged_or_vanished_deployment_leaves_the_old_one_answering(

@@ -57,7 +57,7 @@ def test_promotion_and_rollback_under_traffic_fail_no_request_and_take_no_longer
     entity = KNOWN["ann"]
     expected = {
         each.version: {
-            json.dumps(Predictor(each).answers([ROW | {"coupon": taken} | entity], 0.5)[0]) for taken in (0, 7)
+            json.dumps(Predictor(each).predict([ROW | {"coupon": taken} | entity], 0.5)[0]) for taken in (0, 7)
         }
         for each in (bundle, newer)
     }

@@ -213,13 +213,13 @@ def test_skew_of_other_features_says_nothing_of_the_candidate(skew: dict[str, An
 def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(case.bundle)
     quick = milliseconds(predictor)
-    usual = predictor.answers
+    usual = predictor.predict
 
     def slow(*given: Any) -> Any:
         time.sleep(0.02)
         return usual(*given)
 
-    monkeypatch.setattr(predictor, "answers", slow)
+    monkeypatch.setattr(predictor, "predict", slow)
     assert quick < 20 <= milliseconds(predictor)
     assert failed(decide(replace(case, milliseconds=milliseconds(predictor)), Gate(max_milliseconds=20))) == ["latency"]
     assert failed(decide(case, Gate(max_megabytes=0.001))) == ["size"]
@@ -231,7 +231,7 @@ def test_the_threshold_that_costs_least_is_proposed(case: Case) -> None:
     assert found is not None
     assert found["threshold"] == pytest.approx(0.1)
     given, label = case.evidence.given["candidate"], case.evidence.label
-    assert found["cost"] == metrics.cost(label, given, 0.1, 1, 9)
+    assert found["cost"] == metrics.mean_cost(label, given, 0.1, 1, 9)
     assert found["cost"] < found["live_cost"]  # type: ignore[operator]
 
 
@@ -472,7 +472,9 @@ def test_the_measure_of_each_task_is_scikit_learns_and_resampling_counts_rows(ta
     drawn = random.integers(0, 300, 300)
     weights = np.bincount(drawn, minlength=300).astype(float)
     assert metrics.measure(answer, actual, given) == pytest.approx(usual(actual, answered))
-    assert metrics.measuring(answer, actual, given)(weights) == pytest.approx(usual(actual[drawn], answered[drawn]))
+    assert metrics.weighted_measure(answer, actual, given)(weights) == pytest.approx(
+        usual(actual[drawn], answered[drawn])
+    )
 
 
 def test_a_slice_that_only_the_candidate_gets_wrong_is_seen_from_the_rows(tmp_path: Path) -> None:

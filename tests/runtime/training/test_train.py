@@ -38,7 +38,7 @@ def test_each_kind_of_answer_is_learned_and_answered(task: str, tmp_path: Path) 
     metrics = bundle.facts["metrics"]
     assert metrics["candidate"][loss] < metrics["linear"][loss] < metrics["trivial"][loss]
     rows = [json.loads(line)["row"] for line in bundle.read("golden.jsonl").splitlines()]
-    answers = Predictor(verify(bundle.path)).answers(rows, bundle.facts["threshold"])
+    answers = Predictor(verify(bundle.path)).predict(rows, bundle.facts["threshold"])
     assert len(answers) == 50
     for answer in answers:
         if task == "regression":
@@ -133,7 +133,7 @@ def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> Non
     # pandas imports pyarrow where there is one, and needs none.
     assert not {"mlflow-skinny", "pyarrow"} & set(bundle.facts["requires"])
     row = {"order_id": "x", "order amount €": None, "items": 1, "gift": None, "class": None, "city": "Bonn"}
-    [answer] = Predictor(verify(bundle.path)).answers([row], 0.5)
+    [answer] = Predictor(verify(bundle.path)).predict([row], 0.5)
     means = json.loads(bundle.read("model/means.json"))
     assert answer["probability"] == means["Bonn"]
 
@@ -188,7 +188,7 @@ def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, mo
     monkeypatch.setattr(CityMeans, "save", forgetful)
     estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["binary"]).baselines(None, 0)["trivial"])
     settings = settings_in(tmp_path)
-    with pytest.raises(LifecycleError, match="does not answer as it did in training"):
+    with pytest.raises(LifecycleError, match="does not reproduce its training outputs"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
     assert settings.store.versions() == []
 

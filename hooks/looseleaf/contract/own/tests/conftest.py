@@ -63,7 +63,7 @@ def rows(invented: Table, contract: Contract) -> Rows:
 def answers(trained: Project) -> Callable[[Rows], list[dict[str, Any]]]:
     """The trained model: from rows to answers as the service gives them."""
     model = predictor.Predictor(trained.newest)
-    return lambda rows: model.answers(rows, threshold=trained.newest.facts["threshold"])
+    return lambda rows: model.predict(rows, threshold=trained.newest.facts["threshold"])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Commands about the repository: whether it is consistent, its settings, its sample and its owners."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from lifecycle.cli.commands import Commands
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
+MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
+
 
 def add(commands: Commands) -> None:
-    """Add check, contract, client, sample, tables, config, owners and template."""
+    """Add check, contract, client, sample, tables, config and owners."""
     commands.add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
     commands.add("contract", _contract, "write contract.json from src/model/contract.py")
     client = commands.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
@@ -20,7 +23,6 @@ def add(commands: Commands) -> None:
     commands.add("tables", _tables, "check that the tables can be read on this machine")
     commands.add("config", _config, "show every setting, its value and where the value comes from")
     _add_owners(commands.add("owners", _owners_check, "check OWNERS and derive files from it"))
-    commands.add("template", _template, "print the option with which `uv run` finds the template's command, looseleaf")
 
 
 def _add_owners(owners: argparse.ArgumentParser) -> None:
@@ -39,6 +41,9 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.jobs.check import check, warnings
 
+    # The commit hook of a repository runs this command only, so it includes the check of the template's files.
+    if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
+        raise LifecycleError("files of the template were changed", "Follow the hints above.")
     for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
         print(f"ok  {line}")
     for finding in warnings(loaded.settings.store):
@@ -139,9 +144,3 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
     print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
-
-
-def _template(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle import origin
-
-    print(origin.recorded(Path.cwd()).option)

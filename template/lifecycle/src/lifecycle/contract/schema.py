@@ -96,7 +96,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Target:
-    """What the model answers: `label` is the column it learns from, `classes` are in the order of the codes 0, 1, …
+    """What the model returns: `label` is the column it learns from, `classes` are in the order of the codes 0, 1, …
 
     Two classes: the second is the positive one, whose probability is answered. A number has no classes.
     """

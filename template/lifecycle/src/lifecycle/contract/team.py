@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+# The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
+SUFFIX = "-model"
+
 
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
@@ -130,9 +133,10 @@ def load_data() -> Data:
 
 
 def project_name(root: Path) -> str:
-    """The model's name: that of the distribution in `pyproject.toml`."""
+    """Return the model's name: the name of the distribution in `pyproject.toml`, without `-model`."""
     try:
-        return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"])
+        name = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+        return str(name).removesuffix(SUFFIX)
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         problem = f"{root / 'pyproject.toml'} does not name the project ({error})"
         raise LifecycleError(problem, "Run this in the root of the repository.") from error
@@ -170,13 +174,22 @@ def requirements(module: str, project: str) -> set[str]:
             f"{module} cannot be imported on its own: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
         )
         raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
+    distribution = _distribution(project)
     known = metadata.packages_distributions()
     imported = {name for top in done.stdout.split() for name in known.get(top, ())}
-    lines = [line for line in metadata.requires(project) or [] if "extra ==" not in line]
+    lines = [line for line in metadata.requires(distribution) or [] if "extra ==" not in line]
     declared = {_canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines}
     # A requirement of another platform is not installed here.
     installed = {each.name for each in metadata.distributions() if _canonical(each.name) in declared}
-    return {project, *imported, *installed}
+    return {distribution, *imported, *installed}
+
+
+def _distribution(project: str) -> str:
+    """Return the name under which the team's code is installed. Repositories of 0.1.0 and 0.2.0 have no suffix."""
+    try:
+        return metadata.distribution(f"{project}{SUFFIX}").name
+    except metadata.PackageNotFoundError:
+        return project
 
 
 def _canonical(name: str) -> str:

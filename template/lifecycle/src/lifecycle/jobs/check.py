@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from lifecycle import settings as settings_module
-from lifecycle import zone
 from lifecycle.contract.compatibility import unannounced
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
@@ -19,8 +18,6 @@ RELEASED = "contract.json"
 
 def check(contract: Contract, features_sql: str | None, data: Data, settings: Settings, root: Path) -> list[str]:
     """What was found to be in order, in words; raises LifecycleError at the first thing that is not."""
-    if found := zone.check(root):
-        raise LifecycleError("the template's zone is not as the template left it:\n" + "\n".join(map(str, found)))
     for environment in ENVIRONMENTS:
         settings_module.load(root, environment)
     told = [f"config: {', '.join(ENVIRONMENTS)}"]

@@ -1,7 +1,7 @@
-"""Write, verify and read the directory that is one immutable model version.
+"""Write, verify and read a model bundle: the directory that holds one immutable model version.
 
-`bundle.json` holds the facts and the hash of every other file; `contract.json`, `golden.jsonl` and the model itself
-stand beside it, and `features.sql` where the entity's columns are computed.
+`bundle.json` holds the facts and the hash of every other file. The other files are `contract.json`, `golden.jsonl`, the
+model itself, and `features.sql` where the contract has looked-up columns.
 """
 
 import hashlib
@@ -21,51 +21,58 @@ from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, draft, explain_disk_errors, flush
 
 FORMAT = 1
+RETRAIN = "Promote another version, or train again; a bundle is never edited."
+# How to install what a bundle of each kind needs where it serves.
+INSTALL = {
+    "onnx": "uv sync --package looseleaf-lifecycle --extra serve",
+    "skops": "uv sync --package looseleaf-lifecycle --extra serve --extra skops",
+    "python": "uv sync --all-packages --no-default-groups --extra serve",
+}
 
 
 class BundleError(LifecycleError):
-    """The bundle is not what it says it is, or cannot be used here."""
+    """A bundle that is damaged, or that this environment cannot load."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files all have the hashes that `bundle.json` promises."""
+    """A bundle directory and the content of its `bundle.json`."""
 
     path: Path
     facts: dict[str, Any]
 
     @property
     def version(self) -> str:
-        """The name of this model version."""
+        """Return the identifier of this model version."""
         return str(self.facts["version"])
 
     @property
     def kind(self) -> str:
-        """Which loader reads the model: `onnx`, `skops` or `python`."""
+        """Return which loader reads the model: `onnx`, `skops` or `python`."""
         return str(self.facts["kind"])
 
     @cached_property
     def contract(self) -> Contract:
-        """The row and the answer this model was trained for."""
+        """Return the contract that this model was trained for."""
         return Contract.from_json(self.read("contract.json"), where=str(self.path / "contract.json"))
 
     @cached_property
     def features_sql(self) -> str | None:
-        """How the entity's columns are computed, when they are."""
+        """Return the SQL of the looked-up columns, None where the contract has none."""
         return self.read("features.sql").decode() if "features.sql" in self.facts["files"] else None
 
     @property
     def feature_set(self) -> str:
-        """Equal for bundles that share one feature table; as written when it was published."""
+        """Return an identifier that is equal for bundles that can share one feature table."""
         return str(self.facts["feature_set"])
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file of the bundle."""
+        """Return the content of one file of the bundle."""
         return (self.path / name).read_bytes()
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -74,43 +81,51 @@ def publish(
     store: Store,
     folder: Path,
     facts: dict[str, Any],
-    made: str,
-    prove: Callable[[Bundle], object] = lambda bundle: None,
+    created: str,
+    check: Callable[[Bundle], object] = lambda bundle: None,
 ) -> Bundle:
-    """Move a finished folder of files into the storage as a new version, in one step.
+    """Copy a finished folder of files into the storage as a new version, in one step.
 
-    The version is `made` (a moment as text) and the first letters of the hash of all files. `prove` is called with the
-    written draft; when it raises, no version appears.
+    Args:
+        store: the storage that receives the version.
+        folder: the files of the bundle, without `bundle.json`.
+        facts: what `bundle.json` says apart from format, version, feature set and hashes.
+        created: time of creation as `YYYYMMDDTHHMMSS`, with six more digits for microseconds; with the first digits of
+            a hash of all files it is the version.
+        check: is called with the written draft; when it raises, no version appears.
+
+    Raises:
+        LifecycleError: the disk refuses, or the version exists and is damaged.
     """
     files = {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
-    version = f"{made}-{digest[:8]}"
+    version = f"{created}-{digest[:8]}"
     target = store.bundles / version
     if target.exists():
         return verify(target)
     with explain_disk_errors(target):
         store.bundles.mkdir(parents=True, exist_ok=True)
-        beside = draft(target)
+        temporary = draft(target)
         try:
             for name in files:
-                (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / name, beside / name)
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, temporary / name)
             own = {"version": version, "feature_set": _feature_set(Bundle(folder, {"files": files}))}
-            whole = {"format": FORMAT} | own | facts | {"files": files}
-            text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-            (beside / "bundle.json").write_text(text, encoding="utf-8")
-            prove(Bundle(beside, json.loads(text)))
-            for path in (*beside.rglob("*"), beside):
+            content = {"format": FORMAT} | own | facts | {"files": files}
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (temporary / "bundle.json").write_text(text, encoding="utf-8")
+            check(Bundle(temporary, json.loads(text)))
+            for path in (*temporary.rglob("*"), temporary):
                 flush(path)
-            os.replace(beside, target)
+            os.replace(temporary, target)
             flush(store.bundles)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     return verify(target)
 
 
 def _feature_set(bundle: Bundle) -> str:
-    """The same for the same SQL, entity columns and key. A change of this formula leaves published bundles alone."""
+    # Published bundles record their identifier, so a change of this formula does not affect them.
     contract = bundle.contract
     key = (contract.key.name, contract.key.kind) if contract.key else None
     columns = [(column.name, column.kind) for column in contract.lookups]
@@ -118,69 +133,72 @@ def _feature_set(bundle: Bundle) -> str:
 
 
 def verify(path: Path) -> Bundle:
-    """The bundle at `path`; raises BundleError naming the file that is missing, changed or added."""
+    """Return the bundle at `path` after comparing every file with its recorded hash.
+
+    Raises:
+        BundleError: `bundle.json` is missing, unreadable or of another format, or a file is missing, changed or added.
+    """
     try:
         facts = json.loads((path / "bundle.json").read_bytes())
-        promised = dict(facts["files"])
+        recorded = dict(facts["files"])
         fault = None if facts["format"] == FORMAT else f"has format {facts['format']}, this lifecycle reads {FORMAT}"
     except FileNotFoundError:
-        raise BundleError(f"{path} is no bundle: it has no bundle.json", "`make train` writes one.") from None
+        raise BundleError(f"{path} is not a bundle: it has no bundle.json", "`make train` writes one.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", _RETRAIN) from error
+        raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
     if facts.get("version") != path.name:
-        fault = f"says that it is {facts.get('version')}"
-    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {"bundle.json"}
-    for name, digest in promised.items():
-        if name not in found:
+        fault = f"has the version {facts.get('version')} in its bundle.json"
+    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {"bundle.json"}
+    for name, digest in recorded.items():
+        if name not in present:
             fault = f"lacks {name}"
         elif hash_of(path / name) != digest:
-            fault = f"holds a changed {name}: it does not have the hash that bundle.json promises"
-    if fault is None and found - set(promised):
-        fault = f"holds {sorted(found - set(promised))[0]}, which bundle.json does not name"
+            # Tests of repositories of 0.1.0 and 0.2.0 look for "holds a changed {file}".
+            fault = f"holds a changed {name}: its hash is not the one in bundle.json"
+    if fault is None and present - set(recorded):
+        fault = f"holds {sorted(present - set(recorded))[0]}, which bundle.json does not list"
     if fault:
-        raise BundleError(f"{path} {fault}", _RETRAIN)
+        raise BundleError(f"{path} {fault}", RETRAIN)
     return Bundle(path, facts)
 
 
-_RETRAIN = "Promote another version, or train again; a bundle is never edited."
-
-
-def versions_of(distributions: list[str]) -> dict[str, str]:
-    """The installed version of each distribution, to be written into a bundle."""
+def installed_versions(distributions: list[str]) -> dict[str, str]:
+    """Return the installed version of each distribution, as a bundle records it under `requires`."""
     return {name: importlib.metadata.version(name) for name in distributions}
 
 
 def check_environment(bundle: Bundle) -> None:
-    """Raise BundleError naming each distribution that the bundle needs and this environment cannot give."""
-    wanting = []
-    for name, needed in bundle.facts["requires"].items():
+    """Compare the distributions that a bundle requires with those that are installed.
+
+    Raises:
+        BundleError: names each distribution that is missing or older (by major and minor version) than required.
+    """
+    missing = []
+    for name, required in bundle.facts["requires"].items():
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            wanting.append(f"{name} {needed} (not installed)")
+            missing.append(f"{name} {required} (not installed)")
             continue
-        if _release(installed) < _release(needed):
-            wanting.append(f"{name} {needed} (installed is {installed})")
-    if wanting:
+        if _major_minor(installed) < _major_minor(required):
+            missing.append(f"{name} {required} (installed is {installed})")
+    if missing:
         raise BundleError(
-            f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(wanting)}",
+            f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}",
             f"Install what it needs: {INSTALL[bundle.kind]}",
         )
 
 
-def _release(version: str) -> tuple[int, ...]:
+def _major_minor(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-INSTALL = {
-    "onnx": "uv sync --package looseleaf-lifecycle --extra serve",
-    "skops": "uv sync --package looseleaf-lifecycle --extra serve --extra skops",
-    "python": "uv sync --all-packages --no-default-groups --extra serve",
-}
-
-
 def newest(store: Store) -> str:
-    """The version that was trained last; raises LifecycleError before the first."""
+    """Return the version that was trained last.
+
+    Raises:
+        LifecycleError: the storage holds no version.
+    """
     names = store.versions()
     if not names:
         raise LifecycleError(f"{store.bundles} holds no version", "Run `make train` first.")
@@ -188,7 +206,11 @@ def newest(store: Store) -> str:
 
 
 def open_version(store: Store, version: str) -> Bundle:
-    """The verified bundle of that name; raises BundleError listing the versions that exist."""
+    """Return a version's verified bundle.
+
+    Raises:
+        BundleError: the version does not exist (the message lists the newest ones) or is damaged.
+    """
     if version not in store.versions():
         known = ", ".join(store.versions()[-5:]) or "none yet"
         raise BundleError(f"{store.bundles} holds no version {version!r}", f"The newest are: {known}.")

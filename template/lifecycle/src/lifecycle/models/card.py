@@ -1,4 +1,4 @@
-"""The model card: what a version answers, from what, and how well, on one page for people (Mitchell et al. 2019)."""
+"""Render the model card (Mitchell et al. 2019): what a version predicts, from which data, and how well."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -6,12 +6,19 @@ from typing import Any
 from lifecycle.contract.schema import Column, Contract, Target
 
 MOST_LEVELS = 10
+NOT_ASSIGNED = "not assigned"
 
 
 def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
-    """The card of a bundle with these facts, in Markdown, and of what answers in it.
+    """Return the model card as Markdown.
 
-    It does not name the version: that follows from its files.
+    Args:
+        contract: the bundle's contract.
+        facts: the facts that go into `bundle.json`.
+        runtime: one line about what runs the model, such as `Export.summary`.
+
+    Returns:
+        The card, without the version, which is derived from the hash of all files including this one.
     """
     return "\n".join(_lines(contract, facts, runtime)) + "\n"
 
@@ -19,54 +26,55 @@ def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
 def _lines(contract: Contract, facts: Mapping[str, Any], runtime: str) -> Iterator[str]:
     target, rows, code = contract.target, facts["rows"], facts["code"]
     yield f"# {facts['name']}\n"
-    yield f"{_task(target)}\n"
+    yield f"{_purpose(target)}\n"
     linear = "the linear baseline, which the candidate did not beat"
+    release = [("lifecycle", facts["lifecycle"])] if "lifecycle" in facts else []
     yield from _table(
         ("", ""),
         [
             ("label", target.label),
-            ("task", f"{target.task} {', '.join(target.classes) or target.unit}"),
+            ("task", f"{target.task} {', '.join(target.classes) or target.unit}".strip()),
             ("contract", f"version {contract.version}"),
             ("model", linear if facts["estimator"] == "linear" else "the candidate"),
-            ("answered by", runtime),
+            ("runtime", runtime),
             ("rows", f"{rows['training']:,} for training, {rows['holdout']:,} held out: {facts['holdout']['rule']}"),
             ("labels known at", facts["as_of"]),
             ("data", f"SHA-256 {facts['data']}"),
-            ("answers for it", _owners(facts.get("owners", {}))),
+            ("owners", _owners(facts.get("owners", {}))),
             ("code", f"{code['commit'] or 'no commit'}{', with edited files' if code['edited'] else ''}"),
+            *release,
         ],
     )
     yield "\n## Columns\n"
-    names = ("name", "source", "type", "unit", "usual", "null")
+    names = ("name", "source", "type", "unit", "expected", "null")
     yield from _table(names, [(*_column(column), "yes" if column.nullable else "no") for column in contract.columns])
-    yield "\n## On the rows held out\n"
-    measured = facts["metrics"]
-    metrics = list(next(iter(measured.values())))
-    told = [(name, *(f"{each[metric]:.4g}" for metric in metrics)) for name, each in measured.items()]
-    yield from _table(("", *metrics), told)
+    yield "\n## Metrics on the rows held out\n"
+    metrics = list(next(iter(facts["metrics"].values())))
+    values = [(name, *(f"{each[metric]:.4g}" for metric in metrics)) for name, each in facts["metrics"].items()]
+    yield from _table(("", *metrics), values)
 
 
-def _task(target: Target) -> str:
+def _purpose(target: Target) -> str:
     if target.task == "regression":
-        return f"It answers {_cell(target.label)}{f', in {_cell(target.unit)}' if target.unit else ''}."
+        return f"This model predicts {_cell(target.label)}{f', in {_cell(target.unit)}' if target.unit else ''}."
     if target.task == "binary":
-        return f"It answers the probability that {_cell(target.label)} is {_cell(target.classes[1])}."
-    return f"It answers the probability of each class of {_cell(target.label)}."
+        return f"This model predicts the probability that {_cell(target.label)} is {_cell(target.classes[1])}."
+    return f"This model predicts the probability of each class of {_cell(target.label)}."
 
 
 def _owners(roles: Mapping[str, Iterable[str]]) -> str:
     named = {role: ", ".join(f"@{handle}" for handle in handles) for role, handles in roles.items()}
     if not any(named.values()):
-        return "nobody yet"
-    return "; ".join(f"{role.replace('-', ' ')} {handles or 'nobody yet'}" for role, handles in named.items())
+        return NOT_ASSIGNED
+    return "; ".join(f"{role.replace('-', ' ')} {handles or NOT_ASSIGNED}" for role, handles in named.items())
 
 
 def _column(column: Column) -> tuple[str, ...]:
-    between = " … ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in column.expected[:2])
+    bounds = " … ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in column.expected[:2])
     levels = column.levels or column.expected
     listed = ", ".join(map(str, levels[:MOST_LEVELS])) + (" …" if len(levels) > MOST_LEVELS else "")
-    usual = listed if column.kind == "category" else between
-    return column.name, column.source, column.kind, column.unit, usual
+    expected = listed if column.kind == "category" else bounds
+    return column.name, column.source, column.kind, column.unit, expected
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -76,5 +84,5 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def _cell(value: str) -> str:
-    # A name may hold what ends a cell, a line or the Markdown.
+    # A name may contain characters that end a cell or a line, or that start other Markdown.
     return " ".join(value.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

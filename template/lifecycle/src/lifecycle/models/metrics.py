@@ -1,7 +1,8 @@
-"""How good answers are: losses by row, metrics, one measure of each task, and whether one set of answers beats another.
+"""Losses, metrics and the bootstrap that compares two models on the same rows.
 
-Losses: log loss for classes, squared error for a number; lower is better. Both are proper scoring rules (Gneiting &
-Raftery 2007), so a model cannot gain by answering anything but what it believes.
+Losses are log loss for classes and squared error for regression; lower is better. Both are proper scoring rules
+(Gneiting & Raftery 2007), minimised by the true probabilities or means. In this module `actual` holds class codes or
+values, shape (rows,), and `outputs` the raw outputs of a model (see `models.runtimes.Outputs`).
 """
 
 from collections.abc import Callable
@@ -14,63 +15,62 @@ from lifecycle.contract.schema import Target
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
-# What a change of a model is told in; higher is better.
+# The measure of each task in which a change of a model is reported; higher is better.
 MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
 
 
 def loss_name(target: Target) -> str:
-    """The loss of a task."""
+    """Return the name of the target's loss."""
     return "squared error" if target.task == "regression" else "log loss"
 
 
-def losses(target: Target, actual: Floats, given: Floats) -> Floats:
-    """Loss of each row; `actual` holds class codes or numbers, `given` is what `predictor.raw` answers."""
+def losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
+    """Return the loss of each row, shape (rows,): log loss in nats, or squared error."""
     if target.task == "regression":
-        return np.asarray((given - actual) ** 2)
+        return np.asarray((outputs - actual) ** 2)
     if target.task == "binary":
-        chance = np.where(actual == 1, given, 1 - given)
+        probability = np.where(actual == 1, outputs, 1 - outputs)
     else:
-        chance = given[np.arange(len(actual)), actual.astype(int)]
-    return np.asarray(-np.log(np.clip(chance, EPSILON, 1.0)))
+        probability = outputs[np.arange(len(actual)), actual.astype(int)]
+    return np.asarray(-np.log(np.clip(probability, EPSILON, 1.0)))
 
 
-def quadratic(target: Target, actual: Floats, given: Floats) -> Floats:
-    """Squared error of each row, of probabilities too (Brier 1950): bounded there, so that small slices can be told."""
+def squared_errors(target: Target, actual: Floats, outputs: Floats) -> Floats:
+    """Return the squared error of each row, shape (rows,); of probabilities as well (Brier 1950).
+
+    For classes it is bounded, so that a small slice of rows can be tested.
+    """
     if target.task == "multiclass":
-        return np.asarray(((given - np.eye(len(target.classes))[actual.astype(int)]) ** 2).sum(axis=1))
-    return np.asarray((given - actual) ** 2)
+        return np.asarray(((outputs - np.eye(len(target.classes))[actual.astype(int)]) ** 2).sum(axis=1))
+    return np.asarray((outputs - actual) ** 2)
 
 
-def metrics(target: Target, actual: Floats, given: Floats) -> dict[str, float]:
-    """What people read: the loss and the usual metrics of the task (scikit-learn's definitions)."""
+def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]:
+    """Return the loss and the usual metrics of the task by name, as scikit-learn defines them."""
     from sklearn.metrics import accuracy_score, average_precision_score, mean_absolute_error, r2_score, roc_auc_score
 
-    mean = float(losses(target, actual, given).mean())
+    mean = float(losses(target, actual, outputs).mean())
     if target.task == "regression":
         return {
             "root_mean_squared_error": mean**0.5,
-            "mean_absolute_error": float(mean_absolute_error(actual, given)),
-            "r2": float(r2_score(actual, given)),
+            "mean_absolute_error": float(mean_absolute_error(actual, outputs)),
+            "r2": float(r2_score(actual, outputs)),
         }
-    if target.task == "binary":
-        both = len(np.unique(actual)) == 2
-        ranked = (
-            {
-                "roc_auc": float(roc_auc_score(actual, given)),
-                "average_precision": float(average_precision_score(actual, given)),
-            }
-            if both
-            else {}
-        )
-        return {"log_loss": mean} | ranked | {"brier": float(((given - actual) ** 2).mean())}
-    return {"log_loss": mean, "accuracy": float(accuracy_score(actual, given.argmax(axis=1)))}
+    if target.task == "multiclass":
+        return {"log_loss": mean, "accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
+    found = {"log_loss": mean}
+    # With rows of one class only, a ranking has no quality.
+    if len(np.unique(actual)) == 2:
+        found["roc_auc"] = float(roc_auc_score(actual, outputs))
+        found["average_precision"] = float(average_precision_score(actual, outputs))
+    return found | {"brier": float(((outputs - actual) ** 2).mean())}
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """By how much one model is better than another on the same rows, with a one-sided bound each way.
+    """By how much one model is better than another on the same rows; all NaN where the rows do not define it.
 
-    `error` is the standard deviation of the resampled improvements.
+    `lower` and `upper` are one-sided bounds, `error` is the standard deviation of the resampled improvements.
     """
 
     mean: float
@@ -79,82 +79,120 @@ class Improvement:
     error: float
 
 
-def improvement(over: Floats, by: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
-    """Of the mean loss: paired bootstrap (Efron & Tibshirani 1993, §16.4), both losses of a row are drawn together."""
-    differences = over - by
+def improvement(before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
+    """Return the improvement of the mean loss by a paired bootstrap (Efron & Tibshirani 1993, §16.4).
+
+    Args:
+        before: losses of the model to compare with, shape (rows,).
+        after: losses of the other model on the same rows, shape (rows,).
+        confidence: of each one-sided bound, below 1.
+        resamples: how often the rows are drawn.
+        seed: of the random generator.
+    """
+    differences = before - after
     random = np.random.default_rng(seed)
     size = len(differences)
     means = np.array([differences[random.integers(0, size, size)].mean() for _ in range(resamples)])
     return _improvement(float(differences.mean()), means, confidence)
 
 
-def measured_improvement(
-    target: Target, actual: Floats, over: Floats, by: Floats, confidence: float, resamples: int, seed: int = 0
+def measure_improvement(
+    target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0
 ) -> Improvement:
-    """Of the measure of the task: the same bootstrap; all NaN where the rows do not define the measure."""
-    before, after = measuring(target, actual, over), measuring(target, actual, by)
+    """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
 
-    def gained(weights: Floats) -> float:
-        return after(weights) - before(weights)
+    Args:
+        target: the contract's target.
+        actual: class codes or values, shape (rows,).
+        before: raw outputs of the model to compare with.
+        after: raw outputs of the other model on the same rows.
+        confidence: of each one-sided bound, below 1.
+        resamples: how often the rows are drawn.
+        seed: of the random generator.
+    """
+    old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
 
-    return _improvement(gained(np.ones(len(actual))), resampled(gained, len(actual), resamples, seed), confidence)
+    def gain(weights: Floats) -> float:
+        return new(weights) - old(weights)
+
+    return _improvement(gain(np.ones(len(actual))), bootstrap(gain, len(actual), resamples, seed), confidence)
 
 
-def resampled(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
-    """A measure of resampled rows, given how often each is drawn; those that do not define it are left out."""
+def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
+    """Return the finite values of a measure on resampled rows.
+
+    Args:
+        measure: a function of how often each row was drawn, shape (rows,).
+        rows: how many rows there are.
+        resamples: how often they are drawn.
+        seed: of the random generator.
+
+    Returns:
+        At most `resamples` values: a resample of one class has no ROC AUC and is dropped.
+    """
     random, found = np.random.default_rng(seed), np.empty(resamples)
     for at in range(resamples):
         found[at] = measure(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
-    # A resample without one of the classes has no ROC AUC.
     return found[np.isfinite(found)]
 
 
-def measure(target: Target, actual: Floats, given: Floats) -> float:
-    """ROC AUC, accuracy or R²; NaN where the rows do not define it."""
-    return measuring(target, actual, given)(np.ones(len(actual)))
+def measure(target: Target, actual: Floats, outputs: Floats) -> float:
+    """Return ROC AUC, accuracy or R² by the target's task; NaN where the rows do not define it."""
+    return weighted_measure(target, actual, outputs)(np.ones(len(actual)))
 
 
-def measuring(target: Target, actual: Floats, given: Floats) -> Callable[[Floats], float]:
-    """The measure as a function of how often each row counts: scores are sorted once for all resamples."""
+def weighted_measure(target: Target, actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
+    """Return the task's measure as a function of row weights, shape (rows,).
+
+    Outputs are sorted once, so that a bootstrap can call the function often.
+    """
     if target.task == "binary":
-        return _roc_auc(actual, given)
+        return _roc_auc(actual, outputs)
     if target.task == "multiclass":
-        right = (given.argmax(axis=1) == actual).astype(np.float64)
+        right = (outputs.argmax(axis=1) == actual).astype(np.float64)
         return lambda weights: float(weights @ right / weights.sum())
-    squared = (given - actual) ** 2
+    squared = (outputs - actual) ** 2
 
-    def explained(weights: Floats) -> float:
+    def r2(weights: Floats) -> float:
         total = weights @ (actual - weights @ actual / weights.sum()) ** 2
         return float(1 - weights @ squared / total) if total > 0 else float("nan")
 
-    return explained
+    return r2
 
 
-def _roc_auc(actual: Floats, given: Floats) -> Callable[[Floats], float]:
-    """Share of pairs in the right order, ties counted half (Mann & Whitney 1947)."""
-    order = np.argsort(given, kind="stable")
-    ranked, positive = given[order], actual[order] == 1
+def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
+    """Count the pairs in the right order, ties half (Mann & Whitney 1947)."""
+    order = np.argsort(outputs, kind="stable")
+    ranked, positive = outputs[order], actual[order] == 1
     first = np.searchsorted(ranked, ranked[positive], side="left")
     last = np.searchsorted(ranked, ranked[positive], side="right")
 
     def auc(weights: Floats) -> float:
         own = weights[order]
         below = np.concatenate([[0.0], np.cumsum(np.where(positive, 0.0, own))])
-        wanted = own[positive]
-        pairs = wanted.sum() * below[-1]
-        return float(wanted @ (below[first] + below[last]) / 2 / pairs) if pairs > 0 else float("nan")
+        of_positive = own[positive]
+        pairs = of_positive.sum() * below[-1]
+        return float(of_positive @ (below[first] + below[last]) / 2 / pairs) if pairs > 0 else float("nan")
 
     return auc
 
 
-def _improvement(mean: float, drawn: Floats, confidence: float) -> Improvement:
-    if not len(drawn):
+def _improvement(mean: float, resampled: Floats, confidence: float) -> Improvement:
+    if not len(resampled):
         return Improvement(mean, np.nan, np.nan, np.nan)
-    lower, upper = np.quantile(drawn, [1 - confidence, confidence])
-    return Improvement(mean, float(lower), float(upper), float(drawn.std()))
+    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
+    return Improvement(mean, float(lower), float(upper), float(resampled.std()))
 
 
-def cost(actual: Floats, given: Floats, threshold: float, false_positive: float, false_negative: float) -> float:
-    """Mean cost of a row when the positive class is answered from `threshold` on."""
-    called = given >= threshold
+def mean_cost(actual: Floats, outputs: Floats, threshold: float, false_positive: float, false_negative: float) -> float:
+    """Return the mean cost of a row's decision in binary classification.
+
+    Args:
+        actual: class codes, shape (rows,).
+        outputs: probabilities of the positive class, shape (rows,).
+        threshold: probability from which the positive class is predicted.
+        false_positive: cost of predicting the positive class for a negative row, in the unit of the result.
+        false_negative: cost of predicting the negative class for a positive row, in the same unit.
+    """
+    called = outputs >= threshold
     return float(np.where(called, (actual != 1) * false_positive, (actual == 1) * false_negative).mean())

@@ -1,9 +1,8 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""A bundle that answers: loaded, proved by its golden rows, the same for service and batch."""
+"""Load a model bundle, verify it against its golden rows, and predict rows, frames or Arrow batches."""
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,24 +10,18 @@ import numpy as np
 from lifecycle.contract import team
 from lifecycle.contract.matrix import Encoder
 from lifecycle.contract.schema import Target
-from lifecycle.models.bundle import Bundle, BundleError, check_environment
-from lifecycle.models.runtimes import (
-    PROBABILITY_TOLERANCE,
-    VALUE_TOLERANCE,
-    FrameModel,
-    Model,
-    OnnxModel,
-    Raw,
-    SkopsModel,
-)
+from lifecycle.models.bundle import RETRAIN, Bundle, BundleError, check_environment
+from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, tolerance
+from lifecycle.renamed import warn_renamed
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# Types beyond scikit-learn's own that a model file may hold. Never extended by what a file asks for.
+Response = dict[str, Any]
+# Types beyond scikit-learn's own that a model file may hold; the list is never extended by what a file contains.
 TRUSTED = (
-    # What it calls has to be trusted, too.
+    # The function that a partial calls must be trusted as well.
     "functools.partial",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
@@ -42,97 +35,134 @@ TRUSTED = (
 
 
 class Predictor:
-    """One verified bundle, ready to answer."""
+    """A loaded model bundle whose golden rows were verified."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Load and prove a bundle; raises BundleError when it cannot be loaded here or answers otherwise."""
+        """Load a bundle and verify its golden rows.
+
+        Raises:
+            BundleError: this environment cannot load the bundle, or the golden outputs differ.
+        """
         check_environment(bundle)
         self.bundle = bundle
         self.contract = bundle.contract
         self._model = _load(bundle)
-        self.replay()
+        self.verify_golden_rows()
 
-    def answers(self, rows: Sequence[Mapping[str, Any]], threshold: float | None) -> list[dict[str, Any]]:
-        """Answers on the wire for completed rows."""
-        return told(self._model.rows(rows), self.contract.target, threshold)
+    def predict(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
+        """Return one response object for each row.
 
-    def frame_answers(self, frame: "pd.DataFrame", threshold: float | None) -> list[dict[str, Any]]:
-        """The same answers for a frame that passed the contract's check."""
-        return told(self._model.frame(frame), self.contract.target, threshold)
+        Args:
+            rows: validated rows with every column of the contract, features included.
+            threshold: probability from which the positive class is predicted; 0.5 when None, unused for other tasks.
 
-    def raw(self, frame: "pd.DataFrame") -> Raw:
-        """Answers as numbers (see Model) for a frame that passed the contract's check."""
-        return self._model.frame(frame)
+        Raises:
+            LifecycleError: the model's outputs are not valid predictions.
+        """
+        return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
-    def batch(self, batch: "pa.RecordBatch") -> Raw:
-        """Answers as numbers for an Arrow batch whose rows passed the contract's check."""
-        return self._model.batch(batch)
+    def predict_frame(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
+        """Return one response object for each row of a validated frame; see `predict`."""
+        return format_predictions(self._model.predict_frame(frame), self.contract.target, threshold)
+
+    def predict_raw(self, frame: "pd.DataFrame") -> Outputs:
+        """Return the raw outputs for a validated frame; see `Outputs` for shape and unit."""
+        return self._model.predict_frame(frame)
+
+    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
+        """Return the raw outputs for a validated Arrow batch; see `Outputs` for shape and unit."""
+        return self._model.predict_batch(batch)
+
+    def answers(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
+        """Call `predict` (name of releases before 0.3.0)."""
+        warn_renamed("Predictor.answers", "Predictor.predict")
+        return self.predict(rows, threshold)
+
+    def frame_answers(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
+        """Call `predict_frame` (name of releases before 0.3.0)."""
+        warn_renamed("Predictor.frame_answers", "Predictor.predict_frame")
+        return self.predict_frame(frame, threshold)
 
     @property
     def is_fast(self) -> bool:
-        """Whether a row is answered in microseconds, so that no thread or queue is worth its cost."""
+        """Whether a prediction takes microseconds, so that a thread or a queue would cost more than it saves."""
         return self.bundle.kind == "onnx"
 
-    def replay(self) -> None:
-        """Target the golden rows; raises BundleError when the trained estimator's own answers do not come back."""
+    def verify_golden_rows(self) -> None:
+        """Predict the golden rows and compare with the outputs of the estimator that was trained.
+
+        Raises:
+            BundleError: there are no golden rows, the model fails on them, or an output differs beyond the tolerance.
+        """
+        version, hint = self.bundle.version, "Install the versions that its bundle.json lists, or train again."
         golden = [json.loads(line) for line in self.bundle.read("golden.jsonl").splitlines()]
         if not golden:
-            raise BundleError(f"bundle {self.bundle.version} has no golden rows", "Train again.")
-        wanted = np.array([each["answer"] for each in golden], dtype=np.float64)
+            raise BundleError(f"bundle {version} has no golden rows", "Train again.")
+        expected = np.array([each["answer"] for each in golden], dtype=np.float64)
         try:
-            given = self._model.rows([each["row"] for each in golden])
+            outputs = self._model.predict_rows([each["row"] for each in golden])
+        # A model of the team or of a library raises its own types.
         except Exception as error:
-            problem = f"bundle {self.bundle.version} cannot answer its golden rows ({type(error).__name__}: {error})"
-            raise BundleError(problem, "Use the versions that its bundle.json lists, or train again.") from error
-        number = self.contract.target.task == "regression"
-        limit = VALUE_TOLERANCE * np.maximum(1.0, np.abs(wanted)) if number else PROBABILITY_TOLERANCE
-        wrong = np.flatnonzero(~(np.abs(given - wanted) <= limit).reshape(len(golden), -1).all(axis=1))
-        if given.shape != wanted.shape or len(wrong):
-            first = f"golden row {wrong[0] + 1} of {len(golden)}" if len(wrong) else "the shape of the answers"
-            problem = f"bundle {self.bundle.version} does not answer as it did in training: {first} differs"
-            raise BundleError(problem, "Use the versions that its bundle.json lists, or train again.")
+            problem = f"bundle {version} cannot predict its golden rows ({type(error).__name__}: {error})"
+            raise BundleError(problem, hint) from error
+        if outputs.shape != expected.shape:
+            problem = f"bundle {version} does not reproduce its training outputs: their shape differs"
+            raise BundleError(problem, hint)
+        scale = np.maximum(1.0, np.abs(expected)) if self.contract.target.task == "regression" else 1.0
+        equal = np.abs(outputs - expected) <= tolerance(self.contract.target) * scale
+        wrong = np.flatnonzero(~equal.reshape(len(golden), -1).all(axis=1))
+        if len(wrong):
+            first = f"golden row {wrong[0] + 1} of {len(golden)} differs"
+            raise BundleError(f"bundle {version} does not reproduce its training outputs: {first}", hint)
 
 
-def told(given: Raw, target: Target, threshold: float | None) -> list[dict[str, Any]]:
-    """Raw answers in the words of the contract."""
+def format_predictions(raw: Outputs, target: Target, threshold: float | None) -> list[Response]:
+    """Convert raw model outputs to response objects.
+
+    Args:
+        raw: outputs of the model; see `Outputs` for shape and unit.
+        target: the contract's target, which names the classes.
+        threshold: probability from which the positive class is predicted; 0.5 when None.
+
+    Returns:
+        For each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
+    """
     if target.task == "regression":
-        return [{"prediction": value} for value in given.tolist()]
+        return [{"prediction": value} for value in raw.tolist()]
     if target.task == "binary":
         limit = 0.5 if threshold is None else threshold
-        return [{"prediction": target.classes[p >= limit], "probability": p} for p in given.tolist()]
-    best = given.argmax(axis=1)
+        return [{"prediction": target.classes[p >= limit], "probability": p} for p in raw.tolist()]
+    best = raw.argmax(axis=1)
     return [
         {"prediction": target.classes[at], "probabilities": dict(zip(target.classes, row, strict=True))}
-        for at, row in zip(best, given.tolist(), strict=True)
+        for at, row in zip(best, raw.tolist(), strict=True)
     ]
 
 
+def untrusted_types(content: bytes) -> list[str]:
+    """Return the types in a skops file that the allow-list does not hold, sorted.
+
+    Raises:
+        Exception: whatever skops raises for content that is not a skops file.
+    """
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+
+
 def _load(bundle: Bundle) -> Model:
-    if bundle.kind in ("onnx", "skops"):
-        encoder = Encoder(bundle.contract, bundle.facts["levels"])
-        if bundle.kind == "onnx":
-            return _load_onnx(bundle, encoder)
-        return SkopsModel(_load_skops(bundle), encoder, bundle.contract.target)
     if bundle.kind == "python":
-        return FrameModel(_load_python(bundle, bundle.path / "model"), bundle.contract)
-    raise BundleError(
-        f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load",
-        "Update the repository, or promote another version.",
-    )
-
-
-def _load_onnx(bundle: Bundle, encoder: Encoder) -> OnnxModel:
+        return FrameModel(_load_python(bundle), bundle.contract)
+    if bundle.kind not in ("onnx", "skops"):
+        problem = f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load"
+        raise BundleError(problem, "Update the repository, or promote another version.")
+    encoder = Encoder(bundle.contract, bundle.facts["levels"])
+    if bundle.kind == "skops":
+        return SkopsModel(_load_skops(bundle), encoder, bundle.contract.target)
     try:
         return OnnxModel(bundle.read("model.onnx"), encoder, bundle.contract.target)
     except Exception as error:
         raise _unreadable(bundle, "model.onnx", error) from error
-
-
-def untrusted(content: bytes) -> list[str]:
-    """The types that a file of skops holds and no bundle may; raises what skops does for what is no such file."""
-    import skops.io
-
-    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
 
 
 def _load_skops(bundle: Bundle) -> Any:
@@ -140,7 +170,7 @@ def _load_skops(bundle: Bundle) -> Any:
 
     content = bundle.read("model.skops")
     try:
-        unknown = untrusted(content)
+        unknown = untrusted_types(content)
     except Exception as error:
         raise _unreadable(bundle, "model.skops", error) from error
     if unknown:
@@ -151,15 +181,14 @@ def _load_skops(bundle: Bundle) -> Any:
     return skops.io.loads(content, trusted=list(TRUSTED))
 
 
-def _unreadable(bundle: Bundle, name: str, error: Exception) -> BundleError:
-    first = str(error).strip().splitlines()[:1]
-    problem = f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {''.join(first)})"
-    return BundleError(problem, "Promote another version, or train again.")
-
-
-def _load_python(bundle: Bundle, directory: Path) -> Any:
+def _load_python(bundle: Bundle) -> Any:
     try:
-        return team.python_class(bundle.facts["class"]).load(directory)
+        return team.python_class(bundle.facts["class"]).load(bundle.path / "model")
     except Exception as error:
         problem = f"bundle {bundle.version}: {bundle.facts['class']} does not load ({type(error).__name__}: {error})"
         raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}.") from error
+
+
+def _unreadable(bundle: Bundle, name: str, error: Exception) -> BundleError:
+    first = "".join(str(error).strip().splitlines()[:1])
+    return BundleError(f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {first})", RETRAIN)

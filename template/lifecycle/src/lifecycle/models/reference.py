@@ -96,7 +96,7 @@ def read(bundle: Bundle) -> Profile | None:
 
 
 def measure(contract: Contract, training: "pd.DataFrame", held: "pd.DataFrame", scores: Floats) -> Profile:
-    """The profile of training rows; `held` are the held-out ones and `scores` what the model answers to them.
+    """The profile of training rows; `held` are the held-out ones and `scores` what the model returns to them.
 
     Only what may be logged is in it: nothing else can be compared later.
     """

@@ -86,9 +86,9 @@ def _promised(target: Target, scores: Floats) -> float:
 
 def _measured(target: Target, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
     """The percentile bootstrap of Efron & Tibshirani (1993, §13.3); None where the rows do not define the measure."""
-    measure = metrics.measuring(target, actual, given)
+    measure = metrics.weighted_measure(target, actual, given)
     size = len(actual)
-    known = metrics.resampled(measure, size, settings.gate.resamples, settings.train.seed)
+    known = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
     value = measure(np.ones(size))
     if not np.isfinite(value) or not len(known):
         return None

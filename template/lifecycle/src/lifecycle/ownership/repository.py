@@ -151,7 +151,8 @@ def _texts(root: Path, owners: Owners) -> dict[str, str]:
     path = root / "pyproject.toml"
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        return derive.derived(owners, str(project["name"]), str(project.get("description", "")), _alert_url(root))
+        name = str(project["name"]).removesuffix("-model")
+        return derive.derived(owners, name, str(project.get("description", "")), _alert_url(root))
     except (OSError, KeyError, ValueError) as error:
         raise LifecycleError(f"{path} does not name the project ({error})", "Run this in the repository.") from error
 

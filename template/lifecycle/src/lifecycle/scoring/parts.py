@@ -16,7 +16,7 @@ import numpy as np
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
-from lifecycle.models.runtimes import Raw
+from lifecycle.models.runtimes import Outputs
 from lifecycle.registry.deployments import Live
 from lifecycle.registry.predictions import answer_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
@@ -104,11 +104,11 @@ def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: fl
     if batch is None:
         kinds = arrow_types()
         return pa.table({name: pa.array([], type=kinds[kind]) for name, kind in names.items()})
-    return pa.table(_columns(predictor.batch(batch), target, threshold), names=list(names))
+    return pa.table(_columns(predictor.predict_batch(batch), target, threshold), names=list(names))
 
 
-def _columns(given: Raw, target: Target, threshold: float | None) -> list["pa.Array"]:
-    """What `predictor.told` says of each row, by column."""
+def _columns(given: Outputs, target: Target, threshold: float | None) -> list["pa.Array"]:
+    """What `format_predictions` says of each row, by column."""
     import pyarrow as pa
 
     if target.task == "regression":

@@ -55,7 +55,7 @@ class DeployedModel:
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return one response object for each complete row; scikit-learn estimators reject an empty matrix."""
-        return self.predictor.answers(rows, self.deployment.live.threshold) if rows else []
+        return self.predictor.predict(rows, self.deployment.live.threshold) if rows else []
 
 
 class DeploymentFollower:

@@ -108,7 +108,7 @@ def answers_of(version: Bundle, connection: "duckdb.DuckDBPyConnection", divisio
             held = _again(version, connection, division)
         except LifecycleError as error:
             raise Incomparable(error.problem, error.hint) from error
-    return Predictor(version).raw(held.frame)
+    return Predictor(version).predict_raw(held.frame)
 
 
 def _again(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Rows:

@@ -86,7 +86,9 @@ def taken(given: Floats) -> npt.NDArray[np.intp]:
 
 def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats) -> Slices:
     """The candidate's quadratic loss less the opponent's, in each level of each category and boolean column."""
-    worse = metrics.quadratic(contract.target, label, candidate) - metrics.quadratic(contract.target, label, opponent)
+    worse = metrics.squared_errors(contract.target, label, candidate) - metrics.squared_errors(
+        contract.target, label, opponent
+    )
     found: Slices = {}
     for column in contract.inputs:
         if column.kind not in ("category", "boolean"):

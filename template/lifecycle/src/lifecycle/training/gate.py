@@ -213,7 +213,7 @@ def _slices(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: fl
         return Check("slices", True, f"no part of the rows has {gate.min_slice_rows} or more: none is looked at")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
     target, given = case.bundle.contract.target, case.evidence.given[champion.version]
-    most = allowed * float(metrics.quadratic(target, case.evidence.label, given).mean())
+    most = allowed * float(metrics.squared_errors(target, case.evidence.label, given).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     told = f"{len(tested)} parts of the rows, such as {next(iter(tested))}"
     numbers = {"tested": len(tested), "worse": worse}
@@ -258,7 +258,7 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
     def mean(threshold: float) -> float:
         given = case.evidence.given[CANDIDATE]
         costs = gate.false_positive_cost, gate.false_negative_cost
-        return metrics.cost(case.evidence.label, given, threshold, *costs)
+        return metrics.mean_cost(case.evidence.label, given, threshold, *costs)
 
     live = case.threshold
     return {"threshold": best, "cost": mean(best), "live": live, "live_cost": None if live is None else mean(live)}
@@ -278,7 +278,7 @@ def _loss(case: Case, gate: Gate, opponent: str) -> Improvement:
 def _measured(case: Case, gate: Gate, opponent: str) -> Improvement:
     target, label, given = case.bundle.contract.target, case.evidence.label, case.evidence.given
     pair = given[opponent], given[CANDIDATE]
-    return metrics.measured_improvement(target, label, *pair, gate.confidence, gate.resamples)
+    return metrics.measure_improvement(target, label, *pair, gate.confidence, gate.resamples)
 
 
 def _bounds(gate: Gate, found: Improvement) -> str:

@@ -18,7 +18,7 @@ from lifecycle.models import card
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import FILE as EXPORT
 from lifecycle.models.export.verify import Export
-from lifecycle.models.predictor import Predictor, untrusted
+from lifecycle.models.predictor import Predictor, untrusted_types
 from lifecycle.models.reference import FILE as PROFILE
 from lifecycle.models.reference import Profile
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
@@ -75,7 +75,7 @@ def pack(
 
     A model over the matrix comes with what became of its export.
     """
-    answers = model.rows(rows).tolist()
+    answers = model.predict_rows(rows).tolist()
     lines = [
         json.dumps({"row": row, "answer": each}, ensure_ascii=False) for row, each in zip(rows, answers, strict=True)
     ]
@@ -90,10 +90,10 @@ def pack(
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
-        runtime = "a class of the team's own" if export is None else export.told
+        runtime = "a class of the team's own" if export is None else export.summary
         (folder / "card.md").write_text(card.text(team.contract, facts, runtime), encoding="utf-8")
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(store, folder, kind | facts, made, prove=Predictor)
+        return bundles.publish(store, folder, kind | facts, made, check=Predictor)
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
     try:
         content = skops.io.dumps(model.estimator)
-        unknown = untrusted(content)
+        unknown = untrusted_types(content)
     # An estimator of any library: what it raises while it is written is its own.
     except Exception as error:
         unknown = [f"what skops cannot write ({type(error).__name__})"]
@@ -112,7 +112,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
         (folder / "model.skops").write_bytes(content)
     if export.graph is not None:
         (folder / "model.onnx").write_bytes(export.graph)
-        return {"kind": "onnx", "requires": bundles.versions_of(["numpy", "onnxruntime"])}
+        return {"kind": "onnx", "requires": bundles.installed_versions(["numpy", "onnxruntime"])}
     if unknown:
         reason = export.report["reason"]
         raise LifecycleError(
@@ -120,7 +120,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
             "lifecycle/docs/export.md says what converts. Else return a `python` model from candidate() in "
             "src/model/estimator.py (see PythonModel in lifecycle.contract.team).",
         )
-    return {"kind": "skops", "requires": bundles.versions_of(["numpy", "scikit-learn", "skops"])}
+    return {"kind": "skops", "requires": bundles.installed_versions(["numpy", "scikit-learn", "skops"])}
 
 
 def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
         problem = f"{type(model.model).__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is read"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
     cls = type(model.model)
-    requires = bundles.versions_of(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
+    requires = bundles.installed_versions(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
     return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
 
 

@@ -17,7 +17,7 @@ from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import export
 from lifecycle.models.metrics import Floats
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed
+from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import provenance
 from lifecycle.settings import Settings
 from lifecycle.training import package
@@ -112,7 +112,7 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     for name, estimator in (estimators | baselines).items():
         with blaming(name):
             if hasattr(estimator, "save"):
-                estimator.fit(typed(rows.frame, team.contract.columns), label)
+                estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
                 fitted[name] = FrameModel(estimator, team.contract)
             else:
                 fitted[name] = SkopsModel(estimator.fit(matrix, label), encoder, target)
@@ -122,7 +122,7 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
 def answers(name: str, model: Model, rows: Rows) -> Floats:
     """What a fitted estimator answers; raises LifecycleError naming the estimator when that is no answer."""
     with blaming(name):
-        return model.frame(rows.frame)
+        return model.predict_frame(rows.frame)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Rows at which a converted model goes wrong first, invented from the contract, the held-out rows and the model.
+"""Rows on which a converted model is most likely to be wrong, made from the contract, the holdout rows and the model.
 
-Each is a held-out row with one value moved to an edge that the contract allows: a null, a level never seen, the end of
-a range, and both sides of the places where the trained estimator's answer jumps.
+Each is a holdout row with one value moved to an edge that the contract allows: a null, an unseen level, the end of a
+range, and both sides of the places where the estimator's output jumps.
 """
 
 from collections.abc import Iterator
@@ -15,61 +15,70 @@ from lifecycle.contract.matrix import UNSEEN, Matrix
 from lifecycle.contract.schema import Column
 from lifecycle.models.runtimes import SkopsModel
 
+# Positions of values on a `Scale`.
 Places = npt.NDArray[np.int64]
-Found = Iterator[tuple[str, Matrix]]
+NamedRows = Iterator[tuple[str, Matrix]]
 
-BASES = 3  # held-out rows that each single edge is tried on
+BASES = 3  # holdout rows on which each single edge is tried
 LEVELS = 50  # levels of one category
-PROBES = 480  # looks for a jump, in all columns together
+PROBES = 480  # searches for a jump, in all columns together
 SPLITS = 320  # splits of the graph's trees, in all columns together
 ROUNDS = 33  # halvings of all float32 numbers
-# Where float32 changes its step or loses whole numbers, and the smallest it has.
+# Where the step between float32 numbers changes or no longer holds all integers, and the smallest ones.
 NUMBERS = (0.0, -0.0, 1e-45, 1.1754944e-38, 1.0, 1e3, 2.0**24, 1e9, 1e18)
 
 
 @dataclass(frozen=True)
-class Edges:
-    """Rows of the model's matrix, and what each is an edge of."""
+class EdgeRows:
+    """Rows of the model's matrix, float32, shape (rows, inputs), and for each row the name of its edge."""
 
     matrix: Matrix
     names: tuple[str, ...]
 
 
-def edges(model: SkopsModel, held: Matrix, seed: int) -> Edges:
-    """Edge rows of a contract and of a trained estimator; the same for the same arguments."""
+def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
+    """Return edge rows of the contract and of a fitted estimator.
+
+    Args:
+        model: the estimator with the encoder of its matrix.
+        holdout: rows to vary, float32, shape (rows, inputs).
+        seed: of the random choices; the same arguments give the same rows.
+    """
     random, scales = np.random.default_rng(seed), _scales(model)
-    return _joined([*_ends(scales, held, random), *_jumps(model, scales, held, random)], held)
+    return _joined([*_ends(scales, holdout, random), *_jumps(model, scales, holdout, random)], holdout)
 
 
-def splits(model: SkopsModel, held: Matrix, graph: bytes, seed: int) -> Edges:
-    """Both sides of the splits that a graph's own trees hold, where they read the matrix itself."""
-    return _joined([*_splits(graph, _scales(model), held, np.random.default_rng(seed))], held)
+def split_rows(model: SkopsModel, holdout: Matrix, graph: bytes, seed: int) -> EdgeRows:
+    """Return rows on both sides of the splits of a graph's own trees, where these read the matrix itself.
+
+    Args:
+        model: the estimator with the encoder of its matrix.
+        holdout: rows to vary, float32, shape (rows, inputs).
+        graph: the serialised graph.
+        seed: of the random choices.
+    """
+    return _joined([*_splits(graph, _scales(model), holdout, np.random.default_rng(seed))], holdout)
 
 
 def _scales(model: SkopsModel) -> list["Scale"]:
     return [Scale(column, len(model.encoder.codes.get(column.name, ()))) for column in model.encoder.columns]
 
 
-def _joined(found: list[tuple[str, Matrix]], held: Matrix) -> Edges:
+def _joined(found: list[tuple[str, Matrix]], holdout: Matrix) -> EdgeRows:
     names = tuple(name for name, rows in found for _ in rows)
-    return Edges(np.concatenate([held[:0], *(rows for _, rows in found)]), names)
+    return EdgeRows(np.concatenate([holdout[:0], *(rows for _, rows in found)]), names)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The values that a column of the matrix can have, in order: whole numbers, codes, or every float32."""
+    """The values that a column of the matrix can have, in order: integers, codes, or every float32."""
 
     column: Column
     levels: int
 
     @property
-    def name(self) -> str:
-        """That of the column."""
-        return self.column.name
-
-    @property
     def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
+        """Return the smallest and the largest value."""
         if self.column.kind == "category":
             return (0.0 if self.column.levels else UNSEEN), float(self.levels - 1)
         if self.column.kind == "boolean":
@@ -79,14 +88,14 @@ class Scale:
         return low, most if self.column.high is None else self.column.high
 
     def places(self, values: Matrix) -> Places:
-        """Whole numbers in the order of the values: neighbours are one apart."""
+        """Return integers in the order of the values: neighbouring values are one apart."""
         if self.column.kind != "number":
             return np.floor(values).astype(np.int64)
         bits = values.view(np.int32).astype(np.int64)
         return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
     def values(self, places: Places) -> Matrix:
-        """The values at these places, or at the nearest end."""
+        """Return the values at these places, or the nearest end."""
         low, high = self.places(np.array(self.ends, dtype=np.float32))
         inside = np.clip(places, low, high)
         if self.column.kind != "number":
@@ -94,8 +103,12 @@ class Scale:
         bits = np.where(inside < 0, -inside | 0x80000000, inside)
         return bits.astype(np.uint32).view(np.float32)
 
-    def single(self, known: Matrix) -> Iterator[tuple[str, float]]:
-        """Edges of this column alone, by name; `known` are values that it has."""
+    def neighbours(self, value: float) -> Matrix:
+        """Return a value and the values before and after it."""
+        return self.values(self.places(np.array([value], dtype=np.float32)) + np.array([-1, 0, 1]))
+
+    def edges(self, known: Matrix) -> Iterator[tuple[str, float]]:
+        """Return the edges of this column by name; `known` are values of the holdout rows."""
         if self.column.nullable:
             yield "null", np.nan
         low, high = self.ends
@@ -103,40 +116,36 @@ class Scale:
         if self.column.kind == "category":
             if not self.column.levels:
                 yield "unseen level", UNSEEN
-            yield from (
-                ("level", float(at)) for at in np.linspace(0, self.levels - 1, min(self.levels, LEVELS)).round()
-            )
+            codes = np.linspace(0, self.levels - 1, min(self.levels, LEVELS)).round()
+            yield from (("level", float(code)) for code in codes)
         elif self.column.kind != "boolean":
             usual = [float(each) for each in (*self.column.expected, *known)]
             for each in (*usual, *NUMBERS, *(-number for number in NUMBERS)):
                 if low <= each <= high:
-                    near = self.places(np.array([each], dtype=np.float32)) + np.array([-1, 0, 1])
-                    yield from (("edge", float(value)) for value in self.values(near))
+                    yield from (("edge", float(value)) for value in self.neighbours(each))
 
 
-def _ends(scales: list[Scale], held: Matrix, random: np.random.Generator) -> Found:
+def _ends(scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
     far = []
     for at, scale in enumerate(scales):
-        known = random.choice(_known(held, at), BASES)
-        single = list(scale.single(known))
+        known = random.choice(_known(holdout, at), BASES)
+        single = list(scale.edges(known))
         far.append([value for name, value in single if name in ("null", "lowest", "highest", "unseen level")])
         for name, value in single:
-            yield f"{name} of {scale.name}", _moved(_some(held, random, BASES), at, np.float32(value))
+            yield f"{name} of {scale.column.name}", _moved(_some(holdout, random, BASES), at, np.float32(value))
     together = [[random.choice(each) for each in far] for _ in range(LEVELS)]
     yield "ends of all columns", np.array(together, dtype=np.float32)
 
 
-def _jumps(model: SkopsModel, scales: list[Scale], held: Matrix, random: np.random.Generator) -> Found:
-    """Neighbouring values between which the answer jumps: halving keeps the half where it changes more.
-
-    It finds the splits of any model by its answers alone, behind a scaler, too.
-    """
+def _jumps(model: SkopsModel, scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
+    # Bisection keeps the half in which the output changes more. It needs the outputs alone, so that it finds the splits
+    # of any model, behind a scaler as well.
     column = np.sort(random.permutation(len(scales)).repeat(-(-PROBES // len(scales)))[:PROBES])
-    bases = _some(held, random, len(column))
+    bases = _some(holdout, random, len(column))
     low, high = np.empty(len(column), dtype=np.int64), np.empty(len(column), dtype=np.int64)
     for at, scale in enumerate(scales):
         here = column == at
-        pairs = scale.places(random.choice(_known(held, at), (2, here.sum())))
+        pairs = scale.places(random.choice(_known(holdout, at), (2, here.sum())))
         low[here], high[here] = pairs.min(axis=0, initial=2**40), pairs.max(axis=0, initial=-(2**40))
 
     def rows(places: Places) -> Matrix:
@@ -146,51 +155,50 @@ def _jumps(model: SkopsModel, scales: list[Scale], held: Matrix, random: np.rand
             moved[here, at] = scale.values(places[here])
         return moved
 
-    def answers(places: Places) -> Any:
-        return model.given(rows(places)).reshape(len(places), -1)
+    def outputs(places: Places) -> Any:
+        return model.raw_outputs(rows(places)).reshape(len(places), -1)
 
-    below, above = answers(low), answers(high)
+    below, above = outputs(low), outputs(high)
     for _ in range(ROUNDS):
         middle = (low + high) // 2
-        between = answers(middle)
+        between = outputs(middle)
         up = (np.abs(above - between) > np.abs(between - below)).any(axis=1)
         low, below = np.where(up, middle, low), np.where(up[:, None], between, below)
         high, above = np.where(up, high, middle), np.where(up[:, None], above, between)
     for near in (low - 1, low, low + 1, low + 2):
         for at, row in zip(column, rows(near), strict=True):
-            yield f"jump in {scales[at].name}", row[None]
+            yield f"jump in {scales[at].column.name}", row[None]
 
 
-def _splits(graph: bytes, scales: list[Scale], held: Matrix, random: np.random.Generator) -> Found:
+def _splits(graph: bytes, scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
     import onnx
 
     model = onnx.load_from_string(graph)
-    raw = {each.name for each in model.graph.input}
-    pairs: set[tuple[int, float]] = set()
+    unchanged = {each.name for each in model.graph.input}
+    found: set[tuple[int, float]] = set()
     for node in model.graph.node:
-        if node.op_type in ("Cast", "Identity") and node.input[0] in raw:
-            raw |= set(node.output)
-        if node.op_type.startswith("TreeEnsemble") and node.input[0] in raw:
-            given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-            exact = given.get("nodes_values_as_tensor")
-            limits = given.get("nodes_values", ()) if exact is None else onnx.numpy_helper.to_array(exact).tolist()
-            trees = zip(given["nodes_featureids"], limits, given["nodes_modes"], strict=True)
-            pairs |= {(at, limit) for at, limit, mode in trees if mode != b"LEAF" and np.isfinite(limit)}
-    listed = sorted(pairs)
+        if node.op_type in ("Cast", "Identity") and node.input[0] in unchanged:
+            unchanged |= set(node.output)
+        if node.op_type.startswith("TreeEnsemble") and node.input[0] in unchanged:
+            fields = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+            exact = fields.get("nodes_values_as_tensor")
+            limits = fields.get("nodes_values", ()) if exact is None else onnx.numpy_helper.to_array(exact).tolist()
+            nodes = zip(fields["nodes_featureids"], limits, fields["nodes_modes"], strict=True)
+            found |= {(at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit)}
+    listed = sorted(found)
     for place in random.permutation(len(listed))[:SPLITS]:
         at, limit = listed[place]
-        near = scales[at].places(np.array([limit], dtype=np.float32)) + np.array([-1, 0, 1])
-        for value in scales[at].values(near):
-            yield f"split of {scales[at].name}", _moved(_some(held, random, 1), at, value)
+        for value in scales[at].neighbours(limit):
+            yield f"split of {scales[at].column.name}", _moved(_some(holdout, random, 1), at, value)
 
 
-def _known(held: Matrix, at: int) -> Matrix:
-    known = held[np.isfinite(held[:, at]), at]
+def _known(holdout: Matrix, at: int) -> Matrix:
+    known = holdout[np.isfinite(holdout[:, at]), at]
     return known if len(known) else np.zeros(1, dtype=np.float32)
 
 
-def _some(held: Matrix, random: np.random.Generator, count: int) -> Matrix:
-    return held[random.integers(0, len(held), count)]
+def _some(holdout: Matrix, random: np.random.Generator, count: int) -> Matrix:
+    return holdout[random.integers(0, len(holdout), count)]
 
 
 def _moved(rows: Matrix, at: int, value: Any) -> Matrix:

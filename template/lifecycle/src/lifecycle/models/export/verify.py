@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""Whether a graph answers as the estimator that was trained, proved before it may stand for it.
+"""Export an estimator to ONNX and verify that the graph predicts the same before it may replace the estimator.
 
-A converter can be wrong without a word, so nothing is believed: both answer the held-out rows and the edge rows. Where
-they differ the estimator itself is kept, and `export.json` says why.
+A converter can be wrong without a warning, so estimator and graph predict the holdout rows and the edge rows. Where
+they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
 import json
@@ -14,26 +14,28 @@ import numpy as np
 from lifecycle.contract.matrix import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
-from lifecycle.models.export import steps
 from lifecycle.models.export.convert import convert
-from lifecycle.models.export.edges import Edges, edges, splits
-from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, VALUE_TOLERANCE, OnnxModel, Raw, SkopsModel
+from lifecycle.models.export.edges import EdgeRows, edge_rows, split_rows
+from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, session, tolerance
 
 FILE = "export.json"
 MOST_ROWS = 20
+# How many rows are also predicted alone.
 ALONE = 64
+# Tolerance, absolute and relative, within which two steps of a pipeline return the same.
+STEP_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Export:
-    """What became of an export: the graph, or None and the reason in the report."""
+    """The result of an export: the graph, or None and the reason in the report."""
 
     graph: bytes | None
     report: dict[str, Any]
 
     @property
-    def told(self) -> str:
-        """The outcome in one line."""
+    def summary(self) -> str:
+        """Return the result in one line."""
         rows, reason = self.report["rows"], self.report["reason"]
         if reason:
             return f"scikit-learn, kept with skops: {reason}"
@@ -41,113 +43,153 @@ class Export:
         return f"ONNX, equal on {rows['holdout']:,} held-out and {rows['edge']:,} edge rows ({most})"
 
     def to_json(self) -> str:
-        """The text of `export.json`."""
+        """Return the text of `export.json`."""
         return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def export(model: SkopsModel, held: Matrix, wanted: Raw, seed: int) -> Export:
-    """The graph of an estimator that answers alike, or the reason why there is none.
+@dataclass(frozen=True)
+class _Reference:
+    # What the estimator returns for the rows that the graph must reproduce.
+    model: SkopsModel
+    holdout: Matrix
+    outputs: Outputs
+    edges: EdgeRows
+    edge_outputs: Outputs
+    seed: int
 
-    `wanted` is what the estimator answers to the rows held out. In double precision first, as scikit-learn computes.
+
+def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> Export:
+    """Return a verified graph of an estimator, or the reason why there is none.
+
+    Double precision is tried first, because scikit-learn computes in it; then float32.
+
+    Args:
+        model: the fitted estimator with the encoder of its matrix.
+        holdout: rows that the estimator was not trained on, float32, shape (rows, inputs).
+        outputs: the estimator's outputs for them.
+        seed: of the random edge rows.
     """
     from threadpoolctl import threadpool_limits
 
-    tolerance = VALUE_TOLERANCE if model.target.task == "regression" else PROBABILITY_TOLERANCE
-    report: dict[str, Any] = {"kind": "skops", "reason": "", "rows": {"holdout": len(held), "edge": 0}}
-    report |= {"largest_difference": None, "tolerance": tolerance, "differing": [], "step": "", "warnings": []}
-    # Thousands of small batches: threads that wait for one another cost ten times the work.
+    report: dict[str, Any] = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
+    report |= {"largest_difference": None, "tolerance": tolerance(model.target)}
+    report |= {"differing": [], "step": "", "warnings": []}
+    # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
     with threadpool_limits(limits=1):
-        return _proved(model, held, wanted, seed, report)
+        try:
+            edges = edge_rows(model, holdout, seed)
+            reference = _Reference(model, holdout, outputs, edges, model.raw_outputs(edges.matrix), seed)
+        # The estimator is the team's choice and raises its own types.
+        except Exception as error:
+            return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
+        attempts = []
+        for wide in (True, False):
+            attempts.append(_attempt(reference, wide, report))
+            if attempts[-1].graph is not None:
+                return attempts[-1]
+    return min(attempts, key=_largest_difference)
 
 
-def _proved(model: SkopsModel, held: Matrix, wanted: Raw, seed: int, report: dict[str, Any]) -> Export:
+def _attempt(reference: _Reference, wide: bool, report: dict[str, Any]) -> Export:
+    model, holdout, edges = reference.model, reference.holdout, reference.edges
     try:
-        found = edges(model, held, seed)
-        answers = model.given(found.matrix)
-    except Exception as error:
-        return Export(None, report | {"reason": f"the estimator does not answer its edge rows ({_first(error)})"})
-    tries = []
-    for wide in (True, False):
-        tries.append(_tried(model, held, wanted, found, answers, wide, seed, report))
-        if tries[-1].graph is not None:
-            return tries[-1]
-    return min(tries, key=_away)
-
-
-def _tried(
-    model: SkopsModel,
-    held: Matrix,
-    wanted: Raw,
-    found: Edges,
-    answers: Raw,
-    wide: bool,
-    seed: int,
-    report: dict[str, Any],
-) -> Export:
-    try:
-        content, warned = convert(model.estimator, held.shape[1], wide)
+        content, warned = convert(model.estimator, holdout.shape[1], wide)
         graph = OnnxModel(content, model.encoder, model.target)
-        own = splits(model, held, content, seed)
-        rows = np.concatenate([held, found.matrix, own.matrix])
-        theirs = [model.given(own.matrix)] if own.names else []
-        wanted = np.concatenate([wanted, answers, *theirs])
-        given = graph.given(rows)
-        single = np.linspace(0, len(rows) - 1, ALONE).astype(int)
-        alone = np.concatenate([graph.given(rows[at : at + 1]) for at in single])
-    # A converter is a library of special cases: it raises whatever its special case raises, and the runtime too.
+        splits = split_rows(model, holdout, content, reference.seed)
+        rows = np.concatenate([holdout, edges.matrix, splits.matrix])
+        of_splits = [model.raw_outputs(splits.matrix)] if splits.names else []
+        expected = np.concatenate([reference.outputs, reference.edge_outputs, *of_splits])
+        outputs = graph.raw_outputs(rows)
+        sample = np.linspace(0, len(rows) - 1, ALONE).astype(int)
+        alone = np.concatenate([graph.raw_outputs(rows[at : at + 1]) for at in sample])
+    # A converter is a library of special cases, and each raises its own types; so does the runtime.
     except Exception as error:
-        at = steps.first(model.estimator, held[:ALONE], wide)
-        return Export(None, report | {"reason": f"{at} does not convert ({_first(error)})", "step": at})
-    names = [*(f"holdout {at}" for at in range(len(held)))]
-    names += [f"edge {at} ({name})" for at, name in enumerate((*found.names, *own.names))]
-    report = report | {"rows": {"holdout": len(held), "edge": len(names) - len(held)}, "warnings": warned}
-    away = differences(wanted, given, model.target)
-    away[single] = np.maximum(away[single], differences(wanted[single], alone, model.target))
-    # Half: another row may be a little further away than those compared.
-    wrong = ~(away <= report["tolerance"] / 2) | (decisions(wanted, model.target) != decisions(given, model.target))
-    finite = away[np.isfinite(away)]
+        step = _first_differing_step(model.estimator, holdout[:ALONE], wide)
+        return Export(None, report | {"reason": f"{step} does not convert ({_first_line(error)})", "step": step})
+    names = [f"holdout {at}" for at in range(len(holdout))]
+    names += [f"edge {at} ({name})" for at, name in enumerate((*edges.names, *splits.names))]
+    report = report | {"rows": {"holdout": len(holdout), "edge": len(names) - len(holdout)}, "warnings": warned}
+    distance = differences(expected, outputs, model.target)
+    distance[sample] = np.maximum(distance[sample], differences(expected[sample], alone, model.target))
+    # Half the tolerance is allowed, because a row that was not compared may differ a little more.
+    wrong = ~(distance <= report["tolerance"] / 2)
+    wrong |= decisions(expected, model.target) != decisions(outputs, model.target)
+    finite = distance[np.isfinite(distance)]
     report["largest_difference"] = float(finite.max()) if len(finite) else None
     if not wrong.any():
         return Export(content, report | {"kind": "onnx"})
     worst = np.flatnonzero(wrong)
-    worst = worst[np.argsort(-np.nan_to_num(away[worst], nan=np.inf), kind="stable")]
+    worst = worst[np.argsort(-np.nan_to_num(distance[worst], nan=np.inf), kind="stable")]
     report["differing"] = [
-        {"row": names[at], "difference": float(away[at]) if np.isfinite(away[at]) else None} for at in worst[:MOST_ROWS]
+        {"row": names[at], "difference": float(distance[at]) if np.isfinite(distance[at]) else None}
+        for at in worst[:MOST_ROWS]
     ]
-    report["step"] = steps.first(model.estimator, rows[worst[:MOST_ROWS]], wide)
+    report["step"] = _first_differing_step(model.estimator, rows[worst[:MOST_ROWS]], wide)
     first = report["differing"][0]
-    by = "no finite number" if first["difference"] is None else f"{first['difference']:.2g} away"
+    by = "not a finite number" if first["difference"] is None else f"by {first['difference']:.2g}"
     count = f"{len(worst)} of {len(names)} rows"
-    reason = f"once converted, {report['step']} answers {count} otherwise ({first['row']}: {by})"
+    reason = f"once converted, {report['step']} predicts {count} differently ({first['row']}: {by})"
     return Export(None, report | {"reason": reason})
 
 
-def _away(tried: Export) -> float:
-    found: float | None = tried.report["largest_difference"]
+def _largest_difference(attempt: Export) -> float:
+    found: float | None = attempt.report["largest_difference"]
     return np.inf if found is None else found
 
 
-def _first(error: Exception) -> str:
-    told = error.problem if isinstance(error, LifecycleError) else str(error)
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+def _first_line(error: Exception) -> str:
+    text = error.problem if isinstance(error, LifecycleError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
 
 
-def differences(wanted: Raw, given: Raw, target: Target) -> Raw:
-    """How far each row's answer is from the wanted one, relative to numbers that are larger than 1.
+def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
+    """Return how far each row's output is from the expected one, shape (rows,).
 
-    What neither answers with a finite number, both refuse alike.
+    For regression the difference is relative to max(1, |expected|). Where neither output is finite it is 0: estimator
+    and graph both refuse such a row.
     """
     with np.errstate(invalid="ignore"):
-        away = np.abs(given - wanted)
+        distance = np.abs(outputs - expected)
         if target.task == "regression":
-            away = away / np.maximum(1.0, np.abs(wanted))
-    away = np.where(~np.isfinite(given) & ~np.isfinite(wanted), 0.0, away)
-    return np.asarray(away.reshape(len(wanted), -1).max(axis=1))
+            distance = distance / np.maximum(1.0, np.abs(expected))
+    distance = np.where(~np.isfinite(outputs) & ~np.isfinite(expected), 0.0, distance)
+    return np.asarray(distance.reshape(len(expected), -1).max(axis=1))
 
 
-def decisions(answers: Raw, target: Target) -> Any:
-    """What each row is decided to be, before a deployment sets its own threshold; nothing for numbers."""
+def decisions(outputs: Outputs, target: Target) -> Any:
+    """Return the decision of each row before a deployment sets its own threshold; all equal for regression."""
     if target.task == "regression":
-        return np.zeros(len(answers))
-    return answers >= 0.5 if target.task == "binary" else answers.argmax(axis=1)
+        return np.zeros(len(outputs))
+    return outputs >= 0.5 if target.task == "binary" else outputs.argmax(axis=1)
+
+
+def _first_differing_step(estimator: Any, rows: Matrix, wide: bool) -> str:
+    # The name and class of the first step, from the outside in, that does not convert or that returns something else
+    # once converted; the last step where all before it are equal.
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        for at, (name, step) in enumerate(estimator.steps[:-1]):
+            if not _converts_equally(estimator[: at + 1], rows, wide):
+                found = _first_differing_step(step, rows, wide) if at == 0 else type(step).__name__
+                return f"{name}: {found}"
+        name, last = estimator.steps[-1]
+        return f"{name}: {type(last).__name__}"
+    if isinstance(estimator, ColumnTransformer):
+        for name, part, columns in estimator.transformers_:
+            if not isinstance(part, str) and not _converts_equally(part, rows[:, columns], wide):
+                return f"{name}: {_first_differing_step(part, rows[:, columns], wide)}"
+    return type(estimator).__name__
+
+
+def _converts_equally(transformer: Any, rows: Matrix, wide: bool) -> bool:
+    try:
+        expected = transformer.transform(rows.astype(np.float64))
+        expected = np.asarray(expected.toarray() if hasattr(expected, "toarray") else expected, dtype=np.float64)
+        content, _ = convert(transformer, rows.shape[1], wide)
+        [outputs] = session(content).run(None, {"rows": rows})
+        return bool(np.allclose(outputs, expected, rtol=STEP_TOLERANCE, atol=STEP_TOLERANCE, equal_nan=True))
+    except Exception:
+        return False

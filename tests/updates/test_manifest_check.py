@@ -1,4 +1,4 @@
-"""The template's zone: what an update left unresolved, and what was changed by hand, is found, with its hint."""
+"""`manifest_check.py` names unresolved conflicts, an edited answers file and edited files of the template."""
 
 import json
 import shutil
@@ -6,17 +6,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import manifest_check
 import pytest
 import yaml
 
 from conftest import Render
-from lifecycle import zone
 from looseleaf.snapshot import git, snapshot
 from looseleaf.update.apply import apply, finish
 from support.rendering import ANSWERS, ROOT, run, tool
 
 SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
-# Long enough to be folded by YAML, and with what YAML has to quote.
+# Long enough to be folded by YAML, with characters that YAML has to quote.
 DECISION = (
     'Which customers of the M\u00fcnchen branch get the \u20ac 20 voucher: those "at risk", or all # of them? '
     "It's said: never twice a year, whatever the ranking of the week tells us about them"
@@ -25,7 +25,7 @@ DECISION = (
 
 @pytest.fixture
 def project(render: Render, tmp_path: Path) -> Path:
-    """A fresh repository whose answers are long and not ASCII."""
+    """Return a fresh repository whose answers are long and not ASCII."""
     return tracked(render(decision=DECISION), tmp_path / "project")
 
 
@@ -37,7 +37,7 @@ def tracked(rendered: Path, folder: Path) -> Path:
     return folder
 
 
-def places(findings: list[zone.Finding]) -> list[str]:
+def places(findings: list[manifest_check.Finding]) -> list[str]:
     assert all(finding.hint.strip() for finding in findings)
     return [finding.place for finding in findings]
 
@@ -48,45 +48,45 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-# --- Quiet where nothing is wrong -------------------------------------------------------------------------------------
+# --- Unchanged repositories -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_fresh_repository_has_no_finding(render: Render, tmp_path: Path, shape: str) -> None:
     project = tracked(render(**SHAPES[shape]), tmp_path / "project")
-    assert zone.check(project) == []
-    manifest = json.loads((project / zone.MANIFEST).read_text(encoding="utf-8"))
-    assert "lifecycle/src/lifecycle/zone.py" in manifest["files"]
+    assert manifest_check.check(project) == []
+    manifest = json.loads((project / manifest_check.MANIFEST).read_text(encoding="utf-8"))
+    assert "lifecycle/tools/manifest_check.py" in manifest["files"]
 
 
 def test_long_answers_that_are_not_ascii_have_no_finding(project: Path) -> None:
-    assert yaml.safe_load((project / zone.ANSWERS).read_text(encoding="utf-8"))["decision"] == DECISION
-    assert zone.CHECKSUM.search((project / zone.ANSWERS).read_text(encoding="utf-8"))
-    assert zone.check(project) == []
+    assert yaml.safe_load((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))["decision"] == DECISION
+    assert manifest_check.CHECKSUM.search((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))
+    assert manifest_check.check(project) == []
 
 
 def test_without_git_there_is_no_finding_and_no_error(
     render: Render, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
-    assert zone.check(project) == []
+    assert manifest_check.check(project) == []
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert zone.check(project) == []
+    assert manifest_check.check(project) == []
 
 
-def test_a_release_before_the_manifest_has_no_finding(project: Path) -> None:
-    (project / zone.MANIFEST).unlink()
+def test_a_repository_of_a_release_without_manifest_has_no_finding(project: Path) -> None:
+    (project / manifest_check.MANIFEST).unlink()
     (project / "lifecycle/own.py").write_text("", encoding="utf-8")
     git("add", "--all", folder=project)
-    answers = project / zone.ANSWERS
+    answers = project / manifest_check.ANSWERS
     lines = answers.read_text(encoding="utf-8").splitlines(keepends=True)
     answers.write_text("".join(line for line in lines if "sha256" not in line), encoding="utf-8")
-    assert zone.check(project) == []
+    assert manifest_check.check(project) == []
 
 
-def test_without_an_answers_file_the_repository_is_its_owners_own(project: Path) -> None:
-    (project / zone.ANSWERS).unlink()
-    assert zone.answers(project) == []
+def test_a_repository_without_an_answers_file_has_no_finding(project: Path) -> None:
+    (project / manifest_check.ANSWERS).unlink()
+    assert manifest_check.answers(project) == []
 
 
 # --- Markers ----------------------------------------------------------------------------------------------------------
@@ -95,110 +95,115 @@ def test_without_an_answers_file_the_repository_is_its_owners_own(project: Path)
 @pytest.mark.parametrize("marker", ["<<<<<<< before updating", ">>>>>>> after updating"], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["Makefile", "lifecycle/lifecycle.mk", "docs/pr\u00fcfung und mehr.md"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
-def test_a_conflict_that_is_left_is_named_with_its_line(project: Path, marker: str, name: str, end: str) -> None:
+def test_an_unresolved_conflict_is_reported_with_its_line(project: Path, marker: str, name: str, end: str) -> None:
     (project / name).write_bytes(f"one{end}{marker}{end}two{end}".encode())
-    (found,) = zone.markers(project)
-    assert found.place == f"{name}:2"
-    assert "git restore" in found.hint
+    (finding,) = manifest_check.markers(project)
+    assert finding.place == f"{name}:2"
+    assert "git restore" in finding.hint
 
 
-def test_what_only_speaks_of_markers_is_none(project: Path) -> None:
+def test_text_about_conflict_markers_is_not_reported(project: Path) -> None:
     (project / "docs/merging.md").write_text("    <<<<<<< before updating\n<<<<<<< HEAD\n", encoding="utf-8")
-    assert zone.markers(project) == []
+    assert manifest_check.markers(project) == []
 
 
 @pytest.mark.parametrize("name", ["Makefile.rej", "docs/pr\u00fcfung und mehr.md.rej"])
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_rejected_part_is_named_whether_it_is_tracked_or_not(project: Path, name: str, committed: bool) -> None:
+def test_a_rej_file_is_reported_whether_it_is_tracked_or_not(project: Path, name: str, committed: bool) -> None:
     (project / name).write_text("@@ -1 +1 @@\n", encoding="utf-8")
     if committed:
         git("add", "--all", folder=project)
-    (found,) = zone.markers(project)
-    assert found.place == name
-    assert name in found.hint
+    (finding,) = manifest_check.markers(project)
+    assert finding.place == name
+    assert name in finding.hint
 
 
-def test_a_conflict_in_the_manifest_itself_is_told_and_no_error(project: Path) -> None:
-    manifest = project / zone.MANIFEST
+def test_a_conflict_in_the_manifest_itself_is_reported(project: Path) -> None:
+    manifest = project / manifest_check.MANIFEST
     manifest.write_text("<<<<<<< before updating\n" + manifest.read_text(encoding="utf-8"), encoding="utf-8")
-    assert places(zone.check(project)) == [f"{zone.MANIFEST}:1", zone.MANIFEST]
+    assert places(manifest_check.check(project)) == [f"{manifest_check.MANIFEST}:1", manifest_check.MANIFEST]
 
 
-def test_an_interrupted_update_is_named_with_what_restores_it(project: Path) -> None:
+def test_an_interrupted_update_is_reported_with_the_command_that_restores_it(project: Path) -> None:
     apply(project, {"lifecycle/lifecycle.mk": b"<<<<<<< before updating\n"}, {})
-    (found,) = zone.check(project)
-    assert (found.place, found.problem) == ("lifecycle", "an update was interrupted here")
-    assert "make update ABORT=1" in found.hint
+    (finding,) = manifest_check.check(project)
+    assert (finding.place, finding.problem) == ("lifecycle", "an update was interrupted here")
+    assert "make update ABORT=1" in finding.hint
     finish(project)
-    assert places(zone.check(project)) == ["lifecycle/lifecycle.mk:1", "lifecycle/lifecycle.mk"]
+    assert places(manifest_check.check(project)) == ["lifecycle/lifecycle.mk:1", "lifecycle/lifecycle.mk"]
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
 
-def answered(project: Path) -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load((project / zone.ANSWERS).read_text(encoding="utf-8"))
-    return told
+def read_answers(project: Path) -> dict[str, Any]:
+    recorded: dict[str, Any] = yaml.safe_load((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))
+    return recorded
 
 
-def test_every_answer_and_the_commit_are_held_and_the_address_is_free(project: Path) -> None:
-    path = project / zone.ANSWERS
+def test_a_change_of_any_answer_or_the_commit_is_reported_and_of_the_address_is_not(project: Path) -> None:
+    path = project / manifest_check.ANSWERS
     comments = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
-    told = answered(project)
-    assert {"_commit", "_src_path", "decision"} <= told.keys()
-    for name in told:
-        changed = told | {name: f"{told[name]}, and more"}
+    recorded = read_answers(project)
+    assert {"_commit", "_src_path", "decision"} <= recorded.keys()
+    for name in recorded:
+        changed = recorded | {name: f"{recorded[name]}, and more"}
         path.write_text(comments + written(changed), encoding="utf-8")
-        assert answered(project) == changed
-        assert places(zone.answers(project)) == ([] if name == "_src_path" else [zone.ANSWERS]), name
-    path.write_text(comments + written({name: told[name] for name in told if name != "decision"}), encoding="utf-8")
-    assert places(zone.answers(project)) == [zone.ANSWERS]
-    path.write_text(comments + written(told), encoding="utf-8")
-    assert zone.answers(project) == []
+        assert read_answers(project) == changed
+        assert places(manifest_check.answers(project)) == ([] if name == "_src_path" else [manifest_check.ANSWERS]), (
+            name
+        )
+    path.write_text(
+        comments + written({name: recorded[name] for name in recorded if name != "decision"}), encoding="utf-8"
+    )
+    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
+    path.write_text(comments + written(recorded), encoding="utf-8")
+    assert manifest_check.answers(project) == []
 
 
 def written(answers: dict[str, Any]) -> str:
-    """As Copier writes them."""
+    """Return the answers as Copier writes them."""
     return yaml.safe_dump(answers, allow_unicode=True, default_flow_style=False, indent=4)
 
 
-def test_an_edit_in_a_folded_line_is_noticed(project: Path) -> None:
-    replace(project / zone.ANSWERS, "whatever", "whichever")
-    assert places(zone.answers(project)) == [zone.ANSWERS]
+def test_an_edit_in_a_folded_line_is_reported(project: Path) -> None:
+    replace(project / manifest_check.ANSWERS, "whatever", "whichever")
+    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
 
 
 @pytest.mark.parametrize("address", ["gh:acme/looseleaf", "'a place\n  with a fold'"])
-def test_the_templates_address_may_be_corrected(project: Path, address: str) -> None:
-    path = project / zone.ANSWERS
-    text = zone.SOURCE.sub(f"_src_path: {address}\n", path.read_text(encoding="utf-8"))
+def test_the_address_of_the_template_may_be_corrected(project: Path, address: str) -> None:
+    path = project / manifest_check.ANSWERS
+    text = manifest_check.SOURCE.sub(f"_src_path: {address}\n", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert address.split()[0].strip("'") in answered(project)["_src_path"]
-    assert zone.answers(project) == []
+    assert address.split()[0].strip("'") in read_answers(project)["_src_path"]
+    assert manifest_check.answers(project) == []
 
 
-def test_line_ends_of_windows_are_no_edit(project: Path) -> None:
-    names = json.loads((project / zone.MANIFEST).read_text(encoding="utf-8"))["files"]
-    for name in (zone.ANSWERS, zone.MANIFEST, *names):
+def test_windows_line_endings_are_not_an_edit(project: Path) -> None:
+    names = json.loads((project / manifest_check.MANIFEST).read_text(encoding="utf-8"))["files"]
+    for name in (manifest_check.ANSWERS, manifest_check.MANIFEST, *names):
         if (project / name).exists():
             (project / name).write_bytes((project / name).read_bytes().replace(b"\n", b"\r\n"))
-    assert zone.check(project) == []
+    assert manifest_check.check(project) == []
 
 
-def test_an_answers_file_in_another_encoding_is_an_edit_and_no_error(project: Path) -> None:
-    path = project / zone.ANSWERS
+def test_an_answers_file_in_another_encoding_is_reported_as_an_edit(project: Path) -> None:
+    path = project / manifest_check.ANSWERS
     path.write_bytes(path.read_text(encoding="utf-8").encode("cp1252"))
-    assert places(zone.answers(project)) == [zone.ANSWERS]
+    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
 
 
 # --- Edits ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "seam"),
+    ("name", "alternative"),
     [
         ("lifecycle/src/lifecycle/settings.py", "Set it in config/"),
         ("lifecycle/src/lifecycle/sample/generate.py", "src/model/data.py"),
-        ("lifecycle/src/lifecycle/zone.py", "src/model/ (contract"),
+        ("lifecycle/src/lifecycle/storage.py", "src/model/ (contract"),
+        ("lifecycle/tools/manifest_check.py", "Keep it outside lifecycle/"),
         ("lifecycle/pyproject.toml", "uv add NAME"),
         ("lifecycle/lifecycle.mk", "in the Makefile, below its include"),
         ("lifecycle/org.mk", "org.yml of your company's fork"),
@@ -206,60 +211,60 @@ def test_an_answers_file_in_another_encoding_is_an_edit_and_no_error(project: Pa
         (".github/workflows/lifecycle.yml", "Add a workflow of your own"),
     ],
 )
-def test_an_edited_file_is_named_with_what_to_use_instead(project: Path, name: str, seam: str) -> None:
+def test_an_edited_file_is_reported_with_what_to_use_instead(project: Path, name: str, alternative: str) -> None:
     with (project / name).open("a", encoding="utf-8") as file:
         file.write("\n")
-    (found,) = zone.edits(project)
-    assert found.place == name
-    assert seam in found.hint
-    assert f"git log -- {name}" in found.hint
+    (finding,) = manifest_check.edits(project)
+    assert finding.place == name
+    assert alternative in finding.hint
+    assert f"git log -- {name}" in finding.hint
 
 
 @pytest.mark.parametrize(
-    ("name", "seam"),
+    ("name", "alternative"),
     [
         ("lifecycle/own.py", "Keep it outside lifecycle/"),
         ("lifecycle/src/lifecycle/pr\u00fcfung und mehr.py", "src/model/ (contract"),
         ("lifecycle/docs/own.md", "Write your own page in docs/"),
     ],
 )
-def test_a_tracked_file_that_is_not_the_templates_is_named(project: Path, name: str, seam: str) -> None:
+def test_a_tracked_file_that_is_not_the_templates_is_reported(project: Path, name: str, alternative: str) -> None:
     (project / name).write_text("", encoding="utf-8")
-    assert zone.edits(project) == []
+    assert manifest_check.edits(project) == []
     git("add", "--all", folder=project)
-    (found,) = zone.edits(project)
-    assert found.place == name
-    assert seam in found.hint
+    (finding,) = manifest_check.edits(project)
+    assert finding.place == name
+    assert alternative in finding.hint
 
 
-def test_a_file_that_is_missing_is_no_finding(project: Path) -> None:
+def test_a_missing_file_is_not_reported(project: Path) -> None:
     (project / "lifecycle/docs/data.md").unlink()
-    assert zone.edits(project) == []
+    assert manifest_check.edits(project) == []
 
 
-def test_a_folder_inside_of_a_repository_is_looked_at_alone(render: Render, tmp_path: Path) -> None:
+def test_a_project_in_a_folder_of_a_repository_is_checked_alone(render: Render, tmp_path: Path) -> None:
     shutil.copytree(render(), tmp_path / "top/one")
     shutil.copytree(render(), tmp_path / "top/two")
     (tmp_path / "top/one/lifecycle/own.py").write_text("<<<<<<< before updating\n", encoding="utf-8")
     git("init", "--quiet", folder=tmp_path / "top")
     git("add", "--all", folder=tmp_path / "top")
-    assert places(zone.check(tmp_path / "top/one")) == ["lifecycle/own.py:1", "lifecycle/own.py"]
-    assert zone.check(tmp_path / "top/two") == []
+    assert places(manifest_check.check(tmp_path / "top/one")) == ["lifecycle/own.py:1", "lifecycle/own.py"]
+    assert manifest_check.check(tmp_path / "top/two") == []
 
 
 # --- The published hooks ----------------------------------------------------------------------------------------------
 
 HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
 SEEDED = {
-    "looseleaf-markers": ("Makefile", "<<<<<<< before updating\n", "Makefile:1: an update's conflict is not settled"),
-    "looseleaf-answers": (zone.ANSWERS, "more: true\n", "it was edited by hand"),
-    "looseleaf-zone": ("lifecycle/lifecycle.mk", "\n", "it is the template's and was edited"),
+    "looseleaf-markers": ("Makefile", "<<<<<<< before updating\n", "Makefile:1: unresolved conflict of an update"),
+    "looseleaf-answers": (manifest_check.ANSWERS, "more: true\n", "it was edited by hand"),
+    "looseleaf-zone": ("lifecycle/lifecycle.mk", "\n", "this file belongs to the template and was edited"),
 }
 
 
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This tree as a git repository, for pre-commit to fetch."""
+    """Return this tree as a git repository that pre-commit can fetch."""
     folder = tmp_path_factory.mktemp("hooks") / "looseleaf"
     snapshot(ROOT, folder)
     return folder
@@ -267,13 +272,13 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pre-commit keeps what it has fetched."""
+    """Return the cache folder of pre-commit."""
     return tmp_path_factory.mktemp("pre-commit")
 
 
 @pytest.fixture
 def hooked(project: Path, hooks: Path) -> Path:
-    """A repository with the three hooks."""
+    """Return a repository with the three published hooks."""
     commit = git("rev-parse", "HEAD", folder=hooks)
     config = {"repos": [{"repo": f"file://{hooks}", "rev": commit, "hooks": [{"id": name} for name in HOOKS]}]}
     (project / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -281,8 +286,8 @@ def hooked(project: Path, hooks: Path) -> Path:
     return project
 
 
-def pre_commit(folder: Path, home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [tool("pre-commit"), "run", "--all-files", "--color=never", *words]
+def pre_commit(folder: Path, home: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [tool("pre-commit"), "run", "--all-files", "--color=never", *options]
     return run(*command, folder=folder, PRE_COMMIT_HOME=str(home))
 
 
@@ -295,7 +300,7 @@ def test_the_published_hooks_pass_on_a_clean_repository_without_a_warning(hooked
 
 @pytest.mark.parametrize("name", SEEDED)
 def test_each_published_hook_fails_on_its_defect_alone(hooked: Path, home: Path, name: str) -> None:
-    path, text, told = SEEDED[name]
+    path, text, problem = SEEDED[name]
     file = hooked / path
     before = file.read_text(encoding="utf-8")
     file.write_text(text + before if name == "looseleaf-markers" else before + text, encoding="utf-8")
@@ -304,4 +309,4 @@ def test_each_published_hook_fails_on_its_defect_alone(hooked: Path, home: Path,
     assert done.returncode == 1, done.stdout
     assert f"hook id: {name}\n" in done.stdout
     assert done.stdout.count("hook id:") == 1
-    assert told in done.stdout
+    assert problem in done.stdout

@@ -1,16 +1,15 @@
-"""Where the template is found again, from what Copier recorded."""
+"""`template_source.py` finds the template from what Copier recorded or from LOOSELEAF_SOURCE."""
 
 from pathlib import Path
 
 import pytest
+from template_source import SourceError, template_source
 
-from lifecycle.errors import LifecycleError
-from lifecycle.origin import recorded
 from looseleaf.snapshot import IDENTITY, git
 
 
-def answers(root: Path, source: str, commit: str | None) -> Path:
-    """A repository that was copied from there."""
+def copied_from(root: Path, source: str, commit: str | None) -> Path:
+    """Write the answers file of a repository that was copied from a source."""
     line = f"_commit: {commit}\n" if commit else ""
     (root / ".copier-answers.yml").write_text(f"# Written by Copier\n{line}_src_path: {source}\nmodel_name: churn\n")
     return root
@@ -18,7 +17,7 @@ def answers(root: Path, source: str, commit: str | None) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> tuple[Path, str]:
-    """A git repository with one commit, and that commit."""
+    """Return a git repository with one commit, and that commit."""
     folder = tmp_path / "a template"
     folder.mkdir()
     git("init", "--quiet", folder=folder)
@@ -39,56 +38,55 @@ def checkout(tmp_path: Path) -> tuple[Path, str]:
 def test_an_address_becomes_a_requirement_at_the_recorded_commit(
     tmp_path: Path, source: str, commit: str, option: str
 ) -> None:
-    assert recorded(answers(tmp_path, source, commit), {}).option == option
+    assert template_source(copied_from(tmp_path, source, commit), {}).option == option
 
 
 @pytest.mark.parametrize("form", ["{}", "git+file://{}", "file://{}"])
-def test_a_checkout_is_taken_at_the_recorded_commit(tmp_path: Path, checkout: tuple[Path, str], form: str) -> None:
+def test_a_local_checkout_is_used_at_the_recorded_commit(tmp_path: Path, checkout: tuple[Path, str], form: str) -> None:
     folder, commit = checkout
-    found = recorded(answers(tmp_path, form.format(folder), commit[:7]), {})
+    found = template_source(copied_from(tmp_path, form.format(folder), commit[:7]), {})
     assert (found.url, found.commit) == (str(folder), commit[:7])
     assert found.option == f"--with=looseleaf @ git+{folder.as_uri()}@{commit[:7]}"
 
 
 def test_a_relative_path_is_resolved_from_the_repository(tmp_path: Path, checkout: tuple[Path, str]) -> None:
     (tmp_path / "project").mkdir()
-    assert recorded(answers(tmp_path / "project", "../a template", None), {}).url == str(checkout[0])
+    assert template_source(copied_from(tmp_path / "project", "../a template", None), {}).url == str(checkout[0])
 
 
-def test_a_folder_without_a_commit_is_taken_as_it_lies(tmp_path: Path, checkout: tuple[Path, str]) -> None:
-    assert recorded(answers(tmp_path, str(checkout[0]), None), {}).option == f"--with-editable={checkout[0]}"
+def test_without_a_recorded_commit_a_folder_is_installed_editable(tmp_path: Path, checkout: tuple[Path, str]) -> None:
+    root = copied_from(tmp_path, str(checkout[0]), None)
+    assert template_source(root, {}).option == f"--with-editable={checkout[0]}"
 
 
-def test_a_commit_that_was_never_made_is_told(tmp_path: Path, checkout: tuple[Path, str]) -> None:
-    with pytest.raises(LifecycleError, match="abcdef0 in") as refused:
-        recorded(answers(tmp_path, str(checkout[0]), "abcdef0"), {})
-    assert "never committed" in refused.value.hint
+def test_a_recorded_commit_that_does_not_exist_is_an_error(tmp_path: Path, checkout: tuple[Path, str]) -> None:
+    with pytest.raises(SourceError, match="abcdef0 in") as refused:
+        template_source(copied_from(tmp_path, str(checkout[0]), "abcdef0"), {})
+    assert "uncommitted changes" in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (None, "does not say where the template is"),
-        ("model_name: churn\n", "does not say where the template is"),
-        ("- a\n", "does not say where the template is"),
-        ("_src_path: [", "does not say where the template is"),
-        ("_src_path: ./nowhere\n", "there is no folder"),
+        (None, "does not name the template"),
+        ("model_name: churn\n", "does not name the template"),
+        ("- a\n", "does not name the template"),
+        ("_src_path: [", "does not name the template"),
+        ("_src_path: ./nowhere\n", "does not exist"),
     ],
 )
-def test_what_cannot_be_found_is_told_with_the_variable_that_names_it(
-    tmp_path: Path, content: str | None, problem: str
-) -> None:
+def test_an_error_names_the_variable_that_sets_the_source(tmp_path: Path, content: str | None, problem: str) -> None:
     if content is not None:
         (tmp_path / ".copier-answers.yml").write_text(content)
-    with pytest.raises(LifecycleError, match=problem) as refused:
-        recorded(tmp_path, {})
-    assert "LOOSELEAF_SOURCE" in refused.value.hint
+    with pytest.raises(SourceError, match=problem) as refused:
+        template_source(tmp_path, {})
+    assert "LOOSELEAF_SOURCE" in str(refused.value)
 
 
-def test_the_variable_goes_before_what_is_recorded(tmp_path: Path, checkout: tuple[Path, str]) -> None:
-    root = answers(tmp_path, "https://example.org/a/b.git", "v0.1.0")
-    assert recorded(root, {"LOOSELEAF_SOURCE": str(checkout[0])}).option == f"--with-editable={checkout[0]}"
-    named = recorded(root, {"LOOSELEAF_SOURCE": "https://example.org/c.git@main"})
+def test_the_variable_overrides_the_recorded_source(tmp_path: Path, checkout: tuple[Path, str]) -> None:
+    root = copied_from(tmp_path, "https://example.org/a/b.git", "v0.1.0")
+    assert template_source(root, {"LOOSELEAF_SOURCE": str(checkout[0])}).option == f"--with-editable={checkout[0]}"
+    named = template_source(root, {"LOOSELEAF_SOURCE": "https://example.org/c.git@main"})
     assert named.option == "--with=looseleaf @ git+https://example.org/c.git@main"
 
 
@@ -101,17 +99,17 @@ def test_the_variable_goes_before_what_is_recorded(tmp_path: Path, checkout: tup
         ("gh:a/c", "--with=looseleaf @ git+https://github.com/a/c.git"),
     ],
 )
-def test_an_address_without_a_reference_names_what_is_there_now(tmp_path: Path, named: str, option: str) -> None:
-    assert recorded(tmp_path, {"LOOSELEAF_SOURCE": named}).option == option
+def test_an_address_without_a_reference_means_its_newest_state(tmp_path: Path, named: str, option: str) -> None:
+    assert template_source(tmp_path, {"LOOSELEAF_SOURCE": named}).option == option
 
 
-def test_a_folder_may_be_named_in_every_form_of_a_repository(tmp_path: Path, checkout: tuple[Path, str]) -> None:
+def test_the_variable_accepts_every_form_of_a_local_repository(tmp_path: Path, checkout: tuple[Path, str]) -> None:
     folder = checkout[0]
     git("clone", "--quiet", "--bare", str(folder), str(tmp_path / "bare.git"), folder=tmp_path)
     (tmp_path / "at@home").mkdir()
 
     def option(named: str) -> str:
-        return recorded(tmp_path, {"LOOSELEAF_SOURCE": named}).option
+        return template_source(tmp_path, {"LOOSELEAF_SOURCE": named}).option
 
     bare = (tmp_path / "bare.git").as_uri()
     assert option("bare.git") == f"--with=looseleaf @ git+{bare}"

@@ -1,0 +1,121 @@
+"""Print the option with which `uv run` finds the template's command `looseleaf`.
+
+`looseleaf` (contract inference, updates) is versioned with the template and runs from the source and commit that
+`.copier-answers.yml` records. The environment variable LOOSELEAF_SOURCE names another source.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ANSWERS = ".copier-answers.yml"
+VARIABLE = "LOOSELEAF_SOURCE"
+# Abbreviations that Copier accepts.
+HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
+HINT = f"Set {VARIABLE} to the folder or address of the template."
+
+
+class SourceError(Exception):
+    """The source of the template is not recorded or does not exist."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder or the address of a git repository; `commit` is a commit or tag, empty for the newest state."""
+
+    url: str
+    commit: str = ""
+
+    @property
+    def option(self) -> str:
+        """The option of `uv run` that adds `looseleaf` from this source."""
+        folder = Path(self.url)
+        # A bare repository has a file HEAD and no files to run from.
+        if not self.commit and folder.is_dir() and not (folder / "HEAD").is_file():
+            return f"--with-editable={self.url}"
+        return f"--with=looseleaf @ {_git_address(self.url)}" + (f"@{self.commit}" if self.commit else "")
+
+
+def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> Source:
+    """Return the source that LOOSELEAF_SOURCE names, else the one that Copier recorded.
+
+    Raises:
+        SourceError: neither names a source that exists.
+    """
+    if named := environment.get(VARIABLE, ""):
+        match = re.fullmatch(r"(.*[/\w])@([\w.-]+)", named)
+        url, commit = match.groups() if match and not (root / named).exists() else (named, "")
+        url = _expanded(url)
+        return Source(url if _is_remote(url) else _folder(url, root, VARIABLE), commit)
+    path = root / ANSWERS
+    try:
+        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        url, commit = str(recorded["_src_path"]), str(recorded.get("_commit") or "")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path} does not name the template ({error!r})\n  {HINT}") from error
+    # `git describe` of a commit without a tag ends in its hash.
+    commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
+    url = _expanded(url)
+    if _is_remote(url):
+        return Source(url, commit)
+    folder = _folder(url, root, f"_src_path in {ANSWERS}")
+    if commit and not _has(folder, commit):
+        problem = f"the commit {commit} in {ANSWERS} is not in {folder}"
+        raise SourceError(f"{problem}\n  The template was copied with uncommitted changes. {HINT}")
+    return Source(folder, commit)
+
+
+def _expanded(url: str) -> str:
+    for start, host in HOSTS.items():
+        if url.startswith(start):
+            return f"https://{host}/{url.removeprefix(start).removesuffix('.git')}.git"
+    return url.removeprefix("git+file://").removeprefix("file://")
+
+
+def _is_remote(url: str) -> bool:
+    return "://" in url or bool(re.match(r"[\w.-]+@[\w.-]+:", url))
+
+
+def _folder(name: str, root: Path, where: str) -> str:
+    folder = (root / Path(name).expanduser()).resolve()
+    if not folder.is_dir():
+        raise SourceError(f"{where}: the folder {folder} does not exist\n  {HINT}")
+    return str(folder)
+
+
+def _has(folder: str, commit: str) -> bool:
+    command = ["git", "-C", folder, "cat-file", "-e", commit]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return True
+
+
+def _git_address(url: str) -> str:
+    if url.startswith("git+"):
+        return url
+    if "://" in url:
+        return f"git+{url}"
+    if match := re.fullmatch(r"([\w.-]+@[\w.-]+):(.*)", url):
+        return f"git+ssh://{match[1]}/{match[2]}"
+    return f"git+{Path(url).as_uri()}"
+
+
+def main() -> int:
+    """Print the option for the repository in the current folder."""
+    try:
+        print(template_source(Path.cwd()).option)
+    except SourceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
