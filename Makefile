@@ -41,10 +41,10 @@ pictures: $(READY) ## the README's pictures of report and dashboard, from a year
 
 proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some); then the soak
 	.venv/bin/python tests/support/sweep.py $(ARGS)
-	.venv/bin/python tests/support/soak.py
+	PYTHONPATH=tests .venv/bin/python -m support.soak
 
 soak: $(READY) ## a service under mixed load: memory and files must not grow (ARGS=MINUTES; default 10)
-	.venv/bin/python tests/support/soak.py $(ARGS)
+	PYTHONPATH=tests .venv/bin/python -m support.soak $(ARGS)
 
 release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: lint and test have just passed)
 	@.venv/bin/python -m looseleaf.release release "$(VERSION)" $(if $(CHECKED),--checked) $(if $(PUSH),--push)

@@ -16,7 +16,7 @@ import pytest
 
 from lifecycle.models.bundle import Bundle
 from support.clients import Says, load, scripted
-from support.services import KNOWN, Process, running
+from support.services import KNOWN, Service, running
 from support.storages import CHURN, Storage
 
 ANSWER = b'{"prediction":"stays","probability":0.25}'
@@ -35,12 +35,12 @@ def next_churn(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.fixture
-def service(storage: Storage, bundle: Bundle, tmp_path: Path) -> Iterator[Process]:
+def service(storage: Storage, bundle: Bundle, tmp_path: Path) -> Iterator[Service]:
     with running(storage.store.root, tmp_path, LIFECYCLE_SERVE__MAX_ROWS="50") as process:
         yield process
 
 
-def url(process: Process) -> str:
+def url(process: Service) -> str:
     return f"http://127.0.0.1:{process.port}"
 
 
@@ -51,7 +51,7 @@ def nobody() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def test_the_service_answers_the_client(churn: ModuleType, service: Process, bundle: Bundle) -> None:
+def test_the_service_answers_the_client(churn: ModuleType, service: Service, bundle: Bundle) -> None:
     with churn.Client(url(service)) as client:
         assert client.ready()
         answer = client.predict(churn.Row(customer_id="ann"), request_id="mine")
@@ -65,7 +65,7 @@ def test_the_service_answers_the_client(churn: ModuleType, service: Process, bun
             assert many[at].probability == pytest.approx(client.predict(rows[at]).probability, rel=1e-9)
 
 
-def test_what_the_service_refuses_is_an_exception(churn: ModuleType, service: Process) -> None:
+def test_what_the_service_refuses_is_an_exception(churn: ModuleType, service: Service) -> None:
     # Past the types, as another version of the client could.
     broken = churn.Row.model_construct(_fields_set={"customer_id", "discount"}, customer_id="ann", discount=-1.0)
     with churn.Client(url(service)) as client:
@@ -96,7 +96,7 @@ def test_a_request_of_many_bytes_is_told_to_be_too_large(
 
 
 def test_another_major_version_of_the_contract_is_told(
-    churn: ModuleType, next_churn: ModuleType, service: Process
+    churn: ModuleType, next_churn: ModuleType, service: Service
 ) -> None:
     with next_churn.Client(url(service)) as client:
         with pytest.raises(next_churn.WrongContract, match="version 2 of the contract, the service has 1"):
@@ -106,7 +106,7 @@ def test_another_major_version_of_the_contract_is_told(
 
 
 def test_a_service_that_is_killed_in_between_is_told_and_one_that_comes_back_is_found(
-    churn: ModuleType, service: Process, storage: Storage, tmp_path: Path
+    churn: ModuleType, service: Service, storage: Storage, tmp_path: Path
 ) -> None:
     row = churn.Row(customer_id="ann")
     with churn.Client(url(service), retries=1) as client:
@@ -174,7 +174,7 @@ def test_where_nothing_listens_is_unreachable_and_not_ready(churn: ModuleType) -
             client.predict(churn.Row(customer_id="ann"))
 
 
-def test_an_event_loop_asks_at_once_what_threads_ask_one_by_one(churn: ModuleType, service: Process) -> None:
+def test_an_event_loop_asks_at_once_what_threads_ask_one_by_one(churn: ModuleType, service: Service) -> None:
     rows = [churn.Row(customer_id=name) for name in KNOWN]
 
     async def ask() -> list[Any]:
@@ -203,7 +203,7 @@ def test_an_event_loop_tries_again_too(churn: ModuleType) -> None:
         assert len(service.asked) == 3
 
 
-def test_one_client_serves_many_threads(churn: ModuleType, service: Process) -> None:
+def test_one_client_serves_many_threads(churn: ModuleType, service: Service) -> None:
     found: list[float] = []
     with churn.Client(url(service)) as client:
 

@@ -60,7 +60,7 @@ def api_keys(serve: Serve, environment: str) -> list[bytes]:
         text = os.environ[API_KEY] if API_KEY in os.environ else path.read_text("utf-8") if path else ""
     except (OSError, UnicodeDecodeError):
         raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
-    keys = text.split()
+    keys = [line.strip() for line in text.splitlines() if line.strip()]
     if not keys and (API_KEY in os.environ or path):
         raise LifecycleError(f"{API_KEY if API_KEY in os.environ else path} contains no API key", KEY_HINT)
     if not keys and environment == "production":

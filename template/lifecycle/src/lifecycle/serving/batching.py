@@ -22,7 +22,7 @@ Responses = list[Row]
 class _Request:
     model: DeployedModel
     rows: Sequence[Row]
-    result: "asyncio.Future[Responses]"
+    result: "asyncio.Future[Responses | Exception]"
 
 
 class BatchQueue:
@@ -43,9 +43,13 @@ class BatchQueue:
         self.rows += len(rows)
         self._requests.put(request)
         try:
-            return await request.result
+            result = await request.result
         finally:
             self.rows -= len(rows)
+        # Raised here: a future does not accept every exception.
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _run(self) -> None:
         first = self._requests.get()
@@ -83,9 +87,5 @@ def predict_each(model: DeployedModel, requests: Sequence[Sequence[Row]]) -> lis
 
 def _deliver(batch: list[_Request], results: list[Responses | Exception]) -> None:
     for request, result in zip(batch, results, strict=True):
-        if request.result.done():
-            continue
-        if isinstance(result, Exception):
-            request.result.set_exception(result)
-        else:
+        if not request.result.done():
             request.result.set_result(result)

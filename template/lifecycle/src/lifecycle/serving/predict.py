@@ -208,10 +208,11 @@ class PredictionService:
         return status
 
     def _require_key(self, scope: Scope) -> None:
-        bearer = _header(scope, b"authorization")
-        given = bearer[7:] if bearer[:7].lower() == b"bearer " else _header(scope, b"x-api-key")
-        # A list, so that the time does not depend on which of the keys matches.
-        if not any([hmac.compare_digest(given.strip(), key) for key in self.api_keys]):
+        authorization = _header(scope, b"authorization")
+        bearer = authorization[7:] if authorization[:7].lower() == b"bearer " else b""
+        # One of both headers is enough: a proxy may set the other. A list, so that the time does not show which matched.
+        given = (bearer.strip(), _header(scope, b"x-api-key").strip())
+        if not any([hmac.compare_digest(value, key) for value in given for key in self.api_keys]):
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))
 
     async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:

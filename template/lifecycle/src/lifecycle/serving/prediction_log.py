@@ -144,7 +144,7 @@ class PredictionLog:
 
 def segments_bytes(directory: Path) -> int:
     """Return the size of all segments of an environment, in bytes."""
-    # A segment may be collected while it is counted: then the next call is exact.
-    with contextlib.suppress(FileNotFoundError):
+    # There may be no directory yet, and a segment may be collected while it is counted.
+    with contextlib.suppress(OSError):
         return sum(path.stat().st_size for path in directory.iterdir())
     return 0
