@@ -33,7 +33,7 @@ USAGE :=
 SOURCE := .venv/bin/python lifecycle/tools/template_source.py
 LOOSELEAF = template=$$($(SOURCE)) && $(UV) run --quiet --no-sync "$$template" looseleaf
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
-	$(call assign,--time,TIME) $(call assign,--answer,ANSWER) $(call assign,--keep,KEEP) \
+	$(call assign,--time,TIME) $(call assign,--task,TASK) $(call assign,--task,ANSWER) $(call assign,--keep,KEEP) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
 # An update changes the environment of the repository, so it runs in a separate one.
 ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
@@ -143,6 +143,6 @@ include lifecycle/loop.mk
 
 # Only the commands of the chosen `usage` are rendered. For the others, `lifecycle` explains how to add them.
 -include lifecycle/online.mk lifecycle/batch.mk
-.PHONY: features serve client dashboard score
-$(filter-out $(USAGE),features serve client dashboard score): $(RUN)
+.PHONY: features serve client score
+$(filter-out $(USAGE),features serve client score): $(RUN)
 	@$(RUN) $@

@@ -1,6 +1,6 @@
-"""`lifecycle/docs/data.md`: its code is taken from the page and run, against a real PostgreSQL where there is one.
+"""The code of `lifecycle/docs/data.md` runs as written, against a real PostgreSQL.
 
-Of Snowflake and BigQuery, which cannot run here, the drivers say whether they take what the page hands them.
+Snowflake and BigQuery cannot run here; their drivers verify the arguments that the page passes to them.
 """
 
 import ast
@@ -19,11 +19,10 @@ import duckdb
 import pytest
 
 import model
-from lifecycle import settings
+from lifecycle import features, settings
 from lifecycle.contract import tables
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError, NotHere
-from lifecycle.features import point_in_time
 from looseleaf.contract.profile import PLAIN
 from support import postgres
 from support.inference import infer
@@ -39,7 +38,7 @@ IMPORT, CALL = (
 VARIANTS = re.findall(r"^\| (\w+) \| `([\w-]+)` \| `(from .*?)` \| `(dbapi.*?)` \|$", PAGE, re.MULTILINE)
 DRIVERS = re.findall(r"`uv add --group lifecycle ([\w-]+)`", PAGE) + [package for _, package, _, _ in VARIANTS]
 
-# Of 500 customers 400 were asked about since 2024; every tenth label is not known yet.
+# 400 of 500 customers have rows since 2024; every tenth label is unknown.
 CUSTOMERS = """
     CREATE TABLE customers AS
     SELECT
@@ -47,29 +46,29 @@ CUSTOMERS = """
         (ARRAY['basic', 'plus', 'family'])[1 + i % 3] AS plan,
         i * 7919 % 61 AS tenure,
         CASE WHEN i % 20 <> 3 THEN (i * 104729 % 5000)::numeric / 100 END AS monthly,
-        moment AS asked_at,
-        CASE WHEN i % 10 <> 7 THEN moment + interval '30 days' END AS seen_at,
+        called_at,
+        CASE WHEN i % 10 <> 7 THEN called_at + interval '30 days' END AS seen_at,
         CASE WHEN i % 10 <> 7 THEN i * 7919 % 61 < 20 + i % 7 END AS churned
     FROM (
-        SELECT i, timestamptz '2024-01-01 12:00+02' + (i - 100) * interval '1 day' AS moment
+        SELECT i, timestamptz '2024-01-01 12:00+02' + (i - 100) * interval '1 day' AS called_at
         FROM generate_series(0, 499) AS i
-    ) AS asked
+    ) AS calls
 """
-SINCE = "asked_at >= '2024-01-01 00:00Z'"
-# After every question and label.
+SINCE = "called_at >= '2024-01-01 00:00Z'"
+# After every row and label.
 LATER = 4_102_444_800
 
 everything_about_postgres = pytest.mark.xdist_group("warehouse")
 
 
 def warehouse_of(driver: str, call: str) -> str:
-    """The page's module with another import and another call."""
+    """Return the page's module with another import and call."""
     assert WAREHOUSE.count(IMPORT) == WAREHOUSE.count(CALL) == 1
     return WAREHOUSE.replace(IMPORT, driver).replace(CALL, call)
 
 
 def replaced(code: str, function: str) -> str:
-    """The code with its function of the same name replaced."""
+    """Return the code with its function of the same name replaced."""
     name = ast.parse(function).body[0].name  # type: ignore[attr-defined]
     [old] = [each for each in ast.parse(code).body if isinstance(each, ast.FunctionDef) and each.name == name]
     lines = code.splitlines()
@@ -77,21 +76,21 @@ def replaced(code: str, function: str) -> str:
 
 
 def data_of(generated: str) -> str:
-    """The data.py that `make contract` wrote, after what section 3 of the page says."""
+    """Return the generated data.py after the edits of the page's section 3."""
     words = re.search(r"In `data.py`, with `(import os)` and `(from model import warehouse)` above", PAGE)
     assert words
     return replaced(generated.replace("import duckdb\n", f"{words[1]}\nimport duckdb\n{words[2]}\n", 1), TABLES)
 
 
 def without_driver() -> str:
-    """The page's module when it reads through DuckDB's extension."""
+    """Return the page's module that reads through DuckDB's extension."""
     words = re.search(r"In place of its import, `(.*?)`", PAGE)
     assert words
     return replaced(WAREHOUSE.replace(IMPORT, words[1]), EXTENSION)
 
 
 def installed(into: Path, *packages: str) -> Path:
-    """A folder with what `uv add` would install, on top of the environment of the suite."""
+    """Install packages into a folder, in addition to the environment of the tests."""
     command = [tool("uv"), "pip", "install", "--quiet", "--python", sys.executable, "--target", str(into), *packages]
     done = run(*command, folder=into.parent)
     assert done.returncode == 0, done.stdout
@@ -104,13 +103,13 @@ def test_every_block_of_the_page_parses_and_passes_the_checks_of_a_repository(tm
     whole = [WAREHOUSE, without_driver(), *(warehouse_of(driver, call) for _, _, driver, call in VARIANTS)]
     for number, code in enumerate(whole):
         (tmp_path / f"block_{number}.py").write_text(code)
-    # The call of another driver makes the line too long that it stands in: formatting is left to the reader's ruff.
+    # The call of another driver makes its line too long, so that the reader's ruff reformats it.
     done = run(ruff, "format", *config, ".", folder=tmp_path)
     assert done.returncode == 0, done.stdout
     assert [(tmp_path / f"block_{number}.py").read_text() == code for number, code in enumerate(whole)] == [
         True, True, False, False,
     ]  # fmt: skip
-    # What is first-party, and so where imports belong, is another matter in a repository.
+    # The order of imports depends on which packages are first-party, which differs in a repository.
     done = run(ruff, "check", "--ignore=I", *config, ".", folder=tmp_path)
     assert done.returncode == 0, done.stdout
 
@@ -119,7 +118,7 @@ def test_the_page_prepares_text_as_make_contract_does() -> None:
     assert f'connection.execute("{PLAIN}")' in TABLES
 
 
-def test_the_drivers_are_added_for_jobs_and_not_for_what_serves(tmp_path: Path) -> None:
+def test_drivers_are_added_for_jobs_and_not_for_the_service(tmp_path: Path) -> None:
     assert len(DRIVERS) == 3
     text = (TEMPLATE / "pyproject.toml.jinja").read_text(encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(re.sub(r"\{\{.*\}\}", "churn", text))
@@ -134,31 +133,31 @@ def test_the_drivers_are_added_for_jobs_and_not_for_what_serves(tmp_path: Path) 
 
 
 def test_the_folder_of_an_export_is_a_setting(tmp_path: Path) -> None:
-    told = settings.load(tmp_path, environ={"LIFECYCLE_DATA": str(tmp_path / "export")})
-    assert told.settings.data == tmp_path / "export"
+    loaded = settings.load(tmp_path, environ={"LIFECYCLE_DATA": str(tmp_path / "export")})
+    assert loaded.settings.data == tmp_path / "export"
 
 
 @pytest.mark.parametrize("name", [".github/workflows/lifecycle.yml.jinja", "lifecycle/ci/gitlab.yml.jinja"])
-def test_ci_trains_as_the_page_says(name: str) -> None:
+def test_ci_trains_as_the_page_describes(name: str) -> None:
     assert "make smoke\n" in (TEMPLATE / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A shop's database, and the driver for it beside the suite's own packages."""
+    """Start a database with customers, and install its driver."""
     with pytest.MonkeyPatch.context() as patch, postgres.server() as server:
         for name in [name for name in os.environ if name.startswith("PG")]:
             patch.delenv(name)
         patch.setenv("WAREHOUSE", server.address)
         patch.setenv("PGPASSWORD", PASSWORD)
         patch.setattr(sys, "path", [*sys.path, str(installed(tmp_path_factory.mktemp("driver") / "it", DRIVERS[0]))])
-        server.ask(CUSTOMERS)
+        server.query(CUSTOMERS)
         yield server
 
 
 @pytest.fixture
 def module(shop: Server, tmp_path: Path) -> Path:
-    """`model.warehouse` as the page has it, in a file."""
+    """Return a file with the page's `model.warehouse`."""
     path = tmp_path / "warehouse.py"
     path.write_text(WAREHOUSE)
     return path
@@ -166,18 +165,18 @@ def module(shop: Server, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def export(module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `python -m model.warehouse` writes."""
+    """Return the file that `python -m model.warehouse` writes."""
     folder = tmp_path / "data"
     folder.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["warehouse", str(folder / "asked.parquet")])
+        patch.setattr(sys, "argv", ["warehouse", str(folder / "called.parquet")])
         runpy.run_path(str(module), run_name="__main__")
-    return folder / "asked.parquet"
+    return folder / "called.parquet"
 
 
 @pytest.fixture
 def load(module: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """`load(code)` is a data.py with that code, beside the page's `model.warehouse`."""
+    """`load(code)` returns a data.py with that code and the page's `model.warehouse`."""
     monkeypatch.setattr(model, "warehouse", SimpleNamespace(**runpy.run_path(str(module))), raising=False)
 
     def loaded(code: str) -> ModuleType:
@@ -189,11 +188,11 @@ def load(module: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Modul
 
 
 def trained_on(data: ModuleType, contract: Any, folder: Path, as_of: int = LATER) -> tuple[dict[str, str], list[Any]]:
-    """The completed rows that training would see: their types, and the rows."""
-    with point_in_time.connect(data, folder) as connection:
-        count = point_in_time.training_rows(connection, Team("shop", contract, None, data, None), as_of)
-        types = tables.describe(connection, f"FROM {point_in_time.ROWS}")
-        rows = connection.execute(f"FROM {point_in_time.ROWS}").fetchall()
+    """Return types and values of the completed rows that training reads."""
+    with features.connect(data, folder) as connection:
+        count = features.training_rows(connection, Team("shop", contract, None, data, None), as_of)
+        types = tables.describe(connection, f"FROM {features.ROWS}")
+        rows = connection.execute(f"FROM {features.ROWS}").fetchall()
     assert count == len(rows)
     return types, rows
 
@@ -205,7 +204,7 @@ def test_rows_of_a_warehouse_reach_training_with_the_types_of_the_contract(
 ) -> None:
     made = infer(export, "churned")
     assert made.inputs == {"plan": "category", "tenure": "integer", "monthly": "number"}
-    assert made.plan.time == "asked_at"
+    assert made.plan.time == "called_at"
     late = re.search(r"after `AS ts`: `(.*?)`", PAGE)
     assert late
     assert made.data.count("{TIME} AS ts") == 1
@@ -221,21 +220,21 @@ def test_rows_of_a_warehouse_reach_training_with_the_types_of_the_contract(
         "seen_ts": "BIGINT",
         "ts": "BIGINT",
     }
-    told = shop.ask(
+    expected = shop.query(
         "SELECT json_agg(json_build_array(customer_id, plan, tenure, monthly::double precision, churned::text, "
-        "extract(epoch FROM seen_at)::bigint, extract(epoch FROM asked_at)::bigint) ORDER BY asked_at, customer_id) "
+        "extract(epoch FROM seen_at)::bigint, extract(epoch FROM called_at)::bigint) ORDER BY called_at, customer_id) "
         f"FROM customers WHERE churned IS NOT NULL AND {SINCE}"
     )
-    assert rows == [tuple(row) for row in json.loads(told)]
+    assert rows == [tuple(row) for row in json.loads(expected)]
     assert (len(rows), rows[0][-1]) == (360, 1_704_103_200)
 
-    # Thirty days pass before a label is known: what was asked in the last thirty is not learnt yet.
-    moment = rows[-1][-1]
-    assert {row[-1] for row in trained_on(load(code), made.contract, tmp_path, moment)[1]} == {
-        row[-1] for row in rows if row[-2] <= moment
+    # A label is known after thirty days, so the rows of the last thirty days are not used for training.
+    as_of = rows[-1][-1]
+    assert {row[-1] for row in trained_on(load(code), made.contract, tmp_path, as_of)[1]} == {
+        row[-1] for row in rows if row[-2] <= as_of
     }
 
-    # An unset secret arrives in CI as an empty text: the export stands in, and holds the same.
+    # CI passes a missing secret as an empty text; then the export is read instead.
     monkeypatch.setenv("WAREHOUSE", "")
     assert trained_on(load(code), made.contract, export.parent) == (types, rows)
     with pytest.raises(NotHere, match=r"WAREHOUSE is not set, and .* is missing"):
@@ -244,17 +243,17 @@ def test_rows_of_a_warehouse_reach_training_with_the_types_of_the_contract(
 
 @everything_about_postgres
 @pytest.mark.slow
-def test_what_where_leaves_out_does_not_travel(shop: Server, load: Callable[[str], ModuleType]) -> None:
+def test_rows_outside_the_where_clause_are_not_transferred(shop: Server, load: Callable[[str], ModuleType]) -> None:
     load("")
     with duckdb.connect() as connection:
         model.warehouse.read(connection)  # type: ignore[attr-defined]
-        found = connection.execute("SELECT count(*), min(epoch(asked_at)) FROM source").fetchone()
-    assert (shop.ask("SELECT count(*) FROM customers"), found) == ("500", (400, 1_704_103_200))
+        found = connection.execute("SELECT count(*), min(epoch(called_at)) FROM source").fetchone()
+    assert (shop.query("SELECT count(*) FROM customers"), found) == ("500", (400, 1_704_103_200))
 
 
 @everything_about_postgres
 @pytest.mark.slow
-def test_make_check_takes_data_py_as_the_page_leaves_it(export: Path, tmp_path: Path) -> None:
+def test_make_check_accepts_the_edited_data_py(export: Path, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src/data.py").write_text(data_of(infer(export, "churned").data))
     ruff = [tool("ruff"), "check", "--config", str(ROOT / "pyproject.toml"), "src"]
@@ -277,12 +276,12 @@ def test_casts_made_for_a_csv_fail_on_the_rows_of_a_warehouse(
 
 @everything_about_postgres
 @pytest.mark.slow
-def test_types_arrive_as_the_page_says(shop: Server, load: Callable[[str], ModuleType]) -> None:
+def test_types_arrive_as_the_page_describes(shop: Server, load: Callable[[str], ModuleType]) -> None:
     load("")
     assert "`AT TIME ZONE`" in PAGE
     query = """
-        SELECT 1.5::numeric AS n, avg(tenure) AS a, extract(epoch FROM min(asked_at)) AS e,
-            timestamptz '2024-05-01 12:00+02' AS moment, timestamp '2024-05-01 12:00' AS utc,
+        SELECT 1.5::numeric AS n, avg(tenure) AS a, extract(epoch FROM min(called_at)) AS e,
+            timestamptz '2024-05-01 12:00+02' AS zoned, timestamp '2024-05-01 12:00' AS utc,
             timestamp '2024-05-01 12:00' AT TIME ZONE 'Europe/Berlin' AS berlin
         FROM customers
     """
@@ -293,7 +292,7 @@ def test_types_arrive_as_the_page_says(shop: Server, load: Callable[[str], Modul
         page.__globals__["QUERY"] = query
         page(connection)
         described = tables.describe(connection, "FROM source")
-        seconds = connection.execute("SELECT epoch(moment), epoch(utc), epoch(berlin) FROM source").fetchone()
+        seconds = connection.execute("SELECT epoch(zoned), epoch(utc), epoch(berlin) FROM source").fetchone()
     assert {name: described[name] for name in "nae"} == dict.fromkeys("nae", "VARCHAR")
     assert seconds == (1_714_557_600, 1_714_564_800, 1_714_557_600)
 
@@ -314,7 +313,7 @@ import json, os, runpy, sys, duckdb
 page = runpy.run_path(sys.argv[1])
 with duckdb.connect(config={"threads": 1, "extension_directory": sys.argv[2]}) as connection:
     page["read"](connection)
-    rows = connection.execute("SELECT customer_id, monthly, epoch(asked_at) FROM source").fetchall()
+    rows = connection.execute("SELECT customer_id, monthly, epoch(called_at) FROM source").fetchall()
     print(json.dumps([{row[0]: row[1] for row in connection.execute("DESCRIBE source").fetchall()}, rows]))
 """
 
@@ -322,32 +321,32 @@ with duckdb.connect(config={"threads": 1, "extension_directory": sys.argv[2]}) a
 @everything_about_postgres
 @pytest.mark.slow
 def test_duckdbs_own_extension_reads_the_same_rows(shop: Server, tmp_path: Path) -> None:
-    """It comes from an index, signed by DuckDB as ever, for one of DuckDB's versions: INSTALL finds it in place."""
-    beside = installed(tmp_path / "beside", "duckdb-ext-postgres")
+    """The extension comes from a package, signed by DuckDB; INSTALL finds it in place."""
+    packages = installed(tmp_path / "packages", "duckdb-ext-postgres")
     (tmp_path / "page.py").write_text(without_driver())
-    command = [sys.executable, "-c", READ, str(tmp_path / "page.py"), str(beside / "duckdb_ext/extensions")]
-    paths = os.pathsep.join([str(beside), str(TEMPLATE / "lifecycle/src")])
+    command = [sys.executable, "-c", READ, str(tmp_path / "page.py"), str(packages / "duckdb_ext/extensions")]
+    paths = os.pathsep.join([str(packages), str(TEMPLATE / "lifecycle/src")])
     done = run(*command, folder=tmp_path, PYTHONPATH=paths)
     assert done.returncode == 0, done.stdout
     types, rows = json.loads(done.stdout)
-    assert (types["monthly"], types["asked_at"]) == ("DOUBLE", "TIMESTAMP WITH TIME ZONE")
-    told = shop.ask(
-        "SELECT json_agg(json_build_array(customer_id, monthly::double precision, extract(epoch FROM asked_at)) "
-        f"ORDER BY asked_at, customer_id) FROM customers WHERE {SINCE}"
+    assert (types["monthly"], types["called_at"]) == ("DOUBLE", "TIMESTAMP WITH TIME ZONE")
+    expected = shop.query(
+        "SELECT json_agg(json_build_array(customer_id, monthly::double precision, extract(epoch FROM called_at)) "
+        f"ORDER BY called_at, customer_id) FROM customers WHERE {SINCE}"
     )
-    assert rows == json.loads(told)
+    assert rows == json.loads(expected)
 
 
-# `connect` of the package opens the database, which checks address and options, and dials nowhere.
+# `connect` of the package checks address and options and opens no connection.
 OPENED = """
 import importlib, inspect, runpy, sys
 package = importlib.import_module(sys.argv[2])
 dbapi = importlib.import_module(sys.argv[2] + ".dbapi")
 assert callable(dbapi.Cursor.fetch_arrow)
 signature = inspect.signature(dbapi.connect)
-def connect(*given):
-    signature.bind(*given)
-    package.connect(*given).close()
+def connect(*arguments):
+    signature.bind(*arguments)
+    package.connect(*arguments).close()
     sys.exit("opened")
 dbapi.connect = connect
 runpy.run_path(sys.argv[1])["read"](None)
@@ -356,25 +355,25 @@ runpy.run_path(sys.argv[1])["read"](None)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("warehouse", "package", "driver", "call"), VARIANTS, ids=[each[0] for each in VARIANTS])
-def test_the_driver_takes_what_the_page_hands_it(
+def test_the_driver_accepts_the_arguments_of_the_page(
     warehouse: str, package: str, driver: str, call: str, tmp_path: Path
 ) -> None:
-    beside = installed(tmp_path / "beside", package)
+    packages = installed(tmp_path / "packages", package)
 
-    def said(code: str, address: str) -> str:
+    def output(code: str, address: str) -> str:
         (tmp_path / "page.py").write_text(code)
         command = [sys.executable, "-c", OPENED, str(tmp_path / "page.py"), package.replace("-", "_")]
-        return run(*command, folder=tmp_path, PYTHONPATH=str(beside), WAREHOUSE=address).stdout
+        return run(*command, folder=tmp_path, PYTHONPATH=str(packages), WAREHOUSE=address).stdout
 
     code = warehouse_of(driver, call)
     if warehouse == "BigQuery":
-        assert said(code, "a-project") == "opened\n"
-        assert "Unknown database option" in said(code.replace("DatabaseOptions.PROJECT_ID.value", "'PROJECT'"), "it")
+        assert output(code, "a-project") == "opened\n"
+        assert "Unknown database option" in output(code.replace("DatabaseOptions.PROJECT_ID.value", "'PROJECT'"), "it")
         return
-    key = re.search(r"`WAREHOUSE` is `(\S+)…`, all of it secret", PAGE)
+    key = re.search(r"`WAREHOUSE` is `(\S+)…`, which is secret", PAGE)
     assert key
-    # No key is made here: one that is none is refused, so it is read; a token takes its place.
-    assert "decoding private key" in said(code, f"{key[1]}none")
+    # An invalid key is rejected, which shows that it is read; a token replaces it.
+    assert "decoding private key" in output(code, f"{key[1]}none")
     token = key[1].replace("snowflake_jwt&privateKey", "programmatic_access_token&token")
-    assert said(code, f"{token}any") == "opened\n"
-    assert "use_high_precision': 'maybe'" in said(code.replace('"false"', '"maybe"'), f"{token}any")
+    assert output(code, f"{token}any") == "opened\n"
+    assert "use_high_precision': 'maybe'" in output(code.replace('"false"', '"maybe"'), f"{token}any")

@@ -1,7 +1,7 @@
-"""Tables that nobody would write by hand: whatever they hold, inference ends with a contract or with a clear error.
+"""Random and damaged tables: inference ends with a contract or with a clear error.
 
-500 tables: a table is either inferred, and then every labelled row is read through the texts that were written, or it
-is refused with what is wrong and how to fix it. Anything else is a traceback, and a defect.
+A table is either inferred, and then every labelled row is read through the generated code, or it is rejected with a
+message and a hint. A traceback is a defect.
 """
 
 import contextlib
@@ -122,7 +122,7 @@ VALUES = st.one_of(
 
 @st.composite
 def columns(draw: Any) -> dict[str, list[str]]:
-    """Columns by name: each of a few values, of any, or of one kind with something else among it."""
+    """Draw columns by name: of few values, of many, or of one kind with exceptions."""
     rows = draw(st.sampled_from([0, 1, 2, 3, 5, 12, 25, 60]))
     names = draw(st.lists(NAMES, min_size=0, max_size=5))
     made = {}
@@ -134,7 +134,7 @@ def columns(draw: Any) -> dict[str, list[str]]:
 
 
 def attempt(content: bytes, name: str) -> None:
-    """Infer, and let nothing but a clear error out."""
+    """Infer a contract, accepting only a LifecycleError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -145,7 +145,7 @@ def attempt(content: bytes, name: str) -> None:
 
 
 def as_csv(table: dict[str, list[str]], delimiter: str) -> str:
-    """The table as a CSV file."""
+    """Return the table as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter)
     writer.writerow(table)
@@ -188,5 +188,5 @@ def test_150_tables_of_types(typed: list[tuple[str, list[Any]]], label: list[Any
         try:
             connect().from_df(frame).write_parquet(str(path))
         except (duckdb.Error, ValueError, OverflowError):
-            reject()  # what pandas or DuckDB cannot hold is no table
+            reject()  # pandas or DuckDB cannot represent it
         attempt(path.read_bytes(), "table.parquet")

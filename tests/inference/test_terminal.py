@@ -1,4 +1,4 @@
-"""The questions in a real terminal: what a person sees, and what is left when they stop."""
+"""Questions in a real terminal: what the user sees, and what remains after they stop."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ENTER, CLEAR, STOP, DOWN, SPACE = "\r", "\x15", "\x03", "\x1b[B", " "
 
 
 class Terminal:
-    """A program in a terminal of 80 columns, and the screen that a person would look at."""
+    """A program in a terminal of 80 columns, and its screen."""
 
     def __init__(self, *command: str) -> None:
         self.screen = pyte.Screen(80, 24)
@@ -26,11 +26,11 @@ class Terminal:
         )
 
     def press(self, keys: str) -> None:
-        """Type."""
+        """Send keys."""
         self._program.send(keys)
 
     def wait_for(self, text: str) -> None:
-        """Return when the text can be seen; fail with the screen otherwise."""
+        """Wait until the text is on the screen; fail with the screen otherwise."""
         while text not in self.text:
             try:
                 self._read()
@@ -38,7 +38,7 @@ class Terminal:
                 pytest.fail(f"{text!r} was never shown:\n{self.text}")
 
     def exit_code(self) -> int | None:
-        """Wait for the end; the code is None after a signal."""
+        """Wait for the end; returns None after a signal."""
         try:
             while True:
                 self._read()
@@ -48,26 +48,24 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What stands on the screen, lines joined as a person reads them."""
+        """The text on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display).strip()
 
     def _read(self) -> None:
         data: bytes = self._program.read_nonblocking(4096, timeout=15)  # type: ignore[assignment]
         self._stream.feed(data)
         if CURSOR in data:
-            # The program asks where the cursor is, as it may of every terminal.
+            # The program queries the position of the cursor, which a terminal returns.
             self.press(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
 
 
 @pytest.fixture
 def copy(template: Template, tmp_path: Path) -> Callable[[], Terminal]:
-    """Starts `copier copy` into tmp_path / "project"."""
+    """Start `copier copy` into tmp_path / "project"."""
     return lambda: Terminal(tool("copier"), "copy", template.url, str(tmp_path / "project"))
 
 
-def test_a_person_is_led_from_the_first_question_to_the_next_command(
-    copy: Callable[[], Terminal], tmp_path: Path
-) -> None:
+def test_the_questions_lead_to_the_next_command(copy: Callable[[], Terminal], tmp_path: Path) -> None:
     terminal = copy()
     terminal.wait_for("How will predictions be used?")
     terminal.press(SPACE + DOWN + SPACE + ENTER)
@@ -97,12 +95,12 @@ def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[]
     terminal.wait_for("(space, then Enter).")
     terminal.wait_for("batch: everyone is scored as of a date")
     terminal.press(ENTER)
-    asked = [
+    questions = [
         ("joined by hyphens.", "x" * 41, "at most 40 characters"),
         ("One sentence.", " ", "say it in one sentence"),
         ("(science, engineering, product).", "ana", "@ana; or @ana, @bo, @cy; or nobody yet"),
     ]
-    for end_of_question, wrong, reason in asked:
+    for end_of_question, wrong, reason in questions:
         terminal.wait_for(end_of_question)
         terminal.press(CLEAR + wrong + ENTER)
         terminal.wait_for(reason)
@@ -110,7 +108,7 @@ def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[]
     assert terminal.exit_code() == 1
 
 
-def test_stopping_leaves_no_folder_and_says_so(copy: Callable[[], Terminal], tmp_path: Path) -> None:
+def test_stopping_leaves_no_folder_and_is_reported(copy: Callable[[], Terminal], tmp_path: Path) -> None:
     terminal = copy()
     terminal.wait_for("How will predictions be used?")
     terminal.press(ENTER)
@@ -123,7 +121,7 @@ def test_stopping_leaves_no_folder_and_says_so(copy: Callable[[], Terminal], tmp
 
 @pytest.fixture
 def contract(template: Template, tmp_path: Path) -> Callable[..., Terminal]:
-    """Starts `looseleaf contract infer` in a render, on a table with a key too many and a column that is the label."""
+    """Start `looseleaf contract infer` on a table with two possible keys and a column that equals the label."""
     project = template.copy(tmp_path / "project")
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/bin/ruff").symlink_to(tool("ruff"))
@@ -134,13 +132,13 @@ def contract(template: Template, tmp_path: Path) -> Callable[..., Terminal]:
     return lambda *options: Terminal(*command, *options)
 
 
-def test_a_person_is_asked_where_the_answer_matters(contract: Callable[..., Terminal], tmp_path: Path) -> None:
+def test_a_user_is_prompted_where_a_choice_matters(contract: Callable[..., Terminal], tmp_path: Path) -> None:
     terminal = contract()
     terminal.wait_for("Which column is to be predicted?")
     terminal.press(ENTER)  # the last one
     terminal.wait_for("Which column is the key")
     terminal.press(DOWN + ENTER)
-    terminal.wait_for("What now?")
+    terminal.wait_for("Keep it?")
     terminal.press(DOWN + ENTER)
     terminal.wait_for("next: make check test train promote score")
     assert terminal.exit_code() == 0
@@ -149,7 +147,7 @@ def test_a_person_is_asked_where_the_answer_matters(contract: Callable[..., Term
     assert "copy_: Annotated[bool" in written
 
 
-def test_who_says_yes_to_everything_is_asked_nothing(contract: Callable[..., Terminal], tmp_path: Path) -> None:
+def test_accepting_all_defaults_shows_no_question(contract: Callable[..., Terminal], tmp_path: Path) -> None:
     terminal = contract("--label", "label", "--yes")
     terminal.wait_for("next: make check test train promote score")
     assert terminal.exit_code() == 0

@@ -47,7 +47,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
             "serve: {drain_seconds: 9.5}",
             "config/base.yaml: serve.drain_seconds: Input should be less than or equal to 9",
         ),
-        ("- a", "config/base.yaml holds list instead of settings"),
+        ("- a", "config/base.yaml contains a list instead of settings"),
         ("a: [", "config/base.yaml is not YAML"),
     ],
 )
@@ -69,5 +69,5 @@ def test_a_mistyped_variable_is_refused_and_an_unknown_environment_too(tmp_path:
 @pytest.mark.parametrize(("name", "near"), [("prod.yaml", "production"), ("staging.yml", "staging")])
 def test_a_file_that_nothing_would_read_is_refused(tmp_path: Path, name: str, near: str) -> None:
     (config(tmp_path) / "config" / name).write_text("storage: x", encoding="utf-8")
-    with pytest.raises(LifecycleError, match=rf"config/{name}; is {near}\.yaml meant\?"):
+    with pytest.raises(LifecycleError, match=rf"config/{name} is never read; is {near}\.yaml meant\?"):
         load(tmp_path, "local", {})

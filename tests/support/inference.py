@@ -1,20 +1,21 @@
-"""A table as a file, and what `looseleaf contract infer` makes of it, without a repository around it."""
+"""Run contract inference on a table, without a repository around it."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
-from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
-from looseleaf.contract import texts
-from looseleaf.contract.ask import Defaults
-from looseleaf.contract.decide import Ask, Plan, Wishes, decide
-from looseleaf.contract.infer import try_out
-from looseleaf.contract.profile import look
+from looseleaf.contract import generated
+from looseleaf.contract.decide import decide
+from looseleaf.contract.draft import derived
+from looseleaf.contract.infer import read_labelled_rows
+from looseleaf.contract.plan import Plan, Wishes
+from looseleaf.contract.profile import profile_table
+from looseleaf.contract.prompts import Chooser, Defaults
 from looseleaf.contract.source import open_source
 
 
@@ -30,49 +31,47 @@ class Inferred:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """What the model sees, by name: the kind."""
+        """Kind of each model input, by name."""
         return {column.name: column.kind for column in self.contract.inputs}
 
     @property
     def excluded(self) -> dict[str, str]:
-        """What was left out, and why."""
+        """Reason of each excluded column, by name."""
         return {each.column: each.reason for each in self.plan.excluded}
 
     @property
-    def told(self) -> str:
-        """All that was decided and not sure."""
+    def notes(self) -> str:
+        """All decisions and open points."""
         return "\n".join((*self.plan.decided, *self.plan.unsure))
 
     @property
     def unsure(self) -> str:
-        """What nobody could be sure of."""
+        """All open points."""
         return "\n".join(self.plan.unsure)
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """As the verb connects."""
+    """Return a connection as the command makes it."""
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 
-def infer(path: Path, label: str, who: Ask | None = None, **wishes: Any) -> Inferred:
-    """Look, decide, write the texts, and read every row through them as training does."""
+def infer(path: Path, label: str, chooser: Chooser | None = None, **wishes: Any) -> Inferred:
+    """Profile, decide, generate the code, and read every row through it as training does."""
     connection = connect()
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     plan = decide(
-        look(open_source(str(path), connection, scratch), connection),
+        profile_table(open_source(str(path), connection, scratch), connection),
         Wishes(label, **wishes),
         connection,
-        who or Defaults(),
+        chooser or Defaults(),
     )
     file = plan.table.source.readable.name
-    code, data = texts.contract(plan, file, 1), texts.data(plan, file)
-    module = ModuleType("contract")
-    exec(compile(code, "contract.py", "exec"), module.__dict__)
-    contract = derive(module.ROW, module.TARGET, module.VERSION)
-    return Inferred(plan, contract, code, data, try_out(plan, contract, data, file, connection))
+    code, data = generated.contract(plan, file, 1), generated.data(plan, file)
+    contract = derived(code)
+    return Inferred(plan, contract, code, data, read_labelled_rows(plan, contract, data, file, connection))
 
 
 def written(folder: Path, columns: dict[str, list[Any]], name: str = "table.csv") -> Path:
@@ -84,3 +83,16 @@ def written(folder: Path, columns: dict[str, list[Any]], name: str = "table.csv"
     else:
         frame.to_csv(path, index=False)
     return path
+
+
+ROWS = 400
+RANDOM = np.random.default_rng(0)
+SIGN = RANDOM.integers(0, 2, ROWS)
+SIGNAL = (SIGN + RANDOM.normal(0, 1, ROWS)).round(3)
+LABEL = np.where(SIGN == 1, "yes", "no")
+DAYS = pd.Timestamp("2020-01-01") + pd.to_timedelta(RANDOM.integers(0, 900, ROWS), unit="D")
+
+
+def every(count: int, value: Any, other: Any) -> list[Any]:
+    """Return ROWS values, each `count`-th of them `value`, the others from `other(position)`."""
+    return [value if at % count == 0 else other(at) for at in range(ROWS)]

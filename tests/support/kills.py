@@ -20,9 +20,10 @@ from lifecycle.contract.rows import RowReader
 from lifecycle.jobs.promote import promote, rollback
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
+from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import deployments, history, predictions, segments
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry import audit, deployments, predictions, segments
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
 from lifecycle.scoring.batch import score
@@ -99,11 +100,10 @@ def loads(store: Store) -> str | None:
     for version in store.versions():
         Predictor(open_version(store, version))
     found = deployments.read(store, "local")
-    assert deployments.audit_breaks(store) == []
-    history.read(store, "local")
+    assert audit.periods(store, "local")
     if found:
-        assert found.live.version in store.versions()
-    return found.live.version if found else None
+        assert found.current.version in store.versions()
+    return found.current.version if found else None
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weak = SimpleNamespace(candidate=lambda inputs, seed: shallow, baselines=team.estimator.baselines)
     first = train(replace(team, estimator=weak), settings, folder)
     given: dict[str, Any] = {"action": "promote", "who": "ana", "why": ""}
-    deployments.swap(settings.store, "local", None, Live(first.version, 0.5), **given)
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), **given)
     train(team, settings, folder)
     return settings.storage
 
@@ -202,7 +202,7 @@ def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path,
     def work(settings: Settings) -> None:
         run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
         retrain.record(settings.store, "local", run)
-        retrain.done(settings.store, "local", request, 0)
+        retrain.complete(settings.store, "local", request, 0)
 
     asked = Path(shutil.copytree(sound, tmp_path / "asked"))
     (asked / "reports/local/20260101T000000Z").mkdir(parents=True)
@@ -229,7 +229,7 @@ def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be
             work = partial(_log, made, made.deploy(made.publish()), flushed, point if half else 0)
             was = killed(work, 0 if half else point, before, calls)
             acknowledged = int(flushed.read_text()) if flushed.exists() else 0
-            done = predictions.collect(made.store, "local")
+            done = collect(made.store, "local")
             where = f"{'in' if half else 'before' if before else 'after'} {point}"
             assert done.rows >= acknowledged, where
             assert done.half_lines == int(half and was), where
@@ -245,7 +245,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     """Log 24 answers and say after each flush how many are on the disk."""
     if half_write:
         _kill_in_a_write(half_write)
-    predictor = Predictor(open_version(made.store, deployment.live.version))
+    predictor = Predictor(open_version(made.store, deployment.current.version))
     model = DeployedModel(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
     kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):

@@ -1,4 +1,4 @@
-"""OWNERS for the tests: the one that is rendered, with people in it, and a repository around it."""
+"""OWNERS for the tests: the rendered file with people in it, and a git repository around it."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from lifecycle.ownership.owners_file import Owners, load, parse
 from looseleaf.snapshot import IDENTITY, git
 from support.rendering import TEMPLATE, rendered_name, template_files
 
@@ -17,7 +18,7 @@ KNOWN = """
   teams: {acme/eng: [bo]}
   review_by: 2027-06-30
 """
-# Those of a repository on GitHub.
+# The files of a repository on GitHub.
 FILES = sorted(
     name
     for name in map(rendered_name, template_files())
@@ -26,17 +27,24 @@ FILES = sorted(
 
 
 def owners_text(people: Mapping[str, Sequence[str]] | None = None, known: str = KNOWN) -> str:
-    """The OWNERS of a render with these handles, and what a team adds below `x-ownership`."""
+    """Return the OWNERS of a render with these handles, and `known` at the end of `x-ownership`."""
     handles = PEOPLE if people is None else people
     text = (TEMPLATE / "OWNERS.jinja").read_text(encoding="utf-8")
     text = re.sub(r"\{\{ \[(\w+)\].*\}\}", lambda found: json.dumps(handles.get(found[1], [])), text)
-    # The commented lines below `x-ownership` are what `known` says.
+    # `known` replaces the commented lines below `x-ownership`.
     text = re.sub(r"^  #.*\n", "", text, flags=re.MULTILINE)
     return text.replace("\n\nfilters:", f"{known.rstrip()}\n\nfilters:")
 
 
+def owners_of(text: str) -> Owners:
+    """Return the owners of a text whose format has no errors."""
+    owners, findings = parse(load(text.encode()))
+    assert owners is not None, findings
+    return owners
+
+
 def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES) -> Path:
-    """A git repository with empty files and OWNERS, in a first commit; its author is ana."""
+    """Create a git repository with empty files and OWNERS in a first commit; its author is ana."""
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -49,6 +57,6 @@ def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES
 
 
 def commit(root: Path) -> None:
-    """Commit all that changed in a repository."""
+    """Commit every change of a repository."""
     git("add", "--all", folder=root)
     git("-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message=all", folder=root, **IDENTITY)

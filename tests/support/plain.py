@@ -1,4 +1,4 @@
-"""What anyone would write in ten lines: scikit-learn's defaults on the raw frame. The yardstick for what is rendered.
+"""Train scikit-learn's defaults on the raw frame: the baseline for a rendered repository.
 
 Run as a script it prints the metrics as JSON: `plain.py FILE LABEL HELD LEFT_OUT…`, where HELD is a JSON file with a
 boolean for each row of the file: whether it is held out.
@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 
 
 def measure(file: str, label: str, held: "np.ndarray", left_out: list[str]) -> float:
-    """The loss on the rows held out: log loss of a text label, root mean squared error of a number."""
+    """Return the loss on the held-out rows: log loss of a text label, root mean squared error of a number."""
     frame = pd.read_csv(file).drop(columns=left_out)
     target = frame.pop(label)
     for name in frame.select_dtypes(exclude="number"):

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the suite's own: Debian's, on a socket in a fresh folder, gone when the tests are done."""
+"""A temporary PostgreSQL server of Debian's package, on a socket in a new folder."""
 
 import os
 import shutil
@@ -19,18 +19,18 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Server:
-    """Where it listens, with the password left out of the address, and its programs."""
+    """A running server: the folder of its socket, and its programs."""
 
     folder: Path
     programs: Path
 
     @property
     def address(self) -> str:
-        """What WAREHOUSE holds."""
+        """The value of WAREHOUSE, without the password."""
         return f"postgresql://{USER}@/postgres?host={self.folder}"
 
     def run(self, sql: str) -> "subprocess.CompletedProcess[str]":
-        """What psql says to a script."""
+        """Run a script with psql."""
         command = [str(self.programs / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
         return subprocess.run(
             [*command, "--set=ON_ERROR_STOP=1", self.address],
@@ -40,8 +40,8 @@ class Server:
             env=os.environ | {"PGPASSWORD": PASSWORD},
         )
 
-    def ask(self, sql: str) -> str:
-        """The one answer to a query."""
+    def query(self, sql: str) -> str:
+        """Return the result of a query with one value."""
         done = self.run(sql)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -49,9 +49,9 @@ class Server:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """A running server; skips the test where there is none and none can be installed."""
+    """Start a server; skips the test if none is installed and none can be."""
     programs = _programs()
-    # It refuses to run as root, and what pytest calls a temporary folder is closed to everybody else.
+    # The server does not run as root, and other users cannot read pytest's temporary folders.
     owner = "postgres" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="looseleaf-") as name:
         folder = Path(name)

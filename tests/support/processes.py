@@ -128,9 +128,12 @@ def start(storage: Storage, folder: Path, *arguments: str, **settings: str) -> "
     return start_command(storage.store.root, folder, *arguments, LIFECYCLE_SERVE__POLL_SECONDS=str(POLL), **variables)
 
 
-def start_command(storage: Path, folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-    """Start the command with environment variables."""
-    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage), *arguments]
+def start_command(
+    storage: Path, folder: Path, *arguments: str, clock: Path | None = None, **variables: str
+) -> "subprocess.Popen[str]":
+    """Start the command with environment variables; `clock` is a file with a simulated time."""
+    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
+    command = [sys.executable, "-m", *module, "serve", "--storage", str(storage), *arguments]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True)

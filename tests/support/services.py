@@ -34,8 +34,10 @@ def counted(client: TestClient) -> dict[str, Any]:
 
 
 @contextmanager
-def running(storage: Path, folder: Path, port: int = 0, **variables: str) -> Iterator[Service]:
-    """A service as a process of its own, with settings as environment variables."""
+def running(
+    storage: Path, folder: Path, port: int = 0, clock: Path | None = None, **variables: str
+) -> Iterator[Service]:
+    """Run a service as a process, with settings as environment variables; `clock` is a file with a simulated time."""
     port = port or free_port()
-    with until_killed(start_command(storage, folder, "--port", str(port), **variables), port) as service:
+    with until_killed(start_command(storage, folder, "--port", str(port), clock=clock, **variables), port) as service:
         yield service

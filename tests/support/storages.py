@@ -19,7 +19,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import convert
 from lifecycle.models.runtimes import SkopsModel
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.storage import Store
 
 KEY = Column("customer_id", "key", "category", max_length=16)
@@ -72,7 +72,7 @@ class Storage:
     def deploy(self, bundle: Bundle, threshold: float | None = 0.5, environment: str = "local") -> Deployment:
         """What promotion does once its gate has agreed."""
         seen = deployments.read(self.store, environment)
-        live = Live(bundle.version, threshold)
+        live = Deployed(bundle.version, threshold)
         return deployments.swap(self.store, environment, seen, live, action="promote", who="a test", why="to see")
 
     def fill(self, bundle: Bundle, known: Mapping[str, Mapping[str, Any]], as_of: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The real tables of the tests, and what a team would write for each."""
+"""Real tables, and the team's code for each."""
 
 import os
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lifecycle.ownership.reading import ROLES
+from lifecycle.ownership.rules import ROLES
 from support.rendering import TEMPLATE, run
 from support.tools import needs
 

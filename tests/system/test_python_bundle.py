@@ -1,4 +1,4 @@
-"""A model that is no scikit-learn estimator: from the team's code to a service in the environment that it asks for."""
+"""A `python` bundle, from the team's code to a service in the environment that the bundle requires."""
 
 import shutil
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from looseleaf.project import ask, make, readme_request, service
+from looseleaf.project import make, predict, readme_request, service
 from support.rendering import run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
-# What a team writes: the churn rate by the number of complaints, kept as JSON, in a module that imports pandas only.
+# The team's model: the churn rate by the number of complaints, stored as JSON, in a module that imports pandas only.
 RATES = '''
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ class Rates:
     def predict(self, frame: pd.DataFrame) -> Any:
         return frame.complaints_90d.clip(upper=4).astype(str).map(self.rates).to_numpy()
 '''
-# The linear baseline is made blind, because it would beat this and take its place.
+# The linear baseline ignores its inputs, because a real one would beat this candidate and replace it.
 ESTIMATOR = """
 from sklearn.dummy import DummyClassifier
 
@@ -58,16 +58,16 @@ def baselines(inputs: Inputs, seed: int) -> dict[str, DummyClassifier]:
 """
 
 
-def lifecycle(folder: Path, storage: Path, *words: str) -> str:
-    """A verb of the repository, on a storage of its own."""
-    done = run(str(folder / ".venv/bin/lifecycle"), *words, folder=folder, LIFECYCLE_STORAGE=str(storage))
+def lifecycle(folder: Path, storage: Path, *arguments: str) -> str:
+    """Run a `lifecycle` command of the repository on another storage."""
+    done = run(str(folder / ".venv/bin/lifecycle"), *arguments, folder=folder, LIFECYCLE_STORAGE=str(storage))
     assert done.returncode == 0, done.stdout
     return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """The project with a model of the team's own, promoted in its own storage; afterwards the project is as it was."""
+    """Yield the project with a `python` model promoted in its own storage, and restore the project afterwards."""
     storage = tmp_path_factory.mktemp("python") / "storage"
     before = {name: (project / name).read_bytes() for name in ("src/model/estimator.py", "pyproject.toml", "uv.lock")}
     try:
@@ -85,14 +85,14 @@ def own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         assert run(*make("setup"), folder=project).returncode == 0
 
 
-def installed(project: Path, into: Path, *words: str) -> Path:
-    """An environment beside .venv, as a server would make it; returns its folder."""
-    done = run(tool("uv"), "sync", "--quiet", "--locked", *words, folder=project, UV_PROJECT_ENVIRONMENT=str(into))
+def installed(project: Path, into: Path, *arguments: str) -> Path:
+    """Create an environment as a server would, and return its folder."""
+    done = run(tool("uv"), "sync", "--quiet", "--locked", *arguments, folder=project, UV_PROJECT_ENVIRONMENT=str(into))
     assert done.returncode == 0, done.stdout
     return into
 
 
-def test_the_environment_that_it_asks_for_serves_it(own: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_python_bundle_is_served_in_the_environment_that_it_requires(own: tuple[Path, Path], tmp_path: Path) -> None:
     project, storage = own
     there = tmp_path / "server"
     there.mkdir()
@@ -100,15 +100,17 @@ def test_the_environment_that_it_asks_for_serves_it(own: tuple[Path, Path], tmp_
     assert run(str(there / ".venv/bin/python"), "-c", "import mlflow", folder=there).returncode == 1
     shutil.copytree(storage, there / "storage")
     with service(there, tmp_path / "log", there / "storage") as address:
-        answer = ask(f"{address}/predict", readme_request(project))
-    assert answer["prediction"] in ("churns", "stays")
-    assert 0 < answer["probability"] < 1
+        response = predict(f"{address}/predict", readme_request(project))
+    assert response["prediction"] in ("churns", "stays")
+    assert 0 < response["probability"] < 1
 
 
-def test_an_environment_without_the_teams_code_refuses_it_by_name(own: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_environment_without_the_teams_code_refuses_a_python_bundle_by_name(
+    own: tuple[Path, Path], tmp_path: Path
+) -> None:
     project, storage = own
-    words = ["--no-default-groups", "--package", "looseleaf-lifecycle", "--extra", "serve", "--extra", "skops"]
-    environment = installed(project, tmp_path / ".venv", *words)
+    arguments = ["--no-default-groups", "--package", "looseleaf-lifecycle", "--extra", "serve", "--extra", "skops"]
+    environment = installed(project, tmp_path / ".venv", *arguments)
     done = subprocess.run(
         [str(environment / "bin/lifecycle"), "serve", "--storage", str(storage), "--port", "0"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60,

@@ -17,12 +17,11 @@ import yaml
 
 from lifecycle.cli import entry
 from lifecycle.monitoring import dashboard
-from lifecycle.ownership import derive
-from lifecycle.ownership.reading import read
+from lifecycle.ownership import derived
 from lifecycle.storage import Store
 from looseleaf import dashboard as built
 from support import browsing
-from support.owned import owners_text
+from support.owned import owners_of, owners_text
 from support.rendering import ROOT, TEMPLATE
 from support.reports import report
 from support.storages import Storage
@@ -110,9 +109,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     assert process.stdout is not None
     service = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
     assert service
-    owners, _ = read(owners_text().encode())
+    owners = owners_of(owners_text())
     with inbox() as (url, posted):
-        (folder / "alertmanager.yml").write_text(quick(derive.alertmanager(owners, url)), encoding="utf-8")
+        (folder / "alertmanager.yml").write_text(quick(derived.alertmanager(owners, url)), encoding="utf-8")
         (folder / "alerts.yml").write_text(quick((DEPLOY / "alerts.yml").read_text(encoding="utf-8")), encoding="utf-8")
         with alertmanager(folder, folder / "alertmanager.yml") as manager:
             config = yaml.safe_load(quick((DEPLOY / "prometheus.yml").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Backstage's own validator takes the catalog-info that is derived from OWNERS, and no broken one."""
+"""Backstage's own validator accepts the catalog-info that is derived from OWNERS, and no broken one."""
 
 import json
 import os
@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.ownership import derive
-from lifecycle.ownership.reading import read
-from support.owned import owners_text
+from lifecycle.ownership import derived
+from support.owned import owners_of, owners_text
 from support.rendering import run
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("catalog"),
-    # Where the tools of the suite are promised, their absence is a failure.
+    # Where LOOSELEAF_TOOLS promises the tools of the suite, a missing one is a failure.
     pytest.mark.skipif(
         not shutil.which("npm") and not os.environ.get("LOOSELEAF_TOOLS"), reason="npm is not on this machine"
     ),
@@ -37,9 +36,9 @@ console.log(JSON.stringify(ref));
 
 @pytest.fixture(scope="session")
 def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with Backstage's catalogue model, and a script that asks it."""
+    """Return a folder with Backstage's catalogue model and a script that validates a component."""
     folder = tmp_path_factory.mktemp("catalog")
-    (folder / "package.json").write_text('{"name": "asks", "version": "1.0.0", "private": true, "type": "module"}')
+    (folder / "package.json").write_text('{"name": "validator", "version": "1.0.0", "private": true, "type": "module"}')
     packages = ("@backstage/catalog-model@^1.7.0", "yaml@^2.0.0")
     done = run("npm", "install", "--no-audit", "--no-fund", *packages, folder=folder)
     assert done.returncode == 0, done.stdout
@@ -53,26 +52,26 @@ def validate(validator: Path, text: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def derived(people: dict[str, list[str]] | None = None) -> str:
-    owners, findings = read(owners_text(people).encode())
-    assert findings == []
-    return derive.catalog(owners, "card-fraud-2", "Wer \"kündigt\" \\n, und wer 'bleibt'? 😀 #: - [a, *b")
+def component(people: dict[str, list[str]] | None = None) -> str:
+    return derived.catalog(
+        owners_of(owners_text(people)), "card-fraud-2", "Wer \"kündigt\" \\n, und wer 'bleibt'? 😀 #: - [a, *b"
+    )
 
 
 @pytest.mark.parametrize(
     ("people", "kind", "name"),
     [(None, "group", "eng"), ({"engineering": ["ana"]}, "user", "ana"), ({"product": ["a/b/c-d"]}, "group", "c-d")],
 )
-def test_backstage_takes_the_component(
+def test_backstage_accepts_the_component(
     validator: Path, people: dict[str, list[str]] | None, kind: str, name: str
 ) -> None:
-    code, said = validate(validator, derived(people))
-    assert code == 0, said
-    assert json.loads(said) == {"kind": kind, "namespace": "default", "name": name}
+    code, output = validate(validator, component(people))
+    assert code == 0, output
+    assert json.loads(output) == {"kind": kind, "namespace": "default", "name": name}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "problem"),
     [
         ('  owner: "group:eng"\n', "", "owner"),
         ('name: "card-fraud-2"', 'name: "card fraud"', "metadata.name"),
@@ -81,9 +80,9 @@ def test_backstage_takes_the_component(
         ("ownership/product", "owner ship/product", "annotations"),
     ],
 )
-def test_backstage_refuses_a_broken_one(validator: Path, old: str, new: str, told: str) -> None:
-    text = derived()
+def test_backstage_refuses_a_broken_one(validator: Path, old: str, new: str, problem: str) -> None:
+    text = component()
     assert old in text
-    code, said = validate(validator, text.replace(old, new))
-    assert code == 1, said
-    assert told in said.split("Error: ")[1].split("\n")[0]
+    code, output = validate(validator, text.replace(old, new))
+    assert code == 1, output
+    assert problem in output.split("Error: ")[1].split("\n")[0]

@@ -65,7 +65,7 @@ def test_the_first_push_is_green(pipeline: Pipeline, committed: Path, tmp_path: 
     git("clone", "--quiet", str(committed), str(tmp_path / "project"), folder=committed)
     code, lines, said = pipeline(tmp_path / "project")
     assert (code, lines) == (0, MAKES), said
-    assert "answers in local" in said
+    assert "is deployed in local" in said
     assert "scores.parquet" in said
 
 

@@ -1,4 +1,4 @@
-"""Names on the wire that nothing else claims."""
+"""Column names in requests and tables that do not collide with reserved ones."""
 
 from collections.abc import Iterable
 
@@ -8,19 +8,20 @@ PREFIXES = ("lifecycle_", "probabilities_")
 SUFFIX = "_value"
 
 
-def wire(names: Iterable[str]) -> dict[str, str]:
-    """The name of each column in requests and tables: its own, unless lifecycle uses that itself."""
+def wire_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of each column in requests and tables: its own, unless the runtime reserves it."""
     names = list(names)
     taken = {name.casefold() for name in names}
-    found = {}
+    chosen = {}
     for name in names:
-        chosen = name
+        candidate = name
         while (
-            chosen.lower() in RESERVED
-            or chosen.lower().startswith(PREFIXES)
-            or (chosen != name and chosen.casefold() in taken)
+            candidate.lower() in RESERVED
+            or candidate.lower().startswith(PREFIXES)
+            or (candidate != name and candidate.casefold() in taken)
         ):
-            chosen = f"column_{chosen}" if chosen.lower().startswith(PREFIXES) else f"{chosen}{SUFFIX}"
-        taken.add(chosen.casefold())
-        found[name] = chosen
-    return found
+            is_prefixed = candidate.lower().startswith(PREFIXES)
+            candidate = f"column_{candidate}" if is_prefixed else f"{candidate}{SUFFIX}"
+        taken.add(candidate.casefold())
+        chosen[name] = candidate
+    return chosen

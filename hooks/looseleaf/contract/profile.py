@@ -1,4 +1,4 @@
-"""What each column of a file holds: how it is read, its values in a sample, and facts about the whole file."""
+"""Profile a file: how each column is read, its values in a sample, and facts about the whole file."""
 
 import re
 from collections import Counter
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-# A sample of a table holds at most so many rows, and so many cells when the table is wide.
+# A sample has at most so many rows, and so many cells if the table is wide.
 MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000
 SEED = 0
 SAMPLE = "sampled"
-# Columns of one query: more of them only make the query slow to plan.
+# More columns in one query only make it slow to plan.
 AT_ONCE = 100
 PLAIN = "CREATE OR REPLACE TEMP MACRO plain(x) AS nullif(trim(x, concat(' ', chr(9), chr(160))), '')"
 TYPED: dict[str, tuple[Kind, str]] = {
@@ -27,16 +27,17 @@ TYPED: dict[str, tuple[Kind, str]] = {
     **dict.fromkeys(INTEGERS, ("integer", "CAST({x} AS BIGINT)")),
     **dict.fromkeys(("HUGEINT", "UHUGEINT", "DECIMAL"), ("number", "CAST({x} AS DOUBLE)")),
     **dict.fromkeys(("FLOAT", "DOUBLE"), ("number", "CASE WHEN isfinite({x}) THEN CAST({x} AS DOUBLE) END")),
-    **dict.fromkeys(("DATE", "TIMESTAMP"), ("moment", "epoch({x})")),
+    **dict.fromkeys(("DATE", "TIMESTAMP"), ("time", "epoch({x})")),
     **dict.fromkeys(("UUID", "ENUM", '"NULL"'), ("category", "CAST({x} AS VARCHAR)")),
 }
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One column. `sample` are its values as read (numbers, booleans, texts; moments as seconds); null is NaN or None.
+    """One column of a file.
 
-    `rows`, `nulls`, `low` and `high` are those of the whole file (of texts: their length); `distinct` is the sample's.
+    `sample` holds its values as read (numbers, booleans, texts; times as seconds); null is NaN or None. `rows`,
+    `nulls`, `low` and `high` describe the whole file (for texts: their lengths); `distinct` describes the sample.
     """
 
     name: str
@@ -50,13 +51,13 @@ class Profile:
 
     @property
     def kind(self) -> Kind:
-        """What it is read as."""
+        """The kind the column is read as."""
         return self.reading.kind
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file, column by column. `unread` are columns of a type that no model takes, with that type."""
+    """A profiled file; `unread` maps columns of unsupported types to their type."""
 
     source: Source
     rows: int
@@ -67,12 +68,12 @@ class Table:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the values are those of some of the rows only."""
+        """Whether the profiles hold the values of a part of the rows."""
         return self.sampled < self.rows
 
 
-def look(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
-    """Read the file once or twice, in bounded memory; raises LifecycleError naming the line that cannot be read."""
+def profile_table(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
+    """Profile a file in bounded memory; raises LifecycleError naming the line that cannot be read."""
     connection.execute(PLAIN)
     rows = count(source, connection)
     size = min(rows, max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(source.columns)))))
@@ -96,7 +97,7 @@ def look(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
 
 
 def sql_of(name: str, reading: Reading, source: Source, prefix: str = "") -> str:
-    """SQL from the column as it stands in the file to its value."""
+    """Return SQL that computes a column's value from the file."""
     column = f"{prefix}{quoted(name)}"
     return reading.sql.replace("{x}", f"plain({column})" if source.columns[name] == "VARCHAR" else column)
 
@@ -105,7 +106,7 @@ def _typed(kind: str) -> tuple[Kind, str] | None:
     if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         return None
     if whole := re.fullmatch(r"DECIMAL\((\d+),0\)", kind):
-        # Warehouses hold whole numbers so; longer ones are ids, which no double keeps apart.
+        # Warehouses store whole numbers this way; longer ones are ids, which a double cannot distinguish.
         return ("integer", "CAST({x} AS BIGINT)") if int(whole[1]) <= 18 else ("category", "CAST({x} AS VARCHAR)")
     if kind == "UBIGINT":
         return "number", "CAST({x} AS DOUBLE)"
@@ -130,7 +131,7 @@ def _readings(
 def _confirmed(
     source: Source, scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
 ) -> Iterator[tuple[str, Reading]]:
-    """The same readings where they hold for every row of the file, others where the sample had not shown all."""
+    """Yield the readings, corrected where rows outside the sample do not fit them."""
     for some in _chunks([name for name in readings if source.columns[name] == "VARCHAR"]):
         failing = {name: f"plain({quoted(name)})" for name in some if readings[name].kind != "category"}
         if not failing:
@@ -151,7 +152,7 @@ def _confirmed(
             if not words:
                 continue
             if len(words) <= values.STRAY_WORDS:
-                word = f"{', '.join(map(repr, sorted(words)))} is no {readings[name].kind} and is read as nothing"
+                word = f"{', '.join(map(repr, sorted(words)))} is not a valid {readings[name].kind} and is read as null"
                 changed = values.without(readings[name], tuple(sorted(words)))
                 readings[name] = replace(changed, unsure=(*changed.unsure, word))
             else:
@@ -167,7 +168,7 @@ def _known(reading: Reading, plain: str) -> str:
 def _facts(
     scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading], source: Source
 ) -> dict[str, tuple[int, float, float]]:
-    """Nulls, lowest and highest of each column."""
+    """Return the number of nulls, the minimum and the maximum of each column."""
     found = {}
     for some in _chunks(list(readings)):
         parts = []

@@ -1,134 +1,132 @@
-"""The pages of the team that speak of columns, in the words of another table."""
+"""Rewrite the team's pages about the sample for another table: README.md and docs/agreement.md.
+
+A section of README.md is recognised by a command or a path in it, so that its heading may change.
+"""
 
 import json
+import re
 from typing import Any
 
-from looseleaf.contract.decide import Plan
+from looseleaf.contract.plan import Plan
 from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, wrapped
 
-ABOUT_SAMPLE = """
-It runs now, on a sample (a firm that delivers meal boxes and whose customers leave); your own table comes next.
-""".strip()
-
-# What stands for the sample in sections that are kept.
-OLD = (
-    "on a customer counts as leaving",
-    "everyone who was a customer at 00:00 UTC,\nwith the answer",
-    "The same customer at the same moment gets",
-)
-OLD_CALL = 'Row(customer_id="c-00890", discount=25)).probability'
-APPLICATION = "Ask from an application"
-REWRITTEN = {
-    "Ask for a prediction",
-    APPLICATION,
-    "Score everyone",
-    "Promote and roll back",
-    "Your own table",
-    "What is where",
-}
-ERRORS = (
-    "| Said *churns*, would have stayed |",
-    "| Said *stays*, left |",
-    "The threshold of a deployment follows",
-)
+SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
+# Passages by which a section is recognised.
+PASSAGES = ("curl -s", "_client import Client", "make score DATE=", "make contract DATA=", "| `src/model/` |")
+EXAMPLE_CALL = re.compile(r"Row\(customer_id=[^)]*\)\)\.\w+")
+# Sentences about customers in sections that are otherwise kept.
+CUSTOMER_SENTENCE = re.compile(r"(?<=[.;:]\s)[^.;:|`]*\b(customers?|churns?)\b[^.;|`]*[.;]\s")
 
 
-def readme(sections: dict[str, str], plan: Plan, file: str, call: str, sent: dict[str, Any]) -> dict[str, str]:
-    """The sections of README.md that speak of columns, by heading, made from those of the template."""
-    answer = plan.target
-    told = f"`{printable(answer.label)}`" + (
-        f": {', '.join(map(printable, answer.classes[:6]))}" if answer.classes else ""
-    )
-    shown = printable(file)
+def sections(page: str) -> dict[str, str]:
+    """Return the text below each heading of the second level; the key of the text before them is empty."""
+    texts = {"": ""}
+    heading = ""
+    for line in page.splitlines(keepends=True):
+        if line.startswith("## "):
+            heading = line.removeprefix("## ").strip()
+            texts[heading] = ""
+        else:
+            texts[heading] += line
+    return texts
+
+
+def heading_line(heading: str) -> str:
+    """Return a heading as a line of Markdown."""
+    return f"## {heading}\n" if heading else ""
+
+
+def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
+    """Return the sections of README.md for a table, made from those of the template.
+
+    Args:
+        old: the template's sections by heading.
+        plan: the decisions about the table.
+        file: name of the table in the data folder.
+        command: the command that repeats the inference.
+        request: a synthetic request.
+    """
     changed: dict[str, str] = {}
-    for heading, body in sections.items():
-        changed[heading] = body
+    for heading, body in old.items():
         if not heading:
-            changed[heading] = body.replace(ABOUT_SAMPLE, f"It learns from `{shown}` and answers {told}.")
-        elif heading == "Ask for a prediction":
-            changed[heading] = _ask(plan, sent)
-        elif heading == APPLICATION:
-            changed[heading] = body.replace(OLD_CALL, "Row(**row)).prediction")
-        elif heading == "Score everyone":
-            changed[heading] = _score(body, plan)
-        elif heading == "Promote and roll back":
-            changed[heading] = body.replace(OLD[0], _counts_as(plan))
-        elif heading == "Your own table":
-            changed[heading] = OWN.format(file=shown, call=call)
-        elif heading == "What is where":
-            for before, after in WHERE:
-                body = body.replace(before, after)
-            changed[heading] = body
+            changed[heading] = SAMPLE_SENTENCE.sub(f"It learns {_target(plan)} from `{printable(file)}`.", body)
+        elif "curl -s" in body:
+            changed[heading] = _predict(plan, request)
+        elif "_client import Client" in body:
+            changed[heading] = EXAMPLE_CALL.sub("Row(**row)).prediction", body)
+        elif "make score DATE=" in body:
+            changed[heading] = _score(plan)
+        elif "make contract DATA=" in body:
+            changed[heading] = OWN_TABLE.format(file=printable(file), command=command)
+        elif "| `src/model/` |" in body:
+            changed[heading] = _what_is_where(body)
+        else:
+            changed[heading] = CUSTOMER_SENTENCE.sub("", body)
     return changed
 
 
 def agreement(body: str, plan: Plan) -> str:
-    """docs/agreement.md with the errors of this answer."""
-    if plan.target.task == "binary":
-        negative, positive = map(printable, plan.target.classes)
-        one, two = f"Said *{positive}*, is *{negative}*", f"Said *{negative}*, is *{positive}*"
-    elif plan.target.task == "regression":
-        one, two = "Said too much", "Said too little"
+    """Return docs/agreement.md with the errors of this target."""
+    target = plan.target
+    if target.task == "binary":
+        negative, positive = map(printable, target.classes)
+        errors = f"Predicted *{positive}*, is *{negative}*", f"Predicted *{negative}*, is *{positive}*"
+    elif target.task == "regression":
+        errors = "Predicted too much", "Predicted too little"
     else:
-        one, two = "Said the wrong class, and it was acted on", "Said the wrong class, and the right one was missed"
-    body = body.replace(ERRORS[0], f"| {one} |")
-    body = body.replace(ERRORS[1], f"| {two} |")
-    if plan.target.task == "binary":
+        errors = "Wrong class, and the team acted on it", "Wrong class, and the right one was missed"
+    rows = iter(errors)
+    body = re.sub(
+        r"^\| (?:Said|Predicted) [^|]*\|", lambda row: f"| {next(rows, row[0].strip('| '))} |", body, flags=re.M
+    )
+    if target.task == "binary":
         return body
-    start = body.find(ERRORS[2])
-    end = body.find("\n## ", start)
-    return body if start < 0 or end < 0 else body[:start] + body[end + 1 :]
+    return re.sub(r"^The threshold of a deployment.*?(?=^## |\Z)", "", body, flags=re.M | re.DOTALL)
 
 
-OWN = """
-`docs/contract-report.md` says how each column of `{file}` was read, what was left out and why, and
-what nobody could be sure of. Every file it names is yours to edit. When the table changes, look first, then write:
+OWN_TABLE = """
+`docs/contract-report.md` describes how each column of `{file}` was read, what was left out and why, and
+what stays uncertain. You may edit every file that it lists. When the table changes, look first, then write:
 
 ```
-{call} DIFF=1
-{call}
+{command} DIFF=1
+{command}
 ```
 
-The first says what would change and whether callers break; the second writes it, with a new `VERSION` in
-`src/model/contract.py` when they do. A file that you have edited is not overwritten (`FORCE=1` does, and keeps a copy).
-Without `DATA`, `make contract` writes `contract.json` after an edit of `contract.py`. A query of a warehouse takes the
-file's place: `lifecycle/docs/data.md`. What has to be computed as of a moment (sums over the last 30 days) belongs into
+The first command shows what would change and whether callers break; the second one writes it, with a new `VERSION` in
+`src/model/contract.py` if they do. An edited file is not overwritten (`FORCE=1` overwrites it and keeps a copy).
+Without `DATA`, `make contract` writes `contract.json` after an edit of `contract.py`. To read from a warehouse instead
+of a file, see `lifecycle/docs/data.md`. Values that are computed as of a time (sums over the last 30 days) belong into
 `src/model/features.sql`, declared as `Lookup()` in the contract.
 
-`data/` is not in git. `make test` runs without it, on rows invented from the contract; where the file is, it is
-tested, too.
+`data/` is not in git. `make test` also runs without it, on synthetic rows of the contract; where the file is available,
+it is tested too.
 
 """
 
-WHERE = (
-    (" · `features.sql` columns as of a moment", ""),
-    ("| the data, the features, the model's", "| the data, the model's"),
-    ("a first look at tables, features and model", "a first look at the table and the model"),
-    ("not in git: the sample's tables; bundles", "not in git: the table; bundles"),
-    (
-        "| `docs/agreement.md` |",
-        "| `docs/contract-report.md` | what `make contract` found in the table, and what it was not sure of |\n"
-        "| `docs/agreement.md` |",
-    ),
-)
+
+def _target(plan: Plan) -> str:
+    classes = ", ".join(map(printable, plan.target.classes[:6]))
+    return f"`{printable(plan.target.label)}`" + (f" ({classes})" if classes else "")
 
 
-def _ask(plan: Plan, sent: dict[str, Any]) -> str:
-    body = json.dumps(sent, ensure_ascii=False).replace("'", "\\u0027")
-    argument = f"'{body}'" if len(sent) <= INLINE_FIELDS else f"@{REQUEST}"
-    answer = plan.target
-    if answer.task == "regression":
-        example = f'`{{"prediction":…}}`: {printable(answer.label)}' + (
-            f", in {printable(answer.unit)}" if answer.unit else ""
+def _predict(plan: Plan, request: dict[str, Any]) -> str:
+    body = json.dumps(request, ensure_ascii=False).replace("'", "\\u0027")
+    argument = f"'{body}'" if len(request) <= INLINE_FIELDS else f"@{REQUEST}"
+    target = plan.target
+    if target.task == "regression":
+        unit = f", in {printable(target.unit)}" if target.unit else ""
+        example = f'`{{"prediction":…}}`: {printable(target.label)}{unit}'
+    elif target.task == "binary":
+        negative, positive = map(printable, target.classes)
+        example = (
+            f'`{{"prediction":"{positive}","probability":…}}`, or "{negative}"; the probability is that of "{positive}"'
         )
-    elif answer.task == "binary":
-        one, two = map(printable, answer.classes)
-        example = f'`{{"prediction":"{two}","probability":…}}`, or "{one}"; the probability is that of "{two}"'
     else:
         example = '`{"prediction":"…","probabilities":{…}}` with the probability of each class'
-    told = wrapped(
-        f"It answers {example}. The row is an invented one; the caller sends every field. A list of rows gets a list "
-        "of answers. A row that breaks the contract gets 422, which names the field."
+    description = wrapped(
+        f"The response is {example}. The row is a synthetic example; the caller sends every field. A list of rows "
+        "returns a list of predictions. A row that violates the contract returns 422 and names the field."
     )
     return f"""
 With `make serve` running, in another terminal:
@@ -138,20 +136,38 @@ curl -s http://127.0.0.1:8000/predict -H 'Content-Type: application/json' \\
   -d {argument}
 ```
 
-{told}
+{description}
 
-`/docs` documents the requests (without internet, too), `/info` says which version answers and why, `/healthz` and
-`/readyz` are for the platform. A version that is promoted takes over in the running service, without losing a request.
+`/docs` documents the requests (without internet, too), `/info` describes the deployed version, `/healthz` and
+`/readyz` are for the platform. The running service switches to a newly promoted version without dropping a request.
 
 """
 
 
-def _score(body: str, plan: Plan) -> str:
-    told = "every row from before 00:00 UTC of the date," if plan.time else "every row of the table, labelled or not,"
-    return body.replace(OLD[1], f"{told}\nwith the answer").replace(OLD[2], "The same row gets")
+def _score(plan: Plan) -> str:
+    rows = "every row from before 00:00 UTC of the date" if plan.time else "every row of the table, labelled or not"
+    description = wrapped(
+        f"Each date is written to one file, `storage/scores/local/date=2026-01-01/scores.parquet`: {rows}, with the "
+        "prediction, the version and the time. Scoring a date again replaces its file. DuckDB reads all of them: `FROM "
+        "'storage/scores/local/*/scores.parquet'`. A request to the service gives the same prediction for the same row."
+    )
+    return f"""
+```
+make score DATE=2026-01-01
+make score FROM=2025-12-01 TO=2025-12-07
+```
+
+{description}
+
+"""
 
 
-def _counts_as(plan: Plan) -> str:
-    if plan.target.task != "binary":
-        return "on the first of two classes is answered"
-    return f"on the answer is {printable(plan.target.classes[1])}"
+def _what_is_where(body: str) -> str:
+    body = re.sub(r" · `features\.sql`[^·|]*?(?= ·| \|)", "", body)
+    body = re.sub(
+        r"^(\| `tests/` \|).*$", r"\1 the data, the model's behaviour, and a defect for each gate |", body, flags=re.M
+    )
+    body = re.sub(r"^(\| `notebooks/[^|]*\|).*$", r"\1 a first look at the table and the model |", body, flags=re.M)
+    body = body.replace("the sample's tables", "the table")
+    report = "| `docs/contract-report.md` | what `make contract` found in the table, and what stays uncertain |\n"
+    return body.replace("| `docs/agreement.md` |", f"{report}| `docs/agreement.md` |")

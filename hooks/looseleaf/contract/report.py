@@ -1,10 +1,10 @@
-"""What was decided and what nobody can be sure of: the same words on the terminal and in docs/contract-report.md."""
+"""Describe a plan: a short form for the terminal, and docs/contract-report.md."""
 
 from collections.abc import Mapping
 
 from lifecycle.contract.schema import Column, Contract
-from looseleaf.contract.decide import Field, Plan
-from looseleaf.contract.files import digest
+from looseleaf.contract.changes import digest
+from looseleaf.contract.plan import Field, Plan
 from looseleaf.contract.texts import printable
 
 KINDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "category": "text"}
@@ -12,85 +12,89 @@ SHOWN = 12
 
 
 def lines(plan: Plan) -> list[str]:
-    """The short form, for a terminal."""
-    table, answer = plan.table, plan.target
-    named = ", ".join(each.name for each in plan.fields if each.is_key) or "none"
+    """Return the short form of a plan."""
+    table, target = plan.table, plan.target
+    keys = ", ".join(each.name for each in plan.fields if each.is_key) or "none"
     inputs = sum(not each.is_key for each in plan.fields)
-    told = [
-        f"{table.source.path.name}: {table.rows:,} rows, {len(table.source.columns)} columns ({table.source.told})",
-        f"label    {printable(answer.label)}: {answer.task}"
-        + (f" ({', '.join(answer.classes[:SHOWN])})" if answer.classes else ""),
-        f"key      {printable(named)}",
+    columns = len(table.source.columns)
+    summary = [
+        f"{table.source.path.name}: {table.rows:,} rows, {columns} columns ({table.source.description})",
+        f"label    {printable(target.label)}: {target.task}"
+        + (f" ({', '.join(target.classes[:SHOWN])})" if target.classes else ""),
+        f"key      {printable(keys)}",
         f"holdout  {plan.holdout}",
-        f"inputs   {inputs} of {len(table.source.columns)} columns",
+        f"inputs   {inputs} of {columns} columns",
     ]
-    told += _some("left out", [f"{each.column}: {each.reason}" for each in plan.excluded])
-    told += _some("decided", list(plan.decided))
-    told += _some("not sure", list(plan.unsure))
-    return told
+    summary += _section("left out", [f"{each.column}: {each.reason}" for each in plan.excluded])
+    summary += _section("decided", list(plan.decided))
+    summary += _section("not sure", list(plan.unsure))
+    return summary
 
 
-def page(plan: Plan, call: str, written: Mapping[str, bytes | None], removed: list[str], difference: list[str]) -> str:
-    """docs/contract-report.md."""
-    table, answer = plan.table, plan.target
+def page(plan: Plan, call: str, written: Mapping[str, bytes | None], removed: list[str], changes: list[str]) -> str:
+    """Return docs/contract-report.md.
+
+    Args:
+        plan: the decisions.
+        call: the command that repeats the inference.
+        written: contents of the generated files; their hashes are recorded.
+        removed: files that are no longer used.
+        changes: differences from the previous contract.
+    """
+    table, target = plan.table, plan.target
     parts = [
         f"# What `make contract` found in {printable(table.source.path.name)}",
-        f"{table.rows:,} rows and {len(table.source.columns)} columns, read as {table.source.told}. "
+        f"{table.rows:,} rows and {len(table.source.columns)} columns, read as {table.source.description}. "
         f"{plan.labels.rows:,} rows have a label. To run it again:",
         f"```\n{call}\n```",
-        "## The answer and the holdout",
-        f"`{printable(answer.label)}`: {answer.task}"
-        + (f" ({', '.join(map(printable, answer.classes))})" if answer.classes else "")
+        "## Target and holdout",
+        f"`{printable(target.label)}`: {target.task}"
+        + (f" ({', '.join(map(printable, target.classes))})" if target.classes else "")
         + f". Held out: {printable(plan.holdout)}.",
     ]
     if plan.labels.counts:
         parts.append(_table(("class", "rows"), [(word, f"{count:,}") for word, count in plan.labels.counts.items()]))
-    parts.append("## The columns of the contract")
-    parts.append(
-        _table(
-            ("column", "is", "unit", "usual", "null", "different values"), [_row(each, plan) for each in plan.fields]
-        )
-    )
+    parts.append("## Columns of the contract")
+    head = ("column", "kind", "unit", "usual", "null", "different values")
+    parts.append(_table(head, [_row(each, plan) for each in plan.fields]))
     if plan.excluded:
         parts.append("## Left out")
-        parts.append(
-            "A leak may be kept when it is known before the label: `KEEP=column`, several separated by commas."
-        )
-        parts.append(_table(("column", "why"), [(each.column, each.reason) for each in plan.excluded]))
-    for heading, notes in (("Not sure", plan.unsure), ("Decided", plan.decided), ("Since the last time", difference)):
+        parts.append("To keep a suspected leak that is known before the label: `KEEP=column`, separated by commas.")
+        parts.append(_table(("column", "reason"), [(each.column, each.reason) for each in plan.excluded]))
+    for heading, notes in (("Not sure", plan.unsure), ("Decided", plan.decided), ("Changes", changes)):
         if notes:
             parts += [f"## {heading}", "\n".join(f"- {printable(note)}" for note in notes)]
-    names = [(name, digest(content)) for name, content in written.items() if content is not None]
+    hashes = [f"| `{name}` | {digest(content)} |" for name, content in written.items() if content is not None]
     parts += [
         "## Files",
-        "A file that still has this SHA-256 is replaced the next time; an edited one is not, without `FORCE=1`.",
+        "A file that still has this SHA-256 is replaced by the next run; an edited one only with `FORCE=1`.",
+        "\n".join(["| file | SHA-256 |", "|---|---|", *hashes]),
     ]
-    parts.append("\n".join(["| file | SHA-256 |", "|---|---|", *(f"| `{name}` | {sum_} |" for name, sum_ in names)]))
     if removed:
-        parts.append(f"Removed, as nothing uses it any more: {', '.join(f'`{name}`' for name in removed)}.")
+        parts.append(f"Removed because nothing uses it: {', '.join(f'`{name}`' for name in removed)}.")
     return "\n\n".join(parts) + "\n"
 
 
 def difference(old: Contract, new: Contract, breaks: list[str]) -> list[str]:
-    """What changed between two contracts, in words; empty when nothing did."""
+    """Return the differences between two contracts as sentences; empty if they are equal."""
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
-    told = [f"{name} is new" for name in after if name not in before]
-    told += [f"{name} is gone" for name in before if name not in after]
+    changes = [f"{name} is new" for name in after if name not in before]
+    changes += [f"{name} was removed" for name in before if name not in after]
     for name in after:
         if name in before and before[name] != after[name]:
-            told.append(f"{name}: {_changes(before[name], after[name])}")
+            changes.append(f"{name}: {_changed_facts(before[name], after[name])}")
     if old.target != new.target:
         was, now = (f"{each.task} ({', '.join(each.classes)})" for each in (old.target, new.target))
-        told.append(f"the answer was {was} and is {now}")
-    if not told:
+        changes.append(f"the target was {was} and is {now}")
+    if not changes:
         return []
     if breaks:
-        return [f"BREAKING for callers of version {old.version}: {'; '.join(breaks)}", *told]
-    return [f"compatible: callers of version {old.version} can go on", *told]
+        return [f"BREAKING for callers of version {old.version}: {'; '.join(breaks)}", *changes]
+    return [f"compatible: callers of version {old.version} are not affected", *changes]
 
 
-def _changes(old: Column, new: Column) -> str:
+def _changed_facts(old: Column, new: Column) -> str:
     names = ("kind", "source", "nullable", "required", "low", "high", "levels", "max_length", "unit", "expected")
     return ", ".join(
         f"{name} {getattr(old, name)!r} → {getattr(new, name)!r}"
@@ -115,7 +119,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *body])
 
 
-def _some(heading: str, notes: list[str]) -> list[str]:
+def _section(heading: str, notes: list[str]) -> list[str]:
     if not notes:
         return []
     more = [f"  … and {len(notes) - SHOWN} more in the report"] if len(notes) > SHOWN else []

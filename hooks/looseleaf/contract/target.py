@@ -1,4 +1,4 @@
-"""What the label says: a number, yes or no, or one of several classes."""
+"""Read the label: a number, one of two classes, or one of several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from looseleaf.contract.values import Reading
 if TYPE_CHECKING:
     import duckdb
 
-# Whole numbers are taken for classes up to so many different ones, texts up to so many.
+# Up to so many distinct whole numbers are read as classes, and up to so many distinct texts.
 FEW_NUMBERS, MOST_CLASSES = 10, 100
-# A class among several with fewer rows is left out: nothing can be learnt, and a holdout may hold none of it.
+# A class with fewer rows is excluded: a model cannot learn it, and the holdout may contain none of it.
 LEAST_OF_CLASS = 10
 RARE = 0.05
 POSITIVE = (
@@ -31,9 +31,10 @@ POSITIVE = (
 
 @dataclass(frozen=True)
 class Labels:
-    """The label as it is read. `sql` gives it; `only` are the classes that count where some are left out.
+    """The label of a table.
 
-    `sample` are class codes or numbers of the sample's rows, NaN where there is no label; `rows` have one, of all.
+    `sql` computes it; `only` names the classes that are used where some are excluded. `sample` holds class codes or
+    numbers of the sampled rows, NaN without a label; `rows` counts the labelled rows of the file.
     """
 
     target: Target
@@ -47,52 +48,56 @@ class Labels:
 
 
 def read_label(
-    table: Table, name: str, task: Literal["number", "classes"] | None, connection: "duckdb.DuckDBPyConnection"
+    table: Table,
+    name: str,
+    task: Literal["regression", "classification"] | None,
+    connection: "duckdb.DuckDBPyConnection",
 ) -> Labels:
-    """How the label is read; raises LifecycleError where it says nothing, or what no answer can be."""
+    """Return how the label is read; raises LifecycleError for a label that is constant, empty or of a wrong type."""
     profile = table.profiles[name]
     where = f"{table.source.path.name}: the label {name}"
     if profile.nulls == table.rows:
-        raise LifecycleError(f"{where} is empty", "Give rows with a label.")
-    if profile.kind == "moment" and task != "classes":
-        raise LifecycleError(f"{where} is a date", "Turn it into a number of days or a class first.")
-    if task == "number" and profile.kind not in ("number", "integer", "boolean"):
+        raise LifecycleError(f"{where} is empty", "Add rows with a label.")
+    if profile.kind == "time" and task != "classification":
+        raise LifecycleError(f"{where} is a date", "Convert it to a number of days or to a class first.")
+    if task == "regression" and profile.kind not in ("number", "integer", "boolean"):
         example = f"it is read as {profile.kind}, {profile.distinct} different values"
-        raise LifecycleError(f"{where} is no number: {example}", "Leave ANSWER=number out, or hint the values.")
-    if task != "classes" and _is_number(profile, task):
-        return _number(table, profile, where, asked=task is not None)
-    return _classes(table, profile, where, connection, asked=task is not None)
+        raise LifecycleError(f"{where} is not a number: {example}", "Remove TASK=regression, or fix the values.")
+    is_set = task is not None
+    if task != "classification" and _is_number(profile, task):
+        return _number(table, profile, where, is_set)
+    return _classes(table, profile, where, connection, is_set)
 
 
 def _is_number(profile: Profile, task: str | None) -> bool:
-    if task == "number":
+    if task == "regression":
         return True
     if profile.kind == "number":
         return profile.distinct > 2
     return profile.kind == "integer" and (profile.distinct > FEW_NUMBERS or profile.distinct * 5 > len(profile.sample))
 
 
-def _number(table: Table, profile: Profile, where: str, asked: bool) -> Labels:
+def _number(table: Table, profile: Profile, where: str, task_is_set: bool) -> Labels:
     if profile.low == profile.high:
         rows = table.rows - profile.nulls
-        raise LifecycleError(f"{where} is {profile.low:g} in all {rows} rows", "Give rows with different labels.")
+        raise LifecycleError(f"{where} is {profile.low:g} in all {rows} rows", "Add rows with different labels.")
     if not max(abs(profile.low), abs(profile.high)) < 1e150:
-        raise LifecycleError(f"{where} holds numbers beyond 1e150", "Give it in another unit.")
+        raise LifecycleError(f"{where} contains numbers beyond 1e150", "Convert it to another unit.")
     sql = f"CAST({sql_of(profile.name, profile.reading, table.source)} AS DOUBLE)"
     sample = profile.sample.to_numpy(dtype=np.float64, na_value=np.nan)
     decided = [f"{profile.name} is a number to predict, about {profile.low:.2g} to {profile.high:.2g}"]
     decided += [f"{profile.name}: {note}" for note in profile.reading.notes]
     unsure = [f"{profile.name}: {note}" for note in profile.reading.unsure]
     if profile.nulls:
-        decided.append(f"{profile.nulls:,} rows have no label: they are scored and do not train")
-    if not asked and profile.distinct <= 2 * FEW_NUMBERS:
-        unsure.append(f"{profile.name} has {profile.distinct} values; ANSWER=classes takes each for a class")
+        decided.append(f"{profile.nulls:,} rows have no label: they are scored and not used for training")
+    if not task_is_set and profile.distinct <= 2 * FEW_NUMBERS:
+        unsure.append(f"{profile.name} has {profile.distinct} values; TASK=classification reads each as a class")
     target = Target("regression", profile.name, (), profile.reading.unit)
     return Labels(target, sql, sample, table.rows - profile.nulls, {}, (), tuple(decided), tuple(unsure))
 
 
 def _classes(
-    table: Table, profile: Profile, where: str, connection: "duckdb.DuckDBPyConnection", asked: bool
+    table: Table, profile: Profile, where: str, connection: "duckdb.DuckDBPyConnection", task_is_set: bool
 ) -> Labels:
     sql = _text(profile, table)
     query = f"SELECT {sql} AS label, count(*) FROM {table.source.sql} GROUP BY ALL ORDER BY count(*) DESC, label"
@@ -112,33 +117,35 @@ def _classes(
             counts[usual] += counts.pop(word)
     if len(counts) == 1:
         ((word, number),) = counts.items()
-        raise LifecycleError(f"{where} is {word!r} in all {number} rows that have one", "Give rows of every class.")
+        raise LifecycleError(f"{where} is {word!r} in all {number} rows that have one", "Add rows of every class.")
     if len(counts) > MOST_CLASSES:
         problem = f"{where} has {'more than ' if len(found) == 10 * MOST_CLASSES else ''}{len(counts)} different texts"
-        raise LifecycleError(problem, f"At most {MOST_CLASSES} classes can be told apart: group them first.")
+        raise LifecycleError(problem, f"At most {MOST_CLASSES} classes are supported: group them first.")
     if nulls:
-        decided.append(f"{nulls:,} rows have no label: they are scored and do not train")
+        decided.append(f"{nulls:,} rows have no label: they are scored and not used for training")
     kept = {word: number for word, number in counts.items() if len(counts) == 2 or number >= LEAST_OF_CLASS}
     if len(kept) < 2:
         kept = dict(sorted(counts.items(), key=lambda each: -each[1])[: max(2, len(kept))])
     rare = [number for word, number in counts.items() if word not in kept]
     if rare:
-        # Their names are not told: what stands once may be somebody's.
-        unsure.append(f"{len(rare)} classes have too few rows to learn ({sum(rare)}): they are scored and do not train")
+        # Their names are not reported: a value that occurs once may identify a person.
+        unsure.append(
+            f"{len(rare)} classes have too few rows to learn ({sum(rare)}): they are scored and not used for training"
+        )
     classes = sorted(kept)
     if len(kept) == 2:
         positive, sure = _positive(kept)
         classes = [word for word in classes if word != positive] + [positive]
-        decided.append(f"{profile.name} is yes or no: the probability answered is that of {positive!r}")
+        decided.append(f"{profile.name} has two classes: predictions give the probability of {positive!r}")
         if not sure:
-            unsure.append(f"{positive!r} was taken for the class to find, because it is rarer")
+            unsure.append(f"{positive!r} was taken as the positive class, because it is rarer")
     else:
         decided.append(
             f"{profile.name} is one of {len(kept)} classes: {', '.join(classes[:12])}{' …' * (len(kept) > 12)}"
         )
-        if profile.kind in ("integer", "number") and not asked:
+        if profile.kind in ("integer", "number") and not task_is_set:
             unsure.append(
-                f"{profile.name} holds few whole numbers and was taken for classes; ANSWER=number says otherwise"
+                f"{profile.name} has few distinct whole numbers and was read as classes; TASK=regression reads a number"
             )
     total = sum(kept.values())
     for word, number in kept.items():
@@ -153,7 +160,7 @@ def _classes(
 
 
 def _text(profile: Profile, table: Table) -> str:
-    """SQL to the label's own words."""
+    """Return SQL for the label as text."""
     if profile.kind == "number":
         number = sql_of(profile.name, profile.reading, table.source)
         whole = profile.sample.dropna().mod(1).eq(0).all() and max(abs(profile.low), abs(profile.high)) < 2**53
@@ -164,10 +171,10 @@ def _text(profile: Profile, table: Table) -> str:
 
 
 def _positive(counts: dict[str, int]) -> tuple[str, bool]:
-    """Which of two classes is the one to find, and whether its name says so."""
-    said = [word for word in counts if word.casefold() in POSITIVE]
-    if len(said) == 1:
-        return said[0], True
+    """Return the positive class of two, and whether its name makes it certain."""
+    positive = [word for word in counts if word.casefold() in POSITIVE]
+    if len(positive) == 1:
+        return positive[0], True
     numbers: Sequence[str] = [word for word in counts if word.isdigit()]
     if set(numbers) == {"0", "1"}:
         return "1", True

@@ -1,8 +1,7 @@
-"""What a column of text holds: numbers as people write them, booleans, moments, or categories.
+"""Recognise the content of a text column: formatted numbers, booleans, times, or categories.
 
-Everything here looks at distinct values and their counts, and answers with SQL over one placeholder, `{x}`: the text
-without blanks around it, null where nothing is left. What the SQL does not take is an error when rows are read, so
-that nothing is lost without a word.
+The functions examine distinct values and their counts, and return SQL over one placeholder, `{x}`: the stripped text,
+null if empty. A value that the SQL cannot convert is an error when rows are read, so that nothing is lost silently.
 """
 
 import re
@@ -13,21 +12,21 @@ from typing import Literal
 
 from lifecycle.contract.tables import text
 
-Kind = Literal["number", "integer", "boolean", "category", "moment"]
+Kind = Literal["number", "integer", "boolean", "category", "time"]
 Counts = Mapping[str, int]
 
-# What stands for "nothing" where numbers or moments are expected, and what does even among categories.
+# Words for a missing value among numbers and times, and those that mean it even among categories.
 MISSING = frozenset(
     ("?", "-", "--", "—", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "inf", "-inf")
 )
 MISSING_CATEGORY = frozenset(("?", "n/a", "#n/a", "nan", "null", "\\n"))
-# A column is one of numbers when all but this share of its rows are, and the rest is a handful of words.
+# A column is numeric if all but this share of its rows are numbers and the rest are a few words.
 STRAY_SHARE, STRAY_WORDS = 0.02, 5
 
 PAIRS = (("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("1", "0"))
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
-# So many fit a BIGINT.
+# So many digits fit a BIGINT.
 DIGITS = 19
 CODE = re.compile(r"0[0-9]+")
 SYMBOLS = {"$": "$", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW", "₺": "TRY", "฿": "THB"}
@@ -51,14 +50,14 @@ DAYS = (
     *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y"),
     *("%Y-%m", "%b-%Y", "%b %Y", "%B %Y", "%b-%y"),
 )
-# Parsing is slow: these many distinct values choose the pattern, and the whole file is read with it afterwards.
-MOST_MOMENTS = 5000
+# Parsing is slow: so many distinct values select the pattern, with which the whole file is read.
+MOST_TIMES = 5000
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column is read: its kind, the SQL over `{x}`, and what a person should know about it."""
+    """How a column is read: its kind, the SQL over `{x}`, and notes for the report."""
 
     kind: Kind
     sql: str = "{x}"
@@ -69,10 +68,15 @@ class Reading:
 
 
 def read(counts: Counts, semicolons: bool = False) -> Reading:
-    """How a column with these values is read; `semicolons`: the file separates by them, so commas are decimal marks."""
+    """Return how a column with these values is read.
+
+    Args:
+        counts: number of rows of each distinct value.
+        semicolons: whether the file is separated by semicolons, so that commas are decimal marks.
+    """
     given = {value: count for value, count in counts.items() if value.casefold() not in MISSING}
     blank = tuple(sorted(value for value in counts if value.casefold() in MISSING))
-    found = _boolean(given) or _number(given, semicolons) or _moment(given)
+    found = _boolean(given) or _number(given, semicolons) or _time(given)
     if found is None:
         blank = tuple(sorted(value for value in counts if value.casefold() in MISSING_CATEGORY))
         found = Reading("category")
@@ -80,12 +84,12 @@ def read(counts: Counts, semicolons: bool = False) -> Reading:
 
 
 def without(found: Reading, missing: tuple[str, ...]) -> Reading:
-    """The same reading, to which these words are nothing."""
+    """Return the reading with these words read as null."""
     if not missing:
         return found
     words = ", ".join(text(word) for word in missing)
     known = f"CASE WHEN {{x}} NOT IN ({words}) THEN {{x}} END"
-    note = f"{', '.join(repr(word) for word in missing[:6])} {'stands' if len(missing) == 1 else 'stand'} for nothing"
+    note = f"{', '.join(repr(word) for word in missing[:6])} {'is' if len(missing) == 1 else 'are'} read as null"
     return Reading(found.kind, found.sql.replace("{x}", known), found.unit, missing, (*found.notes, note), found.unsure)
 
 
@@ -110,7 +114,7 @@ def _number(counts: Counts, semicolons: bool) -> Reading | None:
     found = _plain(numbers) or _formatted(numbers, semicolons)
     if found is None or not strays:
         return found
-    word = f"{', '.join(repr(each) for each in strays)} in {lost} rows is no number and is read as nothing"
+    word = f"{', '.join(repr(each) for each in strays)} in {lost} rows is not a number and is read as null"
     return Reading(found.kind, found.sql, found.unit, strays, found.notes, (*found.unsure, word))
 
 
@@ -121,13 +125,13 @@ def _plain(numbers: list[str]) -> Reading | None:
         if any(CODE.fullmatch(value) for value in numbers):
             return Reading("category", notes=("digits with leading zeros are codes, not numbers",))
         if all(len(value) < DIGITS for value in numbers):
-            # As a double, so that a fraction in a later row is refused by the contract: a cast to BIGINT rounds.
+            # Read as a double, so that the contract rejects a fraction in a later row: a cast to BIGINT rounds.
             return Reading("integer", "CAST({x} AS DOUBLE)")
     return Reading("number", "CAST({x} AS DOUBLE)")
 
 
 def _formatted(numbers: list[str], semicolons: bool) -> Reading | None:
-    """Currency, percent, thousands, decimal commas and negative numbers in parentheses."""
+    """Read currency, percent, thousands, decimal commas and negative numbers in parentheses."""
     bare, units, dropped = [], set(), set()
     for value in numbers:
         left, unit, drop = _bare(value)
@@ -164,7 +168,7 @@ def _formatted(numbers: list[str], semicolons: bool) -> Reading | None:
 
 
 def _bare(value: str) -> tuple[str | None, str, set[str]]:
-    """A number without its decoration, its unit, and the signs and words that were taken off; None when it is none."""
+    """Return a number without decoration (None if it is not one), its unit, and the removed signs and words."""
     dropped: set[str] = set()
     unit = ""
     if value.startswith("(") and value.endswith(")"):
@@ -188,12 +192,12 @@ def _bare(value: str) -> tuple[str | None, str, set[str]]:
     return (stripped, unit, dropped) if any(sign.isdigit() for sign in stripped) else (None, "", set())
 
 
-def _moment(counts: Counts) -> Reading | None:
-    values = list(counts)[:MOST_MOMENTS]
+def _time(counts: Counts) -> Reading | None:
+    values = list(counts)[:MOST_TIMES]
     if not values:
         return None
     if all(ISO.fullmatch(value) for value in values) and all(_iso(value) for value in values):
-        return Reading("moment", "epoch(CAST({x} AS TIMESTAMPTZ))")
+        return Reading("time", "epoch(CAST({x} AS TIMESTAMPTZ))")
     if sum(DATEISH.search(value) is not None for value in values[:50]) < len(values[:50]):
         return None
     formats: list[list[str]] = []
@@ -211,7 +215,7 @@ def _moment(counts: Counts) -> Reading | None:
     unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
     listed = ", ".join(text(each) for each in chosen)
     sql = f"epoch(strptime({{x}}, {listed if len(chosen) == 1 else f'[{listed}]'}))"
-    return Reading("moment", sql, notes=(f"dates are written as {', '.join(chosen)}",), unsure=tuple(unsure))
+    return Reading("time", sql, notes=(f"dates are written as {', '.join(chosen)}",), unsure=tuple(unsure))
 
 
 def _formats(value: str) -> list[str]:

@@ -1,11 +1,11 @@
-"""What breaks a caller is named; what does not is silent."""
+"""Breaking changes of a contract are named, compatible changes are not."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lifecycle.contract.compatibility import breaking
+from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Column, Contract
 from support.teams import ANSWERS, Order
@@ -19,8 +19,8 @@ def changed(name: str, **facts: Any) -> Contract:
     return replace(OLD, columns=columns)
 
 
-def test_a_contract_breaks_no_caller_of_itself() -> None:
-    assert breaking(OLD, OLD) == []
+def test_equal_contracts_have_no_breaking_change() -> None:
+    assert breaking_changes(OLD, OLD) == []
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_a_contract_breaks_no_caller_of_itself() -> None:
         (changed("items", low=1), "higher lower limit"),
         (changed("items", high=10), "lower upper limit"),
         (changed("city", max_length=3), "fewer characters"),
-        (replace(OLD, target=ANSWERS["regression"]), "the answer was binary"),
+        (replace(OLD, target=ANSWERS["regression"]), "the prediction was binary"),
         (changed("gift", default=True), "gift has another default (None → True)"),
     ],
 )
-def test_a_change_that_breaks_a_caller_is_named(new: Contract, word: str) -> None:
-    assert word in "; ".join(breaking(OLD, new))
+def test_a_breaking_change_is_named(new: Contract, word: str) -> None:
+    assert word in "; ".join(breaking_changes(OLD, new))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_a_change_that_breaks_a_caller_is_named(new: Contract, word: str) -> Non
         changed("city", required=False, default="Bonn", expected=("Bonn",), description="Where."),
     ],
 )
-def test_a_change_that_callers_do_not_notice_is_silent(new: Contract) -> None:
-    assert breaking(OLD, new) == []
+def test_a_compatible_change_is_not_reported(new: Contract) -> None:
+    assert breaking_changes(OLD, new) == []
 
 
-def test_a_fallback_that_is_gone_breaks_callers_of_unknown_keys() -> None:
+def test_removing_a_fallback_breaks_callers_of_unknown_keys() -> None:
     stated = Column("plan", "lookup", "category", fallback="basic", has_fallback=True)
     old, new = (replace(OLD, columns=(*OLD.columns, each)) for each in (stated, replace(stated, has_fallback=False)))
-    assert breaking(old, new) == ["a key without features is no longer answered by a fallback"]
-    assert breaking(new, old) == []
+    assert breaking_changes(old, new) == ["a key without features no longer gets a prediction from a fallback"]
+    assert breaking_changes(new, old) == []

@@ -1,4 +1,4 @@
-"""A declared row becomes a contract, or is refused with the field and the hint."""
+"""A declared row becomes a contract, or is refused with the name of the field and a hint."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ def row_of(**fields: Any) -> type[Row]:
 
 
 @pytest.mark.parametrize("task", ANSWERS)
-def test_contract_json_says_all_that_was_declared(task: str) -> None:
+def test_contract_json_contains_the_whole_declaration(task: str) -> None:
     contract = derive(Order, ANSWERS[task], 3)
     assert Contract.from_json(contract.to_json()) == contract
     amount = contract.columns[1]
@@ -32,7 +32,7 @@ def test_contract_json_says_all_that_was_declared(task: str) -> None:
     assert [column.required for column in contract.columns] == [True, True, True, False, False, True]
 
 
-def test_names_on_the_wire_may_be_anything() -> None:
+def test_an_alias_may_be_a_python_keyword() -> None:
     contract = derive(row_of(c=Annotated[float, Request(), Field(alias="class")]), TARGET, 1)
     assert contract.columns[0].name == "class"
 
@@ -52,13 +52,13 @@ def test_names_on_the_wire_may_be_anything() -> None:
         ({"a": Annotated[Literal[1, 2], Request()]}, "not text"),
         ({"a": Annotated[datetime, Request()]}, "Dates are keys"),
         ({"k": Annotated[float, Key()], "a": Annotated[float, Request()]}, "number key"),
-        ({"k": Annotated[str, Key()]}, "no field that the model sees"),
+        ({"k": Annotated[str, Key()]}, "no model input"),
         ({"a": Annotated[float, Lookup()]}, "exactly one key"),
         ({"label": Annotated[float, Request()]}, "is the label"),
         ({"Label": Annotated[float, Request()]}, "Label differs from label in its case only"),
         (
             {"a": Annotated[float, Request()], "b": Annotated[float, Request(), Field(alias="a")]},
-            "stands twice",
+            "name of two fields",
         ),
         ({"a": Annotated[str, Request(), Field(min_length=1)]}, "MinLen"),
         ({"a": Annotated[str, Request(), Field(pattern="x")]}, "pattern"),
@@ -89,14 +89,14 @@ def test_names_on_the_wire_may_be_anything() -> None:
         ({"a": Annotated[str, Request(loggable=False)]}, "must not be logged"),
     ],
 )
-def test_a_field_that_cannot_be_one_is_refused_by_name(fields: dict[str, Any], word: str) -> None:
+def test_a_wrong_field_is_refused_by_name(fields: dict[str, Any], word: str) -> None:
     with pytest.raises(LifecycleError, match=r"src/model/contract\.py") as caught:
         derive(row_of(**fields), TARGET, 1)
     assert word in str(caught.value)
     assert caught.value.hint
 
 
-def test_keys_and_named_levels_may_be_kept_out_of_logs() -> None:
+def test_keys_and_closed_categories_may_be_excluded_from_logs() -> None:
     row = row_of(k=Annotated[str, Key(loggable=False)], a=Annotated[Literal["x", "y"], Request(loggable=False)])
     assert [column.loggable for column in derive(row, TARGET, 1).columns] == [False, False]
 
@@ -114,7 +114,7 @@ def test_custom_validators_are_refused() -> None:
         derive(Validated, TARGET, 1)
 
 
-def test_versions_and_classes_are_checked() -> None:
+def test_an_invalid_version_and_equal_classes_are_refused() -> None:
     with pytest.raises(LifecycleError, match="VERSION"):
         derive(row_of(a=Annotated[float, Request()]), TARGET, 0)
     with pytest.raises(LifecycleError, match="distinct"):
@@ -126,25 +126,25 @@ def test_a_damaged_contract_json_is_refused_by_name() -> None:
         Contract.from_json('{"x-version": 1}')
 
 
-def test_equal_bounds_give_equal_texts() -> None:
+def test_integer_and_float_bounds_give_the_same_contract_json() -> None:
     texts = {derive(row_of(a=Annotated[float, Request(), Field(ge=low)]), TARGET, 1).to_json() for low in (0, 0.0)}
     assert len(texts) == 1
 
 
 @pytest.mark.parametrize(
-    ("row", "answer", "told"),
+    ("row", "target", "problem"),
     [
-        (dict, TARGET, "ROW is no class"),
-        (Order, Binary, "TARGET is no target"),
-        (Order, Binary(1, "yes", "no"), "TARGET is no target"),  # type: ignore[arg-type]
-        (Order, Multiclass("label", (1, 2)), "TARGET is no target"),  # type: ignore[arg-type]
+        (dict, TARGET, "ROW is not a subclass"),
+        (Order, Binary, "TARGET is not a valid target"),
+        (Order, Binary(1, "yes", "no"), "TARGET is not a valid target"),  # type: ignore[arg-type]
+        (Order, Multiclass("label", (1, 2)), "TARGET is not a valid target"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_no_row_or_no_answer_is_named(row: Any, answer: Any, told: str) -> None:
-    with pytest.raises(LifecycleError, match=told):
-        derive(row, answer, 1)
+def test_a_wrong_row_or_target_is_named(row: Any, target: Any, problem: str) -> None:
+    with pytest.raises(LifecycleError, match=problem):
+        derive(row, target, 1)
 
 
-def test_a_label_has_no_name_of_ours_either() -> None:
+def test_a_label_must_not_have_a_reserved_name() -> None:
     with pytest.raises(LifecycleError, match="ts is a name that lifecycle uses itself"):
         derive(Order, Binary("ts", "yes", "no"), 1)

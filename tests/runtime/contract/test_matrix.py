@@ -14,7 +14,7 @@ from support.teams import ANSWERS, Order, orders
 CONTRACT = derive(Order, ANSWERS["binary"], 1)
 
 
-def test_rows_and_frames_give_the_same_matrix_nulls_and_unseen_levels_included() -> None:
+def test_rows_and_frames_give_the_same_matrix_with_nulls_and_unseen_levels() -> None:
     frame = orders(300)
     encoder = Encoder(CONTRACT, learn_levels(CONTRACT, frame[frame.city != "Bonn"]))
     records = json.loads(frame.to_json(orient="records", double_precision=15))
@@ -28,7 +28,7 @@ def test_rows_and_frames_give_the_same_matrix_nulls_and_unseen_levels_included()
     assert np.isnan(by_rows[:, 2]).sum() == frame["gift"].isna().sum() > 0
 
 
-def test_closed_levels_have_the_contracts_order_and_inputs_say_what_is_where() -> None:
+def test_closed_levels_keep_the_order_of_the_contract_and_inputs_give_positions() -> None:
     frame = orders(300)
     levels = learn_levels(CONTRACT, frame)
     assert levels["class"] == ["blue", "red"]
@@ -48,7 +48,7 @@ def test_closed_levels_have_the_contracts_order_and_inputs_say_what_is_where() -
         (10**400, OverflowError),
     ],
 )
-def test_what_is_no_number_raises_in_a_row_and_a_missing_name_too(value: Any, error: type[Exception]) -> None:
+def test_a_value_that_is_not_a_number_and_a_missing_column_raise(value: Any, error: type[Exception]) -> None:
     frame = orders(3)
     encoder = Encoder(CONTRACT, learn_levels(CONTRACT, frame))
     row = {"order amount €": 1.0, "items": value, "gift": None, "class": None, "city": "Aix"}
@@ -59,16 +59,16 @@ def test_what_is_no_number_raises_in_a_row_and_a_missing_name_too(value: Any, er
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_what_is_beyond_float32_is_infinite_whatever_stands_beside_it() -> None:
-    """No contract lets it through: the bounds of its numbers are those of float32, or narrower."""
+def test_a_value_beyond_float32_becomes_infinity() -> None:
+    """The limits of every contract exclude such a value."""
     encoder = Encoder(CONTRACT, learn_levels(CONTRACT, orders(3)))
     row = {"order amount €": 1e39, "items": 2**70, "gift": True, "class": "red", "city": "Rome"}
     np.testing.assert_array_equal(encoder.rows([row]), np.array([[np.inf, 2.0**70, 1, 1, -1]], dtype=np.float32))
     assert encoder.rows([]).shape == (0, 5)
 
 
-def test_an_arrow_batch_gives_the_matrix_of_its_rows_and_of_its_frame_bit_for_bit() -> None:
-    """Any values that the contract lets through, in any mixture with nulls; an all-null column and no row at all."""
+def test_rows_frames_and_arrow_batches_give_the_same_bytes() -> None:
+    """Random mixtures of valid values and nulls, with all-null columns and without any row."""
     encoder = Encoder(CONTRACT, {"class": ["blue", "red"], "city": ["Aix", "Łódź", "", "null"]})
     random = np.random.default_rng(0)
     some = {

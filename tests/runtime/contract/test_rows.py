@@ -1,4 +1,4 @@
-"""What a request may hold, and how what it may not is told."""
+"""Validation of the rows in a request."""
 
 import json
 from datetime import datetime
@@ -15,7 +15,7 @@ CONTRACT = Contract(
     Target("regression", "spent"),
     (
         Column("id", "key", "category", max_length=8),
-        Column("asked", "key", "time", required=False, nullable=True),
+        Column("at", "key", "time", required=False, nullable=True),
         Column("share", "request", "number", low=0.0, high=1.0, required=False, default=0.5),
         Column("amount", "request", "number", low=-FLOAT32, high=FLOAT32, required=False, default=0.0),
         Column("count", "request", "integer", low=0, high=2**24, required=False, default=0),
@@ -33,15 +33,15 @@ def faults_of(body: bytes | dict[str, Any] | list[Any], reader: RowReader | None
     return caught.value.faults
 
 
-def test_a_row_gets_the_defaults_of_what_it_leaves_out() -> None:
+def test_a_missing_field_gets_its_default() -> None:
     rows, many, met = RowReader(CONTRACT).read(b'{"id": "a"}')
     assert rows == [
-        {"id": "a", "asked": None, "share": 0.5, "amount": 0.0, "count": 0, "member": False, "class": "a", "copy": None}
+        {"id": "a", "at": None, "share": 0.5, "amount": 0.0, "count": 0, "member": False, "class": "a", "copy": None}
     ]
     assert (many, met) == (False, [])
 
 
-def test_names_that_are_words_of_python_are_ordinary_columns() -> None:
+def test_python_keywords_are_ordinary_column_names() -> None:
     rows, _, _ = RowReader(CONTRACT).read(b'{"id": "a", "class": "b", "copy": 1}')
     assert (rows[0]["class"], rows[0]["copy"]) == ("b", 1.0)
 
@@ -73,21 +73,21 @@ def test_a_list_keeps_its_order() -> None:
         ("id", '"77123 is too long"'),
         ("id", "77123"),
         ("copy", "77123"),
-        ("asked", '"77123-01-01"'),
-        ("asked", '"1770771230"'),
-        ("asked", "1770771230"),
-        ("asked", '"9999-12-31T23:59:59.77123-12:00"'),
-        ("asked", '"0001-01-01T00:00:00.77123+12:00"'),
+        ("at", '"77123-01-01"'),
+        ("at", '"1770771230"'),
+        ("at", "1770771230"),
+        ("at", '"9999-12-31T23:59:59.77123-12:00"'),
+        ("at", '"0001-01-01T00:00:00.77123+12:00"'),
     ],
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_field_and_never_told_again(field: str, value: str) -> None:
+def test_an_invalid_value_is_refused_by_field_and_never_echoed(field: str, value: str) -> None:
     row = {"id": '"a"'} | {field: value}
     found = faults_of(("{" + ", ".join(f'"{name}": {text}' for name, text in row.items()) + "}").encode())
     assert [fault["loc"] for fault in found] == [["body", field]]
     assert "77123" not in json.dumps(found)
 
 
-def test_the_place_of_a_fault_in_a_list_is_told() -> None:
+def test_a_fault_in_a_list_names_the_position() -> None:
     found = faults_of([{"id": "a"}, {"share": 2}])
     assert [fault["loc"] for fault in found] == [["body", 1, "id"], ["body", 1, "share"]]
 
@@ -111,48 +111,48 @@ def test_the_place_of_a_fault_in_a_list_is_told() -> None:
         b'{"id": "a", "amount": ' + b"7" * 5000 + b"}",
     ],
 )
-def test_what_is_no_row_at_all_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_row_is_refused(body: bytes) -> None:
     assert faults_of(body)[0]["type"] in ("json_invalid", "model_type", "too_deep")
 
 
-def test_of_a_key_that_stands_twice_the_last_one_counts() -> None:
+def test_the_last_of_two_equal_json_keys_counts() -> None:
     rows, _, _ = RowReader(CONTRACT).read(b'{"id": "a", "id": "b"}')
     assert rows[0]["id"] == "b"
 
 
-def test_a_field_that_nobody_knows_is_refused_and_one_of_another_contract_is_ignored_and_met() -> None:
+def test_an_unknown_field_is_refused_and_a_field_of_another_contract_is_ignored() -> None:
     reader = RowReader(CONTRACT, frozenset({"coupon", "share"}))
     rows, _, met = reader.read(b'[{"id": "a", "coupon": NaN, "share": 0.25}, {"id": "b", "coupon": {"x": [1]}}]')
     assert met == ["coupon", "coupon"]
     assert rows[0]["share"] == 0.25
     assert "coupon" not in rows[0]
     assert faults_of({"id": "a", "cupon": 1}, reader)[0]["loc"] == ["body", "cupon"]
-    # The safe names of the model are nobody's fields.
+    # Internal names of the reader are not fields.
     assert faults_of({"id": "a", "c0": 1, "i0": 1}, reader)[1]["loc"] == ["body", "i0"]
 
 
-def test_a_whole_number_may_be_written_as_a_float() -> None:
+def test_an_integer_may_be_written_as_a_float() -> None:
     rows, _, _ = RowReader(CONTRACT).read(b'{"id": "a", "count": 3.0}')
     assert (rows[0]["count"], type(rows[0]["count"])) == (3, int)
     assert faults_of(b'{"id": "a", "count": 1e39}')[0]["type"] == "less_than_equal"
     assert faults_of(b'{"id": "a", "count": NaN}')[0]["type"] == "int_type"
 
 
-def test_moments_come_as_utc_without_a_zone() -> None:
+def test_timestamps_become_utc_without_a_zone() -> None:
     rows, _, _ = RowReader(CONTRACT).read(
-        b'[{"id": "a", "asked": "2026-01-01T02:00:00+02:00"}, {"id": "a", "asked": "2026-01-01T00:00:00"}]'
+        b'[{"id": "a", "at": "2026-01-01T02:00:00+02:00"}, {"id": "a", "at": "2026-01-01T00:00:00"}]'
     )
-    assert [row["asked"] for row in rows] == [datetime(2026, 1, 1)] * 2
+    assert [row["at"] for row in rows] == [datetime(2026, 1, 1)] * 2
 
 
-def test_more_rows_than_the_reader_takes_are_told_apart_from_bad_rows() -> None:
+def test_too_many_rows_are_not_reported_as_invalid_rows() -> None:
     reader = RowReader(CONTRACT, max_rows=3)
     assert len(reader.read(json.dumps([{"id": "a"}] * 3).encode())[0]) == 3
     with pytest.raises(TooManyRows):
         reader.read(json.dumps([{"id": "a"}] * 4).encode())
 
 
-def test_the_faults_told_are_bounded_in_number_and_size() -> None:
+def test_reported_faults_are_limited_in_number_and_size() -> None:
     found = faults_of({"x" * 10_000 + str(at): at for at in range(MAX_FAULTS + 1)})
     assert len(found) == MAX_FAULTS
     assert max(len(fault["loc"][-1]) for fault in found) == MAX_NAME

@@ -1,4 +1,4 @@
-"""One query names each column, rule, count and first rows that break the contract."""
+"""The check of a table names the column, the rule, the count and the first rows of each violation."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ def check(frame: pd.DataFrame) -> int:
     return check_table(connection, "rows", CONTRACT.columns, "the rows")
 
 
-def test_a_sound_table_passes() -> None:
+def test_a_valid_table_passes() -> None:
     assert check(orders(500)) == 500
 
 
 @pytest.mark.parametrize(
-    ("column", "at", "value", "told"),
+    ("column", "at", "value", "message"),
     [
         ("items", 3, -1, "items is below 0 in 1 of 50 rows (first: 3)"),
         ("items", 4, 1001, "items is above 1000"),
@@ -36,15 +36,15 @@ def test_a_sound_table_passes() -> None:
         ("order_id", 9, None, "order_id is null"),
     ],
 )
-def test_a_poisoned_value_is_named(column: str, at: int, value: Any, told: str) -> None:
+def test_a_value_outside_the_limits_is_named(column: str, at: int, value: Any, message: str) -> None:
     frame = orders(50)
     frame.loc[at, column] = value
     with pytest.raises(LifecycleError) as caught:
         check(frame)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_whole_numbers_may_come_as_doubles_and_halves_may_not() -> None:
+def test_doubles_pass_as_integers_only_without_a_fraction() -> None:
     frame = orders(50).astype({"items": float})
     assert check(frame) == 50
     frame.loc[2, "items"] = 1.5

@@ -1,4 +1,4 @@
-"""The feature table: what is written is what is found, in one step, from a file that nobody can half see."""
+"""The feature table returns what was written, and is replaced in one step."""
 
 import os
 import sqlite3
@@ -43,12 +43,12 @@ def test_every_value_comes_back_with_its_type(path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["d", "", "A", "a ", "a\0", "' OR 1=1 --", None, 10**30, 1])
-def test_any_other_key_has_no_features(path: Path, key: Any) -> None:
+def test_an_unknown_key_has_no_features(path: Path, key: Any) -> None:
     write_table(path, CONTRACT, ROWS, as_of=0)
     assert FeatureTable(path, CONTRACT).look_up(key) is None
 
 
-def test_an_open_table_does_not_change_and_says_when_it_was_replaced(path: Path) -> None:
+def test_an_open_table_does_not_change_and_reports_that_it_was_replaced(path: Path) -> None:
     write_table(path, CONTRACT, ROWS, as_of=1)
     old = FeatureTable(path, CONTRACT)
     assert old.is_current()
@@ -61,12 +61,12 @@ def test_an_open_table_does_not_change_and_says_when_it_was_replaced(path: Path)
     assert new.is_current()
 
 
-def test_without_a_file_there_is_no_table(path: Path) -> None:
+def test_a_missing_file_raises(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         FeatureTable(path, CONTRACT)
 
 
-def test_a_file_that_is_no_such_table_is_refused_by_name(path: Path) -> None:
+def test_a_file_that_is_not_a_feature_table_is_refused_by_name(path: Path) -> None:
     path.parent.mkdir()
     for content in (b"", b"not a database" * 100):
         path.write_bytes(content)
@@ -78,7 +78,7 @@ def test_a_file_that_is_no_such_table_is_refused_by_name(path: Path) -> None:
         FeatureTable(path, CONTRACT)
 
 
-def test_rows_that_break_off_leave_the_old_table_and_nothing_beside_it(path: Path) -> None:
+def test_a_failed_write_leaves_the_old_table_and_no_temporary_file(path: Path) -> None:
     write_table(path, CONTRACT, ROWS, as_of=1)
 
     def broken() -> Iterator[tuple[Any, ...]]:
@@ -91,7 +91,7 @@ def test_rows_that_break_off_leave_the_old_table_and_nothing_beside_it(path: Pat
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_full_disk_is_told_with_the_place_and_the_mend(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_path_and_hint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(path, CONTRACT, ROWS, as_of=1)
 
     def fill_a_small_disk(connection: sqlite3.Connection, *rest: Any) -> int:
@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_with_the_place_and_the_mend(path: Path, monkeypatch
     assert FeatureTable(path, CONTRACT).as_of == 1
 
 
-def test_a_place_that_cannot_be_written_is_told_with_the_mend(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_write_permission_is_reported_with_a_hint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online, "draft", lambda path: path / "nowhere" / path.name)
     with pytest.raises(LifecycleError, match=r"x\.sqlite cannot be written .*\n.* may not write there"):
         write_table(path, CONTRACT, ROWS, as_of=0)

@@ -23,7 +23,7 @@ def test_a_released_contract_is_up_to_date_and_written_once(tmp_path: Path) -> N
 
 def test_a_compatible_change_is_pointed_out_and_released(tmp_path: Path) -> None:
     release(CONTRACT, tmp_path)
-    with pytest.raises(LifecycleError, match="callers can go on") as caught:
+    with pytest.raises(LifecycleError, match="breaks no caller") as caught:
         compare(OPTIONAL, tmp_path)
     assert "make contract" in caught.value.hint
     assert release(OPTIONAL, tmp_path)
@@ -50,14 +50,11 @@ def test_check_says_what_is_in_order_and_names_what_is_missing(tmp_path: Path) -
     told = check(team.contract, team.features_sql, team.data, settings, tmp_path)
     assert [line.split(":")[0] for line in told] == ["config", "contract", "features.sql"]
     settings.storage.mkdir()
-    settings.store.audit.write_text('{"after": "something else"}\n')
-    with pytest.raises(LifecycleError, match=r"audit\.jsonl does not follow from itself at line 1"):
-        check(team.contract, team.features_sql, team.data, settings, tmp_path)
     assert warnings(settings.store) == []
     settings.store.audit.write_text('{"after": ""}\n{"aft')
     check(team.contract, team.features_sql, team.data, settings, tmp_path)
     [told_of] = warnings(settings.store)
-    assert str(told_of).startswith(f"warning: {settings.store.audit}:2: half a line")
+    assert str(told_of).startswith(f"warning: {settings.store.audit}:2: incomplete line")
     settings.store.audit.unlink()
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "production.yaml").write_text("storag: x")

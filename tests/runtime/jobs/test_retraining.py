@@ -1,4 +1,4 @@
-"""What renews a model by itself: a retrain for a reason, its guards, and one line of cron that runs what is due."""
+"""Retraining: what demands it, what forbids it, and the record of each run."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle import schedule, settings, timestamps
+from lifecycle import settings, timestamps
 from lifecycle.cli import entry
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import deployments
 from lifecycle.settings import Retrain
 from lifecycle.storage import Busy, Store, lock
 from lifecycle.training import retrain
-from lifecycle.training.retrain import Request, Run, Trained
+from lifecycle.training.retrain import LastTraining, Request, Run
 from support.teams import order_team
 
 NOW = timestamps.parse("2026-03-10")
@@ -31,7 +31,7 @@ def run_at(days_ago: float, outcome: str = "refused") -> Run:
 
 
 @pytest.mark.parametrize(
-    ("runs", "given", "by_hand", "told"),
+    ("runs", "given", "by_hand", "problem"),
     [
         ([], {}, False, None),
         ([], {"enabled": False}, False, "switched off"),
@@ -44,23 +44,23 @@ def run_at(days_ago: float, outcome: str = "refused") -> Run:
         ([8, 3], {"cooldown_days": 1}, False, None),
     ],
 )
-def test_each_guard_holds_a_retrain_back(runs: list[float], given: Any, by_hand: bool, told: str | None) -> None:
+def test_each_guard_refuses_a_retrain(runs: list[float], given: Any, by_hand: bool, problem: str | None) -> None:
     found = retrain.refusal([run_at(days) for days in runs], Retrain(**given), NOW, by_hand)
-    assert (found is None) if told is None else (found is not None and told in found)
+    assert (found is None) if problem is None else (found is not None and problem in found)
 
 
-def test_nothing_is_learned_from_broken_data(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    ask(here, "schedule")
+def test_a_due_retrain_is_refused_during_an_incident(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    request(here, "schedule")
     (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
     assert entry.main(["retrain", "--due"]) == 0
-    assert "nothing is learned from broken data" in capsys.readouterr().out
+    assert "no model is trained on broken data" in capsys.readouterr().out
     assert not here.versions()
     (here.reports / "local/monitoring.json").write_text('{"verdict": "ok"}')
     assert entry.main(["retrain", "--due"]) == 0
     assert here.versions()
 
 
-def test_a_failed_retrain_counts_so_that_a_scheduler_does_not_try_at_every_tick() -> None:
+def test_a_failed_retrain_counts_for_the_cooldown() -> None:
     assert retrain.refusal([run_at(1, "failed")], Retrain(), NOW, by_hand=False)
 
 
@@ -68,28 +68,27 @@ def test_a_failed_retrain_counts_so_that_a_scheduler_does_not_try_at_every_tick(
     ("trained", "given", "reason"),
     [
         (None, {"every_days": 30}, None),
-        (Trained(NOW - 31 * DAY, 0), {}, None),
-        (Trained(NOW - 31 * DAY, 0), {"every_days": 30}, "schedule"),
-        (Trained(NOW - 29 * DAY, 0), {"every_days": 30}, None),
-        (Trained(NOW, 500), {"new_labels": 500}, "labels"),
-        (Trained(NOW, 499), {"new_labels": 500}, None),
+        (LastTraining(NOW - 31 * DAY, 0), {}, None),
+        (LastTraining(NOW - 31 * DAY, 0), {"every_days": 30}, "schedule"),
+        (LastTraining(NOW - 29 * DAY, 0), {"every_days": 30}, None),
+        (LastTraining(NOW, 500), {"new_labels": 500}, "labels"),
+        (LastTraining(NOW, 499), {"new_labels": 500}, None),
     ],
 )
-def test_a_schedule_and_new_labels_ask_for_a_retrain(trained: Trained | None, given: Any, reason: str | None) -> None:
-    found = retrain.wanted(None, trained, Retrain(**given), NOW)
+def test_schedule_and_new_labels_demand_a_retrain(trained: LastTraining | None, given: Any, reason: str | None) -> None:
+    found = retrain.demand(None, trained, Retrain(**given), NOW)
     assert (found and found[0]) == reason
-    assert retrain.wanted(Request("drift", "x", ""), trained, Retrain(**given), NOW) == ("drift", "x")
+    assert retrain.demand(Request("drift", "x", ""), trained, Retrain(**given), NOW) == ("drift", "x")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A project in the working directory, whose team is that of the orders and whose clock stands."""
+    """A project in the working directory, whose team is that of the orders, on 2026-03-10."""
     (tmp_path / "config").mkdir()
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "orders"\n')
-    (tmp_path / "clock").write_text("2026-03-10")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_TRACKING__ENABLED", "false")
-    monkeypatch.setenv("LIFECYCLE_CLOCK", "clock")
+    monkeypatch.setattr(timestamps, "clock", lambda: NOW)
     use(monkeypatch, weak(2))
     return Store(tmp_path / "storage")
 
@@ -106,28 +105,28 @@ def use(monkeypatch: pytest.MonkeyPatch, team: Any) -> None:
     monkeypatch.setattr("lifecycle.contract.team.load_data", lambda: team.data)
 
 
-def ask(store: Store, reason: str = "drift") -> Path:
-    """What monitoring writes."""
+def request(store: Store, reason: str = "drift") -> Path:
+    """Write a request as monitoring does."""
     folder = store.reports / "local"
     dated = folder / "20260309T000000Z"
     dated.mkdir(parents=True)
-    request = {"format": 1, "environment": "local", "moment": "2026-03-09T00:00:00Z", "reason": reason}
-    request |= {"text": "items drifts", "evidence": str(dated / "monitoring.json"), "version": "v"}
-    (folder / "retrain_request.json").write_text(json.dumps(request))
+    content = {"format": 1, "environment": "local", "as_of": "2026-03-09T00:00:00Z", "reason": reason}
+    content |= {"text": "items drifts", "evidence": str(dated / "monitoring.json"), "version": "v"}
+    (folder / "retrain_request.json").write_text(json.dumps(content))
     return dated
 
 
-def test_a_request_is_taken_once_trained_for_its_reason_and_put_beside_its_report(
+def test_a_request_is_served_once_and_moved_next_to_its_report(
     here: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert entry.main(["retrain"]) == 0
-    first = deployments.required(here, "local").live.version
+    first = deployments.required(here, "local").current.version
     use(monkeypatch, weak(None, 60))
-    dated = ask(here)
-    Path("clock").write_text("2026-03-20")
+    dated = request(here)
+    monkeypatch.setattr(timestamps, "clock", lambda: NOW + 10 * DAY)
     assert entry.main(["retrain", "--due"]) == 0
     live = deployments.required(here, "local")
-    assert live.live.version != first
+    assert live.current.version != first
     assert live.changed == "2026-03-20T00:00:00+00:00"
     assert "retrain (drift): items drifts" in live.why
     assert (dated / "retrain_done.json").exists()
@@ -136,23 +135,23 @@ def test_a_request_is_taken_once_trained_for_its_reason_and_put_beside_its_repor
         ("manual", "hand", "promoted"),
         ("drift", "schedule", "promoted"),
     ]
-    facts = json.loads((here.bundles / live.live.version / "bundle.json").read_text())
+    facts = json.loads((here.bundles / live.current.version / "bundle.json").read_text())
     assert facts["reason"] == "drift"
     assert facts["version"].startswith("20260320T000000")
     capsys.readouterr()
     assert entry.main(["retrain", "--due"]) == 0
-    assert capsys.readouterr().out == f"{retrain.NOTHING}\n"
+    assert capsys.readouterr().out == f"{retrain.NOT_DUE}\n"
     assert len(retrain.runs(here, "local")) == 2
 
 
-def test_a_candidate_that_the_gate_refuses_is_no_error_and_says_where_the_decision_is(
+def test_a_refused_candidate_is_not_an_error_and_the_decision_page_is_named(
     here: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, weak(None, 60))
     assert entry.main(["retrain"]) == 0
     first = deployments.required(here, "local")
     use(monkeypatch, weak(2))
-    ask(here)
+    request(here)
     assert entry.main(["retrain"]) == 0
     told = capsys.readouterr().out
     assert "refused: " in told
@@ -170,142 +169,49 @@ def test_a_candidate_that_the_gate_refuses_is_no_error_and_says_where_the_decisi
 def test_a_retrain_that_fails_is_recorded_and_its_request_stays(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     team = weak(2)
     use(monkeypatch, replace(team, estimator=SimpleNamespace(candidate=lambda inputs, seed: 1 / 0)))
-    ask(here)
+    request(here)
     with pytest.raises(ZeroDivisionError):
         entry.main(["retrain"])
     assert [run.outcome for run in retrain.runs(here, "local")] == ["failed"]
     assert (here.reports / "local/retrain_request.json").exists()
 
 
-def test_of_two_retrains_at_once_one_is_told(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_retrain_at_the_same_time_is_refused(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with lock(here.runs / ".local.retrain.lock"):
         assert entry.main(["retrain"]) == 1
-    assert "another retrain is under way" in capsys.readouterr().err
+    assert "another retrain is running" in capsys.readouterr().err
     assert not here.versions()
 
 
 @pytest.mark.parametrize("written", ["{", "[]", '{"reason": "drift"}'])
-def test_a_request_that_cannot_be_read_is_named(here: Store, written: str, capsys: pytest.CaptureFixture[str]) -> None:
-    ask(here)
+def test_a_damaged_request_is_reported(here: Store, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    request(here)
     (here.reports / "local/retrain_request.json").write_text(written)
     assert entry.main(["retrain"]) == 1
-    assert "retrain_request.json is no request" in capsys.readouterr().err
+    assert "retrain_request.json is not a valid request" in capsys.readouterr().err
 
 
-def test_the_history_is_told_and_asked_about_a_moment(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_history_lists_periods_and_finds_one_by_timestamp(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["history"]) == 0
-    assert "nothing has answered in local yet" in capsys.readouterr().out
+    assert "nothing has been deployed in local yet" in capsys.readouterr().out
     assert entry.main(["retrain"]) == 0
-    version = deployments.required(here, "local").live.version
+    version = deployments.required(here, "local").current.version
     capsys.readouterr()
     assert entry.main(["history"]) == 0
     told = capsys.readouterr().out
     assert f"2026-03-10T00:00:00Z to now  {version}  threshold 0.5" in told
     assert "decision: " in told
     assert entry.main(["history", "--at", "2026-03-09"]) == 1
-    here.audit.write_text(here.audit.read_text().replace('"promote"', '"rollback"') + '{"after": ""}\n')
-    assert entry.main(["history"]) == 1
-    assert "does not follow from itself" in capsys.readouterr().err
 
 
-def scheduled(**verbs: str) -> None:
-    Path("config/base.yaml").write_text(json.dumps({"schedule": verbs}))
-
-
-def test_a_misspelt_verb_is_told_before_anything_runs(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    scheduled(history="1h", colect="15m")
-    assert entry.main(["run-due"]) == 1
-    told = capsys.readouterr()
-    assert "schedule names colect, which is no verb; is collect meant?" in told.err
-    assert "== history" not in told.out
-
-
-def test_what_is_due_runs_once_and_one_failure_stops_no_other(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    scheduled(score="1d", history="1h", config="2h", retrain="7d")
-    Path("clock").write_text("2026-03-10T00:00:00Z")
-    assert entry.main(["run-due"]) == 1
-    told = capsys.readouterr()
-    assert [line for line in told.out.splitlines() if line.startswith("== ")] == [
-        "== score",
-        "== history",
-        "== config",
-        "== retrain",
-    ]
-    assert retrain.NOTHING in told.out, "by itself a retrain waits for a reason"
-    assert "of what was due, score failed" in told.err
-    assert {verb: run["code"] for verb, run in schedule.read(here, "local").items()} == {
-        "score": 1,
-        "history": 0,
-        "config": 0,
-        "retrain": 0,
-    }
-    for moment, due in (
-        ("2026-03-10T00:54:59Z", []),
-        ("2026-03-10T01:00:00Z", ["history"]),
-        ("2026-03-10T02:00:00Z", ["history", "config"]),
-    ):
-        Path("clock").write_text(moment)
-        assert entry.main(["run-due"]) == 0
-        assert [line[3:] for line in capsys.readouterr().out.splitlines() if line.startswith("== ")] == due
-
-
-def test_cron_that_is_never_on_time_runs_every_verb_at_each_tick(here: Store) -> None:
-    every = {"collect": 3600, "monitor": 3600}
-    for hour in range(48):
-        now = NOW + hour * 3600 + (2, -2, 0)[hour % 3]
-        assert schedule.due(here, "local", every, now) == [*every]
-        for verb in every:
-            schedule.record(here, "local", verb, now, 0)
-
-
-def test_two_schedulers_at_once_run_nothing_twice(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    scheduled(history="1h")
-    with lock(here.runs / ".local.lock"):
-        assert entry.main(["run-due"]) == 0
-    assert "another run is under way" in capsys.readouterr().out
-    assert schedule.read(here, "local") == {}
-
-
-@pytest.mark.parametrize("code", ["raise SystemExit(2)", "raise RuntimeError('a defect')", "raise SystemExit('said')"])
-def test_a_defect_of_one_job_keeps_no_other_from_its_turn(
-    here: Store, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
-    scheduled(config="1h", history="1h")
-    usual = entry.main
-
-    def main(words: list[str]) -> int:
-        if words[0] == "config":
-            exec(code)
-        return usual(words)
-
-    monkeypatch.setattr(entry, "main", main)
-    assert usual(["run-due"]) == 1
-    assert [run["code"] > 0 for run in schedule.read(here, "local").values()] == [True, False]
-
-
-@pytest.mark.parametrize("interval", ["", "1", "1 h", "-1h", "0d", "1w", "1.5h", 7, None, "100000d"])
-def test_an_interval_that_is_none_is_refused_when_settings_are_read(here: Store, interval: Any) -> None:
-    Path("config/base.yaml").write_text(json.dumps({"schedule": {"monitor": interval}}))
-    with pytest.raises(LifecycleError, match=r"config/base.yaml: schedule\.monitor: .*such as 15m, 1h or 7d"):
+@pytest.mark.parametrize(("setting", "hint"), [("schedule", "make retrain DUE=1"), ("clock", "lifecycle.sample.clock")])
+def test_a_setting_that_was_removed_is_refused_with_what_replaces_it(here: Store, setting: str, hint: str) -> None:
+    Path("config/base.yaml").write_text(json.dumps({setting: {"monitor": "1d"}}))
+    with pytest.raises(LifecycleError, match=f"config/base.yaml: the setting {setting} was removed.*{hint}"):
         settings.load(Path())
 
 
-def test_intervals_are_seconds_and_are_told_as_people_write_them(here: Store) -> None:
-    scheduled(monitor="1d", collect="90m", retrain="2h")
-    loaded = settings.load(Path())
-    assert loaded.settings.schedule == {"monitor": DAY, "collect": 5400, "retrain": 7200}
-    told = [line.split("  (")[0] for line in loaded.lines() if line.startswith("schedule")]
-    assert told == ["schedule.monitor = '1d'", "schedule.collect = '90m'", "schedule.retrain = '2h'"]
-
-
-@pytest.mark.parametrize("verb", ["serve", "run-due"])
-def test_what_never_ends_is_not_scheduled(here: Store, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("config/base.yaml").write_text(json.dumps({"schedule": {verb: "1h"}}))
-    assert entry.main(["run-due"]) == 1
-    assert f"schedule names {verb}" in capsys.readouterr().err
-
-
-def test_a_killed_retrain_leaves_its_lock_to_the_next(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_retrain_is_released(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     told = "print(1, flush=True); input()"
     code = f"from pathlib import Path; from lifecycle.storage import lock\nwith lock(Path({str(path)!r})): {told}"

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
+from lifecycle.contract.schema import Target
 from lifecycle.models.metrics import improvement, losses, metrics
-from support.teams import ANSWERS
+
+BINARY, REGRESSION = Target("binary", "label", ("no", "yes")), Target("regression", "label")
+MULTICLASS = Target("multiclass", "label", ("a", "b", "c"))
 
 RANDOM = np.random.default_rng(0)
 
@@ -13,18 +16,18 @@ RANDOM = np.random.default_rng(0)
 def test_losses_equal_those_of_scikit_learn() -> None:
     actual = RANDOM.integers(0, 2, 500).astype(float)
     outputs = np.clip(actual * 0.5 + RANDOM.random(500) * 0.5, 0.01, 0.99)
-    assert losses(ANSWERS["binary"], actual, outputs).mean() == pytest.approx(log_loss(actual, outputs))
+    assert losses(BINARY, actual, outputs).mean() == pytest.approx(log_loss(actual, outputs))
     three = RANDOM.integers(0, 3, 500).astype(float)
     probabilities = RANDOM.dirichlet([1, 1, 1], 500)
-    assert losses(ANSWERS["multiclass"], three, probabilities).mean() == pytest.approx(log_loss(three, probabilities))
+    assert losses(MULTICLASS, three, probabilities).mean() == pytest.approx(log_loss(three, probabilities))
     numbers = RANDOM.normal(size=500)
-    found = losses(ANSWERS["regression"], numbers, outputs).mean()
+    found = losses(REGRESSION, numbers, outputs).mean()
     assert found == pytest.approx(mean_squared_error(numbers, outputs))
-    assert metrics(ANSWERS["regression"], numbers, outputs)["root_mean_squared_error"] == pytest.approx(found**0.5)
+    assert metrics(REGRESSION, numbers, outputs)["root_mean_squared_error"] == pytest.approx(found**0.5)
 
 
 def test_a_certain_prediction_of_the_wrong_class_has_a_finite_loss() -> None:
-    assert np.isfinite(losses(ANSWERS["binary"], np.array([1.0]), np.array([0.0]))).all()
+    assert np.isfinite(losses(BINARY, np.array([1.0]), np.array([0.0]))).all()
 
 
 def test_a_better_model_is_detected_and_an_equal_one_is_not() -> None:

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path, write_table
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import deployments, predictions, segments
 from lifecycle.scoring.batch import score_file
 from lifecycle.serving.app import create
@@ -78,7 +79,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     assert state(disk) == before
     found = deployments.read(disk.store, "local")
     assert found is not None
-    assert found.live.version != bundle.version
+    assert found.current.version != bundle.version
 
 
 def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
@@ -100,7 +101,7 @@ def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
         (disk.store.root / "filler").unlink()
         client.post("/predict", json={"customer_id": "bob"})
         eventually(lambda: len(_whole(folder)) == 402 - lost)
-    assert predictions.collect(disk.store, "local").half_lines == 0
+    assert collect(disk.store, "local").half_lines == 0
 
 
 def lost_lines(client: TestClient) -> int:

@@ -188,7 +188,7 @@ def test_info_tells_who_answers_for_it_as_of_the_decision_or_else_of_the_trainin
     with TestClient(create(storage.store, "local", QUICK)) as client:
         assert client.get("/info").json()["owners"] == trained
     words = {"action": "promote", "who": "bo", "why": "to see"}
-    deployments.swap(storage.store, "local", seen, seen.live, **words, owners=decided)
+    deployments.swap(storage.store, "local", seen, seen.current, **words, owners=decided)
     with TestClient(create(storage.store, "local", QUICK)) as client:
         info = client.get("/info").json()
     assert info["owners"] == decided

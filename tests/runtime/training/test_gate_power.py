@@ -24,7 +24,7 @@ from lifecycle.models.metrics import Floats
 from lifecycle.sample import generate
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
-from lifecycle.training.dataset import divide
+from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
 from lifecycle.training.gate import Case, decide
 from support.tables import DATA, TABLES, data_of, estimator_of
@@ -63,7 +63,7 @@ class Table:
 def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any]) -> Table:
     """Fit the models on draws of `training` rows; all other rows are unseen."""
     connection = point_in_time.connect(team.data, folder)
-    rows = divide(connection, team, point_in_time.latest(connection, team.data), 0.2).rows
+    rows = load_dataset(connection, team, point_in_time.latest(connection, team.data), 0.2).rows
     encoder = Encoder(team.contract, learn_levels(team.contract, rows.frame))
     matrix = encoder.frame(rows.frame).astype(np.float64)
     order = np.random.default_rng(0).permutation(len(rows.label))
@@ -80,11 +80,15 @@ def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any
 def worsened(contract: Contract, label: Floats, given: Floats, seed: int) -> Floats:
     """The same answers with as much noise in their logits as costs POINTS of ROC AUC."""
     noise, logit = np.random.default_rng(seed).normal(size=len(given)), np.log(given / (1 - given))
-    wanted, low, high = metrics.measure(contract.target, label, given) - POINTS, 0.0, 4.0
+
+    def auc(outputs: Floats) -> float:
+        return metrics.weighted_measure(contract.target, label, outputs)(np.ones(len(label)))
+
+    wanted, low, high = auc(given) - POINTS, 0.0, 4.0
     for _ in range(20):
         middle = (low + high) / 2
         noisy = 1 / (1 + np.exp(-(logit + middle * noise)))
-        low, high = (middle, high) if metrics.measure(contract.target, label, noisy) > wanted else (low, middle)
+        low, high = (middle, high) if auc(noisy) > wanted else (low, middle)
     return noisy
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle.contract.declare import derive
 from lifecycle.errors import LifecycleError
-from lifecycle.training.split import split
+from lifecycle.training.dataset import split
 from support.teams import ANSWERS, Order, orders
 
 CONTRACT = derive(Order, ANSWERS["binary"], 1)
@@ -17,16 +17,16 @@ CONTRACT = derive(Order, ANSWERS["binary"], 1)
 def test_the_later_part_is_held_out_and_moments_stay_whole() -> None:
     frame = orders(1000).assign(ts=np.repeat(np.arange(10), 100) * 86_400)
     found = split(frame, CONTRACT, 0.25)
-    assert found.held.mean() == pytest.approx(0.2)
-    assert frame.ts[found.held].min() > frame.ts[~found.held].max()
-    assert found.told == "rows from 1970-01-09T00:00:00Z on"
+    assert found.holdout.mean() == pytest.approx(0.2)
+    assert frame.ts[found.holdout].min() > frame.ts[~found.holdout].max()
+    assert found.rule == "rows from 1970-01-09T00:00:00Z on"
 
 
 def test_entities_stay_whole_without_a_time() -> None:
     frame = orders(2000)
     frame["order_id"] = [f"o-{at % 500}" for at in range(2000)]
     found = split(frame, CONTRACT, 0.2)
-    assert 0.1 < found.held.mean() < 0.3
+    assert 0.1 < found.holdout.mean() < 0.3
     assert found.entities_also_in_training == 0.0
 
 
@@ -35,15 +35,15 @@ def test_rows_are_held_out_by_a_stable_hash_without_a_key() -> None:
     frame = orders(2000)
     first = split(frame, contract, 0.2)
     again = split(frame.iloc[::-1], contract, 0.2)
-    assert 0.15 < first.held.mean() < 0.25
-    np.testing.assert_array_equal(first.held, again.held[::-1])
+    assert 0.15 < first.holdout.mean() < 0.25
+    np.testing.assert_array_equal(first.holdout, again.holdout[::-1])
 
 
 def test_a_handful_of_different_rows_is_divided_by_place() -> None:
     contract = replace(CONTRACT, columns=(next(column for column in CONTRACT.columns if column.name == "gift"),))
     found = split(orders(1000), contract, 0.2)
-    assert 0.15 < found.held.mean() < 0.25
-    assert "fewer than 100 are different" in found.told
+    assert 0.15 < found.holdout.mean() < 0.25
+    assert "fewer than 100 are different" in found.rule
 
 
 def test_rows_that_cannot_be_divided_are_refused() -> None:

@@ -101,7 +101,7 @@ def test_data_that_cannot_be_learned_from_are_refused(change: Any, told: str, tm
 def test_an_estimator_that_does_not_fit_is_named(tmp_path: Path) -> None:
     # A random forest of the team's own that cannot take what it is given.
     team = order_team(estimator=with_candidate(RandomForestClassifier(n_estimators=-1)))
-    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer"):
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or predict"):
         train(team, settings_in(tmp_path), tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_answer_is_refused_by_estimator(kind: str, told: str, tmp_pat
     odd = Odd()
     odd.kind = kind
     settings = settings_in(tmp_path)
-    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer") as caught:
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or predict") as caught:
         train(order_team(estimator=with_candidate(odd)), settings, tmp_path)
     assert told in str(caught.value)
     assert settings.store.versions() == []
@@ -177,7 +177,7 @@ def test_a_classifier_without_probabilities_is_named(tmp_path: Path) -> None:
     from sklearn.svm import LinearSVC
 
     own = make_pipeline(SimpleImputer(), LinearSVC())
-    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or answer"):
+    with pytest.raises(LifecycleError, match="the candidate estimator does not fit or predict"):
         train(order_team(estimator=with_candidate(own)), settings_in(tmp_path), tmp_path)
 
 
@@ -196,7 +196,7 @@ def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, mo
 def test_a_number_given_as_text_is_refused_and_codes_may_be_doubles(tmp_path: Path) -> None:
     frame = orders()
     words = order_team("regression", data=data_of(frame.assign(days="three"), "days"))
-    with pytest.raises(LifecycleError, match="the answer is a number"):
+    with pytest.raises(LifecycleError, match="a regression predicts a number"):
         train(words, settings_in(tmp_path / "a"), tmp_path)
     doubles = order_team(data=data_of(frame.assign(returned=frame.returned.astype(float)), "returned"))
     assert train(doubles, settings_in(tmp_path / "b"), tmp_path).facts["estimator"] == "candidate"

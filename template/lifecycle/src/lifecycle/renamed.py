@@ -14,7 +14,7 @@ from types import ModuleType
 MODULES = {
     "lifecycle.bundle": "lifecycle.models.bundle",
     "lifecycle.frames": "lifecycle.contract.tables",
-    "lifecycle.invented": "lifecycle.contract.synthetic",
+    "lifecycle.invented": "lifecycle.sample.synthetic",
     "lifecycle.moments": "lifecycle.timestamps",
     "lifecycle.pipelines": "lifecycle.training",
     "lifecycle.pipelines.train": "lifecycle.training.train",

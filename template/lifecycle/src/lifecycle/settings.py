@@ -1,167 +1,134 @@
-"""Every setting, its default and where its value came from.
+"""Every setting, its default, and where its value comes from.
 
-Defaults stand here; `config/base.yaml` and `config/<environment>.yaml` override them, and an environment variable
-overrides those: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores between section and name).
+The defaults are here. `config/base.yaml` and then `config/<environment>.yaml` override them, and environment variables
+override both: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores between section and name).
 """
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
 
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
-# It begins as the others do and is none: a setting is told by `make config`.
+# A secret, not a setting: `make config` prints every setting.
 API_KEY = "LIFECYCLE_API_KEY"
-Tree = dict[str, Any]
+HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
+# Settings of unreleased versions that rendered repositories may still contain.
+REMOVED = {
+    "schedule": "the setting schedule was removed. Delete it and let cron, a systemd timer or CI run "
+    "`make collect monitor` and `make retrain DUE=1` (lifecycle/docs/monitoring.md, Run it on a schedule)",
+    "clock": "the setting clock was removed. Delete it; `python -m lifecycle.sample.clock` simulates another time",
+}
 
 
 class Section(BaseModel):
-    """A group of settings; a name that is not here is refused."""
+    """A group of settings; an unknown name is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-UNITS = {"m": 60, "h": 3600, "d": 86_400}
-
-
-def _seconds(value: object) -> object:
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("an interval is a whole number with m, h or d, such as 15m, 1h or 7d")
-    return int(found[1]) * UNITS[found[2]]
-
-
-def _told_interval(seconds: int) -> str:
-    unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
-    return f"{seconds // UNITS[unit]}{unit}"
-
-
-# In seconds; written as people do.
-Interval = Annotated[int, BeforeValidator(_seconds), PlainSerializer(_told_interval, when_used="json")]
 
 
 class Train(Section):
     """How a candidate is trained."""
 
     seed: int = 0
-    holdout: Annotated[float, Field(gt=0, lt=1, description="Share of the rows held out.")] = 0.2
-    golden_rows: Annotated[int, Field(ge=1, le=1000)] = 50
+    holdout: float = Field(default=0.2, gt=0, lt=1, description="Share of the rows that is held out.")
+    golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
 
 
 class Gate(Section):
-    """What a candidate must reach before it may answer."""
+    """Limits that a candidate must reach before it may be deployed; a score is ROC AUC, accuracy or R²."""
 
-    min_rows: Annotated[int, Field(ge=1, description="Fewer held-out rows decide nothing.")] = 200
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of the bootstrap bound.")] = 0.95
-    resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
-    margin: Annotated[
-        float, Field(ge=0, le=1, description="Loss of ROC AUC, accuracy or R² that a retrain after drift may cost.")
-    ] = 0.015
-    min_slice_rows: Annotated[int, Field(ge=20, description="Smaller slices are not tested.")] = 100
-    max_milliseconds: Annotated[float, Field(gt=0, description="For one row, without the network.")] = 100.0
-    max_megabytes: Annotated[float, Field(gt=0, description="Of the bundle.")] = 500.0
-    false_positive_cost: Annotated[float, Field(gt=0, description="Of the positive class answered wrongly.")] = 1.0
-    false_negative_cost: Annotated[float, Field(gt=0, description="Of the positive class missed.")] = 1.0
+    min_rows: int = Field(default=200, ge=1, description="Held-out rows; with fewer, a candidate is not promoted.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the bootstrap bound.")
+    resamples: int = Field(default=1000, ge=100, le=100_000, description="Of the bootstrap.")
+    margin: float = Field(default=0.015, ge=0, le=1, description="Score that a retrain after drift may lose.")
+    min_slice_rows: int = Field(default=100, ge=20, description="Smaller slices are not tested.")
+    max_milliseconds: float = Field(default=100.0, gt=0, description="To predict one row, without the network.")
+    max_megabytes: float = Field(default=500.0, gt=0, description="Of the bundle.")
+    false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
+    false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
 
 class Log(Section):
-    """The log of predictions, its retention, and what the service does when the disk is slow or full."""
+    """The prediction log of the service and its retention."""
 
     enabled: bool = True
-    flush_seconds: Annotated[float, Field(gt=0, le=10)] = 0.2
-    segment_bytes: Annotated[int, Field(ge=1000, description="A larger segment is closed.")] = 64_000_000
-    segment_seconds: Annotated[float, Field(gt=0, description="An older segment is closed.")] = 60.0
-    max_bytes: Annotated[int, Field(ge=1000, description="Of all segments; beyond it, lines are dropped.")] = 2**30
-    retention_days: Annotated[int, Field(ge=1)] = 400
+    flush_seconds: float = Field(default=0.2, gt=0, le=10, description="Between two writes.")
+    segment_bytes: int = Field(default=64_000_000, ge=1000, description="A larger segment is closed.")
+    segment_seconds: float = Field(default=60.0, gt=0, description="An older segment is closed.")
+    max_bytes: int = Field(default=2**30, ge=1000, description="Of all segments; further lines are dropped.")
+    retention_days: int = Field(default=400, ge=1)
 
 
 class Monitor(Section):
-    """When live inputs and answers count as changed, and when data count as broken."""
+    """When inputs, predictions and scores count as changed, and when data count as broken."""
 
-    window_days: Annotated[int, Field(ge=1)] = 28
-    windows: Annotated[int, Field(ge=1, le=12, description="Drift has to be seen in two of these and in the last.")] = 3
-    min_rows: Annotated[int, Field(ge=50, description="Smaller windows decide nothing.")] = 300
-    psi: Annotated[float, Field(gt=0, description="Population stability index from which a column drifts.")] = 0.1
-    null_change: Annotated[float, Field(gt=0, le=1, description="Share of nulls that breaks data.")] = 0.1
-    unseen_share: Annotated[float, Field(gt=0, le=1, description="Share of unseen levels that breaks data.")] = 0.05
-    outside_share: Annotated[float, Field(gt=0, le=1, description="Share outside `expected` that is told.")] = 0.05
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of the intervals of quality.")] = 0.95
-    min_labels: Annotated[int, Field(ge=20, description="Fewer labelled predictions say nothing.")] = 200
-    label_days: Annotated[int, Field(ge=0, description="After how many days a label is expected to be known.")] = 30
-    quality_drop: Annotated[float, Field(gt=0, le=1, description="Of ROC AUC, accuracy or R² below the holdout's.")] = (
-        0.05
-    )
-    max_skew: Annotated[
-        float, Field(ge=0, le=1, description="Share of logged rows that may be recomputed otherwise.")
-    ] = 0.01
-    feature_days: Annotated[
-        float, Field(gt=0, description="How far looked-up features may be behind the data; beyond it, they are broken.")
-    ] = 3.0
-    stale_days: Annotated[int, Field(ge=1, description="Age of the training data that asks for a retrain.")] = 180
+    window_days: int = Field(default=28, ge=1)
+    windows: int = Field(default=3, ge=1, le=12, description="Drift must occur in two of these, and in the last one.")
+    min_rows: int = Field(default=300, ge=50, description="Smaller windows are not judged.")
+    psi: float = Field(default=0.1, gt=0, description="Stability index of a drifted column.")
+    null_change: float = Field(default=0.1, gt=0, le=1, description="Change of the share of nulls that is broken.")
+    unseen_share: float = Field(default=0.05, gt=0, le=1, description="Share of unseen levels that is broken.")
+    outside_share: float = Field(default=0.05, gt=0, le=1, description="Share outside `expected` that is reported.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the intervals of quality.")
+    min_labels: int = Field(default=200, ge=20, description="Quality is not judged on fewer labelled predictions.")
+    label_days: int = Field(default=30, ge=0, description="Days after which a label is expected.")
+    quality_drop: float = Field(default=0.05, gt=0, le=1, description="Loss of score against the holdout.")
+    max_skew: float = Field(default=0.01, ge=0, le=1, description="Share of rows that recompute differently.")
+    feature_days: float = Field(default=3.0, gt=0, description="Days that features may lag behind the data.")
+    stale_days: int = Field(default=180, ge=1, description="Age of the training data that requests a retrain.")
 
 
 class Retrain(Section):
-    """When a retrain may begin by itself. Off: nothing but `make retrain` starts one."""
+    """When `make retrain DUE=1` trains. Where it is not enabled, only `make retrain` does."""
 
     enabled: bool = True
-    every_days: Annotated[int, Field(ge=0, description="A retrain by schedule; 0: none.")] = 0
-    new_labels: Annotated[int, Field(ge=0, description="Labels since training that ask for one; 0: none.")] = 0
-    cooldown_days: Annotated[float, Field(ge=0, description="After a retrain, before the next by itself.")] = 7.0
-    most_a_week: Annotated[int, Field(ge=1)] = 2
+    every_days: int = Field(default=0, ge=0, description="Days between two retrains; 0: no schedule.")
+    new_labels: int = Field(default=0, ge=0, description="New labels that request a retrain; 0: none do.")
+    cooldown_days: float = Field(default=7.0, ge=0, description="Days after a retrain without another automatic one.")
+    most_a_week: int = Field(default=2, ge=1)
 
 
 class Score(Section):
     """How a batch is scored."""
 
-    chunk_rows: Annotated[
-        int, Field(ge=1, description="Answered at once, and kept through a kill; in blocks of 2048.")
-    ] = 50_000
-    memory_mb: Annotated[int, Field(ge=100, description="Of DuckDB; what does not fit spills into the storage.")] = 400
+    chunk_rows: int = Field(default=50_000, ge=1, description="Rows that a killed run does not predict again, by 2048.")
+    memory_mb: int = Field(default=400, ge=100, description="Of DuckDB; the rest is written to the storage.")
 
 
 class Serve(Section):
-    """The prediction service: address, limits and processes."""
+    """How the service listens, and its limits."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    max_rows: Annotated[int, Field(ge=1, description="Rows in one request.")] = 1000
-    max_bytes: Annotated[int, Field(ge=1, description="Bytes in one request.")] = 1_000_000
-    max_in_flight: Annotated[
-        int, Field(ge=1, description="Requests that wait for the model's thread; beyond: 503.")
-    ] = 256
-    queue_rows: Annotated[int, Field(ge=1, description="Rows that wait for the model's thread; beyond: 429.")] = 4000
-    batch_rows: Annotated[int, Field(ge=1, description="Rows that a slow model predicts together.")] = 1000
-    timeout_seconds: Annotated[
-        float, Field(gt=0, le=60, description="For a request to arrive (or 408), and for its prediction (or 503).")
-    ] = 5.0
-    api_key_file: Annotated[Path | None, Field(description="API keys; LIFECYCLE_API_KEY has precedence.")] = None
-    poll_seconds: Annotated[float, Field(gt=0, le=5, description="Between checks of deployment and features.")] = 1.0
-    leave_seconds: Annotated[
-        float, Field(ge=0, le=60, description="From SIGTERM until no connection is accepted; /readyz returns 503.")
-    ] = 0.0
-    drain_seconds: Annotated[float, Field(gt=0, le=9, description="For the requests in flight at the end.")] = 8.0
-    workers: Annotated[int, Field(ge=1, le=256, description="Processes of the service.")] = 1
-    log_format: Annotated[
-        Literal["auto", "json", "text"], Field(description="Of log messages; auto: text on a terminal.")
-    ] = "auto"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_rows: int = Field(default=1000, ge=1, description="Rows in one request.")
+    max_bytes: int = Field(default=1_000_000, ge=1, description="Bytes in one request.")
+    max_in_flight: int = Field(default=256, ge=1, description="Requests that wait for the model's thread; beyond: 503.")
+    queue_rows: int = Field(default=4000, ge=1, description="Rows that wait for the model's thread; beyond: 429.")
+    batch_rows: int = Field(default=1000, ge=1, description="Rows that a slow model predicts together.")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="To receive (408), to respond (503).")
+    api_key_file: Path | None = Field(default=None, description="Keys of callers; LIFECYCLE_API_KEY overrides it.")
+    poll_seconds: float = Field(default=1.0, gt=0, le=5, description="Between checks for another deployed version.")
+    leave_seconds: float = Field(default=0.0, ge=0, le=60, description="Serving goes on, not ready, after SIGTERM.")
+    drain_seconds: float = Field(default=8.0, gt=0, le=9, description="For requests in flight at the end.")
+    workers: int = Field(default=1, ge=1, le=256, description="Worker processes.")
+    log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal.")
 
 
 class Tracking(Section):
-    """The mirror of runs for people; nothing reads it to decide."""
+    """The copy of training runs in MLflow, for people; no decision reads it."""
 
     enabled: bool = True
-    uri: Annotated[str, Field(description="Empty: a SQLite file in the storage.")] = ""
+    uri: str = Field(default="", description="Empty: a SQLite file in the storage.")
 
 
 class Settings(Section):
@@ -169,8 +136,6 @@ class Settings(Section):
 
     storage: Path = Path("storage")
     data: Path = Path("data")
-    clock: Annotated[Path | None, Field(description="A file with the moment that stands for now; local only.")] = None
-    schedule: Annotated[dict[str, Interval], Field(description="Verb → how often, such as 15m, 1h or 7d.")] = {}
     train: Train = Train()
     gate: Gate = Gate()
     log: Log = Log()
@@ -182,98 +147,80 @@ class Settings(Section):
 
     @property
     def store(self) -> Store:
-        """The storage directory."""
+        """Return the storage directory."""
         return Store(self.storage)
-
-    def now(self) -> int:
-        """The moment that stands for now, in whole seconds since 1970 UTC: the clock, or what `clock` holds."""
-        return timestamps.now(self.clock)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, the environment they are for, and the origin of each (by dotted name) that is not a default."""
+    """The settings of an environment, and the origin of every value that is not a default, by dotted name."""
 
     environment: str
     settings: Settings
     origins: Mapping[str, str]
 
     def lines(self) -> Iterator[str]:
-        """`name = value  (origin)` for every setting."""
+        """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
             yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
-    """Settings of an environment; raises LifecycleError naming the file, the setting and the nearest name."""
+    """Load the settings of an environment.
+
+    Args:
+        root: the repository.
+        environment: one of ENVIRONMENTS.
+        environ: environment variables; None for those of the process.
+
+    Raises:
+        LifecycleError: a file or variable is wrong; the message names it, the setting and the nearest valid name.
+    """
     if environment not in ENVIRONMENTS:
         raise LifecycleError(f"there is no environment {environment!r}", f"There are {', '.join(ENVIRONMENTS)}.")
-    tree: Tree = {}
+    files = [f"{name}.yaml" for name in ("base", *ENVIRONMENTS)]
+    for path in sorted((root / "config").glob("*.y*ml")):
+        if path.name not in files:
+            near = difflib.get_close_matches(path.name, files, n=1, cutoff=0)[0]
+            raise LifecycleError(f"config/{path.name} is never read; is {near} meant?", "Rename or remove it.")
+    tree: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    _refuse_strays(root / "config")
-    for name in ("base", environment):
-        path = root / "config" / f"{name}.yaml"
-        if path.exists():
-            origin = f"config/{name}.yaml"
-            _merge(tree, origins, _read(path.read_bytes(), origin), origin)
-    for name, value in (os.environ if environ is None else environ).items():
+    for origin in (f"config/{name}.yaml" for name in ("base", environment)):
+        if (root / origin).exists():
+            content = _parse((root / origin).read_bytes(), origin) or {}
+            if not isinstance(content, dict):
+                problem = f"{origin} contains a {type(content).__name__} instead of settings"
+                raise LifecycleError(problem, "Write `name: value` lines.")
+            _merge(tree, origins, content, origin)
+    for name, text in (os.environ if environ is None else environ).items():
         if name.startswith(PREFIX) and name != API_KEY:
-            parts = name.removeprefix(PREFIX).lower().split("__")
-            _merge(tree, origins, _nest(parts, _parse(value, name)), name)
+            value = _parse(text, name)
+            for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
+                value = {part: value}
+            _merge(tree, origins, value, name)
     try:
-        found = Settings.model_validate(tree)
+        return Loaded(environment, Settings.model_validate(tree), origins)
     except ValidationError as error:
-        raise LifecycleError("\n  ".join(_told(each, origins) for each in error.errors()), _HINT) from None
-    if found.clock and environment != "local":
-        raise LifecycleError(f"{origins['clock']}: clock is for local only", "Remove it: real time passes there.")
-    return Loaded(environment, found, origins)
-
-
-_HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py says what each means."
-
-
-def _refuse_strays(folder: Path) -> None:
-    known = [f"{name}.yaml" for name in ("base", *ENVIRONMENTS)]
-    for path in sorted(folder.glob("*.y*ml")):
-        if path.name not in known:
-            near = difflib.get_close_matches(path.name, known, n=1, cutoff=0)[0]
-            raise LifecycleError(f"nothing reads config/{path.name}; is {near} meant?", "Rename or remove it.")
+        raise LifecycleError("\n  ".join(_describe(each, origins) for each in error.errors()), HINT) from None
 
 
 def _parse(text: str | bytes, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LifecycleError(f"{origin} is not YAML: {error}", "Fix what it names.") from error
+        raise LifecycleError(f"{origin} is not YAML: {error}", "Correct the line that the message names.") from error
 
 
-def _read(content: bytes, origin: str) -> Tree:
-    found = _parse(content, origin) or {}
-    if not isinstance(found, dict):
-        raise LifecycleError(f"{origin} holds {type(found).__name__} instead of settings", "Write `name: value` lines.")
-    return found
-
-
-def _merge(tree: Tree, origins: dict[str, str], override: Tree, origin: str, prefix: str = "") -> None:
+def _merge(tree: dict[str, Any], origins: dict[str, str], override: Any, origin: str, prefix: str = "") -> None:
     for name, value in override.items():
         dotted = f"{prefix}{name}"
-        if isinstance(value, dict):
-            below = tree.setdefault(name, {})
-            if isinstance(below, dict):
-                _merge(below, origins, value, origin, f"{dotted}.")
-                continue
-        tree[name] = value
-        origins[dotted] = origin
+        if isinstance(value, dict) and isinstance(tree.setdefault(name, {}), dict):
+            _merge(tree[name], origins, value, origin, f"{dotted}.")
+        else:
+            tree[name], origins[dotted] = value, origin
 
 
-def _nest(parts: list[str], value: Any) -> Tree:
-    for part in reversed(parts):
-        value = {part: value}
-    nested: Tree = value
-    return nested
-
-
-def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -281,12 +228,14 @@ def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _told(error: Any, origins: Mapping[str, str]) -> str:
+def _describe(error: Any, origins: Mapping[str, str]) -> str:
     dotted = ".".join(str(part) for part in error["loc"])
     below = (origins[name] for name in origins if name.startswith(f"{dotted}."))
     origin = origins.get(dotted) or next(below, "settings")
     if error["type"] != "extra_forbidden":
         return f"{origin}: {dotted}: {error['msg']} (it is {error['input']!r})"
+    if dotted.partition(".")[0] in REMOVED:
+        return f"{origin}: {REMOVED[dotted.partition('.')[0]]}"
     known = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     return f"{origin}: there is no setting {dotted}" + (f"; is {near[0]} meant?" if near else "")

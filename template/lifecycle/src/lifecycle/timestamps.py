@@ -1,28 +1,21 @@
 """Timestamps as whole seconds since 1970 UTC, and their ISO 8601 form for people and files."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from lifecycle.errors import LifecycleError
 from lifecycle.renamed import warn_renamed
 
 DAY = 86_400
+# Replaced by `lifecycle.sample.clock` to simulate another time; everything else calls it through this module.
+clock: Callable[[], float] = time.time
 
 
-def now(clock: Path | None = None) -> int:
-    """Return the current time, or the time that the file `clock` holds.
-
-    Callers use it as `timestamps.now()`, so that a simulated clock can replace it in one place.
-    """
-    if clock is None:
-        return int(time.time())
-    try:
-        return parse(clock.read_text(encoding="utf-8").strip())
-    except OSError as error:
-        problem = f"{clock} cannot be read ({error.strerror}), and the setting `clock` names it"
-        raise LifecycleError(problem, "Write a timestamp into it, or remove the setting.") from error
+def now() -> int:
+    """Return the current time in whole seconds since 1970 UTC."""
+    return int(clock())
 
 
 def parse(text: str) -> int:
@@ -78,6 +71,6 @@ def date_of(timestamp: int) -> date:
 
 def __getattr__(name: str) -> Any:
     if name == "told":
-        warn_renamed("lifecycle.timestamps.format_utc", "format_utc")
+        warn_renamed("lifecycle.timestamps.told", "format_utc")
         return format_utc
     raise AttributeError(name)

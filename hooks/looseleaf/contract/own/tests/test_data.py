@@ -1,4 +1,4 @@
-"""What the table must be for anything after it to mean something; skipped, visibly, where the table is not."""
+"""Requirements on the table; skipped, visibly, where the table is missing."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +12,13 @@ from lifecycle.contract.tables import quoted, subquery
 from lifecycle.training.train import codes
 from model import data
 
-# A large table is looked at in part: the jobs check every row.
+# A part of a large table is tested here; the jobs check every row.
 SOME_ROWS, SOME_CELLS = 50_000, 2_000_000
 
 
 @pytest.fixture
 def some(contract: Contract) -> Any:
-    """src/model/data.py, of which the queries give the first rows only."""
+    """Return src/model/data.py with queries that give only the first rows."""
     count = min(SOME_ROWS, SOME_CELLS // len(contract.columns))
 
     def first(query: str) -> str:
@@ -30,22 +30,22 @@ def some(contract: Contract) -> Any:
     )
 
 
-def test_the_labelled_rows_keep_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
+def test_labelled_rows_satisfy_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
     project = team.Team("", *team.load_contract(), some, None)
     assert features.training_rows(table, project, features.latest(table, data)) > 0
 
 
-def test_those_who_are_asked_about_keep_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
+def test_rows_to_score_satisfy_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
     assert features.population_rows(table, some, *team.load_contract(), features.latest(table, data)) > 0
 
 
-def test_every_label_is_one_that_the_answer_names(
+def test_every_label_is_one_that_the_target_names(
     table: duckdb.DuckDBPyConnection, some: Any, contract: Contract
 ) -> None:
     label = f"SELECT {quoted(contract.target.label)} AS label FROM {subquery(some.labels(table))}"
     if contract.target.classes:
         label = f"SELECT DISTINCT {quoted(contract.target.label)} AS label FROM {subquery(data.labels(table))}"
-    # It raises for a null, and for what is no class or no number.
+    # `codes` raises for a null, an unknown class or text in place of a number.
     found = codes(table.execute(label).df()["label"], contract.target)
     assert set(range(len(contract.target.classes))) <= set(found)
 
@@ -53,6 +53,6 @@ def test_every_label_is_one_that_the_answer_names(
 def test_no_row_lacks_its_key(table: duckdb.DuckDBPyConnection, contract: Contract) -> None:
     if not contract.keys:
         pytest.skip("the contract has no key")
-    lacking = " OR ".join(f"{quoted(column.name)} IS NULL" for column in contract.keys)
-    query = f"SELECT count(*) FROM {subquery(data.labels(table))} WHERE {lacking}"
+    missing = " OR ".join(f"{quoted(column.name)} IS NULL" for column in contract.keys)
+    query = f"SELECT count(*) FROM {subquery(data.labels(table))} WHERE {missing}"
     assert table.execute(query).fetchall() == [(0,)]

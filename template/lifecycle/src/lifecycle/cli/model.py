@@ -1,49 +1,48 @@
-"""Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
+"""Commands for versions of the model: train, promote, approve, rollback, and features for its look-ups."""
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
-from lifecycle.contract.team import Data
-from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded
+
+if TYPE_CHECKING:
+    from lifecycle.registry.deployments import Deployment
 
 
 def add(commands: Commands) -> None:
     """Add features, train, promote, approve and rollback."""
-    for verb in (
-        commands.add("features", _features, "fill the tables that the service looks up in", "online"),
-        commands.add("train", _train, "train, measure and write a bundle"),
+    for command in (
+        commands.add("features", _features, "compute the features that the service looks up", "online"),
+        commands.add("train", _train, "train, evaluate and write a bundle"),
     ):
-        verb.add_argument("--as-of", metavar="MOMENT", help=TIMESTAMP)
-    verb.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    promote = commands.add("promote", _promote, "let a version answer, if the gate agrees")
+        command.add_argument("--as-of", metavar="TIMESTAMP", help=TIMESTAMP)
+    command.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
+    promote = commands.add("promote", _promote, "deploy a version if the gate passes")
     promote.add_argument("version", nargs="?", help="default: the newest")
-    promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
-    promote.add_argument("--why", default="", help="for the audit")
-    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: what its bundle says")
-    approve = commands.add("approve", _approve, "approve a version for production, for the roles you stand for")
+    promote.add_argument("--threshold", type=float, help="probability from which the positive class is predicted")
+    promote.add_argument("--why", default="", help="reason, for the audit log")
+    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
+    approve = commands.add("approve", _approve, "approve a version for production, for the roles you hold")
     approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
-    approve.add_argument("--why", default="", help="for the audit")
-    rollback = commands.add("rollback", _rollback, "let the previous version answer again")
-    rollback.add_argument("--why", default="", help="for the audit")
+    approve.add_argument("--why", default="", help="reason, for the audit log")
+    rollback = commands.add("rollback", _rollback, "deploy the previous version again")
+    rollback.add_argument("--why", default="", help="reason, for the audit log")
 
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.materialize import materialise
+    from lifecycle.jobs.materialize import materialize
 
-    told = materialise(loaded.settings, load_data(), parse_timestamp(given.as_of))
-    for version, line in told.items():
+    written = materialize(loaded.settings, load_data(), parse_timestamp(given.as_of))
+    for version, line in written.items():
         print(f"{version}: {line}")
-    if not told:
-        print("no deployed version looks features up")
+    if not written:
+        print("no deployed version looks up features")
 
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -65,64 +64,37 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     if facts["estimator"] != "candidate":
         print("the linear baseline was not beaten: it is the model of this bundle")
     if facts["kind"] == "skops":
-        told = json.loads(bundle.read("export.json"))["reason"]
-        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {told}")
-        print(f"  {bundle.path / 'export.json'} has the rows, lifecycle/docs/export.md what helps")
+        reason = json.loads(bundle.read("export.json"))["reason"]
+        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {reason}")
+        print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/export.md")
     if uri := mirror(loaded.settings, bundle):
         print(f"mirrored at {uri}")
 
 
-def logged_skew(loaded: Loaded, data: Data) -> Mapping[str, Any] | None:
-    """What recomputing the logged requests of what answers finds; None where nothing can be compared.
-
-    Where it cannot be found, `problem` says why: the gate decides what follows from that.
-    """
-    from lifecycle.models.bundle import open_version
-    from lifecycle.monitoring import skew
-    from lifecycle.registry import deployments
-
-    settings = loaded.settings
-    live = deployments.read(settings.store, loaded.environment)
-    if live is None or not settings.log.enabled:
-        return None
-    try:
-        bundle = open_version(settings.store, live.live.version)
-        found = skew.measure(settings, data, loaded.environment, bundle, settings.now())
-    except NotHere:
-        return None
-    except LifecycleError as error:
-        return {"problem": error.problem}
-    return asdict(found) if found else None
-
-
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.promote import promote
+    from lifecycle.jobs.promote import logged_skew, promote
     from lifecycle.registry import deployments
 
-    settings, environment = loaded.settings, loaded.environment
+    settings, environment, data = loaded.settings, loaded.environment, load_data()
     before = deployments.read(settings.store, environment)
-    who = provenance.who()
-    data = load_data()
     done = promote(
         settings,
         data,
         environment,
         given.version,
         given.threshold,
-        who,
+        provenance.who(),
         given.why,
         Path.cwd(),
         reason=given.reason,
-        skew=logged_skew(loaded, data),
-        tell=lambda page: print(f"decision: {page}"),
+        skew=logged_skew(settings, data, environment),
+        on_decision=lambda page: print(f"decision: {page}"),
     )
     if done == before:
-        print(
-            f"{done.live.version} answers in {environment} already (threshold {done.live.threshold}); nothing changed"
-        )
+        print(f"{_described(done)} already; nothing changed")
         return
-    print(f"{done.live.version} answers in {environment} (threshold {done.live.threshold})")
+    print(_described(done))
     print(f"{done.who}: {done.why}")
 
 
@@ -142,4 +114,9 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.promote import rollback
 
     done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
-    print(f"{done.live.version} answers in {done.environment} again (threshold {done.live.threshold})")
+    print(f"{_described(done)} again")
+
+
+def _described(done: "Deployment") -> str:
+    threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
+    return f"{done.current.version} is deployed in {done.environment}{threshold}"

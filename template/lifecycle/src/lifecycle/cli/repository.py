@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 def _add_owners(owners: argparse.ArgumentParser) -> None:
     parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
-    parts.add_parser("check", help="check OWNERS for mistakes").set_defaults(run=_owners_check)
+    parts.add_parser("check", help="check OWNERS and the files derived from it").set_defaults(run=_owners_check)
     parts.add_parser("derive", help="write CODEOWNERS and the other derived files").set_defaults(run=_owners_derive)
     who = parts.add_parser("who", help="show who may approve a change of a file")
     who.add_argument("path")
@@ -61,13 +61,15 @@ def _report_owners(always: bool) -> None:
     report = repository.examine(Path.cwd(), repository.today())
     for finding in report.findings:
         print(finding, file=sys.stderr)
-    if report.refused and not (always or report.held):
-        print("OWNERS states no version: `version: 1` below x-ownership lets make check refuse this", file=sys.stderr)
+    if report.refused and not (always or report.enforced):
+        problem = "OWNERS has no version, so its errors are only warnings here"
+        print(f"{problem}\n  With `version: 1` below x-ownership, make check enforces the format.", file=sys.stderr)
     elif report.refused:
-        raise Refused(f"OWNERS has {report.refused} to fix", "lifecycle/docs/owners.md explains the format.")
+        raise Refused(f"OWNERS has {report.refused} errors", "lifecycle/docs/owners.md describes the format.")
     if report.owners:
         filters, roles = len(report.owners.filters), ", ".join(report.owners.roles)
-        print(f"ok  owners: {filters} filters, {roles}" + ("; production waits" if report.findings else ""))
+        waits = "; the warnings must be resolved before production" if report.findings else ""
+        print(f"ok  owners: {filters} filters, {roles}{waits}")
 
 
 def _owners_derive(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -81,11 +83,11 @@ def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.ownership import repository
 
     path = Path(given.path).as_posix()
-    matching = [each for each in repository.required(Path.cwd()).filters if each.pattern.matches(path)]
+    matching = [each for each in repository.required(Path.cwd()).filters if each.matches(path)]
     if not matching:
         raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
     for each in matching:
-        print(f"{', '.join(each.approvers) or 'nobody yet'}  (OWNERS:{each.line})")
+        print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
 
 
 def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -93,9 +95,9 @@ def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
 
     owners = repository.required(Path.cwd())
     if given.role not in owners.roles:
-        raise LifecycleError(f"OWNERS has no role {given.role!r}", f"There are {', '.join(owners.roles)}.")
+        raise LifecycleError(f"OWNERS has no role {given.role!r}", f"The roles are {', '.join(owners.roles)}.")
     decides = [decision for decision, roles in owners.decisions.items() if given.role in roles]
-    print(f"{', '.join(owners.roles[given.role]) or 'nobody yet'}  decides: {', '.join(decides) or 'nothing'}")
+    print(f"{', '.join(owners.roles[given.role]) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}")
     if owners.behind(given.role) != owners.roles[given.role]:
         print(f"people: {', '.join(owners.behind(given.role)) or 'not known'}")
 
@@ -143,4 +145,4 @@ def _config(given: argparse.Namespace, loaded: Loaded) -> None:
     for line in loaded.lines():
         print(line)
     deployment = deployments.read(loaded.settings.store, loaded.environment)
-    print(f"deployed: {deployment.live.version if deployment else 'nothing yet'}")
+    print(f"deployed: {deployment.current.version if deployment else 'nothing yet'}")

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from lifecycle.contract.names import safe
+from lifecycle.contract.names import python_names
 from lifecycle.contract.schema import Column, Contract, Target
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
@@ -85,7 +85,7 @@ class AsyncClient(_AsyncClient[Row, Target]):
 
 def contract_text(contract: Contract) -> str:
     """The module `contract.py` of a client."""
-    names = safe(column.name for column in contract.request)
+    names = python_names(column.name for column in contract.request)
     row = "".join(_assigned(names[column.name], column) for column in contract.request)
     answer = _answer(contract.target)
     body = row + answer

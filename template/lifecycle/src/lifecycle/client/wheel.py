@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from lifecycle.client import source
-from lifecycle.contract.names import safe
+from lifecycle.contract.names import python_names
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import project_name
 from lifecycle.errors import LifecycleError
@@ -70,7 +70,7 @@ def differs(root: Path, store: Store, environment: str) -> bool:
     deployment = deployments.read(store, environment)
     if deployment is None:
         return False
-    path = store.bundles / deployment.live.version / RELEASED
+    path = store.bundles / deployment.current.version / RELEASED
     live, released = Contract.from_json(path.read_bytes(), str(path)), _contract(root / RELEASED)
     return (live.version, live.request, live.target) != (released.version, released.request, released.target)
 
@@ -93,7 +93,7 @@ def package_of(model: str) -> str:
 
 def use(contract: Contract, model: str) -> str:
     """The lines that an application needs; three dots stand for a value of its own."""
-    names = safe(column.name for column in contract.request)
+    names = python_names(column.name for column in contract.request)
     fields = ", ".join(f"{names[column.name]}=..." for column in contract.request if column.required)
     package = package_of(model)
     told = "probability" if contract.target.task == "binary" else "prediction"

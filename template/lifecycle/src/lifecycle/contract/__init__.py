@@ -1,6 +1,6 @@
-"""What a row and a prediction are: declaration, schema, validation, and the matrix that models read.
+"""The contract of a model: declaration, schema, validation of rows and tables, and the matrix that models read.
 
-The names below are what a team's code imports.
+The team's code imports the names below.
 """
 
 from lifecycle.contract.declare import Binary, Key, Lookup, Multiclass, Regression, Request, Row

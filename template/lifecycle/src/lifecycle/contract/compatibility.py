@@ -1,35 +1,37 @@
-"""Whether callers of one contract can go on calling another."""
+"""Comparison of two contracts: whether callers of the one can continue to call the other."""
 
-from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.schema import Column, Contract, Target
 
 
-def breaking(old: Contract, new: Contract) -> list[str]:
-    """What callers of `old` could trip over under `new`, in words; empty when they cannot.
+def breaking_changes(old: Contract, new: Contract) -> list[str]:
+    """Return one phrase per change of `new` that can break callers of `old`; empty when there is none.
 
-    Entity columns do not count: callers neither send nor see them.
+    Looked-up columns are ignored: callers neither send nor receive them.
     """
     before = {column.name: column for column in old.request}
     after = {column.name: column for column in new.request}
     found = [f"the request field {name} is gone" for name in before if name not in after]
     for name, column in after.items():
-        if name not in before:
-            if column.required:
-                found.append(f"the new request field {name} is required")
-        else:
+        if name in before:
             found += [f"{name} {change}" for change in _narrower(before[name], column)]
+        elif column.required:
+            found.append(f"the new request field {name} is required")
     if old.fallback and not new.fallback:
-        found.append("a key without features is no longer answered by a fallback")
-    return found + _answer(old, new)
+        found.append("a key without features no longer gets a prediction from a fallback")
+    was, now = old.target, new.target
+    if (was.task, was.classes, was.unit) != (now.task, now.classes, now.unit):
+        found.append(f"the prediction was {_describe(was)} and is {_describe(now)}")
+    return found
 
 
-def unannounced(old: Contract, new: Contract) -> list[str]:
-    """What breaks callers of `old` without a new major version that says so."""
-    return [] if new.version > old.version else breaking(old, new)
+def undeclared_changes(old: Contract, new: Contract) -> list[str]:
+    """Return the breaking changes of `new` when its major version is not higher than that of `old`."""
+    return [] if new.version > old.version else breaking_changes(old, new)
 
 
 def _narrower(old: Column, new: Column) -> list[str]:
     found = []
-    # A unit where none stood is documentation.
+    # Adding a unit where the old contract states none is documentation, not a change.
     if (old.kind, old.source, old.unit or new.unit) != (new.kind, new.source, new.unit):
         was, now = (f"{c.source} {c.kind} {c.unit}".strip() for c in (old, new))
         found.append(f"was {was} and is {now}")
@@ -52,12 +54,5 @@ def _narrower(old: Column, new: Column) -> list[str]:
     return found
 
 
-def _answer(old: Contract, new: Contract) -> list[str]:
-    was, now = old.target, new.target
-    if (was.task, was.classes, was.unit) == (now.task, now.classes, now.unit):
-        return []
-    return [f"the answer was {_told(was.task, was.classes)} and is {_told(now.task, now.classes)}"]
-
-
-def _told(task: str, classes: tuple[str, ...]) -> str:
-    return f"{task} ({', '.join(classes)})" if classes else task
+def _describe(target: Target) -> str:
+    return f"{target.task} ({', '.join(target.classes)})" if target.classes else target.task

@@ -1,12 +1,10 @@
-"""The words a team writes its contract with, and how a declared row becomes a `Contract`.
+"""The declaration of a contract in Python, and its conversion to a `Contract`.
 
 class Customer(Row):
     customer_id: Annotated[str, Key(), Field(max_length=16)]
     discount: Annotated[float, Request(unit="percent"), Field(ge=0, le=100)] = 0.0
-    plan: Annotated[Literal["basic", "plus"], Lookup()]
 """
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
@@ -23,113 +21,116 @@ from lifecycle.errors import LifecycleError
 
 WHERE = "src/model/contract.py"
 FLOAT32_MAX = 3.4028234663852886e38
-# Above 2**24 two neighbouring whole numbers become the same float32.
+# Above 2**24, two neighbouring whole numbers become the same float32.
 EXACT_INTEGER = 2**24
 MAX_TEXT = 256
 KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str: "category", datetime: "time"}
-RESERVED = frozenset(
-    ("as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version")
-)
-TAKES: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
+# Columns that lifecycle adds to tables and responses.
+RESERVED = {"as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version"}
+CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 UNSET = object()
 
 
 class Row(BaseModel):
-    """Base of a declared row: each field carries exactly one of `Key`, `Request`, `Lookup`."""
+    """The base class of a declared row; each field carries exactly one of `Key`, `Request` and `Lookup`."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a field says beyond its type.
+    """The properties of a field beyond its type.
 
-    `expected`: a usual range (low, high) or the usual levels; a row outside is answered, and monitoring's business.
-    `loggable`: whether the value may reach a log.
+    `expected` is the usual range (low, high) or the usual levels; a row outside is predicted, and monitoring counts it.
+    `loggable` says whether the value may be written to a log.
     """
 
     unit: str = ""
     expected: tuple[Any, ...] = ()
     loggable: bool = True
-
     source: ClassVar[Source] = "request"
 
 
 @dataclass(frozen=True)
 class Key(Note):
-    """Identifies the entity (or, as a datetime, the moment); never reaches the model."""
+    """A field that identifies the entity, or as a datetime the time of the row; never a model input."""
 
     source: ClassVar[Source] = "key"
 
 
 @dataclass(frozen=True)
 class Request(Note):
-    """Sent by the caller."""
+    """A field that the caller sends."""
 
 
 @dataclass(frozen=True)
 class Lookup(Note):
-    """Computed by `features.sql` and looked up by key; `fallback` is its value for a key without features."""
+    """A field that `features.sql` computes and the service looks up by key.
+
+    `fallback` is its value for a key without features; without a fallback, such a key gets 404.
+    """
 
     fallback: Any = UNSET
-
     source: ClassVar[Source] = "lookup"
 
 
 def Binary(label: str, positive: str, negative: str) -> Target:  # noqa: N802 - reads as a type in a contract
-    """Yes or no: `label` is a boolean or 0/1 column; the probability answered is that of `positive`."""
+    """Declare a binary classification; `label` is a boolean or 0/1 column. Predictions contain P(positive)."""
     return Target("binary", label, (negative, positive))
 
 
 def Multiclass(label: str, names: tuple[str, ...]) -> Target:  # noqa: N802
-    """One of several: `label` is a text column that holds one of `names`."""
+    """Declare a multiclass classification; `label` is a text column that contains one of `names`."""
     return Target("multiclass", label, tuple(names))
 
 
 def Regression(label: str, unit: str = "") -> Target:  # noqa: N802
-    """A number: `label` is a numeric column."""
+    """Declare a regression; `label` is a numeric column."""
     return Target("regression", label, (), unit)
 
 
 def derive(row: type[Row], target: Target, version: int) -> Contract:
-    """The contract of a declared row; raises LifecycleError naming the field that cannot be one."""
-    if not isinstance(version, int) or version < 1:
-        raise _fault("VERSION", f"is {version!r}", "Write the major version of the contract: 1, 2, …")
-    if not (isinstance(row, type) and issubclass(row, Row)):
-        raise _fault(
-            "ROW",
-            "is no class of lifecycle.contract.declare.Row",
-            "Write `class Customer(Row): …` and `ROW = Customer`.",
-        )
-    if not isinstance(target, Target) or not all(isinstance(name, str) for name in (target.label, *target.classes)):
-        hint = "Call Binary, Multiclass or Regression; the label and the names of classes are text."
-        raise _fault("TARGET", "is no target of lifecycle.contract.declare", hint)
-    _no_validators(row)
-    columns = tuple(_column(name, info) for name, info in row.model_fields.items())
-    contract = Contract(version, target, columns)
-    _whole(contract)
+    """Convert a declared row, its target and its major version to a contract.
+
+    Raises:
+        LifecycleError: the declaration is wrong; the message names the field.
+    """
+    hint = "Write the major version of the contract: 1, 2, …"
+    _refuse_if(not isinstance(version, int) or version < 1, "VERSION", f"is {version!r}", hint)
+    hint = "Write `class Customer(Row): …` and `ROW = Customer`."
+    _refuse_if(
+        not (isinstance(row, type) and issubclass(row, Row)), "ROW", "is not a subclass of lifecycle.contract.Row", hint
+    )
+    is_target = isinstance(target, Target) and all(isinstance(name, str) for name in (target.label, *target.classes))
+    hint = "Call Binary, Multiclass or Regression; the label and the names of classes are text."
+    _refuse_if(not is_target, "TARGET", "is not a valid target", hint)
+    found = row.__pydantic_decorators__
+    code = (found.field_validators, found.validators, found.model_validators, found.root_validators)
+    for name in (name for each in (*code, found.computed_fields) for name in each):
+        hint = "Use a type, ge, le, max_length or Literal: JSON Schema and SQL cannot run code of the contract."
+        raise _fault(name, "is a validator or a computed field", hint)
+    contract = Contract(version, target, tuple(_column(name, info) for name, info in row.model_fields.items()))
+    _check(contract)
     return contract
 
 
 def _column(field: str, info: FieldInfo) -> Column:
-    name = info.alias or field
     notes = [item for item in info.metadata if isinstance(item, Note)]
-    if len(notes) != 1:
-        raise _fault(field, f"carries {len(notes)} of Key(), Request(), Lookup()", "Write exactly one of them.")
-    note = notes[0]
-    plain, nullable = _plain_type(field, info.annotation)
-    levels = _levels(field, plain)
-    kind: Kind = "category" if levels else _kind(field, plain, note.source)
-    _only_known(field, info, () if levels else TAKES.get(kind, ()))
+    problem = f"carries {len(notes)} of Key(), Request(), Lookup()"
+    _refuse_if(len(notes) != 1, field, problem, "Write exactly one of them.")
+    note, fallback = notes[0], getattr(notes[0], "fallback", UNSET)
+    kind, nullable, levels = _type(field, info.annotation, note.source)
+    allowed = () if levels else CONSTRAINTS.get(kind, ())
+    types = [type(item) for item in info.metadata]
+    for item in info.metadata:
+        # JSON Schema, SQL and Pydantic share no other constraint: one of them would ignore it without a message.
+        wrong = not isinstance(item, (Note, Gt, Lt, *allowed)) or types.count(type(item)) > 1
+        hint = "A number takes one ge and one le, and open text takes one max_length."
+        _refuse_if(wrong, field, f"carries {item!r}", hint)
     low, high = _bounds(field, info, kind, note.source)
-    length = _attribute(info, "max_length")
-    if kind == "category" and not levels and length is None:
-        length = MAX_TEXT
-    if info.default_factory is not None:
-        raise _fault(field, "has a default_factory", "Write the default itself.")
-    fallback = getattr(note, "fallback", UNSET)
+    _refuse_if(info.default_factory is not None, field, "has a default_factory", "Write the default itself.")
     column = Column(
-        name=name,
+        name=info.alias or field,
         source=note.source,
         kind=kind,
         nullable=nullable,
@@ -138,7 +139,7 @@ def _column(field: str, info: FieldInfo) -> Column:
         low=low,
         high=high,
         levels=levels,
-        max_length=length,
+        max_length=_attribute(info, "max_length", MAX_TEXT if kind == "category" and not levels else None),
         unit=note.unit,
         expected=note.expected,
         loggable=note.loggable,
@@ -146,133 +147,97 @@ def _column(field: str, info: FieldInfo) -> Column:
         fallback=None if fallback is UNSET else fallback,
         has_fallback=fallback is not UNSET,
     )
-    _sound(field, column)
+    _check_column(field, column)
     return column
 
 
-def _only_known(field: str, info: FieldInfo, takes: tuple[type, ...]) -> None:
-    """Refuse what would be dropped without a word: numbers take ge and le, open text max_length, each once."""
-    kinds = [type(item) for item in info.metadata]
-    for item in info.metadata:
-        if not isinstance(item, (Note, Gt, Lt, *takes)) or kinds.count(type(item)) > 1:
-            hint = "Only one ge and le of a number, one max_length of open text, and Literal can be held everywhere."
-            raise _fault(field, f"carries {item!r}", hint)
-
-
-def _sound(field: str, column: Column) -> None:
-    """Check what is stated about a column against itself."""
-    if column.source != "request" and not column.required:
-        raise _fault(field, "has a default", "Only a Request() field has one; an Lookup() field has a fallback.")
-    if column.source == "key" and column.nullable:
-        raise _fault(field, "is a key that may be null", "Take None out of its type.")
-    if column.source != "key" and column.kind == "category" and not column.levels and not column.loggable:
-        hint = "Name its levels in a Literal, or leave the field out: learned levels travel in every bundle."
-        raise _fault(field, "is open text that must not be logged", hint)
+def _check_column(field: str, column: Column) -> None:
+    is_key, is_open = column.source == "key", column.kind == "category" and not column.levels
+    hint = "Only a Request() field has a default; a Lookup() field has a fallback."
+    _refuse_if(column.source != "request" and not column.required, field, "has a default", hint)
+    _refuse_if(is_key and column.nullable, field, "is a key that may be null", "Remove None from its type.")
+    hint = "Name its levels in a Literal, or remove the field: every bundle contains the levels seen in training."
+    hidden = is_open and not is_key and not column.loggable
+    _refuse_if(hidden, field, "is open text that must not be logged", hint)
     stated = {"default": column.default} if not column.required else {}
     stated |= {"fallback": column.fallback} if column.has_fallback else {}
-    for word, value in stated.items():
+    for name, value in stated.items():
         try:
             TypeAdapter(field_of(column), config=CONFIG).validate_python(value)
         except ValidationError as error:
-            told = error.errors(include_url=False)[0]["msg"]
-            raise _fault(field, f"has the {word} {value!r}: {told}", "Change the one or the other.") from None
+            reason = error.errors(include_url=False)[0]["msg"]
+            problem = f"has the {name} {value!r}: {reason}"
+            raise _fault(field, problem, f"Change the {name} or the limits.") from None
 
 
-def _plain_type(field: str, annotation: Any) -> tuple[Any, bool]:
+def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tuple[str, ...]]:
+    """Return kind, whether null is allowed, and levels."""
     alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    plain = [one for one in alternatives if one is not type(None)]
-    if len(plain) != 1:
-        raise _fault(field, f"has the type {annotation}", "Write one type, or one type and None.")
-    # A bound inside `Annotated[float, …] | None` is lost without a word when JSON Schema is derived.
-    if get_origin(plain[0]) is Annotated:
-        raise _fault(field, "has a bound inside the alternative", "Write Annotated[float | None, Field(ge=0)].")
-    return plain[0], len(alternatives) > 1
-
-
-def _levels(field: str, plain: Any) -> tuple[str, ...]:
-    if get_origin(plain) is not Literal:
-        return ()
-    levels = get_args(plain)
-    if not all(isinstance(level, str) for level in levels):
-        raise _fault(field, "has levels that are not text", "Write whole numbers as int with ge and le.")
-    return tuple(levels)
-
-
-def _kind(field: str, plain: Any, source: Source) -> Kind:
-    if plain not in KINDS:
-        raise _fault(field, f"has the type {plain}", "Write float, int, bool, str, Literal or, in a key, datetime.")
-    kind = KINDS[plain]
-    if kind == "time" and source != "key":
-        raise _fault(field, "is a datetime", "Dates are keys; give the model a number of days instead.")
-    if source == "key" and kind in ("number", "boolean"):
-        raise _fault(field, f"is a {kind} key", "A key is text, a whole number or a datetime.")
-    return kind
+    types = [one for one in alternatives if one is not type(None)]
+    _refuse_if(len(types) != 1, field, f"has the type {annotation}", "Write one type, or one type and None.")
+    plain, nullable = types[0], len(alternatives) > 1
+    # Pydantic ignores a bound inside `Annotated[float, …] | None` when it derives JSON Schema.
+    hint = "Write Annotated[float | None, Field(ge=0)]."
+    _refuse_if(get_origin(plain) is Annotated, field, "has a bound inside the alternative", hint)
+    if get_origin(plain) is Literal:
+        is_text = all(isinstance(level, str) for level in get_args(plain))
+        hint = "Write whole numbers as int with ge and le."
+        _refuse_if(not is_text, field, "has levels that are not text", hint)
+        return "category", nullable, get_args(plain)
+    hint = "Write float, int, bool, str, Literal or, in a key, datetime."
+    _refuse_if(plain not in KINDS, field, f"has the type {plain}", hint)
+    kind, is_key = KINDS[plain], source == "key"
+    hint = "Dates are keys; give the model a number of days instead."
+    _refuse_if(kind == "time" and not is_key, field, "is a datetime", hint)
+    hint = "A key is text, a whole number or a datetime."
+    _refuse_if(is_key and kind in ("number", "boolean"), field, f"is a {kind} key", hint)
+    return kind, nullable, ()
 
 
 def _bounds(field: str, info: FieldInfo, kind: Kind, source: Source) -> tuple[float | None, float | None]:
-    if _attribute(info, "gt") is not None or _attribute(info, "lt") is not None:
-        raise _fault(field, "has an open bound (gt, lt)", "Write ge and le: JSON Schema and SQL share them.")
-    low, high = _attribute(info, "ge"), _attribute(info, "le")
-    limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind)
-    if limit is None or source == "key":
-        return _bound(low, kind), _bound(high, kind)
-    # Every number has finite bounds: 1e39 would become infinity in the matrix.
-    low, high = (-limit if low is None else low), (limit if high is None else high)
-    if not (math.isfinite(low) and math.isfinite(high) and -limit <= low <= high <= limit):
-        raise _fault(field, f"has the limits {low} … {high}", f"Keep them finite, in order, within ±{limit:g}.")
-    return _bound(low, kind), _bound(high, kind)
+    is_open = any(_attribute(info, name) is not None for name in ("gt", "lt"))
+    _refuse_if(is_open, field, "has an open bound (gt, lt)", "Write ge and le: JSON Schema and SQL share them.")
+    limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind) if source != "key" else None
+    # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
+    low, high = _attribute(info, "ge", limit and -limit), _attribute(info, "le", limit)
+    if limit:
+        hint = f"Keep them finite, in order, within ±{limit:g}."
+        _refuse_if(not -limit <= low <= high <= limit, field, f"has the limits {low} … {high}", hint)
+    # The same type for 0 and 0.0 gives the same contract.json.
+    to_type = int if kind == "integer" else float
+    return None if low is None else to_type(low), None if high is None else to_type(high)
 
 
-def _bound(value: Any, kind: Kind) -> float | None:
-    # 0 and 0.0 say the same, and give the same contract.json.
-    return None if value is None else int(value) if kind == "integer" else float(value)
+def _attribute(info: FieldInfo, name: str, default: Any = None) -> Any:
+    return next((getattr(item, name) for item in info.metadata if hasattr(item, name)), default)
 
 
-def _attribute(info: FieldInfo, name: str) -> Any:
-    return next((getattr(item, name) for item in info.metadata if hasattr(item, name)), None)
-
-
-def _no_validators(row: type[Row]) -> None:
-    found = row.__pydantic_decorators__
-    names = [*found.field_validators, *found.validators, *found.model_validators, *found.root_validators]
-    if names or found.computed_fields:
-        culprit = (names or list(found.computed_fields))[0]
-        hint = "Say it with a type, ge, le, max_length or Literal: code in the contract would be absent elsewhere."
-        raise _fault(culprit, "is a validator or a computed field", hint)
-
-
-def _whole(contract: Contract) -> None:
-    names = [column.name for column in contract.columns]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise _fault(doubled.pop(), "stands twice", "Give each field its own alias.")
-    for name in (*names, contract.target.label):
-        # Columns of our own in tables and answers, and names that SQL could not tell apart from them.
-        if name.lower() in RESERVED or name.lower().startswith(("lifecycle_", "probabilities_")):
-            raise _fault(name, "is a name that lifecycle uses itself", "Give the field another alias.")
-    folded = {name.lower(): name for name in (*names, contract.target.label)}
-    for name in names:
-        if folded[name.lower()] != name:
-            raise _fault(name, f"differs from {folded[name.lower()]} in its case only", "Give one another alias.")
+def _check(contract: Contract) -> None:
+    names, label, classes = [column.name for column in contract.columns], contract.target.label, contract.target.classes
+    _refuse_if(label in names, label, "is the label and a field of the row", "Remove it from the row.")
+    # SQL does not distinguish upper and lower case.
+    folded = {name.lower(): name for name in (*names, label)}
+    for name in (*names, label):
+        _refuse_if(names.count(name) > 1, name, "is the name of two fields", "Give each field its own alias.")
+        reserved = name.lower() in RESERVED or name.lower().startswith(("lifecycle_", "probabilities_"))
+        _refuse_if(reserved, name, "is a name that lifecycle uses itself", "Give the field another alias.")
+        other = folded[name.lower()]
+        _refuse_if(other != name, name, f"differs from {other} in its case only", "Give one another alias.")
     without = [column.name for column in contract.lookups if not column.has_fallback]
     if without and len(without) < len(contract.lookups):
-        raise _fault(
-            without[0], "has no fallback, and other fields have", "State one for each Lookup() field, or for none."
-        )
-    if not contract.inputs:
-        raise LifecycleError(f"{WHERE}: the row has no field that the model sees", "Add a Request() or Lookup() field.")
-    if contract.target.label in names:
-        raise _fault(contract.target.label, "is the label and a field of the row", "Take it out of the row.")
-    entity_keys = [column.name for column in contract.keys if column.kind != "time"]
-    if contract.lookups and len(entity_keys) != 1:
-        raise LifecycleError(
-            f"{WHERE}: Lookup() fields need exactly one key, found {entity_keys or 'none'}",
-            "Give one field Key(); several parts can be joined into one text.",
-        )
-    if len(contract.target.classes) == 1 or len(set(contract.target.classes)) != len(contract.target.classes):
-        raise LifecycleError(
-            f"{WHERE}: the classes {contract.target.classes} are not distinct", "Name each class once."
-        )
+        raise _fault(without[0], "has no fallback, and other fields have", "Give every Lookup() field one, or none.")
+    _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
+    keys = [column.name for column in contract.keys if column.kind != "time"]
+    problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"
+    hint = "Give one field Key(); several parts can be joined into one text."
+    _refuse_if(bool(contract.lookups) and len(keys) != 1, "ROW", problem, hint)
+    distinct = len(classes) != 1 and len(set(classes)) == len(classes)
+    _refuse_if(not distinct, "TARGET", f"has the classes {classes}, which are not distinct", "Name each class once.")
+
+
+def _refuse_if(wrong: bool, field: str, problem: str, hint: str) -> None:
+    if wrong:
+        raise _fault(field, problem, hint)
 
 
 def _fault(field: str, problem: str, hint: str) -> LifecycleError:

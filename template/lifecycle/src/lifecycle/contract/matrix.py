@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""What every model sees: one float32 matrix, columns in contract order, categories as codes.
+"""The input of every model: one float32 matrix, columns in contract order, categories as codes.
 
-Training, batch and service build it here and nowhere else. A null is NaN; a level never seen is -1.
+Training, batch scoring and the service all build it here. A null is NaN; a level that training did not see is -1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ UNSEEN = -1.0
 
 @dataclass(frozen=True)
 class Inputs:
-    """The matrix by name and position: `numbers` (booleans too) and `categories` are column positions."""
+    """Names of the matrix columns, and the positions of `numbers` (with booleans) and `categories` among them."""
 
     names: tuple[str, ...]
     numbers: tuple[int, ...]
@@ -31,7 +31,12 @@ class Inputs:
 
 
 class Encoder:
-    """From rows as the contract has them to the matrix; `levels` are the codes of each category column."""
+    """An encoder of rows, frames and Arrow batches to the matrix.
+
+    Args:
+        contract: the contract that the rows satisfy.
+        levels: the levels of each category column, in the order of their codes 0, 1, …
+    """
 
     def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:
         self.columns = contract.inputs
@@ -41,62 +46,57 @@ class Encoder:
 
     @property
     def inputs(self) -> Inputs:
-        """Names and positions for the estimator."""
+        """Return the names and positions of the matrix columns."""
         categories = tuple(at for at, column in enumerate(self.columns) if column.kind == "category")
         numbers = tuple(at for at, column in enumerate(self.columns) if column.kind != "category")
         return Inputs(tuple(column.name for column in self.columns), numbers, categories)
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
-        """Shape (rows, inputs) from completed rows as they come from JSON and the feature table."""
+        """Return the matrix, shape (rows, inputs), of completed rows: dictionaries of JSON values and features."""
         values = [
             row[name] if codes is None else codes.get(row[name], UNSEEN)
             for row in rows
             for name, codes in self._encoding
         ]
-        # One call for all values: for one row it is what the time goes into. It reads None as NaN.
+        # One call for all values, because it dominates the time of a single row. It converts None to NaN.
         return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
 
     def frame(self, frame: "pd.DataFrame") -> Matrix:
-        """Shape (rows, inputs) from a frame that passed the contract's check."""
-        matrix = np.empty((len(frame), len(self.columns)), dtype=np.float32)
-        for at, column in enumerate(self.columns):
-            matrix[:, at] = self._column(frame[column.name], column)
-        return matrix
+        """Return the matrix, shape (rows, inputs), of a frame that satisfies the contract."""
+        import pyarrow as pa
 
-    def batch(self, batch: "pa.RecordBatch") -> Matrix:
-        """Shape (rows, inputs) from an Arrow batch whose rows passed the contract's check."""
+        names = [column.name for column in self.columns]
+        return self.batch(pa.Table.from_pandas(frame[names], preserve_index=False))
+
+    def batch(self, batch: "pa.RecordBatch | pa.Table") -> Matrix:
+        """Return the matrix, shape (rows, inputs), of Arrow data whose rows satisfy the contract."""
+        import pyarrow as pa
+
         matrix = np.empty((len(batch), len(self.columns)), dtype=np.float32)
         for at, column in enumerate(self.columns):
-            matrix[:, at] = self._values(batch.column(column.name), column)
+            values = batch.column(column.name)
+            whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+            matrix[:, at] = self._encode(whole, column)
         return matrix
 
-    def _values(self, values: "pa.Array", column: Column) -> npt.NDArray[Any]:
+    def _encode(self, values: "pa.Array", column: Column) -> npt.NDArray[Any]:
         import pyarrow as pa
 
         codes = self.codes.get(column.name)
         if codes is not None:
-            # Each level is looked up once; a row without one takes the last, NaN.
+            # Each level is looked up once; a null takes the last entry, NaN.
             coded = values.dictionary_encode()
             levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
-            found: npt.NDArray[Any] = np.array([*levels, np.nan], dtype=np.float32)
-            found = found[coded.indices.fill_null(-1).to_numpy()]
-        elif pa.types.is_boolean(values.type):
-            found = values.cast(pa.int8()).to_numpy(zero_copy_only=False)
+            encoded: npt.NDArray[Any] = np.array([*levels, np.nan], dtype=np.float32)
+            encoded = encoded[coded.indices.fill_null(-1).to_numpy()]
         else:
-            found = values.to_numpy(zero_copy_only=False)
-        return found
-
-    def _column(self, values: "pd.Series[Any]", column: Column) -> npt.NDArray[np.float32]:
-        codes = self.codes.get(column.name)
-        if codes is None:
-            return values.to_numpy(dtype=np.float32, na_value=np.nan)
-        known = values.map(codes).to_numpy(dtype=np.float32, na_value=np.nan)
-        known[np.isnan(known) & values.notna().to_numpy()] = UNSEEN
-        return known
+            plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+            encoded = plain.to_numpy(zero_copy_only=False)
+        return encoded
 
 
 def learn_levels(contract: Contract, frame: "pd.DataFrame") -> dict[str, list[str]]:
-    """The levels of each category: the contract's for closed sets, those of the training rows for open ones."""
+    """Return the levels of each category column: those of the contract, or of the training rows where it has none."""
     learned = {}
     for column in contract.inputs:
         if column.kind == "category":

@@ -1,4 +1,4 @@
-"""Python names for columns, which may be called anything."""
+"""Python names for columns, whose own names may be any text."""
 
 import keyword
 import re
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-# A field of that name would hide what the lines around it need.
+# A field with one of these names would shadow a type that generated code uses.
 TYPES = ("bool", "datetime", "float", "int", "str")
 TAKEN = {*dir(BaseModel), "model_config", *keyword.kwlist, *keyword.softkwlist, *TYPES}
 
 
-def safe(names: Iterable[str]) -> dict[str, str]:
-    """A Python name for each column, in lower case with underscores; colliding ones get a number.
+def python_names(names: Iterable[str]) -> dict[str, str]:
+    """Return column name → Python name in snake case; colliding names get a number.
 
-    None is the name of another column: a caller who writes it means that one.
+    No Python name is the name of another column, because a caller who writes it means that column.
     """
     found: dict[str, str] = {}
     columns = list(names)
     used: set[str] = set()
     for at, name in enumerate(columns, 1):
-        chosen = base = identifier(name) or f"column_{at}"
+        chosen = base = python_name(name) or f"column_{at}"
         number = 2
         while chosen in used or (chosen != name and chosen in columns):
             chosen, number = f"{base}_{number}", number + 1
@@ -30,8 +30,8 @@ def safe(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def identifier(name: str) -> str:
-    """`Total Charges (€)` → `total_charges`; empty where no letter or digit is left."""
+def python_name(name: str) -> str:
+    """Return a text in snake case, `Total Charges (€)` as `total_charges`; empty where no letter or digit is left."""
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
     plain = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")

@@ -1,4 +1,4 @@
-"""From the bytes of a request to rows: validation built from the contract, strict, without echoing a value."""
+"""Strict validation of the rows in a request, built from the contract. Error messages never contain a value."""
 
 import re
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-# Pydantic reads that of `typing` only from Python 3.12 on, and brings this one along.
+# Pydantic accepts the TypedDict of `typing` only from Python 3.12 on; it depends on typing_extensions itself.
 from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
@@ -15,13 +15,13 @@ Fault = dict[str, Any]
 Row = dict[str, Any]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-# A body of a megabyte can hold a fault for every four bytes: enough of them is told to find the cause.
+# A body of one megabyte can contain a fault in every four bytes; this many are enough to find the cause.
 MAX_FAULTS = 100
 MAX_NAME = 100
 
 
 class RowError(Exception):
-    """The request breaks the contract: `faults` name each field, what is wrong with it, and never its value."""
+    """A request that violates the contract; `faults` name each field and what is wrong with it, never its value."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -29,16 +29,22 @@ class RowError(Exception):
 
 
 class TooManyRows(Exception):
-    """The request holds more rows than the reader takes."""
+    """A request with more rows than the reader accepts."""
 
 
 class RowReader:
-    """Reads the request fields of a contract; `ignored` are fields that only another contract knows."""
+    """A reader of the request fields of a contract.
+
+    Args:
+        contract: the contract of the deployed version.
+        ignored: fields that only other contracts have; they are accepted and dropped.
+        max_rows: how many rows a request may contain; None for any number.
+    """
 
     def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
         self.ignored = ignored - {column.name for column in contract.request}
         fields = {column.name: field_of(column) for column in contract.request}
-        # A dictionary from the start: no second one is made of an object, and a column may be called anything.
+        # A TypedDict gives dictionaries without a second copy, and its fields may have any name.
         fields |= dict.fromkeys(sorted(self.ignored), NotRequired[Any])
         row: Any = with_config(CONFIG)(TypedDict("Row", fields))  # type: ignore[operator]
         rows: Any = Annotated[list[row], Field(max_length=max_rows)]
@@ -46,9 +52,18 @@ class RowReader:
         self._many: TypeAdapter[list[Row]] = TypeAdapter(rows)
 
     def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
-        """Rows, whether the body was a list, and the ignored fields met (one entry for each time).
+        """Validate the body of a request.
 
-        Moments come as UTC without a zone, as tables hold them. Raises RowError and TooManyRows.
+        Args:
+            body: JSON, one row or a list of rows.
+
+        Returns:
+            The rows, with timestamps as UTC without a zone, as in tables; whether the body was a list; and the ignored
+            fields, one entry per occurrence.
+
+        Raises:
+            RowError: the body is not JSON, or a row violates the contract.
+            TooManyRows: the list has more than `max_rows` rows.
         """
         many = body.lstrip()[:1] == b"["
         try:
@@ -65,7 +80,7 @@ class RowReader:
 
 
 def field_of(column: Column) -> Any:
-    """What a value of a column is for Pydantic, with its default where it is not required."""
+    """Return the Pydantic type of a column, with its limits, and its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
     whole = int if column.kind == "integer" else float
     limits: Any = {
@@ -82,25 +97,25 @@ def field_of(column: Column) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    # JSON has one kind of number: 3.0 is a whole one, and some callers cannot write it otherwise.
+    # JSON has one type of number, and some callers can write the whole number 3 only as 3.0.
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _fault(error: Any) -> Fault:
-    # The name of a field that nobody knows is the caller's own text, of any length.
+    # The name of an unknown field is text of the caller, of any length.
     place = [part[:MAX_NAME] if isinstance(part, str) else part for part in error["loc"]]
     kind = "model_type" if error["type"] == "dict_type" else error["type"]
     return {"type": kind, "loc": ["body", *place], "msg": error["msg"]}
 
 
-def utc(value: Any) -> datetime | None:
-    """A moment in ISO 8601 as UTC without a zone; None for what is none (digits alone are none)."""
+def parse_utc(value: Any) -> datetime | None:
+    """Return an ISO 8601 timestamp as UTC without a zone, or None for anything else (digits alone included)."""
     try:
-        moment = datetime.fromisoformat(value if DATE.match(value) else "")
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        parsed = datetime.fromisoformat(value if DATE.match(value) else "")
+        return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
-PLAIN["time"] = Annotated[datetime, BeforeValidator(utc)]
+PLAIN["time"] = Annotated[datetime, BeforeValidator(parse_utc)]

@@ -1,6 +1,6 @@
-"""A row and an answer as data: what `contract.json` says, and all that is derived from it at run time.
+"""The contract as data: the content of `contract.json`, and everything that is derived from it at run time.
 
-Nothing here imports the team's code: a bundle's `contract.json` is the only truth once a model is trained.
+Nothing here imports the team's code: for a trained model, the `contract.json` in its bundle is the only contract.
 """
 
 import json
@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from lifecycle.errors import LifecycleError
+from lifecycle.renamed import warn_renamed
 
 Source = Literal["key", "request", "lookup"]
 Kind = Literal["number", "integer", "boolean", "category", "time"]
@@ -16,17 +17,18 @@ Task = Literal["binary", "multiclass", "regression"]
 
 JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string", "time": "string"}
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-# Values in contracts that releases before 0.3.0 wrote.
+# Values in the contract.json of releases before 0.3.0.
 OLD_SOURCES: dict[str, Source] = {"entity": "lookup"}
 OLD_TASKS: dict[str, Task] = {"two classes": "binary", "classes": "multiclass", "number": "regression"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a row, under the name it has on the wire and in every table.
+    """One column of a row, under the name that requests and tables use.
 
-    `low`, `high`, `levels` and `max_length` are hard limits: values outside are refused. `expected` is what is usual:
-    values outside are answered. A category without `levels` is open: its levels are learned in training.
+    `low`, `high`, `levels` and `max_length` are hard limits: other values are refused. `expected` is the usual range or
+    the usual levels: other values are predicted and counted. A category without `levels` is open: its levels are those
+    of the training rows.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Column:
     has_fallback: bool = False
 
     def to_schema(self) -> dict[str, Any]:
-        """The property of this column in JSON Schema, with the `x-` keys that JSON Schema has no word for."""
+        """Return the JSON Schema property of this column; `x-` keys hold what JSON Schema cannot express."""
         json_type = JSON_TYPES[self.kind]
         schema: dict[str, Any] = {"type": [json_type, "null"] if self.nullable else json_type}
         if self.levels:
@@ -70,10 +72,11 @@ class Column:
 
     @classmethod
     def from_schema(cls, name: str, schema: dict[str, Any], required: bool) -> "Column":
-        """The column that `to_schema` wrote."""
+        """Return the column that `to_schema` wrote."""
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        word = next(one for one in types if one != "null")
-        kind: Any = {"string": "time" if schema.get("format") == "date-time" else "category"}.get(word, word)
+        json_type = next(one for one in types if one != "null")
+        text_kind = "time" if schema.get("format") == "date-time" else "category"
+        kind: Any = text_kind if json_type == "string" else json_type
         return cls(
             name=name,
             source=OLD_SOURCES.get(schema["x-source"], schema["x-source"]),
@@ -96,9 +99,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Target:
-    """What the model returns: `label` is the column it learns from, `classes` are in the order of the codes 0, 1, …
+    """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
-    Two classes: the second is the positive one, whose probability is answered. A number has no classes.
+    In binary classification, the second class is the positive one; a prediction contains its probability. A regression
+    has no classes.
     """
 
     task: Task
@@ -107,7 +111,7 @@ class Target:
     unit: str = ""
 
     def to_schema(self) -> dict[str, Any]:
-        """JSON Schema of one answer on the wire, with `x-` keys."""
+        """Return the JSON Schema of one prediction in a response, with `x-` keys."""
         properties: dict[str, Any]
         probability = {"type": "number", "minimum": 0, "maximum": 1}
         if self.task == "regression":
@@ -135,7 +139,7 @@ class Target:
 
     @classmethod
     def from_schema(cls, schema: dict[str, Any]) -> "Target":
-        """The answer that `to_schema` wrote."""
+        """Return the target that `to_schema` wrote."""
         unit = schema["properties"]["prediction"].get("x-unit", "")
         task = OLD_TASKS.get(schema["x-task"], schema["x-task"])
         return cls(task, schema["x-label"], tuple(schema["x-classes"]), unit)
@@ -143,7 +147,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Contract:
-    """A row (`columns`, in the order of the model's matrix) and an answer, under a major `version`."""
+    """The columns of a row, in the order of the model's matrix, and the target, under a major `version`."""
 
     version: int
     target: Target
@@ -151,53 +155,65 @@ class Contract:
 
     @cached_property
     def key(self) -> Column | None:
-        """The column that identifies the entity, when there is one."""
+        """Return the column that identifies the entity, or None."""
         return next((column for column in self.columns if column.source == "key" and column.kind != "time"), None)
 
     @cached_property
     def time(self) -> Column | None:
-        """The key column that says when, when the caller sends one."""
+        """Return the key column that holds the time of a row, or None."""
         return next((column for column in self.columns if column.kind == "time"), None)
 
     @cached_property
     def keys(self) -> tuple[Column, ...]:
-        """Every key column: they travel with a row and never reach the model."""
+        """Return every key column; keys are stored and logged and never reach the model."""
         return tuple(column for column in self.columns if column.source == "key")
 
     @cached_property
     def inputs(self) -> tuple[Column, ...]:
-        """What the model sees, left to right."""
+        """Return the columns of the model's matrix, left to right."""
         return tuple(column for column in self.columns if column.source != "key")
 
     @cached_property
     def lookups(self) -> tuple[Column, ...]:
-        """What is looked up by key."""
+        """Return the columns that `features.sql` computes and the service looks up by key."""
         return tuple(column for column in self.columns if column.source == "lookup")
 
     @cached_property
     def loggable(self) -> tuple[Column, ...]:
-        """What may be kept of a row."""
+        """Return the columns that may be logged."""
         return tuple(column for column in self.columns if column.loggable)
 
     @cached_property
     def looked_up(self) -> tuple[Column, ...]:
-        """The columns of the feature table: the key, then what is looked up by it."""
+        """Return the columns of the feature table: the key, then the looked-up columns."""
         return (self.key, *self.lookups) if self.key else ()
 
     @cached_property
     def request(self) -> tuple[Column, ...]:
-        """What the caller sends."""
+        """Return the columns that the caller sends."""
         return tuple(column for column in self.columns if column.source != "lookup")
 
     @cached_property
     def fallback(self) -> dict[str, Any] | None:
-        """The entity's columns for a key without features, when the contract states them all."""
+        """Return the looked-up columns of a key without features, or None where the contract states no fallback."""
         if self.lookups and all(column.has_fallback for column in self.lookups):
             return {column.name: column.fallback for column in self.lookups}
         return None
 
+    @property
+    def answer(self) -> Target:
+        """Return `target`, under its name before 0.3.0."""
+        warn_renamed("contract.answer", "contract.target")
+        return self.target
+
+    @property
+    def entity(self) -> tuple[Column, ...]:
+        """Return `lookups`, under their name before 0.3.0."""
+        warn_renamed("contract.entity", "contract.lookups")
+        return self.lookups
+
     def row_schema(self, columns: tuple[Column, ...] | None = None) -> dict[str, Any]:
-        """JSON Schema of a row, or of the part of it that `columns` names."""
+        """Return the JSON Schema of a row, or of its part that `columns` lists."""
         chosen = self.columns if columns is None else columns
         return {
             "type": "object",
@@ -207,13 +223,17 @@ class Contract:
         }
 
     def to_json(self) -> str:
-        """The text of `contract.json`: equal contracts give equal texts."""
+        """Return the text of `contract.json`."""
         document = {"$schema": SCHEMA, "x-version": self.version} | self.row_schema()
         return json.dumps(document | {"x-target": self.target.to_schema()}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "contract.json") -> "Contract":
-        """Read what `to_json` wrote; raises LifecycleError naming `where` when it is something else."""
+        """Return the contract that `to_json` of this or an earlier release wrote.
+
+        Raises:
+            LifecycleError: `text` is not a contract; the message names `where`.
+        """
         try:
             document = json.loads(text)
             required = set(document["required"])

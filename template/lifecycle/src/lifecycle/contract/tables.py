@@ -1,5 +1,6 @@
-"""Whether a table keeps the contract, asked of DuckDB, whatever the table was made of."""
+"""SQL helpers, and the check of a DuckDB table against the contract."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,82 +16,112 @@ INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
 TYPES = {
     "number": NUMBERS,
-    # A whole-number column with nulls arrives as DOUBLE from pandas: its values are checked instead.
+    # pandas stores a whole-number column with nulls as DOUBLE, so its values are checked instead of its type.
     "integer": NUMBERS,
     "boolean": ("BOOLEAN",),
     "category": ("VARCHAR", "ENUM"),
     "time": ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"),
 }
 SQL_TYPES = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN", "category": "VARCHAR", "time": "TIMESTAMP"}
-FIRST = 5
+EXAMPLES = 5
 # DuckDB's time and memory for a query grow with the square of its aggregates: 6,000 at once took 30 s and 10 GB.
 RULES_AT_ONCE = 100
 
 
 def quoted(name: str) -> str:
-    """A column's name in SQL."""
+    """Return a column name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
-    """A text literal in SQL."""
+    """Return a text as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def names_parquet(path: Path) -> bool:
-    """Whether a file is called as Parquet files are."""
+def literal(value: object) -> str:
+    """Return a value of a contract as an SQL literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return repr(value) if isinstance(value, int | float) else text(str(value))
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file has the name of a Parquet file."""
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def only(path: Path) -> str:
-    """A file's name in SQL, which DuckDB takes for a pattern: `rows[1].csv` would be `rows1.csv`, and `*` any."""
+def path_literal(path: Path) -> str:
+    """Return a path as an SQL literal that DuckDB does not expand as a glob pattern (`*`, `?`, `[1]`)."""
     return text(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:
-    """Faults of a table's columns, in words, by name and SQL type alone."""
+    """Compare the columns of a table with the contract, by name and SQL type only.
+
+    Args:
+        described: column name → SQL type, as `describe` returns it.
+        columns: the columns of the contract.
+        where: the name of the table for messages.
+
+    Returns:
+        One message per column that is missing or has another type.
+    """
     faults = []
     for column in columns:
         found = described.get(column.name)
         if found is None:
             faults.append(f"{where} lacks the column {column.name}")
-        # A column of nothing but nulls has no type yet; whether it may be null is a rule of its own.
+        # A column that contains only nulls has no type; `_rules` checks whether it may be null.
         elif found != '"NULL"' and not found.startswith(TYPES[column.kind]):
             faults.append(f"{where}: {column.name} is {found}, the contract says {column.kind}")
     return faults
 
 
 def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tuple[Column, ...], where: str) -> int:
-    """The number of rows of `table`; raises LifecycleError naming column, rule, count and first rows (from 0)."""
+    """Check every value of a table against the contract, and return the number of rows.
+
+    Raises:
+        LifecycleError: a column is missing, has another type or violates a limit; the message names the column, the
+            rule, how many rows violate it and the first of them, counted from 0.
+    """
     faults = check_types(describe(connection, f"FROM {quoted(table)}"), columns, where)
     if faults:
-        raise broken(faults)
+        raise contract_error(faults)
     rules = [(column.name, rule, sql) for column in columns for rule, sql in _rules(column)]
-    faults = broken_rules(connection, table, rules, where)
+    faults = find_violations(connection, table, rules, where)
     if faults:
-        raise broken(faults)
+        raise contract_error(faults)
     return _count(connection, table)
 
 
-def broken_rules(
+def find_violations(
     connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
 ) -> list[str]:
-    """What is wrong with a table, in words: a rule is a column, what its values are, and the SQL that says so."""
+    """Return one message per violated rule of a table.
+
+    Args:
+        connection: where the table is.
+        table: its name.
+        rules: column name, description of the violation, and the SQL condition of a row that violates it.
+        where: the name of the table for messages.
+    """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
         some = rules[start : start + RULES_AT_ONCE]
-        # Counting each takes twice the time of asking whether there is one, and mostly there is none.
+        # Counting takes twice as long as finding out whether there is one, and there is usually none.
         any_of = ", ".join(f"bool_or({sql})" for _, _, sql in some)
         found = connection.execute(f"SELECT {any_of} FROM {quoted(table)}").fetchone() or ()
         for (name, rule, sql), is_broken in zip(some, found, strict=True):
             if is_broken:
                 numbered = f"SELECT *, row_number() OVER () - 1 AS lifecycle_row FROM {quoted(table)}"
                 first = connection.execute(
-                    f"SELECT lifecycle_row FROM ({numbered}) WHERE {sql} ORDER BY lifecycle_row LIMIT {FIRST}"
+                    f"SELECT lifecycle_row FROM ({numbered}) WHERE {sql} ORDER BY lifecycle_row LIMIT {EXAMPLES}"
                 ).fetchall()
                 count, rows = _count(connection, table, sql), _count(connection, table)
-                told = ", ".join(str(row) for (row,) in first)
-                faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {told})")
+                examples = ", ".join(str(row) for (row,) in first)
+                faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {examples})")
     return faults
 
 
@@ -99,19 +130,42 @@ def _count(connection: "duckdb.DuckDBPyConnection", table: str, condition: str =
     return int(rows)
 
 
-def broken(faults: list[str]) -> LifecycleError:
-    """The error for rows that break the contract."""
-    hint = "Fix the data where it comes from, or change the contract in src/model/contract.py."
-    return LifecycleError("the data break the contract:\n  " + "\n  ".join(faults), hint)
+def contract_error(faults: list[str]) -> LifecycleError:
+    """Return the error for rows that violate the contract."""
+    hint = "Fix the data at its source, or change the contract in src/model/contract.py."
+    return LifecycleError("the data violate the contract:\n  " + "\n  ".join(faults), hint)
+
+
+def cast(expression: str, column: Column, sql_type: str) -> str:
+    """Return SQL that casts an expression of type `sql_type` to the type of a column, under the column's name."""
+    # A whole number that arrives as DOUBLE keeps its fraction until the contract is checked.
+    kind = "DOUBLE" if column.kind == "integer" and not sql_type.startswith(INTEGERS) else SQL_TYPES[column.kind]
+    return f"CAST({expression} AS {kind}) AS {quoted(column.name)}"
+
+
+@contextlib.contextmanager
+def explain_sql_errors(where: str) -> Iterator[None]:
+    """Convert an error of DuckDB to a LifecycleError that names `where` the SQL comes from."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        hint = "The message is from DuckDB and names the place in the SQL."
+        if isinstance(error, duckdb.OutOfMemoryException):
+            hint = (
+                "Raise score.memory_mb, or free disk space at `storage`: DuckDB writes there what exceeds the memory."
+            )
+        raise LifecycleError(f"{where} failed: {error}", hint) from error
 
 
 def subquery(sql: str) -> str:
-    """A query in parentheses: its last line may be a comment, its end a semicolon."""
+    """Return a query in parentheses; it may end with a comment or a semicolon."""
     return f"(\n{sql.strip().rstrip(';')}\n)"
 
 
 def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, str]:
-    """Column name → SQL type of a query, without running it."""
+    """Return column name → SQL type of a query, without running it."""
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {subquery(query)}").fetchall()}
 
 

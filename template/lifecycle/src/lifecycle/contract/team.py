@@ -1,6 +1,6 @@
-"""The one place that reaches the team's code: what `src/model` must hold, and how it is loaded.
+"""The only module that imports the team's code: what `src/model` must contain, and how it is loaded.
 
-This protocol is a public interface: new members are optional.
+The protocols are a public interface: a new member is always optional.
 """
 
 import importlib
@@ -32,57 +32,54 @@ SUFFIX = "-model"
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
 
-    Optional: `latest(connection) -> int`, the moment that stands for now; without it the clock does.
+    Optional: `latest(connection) -> int`, the time that jobs use as now; without it, they use the system clock.
     """
 
     def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
         """Register every table that `features.sql` and the queries below read."""
 
     def labels(self, connection: "duckdb.DuckDBPyConnection") -> str:
-        """SQL: one row for each past question, with key, request fields and label; `ts` says when it was asked.
+        """Return SQL with one row per past request: key, request fields, label, and its time `ts`.
 
-        A column `seen_ts` says when the label became known; younger rows are left out of training.
+        A column `seen_ts` states when the label became known; rows that were not known yet are not trained on.
         """
 
     def population(self, connection: "duckdb.DuckDBPyConnection") -> str:
-        """SQL: who is asked about at the one `ts` of the table `as_of`, with key and request fields."""
+        """Return SQL with the keys and request fields to predict for at the one `ts` of the table `as_of`."""
 
 
 class Estimator(Protocol):
-    """`model.estimator`: what is fitted, and what it must beat.
-
-    `candidate` returns a scikit-learn estimator over the matrix, or a `PythonModel` over frames.
-    """
+    """`model.estimator`: what is fitted, and the baselines it must beat."""
 
     def candidate(self, inputs: Inputs, seed: int) -> Any:
-        """The estimator to train."""
+        """Return the unfitted model: a scikit-learn estimator over the matrix, or a `PythonModel` over frames."""
 
     def baselines(self, inputs: Inputs, seed: int) -> dict[str, Any]:
-        """Two scikit-learn estimators: `trivial` and `linear`."""
+        """Return two unfitted scikit-learn estimators, `trivial` and `linear`."""
 
 
 class PythonModel(Protocol):
-    """A model that is not a scikit-learn estimator; its files hold no pickle.
+    """A model that is not a scikit-learn estimator. Its files contain no pickle.
 
-    Its class is better defined in a module of its own: what that module imports must be installed where it serves,
-    and there only the team's own dependencies are (`uv add pandas`, and whatever else it needs).
-
-    `predict` takes a frame as the contract has it and answers, for each row: the probability of the positive class,
-    the probabilities of all classes, or the number.
+    Define its class in a module of its own: everything that this module imports must be installed in the serving
+    environment, which contains only the team's own dependencies (`uv add pandas`, and whatever else it needs).
     """
 
     def fit(self, frame: "pd.DataFrame", label: Any) -> Any:
-        """Learn from rows and labels (class codes, or numbers)."""
+        """Fit to rows and labels (class codes, or numbers)."""
 
     def save(self, directory: Path) -> None:
-        """Write all that `load` needs."""
+        """Write every file that `load` needs."""
 
     @classmethod
     def load(cls, directory: Path) -> "PythonModel":
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote."""
 
     def predict(self, frame: "pd.DataFrame") -> Any:
-        """Target each row."""
+        """Return, per row, the probability of the positive class, of all classes, or the number.
+
+        The shape is (rows,) for binary classification and regression, (rows, classes) for multiclass.
+        """
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,21 @@ class Team:
 
 
 def load(root: Path) -> Team:
-    """The team's `model` package in the repository at `root`; raises LifecycleError naming what it lacks."""
+    """Load the team's package `model` of the repository at `root`.
+
+    Raises:
+        LifecycleError: a module or a member is missing, or cannot be imported.
+    """
     contract, features_sql = load_contract()
     return Team(project_name(root), contract, features_sql, load_data(), _module("estimator", "candidate", "baselines"))
 
 
 def load_contract() -> tuple[Contract, str | None]:
-    """What `contract.py` declares, and the text of `features.sql` where there is one."""
+    """Return the contract that `contract.py` declares, and the text of `features.sql` or None.
+
+    Raises:
+        LifecycleError: the declaration is wrong, or it does not fit `features.sql`.
+    """
     declared = _module("contract", "ROW", "VERSION")
     contract = derive(declared.ROW, _target(declared), declared.VERSION)
     sql = Path(str(declared.__file__)).with_name("features.sql")
@@ -127,7 +132,7 @@ def _target(declared: ModuleType) -> Any:
 
 
 def load_data() -> Data:
-    """`model.data`: all that jobs need which do not train."""
+    """Return `model.data`, the only module that jobs without training need."""
     data: Data = _module("data", "tables", "labels", "population")
     return data
 
@@ -143,36 +148,41 @@ def project_name(root: Path) -> str:
 
 
 def python_class(path: str) -> Any:
-    """The class that a `python` bundle names as `module:Class`."""
+    """Return the class that a `python` bundle names as `module:Class`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-# What pandas imports where it happens to be installed is not needed to serve: only the team's own imports count.
-IMPORTS = """
+# Optional imports inside a dependency (pandas imports what happens to be installed) are not needed to serve, so only
+# the imports of the team's own package are recorded.
+RECORD_IMPORTS = """
 import builtins, importlib, sys
-module, usual, found = sys.argv[1], builtins.__import__, set()
-def watched(name, globals=None, locals=None, fromlist=(), level=0):
+module, original, found = sys.argv[1], builtins.__import__, set()
+def record(name, globals=None, locals=None, fromlist=(), level=0):
     if level == 0 and (globals or {}).get("__name__", "").partition(".")[0] == module.partition(".")[0]:
         found.add(name.partition(".")[0])
-    return usual(name, globals, locals, fromlist, level)
-builtins.__import__ = watched
+    return original(name, globals, locals, fromlist, level)
+builtins.__import__ = record
 importlib.import_module(module)
 print(*found)
 """
 
 
 def requirements(module: str, project: str) -> set[str]:
-    """What serving a class of `module` takes: the team's distribution, those it declares, and those its code imports.
+    """Return the distributions that serving a class of `module` needs.
 
-    Found by importing the module in a fresh process; raises LifecycleError when that fails.
+    They are the team's distribution, its declared dependencies and those that its code imports, which is recorded while
+    a new process imports the module.
+
+    Raises:
+        LifecycleError: the module cannot be imported.
     """
-    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", IMPORTS, module], env=there, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", RECORD_IMPORTS, module]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        problem = (
-            f"{module} cannot be imported on its own: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
-        )
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        problem = f"{module} cannot be imported on its own: {reason}"
         raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
     distribution = _distribution(project)
     known = metadata.packages_distributions()
@@ -197,20 +207,19 @@ def _canonical(name: str) -> str:
 
 
 def _module(name: str, *members: str) -> ModuleType:
+    path = f"src/model/{name}.py"
     try:
         found = importlib.import_module(f"model.{name}")
     except ModuleNotFoundError as error:
         if error.name not in ("model", f"model.{name}"):
-            raise LifecycleError(
-                f"src/model/{name}.py imports {error.name}, which is not installed", f"uv add {error.name}"
-            ) from error
-        problem = f"src/model/{name}.py cannot be found"
-        raise LifecycleError(problem, "Run this in the repository, after make setup.") from error
+            problem = f"{path} imports {error.name}, which is not installed"
+            raise LifecycleError(problem, f"uv add {error.name}") from error
+        raise LifecycleError(f"{path} cannot be found", "Run this in the repository, after make setup.") from error
     except (SyntaxError, NameError, AttributeError, TypeError, ValueError, ImportError) as error:
-        problem = f"src/model/{name}.py does not import: {type(error).__name__}: {error}"
+        problem = f"{path} cannot be imported: {type(error).__name__}: {error}"
         raise LifecycleError(problem, f"`python -c 'import model.{name}'` in .venv shows the line.") from error
     missing = [member for member in members if not hasattr(found, member)]
     if missing:
-        problem = f"src/model/{name}.py does not define {', '.join(missing)}"
-        raise LifecycleError(problem, "lifecycle/src/lifecycle/contract/team.py says what it must hold.")
+        problem = f"{path} does not define {', '.join(missing)}"
+        raise LifecycleError(problem, "lifecycle/src/lifecycle/contract/team.py describes what it must contain.")
     return found

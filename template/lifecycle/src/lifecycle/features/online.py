@@ -1,4 +1,4 @@
-"""The feature table of the service: one read-only SQLite file for each feature set, swapped in one step."""
+"""The feature table of the service: one read-only SQLite file per feature set, replaced in one step."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, draft, explain_disk_errors
 
-DISK = {
+DISK_ERRORS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
@@ -27,57 +27,70 @@ def table_path(store: Store, feature_set: str) -> Path:
 
 
 def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], as_of: int) -> int:
-    """Write key and entity columns (in contract order) as of a moment, replacing the table; returns the row count.
+    """Replace a feature table in one step.
 
-    Raises LifecycleError when the disk refuses; then the old table is untouched.
+    Args:
+        path: the file.
+        contract: the contract whose looked-up columns the table contains.
+        rows: the key and the looked-up columns, in contract order.
+        as_of: the timestamp that the features were computed for.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        LifecycleError: the disk is full or not writable; the old table is unchanged.
     """
     names = [column.name for column in contract.looked_up]
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = draft(path)
+        temporary = draft(path)
         try:
-            with closing(sqlite3.connect(beside)) as connection:
+            with closing(sqlite3.connect(temporary)) as connection:
                 count = _fill(connection, names, rows, as_of)
-            os.replace(beside, path)
+            os.replace(temporary, path)
         except sqlite3.OperationalError as error:
-            # SQLite has its own words for a disk that refuses; `explain_disk_errors` names the place and the hint.
-            code = DISK.get(error.sqlite_errorcode & 0xFF, errno.EIO)
+            # SQLite has error codes of its own; `explain_disk_errors` reads those of the operating system.
+            code = DISK_ERRORS.get(error.sqlite_errorcode & 0xFF, errno.EIO)
             raise OSError(code, str(error), str(path)) from error
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return count
 
 
 def _fill(connection: sqlite3.Connection, names: list[str], rows: Iterable[Sequence[Any]], as_of: int) -> int:
-    # A draft that breaks is thrown away whole, so it needs no journal beside it.
+    # A file that is not written completely is deleted, so it needs no journal.
     connection.execute("PRAGMA journal_mode = OFF")
     columns = ", ".join(quoted(name) for name in names)
     with connection:
         connection.execute(f"CREATE TABLE features ({columns}, PRIMARY KEY ({quoted(names[0])})) WITHOUT ROWID")
         connection.execute("CREATE TABLE written (as_of INTEGER)")
         connection.execute("INSERT INTO written VALUES (?)", (as_of,))
-        places = ", ".join("?" * len(names))
-        connection.executemany(f"INSERT INTO features VALUES ({places})", rows)
+        connection.executemany(f"INSERT INTO features VALUES ({', '.join('?' * len(names))})", rows)
         return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
 
 
 class FeatureTable:
-    """Features by key, from one file as it stands now: it never changes; when the file is replaced, open another."""
+    """A feature table opened for look-ups. It never changes: when the file is replaced, open another one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        LifecycleError: the file is not a feature table of the contract.
+    """
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        """Open the file; raises FileNotFoundError without one, and LifecycleError when it is not such a table."""
-        assert contract.key is not None, "a contract with entity columns has a key"
+        assert contract.key is not None, "a contract with looked-up columns has a key"
         self.path = path
         self._names = [column.name for column in contract.lookups]
-        # SQLite keeps them as 0 and 1.
+        # SQLite stores booleans as 0 and 1.
         self._booleans = [column.name for column in contract.lookups if column.kind == "boolean"]
-        # Without the table's name SQLite takes a quoted column that is not there for a text.
-        names = ", ".join(f"features.{quoted(column.name)}" for column in contract.lookups)
+        # Without the table's name, SQLite reads a quoted name that is not a column as a text.
+        names = ", ".join(f"features.{quoted(name)}" for name in self._names)
         self._query = f"SELECT {names} FROM features WHERE features.{quoted(contract.key.name)} = ?"
         self._stamp = _stamp(path)
         try:
-            # Opened in the thread that follows the storage, used in the loop's.
-            # Nobody writes to this file: without the locks against writers a look-up takes a third of the time.
+            # `immutable` skips the locks against writers, which take two thirds of the time of a look-up. One thread
+            # opens the table and another one reads it.
             uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
             self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
             weakref.finalize(self, self._connection.close)
@@ -85,30 +98,30 @@ class FeatureTable:
             self.as_of = int(self._connection.execute("SELECT as_of FROM written").fetchone()[0])
             self._connection.execute(self._query, ("",)).fetchone()
         except (sqlite3.Error, TypeError) as error:
-            problem = f"{path} is not the table of features that this model looks up ({error})"
+            problem = f"{path} is not the table of features of this model ({error})"
             raise LifecycleError(problem, "`make features` writes it again.") from error
 
     def is_current(self) -> bool:
-        """Whether the file has not been replaced since; a file that is gone does not replace what is open."""
+        """Return whether the file was not replaced; a deleted file does not invalidate the open table."""
         try:
             return _stamp(self.path) == self._stamp
         except FileNotFoundError:
             return True
 
     def look_up(self, key: Any) -> dict[str, Any] | None:
-        """The entity columns of one key, or None."""
+        """Return the looked-up columns of a key, or None for an unknown key."""
         try:
             found = self._cursor.execute(self._query, (key,)).fetchone()
         except OverflowError:
-            # A whole number beyond 64 bits cannot be a key in the table.
+            # A whole number beyond 64 bits cannot be a key of the table.
             return None
         if found is None:
             return None
-        entity = dict(zip(self._names, found, strict=True))
+        values = dict(zip(self._names, found, strict=True))
         for name in self._booleans:
-            if entity[name] is not None:
-                entity[name] = bool(entity[name])
-        return entity
+            if values[name] is not None:
+                values[name] = bool(values[name])
+        return values
 
 
 def _stamp(path: Path) -> tuple[int, int]:

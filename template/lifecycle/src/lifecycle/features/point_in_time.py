@@ -1,6 +1,6 @@
-"""From raw tables to completed rows: the same SQL for training, batch and look-up; only the spine changes.
+"""Point-in-time features: one SQL completes rows for training, scoring and the online table; only the spine differs.
 
-`features.sql` reads a table `spine(<key>, ts)` and the team's tables, and returns key, ts and every entity column.
+`features.sql` reads a table `spine(<key>, ts)` and the team's tables, and returns key, ts and every looked-up column.
 """
 
 import re
@@ -9,148 +9,151 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import INTEGERS, SQL_TYPES, check_table, check_types, describe, quoted, subquery, text
+from lifecycle.contract.tables import INTEGERS, SQL_TYPES, cast, check_types, describe, literal, quoted, subquery
 from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
 from lifecycle.renamed import warn_renamed
 
 if TYPE_CHECKING:
-    import duckdb
+    from duckdb import DuckDBPyConnection as Connection
 
-# Tables and columns of our own. Of the names in SQL, the team shares two with us: `spine` and `as_of`.
-QUESTIONS = "lifecycle_questions"
-ROWS = "lifecycle_completed"  # the completed rows that the functions below leave behind
-QUESTION, FOUND = "lifecycle_question", "lifecycle_found"
+ROWS = "lifecycle_completed"  # the table or view that the functions below fill with completed rows
+REQUESTS = "lifecycle_requests"
+REQUEST, FOUND = "lifecycle_request_row", "lifecycle_found"
 TIMES = {"ts", "seen_ts"}
 WHERE = "src/model/features.sql"
+DATA = "src/model/data.py"
+
+# Makes the result of a query available as ROWS; the last argument names the query in messages.
+Keep = Callable[["Connection", str, str], None]
 
 
-def in_memory(connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> None:
-    """Fill ROWS with what a query selects; raises LifecycleError, `where` says what the query is of."""
-    import duckdb
-
-    try:
+def keep_in_memory(connection: "Connection", query: str, where: str) -> None:
+    """Fill the table ROWS with the result of a query; scoring has another `Keep` for results larger than memory."""
+    with tables.explain_sql_errors(where):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS {query}")
-    except duckdb.Error as error:
-        raise failed(where, error) from error
 
 
-# How completed rows are kept: `pipelines.score_rows` has the way for more of them than the memory holds.
-Keep = Callable[["duckdb.DuckDBPyConnection", str, str], None]
-
-
-def connect(data: Data, folder: Path, **limits: str) -> "duckdb.DuckDBPyConnection":
-    """A DuckDB connection in UTC with the team's tables registered; one thread, so that sums repeat exactly.
+def connect(data: Data, folder: Path, **limits: str) -> "Connection":
+    """Open a DuckDB connection in UTC with the team's tables of the data folder registered.
 
     `limits` are further settings of DuckDB, such as `memory_limit`.
     """
     import duckdb
 
+    # With one thread, sums of floating-point numbers repeat exactly.
     connection = duckdb.connect(config={"threads": 1, **limits})
     connection.execute("SET TimeZone = 'UTC'")
-    try:
+    with tables.explain_sql_errors(f"{DATA}: tables()"):
         data.tables(connection, folder)
-    except duckdb.Error as error:
-        raise failed("src/model/data.py: tables()", error) from error
     return connection
 
 
-def training_rows(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int) -> int:
-    """Fill ROWS with every labelled question asked and known at `as_of`; returns how many.
+def latest(connection: "Connection", data: Data) -> int:
+    """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
+    named = getattr(data, "latest", None)
+    return int(named(connection)) if named else timestamps.now()
 
-    Columns: keys, inputs, label, and `ts` and `seen_ts` where labels() has them; oldest first where there is a `ts`.
+
+def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
+    """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first.
+
+    Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        LifecycleError: the SQL of the team fails, or the rows violate the contract.
     """
-    where = "src/model/data.py: labels()"
-    known = _questions(connection, team.data.labels(connection), where)
+    where, label = f"{DATA}: labels()", team.contract.target.label
+    known = _read_requests(connection, team.data.labels(connection), where)
     for name in TIMES & known.keys():
-        # A label that is not known yet has no moment at which it was seen.
-        connection.execute(f"DELETE FROM {QUESTIONS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
-    if team.contract.target.label not in known:
-        raise LifecycleError(
-            f"{where} lacks the label {team.contract.target.label}",
-            "Select it under the name that TARGET in src/model/contract.py gives.",
-        )
-    extra = (team.contract.target.label, *sorted(TIMES & known.keys()))
+        # A null means that the label is not known yet.
+        connection.execute(f"DELETE FROM {REQUESTS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
+    if label not in known:
+        hint = "Select it under the name that TARGET in src/model/contract.py gives."
+        raise LifecycleError(f"{where} lacks the label {label}", hint)
+    extra = (label, *sorted(TIMES & known.keys()))
     return _complete(connection, team.contract, team.features_sql, known, extra)
 
 
 def population_rows(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: "Connection",
     data: Data,
     contract: Contract,
     features_sql: str | None,
-    moment: int,
-    keep: Keep = in_memory,
+    as_of: int,
+    keep: Keep = keep_in_memory,
 ) -> int:
-    """Fill ROWS with everyone asked about at `moment`, by key (without one, as population() has them).
+    """Fill ROWS with everyone in the population at `as_of`, sorted by key, and return their number.
 
-    Returns how many.
+    Raises:
+        LifecycleError: the SQL of the team fails, or its result violates the contract.
     """
-    # Asked once, and sorted where it goes: what need not be looked up needs no table before.
-    once = keep is not in_memory and bool(contract.keys) and not contract.lookups
-    known = _ask_population(connection, data, moment, "VIEW" if once else "TABLE")
+    # Without looked-up columns the query is read only once, so that a view saves a copy.
+    once = keep is not keep_in_memory and bool(contract.keys) and not contract.lookups
+    known = _read_population(connection, data, as_of, "VIEW" if once else "TABLE")
     return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
 
 
-def lookup_rows(
-    connection: "duckdb.DuckDBPyConnection", data: Data, contract: Contract, features_sql: str, moment: int
-) -> int:
-    """Fill ROWS with key and entity columns of everyone at `moment`; returns how many."""
-    assert contract.key is not None, "a contract with entity columns has a key"
-    known = _ask_population(connection, data, moment)
+def lookup_rows(connection: "Connection", data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
+    """Fill ROWS with key and looked-up columns of everyone in the population at `as_of`, and return their number."""
+    assert contract.key is not None, "a contract with looked-up columns has a key"
+    known = _read_population(connection, data, as_of)
     key = quoted(contract.key.name)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {QUESTIONS} AS SELECT DISTINCT {key}, ts FROM {QUESTIONS}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {REQUESTS} AS SELECT DISTINCT {key}, ts FROM {REQUESTS}")
     only = Contract(contract.version, contract.target, contract.looked_up)
     return _complete(connection, only, features_sql, known, ())
 
 
-def recomputed(connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str, query: str) -> str:
-    """SQL of key, ts and entity columns for the (key, ts) that a query selects: a key without features has no row.
+def recompute_query(connection: "Connection", contract: Contract, features_sql: str, query: str) -> str:
+    """Return SQL of key, ts and looked-up columns, computed again for each key and ts that `query` selects.
 
-    Raises LifecycleError when `features.sql` does not fit the tables of the connection.
+    A key without features has no row.
+
+    Raises:
+        LifecycleError: `features.sql` does not fit the tables of the connection.
     """
-    assert contract.key is not None, "a contract with entity columns has a key"
-    known = _questions(connection, query, "the log")
+    assert contract.key is not None, "a contract with looked-up columns has a key"
+    known = _read_requests(connection, query, "the prediction log")
     types = _fill_spine(connection, contract, contract.key, features_sql, known)
     parts = [cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
 
 
-def check_sql(connection: "duckdb.DuckDBPyConnection", contract: Contract, features_sql: str) -> None:
-    """Compare the columns of `features.sql` with the contract, without running it; raises LifecycleError."""
-    assert contract.key is not None, "a contract with entity columns has a key"
+def check_sql(connection: "Connection", contract: Contract, features_sql: str) -> None:
+    """Compare the columns of `features.sql` with the contract, without running it; raise LifecycleError."""
+    assert contract.key is not None, "a contract with looked-up columns has a key"
     name, kind = quoted(contract.key.name), SQL_TYPES[contract.key.kind]
     connection.execute(f"CREATE OR REPLACE TEMP TABLE spine ({name} {kind}, ts BIGINT)")
-    _check_columns(connection, contract, contract.key, features_sql)
+    _check_columns(connection, contract, features_sql)
 
 
-def _ask_population(
-    connection: "duckdb.DuckDBPyConnection", data: Data, moment: int, kept: str = "TABLE"
-) -> dict[str, str]:
-    import duckdb
+def _describe(connection: "Connection", query: str, where: str, old: str, new: str) -> dict[str, str]:
+    """Describe SQL of the team; a table that it uses under a name from before 0.3.0 is offered under that name."""
+    if re.search(rf"\b{old}\b", query):
+        warn_renamed(f"the SQL table {old}", new)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {old} AS FROM {new}")
+    with tables.explain_sql_errors(where):
+        return describe(connection, query)
 
-    where = "src/model/data.py: population()"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT CAST({int(moment)} AS BIGINT) AS ts")
+
+def _read_population(connection: "Connection", data: Data, as_of: int, kind: str = "TABLE") -> dict[str, str]:
+    where, timestamp = f"{DATA}: population()", f"CAST({int(as_of)} AS BIGINT) AS ts"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT {timestamp}")
     query = data.population(connection)
-    _keep_old_name(connection, query, "moment", "as_of")
-    try:
-        names = [quoted(name) for name in describe(connection, query) if name != "ts"]
-    except duckdb.Error as error:
-        raise failed(where, error) from error
-    asked = ", ".join([*names, f"CAST({int(moment)} AS BIGINT) AS ts"])
-    return _questions(connection, f"SELECT {asked} FROM {subquery(query)}", where, kept)
+    names = [quoted(name) for name in _describe(connection, query, where, "moment", "as_of") if name != "ts"]
+    return _read_requests(connection, f"SELECT {', '.join([*names, timestamp])} FROM {subquery(query)}", where, kind)
 
 
-def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str, kept: str = "TABLE") -> dict[str, str]:
-    """Fill QUESTIONS, a table or a view, and return its columns with their SQL types."""
-    import duckdb
-
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMP {kept} {QUESTIONS} AS {subquery(query)}")
-    except duckdb.Error as error:
-        raise failed(where, error) from error
-    known = describe(connection, f"FROM {QUESTIONS}")
+def _read_requests(connection: "Connection", query: str, where: str, kind: str = "TABLE") -> dict[str, str]:
+    """Fill REQUESTS, a table or a view, and return its columns with their SQL types."""
+    with tables.explain_sql_errors(where):
+        connection.execute(f"CREATE OR REPLACE TEMP {kind} {REQUESTS} AS {subquery(query)}")
+    known = describe(connection, f"FROM {REQUESTS}")
     for name in TIMES & known.keys():
         if not known[name].startswith((*INTEGERS, '"NULL"')):
             hint = f"Select whole seconds since 1970 UTC, for example CAST(epoch({name}) AS BIGINT) AS {name}."
@@ -159,19 +162,18 @@ def _questions(connection: "duckdb.DuckDBPyConnection", query: str, where: str, 
 
 
 def _complete(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: "Connection",
     contract: Contract,
     features_sql: str | None,
     known: dict[str, str],
     extra: tuple[str, ...],
-    keep: Keep = in_memory,
+    keep: Keep = keep_in_memory,
     by: tuple[Column, ...] | None = None,
 ) -> int:
-    """Join QUESTIONS with the features, check what comes out against the contract, and leave it in ROWS."""
-    # A question may leave out a request field that has a default.
+    """Join REQUESTS with the features into ROWS, check them against the contract, and return their number."""
+    # The team's SQL may omit a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
-    faults = check_types(known, sent, "src/model/data.py")
-    if faults:
+    if faults := check_types(known, sent, DATA):
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every key and request field.")
     types = {column.name: known.get(column.name, "") for column in contract.request}
     parts = [
@@ -179,115 +181,67 @@ def _complete(
         for c in contract.request
     ]
     parts += [f"q.{quoted(name)}" for name in extra]
-    source, order = f"{QUESTIONS} q", "q.ts, q.rowid" if "ts" in known else "q.rowid"
+    source, order = f"{REQUESTS} q", ["q.ts", "q.rowid"] if "ts" in known else ["q.rowid"]
     if contract.lookups and contract.key and features_sql is not None:
-        key = quoted(contract.key.name)
+        key = f"q.{quoted(contract.key.name)}"
         types |= _fill_spine(connection, contract, contract.key, features_sql, known)
         parts += [_looked_up(column, contract.fallback, types[column.name]) for column in contract.lookups]
+        parts += [f"q.rowid AS {REQUEST}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
         source += f" LEFT JOIN (SELECT *, TRUE AS {FOUND} FROM {subquery(features_sql)}) f"
-        source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
-        order = f"q.ts, q.{key}"
-        parts += [f"q.rowid AS {QUESTION}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
+        source += f" ON f.{quoted(contract.key.name)} = {key} AND f.ts = q.ts"
+        order = ["q.ts", key]
     if by is not None:
-        order = ", ".join(f"q.{quoted(column.name)}" for column in by)
-    ordered = f"{source} ORDER BY {order}" if order else source
-    keep(connection, f"SELECT {', '.join(parts)} FROM {ordered}", WHERE if contract.lookups else "src/model/data.py")
+        order = [f"q.{quoted(column.name)}" for column in by]
+    ordered = f"{source} ORDER BY {', '.join(order)}" if order else source
+    keep(connection, f"SELECT {', '.join(parts)} FROM {ordered}", WHERE if contract.lookups else DATA)
     if contract.lookups and features_sql is not None:
-        _one_row_each(connection, contract)
-    rows = check_table(connection, ROWS, contract.columns, "the completed rows")
-    if keep is not in_memory:
+        _check_one_row_each(connection, contract)
+    rows = tables.check_table(connection, ROWS, contract.columns, "the completed rows")
+    if keep is not keep_in_memory:
         return rows
-    for name in (QUESTION, FOUND):
+    for name in (REQUEST, FOUND):
         connection.execute(f"ALTER TABLE {ROWS} DROP COLUMN IF EXISTS {name}")
     for column in contract.columns:
-        # Only now is it known that nothing is rounded.
+        # The check above has excluded fractions, so that this cast rounds nothing.
         if column.kind == "integer" and not types[column.name].startswith(INTEGERS):
             connection.execute(f"ALTER TABLE {ROWS} ALTER {quoted(column.name)} TYPE BIGINT")
     return rows
 
 
-def _one_row_each(connection: "duckdb.DuckDBPyConnection", contract: Contract) -> None:
-    """Raise LifecycleError when a question has several rows of features, or none where there is no fallback."""
-    missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
-    wrong = f"SELECT {QUESTION} FROM {ROWS} GROUP BY {QUESTION} HAVING count(*) > 1 OR {missing}"
-    found = connection.execute(f"SELECT count(*), min({QUESTION}) FROM ({wrong})").fetchone()
-    if found and found[0]:
-        count = connection.execute(f"SELECT count(*) FROM {ROWS} WHERE {QUESTION} = {found[1]} AND {FOUND}").fetchone()
-        told = count[0] if count else 0
-        problem = f"{WHERE} does not answer {found[0]} of the rows of the spine with one row (the first has {told})"
-        raise LifecycleError(problem, "It returns exactly one row for each row of the spine.")
-
-
-def _looked_up(column: Column, fallback: dict[str, object] | None, found: str) -> str:
+def _looked_up(column: Column, fallback: dict[str, object] | None, sql_type: str) -> str:
     value = f"f.{quoted(column.name)}"
     if fallback is not None:
         value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(fallback[column.name])} END"
-    return cast(value, column, found)
+    return cast(value, column, sql_type)
 
 
-def cast(expression: str, column: Column, found: str) -> str:
-    """A column of a table with the SQL type `found`, as its contract has it."""
-    # A whole number that comes as DOUBLE keeps its fraction until the check has seen it.
-    kind = "DOUBLE" if column.kind == "integer" and not found.startswith(INTEGERS) else SQL_TYPES[column.kind]
-    return f"CAST({expression} AS {kind}) AS {quoted(column.name)}"
+def _check_one_row_each(connection: "Connection", contract: Contract) -> None:
+    missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
+    wrong = f"SELECT {REQUEST} FROM {ROWS} GROUP BY {REQUEST} HAVING count(*) > 1 OR {missing}"
+    ((count, first),) = connection.execute(f"SELECT count(*), min({REQUEST}) FROM ({wrong})").fetchall()
+    if count:
+        query = f"SELECT count(*) FROM {ROWS} WHERE {REQUEST} = {first} AND {FOUND}"
+        ((found,),) = connection.execute(query).fetchall()
+        problem = f"{WHERE} does not return one row for each of {count} rows of the spine (for the first: {found} rows)"
+        raise LifecycleError(problem, "It returns exactly one row for each row of the spine.")
 
 
 def _fill_spine(
-    connection: "duckdb.DuckDBPyConnection", contract: Contract, key: Column, features_sql: str, known: dict[str, str]
+    connection: "Connection", contract: Contract, key: Column, features_sql: str, known: dict[str, str]
 ) -> dict[str, str]:
-    """Fill `spine`; returns the SQL types of the features."""
+    """Fill `spine` from REQUESTS, and return the SQL types of the features."""
     if "ts" not in known:
-        problem = "src/model/data.py: labels() lacks the column ts"
-        raise LifecycleError(problem, "features.sql needs the moment of each question, in seconds since 1970 UTC.")
+        problem = f"{DATA}: labels() lacks the column ts"
+        raise LifecycleError(problem, "features.sql needs the time of each row, in seconds since 1970 UTC.")
     parts = f"CAST({quoted(key.name)} AS {SQL_TYPES[key.kind]}) AS {quoted(key.name)}, CAST(ts AS BIGINT) AS ts"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine AS SELECT DISTINCT {parts} FROM {QUESTIONS}")
-    return _check_columns(connection, contract, key, features_sql)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine AS SELECT DISTINCT {parts} FROM {REQUESTS}")
+    return _check_columns(connection, contract, features_sql)
 
 
-def _keep_old_name(connection: "duckdb.DuckDBPyConnection", query: str, old: str, new: str) -> None:
-    """Offer a table under the name that releases before 0.3.0 gave it, to a query that uses that name."""
-    if re.search(rf"\b{old}\b", query):
-        warn_renamed(f"the SQL table {old}", new)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {old} AS FROM {new}")
-
-
-def _check_columns(
-    connection: "duckdb.DuckDBPyConnection", contract: Contract, key: Column, features_sql: str
-) -> dict[str, str]:
-    import duckdb
-
-    _keep_old_name(connection, features_sql, "asks", "spine")
-    try:
-        described = describe(connection, features_sql)
-    except duckdb.Error as error:
-        raise failed(WHERE, error) from error
+def _check_columns(connection: "Connection", contract: Contract, features_sql: str) -> dict[str, str]:
+    described = _describe(connection, features_sql, WHERE, "asks", "spine")
     faults = check_types(described, contract.looked_up, WHERE)
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:
         raise LifecycleError("\n  ".join(faults), "Its columns are the key, ts and every Lookup() field.")
     return described
-
-
-def literal(value: object) -> str:
-    """A value of a contract in SQL."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    return repr(value) if isinstance(value, int | float) else text(str(value))
-
-
-def failed(where: str, error: Exception) -> LifecycleError:
-    """The error for SQL of the team's that DuckDB refuses."""
-    import duckdb
-
-    hint = "The message above is DuckDB's and names the place in the SQL."
-    if isinstance(error, duckdb.OutOfMemoryException):
-        hint = "Raise score.memory_mb, or free some space where `storage` stands: what does not fit spills there."
-    return LifecycleError(f"{where} failed: {error}", hint)
-
-
-def latest(connection: "duckdb.DuckDBPyConnection", data: Data, clock: Path | None = None) -> int:
-    """The moment that stands for now: a `clock` that is set, else the data's own where `model.data` names one."""
-    named = getattr(data, "latest", None)
-    return int(named(connection)) if named and clock is None else timestamps.now(clock)

@@ -1,4 +1,4 @@
-"""Fill the feature tables that the service looks up in."""
+"""Fill the online feature tables of deployed versions."""
 
 from pathlib import Path
 
@@ -14,59 +14,67 @@ from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store
 
 
-def materialise(settings: Settings, data: Data, as_of: int | None = None) -> dict[str, str]:
-    """Refresh the table of every contract that a deployment names, live or previous, as of a moment.
+def materialize(settings: Settings, data: Data, as_of: int | None = None) -> dict[str, str]:
+    """Refresh the feature table of every version that is deployed or would be deployed by a rollback.
 
-    Returns what was written, by version. Without a moment: the data's own latest, or the clock. Raises LifecycleError
-    for versions that cannot be read, once all others have their table.
+    Args:
+        settings: where data and storage are.
+        data: the team's tables.
+        as_of: timestamp in seconds; None means the data's latest, or now.
+
+    Returns:
+        By version, the number of rows and the timestamp.
+
+    Raises:
+        LifecycleError: some versions cannot be read; the tables of all others are written.
     """
-    sound, faults = _deployed(settings.store)
-    told = fill(settings, data, sound, as_of)
+    bundles, faults = _deployed(settings.store)
+    written = _write(settings, data, bundles, as_of)
     if faults:
-        raise LifecycleError("\n  ".join(faults), "The other versions have their features.")
-    return told
+        raise LifecycleError("\n  ".join(faults), "The tables of the other versions are written.")
+    return written
 
 
-def prepare(settings: Settings, data: Data, bundle: Bundle) -> None:
-    """Write the table of a version that is about to answer, unless a deployed version has it kept fresh already.
+def materialize_for(settings: Settings, data: Data, bundle: Bundle) -> None:
+    """Write the feature table of a version that is about to be deployed.
 
-    A table of nothing that is deployed may be of any age: `materialise` has passed it by.
+    A table that a deployed version shares is fresh already; one that none shares may be of any age.
     """
     path = table_path(settings.store, bundle.feature_set)
-    kept_fresh = {table_path(settings.store, each.feature_set) for each in _deployed(settings.store)[0]}
-    if path not in kept_fresh or not path.exists():
-        fill(settings, data, [bundle])
+    if not path.exists() or path not in {
+        table_path(settings.store, each.feature_set) for each in _deployed(settings.store)[0]
+    }:
+        _write(settings, data, [bundle], None)
 
 
 def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
-    """The bundles that deployments name, live or previous, and what is wrong with those that cannot be read."""
-    sound, faults = [], []
-    for version in sorted(set().union(*(deployments.named(store, each) for each in ENVIRONMENTS))):
+    """Return the bundles in use in any environment, and a message for each that cannot be read."""
+    bundles, faults = [], []
+    for version in sorted(set().union(*(deployments.versions_in_use(store, each) for each in ENVIRONMENTS))):
         try:
-            sound.append(open_version(store, version))
+            bundles.append(open_version(store, version))
         except BundleError as error:
             faults.append(error.problem)
-    return sound, faults
+    return bundles, faults
 
 
-def fill(settings: Settings, data: Data, wanted: list[Bundle], as_of: int | None = None) -> dict[str, str]:
-    """Write the feature tables of bundles; equal feature sets share one."""
-    told: dict[str, str] = {}
+def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | None) -> dict[str, str]:
     paths: dict[Path, list[Bundle]] = {}
-    for bundle in wanted:
+    for bundle in bundles:
         if bundle.contract.lookups:
             paths.setdefault(table_path(settings.store, bundle.feature_set), []).append(bundle)
+    written: dict[str, str] = {}
     if not paths:
-        return told
+        return written
     connection = point_in_time.connect(data, settings.data)
-    moment = point_in_time.latest(connection, data, settings.clock) if as_of is None else as_of
+    as_of = point_in_time.latest(connection, data) if as_of is None else as_of
     for path, sharing in paths.items():
         bundle = sharing[0]
-        assert bundle.features_sql is not None, "training refuses entity columns without point_in_time.sql"
-        point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, moment)
+        assert bundle.features_sql is not None, "training refuses lookups without features.sql"
+        point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
         names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
         rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
-        count = write_table(path, bundle.contract, iter(rows.fetchone, None), moment)
+        count = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
         for each in sharing:
-            told[each.version] = f"{count} rows as of {timestamps.format_utc(moment)}"
-    return told
+            written[each.version] = f"{count} rows as of {timestamps.format_utc(as_of)}"
+    return written

@@ -89,13 +89,9 @@ def publish(
     Args:
         store: the storage that receives the version.
         folder: the files of the bundle, without `bundle.json`.
-        facts: what `bundle.json` says apart from format, version, feature set and hashes.
-        created: time of creation as `YYYYMMDDTHHMMSS`, with six more digits for microseconds; with the first digits of
-            a hash of all files it is the version.
+        facts: content of `bundle.json` besides format, version, feature set and hashes.
+        created: time of creation as `YYYYMMDDTHHMMSS[ffffff]`; the version is this and a hash of all files.
         check: is called with the written draft; when it raises, no version appears.
-
-    Raises:
-        LifecycleError: the disk refuses, or the version exists and is damaged.
     """
     files = {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
@@ -168,20 +164,15 @@ def installed_versions(distributions: list[str]) -> dict[str, str]:
 
 
 def check_environment(bundle: Bundle) -> None:
-    """Compare the distributions that a bundle requires with those that are installed.
-
-    Raises:
-        BundleError: names each distribution that is missing or older (by major and minor version) than required.
-    """
+    """Raise BundleError naming each distribution that is missing or older (major, minor) than the bundle requires."""
     missing = []
     for name, required in bundle.facts["requires"].items():
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            missing.append(f"{name} {required} (not installed)")
-            continue
-        if _major_minor(installed) < _major_minor(required):
-            missing.append(f"{name} {required} (installed is {installed})")
+            installed = ""
+        if not installed or _major_minor(installed) < _major_minor(required):
+            missing.append(f"{name} {required} ({f'installed is {installed}' if installed else 'not installed'})")
     if missing:
         raise BundleError(
             f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}",
@@ -194,11 +185,7 @@ def _major_minor(version: str) -> tuple[int, ...]:
 
 
 def newest(store: Store) -> str:
-    """Return the version that was trained last.
-
-    Raises:
-        LifecycleError: the storage holds no version.
-    """
+    """Return the version that was trained last; raise LifecycleError when there is none."""
     names = store.versions()
     if not names:
         raise LifecycleError(f"{store.bundles} holds no version", "Run `make train` first.")
@@ -206,11 +193,7 @@ def newest(store: Store) -> str:
 
 
 def open_version(store: Store, version: str) -> Bundle:
-    """Return a version's verified bundle.
-
-    Raises:
-        BundleError: the version does not exist (the message lists the newest ones) or is damaged.
-    """
+    """Return a version's verified bundle; raise BundleError when it does not exist or is damaged."""
     if version not in store.versions():
         known = ", ".join(store.versions()[-5:]) or "none yet"
         raise BundleError(f"{store.bundles} holds no version {version!r}", f"The newest are: {known}.")

@@ -10,15 +10,9 @@ NOT_ASSIGNED = "not assigned"
 
 
 def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
-    """Return the model card as Markdown.
+    """Return the model card as Markdown, from the facts of `bundle.json` and one line about what runs the model.
 
-    Args:
-        contract: the bundle's contract.
-        facts: the facts that go into `bundle.json`.
-        runtime: one line about what runs the model, such as `Export.summary`.
-
-    Returns:
-        The card, without the version, which is derived from the hash of all files including this one.
+    The card does not contain the version, which is derived from the hash of all files including this one.
     """
     return "\n".join(_lines(contract, facts, runtime)) + "\n"
 
@@ -28,7 +22,6 @@ def _lines(contract: Contract, facts: Mapping[str, Any], runtime: str) -> Iterat
     yield f"# {facts['name']}\n"
     yield f"{_purpose(target)}\n"
     linear = "the linear baseline, which the candidate did not beat"
-    release = [("lifecycle", facts["lifecycle"])] if "lifecycle" in facts else []
     yield from _table(
         ("", ""),
         [
@@ -42,7 +35,7 @@ def _lines(contract: Contract, facts: Mapping[str, Any], runtime: str) -> Iterat
             ("data", f"SHA-256 {facts['data']}"),
             ("owners", _owners(facts.get("owners", {}))),
             ("code", f"{code['commit'] or 'no commit'}{', with edited files' if code['edited'] else ''}"),
-            *release,
+            *([("lifecycle", facts["lifecycle"])] if "lifecycle" in facts else []),
         ],
     )
     yield "\n## Columns\n"

@@ -36,10 +36,7 @@ def losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
 
 
 def squared_errors(target: Target, actual: Floats, outputs: Floats) -> Floats:
-    """Return the squared error of each row, shape (rows,); of probabilities as well (Brier 1950).
-
-    For classes it is bounded, so that a small slice of rows can be tested.
-    """
+    """Return the squared error of each row (Brier 1950): bounded for classes, so that small slices can be tested."""
     if target.task == "multiclass":
         return np.asarray(((outputs - np.eye(len(target.classes))[actual.astype(int)]) ** 2).sum(axis=1))
     return np.asarray((outputs - actual) ** 2)
@@ -101,14 +98,7 @@ def measure_improvement(
 ) -> Improvement:
     """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
 
-    Args:
-        target: the contract's target.
-        actual: class codes or values, shape (rows,).
-        before: raw outputs of the model to compare with.
-        after: raw outputs of the other model on the same rows.
-        confidence: of each one-sided bound, below 1.
-        resamples: how often the rows are drawn.
-        seed: of the random generator.
+    `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
     """
     old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
 
@@ -119,16 +109,9 @@ def measure_improvement(
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
-    """Return the finite values of a measure on resampled rows.
+    """Return the values of a measure, a function of how often each row is drawn, on resampled rows.
 
-    Args:
-        measure: a function of how often each row was drawn, shape (rows,).
-        rows: how many rows there are.
-        resamples: how often they are drawn.
-        seed: of the random generator.
-
-    Returns:
-        At most `resamples` values: a resample of one class has no ROC AUC and is dropped.
+    A resample that does not define the measure is dropped, such as one class for ROC AUC.
     """
     random, found = np.random.default_rng(seed), np.empty(resamples)
     for at in range(resamples):
@@ -136,15 +119,10 @@ def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, see
     return found[np.isfinite(found)]
 
 
-def measure(target: Target, actual: Floats, outputs: Floats) -> float:
-    """Return ROC AUC, accuracy or R² by the target's task; NaN where the rows do not define it."""
-    return weighted_measure(target, actual, outputs)(np.ones(len(actual)))
-
-
 def weighted_measure(target: Target, actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
-    """Return the task's measure as a function of row weights, shape (rows,).
+    """Return the task's measure (see `MEASURES`) as a function of row weights; it returns NaN where it is not defined.
 
-    Outputs are sorted once, so that a bootstrap can call the function often.
+    The rows are sorted once, so that a bootstrap can call the function often.
     """
     if target.task == "binary":
         return _roc_auc(actual, outputs)
@@ -185,14 +163,9 @@ def _improvement(mean: float, resampled: Floats, confidence: float) -> Improveme
 
 
 def mean_cost(actual: Floats, outputs: Floats, threshold: float, false_positive: float, false_negative: float) -> float:
-    """Return the mean cost of a row's decision in binary classification.
+    """Return the mean cost of a row when the positive class is predicted from `threshold` on.
 
-    Args:
-        actual: class codes, shape (rows,).
-        outputs: probabilities of the positive class, shape (rows,).
-        threshold: probability from which the positive class is predicted.
-        false_positive: cost of predicting the positive class for a negative row, in the unit of the result.
-        false_negative: cost of predicting the negative class for a positive row, in the same unit.
+    `false_positive` and `false_negative` are the costs of the two errors, in the unit of the result.
     """
     called = outputs >= threshold
     return float(np.where(called, (actual != 1) * false_positive, (actual == 1) * false_negative).mean())

@@ -38,11 +38,7 @@ class Predictor:
     """A loaded model bundle whose golden rows were verified."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Load a bundle and verify its golden rows.
-
-        Raises:
-            BundleError: this environment cannot load the bundle, or the golden outputs differ.
-        """
+        """Load a bundle; raise BundleError when this environment cannot load it or its golden outputs differ."""
         check_environment(bundle)
         self.bundle = bundle
         self.contract = bundle.contract
@@ -55,9 +51,6 @@ class Predictor:
         Args:
             rows: validated rows with every column of the contract, features included.
             threshold: probability from which the positive class is predicted; 0.5 when None, unused for other tasks.
-
-        Raises:
-            LifecycleError: the model's outputs are not valid predictions.
         """
         return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
@@ -89,11 +82,7 @@ class Predictor:
         return self.bundle.kind == "onnx"
 
     def verify_golden_rows(self) -> None:
-        """Predict the golden rows and compare with the outputs of the estimator that was trained.
-
-        Raises:
-            BundleError: there are no golden rows, the model fails on them, or an output differs beyond the tolerance.
-        """
+        """Raise BundleError unless the golden rows get the outputs of the trained estimator, within the tolerance."""
         version, hint = self.bundle.version, "Install the versions that its bundle.json lists, or train again."
         golden = [json.loads(line) for line in self.bundle.read("golden.jsonl").splitlines()]
         if not golden:
@@ -105,24 +94,18 @@ class Predictor:
         except Exception as error:
             problem = f"bundle {version} cannot predict its golden rows ({type(error).__name__}: {error})"
             raise BundleError(problem, hint) from error
+        problem = f"bundle {version} does not reproduce its training outputs"
         if outputs.shape != expected.shape:
-            problem = f"bundle {version} does not reproduce its training outputs: their shape differs"
-            raise BundleError(problem, hint)
+            raise BundleError(f"{problem}: their shape differs", hint)
         scale = np.maximum(1.0, np.abs(expected)) if self.contract.target.task == "regression" else 1.0
         equal = np.abs(outputs - expected) <= tolerance(self.contract.target) * scale
         wrong = np.flatnonzero(~equal.reshape(len(golden), -1).all(axis=1))
         if len(wrong):
-            first = f"golden row {wrong[0] + 1} of {len(golden)} differs"
-            raise BundleError(f"bundle {version} does not reproduce its training outputs: {first}", hint)
+            raise BundleError(f"{problem}: golden row {wrong[0] + 1} of {len(golden)} differs", hint)
 
 
 def format_predictions(raw: Outputs, target: Target, threshold: float | None) -> list[Response]:
-    """Convert raw model outputs to response objects.
-
-    Args:
-        raw: outputs of the model; see `Outputs` for shape and unit.
-        target: the contract's target, which names the classes.
-        threshold: probability from which the positive class is predicted; 0.5 when None.
+    """Convert raw model outputs (see `Outputs`) to response objects; `threshold` as in `Predictor.predict`.
 
     Returns:
         For each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
@@ -140,55 +123,48 @@ def format_predictions(raw: Outputs, target: Target, threshold: float | None) ->
 
 
 def untrusted_types(content: bytes) -> list[str]:
-    """Return the types in a skops file that the allow-list does not hold, sorted.
-
-    Raises:
-        Exception: whatever skops raises for content that is not a skops file.
-    """
+    """Return the types in a skops file that are not on the allow-list, sorted."""
     import skops.io
 
     return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
 
 
 def _load(bundle: Bundle) -> Model:
-    if bundle.kind == "python":
-        return FrameModel(_load_python(bundle), bundle.contract)
-    if bundle.kind not in ("onnx", "skops"):
+    loaders = {"onnx": _load_onnx, "skops": _load_skops, "python": _load_python}
+    if bundle.kind not in loaders:
         problem = f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load"
         raise BundleError(problem, "Update the repository, or promote another version.")
-    encoder = Encoder(bundle.contract, bundle.facts["levels"])
-    if bundle.kind == "skops":
-        return SkopsModel(_load_skops(bundle), encoder, bundle.contract.target)
     try:
-        return OnnxModel(bundle.read("model.onnx"), encoder, bundle.contract.target)
+        return loaders[bundle.kind](bundle)
+    except BundleError:
+        raise
+    # A runtime, skops and the team's code raise their own types.
     except Exception as error:
-        raise _unreadable(bundle, "model.onnx", error) from error
+        name = bundle.facts["class"] if bundle.kind == "python" else f"model.{bundle.kind}"
+        first = "".join(str(error).strip().splitlines()[:1])
+        problem = f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {first})"
+        raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}. {RETRAIN}") from error
 
 
-def _load_skops(bundle: Bundle) -> Any:
+def _load_onnx(bundle: Bundle) -> Model:
+    return OnnxModel(bundle.read("model.onnx"), _encoder(bundle), bundle.contract.target)
+
+
+def _load_skops(bundle: Bundle) -> Model:
     import skops.io
 
     content = bundle.read("model.skops")
-    try:
-        unknown = untrusted_types(content)
-    except Exception as error:
-        raise _unreadable(bundle, "model.skops", error) from error
-    if unknown:
+    if unknown := untrusted_types(content):
         raise BundleError(
             f"bundle {bundle.version}: model.skops holds {', '.join(unknown)}, which is not trusted",
             "Return a `python` model from src/model/estimator.py for code of your own.",
         )
-    return skops.io.loads(content, trusted=list(TRUSTED))
+    return SkopsModel(skops.io.loads(content, trusted=list(TRUSTED)), _encoder(bundle), bundle.contract.target)
 
 
-def _load_python(bundle: Bundle) -> Any:
-    try:
-        return team.python_class(bundle.facts["class"]).load(bundle.path / "model")
-    except Exception as error:
-        problem = f"bundle {bundle.version}: {bundle.facts['class']} does not load ({type(error).__name__}: {error})"
-        raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}.") from error
+def _load_python(bundle: Bundle) -> Model:
+    return FrameModel(team.python_class(bundle.facts["class"]).load(bundle.path / "model"), bundle.contract)
 
 
-def _unreadable(bundle: Bundle, name: str, error: Exception) -> BundleError:
-    first = "".join(str(error).strip().splitlines()[:1])
-    return BundleError(f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {first})", RETRAIN)
+def _encoder(bundle: Bundle) -> Encoder:
+    return Encoder(bundle.contract, bundle.facts["levels"])

@@ -97,17 +97,7 @@ class OnnxModel(MatrixModel):
     """An ONNX graph from the matrix to the outputs; thread-safe, and each call uses one thread."""
 
     def __init__(self, content: bytes, encoder: Encoder, target: Target) -> None:
-        """Load a graph and compare its inputs and outputs with the contract.
-
-        Args:
-            content: the serialised graph.
-            encoder: builds the matrix that the graph reads.
-            target: the contract's target.
-
-        Raises:
-            LifecycleError: the graph is not safe to load, or its shape is not the contract's.
-            Exception: whatever ONNX Runtime raises for an invalid graph.
-        """
+        """Load a serialised graph; raise LifecycleError when it is not safe or its shape is not the contract's."""
         super().__init__(encoder, target)
         self.session = session(content)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -132,8 +122,7 @@ class OnnxModel(MatrixModel):
 def session(content: bytes) -> Any:
     """Return an ONNX Runtime session with one thread that does not spin and no memory kept between calls.
 
-    Raises:
-        LifecycleError: the graph is too large, reads other files, or uses operators outside the ONNX standard.
+    Raise LifecycleError for a graph that is too large, reads other files, or uses operators outside the ONNX standard.
     """
     import onnxruntime
 
@@ -176,12 +165,7 @@ class FrameModel:
 def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
     """Return the contract's columns with one dtype each, whether the rows come from a table or from a request.
 
-    Args:
-        frame: rows that were validated against the contract.
-        columns: the contract's columns.
-
-    Returns:
-        Numbers as float64 (int64 where the contract forbids null), times in UTC, null as NaN or None.
+    Numbers are float64 (int64 where the contract forbids null), times are in UTC, null is NaN or None.
     """
     import pandas as pd
 
@@ -199,15 +183,9 @@ def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFra
 
 
 def validate_outputs(outputs: Any, target: Target, rows: int) -> Outputs:
-    """Return a model's outputs as float64.
+    """Return a model's outputs for `rows` rows as float64.
 
-    Args:
-        outputs: what the model returned for `rows` rows.
-        target: the contract's target.
-        rows: how many rows were predicted.
-
-    Raises:
-        LifecycleError: the shape is not the target's, or a value is not finite or not a probability.
+    Raise LifecycleError when the shape is not the target's, or a value is not finite or not a probability.
     """
     found = np.asarray(outputs, dtype=np.float64)
     # Most requests hold one row, for which NumPy's checks would take as long as the model.

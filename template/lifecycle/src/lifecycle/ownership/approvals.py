@@ -1,35 +1,37 @@
-"""What production asks of people: an approval of each role that decides, by an identity that git or the CI host gives.
+"""What production requires of people: an approval of each deciding role, and a filled agreement.
 
-An approval is a line of the audit. It is used up when the version begins to answer: going back to it is a new decision.
+An approval is a line of the audit log. It is used up when the version is deployed: deploying it again later is a new
+decision. Names come from the CI host or from git configuration; they are recorded, not verified.
 """
 
 import contextlib
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import repository
-from lifecycle.ownership.agreement import AGREEMENT, open_questions
-from lifecycle.ownership.reading import OWNERS, Owners
-from lifecycle.registry import deployments, provenance
-from lifecycle.registry.deployments import Deployment, Live
+from lifecycle.ownership.owners_file import OWNERS, Owners
+from lifecycle.registry import audit, provenance
+from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity, Source
 from lifecycle.storage import Store
 
-ASKING = "production"
-MOST_TOLD = 5
-# What decides about production is what everybody can see: an edit that is not committed would lift every approval.
+PRODUCTION, AGREEMENT = "production", "docs/agreement.md"
+MOST_QUESTIONS = 5
+# Only what is committed counts: an edit that nobody else can see would remove the need for approvals.
 COMMITTED = (OWNERS, AGREEMENT, "config")
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What a line of the audit holds of an approval."""
+    """An approval in the audit log."""
 
     who: str
     source: Source
@@ -42,12 +44,11 @@ class Approval:
 _APPROVAL = TypeAdapter(Approval)
 
 
-def stands_for(owners: Owners, who: Identity) -> list[str]:
-    """The roles of an identity: of a CI host the handle itself, of git an address that OWNERS gives to a person."""
+def roles_of(owners: Owners, who: Identity) -> list[str]:
+    """Return the roles of an identity: a handle of the CI host, or a git address that `people` assigns to a person."""
+    people = [who.name] if who.source == "ci" else []
     if who.source == "git":
-        people = [name for name, given in owners.people.items() if who.name.lower() in {each.lower() for each in given}]
-    else:
-        people = [who.name] if who.source == "ci" else []
+        people = [name for name, given in owners.people.items() if who.name.lower() in map(str.lower, given)]
     known = {name.lower() for name in people}
     return [role for role in owners.roles if known & {each.lower() for each in owners.behind(role)}]
 
@@ -55,100 +56,123 @@ def stands_for(owners: Owners, who: Identity) -> list[str]:
 def approve(
     root: Path, store: Store, environment: str, version: str, threshold: float | None, who: Identity, why: str
 ) -> list[str]:
-    """Record that an identity approves a version, or a threshold of it; the roles it stands for.
+    """Record that a person approves a version, or a threshold of it, for production.
 
-    Raises LifecycleError where nobody is asked, and Refused for who stands for no role.
+    Returns:
+        The roles that this person holds in OWNERS as of the last commit.
+
+    Raises:
+        LifecycleError: the environment needs no approval, or the threshold is not a probability.
+        Refused: the person holds no role.
     """
-    if environment != ASKING:
-        problem = f"nobody is asked for an approval in {environment}"
-        raise LifecycleError(problem, f"Promote right away, or name --environment {ASKING}.")
+    if environment != PRODUCTION:
+        problem = f"{environment} needs no approval"
+        raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = stands_for(repository.committed(root), who)
+    roles = roles_of(repository.committed(root), who)
     if not roles:
-        edited = _uncommitted(root, OWNERS)
-        raise Refused(f"{who} stands for no role of OWNERS as committed", "\n  ".join([*edited, _binding(who)]))
+        hints = [*_uncommitted(root, OWNERS), _how_to_be_known(who)]
+        raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
-    told = {"who": who.name, "source": who.source, "roles": roles, "why": why}
-    deployments.record(store, entry | told | {"changed": datetime.now(UTC).isoformat(timespec="seconds")})
+    given = {"who": who.name, "source": who.source, "roles": roles, "why": why}
+    audit.append(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
 
 
-def _binding(who: Identity) -> str:
-    if who.source == "git":
-        return f"Name whose address it is: `people: {{ana: [{who.name}]}}` below x-ownership."
-    if who.source == "ci":
-        return "Name the handle in `roles`, or in `teams` among the members of a team that is."
-    return "An approval takes what `git config user.email` or the CI host says; a login name is not enough."
+def _how_to_be_known(who: Identity) -> str:
+    return {
+        "git": f"Assign the address to a person: `people: {{ana: [{who.name}]}}` below x-ownership.",
+        "ci": "Add the handle to `roles`, or to the members of a team in `teams`.",
+        "login": "A login name is not enough: set `git config user.email`, or approve in a CI job.",
+    }[who.source]
 
 
 def faults(
-    root: Path, store: Store, seen: Deployment | None, live: Live, default: float | None, who: Identity
+    root: Path, store: Store, seen: Deployment | None, live: Deployed, default: float | None, who: Identity
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """What production still waits for before `live` answers, in words; and the approvals that count.
+    """Return what production still requires before a deployment, and the approvals that count for it.
 
-    A version asks the roles that decide `promote`; a threshold other than the one that holds, `change-threshold`.
+    A new version needs the roles that decide `promote`, a new threshold those that decide `change-threshold`.
+
+    Args:
+        root: the repository, with OWNERS, the agreement and config/.
+        store: the storage, with the audit log.
+        seen: the current deployment, None before the first.
+        live: the version and threshold to be deployed.
+        default: the threshold of the bundle; None for models without one.
+        who: the person who promotes, and who needs no approval for the roles they hold.
     """
     report = repository.examine(root, repository.today())
-    told = _uncommitted(root, *COMMITTED)
-    told += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
+    missing = _uncommitted(root, *COMMITTED)
+    missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
     questions = open_questions(root)
-    told += questions[:MOST_TOLD]
-    if more := questions[MOST_TOLD:]:
-        told.append(f"and {len(more)} more open questions")
-    if breaks := deployments.audit_breaks(store):
-        lines = ", ".join(map(str, breaks))
-        told.append(f"{store.audit} does not follow from itself at line {lines}. {deployments.AUDIT_HINT}")
+    missing += questions[:MOST_QUESTIONS]
+    if len(questions) > MOST_QUESTIONS:
+        missing.append(f"and {len(questions) - MOST_QUESTIONS} more open questions")
     if report.owners is None or report.refused:
-        return told, []
-    used: list[Approval] = []
-    own, given, waiting = stands_for(report.owners, who), _given(store, live.version), []
-    for decision in _asked(seen, live, default):
-        for role in report.owners.decisions[decision]:
-            if role in own:
-                continue
+        return missing, []
+    owners, own, waiting = report.owners, roles_of(report.owners, who), []
+    given, used = list(_approvals(store, live.version)), list[Approval]()
+    for decision in _decisions(seen, live, default):
+        promoting = decision == "promote"
+        # An approval of a threshold is for no other; one without a threshold does not decide about it.
+        thresholds = (None, live.threshold) if promoting else (live.threshold,)
+        for role in (each for each in owners.decisions[decision] if each not in own):
             fitting = [
                 each
                 for each in given
-                if role in stands_for(report.owners, Identity(each.who, each.source))
-                # Who approved a threshold approved no other; who named none has not decided about it.
-                and each.threshold in ({live.threshold} if decision != "promote" else {None, live.threshold})
+                if each.threshold in thresholds and role in roles_of(owners, Identity(each.who, each.source))
             ]
             used += [each for each in fitting[-1:] if each not in used]
             if not fitting:
-                what = f"VERSION={live.version}" + (f" THRESHOLD={live.threshold}" if decision != "promote" else "")
-                people = ", ".join(report.owners.behind(role)) or "nobody yet"
-                command = f"make approve {what} ENVIRONMENT={ASKING}"
-                waiting.append(f"{role} decides {decision} and has not approved ({people}): `{command}`")
+                version = f"VERSION={live.version}" + ("" if promoting else f" THRESHOLD={live.threshold}")
+                command = f"`make approve {version} ENVIRONMENT={PRODUCTION}`"
+                people = ", ".join(owners.behind(role)) or "no owner yet"
+                waiting.append(f"{role} decides {decision} and has not approved ({people}): {command}")
     if waiting and not own:
-        told.append(f"{who} stands for no role of OWNERS, so that each has to approve\n    {_binding(who)}")
-    return told + waiting, [asdict(each) for each in used]
+        missing.append(
+            f"{who} holds no role in OWNERS, so every deciding role must approve\n    {_how_to_be_known(who)}"
+        )
+    return missing + waiting, [asdict(each) for each in used]
 
 
 def _uncommitted(root: Path, *places: str) -> list[str]:
     edited = provenance.uncommitted(root, *places)
     if edited is None:
-        return [f"git holds no commit at {root}: promote from a clone"]
-    return [f"{name} is not what the last commit holds: commit it, or `git checkout HEAD -- {name}`" for name in edited]
+        return [f"git has no commit at {root}: promote from a clone"]
+    return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
-def _asked(seen: Deployment | None, live: Live, default: float | None) -> list[str]:
-    asked = ["promote"] if seen is None or seen.live.version != live.version else []
-    holds = seen.live.threshold if seen and seen.live.threshold is not None else default
-    return asked + (["change-threshold"] if live.threshold not in (None, holds) else [])
+def _decisions(seen: Deployment | None, live: Deployed, default: float | None) -> list[str]:
+    needed = ["promote"] if seen is None or seen.current.version != live.version else []
+    current = seen.current.threshold if seen and seen.current.threshold is not None else default
+    return needed + (["change-threshold"] if live.threshold not in (None, current) else [])
 
 
-def _given(store: Store, version: str) -> list[Approval]:
-    given: list[Approval] = []
-    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
-        # A line of another shape is no approval.
+def _approvals(store: Store, version: str) -> Iterator[Approval]:
+    """Yield the approvals of a version in production since it was last deployed there."""
+    found: list[Approval] = []
+    for entry in audit.entries(store):
+        # A line of another form is not an approval.
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            if entry["environment"] != ASKING:
-                continue
-            if entry["action"] == "approve":
-                if entry["version"] == version:
-                    given.append(_APPROVAL.validate_json(line, strict=True))
-            elif entry["live"]["version"] == version:
-                given.clear()
-    return given
+            approved = entry["action"] == "approve"
+            if entry["environment"] == PRODUCTION and (entry if approved else entry["live"])["version"] == version:
+                found = [*found, _APPROVAL.validate_json(json.dumps(entry), strict=True)] if approved else []
+    yield from found
+
+
+def open_questions(root: Path) -> list[str]:
+    """Return why docs/agreement.md is not filled: a row of its tables with an empty cell, or no text at all."""
+    path, rule = root / AGREEMENT, re.compile(r"\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?\s*)?")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not text.strip():
+        return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
+    found, lines = [], [*map(str.strip, text.splitlines()), ""]
+    for number, line in enumerate(lines[:-1], 1):
+        is_heading = rule.fullmatch(line) or rule.fullmatch(lines[number])
+        if line.startswith("|") and not is_heading:
+            first, *cells = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.removesuffix("|"))[1:])
+            if not cells or not all(cells):
+                found.append(f"{AGREEMENT}:{number}: the answer is missing: {first}")
+    return found

@@ -1,18 +1,19 @@
-"""OWNERS in a repository: read from the disk, compared with its files and with what was derived from it."""
+"""OWNERS in a repository: checked against its files, and written to the files that are derived from it."""
 
-import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import derive, rules
-from lifecycle.ownership.findings import Finding
-from lifecycle.ownership.reading import OWNERS, Owners, read
+import yaml
+
+from lifecycle.contract.team import project_name
+from lifecycle.errors import Refused
+from lifecycle.ownership import derived, rules
+from lifecycle.ownership.owners_file import OWNERS, SHOWN, Finding, Owners, load
 from lifecycle.registry import provenance
 from lifecycle.storage import write_atomically
 
@@ -22,156 +23,123 @@ ALERT_URL = "LOOSELEAF_ALERT_URL"
 
 @dataclass(frozen=True)
 class Report:
-    """What OWNERS says (None where there is no such file) and what was found, refusals first."""
+    """The owners (None without a readable OWNERS) and the findings, errors first.
+
+    A file that is not `enforced` has no `version`: it predates the rules, and `make check` only warns.
+    """
 
     owners: Owners | None
-    findings: tuple[Finding, ...]
-
-    @property
-    def held(self) -> bool:
-        """Whether `make check` holds the repository to its OWNERS; to one that is older than the rules it does not."""
-        return self.owners is None or self.owners.version is not None
+    findings: list[Finding]
+    enforced: bool = True
 
     @property
     def refused(self) -> int:
-        """How many findings refuse the repository."""
+        """Return the number of errors."""
         return sum(each.refused for each in self.findings)
 
 
 def today() -> date:
-    """The day, in UTC."""
+    """Return the current day in UTC."""
     return datetime.now(UTC).date()
 
 
 def examine(root: Path, day: date) -> Report:
-    """Check the OWNERS of a repository; raises LifecycleError where it cannot be read at all."""
+    """Check OWNERS at `root` and its derived files as of a day; raises LifecycleError where OWNERS is not YAML."""
     path = root / OWNERS
     if not path.is_file():
-        hint = "lifecycle/docs/owners.md shows the format; production asks for it."
-        return Report(None, (Finding(OWNERS, "the file is missing: nobody answers for anything", hint, refused=False),))
-    owners, findings = rules.examine(path.read_bytes(), files(root), day)
-    if not any(each.refused for each in findings):
-        findings += _stale(root, owners)
-    return Report(owners, tuple(sorted(findings, key=lambda each: not each.refused)))
+        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
+    owners, found = rules.examine(path.read_bytes(), files(root), day)
+    if owners and not any(each.refused for each in found):
+        stale = [name for name, now, wanted in _derived(root, owners) if now is not None and now != wanted]
+        found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale] + found
+    ours = load(path.read_bytes()).get("x-ownership")
+    return Report(owners, found, enforced=not isinstance(ours, dict) or "version" in ours)
 
 
 def required(root: Path) -> Owners:
-    """OWNERS without a refusal; raises LifecycleError with the findings otherwise."""
+    """Return the owners of the repository at `root`; raises LifecycleError where OWNERS is missing or has errors."""
     report = examine(root, today())
-    return _unrefused(report.owners, report.findings, "`uv run lifecycle owners check` shows all.")
+    # An error of a derived file does not matter: `make owners` writes it again.
+    errors = [each for each in report.findings if each.where.startswith(OWNERS)]
+    return _without_errors(report.owners, errors, "`uv run lifecycle owners check` shows everything.")
 
 
 def committed(root: Path) -> Owners:
-    """OWNERS as HEAD holds it: an edit that nobody can see makes nobody an owner; raises as `required` does."""
+    """Return the owners as of the last commit; raises LifecycleError where OWNERS is not in it or has errors."""
     content = provenance.committed(root, OWNERS)
     if content is None:
-        raise Refused(f"git holds no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
-    hint = f"This is {OWNERS} as the last commit holds it: hint it, and commit."
-    return _unrefused(*rules.examine(content, files(root), today()), hint)
+        raise Refused(f"git has no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
+    hint = f"This is {OWNERS} as of the last commit: correct it, and commit."
+    return _without_errors(*rules.examine(content, files(root), today()), hint)
 
 
-def _unrefused(owners: Owners | None, findings: Iterable[Finding], hint: str) -> Owners:
-    told = [each for each in findings if each.refused or not owners]
-    if told or not owners:
-        # The command line begins what it prints with that word, too.
-        raise Refused("\n".join(map(str, told)).removeprefix("error: "), hint)
+def _without_errors(owners: Owners | None, findings: Iterable[Finding], hint: str) -> Owners:
+    errors = [str(each) for each in findings if each.refused or not owners]
+    if errors or not owners:
+        # The command line prints the word "error" itself.
+        raise Refused("\n".join(errors).removeprefix("error: "), hint)
     return owners
 
 
 def roles(root: Path) -> dict[str, list[str]]:
-    """Who answers for what, to be written beside a version; empty where OWNERS does not tell. It never fails."""
+    """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
     try:
-        owners, _ = read((root / OWNERS).read_bytes())
+        found = load((root / OWNERS).read_bytes())["x-ownership"]["roles"]
+        # Half of a surrogate pair cannot be written.
+        return {role: [*map(str, each)] for role, each in found.items() if role.isprintable()}
     except Exception:
-        # Whatever a file makes the reader raise: a rollback must not depend on it.
+        # A rollback must not depend on OWNERS, whatever is wrong with it.
         return {}
-    # A name of half a character pair could not be written.
-    return {role: list(handles) for role, handles in owners.roles.items() if role.isprintable()}
 
 
 def files(root: Path) -> list[str] | None:
-    """The files that are in git, or would be by `git add --all`; None outside a repository."""
+    """Return the files that are in git or that `git add --all` would add; None outside a repository."""
     listed = provenance.output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if listed is None:
-        return None
-    return sorted({name for name in listed.decode("utf-8", "surrogateescape").split("\0") if name})
+    return None if listed is None else sorted({*listed.decode("utf-8", "surrogateescape").split("\0")} - {""})
 
 
 def write(root: Path) -> list[str]:
-    """Write each derived file that applies here, and say what was done.
+    """Write every derived file that applies to the repository at `root`, and return a line for each change.
 
-    Raises Refused for a file without the header: it is the team's own, and stays as it is.
+    Raises:
+        LifecycleError: OWNERS has errors.
+        Refused: a file of that name is the team's own; it is not changed.
     """
-    report = examine(root, today())
-    owners = report.owners
-    # A stale file is what this hints.
-    if owners is None or any(each.refused and each.where.startswith(f"{OWNERS}:") for each in report.findings):
-        owners = required(root)
-    texts, told, own = _texts(root, owners), [], []
-    for name in derive.ALL:
-        path, text = root / name, texts.get(name)
-        there = _there(path)
-        if there is not None and not _is_derived(there):
-            own += [name] if text else []
-        elif text is None and there is not None:
-            path.unlink()
-            told.append(f"{name} is removed: nothing in OWNERS asks for it")
-        elif text is not None and text != there and (there is not None or _applies(root, name, owners)):
-            write_atomically(path, text.encode())
-            told.append(f"{name} follows OWNERS now; commit it")
-    if own:
-        problem = f"{', '.join(own)} has no header of a derived file: it is the team's own and was left alone"
-        raise Refused(problem, "Move it away and derive again, or go on with your own.")
-    nothing = "what follows from OWNERS is up to date" if texts else "nobody answers yet: there is nothing to derive"
-    return told or [nothing]
+    owners, changes = required(root), []
+    for name, now, wanted in _derived(root, owners):
+        if wanted is None and now is not None:
+            (root / name).unlink()
+            changes.append(f"{name} is removed: no role has an owner")
+        elif wanted is not None and wanted != now and (now is not None or _applies(root, name, owners)):
+            write_atomically(root / name, wanted.encode())
+            changes.append(f"{name} is updated; commit it")
+    if own := [name for name in derived.ALL if (root / name).is_file() and not _is_derived(root / name)]:
+        problem = f"{', '.join(own)} lacks the header of a derived file: it is the team's own and was not changed"
+        raise Refused(problem, "Move it away and run `make owners` again, or keep your own.")
+    return changes or ["the files derived from OWNERS are up to date"]
+
+
+def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield name, current text and wanted text of each derived file that is not the team's own."""
+    alerts, name = root / derived.ALERTS, project_name(root).removesuffix("-model")
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = re.search(r"- url: (.+)", alerts.read_text(encoding="utf-8")) if alerts.is_file() else None
+    # Only make knows the address of alerts; without make, the one in the file stays.
+    url = os.environ.get(ALERT_URL, str(yaml.safe_load(known[1])) if known else "")
+    texts = derived.texts(owners, name, str(project.get("description", "")), url)
+    for path in map(root.joinpath, derived.ALL):
+        if not path.is_file() or _is_derived(path):
+            name = path.relative_to(root).as_posix()
+            yield name, path.read_text(encoding="utf-8") if path.is_file() else None, texts.get(name)
+
+
+def _is_derived(path: Path) -> bool:
+    return derived.MARK in "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[:3])
 
 
 def _applies(root: Path, name: str, owners: Owners) -> bool:
-    # An OWNERS of before there were alerts owns no such file: writing it would be a defect.
-    if name == derive.ALERTS and not any(each.pattern.matches(name) for each in owners.filters):
+    # Without a filter for deploy/, the new file would have no owner.
+    if name == derived.ALERTS and not any(each.matches(name) for each in owners.filters):
         return False
-    folder = {
-        derive.GITHUB: ".github",
-        derive.GITLAB: ".gitlab-ci.yml",
-        derive.RULESET: ".github",
-        derive.ALERTS: "lifecycle/deploy",
-    }
-    return (root / folder.get(name, ".")).exists()
-
-
-def _there(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def _is_derived(text: str) -> bool:
-    return derive.MARK in "\n".join(text.splitlines()[:3])
-
-
-def _texts(root: Path, owners: Owners) -> dict[str, str]:
-    path = root / "pyproject.toml"
-    try:
-        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        name = str(project["name"]).removesuffix("-model")
-        return derive.derived(owners, name, str(project.get("description", "")), _alert_url(root))
-    except (OSError, KeyError, ValueError) as error:
-        raise LifecycleError(f"{path} does not name the project ({error})", "Run this in the repository.") from error
-
-
-def _alert_url(root: Path) -> str:
-    """Where alerts are sent. Only make knows; without it, the address that was derived stands."""
-    there = re.search(r'^ +- url: (".*")$', _there(root / derive.ALERTS) or "", re.MULTILINE)
-    return os.environ.get(ALERT_URL, json.loads(there[1]) if there else "")
-
-
-def _stale(root: Path, owners: Owners) -> list[Finding]:
-    texts = {name: _there(root / name) for name in derive.ALL}
-    derived = {name: text.splitlines() for name, text in texts.items() if text is not None and _is_derived(text)}
-    wanted = _texts(root, owners) if derived else {}
-    found = []
-    for name, there in derived.items():
-        now = wanted.get(name, "").splitlines()
-        if there != now:
-            lines = enumerate(zip(there, now, strict=False), 1)
-            line = next((number for number, (one, other) in lines if one != other), 1)
-            found.append(Finding(f"{name}:{line}", "it is not what OWNERS says now", "`make owners` derives it again."))
-    return found
+    needs = {derived.GITHUB: ".github", derived.GITLAB: ".gitlab-ci.yml", derived.ALERTS: "lifecycle/deploy"}
+    return (root / needs.get(name, ".")).exists()

@@ -1,123 +1,114 @@
-"""What OWNERS has to say before it can be relied on; pure, with the files and the day given."""
+"""The checks that OWNERS must pass: roles, decisions, people, dates, and that every file has an owner."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
-from lifecycle.ownership.findings import Finding
-from lifecycle.ownership.reading import DECISIONS, OWNERS, ROLES, Owners, read
+from lifecycle.ownership.owners_file import OWNERS, Finding, Names, Owners, load, parse
 
-LONGEST_REVIEW, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
-# Which host a repository has may change: until it does, the other's folder is not there. `deploy/` is derived later.
-MAY_BE_EMPTY = (".github/", ".gitlab/", "deploy/")
+ROLES = ("data-science", "engineering", "product")
+DECISIONS = ("promote", "change-threshold", "roll-back", "retire")
+YEAR, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
+# Only one of the two CI hosts has its folder, and `deploy/` is derived later.
+MAY_BE_EMPTY = (r"^\.github/", r"^\.gitlab/", "^deploy/")
 
-
-def examine(content: bytes, files: Sequence[str] | None, today: date) -> tuple[Owners, list[Finding]]:
-    """OWNERS and all that is wrong with it, each place once; raises LifecycleError for what is no YAML."""
-    owners, told = read(content)
-    places = {each.where for each in told}
-    # A filter that could not be read would leave its files without an owner, and a missing part all it says.
-    found = check(owners, None if told else files, today) if "x-ownership" in owners.lines else []
-    return owners, told + [each for each in found if each.where not in places]
+# The path of a key; what is wrong, what to do, and whether `make check` refuses it.
+_Problem = tuple[Names, tuple[str, str, bool]]
 
 
-def check(owners: Owners, files: Sequence[str] | None, today: date) -> list[Finding]:
-    """All that is wrong with what OWNERS says; without `files` (no git), what it says of them is left out."""
-    return [
-        *_roles(owners),
-        *_decisions(owners),
-        *_people(owners, today),
-        *_dates(owners, today),
-        *(_files(owners, files) if files is not None else ()),
-    ]
+def examine(content: bytes, files: Sequence[str] | None, today: date) -> tuple[Owners | None, list[Finding]]:
+    """Read and check OWNERS.
+
+    Args:
+        content: the bytes of the file.
+        files: the files of the repository; None (outside git) skips what compares filters with files.
+        today: the day with which review and waiver are compared.
+
+    Returns:
+        The owners, None while the format has errors, and the findings, each with file and line, errors first.
+
+    Raises:
+        LifecycleError: the content is not a YAML mapping.
+    """
+    data = load(content)
+    owners, found = parse(data)
+    if owners:
+        problems = [*_roles(owners), *_people(owners, today), *_dates(owners, today), *_files(owners, files)]
+        found = [Finding(f"{OWNERS}:{data.line(path)}", *rest) for path, rest in problems]
+    return owners, sorted(found, key=lambda each: not each.refused)
 
 
-def _at(owners: Owners, name: str) -> str:
-    return f"{OWNERS}:{owners.lines.get(name, owners.lines.get('x-ownership', 1))}"
-
-
-def _roles(owners: Owners) -> Iterator[Finding]:
+def _roles(owners: Owners) -> Iterator[_Problem]:
+    path = ("x-ownership", "roles")
     for role in ROLES:
         if role not in owners.roles:
-            yield Finding(_at(owners, "roles"), f"the role {role} is missing", f"Add `{role}: []`, or who it is.")
+            yield path, (f"the role {role} is missing", f"Add `{role}: []`, or a handle.", True)
     for role, handles in owners.roles.items():
         if not handles:
-            hint = "Name a person or a team in `roles`; production asks for one."
-            yield Finding(_at(owners, role), f"nobody answers for {role} yet", hint, refused=False)
+            hint = "Name a person or a team; production requires one."
+            yield (*path, role), (f"{role} has no owner yet", hint, False)
         for handle in handles:
             if not owners.members(handle):
-                hint = f"Say who is in it: `teams: {{{handle}: [ana, bo]}}`."
-                problem = f"nobody can approve for {role}: the members of {handle} are not known"
-                yield Finding(_at(owners, role), problem, hint, refused=False)
-
-
-def _decisions(owners: Owners) -> Iterator[Finding]:
-    for decision in DECISIONS:
-        named = owners.decisions.get(decision, ())
-        if not named:
-            yield Finding(_at(owners, decision), f"nobody decides {decision}", f"`{decision}: [product]`, for example.")
+                problem = f"the members of {handle} are unknown, so that it cannot approve for {role}"
+                yield (*path, role), (problem, f"Add `teams: {{{handle}: [ana, bo]}}`.", False)
+    for decision in dict.fromkeys((*DECISIONS, *owners.decisions)):
+        at, named = ("x-ownership", "decisions", decision), owners.decisions.get(decision, ())
+        if not named or decision not in DECISIONS:
+            problem = f"no role decides {decision}" if decision in DECISIONS else f"{decision} is not a decision"
+            yield at, (problem, f"The decisions are {', '.join(DECISIONS)}: name at least one role for each.", True)
         for role in named:
             if role not in owners.roles:
-                hint = f"There are {', '.join(owners.roles)}."
-                yield Finding(_at(owners, decision), f"{decision} is decided by {role}, which is no role", hint)
+                problem = f"{decision} is decided by {role}, which is not a role"
+                yield at, (problem, f"The roles are {', '.join(owners.roles)}.", True)
 
 
-def _people(owners: Owners, today: date) -> Iterator[Finding]:
-    roles = defaultdict(list)
+def _people(owners: Owners, today: date) -> Iterator[_Problem]:
+    held = defaultdict(list)
     for role in owners.roles:
-        for person in {each.lower() for each in owners.behind(role)}:
-            roles[person].append(role)
-    if not (owners.waiver and owners.waiver >= today):
-        for person, stood_for in sorted(roles.items()):
-            if len(stood_for) > 1:
-                over = f" (the waiver ended on {owners.waiver})" if owners.waiver else ""
-                hint = f"Name a second person, or `waiver: {{until: …, why: …}}` of at most {LONGEST_WAIVER.days} days."
-                problem = f"{person} stands for {', '.join(stood_for)}: one pair of eyes{over}"
-                yield Finding(_at(owners, "roles"), problem, hint, refused=False)
-    addresses = Counter(each for given in owners.people.values() for each in {one.lower() for one in given})
-    for address in [address for address, number in addresses.items() if number > 1]:
-        yield Finding(_at(owners, "people"), f"{address} is the address of two people", "Give it to one of them.")
-    for team in owners.team_ids:
-        if team not in {name for each in owners.filters for name in each.approvers}:
-            yield Finding(_at(owners, "github-ruleset"), f"no filter names the team {team}", "Remove its id.")
+        for person in _lower(owners.behind(role)):
+            held[person].append(role)
+    over = f" (the waiver ended on {owners.waiver.until})" if owners.waiver else ""
+    for person, roles in sorted(held.items()) if not (owners.waiver and owners.waiver.until >= today) else ():
+        if len(roles) > 1:
+            hint = f"Name a second person, or `waiver: {{until: …, why: …}}` of at most {LONGEST_WAIVER.days} days."
+            yield ("x-ownership", "roles"), (f"{person} alone holds {', '.join(roles)}{over}", hint, False)
+    addresses = Counter(each for given in owners.people.values() for each in _lower(given))
+    for address in [each for each, number in addresses.items() if number > 1]:
+        yield ("x-ownership", "people"), (f"{address} is the address of two people", "Give it to one of them.", True)
 
 
-def _dates(owners: Owners, today: date) -> Iterator[Finding]:
-    soon = (
-        f"Read OWNERS and docs/agreement.md together, and set it to at most a year from now: {today + timedelta(182)}."
-    )
-    if owners.review_by is None or owners.review_by < today:
-        problem = (
-            "no review is planned (review_by)"
-            if owners.review_by is None
-            else f"the review was due on {owners.review_by}"
-        )
-        yield Finding(_at(owners, "review_by"), problem, soon, refused=False)
-    elif owners.review_by > today + LONGEST_REVIEW:
-        yield Finding(_at(owners, "review_by"), f"the review on {owners.review_by} is more than a year off", soon)
-    if owners.waiver and owners.waiver > today + LONGEST_WAIVER:
-        problem = f"the waiver until {owners.waiver} is longer than {LONGEST_WAIVER.days} days"
-        yield Finding(_at(owners, "waiver"), problem, f"At most until {today + LONGEST_WAIVER}.")
+def _dates(owners: Owners, today: date) -> Iterator[_Problem]:
+    path, due = ("x-ownership", "review_by"), owners.review_by
+    hint = f"Review OWNERS and docs/agreement.md and set a date within a year, such as {today + timedelta(182)}."
+    if due is None or due < today:
+        yield path, (f"the review was due on {due}" if due else "no review is planned (review_by)", hint, False)
+    elif due > today + YEAR:
+        yield path, (f"the review on {due} is more than a year away", hint, True)
+    if owners.waiver and owners.waiver.until > today + LONGEST_WAIVER:
+        problem = f"the waiver until {owners.waiver.until} is longer than {LONGEST_WAIVER.days} days"
+        yield ("x-ownership", "waiver"), (problem, f"Set a date up to {today + LONGEST_WAIVER}.", True)
 
 
-def _files(owners: Owners, files: Sequence[str]) -> Iterator[Finding]:
+def _files(owners: Owners, files: Sequence[str] | None) -> Iterator[_Problem]:
+    groups = (owners.people, owners.teams, *owners.roles.values(), *owners.teams.values())
+    known = _lower([name for group in groups for name in group])
     for each in owners.filters:
-        at, text = f"{OWNERS}:{each.line}", each.pattern.text
-        if text not in MAY_BE_EMPTY and not any(map(each.pattern.matches, files)):
-            yield Finding(at, f"the filter of {text} matches no file", "Remove it, or hint its name.")
-        if each.pattern.kind == "suffix" and (inside := [name for name in files if f"{text}/" in name]):
-            problem = f"the folder of {inside[0]} ends with {text}: CODEOWNERS would count what is in it"
-            yield Finding(at, problem, "Rename the folder, or own folders instead of suffixes.")
-    patterns = [each.pattern for each in owners.filters]
-    unowned = [name for name in files if not any(pattern.matches(name) for pattern in patterns)]
-    for folder, names in _by_folder(unowned):
+        path = ("filters", each.regex)
+        if not each.approvers and not each.roles:
+            yield path, (f"{each.regex} has no approvers", f"Write `approvers: *{ROLES[1]}`, or [a handle].", True)
+        for name in sorted(_lower(each.approvers) - known):
+            yield path, (f"{each.regex} names {name}, who has no role", "Add it to roles, people or teams.", True)
+        if files and each.regex not in MAY_BE_EMPTY and not any(map(each.matches, files)):
+            yield path, (f"the filter {each.regex} matches no file", "Remove it, or correct its name.", True)
+    unowned = defaultdict(list)
+    for name in files or ():
+        if not any(each.matches(name) for each in owners.filters):
+            unowned[name[: name.find("/") + 1]].append(name)
+    for folder, names in sorted(unowned.items()):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        hint = f"Add a filter for {folder or 'it'} with its approvers, or leave the files out of git."
-        yield Finding(_at(owners, "filters"), f"nobody owns {names[0]}{more}", hint)
+        hint = f"Add a filter for {folder or 'it'} with its approvers, or keep the files out of git."
+        yield ("filters",), (f"{names[0]}{more} has no owner", hint, True)
 
 
-def _by_folder(names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    found = defaultdict(list)
-    for name in names:
-        found[name[: name.find("/") + 1]].append(name)
-    return sorted(found.items())
+def _lower(names: Sequence[str]) -> set[str]:
+    return {name.lower() for name in names}

@@ -1,4 +1,4 @@
-"""Who does it, and from which code."""
+"""Who runs a command, and from which code. Names are recorded, not verified."""
 
 import getpass
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# What a CI host sets in its jobs, and where it then says who started one; of a job that runs again, who did that.
+# The variable that a CI host sets in its jobs, and the one that names who started or restarted the job.
 HOSTS = (
     ("GITHUB_ACTIONS", "GITHUB_TRIGGERING_ACTOR"),
     ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
@@ -18,18 +18,19 @@ Source = Literal["ci", "git", "login"]
 
 @dataclass(frozen=True)
 class Identity:
-    """A name and who gave it: the CI host, git's configuration, or only the login."""
+    """A name and its source: the CI host, git configuration, or the login. It is recorded, not verified."""
 
     name: str
     source: Source
 
     def __str__(self) -> str:
-        """The name, and how it is known."""
-        return f"{self.name} (as {'the CI host' if self.source == 'ci' else self.source} says)"
+        """Return the name, its source, and that it was not verified."""
+        source = {"ci": "a CI variable", "git": "git configuration", "login": "the login name"}[self.source]
+        return f"{self.name} (from {source}; recorded, not verified)"
 
 
 def who() -> Identity:
-    """The identity that the CI host or git gives; the login name, or "unknown", where neither does."""
+    """Return the name in a CI host's variables or in git configuration, else the login name or "unknown"."""
     for host, variable in HOSTS:
         if os.environ.get(host) == "true" and (name := os.environ.get(variable)):
             return Identity(name, "ci")
@@ -39,27 +40,27 @@ def who() -> Identity:
 
 
 def code(root: Path) -> dict[str, object]:
-    """The commit that is checked out at `root` and whether files differ from it; None without git."""
+    """Return the commit that is checked out at `root` and whether files differ from it; None without git."""
     commit = _git(root, "rev-parse", "HEAD")
     return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
 
 
 def committed(root: Path, name: str) -> bytes | None:
-    """What HEAD holds of a file at `root`; None where it holds none, and without git."""
+    """Return the content of a file at `root` in the last commit; None without that file or without git."""
     return output(root, "cat-file", "blob", f"HEAD:./{name}")
 
 
 def uncommitted(root: Path, *places: str) -> list[str] | None:
-    """The files in these places that are not byte by byte what HEAD holds; None without a commit.
+    """Return the files in these places that differ from the last commit; None without a commit.
 
-    Bytes are compared because git's status believes its index, which can be told to look away (--assume-unchanged).
+    Bytes are compared because `git status` trusts its index, where a file can be marked with --assume-unchanged.
     """
     listed = output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
     if listed is None:
         return None
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
     for place in places:
-        # Of a folder's files that HEAD lacks, only those count that are read.
+        # Of the untracked files of a folder, only YAML is read as settings.
         there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
         names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
     return sorted(name for name in names if _content(root / name) != committed(root, name))
@@ -73,18 +74,18 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A container may run as a number that has no name.
+        # A container may run with a user number that has no name.
         return "unknown"
 
 
-def _git(root: Path, *words: str) -> str | None:
-    said = output(root, *words)
-    return said.decode("utf-8", "replace").strip() or None if said else None
+def _git(root: Path, *arguments: str) -> str | None:
+    printed = output(root, *arguments)
+    return printed.decode("utf-8", "replace").strip() or None if printed else None
 
 
-def output(root: Path, *words: str) -> bytes | None:
-    """What git prints in a folder; None where it fails, and without git."""
+def output(root: Path, *arguments: str) -> bytes | None:
+    """Return what git prints in a folder; None where it fails or is not installed."""
     try:
-        return subprocess.run(["git", "-C", root, *words], capture_output=True, check=True).stdout
+        return subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, HTTPException, Response
@@ -160,7 +159,7 @@ def _add_routes(app: FastAPI, service: PredictionService) -> None:
 def _info(service: PredictionService) -> dict[str, Any]:
     model = service.follower.deployed
     facts, features = model.predictor.bundle.facts, model.features
-    deployment = asdict(model.deployment)
+    deployment = model.deployment.as_document()
     # A deployment of release 0.1.0 names no owners; its bundle may.
     owners = deployment.pop("owners") or facts.get("owners", {})
     return {
@@ -172,7 +171,7 @@ def _info(service: PredictionService) -> dict[str, Any]:
         "label": model.contract.target.label,
         "task": model.contract.target.task,
         "columns": [column.name for column in model.contract.request],
-        "threshold": model.deployment.live.threshold,
+        "threshold": model.deployment.current.threshold,
         "owners": owners,
         "deployment": deployment,
         "pending": service.follower.pending,

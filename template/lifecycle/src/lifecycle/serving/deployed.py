@@ -14,7 +14,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.features.online import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry import deployments, history
+from lifecycle.registry import audit, deployments
 from lifecycle.registry.deployments import Deployment
 from lifecycle.storage import Store
 
@@ -55,7 +55,7 @@ class DeployedModel:
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return one response object for each complete row; scikit-learn estimators reject an empty matrix."""
-        return self.predictor.predict(rows, self.deployment.live.threshold) if rows else []
+        return self.predictor.predict(rows, self.deployment.current.threshold) if rows else []
 
 
 class DeploymentFollower:
@@ -107,7 +107,7 @@ class DeploymentFollower:
         return model.lacks_features and table_path(self.store, model.predictor.bundle.feature_set).exists()
 
     def _load(self, deployment: Deployment, old: DeployedModel | None) -> DeployedModel:
-        version = deployment.live.version
+        version = deployment.current.version
         predictor = old.predictor if old and old.version == version else Predictor(open_version(self.store, version))
         reader = RowReader(predictor.contract, self._other_request_fields(), self.max_rows)
         new = DeployedModel(deployment, predictor, reader, self._features(predictor, old))
@@ -129,7 +129,7 @@ class DeploymentFollower:
         """Return the request fields of the version deployed before: callers may still send them."""
         fields: set[str] = set()
         # The log, not the deployment: a deployment made by a rollback does not name the version it replaced.
-        for period in history.read(self.store, self.environment)[-2:]:
+        for period in audit.periods(self.store, self.environment)[-2:]:
             path = self.store.bundles / period.version / "contract.json"
             # A bundle that was removed cannot be deployed again.
             with contextlib.suppress(OSError, LifecycleError):

@@ -210,7 +210,7 @@ class PredictionService:
     def _require_key(self, scope: Scope) -> None:
         authorization = _header(scope, b"authorization")
         bearer = authorization[7:] if authorization[:7].lower() == b"bearer " else b""
-        # One of both headers is enough: a proxy may set the other. A list, so that the time does not show which matched.
+        # One of both headers is enough: a proxy may set the other. A list: the time must not show which key matched.
         given = (bearer.strip(), _header(scope, b"x-api-key").strip())
         if not any([hmac.compare_digest(value, key) for value in given for key in self.api_keys]):
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))

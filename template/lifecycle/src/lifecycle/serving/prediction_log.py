@@ -69,7 +69,7 @@ class PredictionLog:
         # The part that describes the deployed version is the same for each request.
         if model is not self._prefix[0]:
             as_of = model.features.as_of if model.features else None
-            facts = {"version": model.version, "threshold": model.deployment.live.threshold, "as_of": as_of}
+            facts = {"version": model.version, "threshold": model.deployment.current.threshold, "as_of": as_of}
             self._prefix = model, dumped(facts)[1:-1]
         whole = b'{"ts":%d,"id":%b,%b,%b}\n' % (timestamps.now(), to_json(request_id), self._prefix[1], content)
         if self.waiting_bytes + len(whole) > MAX_WAITING_BYTES:

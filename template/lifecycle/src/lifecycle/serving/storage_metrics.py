@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
-from lifecycle.reports.files import FORMAT, LATEST, VERDICTS
+from lifecycle.reports.verdicts import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.prediction_log import segments_bytes
 
@@ -82,7 +82,7 @@ class StorageMetrics(Collector):
 
 
 def _monitoring(report: Report, version: str) -> Iterator[Value]:
-    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["moment"])
+    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["as_of"])
     if report["version"] != version:
         # The results of another version do not describe the deployed one.
         return
@@ -102,9 +102,11 @@ def _drift(columns: Report) -> Iterator[Value]:
 
 
 def _quality(quality: Report) -> Iterator[Value]:
-    for metric, found in quality["metrics"].items():
-        if quality["bound"] is not None:
-            yield "model_quality_bound", (metric,), float(quality["bound"])
-        for each in (found | {"slice": "all"}, *quality["slices"]):
-            yield "model_quality", (metric, each["slice"]), float(each["value"])
-            yield "model_quality_upper", (metric, each["slice"]), float(each["upper"])
+    metric = quality["metric"]
+    if quality["overall"] is None:
+        return
+    if quality["bound"] is not None:
+        yield "model_quality_bound", (metric,), float(quality["bound"])
+    for name, interval in ({"all": quality["overall"]} | quality["slices"]).items():
+        yield "model_quality", (metric, name), float(interval["value"])
+        yield "model_quality_upper", (metric, name), float(interval["upper"])

@@ -1,1 +1,1 @@
-"""From labelled rows to an evaluated bundle, and the gate that decides about it."""
+"""Training: divide the labelled rows, fit, evaluate, compare with the champion, decide, and write the bundle."""

@@ -1,5 +1,6 @@
-"""What a candidate and the versions that answer now say to the same held-out rows."""
+"""Predictions of a candidate, its baselines and deployed versions on the same held-out rows."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,10 @@ from lifecycle.features.point_in_time import TIMES
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry import deployments
-from lifecycle.settings import ENVIRONMENTS, Settings
+from lifecycle.settings import Settings
 from lifecycle.storage import Store
 from lifecycle.training import evidence
-from lifecycle.training.dataset import Division, Rows, codes, divide
+from lifecycle.training.dataset import Dataset, codes, load_dataset
 from lifecycle.training.evidence import CANDIDATE, Evidence
 
 if TYPE_CHECKING:
@@ -25,100 +25,91 @@ if TYPE_CHECKING:
 
 
 class Incomparable(LifecycleError):
-    """Another version answers another question, or other rows: nothing is wrong with it."""
+    """A version with another target or other rows than the candidate; the version itself is sound."""
 
 
-def compared(
-    store: Store, connection: "duckdb.DuckDBPyConnection", division: Division, given: dict[str, Floats]
+def compare(
+    store: Store,
+    connection: "duckdb.DuckDBPyConnection",
+    dataset: Dataset,
+    predictions: dict[str, Floats],
+    versions: Iterable[str],
 ) -> Evidence:
-    """What the gate decides on: also the answers of every version that answers anywhere, or why there are none."""
-    there = {found.live.version for each in ENVIRONMENTS if (found := deployments.read(store, each))}
-    incomparable, silent = dict[str, str](), dict[str, str]()
-    for version in sorted(there):
+    """Let other versions predict the held-out rows, and return the evidence of all models on them.
+
+    Args:
+        store: the storage that holds the versions.
+        connection: a connection with the team's tables.
+        dataset: the candidate's dataset.
+        predictions: by model name (CANDIDATE is one), of all held-out rows, shape (rows,) or (rows, classes).
+        versions: names of bundles; where one has no predictions, the evidence states why.
+    """
+    incomparable, failed = dict[str, str](), dict[str, str]()
+    for version in versions:
         try:
-            given = given | {version: answers_of(open_version(store, version), connection, division)}
+            predictions = predictions | {version: _predict(open_version(store, version), connection, dataset)}
         except Incomparable as error:
             incomparable[version] = error.problem
         except LifecycleError as error:
-            silent[version] = error.problem
-    return replace(evidence_of(division, given), incomparable=incomparable, silent=silent)
-
-
-def evidence_of(division: Division, given: dict[str, Floats]) -> Evidence:
-    """The kept part of held-out rows, and the slices of it."""
-    held = division.held
-    kept = evidence.taken(given[CANDIDATE])
-    label, frame = held.label[kept], held.frame.iloc[kept]
-    given = {name: each[kept] for name, each in given.items()}
-    own = given[CANDIDATE]
+            failed[version] = error.problem
+    kept = evidence.sampled(predictions[CANDIDATE])
+    label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
+    predictions = {name: each[kept] for name, each in predictions.items()}
     slices = {
-        name: evidence.slices(division.team.contract, frame, label, own, each)
-        for name, each in given.items()
+        name: evidence.slices(dataset.team.contract, frame, label, predictions[CANDIDATE], each)
+        for name, each in predictions.items()
         if name != CANDIDATE
     }
-    return Evidence(label, given, slices)
+    return Evidence(label, predictions, slices, incomparable, failed)
 
 
 def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
-    """The evidence of a bundle with the champion's answers, which are asked for now where training did not.
+    """Return the evidence of a bundle, with the champion's predictions added where training did not compare the two.
 
-    Raises LifecycleError for evidence of an earlier lifecycle, and where the tables are no longer those of training.
+    Raises:
+        LifecycleError: an earlier release wrote the bundle, or the tables have changed since its training.
     """
     found = evidence.read(bundle)
-    if champion is None or champion.version in {*found.given, *found.incomparable, *found.silent}:
+    if champion is None or champion.version in {*found.predictions, *found.incomparable, *found.failed}:
         return found
     connection = point_in_time.connect(data, settings.data)
-    division = _of(bundle, connection, data)
-    if division is None:
-        problem = f"{bundle.version} was never compared with {champion.version}, and the tables are not those of then"
-        raise LifecycleError(problem, "`make train` makes a version that is compared with what answers now.")
-    try:
-        given = answers_of(champion, connection, division)
-    except Incomparable as error:
-        return replace(found, incomparable=found.incomparable | {champion.version: error.problem})
-    except LifecycleError as error:
-        return replace(found, silent=found.silent | {champion.version: error.problem})
-    own = answers_of(bundle, connection, division)
-    fuller = evidence_of(division, {CANDIDATE: own, champion.version: given})
-    return replace(found, given=found.given | fuller.given, slices=found.slices | fuller.slices)
-
-
-def _of(bundle: Bundle, connection: "duckdb.DuckDBPyConnection", data: Data) -> Division | None:
-    """The division that a bundle was trained on, made again; None where the tables do not give the same rows."""
     team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
-    moment, share = timestamps.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
     try:
-        division = divide(connection, team, moment, share)
+        share = bundle.facts["settings"]["holdout"]
+        dataset = load_dataset(connection, team, timestamps.parse(bundle.facts["as_of"]), share)
+        unchanged = dataset.digest == bundle.facts["data"]
     except LifecycleError:
-        return None
-    return division if division.data == bundle.facts["data"] else None
+        unchanged = False
+    if not unchanged:
+        problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
+        raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
+    own = {CANDIDATE: Predictor(bundle).predict_raw(dataset.holdout.frame)}
+    added = compare(settings.store, connection, dataset, own, [champion.version])
+    return Evidence(
+        added.label,
+        found.predictions | added.predictions,
+        found.slices | added.slices,
+        found.incomparable | added.incomparable,
+        found.failed | added.failed,
+    )
 
 
-def answers_of(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Floats:
-    """What another version answers to the held-out questions, completed its own way.
-
-    Raises Incomparable where they cannot be compared, and LifecycleError where the version does not load or answer.
-    """
-    own, other = division.team.contract, version.contract
-    if not evidence.comparable(own.target, other.target):
-        raise Incomparable(f"{version.version} answers another question")
-    held = division.held
-    if (other.columns, version.features_sql) != (own.columns, division.team.features_sql):
-        try:
-            held = _again(version, connection, division)
-        except LifecycleError as error:
-            raise Incomparable(error.problem, error.hint) from error
-    return Predictor(version).predict_raw(held.frame)
-
-
-def _again(version: Bundle, connection: "duckdb.DuckDBPyConnection", division: Division) -> Rows:
-    """The held-out questions completed by the contract and point_in_time.sql of another version."""
-    team = replace(division.team, contract=version.contract, features_sql=version.features_sql)
-    point_in_time.training_rows(connection, team, division.moment)
-    frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
-    label = codes(frame.pop(version.contract.target.label), version.contract.target)
-    asked = {column.name for each in (team, division.team) for column in each.contract.request} | TIMES
-    same = [name for name in frame.columns if name in asked and name in division.rows.frame.columns]
-    if not (frame[same].equals(division.rows.frame[same]) and np.array_equal(label, division.rows.label)):
-        raise LifecycleError(f"{version.version} does not complete the same questions", "")
-    return Rows(frame[division.sides.held], label[division.sides.held])
+def _predict(version: Bundle, connection: "duckdb.DuckDBPyConnection", dataset: Dataset) -> Floats:
+    """Return the predictions of a version on the held-out rows, completed by its own contract and features."""
+    own, other = dataset.team.contract, version.contract
+    if replace(own.target, unit="") != replace(other.target, unit=""):
+        raise Incomparable(f"{version.version} has another target")
+    if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
+        return Predictor(version).predict_raw(dataset.holdout.frame)
+    team = replace(dataset.team, contract=other, features_sql=version.features_sql)
+    try:
+        point_in_time.training_rows(connection, team, dataset.as_of)
+        frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
+        label = codes(frame.pop(other.target.label), other.target)
+    except LifecycleError as error:
+        raise Incomparable(error.problem, error.hint) from error
+    sent = {column.name for column in (*own.request, *other.request)} | TIMES
+    shared = [name for name in frame.columns if name in sent and name in dataset.rows.frame.columns]
+    if not (frame[shared].equals(dataset.rows.frame[shared]) and np.array_equal(label, dataset.rows.label)):
+        raise Incomparable(f"{version.version} does not complete the same rows")
+    return Predictor(version).predict_raw(frame[dataset.split.holdout])

@@ -1,94 +1,175 @@
-"""The labelled rows of a moment, divided into those that train and those held out."""
+"""The labelled rows known at one time, divided into a training part and a holdout.
+
+The holdout is the later part of the rows where they have a time, else whole entities, else rows by a stable hash.
+"""
 
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Target
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.metrics import Floats
-from lifecycle.training import evidence, split
-from lifecycle.training.split import Holdout
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+FEW_DISTINCT_ROWS = 100
+
+Mask = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
+
 
 @dataclass(frozen=True)
-class Rows:
-    """One side of the split: a frame, and its label as codes or numbers."""
+class Split:
+    """The rows for training and the holdout, as masks of shape (rows,), and the rule that chose them.
+
+    A row is in neither part when its label became known only after the holdout began: a model trained on that day could
+    not have used it. `identity` names the columns that identify a row; it is empty where only its position does.
+    """
+
+    training: Mask
+    holdout: Mask
+    rule: str
+    entities_also_in_training: float | None
+    identity: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Completed rows and their labels, as class codes or numbers of shape (rows,)."""
 
     frame: "pd.DataFrame"
     label: Floats
 
 
 @dataclass(frozen=True)
-class Division:
-    """Every labelled row that was known at `moment` (seconds), and on which side it stands."""
+class Dataset:
+    """Every labelled row known at `as_of` (seconds), and how the rows are divided."""
 
     team: Team
-    moment: int
-    rows: Rows
-    sides: Holdout
+    as_of: int
+    rows: LabelledRows
+    split: Split
 
     @property
-    def training(self) -> Rows:
-        """What a model learns from."""
-        return Rows(self.rows.frame[self.sides.training], self.rows.label[self.sides.training])
+    def training(self) -> LabelledRows:
+        """The rows that a model is fitted on."""
+        return LabelledRows(self.rows.frame[self.split.training], self.rows.label[self.split.training])
 
     @property
-    def held(self) -> Rows:
-        """What it is measured on."""
-        return Rows(self.rows.frame[self.sides.held], self.rows.label[self.sides.held])
+    def holdout(self) -> LabelledRows:
+        """The rows that a model is evaluated on."""
+        return LabelledRows(self.rows.frame[self.split.holdout], self.rows.label[self.split.holdout])
 
     @property
-    def data(self) -> str:
-        """SHA-256 of all rows and labels."""
-        import pandas as pd
+    def digest(self) -> str:
+        """SHA-256 of all rows and labels, in hexadecimal."""
+        return hashlib.sha256(_hashes(self.rows.frame).tobytes() + self.rows.label.tobytes()).hexdigest()
 
-        hashed = pd.util.hash_pandas_object(self.rows.frame, index=False).to_numpy()
-        return hashlib.sha256(hashed.tobytes() + self.rows.label.tobytes()).hexdigest()
-
-    def ids(self) -> tuple[evidence.Ids, evidence.Ids]:
-        """Hashes of the questions that train, and of those held out."""
-        found = evidence.ids(self.rows.frame, self.sides.identity)
-        return found[self.sides.training], found[self.sides.held]
+    def row_hashes(self) -> Hashes:
+        """Return a hash of each row's identity, shape (rows,)."""
+        frame, identity = self.rows.frame, list(self.split.identity)
+        return _hashes(frame[identity] if identity else _positions(frame))
 
 
-def divide(connection: "duckdb.DuckDBPyConnection", team: Team, moment: int, share: float) -> Division:
-    """The rows of `moment`; raises LifecycleError where there are none or they cannot be divided."""
-    if not point_in_time.training_rows(connection, team, moment):
-        raise LifecycleError(
-            f"no label is known at {timestamps.format_utc(moment)}", "Give a later --as-of, or more labels."
-        )
+def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, share: float) -> Dataset:
+    """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them."""
+    if not point_in_time.training_rows(connection, team, as_of):
+        problem = f"no label is known at {timestamps.format_utc(as_of)}"
+        raise LifecycleError(problem, "Give a later --as-of, or more labels.")
     frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
-    return Division(team, moment, Rows(frame, label), split.split(frame, team.contract, share))
+    return Dataset(team, as_of, LabelledRows(frame, label), split(frame, team.contract, share))
+
+
+def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
+    """Hold out about `share` of the rows of a frame; raise LifecycleError where one part would be empty."""
+    time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
+    key = contract.key.name if contract.key else None
+    columns = [column.name for column in contract.columns]
+    identity = tuple(dict.fromkeys([*([key] if key else columns), *([time] if time else [])]))
+    late = np.zeros(len(frame), dtype=bool)
+    if time is not None and frame[time].nunique() > 1:
+        cut = _cut(frame[time], share)
+        holdout = (frame[time] >= cut).to_numpy()
+        rule = f"rows from {cut if hasattr(cut, 'isoformat') else timestamps.format_utc(int(cut))} on"
+        if {"ts", "seen_ts"} <= set(frame.columns):
+            late = (frame["seen_ts"] > cut).to_numpy()
+    elif key is not None:
+        holdout, rule = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
+    elif len(frame[columns].drop_duplicates()) >= min(FEW_DISTINCT_ROWS, len(frame) / 2):
+        holdout, rule = _by_hash(frame[columns], share), "rows by a hash"
+    else:
+        # Equal rows have equal hashes: a few distinct rows could not be divided by their content.
+        rule = f"rows by a hash of their position: fewer than {FEW_DISTINCT_ROWS} are different"
+        holdout, identity = _by_hash(_positions(frame), share), ()
+    training = ~holdout & ~late
+    if not training.any() or not holdout.any():
+        problem = f"{len(frame)} rows cannot be divided into training and holdout ({rule})"
+        raise LifecycleError(problem, "Give more labelled rows, or change train.holdout in config/.")
+    shared = None
+    if key is not None:
+        entities = frame.loc[holdout, key].drop_duplicates()
+        shared = float(entities.isin(frame.loc[training, key].unique()).mean())
+    return Split(training, holdout, rule, shared, identity)
 
 
 def codes(label: "pd.Series[Any]", target: Target) -> Floats:
-    """The label as class codes 0, 1, … or as numbers; raises LifecycleError naming what is neither."""
+    """Return labels as class codes 0, 1, … or as numbers, shape (rows,).
+
+    Raises:
+        LifecycleError: a label is null, not a class of the target, or not a number.
+    """
     if label.isna().any():
         problem = f"the label {target.label} is null in {int(label.isna().sum())} of {len(label)} rows"
-        raise LifecycleError(problem, "Leave rows without a label out in labels() (src/model/data.py).")
+        raise LifecycleError(problem, "Exclude rows without a label in labels() (src/model/data.py).")
     numeric = label.dtype.kind in "buif"
     if target.task == "regression" and not numeric:
-        raise LifecycleError(f"the label {target.label} is {label.dtype}, and the answer is a number", "Cast it.")
+        problem = f"the label {target.label} is {label.dtype}, and a regression predicts a number"
+        raise LifecycleError(problem, "Cast it to a number in labels() (src/model/data.py).")
     if target.task != "multiclass" and numeric:
-        found = label.to_numpy(dtype=np.float64)
-        wrong = ~np.isfinite(found) if target.task == "regression" else ~np.isin(found, (0.0, 1.0))
+        values = label.to_numpy(dtype=np.float64)
+        wrong = ~np.isfinite(values) if target.task == "regression" else ~np.isin(values, (0.0, 1.0))
     else:
-        found = label.astype(str).map({name: float(at) for at, name in enumerate(target.classes)}).to_numpy(np.float64)
-        wrong = np.isnan(found)
+        code_of = {name: float(at) for at, name in enumerate(target.classes)}
+        values = label.astype(str).map(code_of).to_numpy(np.float64)
+        wrong = np.isnan(values)
     if wrong.any():
         raise LifecycleError(
             f"the label {target.label} holds values that TARGET does not name, in {int(wrong.sum())} rows",
-            f"TARGET in src/model/contract.py says: {target.task} {', '.join(target.classes)}".strip(),
+            f"TARGET in src/model/contract.py is: {target.task} {', '.join(target.classes)}".strip(),
         )
-    return np.asarray(found)
+    return np.asarray(values)
+
+
+def _cut(times: "pd.Series[Any]", share: float) -> Any:
+    # Rows of one time stay together: the first time with no more than `share` of the rows at or after it.
+    counts = times.value_counts().sort_index()
+    at_or_after = counts[::-1].cumsum()[::-1] / len(times)
+    later = at_or_after[at_or_after <= share]
+    return later.index[0] if len(later) else counts.index[-1]
+
+
+def _by_hash(frame: "pd.DataFrame", share: float) -> Mask:
+    # The high bits, so that the share is a plain threshold.
+    return np.asarray((_hashes(frame) >> np.uint64(11)).astype(np.float64) / 2**53 < share)
+
+
+def _positions(frame: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame({"place": range(len(frame))})
+
+
+def _hashes(frame: "pd.DataFrame") -> Hashes:
+    import pandas as pd
+
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False).to_numpy(dtype=np.uint64))

@@ -1,65 +1,62 @@
-"""What the gate decides on: labels and answers of held-out rows, and marks of the questions that a model has seen.
+"""The evidence of a bundle: labels and predictions of held-out rows, and hashes of the rows that were used.
 
-No input of a row is kept. A question is kept as a hash, so that it can be found again in another model's training.
+No input of a row is kept. The hash of a row's identity shows whether another model was trained on the same row.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats
+from lifecycle.training.dataset import Dataset, Hashes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 2
+FORMAT = 3
 MOST_ROWS = 20_000
-# Of many classes fewer rows are kept: each has a probability for every class.
+# Of many classes fewer rows are kept: each row has a probability for every class.
 MOST_NUMBERS = 400_000
-MOST_IDS = 1_000_000
+MOST_HASHES = 1_000_000
 MOST_LEVELS = 20
-# Fewer rows would say something about people one by one.
+# Fewer rows would describe individual people.
 FEWEST_ROWS = 20
 DIGITS = 9
 CANDIDATE, TRIVIAL, LINEAR = "candidate", "trivial", "linear"
 FILE, TRAINING, HOLDOUT = "evidence.json", "training.ids", "holdout.ids"
 
-Ids = npt.NDArray[np.uint64]
 Slices = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out rows: `label` as codes or numbers, `given` as each model answered, by its name or version.
+    """Held-out rows: their labels, and what each model predicted for them.
 
-    `slices`: by opponent and `column=level`, rows, mean and standard error of the quadratic loss of the candidate less
-    the opponent's. Of versions that answered when this was made: `incomparable` is why one is of another question or
-    other rows, `silent` why one could have been compared but does not answer here.
+    Attributes:
+        label: class codes or numbers, shape (rows,).
+        predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass.
+        slices: by opponent, what `slices` returns.
+        incomparable: by version, why it cannot be compared: it has another target, or its features other rows.
+        failed: by version, the error of one that could be compared but does not load or predict here.
     """
 
     label: Floats
-    given: dict[str, Floats]
+    predictions: dict[str, Floats]
     slices: dict[str, Slices] = field(default_factory=dict)
     incomparable: dict[str, str] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The text of `evidence.json`."""
-        document = {
-            "format": FORMAT,
-            "label": self.label.tolist(),
-            "given": {name: _short(each) for name, each in self.given.items()},
-            "slices": self.slices,
-            "incomparable": self.incomparable,
-            "silent": self.silent,
-        }
+        """Return the text of `evidence.json`."""
+        predictions = {name: _rounded(each) for name, each in self.predictions.items()}
+        document = {"format": FORMAT} | asdict(self) | {"label": self.label.tolist(), "predictions": predictions}
         return json.dumps(document) + "\n"
 
 
@@ -67,83 +64,75 @@ NOTHING = Evidence(np.empty(0), {})
 
 
 def read(bundle: Bundle) -> Evidence:
-    """The evidence of a bundle; raises LifecycleError for one that an earlier lifecycle wrote."""
+    """Return the evidence of a bundle; raise LifecycleError where an earlier release wrote it without evidence."""
     document = json.loads(bundle.read(FILE)) if FILE in bundle.facts["files"] else {}
-    if document.get("format") != FORMAT:
-        problem = f"{bundle.version} was trained by an earlier lifecycle: it does not hold what the gate asks for"
-        raise LifecycleError(problem, "`make train` makes one that does; what answers goes on answering.")
-    given = {name: np.array(each, dtype=np.float64) for name, each in document["given"].items()}
-    label = np.array(document["label"], dtype=np.float64)
-    # An earlier lifecycle told every version without answers as incomparable.
-    return Evidence(label, given, document["slices"], document["incomparable"], document.get("silent", {}))
+    if document.pop("format", None) != FORMAT:
+        problem = f"{bundle.version} was trained by an earlier lifecycle, without the evidence that the gate needs"
+        raise LifecycleError(problem, "Run `make train` for a version that has it; the deployed version stays.")
+    predictions = {name: np.array(each, dtype=np.float64) for name, each in document.pop("predictions").items()}
+    return Evidence(np.array(document.pop("label"), dtype=np.float64), predictions, **document)
 
 
-def taken(given: Floats) -> npt.NDArray[np.intp]:
-    """Which held-out rows are kept, by a model's answers to them: at most MOST_ROWS, evenly taken."""
-    rows, width = len(given), given[0].size
+def files(evidence: Evidence, dataset: Dataset) -> dict[str, bytes]:
+    """Return the files of a bundle that hold its evidence and the hashes of its rows, by name."""
+    hashes = dataset.row_hashes()
+    return {
+        FILE: evidence.to_json().encode(),
+        TRAINING: _lowest(hashes[dataset.split.training]),
+        HOLDOUT: _lowest(hashes[dataset.split.holdout]),
+    }
+
+
+def sampled(predictions: Floats) -> npt.NDArray[np.intp]:
+    """Return which held-out rows are kept for a model's predictions: evenly spaced, at most MOST_ROWS."""
+    rows, width = len(predictions), predictions[0].size
     return np.unique(np.linspace(0, rows - 1, min(rows, MOST_ROWS, MOST_NUMBERS // width)).astype(np.intp))
 
 
 def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats) -> Slices:
-    """The candidate's quadratic loss less the opponent's, in each level of each category and boolean column."""
+    """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
+
+    Args:
+        contract: the contract of the rows.
+        frame: completed rows, shape (rows, columns).
+        label: class codes or numbers, shape (rows,).
+        candidate: predictions, shape (rows,) or (rows, classes).
+        opponent: predictions of the same shape.
+
+    Returns:
+        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
+        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    """
     worse = metrics.squared_errors(contract.target, label, candidate) - metrics.squared_errors(
         contract.target, label, opponent
     )
-    found: Slices = {}
+    result: Slices = {}
     for column in contract.inputs:
         if column.kind not in ("category", "boolean"):
             continue
-        there = frame[column.name].notna()
-        values = frame[column.name].astype("object").where(there, "null").astype(str).to_numpy()
+        known = frame[column.name].notna()
+        values = frame[column.name].astype("object").where(known, "null").astype(str).to_numpy()
         levels, counts = np.unique(values, return_counts=True)
         if len(levels) > MOST_LEVELS:
             continue
         for level in levels[counts >= FEWEST_ROWS]:
             own = worse[values == level]
             error = float(own.std(ddof=1) / len(own) ** 0.5)
-            found[f"{column.name}={level}"] = {"rows": len(own), "mean": float(own.mean()), "se": error}
-    return found
+            result[f"{column.name}={level}"] = {"rows": len(own), "mean": float(own.mean()), "se": error}
+    return result
 
 
-def ids(frame: "pd.DataFrame", identity: tuple[str, ...]) -> Ids:
-    """A hash of each row's question; of its place where nothing identifies one."""
-    import pandas as pd
-
-    of = frame[list(identity)] if identity else pd.DataFrame({"place": range(len(frame))})
-    return np.asarray(pd.util.hash_pandas_object(of, index=False).to_numpy(dtype=np.uint64))
-
-
-def to_bytes(found: Ids) -> bytes:
-    """The lowest hashes, sorted: of two models the same part of all possible questions is kept."""
-    return np.unique(found)[:MOST_IDS].astype("<u8").tobytes()
-
-
-def seen(bundle: Bundle) -> Ids | None:
-    """The questions that a bundle was trained on; None where an earlier lifecycle did not keep them."""
-    return _ids(bundle, TRAINING)
-
-
-def held(bundle: Bundle) -> Ids | None:
-    """The questions that were held out."""
-    return _ids(bundle, HOLDOUT)
-
-
-def identity(bundle: Bundle) -> list[str] | None:
-    """The columns that a bundle's questions are known by."""
-    found: list[str] | None = bundle.facts.get("identity")
-    return found
-
-
-def comparable(one: Target, other: Target) -> bool:
-    """Whether two models answer the same question."""
-    return (one.task, one.label, one.classes) == (other.task, other.label, other.classes)
-
-
-def _ids(bundle: Bundle, name: str) -> Ids | None:
+def hashes(bundle: Bundle, name: str) -> Hashes | None:
+    """Return the row hashes that a bundle keeps in TRAINING or HOLDOUT; None for a bundle of an earlier release."""
     return np.frombuffer(bundle.read(name), dtype="<u8") if name in bundle.facts["files"] else None
 
 
-def _short(given: Floats) -> Any:
+def _lowest(found: Hashes) -> bytes:
+    # The lowest hashes: of two models, the same part of all possible rows is kept.
+    return np.unique(found)[:MOST_HASHES].astype("<u8").tobytes()
+
+
+def _rounded(predictions: Floats) -> Any:
     # Significant digits, not decimals: a probability of 1e-12 has a loss of its own.
-    rounded = [float(f"{value:.{DIGITS}g}") for value in given.ravel().tolist()]
-    return np.array(rounded).reshape(given.shape).tolist()
+    rounded = [float(f"{value:.{DIGITS}g}") for value in predictions.ravel().tolist()]
+    return np.array(rounded).reshape(predictions.shape).tolist()

@@ -1,6 +1,6 @@
-"""Whether a candidate may replace what answers: each check with its numbers, in words that need no statistics.
+"""Decide whether a candidate may replace the champion: each check returns its numbers and a one-sentence explanation.
 
-What is compared are answers of the same held-out rows. A bound is one-sided at `gate.confidence`.
+All models are compared on the same held-out rows. Every bound is one-sided, at the level `gate.confidence`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,23 +12,23 @@ import numpy as np
 
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.metrics import Improvement
+from lifecycle.models.metrics import Floats, Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
 
-# A retrain that the world asked for replaces a model that is out of date: it need not be better, only not worse.
+# After these, the champion is out of date: the candidate only has to be not worse.
 NOT_WORSE = ("drift", "decay", "stale")
 MEGABYTE = 1e6
-# Of a difference that is there, the share of cases in which it is seen (Cohen 1988).
+# Share of the cases in which an existing difference is detected (Cohen 1988).
 POWER = 0.8
-# Evidence holds nine digits of an answer.
+# Evidence keeps nine digits of a prediction.
 SAME = 1e-8
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question of the gate, what was found in words, and the numbers behind it."""
+    """One check of the gate: its name, its result, an explanation and the numbers behind it."""
 
     name: str
     passed: bool
@@ -38,32 +38,32 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found; it agrees when no check failed."""
+    """The result of the gate: the candidate may be deployed when no check failed."""
 
     checks: tuple[Check, ...]
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Why the version may not answer."""
+        """The explanations of the failed checks."""
         return tuple(check.text for check in self.checks if not check.passed)
 
     @property
-    def findings(self) -> tuple[str, ...]:
-        """What speaks for it."""
-        return tuple(check.text for check in self.checks if check.passed)
-
-    @property
     def numbers(self) -> dict[str, Any]:
-        """All numbers, by check."""
+        """The numbers of all checks, by name."""
         return {check.name: check.numbers for check in self.checks if check.numbers}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the gate is asked about. `champion` is what answers now, None before the first promotion.
+    """A candidate (`bundle`) and what the gate needs to decide on it.
 
-    `skew`: rows, different and columns, as monitoring reports them; or `problem`, why that cannot be known; or None
-    where nothing was logged of what the candidate would look up.
+    Attributes:
+        champion: the deployed version; None before the first promotion.
+        reason: why the candidate was trained.
+        skew: `rows`, `different` and `columns` of the logged rows that were recomputed; or `problem`, why they could
+            not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ.
+        milliseconds: the time that the prediction of one row takes.
+        threshold: the deployed threshold.
     """
 
     bundle: Bundle
@@ -77,209 +77,181 @@ class Case:
 
 
 def decide(case: Case, gate: Gate) -> Decision:
-    """Every check in turn; where there are too few rows, nothing else is looked at."""
+    """Run every check; with too few held-out rows, only that one."""
     enough = _rows(case, gate)
     if not enough.passed:
         return Decision((enough,))
-    return Decision((enough, *_unseen(case), *_baselines(case, gate), *_against(case, gate), *_running(case, gate)))
+    compared = (*_unseen(case), *_baselines(case, gate), *_champion(case, gate))
+    return Decision((enough, *compared, *_skew(case), *_costs(case, gate)))
+
+
+def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
+    """Return the decision threshold with the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
+
+    Returns:
+        `threshold` and `live` (the deployed one), with `cost` and `live_cost`, the mean cost of a held-out row in the
+        unit of `gate.false_positive_cost`. None unless the task is binary and there is evidence.
+    """
+    if case.bundle.contract.target.task != "binary" or CANDIDATE not in case.evidence.predictions:
+        return None
+    label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
+    costs = gate.false_positive_cost, gate.false_negative_cost
+    best, live = costs[0] / sum(costs), case.threshold
+    live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
+    cost = metrics.mean_cost(label, predictions, best, *costs)
+    return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
 
 
 def _rows(case: Case, gate: Gate) -> Check:
-    label, measure = case.evidence.label, metrics.MEASURES[case.bundle.contract.target.task]
-    rows = len(label)
+    rows, measure = len(case.evidence.label), metrics.MEASURES[case.bundle.contract.target.task]
+    # Older repositories test for "decide nothing" and "gate.min_rows".
     if rows < gate.min_rows:
-        return Check("rows", False, f"{rows} held-out rows decide nothing (gate.min_rows is {gate.min_rows})")
-    if len(np.unique(label)) < 2:
-        return Check("rows", False, f"{rows} held-out rows decide nothing: all have the same label")
+        few = f"only {rows} rows are held out, and fewer than {gate.min_rows} decide nothing (gate.min_rows)"
+        return Check("rows", False, few)
+    if len(np.unique(case.evidence.label)) < 2:
+        return Check("rows", False, f"all {rows} held-out rows have the same label, so they decide nothing")
     opponent = case.champion.version if case.champion else TRIVIAL
-    found = _measured(case, gate, opponent if opponent in case.evidence.given else TRIVIAL)
-    smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * found.error
-    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be seen in {POWER:.0%} of cases"
+    error = _measured(case, gate, opponent if opponent in case.evidence.predictions else TRIVIAL).error
+    # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
+    smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
+    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
     return Check("rows", True, text, {"rows": rows, "smallest_difference": smallest})
 
 
 def _unseen(case: Case) -> Iterator[Check]:
-    """The held-out questions trained neither model: hashes of both are looked at."""
-    for bundle in (case.bundle, case.champion):
-        if bundle is None:
+    """Check that neither model was trained on a held-out row."""
+    held_out = evidence.hashes(case.bundle, evidence.HOLDOUT)
+    for bundle in filter(None, (case.bundle, case.champion)):
+        trained, version = evidence.hashes(bundle, evidence.TRAINING), bundle.version
+        same_identity = bundle.facts.get("identity") == case.bundle.facts.get("identity")
+        if trained is None or held_out is None or not same_identity:
+            text = f"whether {version} was trained on held-out rows is not known: it identifies rows in another way"
+            yield Check("unseen", True, text)
             continue
-        seen, held = evidence.seen(bundle), evidence.held(case.bundle)
-        if seen is None or held is None or evidence.identity(bundle) != evidence.identity(case.bundle):
-            told = f"whether {bundle.version} has seen held-out rows is not known: it tells questions apart otherwise"
-            yield Check("unseen", True, told)
-            continue
-        # Of two long lists the same part is kept: the lowest hashes.
-        shared = np.intersect1d(seen, held, assume_unique=True)
-        numbers = {"version": bundle.version, "held_out": len(held), "shared": len(shared)}
-        if len(shared):
-            told = f"{bundle.version} was trained on {len(shared):,} of the {len(held):,} questions that are held out"
-            yield Check("unseen", False, f"{told}: it would be asked what it has learned by heart", numbers)
-        else:
-            yield Check("unseen", True, f"{bundle.version} was trained on none of the questions held out", numbers)
+        shared = len(np.intersect1d(trained, held_out, assume_unique=True))
+        text = f"{version} was trained on {shared or 'none'} of the {len(held_out):,} held-out rows"
+        text += ": data leakage, its result on them would be too good" if shared else ""
+        yield Check("unseen", not shared, text, {"version": version, "held_out": len(held_out), "shared": shared})
 
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
-    """Better than the trivial baseline, not worse than the linear one."""
-    loss = metrics.loss_name(case.bundle.contract.target)
+    """Check that the candidate is better than the trivial baseline and not worse than the linear one."""
+    loss, own = metrics.loss_name(case.bundle.contract.target), _losses(case, CANDIDATE)
     for name in (TRIVIAL, LINEAR):
-        found = _loss(case, gate, name)
-        own, other = _mean_loss(case, CANDIDATE), _mean_loss(case, name)
-        told = (
-            f"mean {loss} {own:.4f} against {other:.4f} of the {name} baseline on "
-            f"{len(case.evidence.label)} held-out rows ({_bounds(gate, found)})"
-        )
-        if name == TRIVIAL and found.lower <= 0:
-            yield Check(name, False, f"it is not surely better than answering without looking: {told}", asdict(found))
-        elif name == LINEAR and found.upper < 0:
-            yield Check(name, False, f"a linear model is better: {told}", asdict(found))
-        else:
-            yield Check(name, True, told, asdict(found))
+        other = _losses(case, name)
+        found = metrics.improvement(other, own, gate.confidence, gate.resamples)
+        text = f"mean {loss} {own.mean():.4f}, of the {name} baseline {other.mean():.4f}, "
+        text += f"on {len(own)} held-out rows {_bounds(gate, found)}"
+        passed = found.lower > 0 if name == TRIVIAL else found.upper >= 0
+        if not passed:
+            # Older repositories test for the words up to "looking".
+            trivial = "it is not surely better than answering without looking at the inputs"
+            text = f"{trivial if name == TRIVIAL else 'a linear model is better'}: {text}"
+        yield Check(name, passed, text, asdict(found))
 
 
-def _against(case: Case, gate: Gate) -> Iterator[Check]:
-    """The candidate and what answers now, on the same rows."""
-    champion = case.champion
+def _champion(case: Case, gate: Gate) -> Iterator[Check]:
+    """Compare the candidate with the champion on the same rows."""
+    champion, found = case.champion, case.evidence
     if champion is None:
-        yield Check("champion", True, "nothing answers yet: there is no champion to compare with")
+        yield Check("champion", True, "no version is deployed yet: there is no champion to compare with")
         return
-    # Callers asked for another contract: a model of it is not held to be better at the old one.
-    renewed = case.bundle.contract.version > champion.contract.version
-    if champion.version in case.evidence.silent:
-        yield _unanswered(case, champion, renewed)
-        return
-    if champion.version not in case.evidence.given:
-        why = case.evidence.incomparable.get(champion.version, "its answers are not known")
-        yield Check("champion", True, f"not compared with the champion {champion.version}: {why}")
-        return
-    if np.allclose(case.evidence.given[champion.version], case.evidence.given[CANDIDATE], rtol=SAME, atol=0):
-        same = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
-        told = f"it answers the same as the champion {champion.version} on every held-out row"
-        other = f"`make promote VERSION={champion.version} THRESHOLD=…` changes the threshold alone"
-        yield Check("champion", not same, f"{told}: there is nothing to gain; {other}" if same else told)
-        return
-    yield _better(case, gate, champion, renewed)
-    # What may be a little worse as a whole may be so in its probabilities and in its parts, by the same share.
-    allowed = gate.margin if case.reason in NOT_WORSE else 0.0
-    yield _loss_against(case, gate, champion, renewed, allowed)
-    yield _slices(case, gate, champion, renewed, allowed)
+    version = champion.version
+    # Callers agreed to another contract: a model of it does not have to be better at the old one.
+    new_major = case.bundle.contract.version > champion.contract.version
+    if version in found.failed:
+        hint = "Repair it and run `make train` again; or `make rollback` to a version that works; or train and promote "
+        hint += "with a new VERSION in src/model/contract.py"
+        hint = "It is not compared, because the contract has a new major version" if new_major else hint
+        text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}. {hint}"
+        yield Check("champion", new_major, text)
+    elif version not in found.predictions:
+        why = found.incomparable.get(version, "its predictions are not known")
+        yield Check("champion", True, f"not compared with the champion {version}: {why}")
+    elif np.allclose(found.predictions[version], found.predictions[CANDIDATE], rtol=SAME, atol=0):
+        unchanged = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
+        text = f"it predicts the same as the champion {version} for every held-out row"
+        hint = f": there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
+        yield Check("champion", not unchanged, text + (hint if unchanged else ""))
+    else:
+        # The margin also applies to the loss and to each slice, as the same share of them.
+        allowed = gate.margin if case.reason in NOT_WORSE else 0.0
+        yield _better(case, gate, version, new_major)
+        yield _loss(case, gate, version, new_major, allowed)
+        yield _slices(case, gate, version, new_major, allowed)
 
 
-def _unanswered(case: Case, champion: Bundle, renewed: bool) -> Check:
-    """A champion that fails is no reason to let anything follow it: what it is better than is not known."""
-    told = (
-        f"the champion {champion.version} does not answer the held-out rows: {case.evidence.silent[champion.version]}"
-    )
-    if renewed:
-        return Check("champion", True, f"{told}; a new major version of the contract is let through without")
-    hint = (
-        "Make it answer and `make train` again; or `make rollback` to a version that answers; "
-        "or train and promote with a new VERSION in src/model/contract.py"
-    )
-    return Check("champion", False, f"{told}. {hint}")
+def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Check:
+    found, measure = _measured(case, gate, champion), metrics.MEASURES[case.bundle.contract.target.task]
+    limit = -gate.margin if new_major or case.reason in NOT_WORSE else 0.0
+    passed = found.lower > limit
+    rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
+    if limit:
+        worse = f"it is at most {-limit:g} worse, as {rule} may be"
+        result = worse if passed else f"it may be worse by more than {-limit:g}, the limit of {rule}"
+    else:
+        result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
+    text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
+    return Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
 
 
-def _better(case: Case, gate: Gate, champion: Bundle, renewed: bool) -> Check:
-    found = _measured(case, gate, champion.version)
-    measure = metrics.MEASURES[case.bundle.contract.target.task]
-    told = f"{measure} {found.mean:+.4f} against the champion {champion.version} ({_bounds(gate, found)})"
-    because = "a new major version of the contract" if renewed else f"a retrain with the reason {case.reason}"
-    numbers = asdict(found) | {"limit": 0.0, "reason": case.reason}
-    if not renewed and case.reason not in NOT_WORSE:
-        if found.lower > 0:
-            return Check("champion", True, f"it is surely better: {told}", numbers)
-        return Check("champion", False, f"it is not surely better, as {because} has to be: {told}", numbers)
-    numbers |= {"limit": -gate.margin}
-    if found.lower > -gate.margin:
-        return Check("champion", True, f"it is at most {gate.margin:g} worse, as {because} may be: {told}", numbers)
-    return Check(
-        "champion", False, f"it may be worse by more than {gate.margin:g}, the limit of {because}: {told}", numbers
-    )
+def _loss(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
+    """Check the loss: a model may rank rows as well as the champion and still predict wrong probabilities."""
+    name, other = metrics.loss_name(case.bundle.contract.target), _losses(case, champion)
+    found = metrics.improvement(other, _losses(case, CANDIDATE), gate.confidence, gate.resamples)
+    passed = new_major or found.upper >= -allowed * float(other.mean())
+    text = f"mean {name} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
+    return Check("loss", passed, text if passed else f"its {name} is surely worse: {text}", asdict(found))
 
 
-def _loss_against(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: float) -> Check:
-    found = _loss(case, gate, champion.version)
-    name = metrics.loss_name(case.bundle.contract.target)
-    told = f"mean {name} {-found.mean:+.4f} against the champion ({_bounds(gate, found)})"
-    # Ranked as well, but surely off in its probabilities: whoever reads them would decide worse.
-    passed = renewed or found.upper >= -allowed * _mean_loss(case, champion.version)
-    return Check("loss", passed, told if passed else f"its {name} is surely worse: {told}", asdict(found))
-
-
-def _slices(case: Case, gate: Gate, champion: Bundle, renewed: bool, allowed: float) -> Check:
-    """Normal bounds with Bonferroni's correction: of many slices, one looks bad by chance."""
-    every = case.evidence.slices.get(champion.version, {})
+def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
+    """Check each slice with a normal bound, corrected for the number of slices (Bonferroni; Dunn 1961)."""
+    every = case.evidence.slices.get(champion, {})
     tested = {name: each for name, each in every.items() if each["rows"] >= gate.min_slice_rows}
     if not tested:
-        return Check("slices", True, f"no part of the rows has {gate.min_slice_rows} or more: none is looked at")
+        return Check("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
-    target, given = case.bundle.contract.target, case.evidence.given[champion.version]
-    most = allowed * float(metrics.squared_errors(target, case.evidence.label, given).mean())
+    label, predictions = case.evidence.label, case.evidence.predictions[champion]
+    most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
-    told = f"{len(tested)} parts of the rows, such as {next(iter(tested))}"
-    numbers = {"tested": len(tested), "worse": worse}
-    if not worse:
-        return Check("slices", True, f"surely worse in none of {told}", numbers)
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
-    return Check("slices", renewed, f"its quadratic loss is surely higher where {named}; of {told}", numbers)
+    text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
+    return Check("slices", new_major or not worse, text, {"tested": len(tested), "worse": worse})
 
 
-def _running(case: Case, gate: Gate) -> Iterator[Check]:
-    """What it costs to run, and whether the service sees what training saw."""
-    if case.skew is not None and "problem" in case.skew:
-        told = f"whether the service sees what training saw cannot be known: {case.skew['problem']}"
-        yield Check("skew", False, told)
-    elif case.skew is not None and case.skew["rows"]:
-        share = case.skew["different"] / case.skew["rows"]
-        columns = ", ".join(case.skew["columns"])
-        told = f"{share:.1%} of {case.skew['rows']:,} logged rows are recomputed otherwise"
-        told += f" ({columns})" if columns else ""
-        passed = share <= case.max_skew
-        yield Check("skew", passed, told if passed else f"{told}: the service does not see what training saw", {
-            "share": share
-        })  # fmt: skip
-    if case.milliseconds is not None:
-        told = f"one row is answered in {case.milliseconds:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
-        numbers = {"milliseconds": case.milliseconds}
-        yield Check("latency", case.milliseconds <= gate.max_milliseconds, told, numbers)
+def _skew(case: Case) -> Iterator[Check]:
+    """Check that the service used the same feature values as training does."""
+    skew = case.skew or {"rows": 0}
+    if "problem" in skew:
+        text = f"it is not known whether the service uses the same features as training: {skew['problem']}"
+        yield Check("skew", False, text)
+    elif skew["rows"]:
+        share = skew["different"] / skew["rows"]
+        columns = f" ({', '.join(skew['columns'])})" if skew["columns"] else ""
+        text = f"{share:.1%} of {skew['rows']:,} logged rows differ when their features are recomputed{columns}"
+        text += ": the service does not use the same features as training" if share > case.max_skew else ""
+        yield Check("skew", share <= case.max_skew, text, {"share": share})
+
+
+def _costs(case: Case, gate: Gate) -> Iterator[Check]:
+    """Check the time and the space that the candidate needs."""
+    if (taken := case.milliseconds) is not None:
+        text = f"one prediction takes {taken:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
+        yield Check("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
     size = sum(path.stat().st_size for path in case.bundle.path.rglob("*") if path.is_file()) / MEGABYTE
-    told = f"the bundle has {size:.1f} MB (gate.max_megabytes is {gate.max_megabytes:g})"
-    yield Check("size", size <= gate.max_megabytes, told, {"megabytes": size})
+    text = f"the bundle has {size:.1f} MB (gate.max_megabytes is {gate.max_megabytes:g})"
+    yield Check("size", size <= gate.max_megabytes, text, {"megabytes": size})
 
 
-def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
-    """The threshold that costs least if probabilities are right (Elkan 2001), and what it and the live one cost a row.
-
-    None where there are not two classes, and without evidence.
-    """
-    if case.bundle.contract.target.task != "binary" or CANDIDATE not in case.evidence.given:
-        return None
-    best = gate.false_positive_cost / (gate.false_positive_cost + gate.false_negative_cost)
-
-    def mean(threshold: float) -> float:
-        given = case.evidence.given[CANDIDATE]
-        costs = gate.false_positive_cost, gate.false_negative_cost
-        return metrics.mean_cost(case.evidence.label, given, threshold, *costs)
-
-    live = case.threshold
-    return {"threshold": best, "cost": mean(best), "live": live, "live_cost": None if live is None else mean(live)}
-
-
-def _mean_loss(case: Case, name: str) -> float:
-    target, given = case.bundle.contract.target, case.evidence.given[name]
-    return float(metrics.losses(target, case.evidence.label, given).mean())
-
-
-def _loss(case: Case, gate: Gate, opponent: str) -> Improvement:
-    target, label, given = case.bundle.contract.target, case.evidence.label, case.evidence.given
-    over, by = (metrics.losses(target, label, given[name]) for name in (opponent, CANDIDATE))
-    return metrics.improvement(over, by, gate.confidence, gate.resamples)
+def _losses(case: Case, name: str) -> Floats:
+    return metrics.losses(case.bundle.contract.target, case.evidence.label, case.evidence.predictions[name])
 
 
 def _measured(case: Case, gate: Gate, opponent: str) -> Improvement:
-    target, label, given = case.bundle.contract.target, case.evidence.label, case.evidence.given
-    pair = given[opponent], given[CANDIDATE]
-    return metrics.measure_improvement(target, label, *pair, gate.confidence, gate.resamples)
+    target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
+    over, by = predictions[opponent], predictions[CANDIDATE]
+    return metrics.measure_improvement(target, label, over, by, gate.confidence, gate.resamples)
 
 
 def _bounds(gate: Gate, found: Improvement) -> str:
-    return f"{gate.confidence:.0%} bounds of the improvement: {found.lower:+.4f} and {found.upper:+.4f}"
+    return f"({gate.confidence:.0%} bounds of the improvement: {found.lower:+.4f} and {found.upper:+.4f})"

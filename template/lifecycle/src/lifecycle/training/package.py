@@ -1,9 +1,9 @@
-"""Put a trained model into a bundle, and prove that what was written answers as what was trained."""
+"""Write a trained model into a bundle, and verify that the bundle predicts as the model did in training."""
 
 import json
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,9 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import FILE as EXPORT
 from lifecycle.models.export.verify import Export
 from lifecycle.models.predictor import Predictor, untrusted_types
-from lifecycle.models.reference import FILE as PROFILE
-from lifecycle.models.reference import Profile
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
 from lifecycle.settings import Train
 from lifecycle.storage import Store
-from lifecycle.training import evidence
-from lifecycle.training.evidence import Evidence, Ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,67 +29,54 @@ if TYPE_CHECKING:
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 
-def golden(contract: Contract, frame: "pd.DataFrame", train: Train) -> list[dict[str, Any]]:
-    """Completed rows that are no real person's: each column drawn on its own, keys invented."""
+def golden_rows(contract: Contract, frame: "pd.DataFrame", train: Train) -> list[dict[str, Any]]:
+    """Return completed rows that describe no real entity: each column is drawn on its own, keys are synthetic."""
     random = np.random.default_rng(train.seed)
     size = min(train.golden_rows, len(frame))
-    columns = {
-        column.name: [
-            _plain(value, column.kind)
-            for value in frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
-        ]
-        for column in contract.inputs
-    }
+    columns: dict[str, list[Any]] = {}
+    for column in contract.inputs:
+        drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
+        columns[column.name] = [_plain(value, column.kind) for value in drawn]
     for column in contract.keys:
-        invented = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
-        columns[column.name] = list(range(size)) if column.kind == "integer" else invented
-        if column.kind == "time":
-            columns[column.name] = ["2000-01-01T00:00:00Z"] * size
+        texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
+        synthetic: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
+        columns[column.name] = synthetic.get(column.kind, texts)
     return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What the gate asks of a bundle: evidence, and the questions that trained and were held out."""
-
-    evidence: Evidence
-    trained: Ids
-    held: Ids
 
 
 def pack(
     team: Team,
     store: Store,
     model: Model,
-    facts: dict[str, Any],
-    rows: list[dict[str, Any]],
-    proof: Proof,
-    profile: Profile,
+    facts: Mapping[str, Any],
+    golden: list[dict[str, Any]],
+    files: Mapping[str, bytes],
     export: Export | None,
 ) -> Bundle:
-    """The published bundle of a model; `rows` are its golden rows. Raises LifecycleError for what no bundle takes.
+    """Publish a model, its golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
 
-    A model over the matrix comes with what became of its export.
+    `export` is the result of the conversion to ONNX, None for a model class of the team.
+
+    Raises:
+        LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
     """
-    answers = model.predict_rows(rows).tolist()
-    lines = [
-        json.dumps({"row": row, "answer": each}, ensure_ascii=False) for row, each in zip(rows, answers, strict=True)
-    ]
+    predictions = model.predict_rows(golden).tolist()
+    # The name `answer` is read by every release.
+    lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        for path, content in files.items():
+            (folder / path).write_bytes(content)
         (folder / "contract.json").write_text(team.contract.to_json(), encoding="utf-8")
-        (folder / "golden.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / evidence.FILE).write_text(proof.evidence.to_json())
-        (folder / evidence.TRAINING).write_bytes(evidence.to_bytes(proof.trained))
-        (folder / evidence.HOLDOUT).write_bytes(evidence.to_bytes(proof.held))
-        (folder / PROFILE).write_text(profile.to_json(), encoding="utf-8")
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (folder / "golden.jsonl").write_text(text, encoding="utf-8")
         if team.features_sql is not None:
             (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
-        runtime = "a class of the team's own" if export is None else export.summary
+        runtime = "a model class of the team" if export is None else export.summary
         (folder / "card.md").write_text(card.text(team.contract, facts, runtime), encoding="utf-8")
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(store, folder, kind | facts, made, check=Predictor)
+        return bundles.publish(store, folder, {**kind, **facts}, made, check=Predictor)
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
@@ -104,20 +87,20 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     try:
         content = skops.io.dumps(model.estimator)
         unknown = untrusted_types(content)
-    # An estimator of any library: what it raises while it is written is its own.
+    # Estimators of any library are possible, and so are their exceptions.
     except Exception as error:
         unknown = [f"what skops cannot write ({type(error).__name__})"]
     if not unknown:
-        # Beside a graph, too: it is what was trained, for people to look into, and a service never reads it.
+        # An ONNX bundle keeps the estimator for people to inspect; the service does not read it.
         (folder / "model.skops").write_bytes(content)
     if export.graph is not None:
         (folder / "model.onnx").write_bytes(export.graph)
         return {"kind": "onnx", "requires": bundles.installed_versions(["numpy", "onnxruntime"])}
     if unknown:
-        reason = export.report["reason"]
         raise LifecycleError(
-            f"no ONNX: {reason}; and it holds {', '.join(unknown)}, which a bundle of kind skops does not take",
-            "lifecycle/docs/export.md says what converts. Else return a `python` model from candidate() in "
+            f"the model does not convert to ONNX ({export.report['reason']}), and it contains "
+            f"{', '.join(unknown)}, which a bundle of kind skops does not take",
+            "lifecycle/docs/export.md lists what converts. Otherwise return a `python` model from candidate() in "
             "src/model/estimator.py (see PythonModel in lifecycle.contract.team).",
         )
     return {"kind": "skops", "requires": bundles.installed_versions(["numpy", "scikit-learn", "skops"])}
@@ -125,14 +108,13 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
 
 def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
     assert isinstance(model, FrameModel)
-    directory = folder / "model"
+    directory, cls = folder / "model", type(model.model)
     directory.mkdir()
     model.model.save(directory)
-    pickles = [p.name for p in directory.rglob("*") if p.is_file() and _is_pickle(p)]
+    pickles = [path.name for path in directory.rglob("*") if path.is_file() and _is_pickle(path)]
     if pickles:
-        problem = f"{type(model.model).__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is read"
+        problem = f"{cls.__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is loaded"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
-    cls = type(model.model)
     requires = bundles.installed_versions(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
     return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
 
@@ -140,7 +122,7 @@ def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
 def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(2)
-    # torch.save writes a zip with a pickle in it.
+    # torch.save writes a zip archive that contains a pickle.
     inside = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     protocol = start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
     return protocol or any(name.endswith(PICKLES) for name in (path.name, *inside))

@@ -1,28 +1,26 @@
-"""Whether a retrain may begin, and the record of those that did; pure, but for the files that it names."""
+"""Rules of retraining: what demands a retrain, what forbids one now, and the record of all retrains."""
 
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.reports.files import INCIDENT, LATEST, REQUEST
+from lifecycle.reports.verdicts import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain
 from lifecycle.storage import Store, write_atomically
 from lifecycle.timestamps import DAY
 
-WEEK = 7 * DAY
 DONE = "retrain_done.json"
-NOTHING = "nothing asks for a retrain: no request, no schedule that is due and no labels enough"
+NOT_DUE = "no retrain is due: monitoring has not requested one, and neither schedule nor new labels demand one"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A retrain that was begun: `outcome` is promoted, refused or failed; `decision` is the page of the gate's."""
+    """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page."""
 
-    moment: str
+    started: str
     reason: str
     by: str
     who: str
@@ -34,7 +32,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What monitoring asked for: a reason, in words, and the report that it follows from."""
+    """A request of monitoring: the reason, its explanation, and the path of the report behind it."""
 
     reason: str
     text: str
@@ -42,91 +40,89 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What answers now: the moment that it was made at (seconds), and how many labels became known since."""
+class LastTraining:
+    """When the last version was trained (seconds), and how many labels became known since."""
 
     created: int
     new_labels: int
 
 
-def wanted(request: Request | None, trained: Trained | None, settings: Retrain, now: int) -> tuple[str, str] | None:
-    """The reason for a retrain and its words; None where nothing asks for one."""
+def demand(request: Request | None, last: LastTraining | None, rules: Retrain, now: int) -> tuple[str, str] | None:
+    """Return the reason for a retrain and its explanation, or None; without `last`, only a request counts."""
     if request:
         return request.reason, request.text
-    if trained and settings.every_days and now - trained.created >= settings.every_days * DAY:
-        return "schedule", f"the last was made {(now - trained.created) // DAY} days ago"
-    if trained and settings.new_labels and trained.new_labels >= settings.new_labels:
-        return "labels", f"{trained.new_labels:,} labels became known since the last"
+    if last and rules.every_days and now - last.created >= rules.every_days * DAY:
+        return "schedule", f"the last training was {(now - last.created) // DAY} days ago"
+    if last and rules.new_labels and last.new_labels >= rules.new_labels:
+        return "labels", f"{last.new_labels:,} labels became known since the last training"
     return None
 
 
-def refusal(runs: list[Run], settings: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
-    """Why no retrain may begin now, in words; None where one may. By hand, only the cap of a week is asked."""
+def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
+    """Return why no retrain may start now, or None; by hand, only the weekly limit applies."""
     if not by_hand and incident:
-        return "monitoring found an incident: nothing is learned from broken data"
-    if not by_hand and not settings.enabled:
-        return "it is switched off (retrain.enabled)"
-    begun = [timestamps.parse(run.moment) for run in runs]
-    ago = now - max(begun, default=0)
-    if not by_hand and begun and ago < settings.cooldown_days * DAY:
-        told = f"the last began {ago / DAY:.1f} days ago"
-        return f"{told}, and {settings.cooldown_days:g} days have to pass (retrain.cooldown_days)"
-    week = sum(now - each < WEEK for each in begun)
-    if week >= settings.most_a_week:
-        return f"{week} began within the last seven days (retrain.most_a_week is {settings.most_a_week})"
+        return "monitoring reports an incident, and no model is trained on broken data"
+    if not by_hand and not rules.enabled:
+        return "automatic retrains are switched off (retrain.enabled)"
+    started = [timestamps.parse(run.started) for run in runs]
+    ago = (now - max(started, default=0)) / DAY
+    if not by_hand and started and ago < rules.cooldown_days:
+        return f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
+    week = sum(now - each < 7 * DAY for each in started)
+    if week >= rules.most_a_week:
+        return f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
     return None
 
 
 def requested(store: Store, environment: str) -> Request | None:
-    """What monitoring asks for; raises LifecycleError where that cannot be read."""
+    """Return the request of monitoring, if there is one; raises LifecycleError when it is damaged."""
     path = store.reports / environment / REQUEST
     try:
-        found = json.loads(path.read_bytes())
-        return Request(str(found["reason"]), str(found["text"]), str(found["evidence"]))
+        document = json.loads(path.read_bytes())
+        return Request(str(document["reason"]), str(document["text"]), str(document["evidence"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LifecycleError(f"{path} is no request ({error})", "Remove it: `lifecycle monitor` asks again.") from error
+        hint = "Remove it: `lifecycle monitor` writes it again."
+        raise LifecycleError(f"{path} is not a valid request ({error})", hint) from error
 
 
 def incident(store: Store, environment: str) -> bool:
-    """Whether the latest monitoring found broken data."""
+    """Return whether the latest report of monitoring found broken data."""
     try:
         return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == INCIDENT)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 
-def done(store: Store, environment: str, request: Request, now: int) -> None:
-    """Move the request beside the report that it follows from."""
+def complete(store: Store, environment: str, request: Request, now: int) -> None:
+    """Move the request next to the report behind it, so that it is not served twice."""
     folder = store.reports / environment
-    beside = folder / Path(request.evidence).parent.name
-    if not beside.is_dir() or not request.evidence:
-        beside = folder / f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-        beside.mkdir(parents=True, exist_ok=True)
-    (folder / REQUEST).replace(beside / DONE)
+    dated = folder / Path(request.evidence).parent.name
+    if not request.evidence or not dated.is_dir():
+        dated = folder / f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+        dated.mkdir(parents=True, exist_ok=True)
+    (folder / REQUEST).replace(dated / DONE)
 
 
 def runs(store: Store, environment: str) -> list[Run]:
-    """Every retrain that was begun, oldest first; raises LifecycleError naming a line that is none."""
-    path = _record(store, environment)
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    """Return every retrain that was started, oldest first; raises LifecycleError naming a damaged line."""
+    path = _path(store, environment)
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         try:
             found.append(Run(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            hint = "Remove that line: it says when a retrain began."
-            raise LifecycleError(f"{path} line {number} is no retrain ({error})", hint) from error
+            problem = f"{path} line {number} is not a valid record of a retrain ({error})"
+            raise LifecycleError(problem, "Remove that line.") from error
     return found
 
 
 def record(store: Store, environment: str, run: Run) -> None:
-    """Add a retrain to those that were begun."""
-    told: list[dict[str, Any]] = [asdict(each) for each in (*runs(store, environment), run)]
-    content = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in told)
-    write_atomically(_record(store, environment), content.encode())
+    """Add a retrain to the record."""
+    lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
+    write_atomically(_path(store, environment), "".join(lines).encode())
 
 
-def _record(store: Store, environment: str) -> Path:
+def _path(store: Store, environment: str) -> Path:
     return store.reports / environment / "retrains.jsonl"

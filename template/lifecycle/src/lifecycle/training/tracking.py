@@ -1,25 +1,34 @@
-"""The mirror of runs in MLflow, for people: nothing reads it to decide, and a run without it is as good."""
+"""The optional mirror of training runs in MLflow, for people; no decision reads it."""
 
+import importlib.util
+import logging
 import os
 import sys
 
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.settings import Settings
 
-# Left to its defaults, MLflow would send usage data, and wait minutes for a server that is away.
-MLFLOW = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
+# With its defaults, MLflow would wait minutes for a server that is unreachable.
+MLFLOW = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+def is_on(settings: Settings) -> bool:
+    """Return whether runs are mirrored; raise LifecycleError where `tracking.uri` needs MLflow and it is missing."""
+    installed = importlib.util.find_spec("mlflow") is not None
+    if settings.tracking.enabled and settings.tracking.uri and not installed:
+        problem = f"tracking.uri is {settings.tracking.uri}, and MLflow is not installed"
+        raise LifecycleError(problem, "Run `make setup EXTRAS=mlflow`, or remove the setting.")
+    return settings.tracking.enabled and installed
 
 
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
-    """Log a trained bundle as a run (parameters, metrics, tags, its files); returns the tracking URI.
+    """Log a trained bundle as an MLflow run: parameters, metrics, tags and its files.
 
-    Returns None when tracking is off. A tracking server that does not answer costs a warning, never the training.
+    Returns:
+        The tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
     """
-    if not settings.tracking.enabled:
+    if not is_on(settings):
         return None
     for name, value in MLFLOW.items():
         os.environ.setdefault(name, value)
@@ -34,22 +43,18 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
 
 
 def _log(uri: str, artifacts: str, bundle: Bundle) -> None:
-    import logging
-
     import mlflow
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    facts, name = bundle.facts, bundle.facts["name"]
     mlflow.set_tracking_uri(uri)
-    name = str(bundle.facts["name"])
     if mlflow.get_experiment_by_name(name) is None:
         mlflow.create_experiment(name, artifact_location=artifacts if uri.startswith("sqlite:") else None)
     mlflow.set_experiment(name)
     with mlflow.start_run(run_name=bundle.version):
-        mlflow.set_tags(
-            {"version": bundle.version, "data": bundle.facts["data"], "estimator": bundle.facts["estimator"]}
-        )
-        mlflow.log_params(bundle.facts["settings"] | bundle.facts["rows"] | {"as_of": bundle.facts["as_of"]})
-        for model, metrics in bundle.facts["metrics"].items():
+        mlflow.set_tags({"version": bundle.version, "data": facts["data"], "estimator": facts["estimator"]})
+        mlflow.log_params(facts["settings"] | facts["rows"] | {"as_of": facts["as_of"]})
+        for model, metrics in facts["metrics"].items():
             mlflow.log_metrics({f"{model}.{metric}": value for metric, value in metrics.items()})
         mlflow.log_artifacts(str(bundle.path), "bundle")

@@ -1,12 +1,13 @@
-"""Fit the candidate and its baselines, measure them on held-out rows, write the bundle."""
+"""Fit the candidate and its baselines, evaluate them on held-out rows and write the bundle."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+import lifecycle
 from lifecycle import timestamps
 from lifecycle.contract.matrix import Encoder, learn_levels
 from lifecycle.contract.schema import Target
@@ -18,11 +19,11 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import export
 from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
-from lifecycle.registry import provenance
-from lifecycle.settings import Settings
-from lifecycle.training import package
-from lifecycle.training.comparison import compared
-from lifecycle.training.dataset import Rows, divide
+from lifecycle.registry import deployments, provenance
+from lifecycle.settings import ENVIRONMENTS, Settings
+from lifecycle.training import evidence, package, tracking
+from lifecycle.training.comparison import compare
+from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
 
@@ -37,69 +38,75 @@ def train(
     reason: str = "manual",
     owners: Mapping[str, list[str]] | None = None,
 ) -> Bundle:
-    """From raw tables to a new bundle in the storage, proved by its golden rows; raises LifecycleError.
+    """Train on the team's tables and write a new bundle, verified against its golden rows.
 
-    Only labels known at `as_of` count (the data's own latest moment, or the clock, when None). What answers now in any
-    environment answers the held-out rows, too, so that the gate can compare.
+    The linear baseline becomes the model of the bundle where the candidate does not beat it. The deployed versions
+    predict the same held-out rows, so that the gate can compare.
+
+    Args:
+        team: contract, features, data and estimators of the team.
+        settings: the settings of the environment.
+        root: the repository, whose commit is recorded.
+        as_of: seconds since 1970 UTC; only labels known then are used. Default: the latest time in the data, or now.
+        reason: why the model is trained, such as `manual` or `drift`.
+        owners: handles by role, recorded in the bundle.
+
+    Raises:
+        LifecycleError: the data, an estimator or the model cannot be used; no version was written.
     """
+    tracking.is_on(settings)
     connection = point_in_time.connect(team.data, settings.data)
-    moment = point_in_time.latest(connection, team.data, settings.clock) if as_of is None else as_of
-    division = divide(connection, team, moment, settings.train.holdout)
-    target, rows, test = team.contract.target, division.training, division.held
-    _enough_classes(target, rows.label)
+    as_of = point_in_time.latest(connection, team.data) if as_of is None else as_of
+    dataset = load_dataset(connection, team, as_of, settings.train.holdout)
+    target, training, holdout = team.contract.target, dataset.training, dataset.holdout
+    _require_every_class(target, training.label)
 
-    encoder = Encoder(team.contract, learn_levels(team.contract, rows.frame))
-    models = fit(team, encoder, rows, settings.train.seed)
-    given = {name: answers(name, model, test) for name, model in models.items()}
-    lost = {name: metrics.losses(target, test.label, each).mean() for name, each in given.items()}
-    # The simpler model wins a draw: what the candidate does not beat replaces it (Breck et al. 2017, Model 5).
-    chosen = LINEAR if lost[LINEAR] <= lost[CANDIDATE] else CANDIDATE
+    encoder = Encoder(team.contract, learn_levels(team.contract, training.frame))
+    models = fit(team, encoder, training, settings.train.seed)
+    predictions = {}
+    for name, each in models.items():
+        with _naming(name):
+            predictions[name] = each.predict_frame(holdout.frame)
+    losses = {name: metrics.losses(target, holdout.label, each).mean() for name, each in predictions.items()}
+    # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
+    chosen = LINEAR if losses[LINEAR] <= losses[CANDIDATE] else CANDIDATE
     model, exported = models[chosen], None
     if isinstance(model, SkopsModel):
-        exported = export(model, encoder.frame(test.frame), given[chosen], settings.train.seed)
+        exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed)
         if exported.graph is not None:
-            # Measured is what will answer: the last digits are its own.
-            given[chosen] = answers(chosen, OnnxModel(exported.graph, encoder, target), test)
+            # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
+            predictions[chosen] = OnnxModel(exported.graph, encoder, target).predict_frame(holdout.frame)
+    split = dataset.split
     facts = {
         "name": team.name,
-        "created": _created(settings),
-        "as_of": timestamps.format_utc(moment),
+        "lifecycle": lifecycle.__version__,
+        "created": datetime.fromtimestamp(timestamps.clock(), UTC).isoformat(timespec="microseconds"),
+        "as_of": timestamps.format_utc(as_of),
         "reason": reason,
         "estimator": chosen,
         "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
         "levels": {name: list(each) for name, each in encoder.codes.items()},
-        "rows": {"training": len(rows.frame), "holdout": len(test.frame)},
-        "holdout": {
-            "rule": division.sides.told,
-            "entities_also_in_training": division.sides.entities_also_in_training,
-        },
-        "identity": list(division.sides.identity),
-        "metrics": {name: metrics.metrics(target, test.label, each) for name, each in given.items()},
-        "data": division.data,
+        "rows": {"training": len(training.frame), "holdout": len(holdout.frame)},
+        "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
+        "identity": list(split.identity),
+        "data": dataset.digest,
+        "metrics": {name: metrics.metrics(target, holdout.label, each) for name, each in predictions.items()},
         "code": provenance.code(root),
         "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
-    proof = compared(settings.store, connection, division, given | {CANDIDATE: given[chosen]})
-    rows_to_replay = package.golden(team.contract, test.frame, settings.train)
-    shape = reference.measure(team.contract, rows.frame, test.frame, given[chosen])
-    shown = package.Proof(proof, *division.ids())
-    return package.pack(team, settings.store, model, facts, rows_to_replay, shown, shape, exported)
+    seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
+    deployed = sorted({each.current.version for each in seen if each})
+    own = predictions | {CANDIDATE: predictions[chosen]}
+    found = compare(settings.store, connection, dataset, own, deployed)
+    profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
+    files = evidence.files(found, dataset) | {reference.FILE: profile.to_json().encode()}
+    golden = package.golden_rows(team.contract, holdout.frame, settings.train)
+    return package.pack(team, settings.store, model, facts, golden, files, exported)
 
 
-def _created(settings: Settings) -> str:
-    """Now; where a clock stands for it, a moment after whatever was made in the same second."""
-    now = datetime.now(UTC)
-    if settings.clock is not None:
-        second = f"{datetime.fromtimestamp(settings.now(), UTC):%Y%m%dT%H%M%S}"
-        same = [name.split("-")[0] for name in settings.store.versions() if name.startswith(second)]
-        now = datetime.strptime(f"{max(same, default=second):0<21}+0000", "%Y%m%dT%H%M%S%f%z")
-        now += timedelta(microseconds=bool(same))
-    return now.isoformat(timespec="microseconds")
-
-
-def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]:
-    """The fitted candidate and baselines, by name."""
+def fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str, Model]:
+    """Return the fitted models by name: CANDIDATE, TRIVIAL and LINEAR."""
     target = team.contract.target
     estimators = {CANDIDATE: team.estimator.candidate(encoder.inputs, seed)}
     baselines = team.estimator.baselines(encoder.inputs, seed)
@@ -110,7 +117,7 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     label = rows.label if target.task == "regression" else rows.label.astype(int)
     fitted: dict[str, Model] = {}
     for name, estimator in (estimators | baselines).items():
-        with blaming(name):
+        with _naming(name):
             if hasattr(estimator, "save"):
                 estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
                 fitted[name] = FrameModel(estimator, team.contract)
@@ -119,25 +126,19 @@ def fit(team: Team, encoder: Encoder, rows: Rows, seed: int) -> dict[str, Model]
     return fitted
 
 
-def answers(name: str, model: Model, rows: Rows) -> Floats:
-    """What a fitted estimator answers; raises LifecycleError naming the estimator when that is no answer."""
-    with blaming(name):
-        return model.predict_frame(rows.frame)
-
-
 @contextlib.contextmanager
-def blaming(name: str) -> Iterator[None]:
-    """Name the estimator whose code fails."""
+def _naming(name: str) -> Iterator[None]:
+    """Name the estimator in the error when its code fails."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
-        told = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
-        problem = f"src/model/estimator.py: the {name} estimator does not fit or answer ({told})"
+        cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
+        problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
         raise LifecycleError(problem, hint) from error
 
 
-def _enough_classes(target: Target, label: Floats) -> None:
+def _require_every_class(target: Target, label: Floats) -> None:
     missing = [name for at, name in enumerate(target.classes) if not (label == at).any()]
     if missing:
         raise LifecycleError(f"no training row is labelled {', '.join(missing)}", "Give labelled rows of every class.")

@@ -1,8 +1,5 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""Convert a fitted estimator to an ONNX graph over the matrix, with LightGBM and XGBoost where they are installed.
-
-`export.verify` decides whether the graph may replace the estimator.
-"""
+"""Convert a fitted estimator to an ONNX graph over the matrix, with LightGBM and XGBoost where they are installed."""
 
 import sys
 import warnings
@@ -30,9 +27,6 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     Returns:
         The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
         predicted value, or the output of a transformer), and the warnings of the converter.
-
-    Raises:
-        Exception: whatever the converter raises for an estimator that it cannot convert.
     """
     from onnx import TensorProto, helper
     from skl2onnx import convert_sklearn

@@ -37,26 +37,16 @@ class EdgeRows:
 
 
 def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
-    """Return edge rows of the contract and of a fitted estimator.
+    """Return edge rows of the contract and of a fitted estimator, by varying rows of `holdout`, shape (rows, inputs).
 
-    Args:
-        model: the estimator with the encoder of its matrix.
-        holdout: rows to vary, float32, shape (rows, inputs).
-        seed: of the random choices; the same arguments give the same rows.
+    The same arguments give the same rows.
     """
     random, scales = np.random.default_rng(seed), _scales(model)
     return _joined([*_ends(scales, holdout, random), *_jumps(model, scales, holdout, random)], holdout)
 
 
 def split_rows(model: SkopsModel, holdout: Matrix, graph: bytes, seed: int) -> EdgeRows:
-    """Return rows on both sides of the splits of a graph's own trees, where these read the matrix itself.
-
-    Args:
-        model: the estimator with the encoder of its matrix.
-        holdout: rows to vary, float32, shape (rows, inputs).
-        graph: the serialised graph.
-        seed: of the random choices.
-    """
+    """Return rows on both sides of the splits of a graph's own trees, where these read the matrix itself."""
     return _joined([*_splits(graph, _scales(model), holdout, np.random.default_rng(seed))], holdout)
 
 

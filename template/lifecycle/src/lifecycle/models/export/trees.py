@@ -34,11 +34,7 @@ class Tree:
 
 
 def converters(wide: bool) -> dict[str, dict[type, Any]]:
-    """Return the arguments of `convert_sklearn` that replace its converters by those of this module.
-
-    Args:
-        wide: the graph computes in double precision.
-    """
+    """Return the arguments of `convert_sklearn` that add the converters of this module; `wide` as in `convert`."""
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes as of_classes
     from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes as of_value
     from skl2onnx.shape_calculators.imputer import calculate_sklearn_imputer_output_shapes as of_imputer
@@ -102,10 +98,9 @@ class Writer:
     def link(self, operator: str, raw: str, slope: float = 1.0) -> str:
         """Apply a link function: "Sigmoid" (which makes both probabilities), "Softmax", "Exp", or "" for none."""
         if operator == "Sigmoid":
-            return self.node("Sigmoid", [self.node("Mul", [raw, self.vector(np.array([-slope, slope]))], version=14)])
-        if operator == "Softmax":
-            return self.node("Softmax", [raw], axis=1)
-        return self.node(operator, [raw]) if operator else raw
+            raw = self.node("Mul", [raw, self.vector(np.array([-slope, slope]))], version=14)
+        fields: dict[str, Any] = {"axis": 1} if operator == "Softmax" else {}
+        return self.node(operator, [raw], **fields) if operator else raw
 
     def outputs(self, value: str) -> None:
         """Make a value the output of the step, with the predicted class where the step has that output."""

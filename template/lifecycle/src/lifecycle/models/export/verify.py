@@ -18,6 +18,7 @@ from lifecycle.models.export.convert import convert
 from lifecycle.models.export.edges import EdgeRows, edge_rows, split_rows
 from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, session, tolerance
 
+Report = dict[str, Any]
 FILE = "export.json"
 MOST_ROWS = 20
 # How many rows are also predicted alone.
@@ -31,7 +32,7 @@ class Export:
     """The result of an export: the graph, or None and the reason in the report."""
 
     graph: bytes | None
-    report: dict[str, Any]
+    report: Report
 
     @property
     def summary(self) -> str:
@@ -47,17 +48,6 @@ class Export:
         return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-@dataclass(frozen=True)
-class _Reference:
-    # What the estimator returns for the rows that the graph must reproduce.
-    model: SkopsModel
-    holdout: Matrix
-    outputs: Outputs
-    edges: EdgeRows
-    edge_outputs: Outputs
-    seed: int
-
-
 def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> Export:
     """Return a verified graph of an estimator, or the reason why there is none.
 
@@ -71,34 +61,35 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> E
     """
     from threadpoolctl import threadpool_limits
 
-    report: dict[str, Any] = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
+    report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
     report |= {"largest_difference": None, "tolerance": tolerance(model.target)}
     report |= {"differing": [], "step": "", "warnings": []}
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
     with threadpool_limits(limits=1):
         try:
             edges = edge_rows(model, holdout, seed)
-            reference = _Reference(model, holdout, outputs, edges, model.raw_outputs(edges.matrix), seed)
+            expected = np.concatenate([outputs, model.raw_outputs(edges.matrix)])
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
         attempts = []
         for wide in (True, False):
-            attempts.append(_attempt(reference, wide, report))
+            attempts.append(_attempt(model, holdout, edges, expected, seed, wide, report))
             if attempts[-1].graph is not None:
                 return attempts[-1]
-    return min(attempts, key=_largest_difference)
+    return min(attempts, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
 
 
-def _attempt(reference: _Reference, wide: bool, report: dict[str, Any]) -> Export:
-    model, holdout, edges = reference.model, reference.holdout, reference.edges
+def _attempt(
+    model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, seed: int, wide: bool, report: Report
+) -> Export:
     try:
         content, warned = convert(model.estimator, holdout.shape[1], wide)
         graph = OnnxModel(content, model.encoder, model.target)
-        splits = split_rows(model, holdout, content, reference.seed)
+        splits = split_rows(model, holdout, content, seed)
         rows = np.concatenate([holdout, edges.matrix, splits.matrix])
-        of_splits = [model.raw_outputs(splits.matrix)] if splits.names else []
-        expected = np.concatenate([reference.outputs, reference.edge_outputs, *of_splits])
+        if splits.names:
+            expected = np.concatenate([expected, model.raw_outputs(splits.matrix)])
         outputs = graph.raw_outputs(rows)
         sample = np.linspace(0, len(rows) - 1, ALONE).astype(int)
         alone = np.concatenate([graph.raw_outputs(rows[at : at + 1]) for at in sample])
@@ -130,11 +121,6 @@ def _attempt(reference: _Reference, wide: bool, report: dict[str, Any]) -> Expor
     count = f"{len(worst)} of {len(names)} rows"
     reason = f"once converted, {report['step']} predicts {count} differently ({first['row']}: {by})"
     return Export(None, report | {"reason": reason})
-
-
-def _largest_difference(attempt: Export) -> float:
-    found: float | None = attempt.report["largest_difference"]
-    return np.inf if found is None else found
 
 
 def _first_line(error: Exception) -> str:

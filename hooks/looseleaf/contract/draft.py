@@ -1,0 +1,273 @@
+"""All files that a plan creates, changes or removes in a repository, and the removal of the sample."""
+
+import filecmp
+import importlib.resources
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lifecycle import sample, settings
+from lifecycle.contract.compatibility import breaking_changes
+from lifecycle.contract.declare import derive
+from lifecycle.contract.schema import Contract
+from lifecycle.errors import LifecycleError
+from lifecycle.storage import Store
+from looseleaf.contract import generated, prose, report, texts
+from looseleaf.contract.changes import REPORT, Changes, backup, link
+from looseleaf.contract.plan import Plan
+
+MODEL = "src/model"
+# Entries of the storage that training on the sample creates; other entries are never removed.
+STORED = ("bundles", "deployments", "features", "scores", "audit.jsonl", ".audit.lock", "mlflow.db", "mlruns")
+SAMPLE_TABLES = ("customers.parquet", "events.parquet", "labels.parquet")
+OWN_TESTS = ("conftest", "test_behaviour", "test_data", "test_gates", "test_notebook")
+PAGES = ("README.md", "docs/agreement.md")
+# The contract depends on these files; every other edited file is left unchanged.
+NEEDED = (f"{MODEL}/contract.py", f"{MODEL}/data.py", f"{MODEL}/features.sql", "contract.json")
+# Rules of ruff that names of columns may break.
+NAME_RULES = "E501,RUF001,RUF002,RUF003,PLE2502,N815"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The result of a plan before it is written. `is_sample`: the repository still is about the sample."""
+
+    root: Path
+    plan: Plan
+    file: str
+    folder: Path
+    contract: Contract
+    contents: dict[str, bytes | None]
+    pristine: Mapping[str, bytes]
+    is_sample: bool
+    difference: tuple[str, ...]
+
+    @classmethod
+    def of(cls, root: Path, plan: Plan, pristine: Mapping[str, bytes]) -> "Draft":
+        """Return the draft of a plan; raises LifecycleError if the repository cannot take it."""
+        config = settings.load(root).settings
+        store = Store(root / config.storage)
+        file = _file_name(plan, root / config.data)
+        released = root / "contract.json"
+        old = Contract.from_json(released.read_bytes()) if released.exists() else None
+        is_sample = old is None or released.read_bytes() == pristine.get("contract.json")
+        version = 1 if is_sample or old is None else old.version
+        contract = derived(generated.contract(plan, file, version))
+        breaks = [] if is_sample or old is None else breaking_changes(old, contract)
+        if breaks:
+            version += 1
+        elif is_sample and not _is_of_sample(store, pristine):
+            version = 1 + max((each.version for each in _stored_contracts(store)), default=0)
+        contract, text = replace(contract, version=version), generated.contract(plan, file, version)
+        difference = [] if is_sample or old is None else report.difference(old, contract, breaks)
+        contents = dict(_contents(root, plan, file, text, contract, pristine))
+        folder = root / config.data
+        return cls(root, plan, file, folder, contract, contents, pristine, is_sample, tuple(difference))
+
+    @property
+    def data_module(self) -> str:
+        """The text of src/model/data.py."""
+        return (self.contents[f"{MODEL}/data.py"] or b"").decode()
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the files whose content would change."""
+        current = {name: path.read_bytes() if (path := self.root / name).exists() else None for name in self.contents}
+        return [name for name, content in self.contents.items() if content != current[name]]
+
+    def write(self, force: bool) -> list[str]:
+        """Write all files and remove the sample; returns lines for the terminal."""
+        edited = Changes(self.root, self.contents, self.pristine).edited()
+        merged = [name for name in edited if name in PAGES]
+        kept = [name for name in edited if name not in (*NEEDED, *PAGES) and not force]
+        contents = {name: content for name, content in self.contents.items() if name not in kept}
+        removed = [name for name, content in contents.items() if content is None and name in self.pristine]
+        written = {name: content for name, content in contents.items() if content is not None}
+        recorded = {name: content for name, content in written.items() if name not in merged}
+        command = _command(self.plan, self.root, self.file)
+        page = report.page(self.plan, command, recorded, removed, list(self.difference))
+        changes = Changes(self.root, contents | {REPORT: page.encode()}, self.pristine, frozenset(merged))
+        changes.refuse_edited(force)
+        lines = self._place_table(changes)
+        lines += [f"{name} was edited: only passages of the template were replaced" for name in merged]
+        lines += [f"{name} was edited and is unchanged; it may mention columns that were removed" for name in kept]
+        lines += self._remove_sample() if self.is_sample else []
+        lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
+        shown = ", ".join(name for name in written if not name.startswith("tests/"))
+        lines += [*self.difference, "", f"written: {shown}, tests/, {REPORT}"]
+        score = " score" if "lifecycle/batch.mk" in self.pristine else ""
+        return [*lines, f"next: make check test train promote{score}"]
+
+    def _place_table(self, changes: Changes) -> list[str]:
+        """Link or copy the table into the data folder and apply the changes, or neither."""
+        source, lines = self.plan.table.source, list[str]()
+        place = self.folder / self.file
+        before = place.readlink() if place.is_symlink() else None
+        is_there = place.exists() and not source.copy and place.samefile(source.path)
+        if source.copy:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists() and not filecmp.cmp(place, source.copy, shallow=False):
+                lines.append(f"{place.name} was another file: its backup is {backup(place)}")
+            shutil.move(source.copy, place)
+        elif not is_there:
+            link(source.path, self.folder, self.file)
+        try:
+            backups = changes.apply()
+        except BaseException:
+            if place.is_symlink() and not is_there:
+                place.unlink()
+                if before:
+                    place.symlink_to(before)
+            raise
+        return lines + [f"{name} was edited: its backup is {copy}" for name, copy in backups.items()]
+
+    def _remove_sample(self) -> list[str]:
+        lines = []
+        store = Store(self.root / settings.load(self.root).settings.storage)
+        root = self.root.resolve()
+        is_inside = store.root.resolve() != root and store.root.resolve().is_relative_to(root)
+        stored = [path for name in STORED if (path := store.root / name).exists()] if is_inside else []
+        has_links = any(path.is_symlink() for path in (store.root, *stored))
+        if stored and (has_links or not store.versions() or not _is_of_sample(store, self.pristine)):
+            lines.append(f"{store.root} is kept: it contains more than models of the sample")
+        elif stored:
+            for path in stored:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not any(store.root.iterdir()):
+                store.root.rmdir()
+            lines.append(f"models of the sample were removed: {', '.join(path.name for path in stored)}")
+        tables = [self.folder / name for name in SAMPLE_TABLES]
+        if self.file not in SAMPLE_TABLES and not self.folder.is_symlink() and _are_sample_tables(tables):
+            for path in tables:
+                path.unlink()
+            lines.append(f"tables of the sample were removed: {', '.join(SAMPLE_TABLES)}")
+        return lines
+
+
+def _contents(
+    root: Path, plan: Plan, file: str, contract_text: str, contract: Contract, pristine: Mapping[str, bytes]
+) -> Iterator[tuple[str, bytes | None]]:
+    yield f"{MODEL}/contract.py", formatted(root, f"{MODEL}/contract.py", contract_text)
+    yield f"{MODEL}/data.py", formatted(root, f"{MODEL}/data.py", generated.data(plan, file))
+    estimator = generated.estimator(pristine[f"{MODEL}/estimator.py"].decode(), plan.target.task == "regression")
+    yield f"{MODEL}/estimator.py", formatted(root, f"{MODEL}/estimator.py", estimator)
+    yield f"{MODEL}/features.sql", None
+    yield "contract.json", contract.to_json().encode()
+    own = importlib.resources.files("looseleaf.contract") / "own"
+    for name in OWN_TESTS:
+        yield f"tests/{name}.py", (own / "tests" / f"{name}.py").read_bytes()
+    yield "tests/test_features.py", None
+    yield "notebooks/first_look.ipynb", (own / "notebooks" / "first_look.ipynb").read_bytes()
+    request = texts.request(contract, plan)
+    is_wide = len(request) > texts.INLINE_FIELDS and "lifecycle/online.mk" in pristine
+    yield texts.REQUEST, (json.dumps(request, ensure_ascii=False, indent=2) + "\n").encode() if is_wide else None
+    base, local = texts.config(plan, pristine["config/base.yaml"].decode())
+    yield "config/base.yaml", base.encode()
+    yield "config/local.yaml", local.encode() if local else None
+    yield from _pages(root, plan, file, request, pristine)
+
+
+def _pages(
+    root: Path, plan: Plan, file: str, request: dict[str, Any], pristine: Mapping[str, bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the pages that describe the sample, rewritten; text that a user wrote into them is kept."""
+    edited = Changes(root, dict.fromkeys(PAGES), pristine).edited()
+    for name in PAGES:
+        path = root / name
+        if not path.exists() or name not in pristine:
+            continue
+        ours = pristine[name].decode()
+        current = ours if name not in edited else path.read_text(encoding="utf-8")
+        if name == "README.md":
+            old = prose.sections(ours)
+            new = prose.readme(old, plan, file, _command(plan, root, file), request)
+            parts = [
+                prose.heading_line(heading) + (new[heading] if body == old.get(heading) else body)
+                for heading, body in prose.sections(current).items()
+            ]
+            yield name, "".join(parts).encode()
+        else:
+            yield name, prose.agreement(current, plan).encode()
+
+
+def formatted(root: Path, name: str, text: str) -> bytes:
+    """Format a text with the repository's ruff; rules that column names break are excluded in a comment."""
+    ruff = str(root / ".venv" / "bin" / "ruff")
+
+    def run(*arguments: str, text: str) -> "subprocess.CompletedProcess[str]":
+        command = [ruff, *arguments, "--stdin-filename", name, "-"]
+        try:
+            return subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, encoding="utf-8")
+        except FileNotFoundError:
+            raise LifecycleError(f"{ruff} is missing", "Run `make setup` first.") from None
+
+    done = run("check", "--quiet", "--fix", "--select", "I,RUF022", text=text)
+    done = run("format", "--quiet", text=done.stdout or text)
+    if done.returncode:
+        raise LifecycleError(f"{name} cannot be formatted: {done.stderr.strip()}", "Please report this.")
+    found = run("check", "--quiet", "--output-format", "json", "--select", NAME_RULES, text=done.stdout)
+    codes = sorted({each["code"] for each in json.loads(found.stdout or "[]")})
+    return ((f"# ruff: noqa: {', '.join(codes)}\n" if codes else "") + done.stdout).encode()
+
+
+def derived(text: str) -> Contract:
+    """Return the contract that the text of a contract.py declares."""
+    module = ModuleType("contract")
+    exec(compile(text, f"{MODEL}/contract.py", "exec"), module.__dict__)
+    return derive(module.ROW, module.TARGET, module.VERSION)
+
+
+def _file_name(plan: Plan, folder: Path) -> str:
+    """Return the name of the table below the data folder."""
+    source = plan.table.source
+    if source.copy:
+        return source.copy.name
+    given = Path(os.path.normpath(Path(source.given).expanduser().absolute()))
+    for path in (given, source.path):
+        if path.is_relative_to(folder.absolute()):
+            return path.relative_to(folder.absolute()).as_posix()
+    return given.name
+
+
+def _are_sample_tables(tables: list[Path]) -> bool:
+    """Return whether these are the sample's files, byte for byte."""
+    if any(path.is_symlink() or not path.is_file() for path in tables):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        sample.write(Path(folder))
+        return all(path.read_bytes() == (Path(folder) / path.name).read_bytes() for path in tables)
+
+
+def _is_of_sample(store: Store, pristine: Mapping[str, bytes]) -> bool:
+    """Return whether every stored version has the sample's contract."""
+    wanted = Contract.from_json(pristine["contract.json"]) if "contract.json" in pristine else None
+    return all(each == wanted for each in _stored_contracts(store))
+
+
+def _stored_contracts(store: Store) -> Iterator[Contract]:
+    for version in store.versions():
+        path = store.bundles / version / "contract.json"
+        yield Contract.from_json(path.read_bytes(), where=str(path))
+
+
+def _command(plan: Plan, root: Path, file: str) -> str:
+    """Return the command that repeats this; a data folder outside the repository is not written down."""
+    folder = settings.load(root).settings.data
+    return texts.command(plan, (folder / file).as_posix() if not folder.is_absolute() else file)
+
+
+def _not_ignored(root: Path, path: Path) -> str | None:
+    """Return a warning about a table that the next `git add` would commit."""
+    if not path.is_relative_to(root.resolve()):
+        return None
+    ignored = subprocess.run(["git", "-C", str(root), "check-ignore", "--quiet", str(path)], capture_output=True)
+    if ignored.returncode == 0:
+        return None
+    return f"git would commit {path.relative_to(root.resolve())}: move it to data/, which is ignored"

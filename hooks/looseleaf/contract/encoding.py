@@ -1,0 +1,59 @@
+"""Detect the encoding of a text file, and copy it to UTF-8."""
+
+import codecs
+import gzip
+import io
+from pathlib import Path
+from typing import IO
+
+from lifecycle.errors import LifecycleError
+
+CHUNK = 1 << 20
+
+
+def detect(path: Path) -> str:
+    """Return utf-8, utf-16, latin-1 or cp1252; raises LifecycleError with the line that fits none of them."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, beyond_ascii, single = 1, False, set()
+    with open_bytes(path) as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
+        file.seek(0)
+        valid = True
+        while chunk := file.read(CHUNK):
+            if b"\0" in chunk:
+                at = line + chunk[: chunk.index(0)].count(10)
+                raise LifecycleError(
+                    f"{path.name}, line {at}: a zero byte: this is not text",
+                    "Export it as CSV in UTF-8, or as Parquet.",
+                )
+            if valid:
+                try:
+                    beyond_ascii = beyond_ascii or len(chunk) != len(decoder.decode(chunk))
+                    line += chunk.count(10)
+                except UnicodeDecodeError as error:
+                    line += chunk[: error.start].count(10)
+                    beyond_ascii = beyond_ascii or not chunk[: error.start].isascii()
+                    valid = False
+            if not valid:
+                single |= set(chunk) & set(range(0x80, 0xA0))
+    if valid:
+        return "utf-8"
+    if beyond_ascii:
+        problem = f"{path.name}, line {line}: a byte that is not UTF-8, and lines before it are UTF-8"
+        raise LifecycleError(problem, "Fix that line: two encodings were mixed in one file.")
+    if single & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
+        raise LifecycleError(f"{path.name}, line {line}: neither UTF-8 nor Latin-1", "Save the file as UTF-8.")
+    return "cp1252" if single else "latin-1"
+
+
+def transcode(path: Path, encoding: str, copy: Path) -> None:
+    """Copy a text file to UTF-8."""
+    with io.TextIOWrapper(open_bytes(path), encoding, newline="") as source, copy.open("wb") as out:
+        while some := source.read(CHUNK):
+            out.write(some.encode())
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file, unpacking gzip."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]

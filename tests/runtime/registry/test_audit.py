@@ -1,0 +1,73 @@
+"""The audit log: append-only lines, incomplete lines of killed writers, and the history of deployments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifecycle import timestamps
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import audit, deployments
+from lifecycle.registry.deployments import Deployed
+from lifecycle.storage import Store
+
+
+def test_each_entry_is_one_line_and_lines_before_it_never_change(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    audit.append(store, {"action": "promote", "why": "Zürich\nand more"})
+    before = store.audit.read_bytes()
+    audit.append(store, {"action": "rollback"})
+    assert store.audit.read_bytes().startswith(before)
+    assert [json.loads(line)["action"] for line in store.audit.read_bytes().splitlines()] == ["promote", "rollback"]
+    assert audit.entries(store) == [{"action": "promote", "why": "Zürich\nand more"}, {"action": "rollback"}]
+
+
+@pytest.mark.parametrize("half", [b"{", b'{"after": "', b'{"action": "promote", "why": "\xc3', b'{"why": "\0\0\0'])
+def test_an_incomplete_line_is_skipped_reported_and_does_not_swallow_the_next(tmp_path: Path, half: bytes) -> None:
+    store = Store(tmp_path)
+    audit.append(store, {"at": 1})
+    with store.audit.open("ab") as file:
+        file.write(half)
+    assert (audit.entries(store), audit.incomplete_lines(store)) == ([{"at": 1}], [2])
+    audit.append(store, {"at": 2})
+    assert (audit.entries(store), audit.incomplete_lines(store)) == ([{"at": 1}, {"at": 2}], [2])
+
+
+def test_an_audit_log_that_does_not_exist_is_empty(tmp_path: Path) -> None:
+    assert audit.entries(Store(tmp_path)) == []
+    assert audit.incomplete_lines(Store(tmp_path)) == []
+
+
+def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen = Store(tmp_path), None
+    for day, version in enumerate("abc", 1):
+        monkeypatch.setattr(timestamps, "clock", lambda day=day: timestamps.parse(f"2026-01-0{day}"))
+        given: dict[str, Any] = {"action": "promote", "who": "ana", "why": f"because {version}"}
+        seen = deployments.swap(store, "local", seen, Deployed(version, 0.5), **given)
+    audit.append(store, {"action": "approve", "environment": "local"})
+    periods = audit.periods(store, "local")
+    assert [(each.version, each.first, each.last) for each in periods] == [
+        ("a", timestamps.parse("2026-01-01"), timestamps.parse("2026-01-02")),
+        ("b", timestamps.parse("2026-01-02"), timestamps.parse("2026-01-03")),
+        ("c", timestamps.parse("2026-01-03"), None),
+    ]
+    assert audit.periods(store, "staging") == []
+    assert audit.period_at(periods, timestamps.parse("2026-01-02T23:59:59Z")).version == "b"
+    assert audit.period_at(periods, timestamps.parse("2026-06-01")).version == "c"
+    with pytest.raises(LifecycleError, match="nothing was deployed at 2025-12-31"):
+        audit.period_at(periods, timestamps.parse("2025-12-31"))
+
+
+def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    line = {"after": "", "action": "promote", "environment": "local", "revision": 1, "previous": None, "who": "ana"}
+    line |= {"live": {"version": "a", "threshold": None}, "why": "", "changed": "2025-11-02T10:00:00+00:00"}
+    store.audit.write_text(json.dumps(line) + "\n")
+    audit.append(store, line | {"live": {"version": "b", "threshold": 0.5}, "changed": "2025-11-03T10:00:00+00:00"})
+    assert [(each.version, each.threshold, each.decision) for each in audit.periods(store, "local")] == [
+        ("a", None, None),
+        ("b", 0.5, None),
+    ]
