@@ -72,6 +72,7 @@ class PredictionService:
         self.fallback_rows = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or the lifespan (ASGI 3)."""
         if scope["type"] != "http":
             await self.fastapi(scope, receive, send)
             return
