@@ -1,6 +1,6 @@
-# Works on the template itself. A fresh machine needs Python 3.11+ with venv, git and make; the rest is set up in here.
+# Commands to develop the template. A new machine needs Python 3.11 or newer with venv, git and make.
 
-# One place holds the date that everything resolves as of: the file every rendered repository gets.
+# The date as of which dependencies are resolved is defined in the rendered repository's own makefile.
 RELEASED := $(shell sed -n 's/^RELEASED := *//p' template/lifecycle/lifecycle.mk)
 STARTED := $(shell date +%s)
 
@@ -13,12 +13,12 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint manifest dashboard-json pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow lint manifest pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
 
-help: ## this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## render the default repository into build/demo and take it to a served prediction
+demo: $(READY) ## render the default repository into build/demo and serve a prediction from it
 	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
 
 test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
@@ -36,38 +36,40 @@ lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ incl
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/codespell
 
-manifest: $(READY) ## write the hashes of the template's zone (after a change in template/lifecycle)
+manifest: $(READY) ## update the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m looseleaf.manifest
 
 dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (after a change in hooks/looseleaf/dashboard.py)
 	@.venv/bin/python -m looseleaf.dashboard
 
-pictures: $(READY) ## the README's pictures of report and dashboard, from a year that is played now
-	.venv/bin/python tests/support/pictures.py
+pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
+	PYTHONPATH=tests .venv/bin/python tests/support/pictures.py
 
-proof: $(READY) ## delete each template file in turn: a test must turn red (long; ARGS=PATH for some); then the soak
-	.venv/bin/python tests/support/sweep.py $(ARGS)
-	.venv/bin/python tests/support/soak.py
+proof: $(READY) ## mutate the runtime, delete each template file, run the soak test; writes docs/proof.md (hours)
+	PYTHONPATH=tests .venv/bin/python tests/support/mutation.py
+	PYTHONPATH=tests .venv/bin/python tests/support/sweep.py
+	PYTHONPATH=tests .venv/bin/python tests/support/soak.py
+	PYTHONPATH=tests .venv/bin/python tests/support/proof.py
 
-soak: $(READY) ## a service under mixed load: memory and files must not grow (ARGS=MINUTES; default 10)
-	.venv/bin/python tests/support/soak.py $(ARGS)
+soak: $(READY) ## run a service under mixed load: memory and open files must not grow (ARGS=MINUTES; default 10)
+	PYTHONPATH=tests .venv/bin/python tests/support/soak.py $(ARGS)
 
-release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: lint and test have just passed)
+release: $(READY) ## check, record and tag a release (VERSION=X.Y.Z; CHECKED=1: linters and tests have just passed)
 	@.venv/bin/python -m looseleaf.release release "$(VERSION)" $(if $(CHECKED),--checked) $(if $(PUSH),--push)
 
-tags: $(READY) ## make the tags of all releases again (PUSH=1: and push them)
+tags: $(READY) ## create the tags of all releases (PUSH=1: and push them)
 	@.venv/bin/python -m looseleaf.release tags $(if $(PUSH),--push)
 
 bench-first-prediction: $(READY) ## time copy, setup, train and the first served prediction, cold and warm
 	.venv/bin/python benchmarks/first_prediction.py $(ARGS)
 
-bench-serving: $(READY) ## our service beside MLflow, BentoML, LitServe, FastAPI and constants (JSON=FILE; ARGS="--rounds 5")
+bench-serving: $(READY) ## compare the service with MLflow, BentoML, LitServe and FastAPI (JSON=FILE; ARGS="--rounds 5")
 	.venv/bin/python benchmarks/serving.py $(if $(JSON),--json "$(JSON)") $(ARGS)
 
-bench-scoring: $(READY) ## score a table beside a plain loop (JSON=FILE ROWS=10000000 ROUNDS=3)
+bench-scoring: $(READY) ## compare batch scoring with a plain loop (JSON=FILE ROWS=10000000 ROUNDS=3)
 	.venv/bin/python benchmarks/scoring.py $(if $(JSON),--json "$(JSON)") $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-# uv.lock is not in git: it follows from the ranges and the date, and a company's index need not be in it.
+# uv.lock is not in git: it follows from the ranges and the date, and would name a package index.
 $(READY): pyproject.toml template/lifecycle/pyproject.toml template/lifecycle/lifecycle.mk | $(filter build/uv/bin/uv,$(UV))
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock || $(UV) lock
 	$(UV) sync --frozen

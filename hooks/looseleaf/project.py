@@ -55,12 +55,13 @@ def readme_request(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def service(folder: Path, log: Path, storage: Path | None = None) -> Iterator[str]:
+def service(folder: Path, log: Path, storage: Path | None = None, clock: Path | None = None) -> Iterator[str]:
     """The service's address once it is ready, on a free port. Left normally it must drain and end with 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(folder / ".venv" / "bin" / "lifecycle"), "serve", "--port", str(port)]
+    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
+    command = [str(folder / ".venv/bin/python"), "-m", *module, "serve", "--port", str(port)]
     command += ["--storage", str(storage)] if storage else []
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)

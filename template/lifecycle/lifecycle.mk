@@ -143,6 +143,6 @@ include lifecycle/loop.mk
 
 # Only the commands of the chosen `usage` are rendered. For the others, `lifecycle` explains how to add them.
 -include lifecycle/online.mk lifecycle/batch.mk
-.PHONY: features serve client dashboard score
-$(filter-out $(USAGE),features serve client dashboard score): $(RUN)
+.PHONY: features serve client score
+$(filter-out $(USAGE),features serve client score): $(RUN)
 	@$(RUN) $@

@@ -1,5 +1,5 @@
 # Commands for online predictions: a service that handles requests.
-USAGE += features serve client dashboard
+USAGE += features serve client
 .PHONY: year
 
 features: $(RUN) ## compute the feature table of the service (AS_OF=TIME)
@@ -10,9 +10,6 @@ serve: $(RUN) ## run the service on this machine (PORT=8000 WORKERS=1 ENVIRONMEN
 
 client: $(RUN) ## build a typed client of the service, as a wheel in dist/ (BUILD=1)
 	@$(RUN) client $(environment) $(call option,--build,BUILD)
-
-dashboard: $(RUN) ## what Prometheus has seen, as build/dashboard.html (URL=http://127.0.0.1:9090 HOURS=6)
-	@$(RUN) dashboard $(call option,--url,URL) $(call option,--hours,HOURS)
 
 year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
 	@$(LOOSELEAF) year

@@ -20,6 +20,7 @@ from lifecycle.contract.rows import RowReader
 from lifecycle.jobs.promote import promote, rollback
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
+from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import audit, deployments, predictions, segments
 from lifecycle.registry.deployments import Deployed, Deployment
@@ -228,7 +229,7 @@ def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be
             work = partial(_log, made, made.deploy(made.publish()), flushed, point if half else 0)
             was = killed(work, 0 if half else point, before, calls)
             acknowledged = int(flushed.read_text()) if flushed.exists() else 0
-            done = predictions.collect(made.store, "local")
+            done = collect(made.store, "local")
             where = f"{'in' if half else 'before' if before else 'after'} {point}"
             assert done.rows >= acknowledged, where
             assert done.half_lines == int(half and was), where

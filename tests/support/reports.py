@@ -1,10 +1,22 @@
-"""Monitoring reports as `make monitor` writes them, for tests that read one."""
+"""Monitoring reports and pages with known content, for tests that read one."""
 
 from typing import Any
 
+from lifecycle.monitoring.drift import ColumnDrift
+from lifecycle.monitoring.quality import Interval, Quality
+from lifecycle.monitoring.report import build_document, render_page
+from lifecycle.monitoring.skew import Skew
+from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.settings import Settings
+from lifecycle.training.decision import Record, page
+from lifecycle.training.gate import Check, Decision
+
+DAY = 86_400
+FIRST = 1_764_000_000
+
 
 def report(version: str, verdict: str = "ok", **parts: Any) -> dict[str, Any]:
-    """A report of one version; `parts` replace its own."""
+    """Return the document of a monitoring report of one version; `parts` replace its own."""
     column = {"psi": 0.31, "limit": 0.1, "nulls": 0.0, "unseen": 0.0, "outside": 0.0, "drifted": True, "broken": None}
     window = {
         "from": "2026-10-27T00:00:00Z",
@@ -12,22 +24,21 @@ def report(version: str, verdict: str = "ok", **parts: Any) -> dict[str, Any]:
         "rows": 900,
         "columns": {"discount": column},
     }
-    bounds = {"value": 0.71, "lower": 0.68, "upper": 0.74}
     quality = {
         "predictions": 900,
         "mature": 800,
         "labelled": 700,
-        "coverage": 0.875,
-        "metrics": {"roc_auc": bounds},
+        "metric": "roc_auc",
+        "overall": {"rows": 700, "value": 0.71, "lower": 0.68, "upper": 0.74},
         "expected": 0.8,
         "bound": 0.75,
-        "slices": [{"slice": "plan=basic", "rows": 300, "value": 0.6, "lower": 0.5, "upper": 0.7}],
+        "slices": {"plan=basic": {"rows": 300, "value": 0.6, "lower": 0.5, "upper": 0.7}},
         "estimate": 0.77,
     }
     whole = {
         "format": 1,
         "environment": "local",
-        "moment": "2026-11-24T06:00:00Z",
+        "as_of": "2026-11-24T06:00:00Z",
         "version": version,
         "verdict": verdict,
         "reasons": [],
@@ -36,3 +47,34 @@ def report(version: str, verdict: str = "ok", **parts: Any) -> dict[str, Any]:
         "skew": None,
     }
     return whole | parts
+
+
+def monitoring_page() -> str:
+    """Return the page of a monitoring report that has every section."""
+    plan = ColumnDrift(
+        psi=0.3,
+        limit=0.1,
+        drifted=True,
+        bins=("basic", "plus", "null"),
+        reference=(0.4, 0.35, 0.25),
+        current=(0.5, 0.25, 0.25),
+    )
+    columns = {"plan <b>": plan, "lost": ColumnDrift(broken="does not have the type of the contract")}
+    windows = [Window(FIRST + number * 28 * DAY, FIRST + (number + 1) * 28 * DAY, 700, columns) for number in range(3)]
+    slices = {"plan=basic": Interval(300, 0.6, 0.55, 0.65)}
+    quality = Quality(2100, 1400, 1200, "roc_auc", Interval(1200, 0.71, 0.69, 0.735), 0.8, 0.75, slices, 0.77)
+    findings = Findings(windows[-1].last, windows, quality, Skew(600, 12, {"visits": 12}), trained=FIRST)
+    verdict, reasons = decide(findings, Settings())
+    return render_page(build_document("local", "v1", verdict, reasons, findings), findings, {"plan <b>": "plan"})
+
+
+def decision_page() -> str:
+    """Return the page of a refused gate decision that has every section."""
+    numbers = {"mean": 0.02, "lower": 0.01, "upper": 0.03, "error": 0.005}
+    checks = (
+        Check("rows", True, "1,000 held-out rows", {"rows": 1000}),
+        Check("linear", True, "mean log loss 0.4 against 0.42", numbers),
+        Check("size", False, "the bundle has 12 MB"),
+    )
+    proposal = {"threshold": 0.1, "cost": 0.2, "live": 0.5, "live_cost": 0.3}
+    return page(Record("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better", Decision(checks), proposal))

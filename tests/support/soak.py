@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lifecycle.registry import predictions
+from lifecycle.monitoring.collect import collect
 from lifecycle.storage import Store
 from support.processes import Service, served
 from support.services import KNOWN
@@ -112,7 +112,7 @@ class Run:
     def collects(self) -> None:
         """What the nightly job does."""
         while not self.ends.wait(COLLECT_EVERY):
-            done = predictions.collect(self.storage.store, "local")
+            done = collect(self.storage.store, "local")
             self.statuses["rows collected"] += done.rows
             if done.half_lines or done.waiting:
                 self.faults[f"collect: {done.half_lines} half lines, waiting: {done.waiting}"] += 1

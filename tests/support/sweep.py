@@ -1,7 +1,7 @@
-"""Deletes each file of template/ in a copy of the tree: some test has to turn red, unless the file is prose.
+"""Delete each file of template/ in a copy of the tree: some test has to fail, unless the file is documentation.
 
-A file whose absence nothing notices is either not needed or not tested. Tests that merely name files do not count, so
-the words of the pages are left out. Takes half an hour; `make proof` runs it and writes build/proof.json.
+A file whose absence no test detects is either not needed or not tested. Tests of pages that merely name files are left out.
+Part of `make proof`; writes build/proof.json.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 from looseleaf.snapshot import git, snapshot
 from support.rendering import ROOT, outcome, template_files
 
-PROSE = {
-    "template/config/base.yaml": "says what belongs there; an environment without the file has the defaults",
+DOCUMENTATION = {
+    "template/config/base.yaml": "a comment; an environment without the file has the defaults",
     "template/config/staging.yaml": "as base.yaml",
     "template/config/production.yaml": "as base.yaml",
 }
@@ -28,70 +28,74 @@ PROJECT = ("tests/system/test_project.py", "tests/template/test_ci.py")
 
 
 def stages(name: str) -> list[tuple[str, ...]]:
-    """The tests to try, in the order in which one of them is likely to miss the file."""
-    if name.startswith("template/lifecycle/src"):
-        return [UNITS, RENDERS, PROJECT]
+    """Return the tests to run, those most likely to detect the missing file first."""
+    if name.startswith("template/lifecycle/src/lifecycle/"):
+        package = f"tests/runtime/{name.split('/')[4]}"
+        own = [(package,)] if (ROOT / package).is_dir() else []
+        return [*own, UNITS, RENDERS, PROJECT]
     if name.startswith(("template/tests", "template/notebooks")):
         return [FAULTS, PROJECT]
     return [RENDERS, UNITS, FAULTS, PROJECT]
 
 
 def green(stage: tuple[str, ...], base: Path) -> str:
-    """What is red with every file there, or an empty text: red tests prove nothing."""
+    """Return the output of tests that fail although every file exists, else an empty text."""
     tree = base.parent / stage[0].replace("/", "_")
     snapshot(base, tree)
-    code, said = outcome(tree, *stage)
-    return "" if code == 0 else said
+    code, output = outcome(tree, *stage)
+    return "" if code == 0 else output
 
 
 def missed_by(name: str, base: Path) -> str:
-    """The first test that is red without the file, or an empty text."""
+    """Return the first test that fails without the file, else an empty text."""
     tree = base.parent / name.replace("/", "_")
     snapshot(base, tree)
     (tree / name).unlink()
     for stage in stages(name):
-        code, said = outcome(tree, *stage)
-        # 1: a test failed; 2: a module of tests could not be imported; 4: what they all share could not.
-        if code in (1, 2) or (code == 4 and "ImportError while loading conftest" in said):
-            red = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR", "ImportError"))]
-            return red[0].split(" - ")[0] if red else said.splitlines()[-1]
+        code, output = outcome(tree, *stage)
+        # 1: a test failed; 2: a test module could not be imported; 4: conftest.py could not be imported.
+        if code in (1, 2) or (code == 4 and "ImportError while loading conftest" in output):
+            red = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR", "ImportError"))]
+            return red[0].split(" - ")[0] if red else output.splitlines()[-1]
     return ""
 
 
 def main() -> int:
-    """Sweep, print a line for each file, write the result; 1 when a file is missed by nothing."""
+    """Delete each file in turn, print the result; returns 1 if no test detects a missing file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="some files of template/; default: all")
     given = parser.parse_args()
     names = given.names or [path.relative_to(ROOT).as_posix() for path in template_files()]
-    if unknown := [name for name in (*names, *PROSE) if not (ROOT / name).is_file()]:
+    if unknown := [name for name in (*names, *DOCUMENTATION) if not (ROOT / name).is_file()]:
         sys.exit(f"no such file: {', '.join(unknown)}")
-    found: dict[str, str] = {name: f"prose: {reason}" for name, reason in PROSE.items() if name in names}
+    found: dict[str, str] = {
+        name: f"documentation: {reason}" for name, reason in DOCUMENTATION.items() if name in names
+    }
     with tempfile.TemporaryDirectory(prefix="sweep-") as scratch, ThreadPoolExecutor(2) as pool:
-        # What is swept is the tree of this moment, whatever is edited meanwhile.
+        # A snapshot, so that edits during the run have no effect.
         base = Path(scratch) / "base"
         snapshot(ROOT, base)
-        for said in pool.map(lambda stage: green(stage, base), (RENDERS, UNITS, FAULTS, PROJECT)):
-            if said:
-                sys.exit(f"{said}\nThe suite is red as it is; hint that first.")
-        print("every test is green with every file there", flush=True)
-        swept = [name for name in names if name not in PROSE]
+        for output in pool.map(lambda stage: green(stage, base), (RENDERS, UNITS, FAULTS, PROJECT)):
+            if output:
+                sys.exit(f"{output}\nTests fail although every file exists: fix them first.")
+        print("all tests pass with every file", flush=True)
+        swept = [name for name in names if name not in DOCUMENTATION]
         for name, red in zip(swept, pool.map(lambda each: missed_by(each, base), swept), strict=True):
             found[name] = red
-            print(f"{name}: {red or 'NOTHING MISSES IT'}", flush=True)
+            print(f"{name}: {red or 'NO TEST FAILS'}", flush=True)
     write(found, complete=not given.names)
     return int(not all(found.values()))
 
 
 def write(found: dict[str, str], complete: bool) -> None:
-    """The result with the commit and the date it is of."""
+    """Write the result with commit and date."""
     try:
         commit = git("describe", "--always", "--dirty", folder=ROOT)
     except subprocess.CalledProcessError:
         commit = ""
-    told = {"commit": commit, "date": datetime.now(UTC).isoformat(), "complete": complete, "files": found}
+    document = {"commit": commit, "date": datetime.now(UTC).isoformat(), "complete": complete, "files": found}
     (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build/proof.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (ROOT / "build/proof.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make year` in the repository that the demo left: the whole loop, by HTTP and by the verbs, and its pages."""
+"""`make year` in the repository that the demo left: the whole loop, by HTTP and by commands, and its pages."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PROJECT = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
 @pytest.fixture(scope="module")
 def year(project: Path) -> dict[str, Any]:
-    """What `make year` wrote, what it said, and what of the repository's own it touched."""
+    """Return what `make year` wrote and printed, and whether it changed the repository's own storage."""
     before = files(project / "storage")
     done = run(*make("year"), folder=project, LOOSELEAF_SOURCE=str(ROOT))
     assert done.returncode == 0, done.stdout
@@ -33,34 +33,34 @@ def happened(year: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 class TestYear:
-    """The year as it is told."""
+    """The events of the year."""
 
     pytestmark = PROJECT
 
-    def test_it_asks_the_service_and_leaves_the_repositorys_own_alone(self, year: dict[str, Any]) -> None:
+    def test_it_uses_the_service_and_does_not_change_the_storage_of_the_repository(self, year: dict[str, Any]) -> None:
         assert year["predictions"] >= 10_000
         assert year["untouched"]
 
-    def test_a_quiet_season_asks_for_nothing(self, year: dict[str, Any]) -> None:
+    def test_a_quiet_season_requests_no_retrain(self, year: dict[str, Any]) -> None:
         quiet = {what for date, what in happened(year) if "2025-04" <= date < "2025-10"} - {"refused"}
         assert quiet <= {"ok", "watch"}
         assert "ok" in quiet
 
-    def test_drift_is_seen_asks_for_a_retrain_and_the_gate_lets_it_answer(self, year: dict[str, Any]) -> None:
+    def test_drift_leads_to_a_retrain_that_the_gate_promotes(self, year: dict[str, Any]) -> None:
         late = [what for date, what in happened(year) if date >= "2025-11"]
         assert late[:3] == ["watch", "retrain", "promoted"]
 
-    def test_a_worse_candidate_is_refused_and_says_why(self, year: dict[str, Any]) -> None:
+    def test_a_worse_candidate_is_refused_with_a_reason(self, year: dict[str, Any]) -> None:
         (event,) = (event for event in year["timeline"] if event["what"] == "refused")
-        assert "not surely better than answering without looking" in event["told"]
+        assert "not surely better than answering without looking" in event["text"]
 
     def test_a_bad_promotion_is_rolled_back(self, year: dict[str, Any]) -> None:
         assert happened(year)[-2:] == [("2025-12-22", "promoted"), ("2025-12-22", "rolled back")]
-        assert re.search(r"[4-9]\d% of the customers count as leaving, usual are \d%", year["timeline"][-1]["told"])
+        assert re.search(r"[4-9]\d% of the customers count as leaving, usual are \d%", year["timeline"][-1]["text"])
         assert "threshold 0.5" in year["history"][-2]
 
-    def test_it_ends_with_the_timeline_and_the_path_of_the_report(self, year: dict[str, Any]) -> None:
-        assert all(event["date"] in year["said"] and event["told"] in year["said"] for event in year["timeline"])
+    def test_it_prints_the_timeline_and_the_path_of_the_report(self, year: dict[str, Any]) -> None:
+        assert all(event["date"] in year["said"] and event["text"] in year["said"] for event in year["timeline"])
         assert f"The last report: {year['report']}" in year["said"]
 
     @browsing.IF_THERE
@@ -79,14 +79,14 @@ def repository(folder: Path, label: str = "churned") -> Repository:
     return Repository(folder, folder / "build/year")
 
 
-def test_a_repository_about_a_table_of_its_own_is_told_where_to_play(tmp_path: Path) -> None:
+def test_a_repository_with_a_table_of_its_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StepFailed) as caught:
         repository(tmp_path, label="left")
     assert "a table of its own" in str(caught.value)
     assert "Render the template into a new folder" in caught.value.hint
 
 
-def test_a_repository_without_a_service_is_told(tmp_path: Path) -> None:
+def test_a_repository_without_a_service_is_refused(tmp_path: Path) -> None:
     repository(tmp_path)
     shutil.rmtree(tmp_path / "build")
     shutil.rmtree(tmp_path / "lifecycle")
@@ -94,9 +94,11 @@ def test_a_repository_without_a_service_is_told(tmp_path: Path) -> None:
         Repository(tmp_path, tmp_path / "build/year")
 
 
-def test_a_gate_that_lets_a_worse_model_answer_stops_the_year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_that_promotes_a_worse_model_stops_the_year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     playing = play.Year(repository(tmp_path))
     monkeypatch.setattr(Repository, "mixed_up_labels", lambda self: {})
-    monkeypatch.setattr(Repository, "run", lambda self, *words, **options: "v2 answers in local (threshold 0.5)")
+    monkeypatch.setattr(
+        Repository, "run", lambda self, *words, **options: "v2 is deployed in local with the threshold 0.5"
+    )
     with pytest.raises(StepFailed, match="mixed-up labels was promoted"):
         play._try_a_worse_candidate(playing, play.WORSE)

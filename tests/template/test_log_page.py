@@ -8,6 +8,7 @@ import pytest
 
 from lifecycle.contract.schema import Target
 from lifecycle.monitoring import labels
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
@@ -27,13 +28,13 @@ def test_the_query_reads_what_was_collected_and_the_columns_are_those_told(
     segment = write(storage.store, "a.jsonl", line(storage.publish().version))
     assert segment.parent.as_posix() + "/" == SEGMENTS.replace("<environment>", "local")
     assert SEGMENTS in PAGE
-    predictions.collect(storage.store, "local")
+    collect(storage.store, "local")
     (query,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     found = duckdb.sql(query)
     told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.split("## Labels")[0], re.MULTILINE))))
     assert told == {*predictions.FACTS, "prediction"}
     assert told < set(found.columns)
-    assert "probability" in predictions.answer_columns(Target("binary", "x", ("a", "b")))
+    assert "probability" in predictions.prediction_columns(Target("binary", "x", ("a", "b")))
 
 
 def test_settings_labels_and_commands_are_there() -> None:

@@ -223,7 +223,7 @@ def test_what_a_run_makes_is_ignored_and_what_is_rendered_is_not(render: Render,
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
-ONLINE = "features serve client dashboard year"
+ONLINE = "features serve client year"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
-"""The repository that a year is played in: its verbs, its service, and a storage, tables and clock apart."""
+"""The repository in which a year is played: its commands and service, at a simulated time and with data of its own."""
 
-import contextlib
-import io
 import json
 import os
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -14,37 +13,34 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from looseleaf.project import post, service
+from looseleaf.project import environment, post, service
 from looseleaf.steps import StepFailed
 
-PATIENCE = 10
-# What `config/` of a repository would say, so that one cron line does it all.
+TIMEOUT = 10
 SETTINGS = {
     "TRACKING__ENABLED": "false",
     "LOG__ENABLED": "true",
     "RETRAIN__ENABLED": "true",
-    "SCHEDULE": "{collect: 14d, features: 14d, monitor: 28d, retrain: 14d}",
     "MONITOR__STALE_DAYS": "400",
     "MONITOR__WINDOW_DAYS": "31",
     "LOG__FLUSH_SECONDS": "0.02",
-    "LOG__SEGMENT_SECONDS": "0.02",
     "SERVE__POLL_SECONDS": "0.05",
 }
 
 
-def when(moment: int) -> str:
-    """A moment in ISO 8601."""
-    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+def format_utc(timestamp: int) -> str:
+    """Return a timestamp in ISO 8601."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")
 
 
-def moment_of(date: str) -> int:
-    """00:00 UTC of a date, in seconds since 1970."""
+def midnight(date: str) -> int:
+    """Return the timestamp of 00:00 UTC of a date."""
     return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp())
 
 
 @dataclass(frozen=True)
 class Question:
-    """A customer who is asked about at `ts`, the discount on offer, and what becomes of them within 30 days."""
+    """A customer to predict at `ts`, the offered discount, and whether the customer leaves within 30 days."""
 
     customer: str
     ts: int
@@ -53,98 +49,112 @@ class Question:
 
 
 class Repository:
-    """Runs `lifecycle VERB` in this process; what it writes lies below `place`."""
+    """A rendered repository; everything that its commands write is below `place`."""
 
     def __init__(self, root: Path, place: Path) -> None:
-        """Raises StepFailed where the repository is about another table than the sample's."""
+        """Raise StepFailed where the repository has another table than the sample's, or no service."""
         self.root, self.place = root, place
         contract = json.loads((root / "contract.json").read_text(encoding="utf-8"))
         if contract["x-target"]["x-label"] != "churned" or "customer_id" not in contract["properties"]:
             hint = "Render the template into a new folder, and run make year there."
-            raise StepFailed("make year plays the sample's year, and this repository is about a table of its own", hint)
+            raise StepFailed("make year plays the sample's year, and this repository has a table of its own", hint)
         if not (root / "lifecycle/src/lifecycle/serving").is_dir():
-            raise StepFailed("make year asks a service, and this repository has none", "Render one with usage online.")
+            raise StepFailed("make year needs a service, and this repository has none", "Render one with usage online.")
         place.mkdir(parents=True)
-        self.storage, self.data, self.clock = place / "storage", place / "data", place / "clock"
-        own = {"STORAGE": self.storage, "DATA": self.data, "CLOCK": self.clock} | SETTINGS
-        self.environment = {f"LIFECYCLE_{name}": str(value) for name, value in own.items()}
+        self.storage, self.data, self.all_data = place / "storage", place / "data", place / "all-data"
+        self.clock = place / "clock"
+        own = {"STORAGE": self.storage, "DATA": self.data} | SETTINGS
+        self.settings = {f"LIFECYCLE_{name}": str(value) for name, value in own.items()}
 
-    def set_clock(self, moment: int) -> None:
-        """Let it be that moment."""
+    def set_clock(self, timestamp: int) -> None:
+        """Set the simulated time; the tables then contain what was known by then, as those of a company would."""
+        import duckdb
+
+        self.data.mkdir(exist_ok=True)
+        with duckdb.connect() as connection:
+            for name, known in (("customers", "TRUE"), ("events", "seen_ts < {}"), ("labels", "seen_ts <= {}")):
+                path = self.data / f"{name}.parquet"
+                query = f"FROM '{self.all_data}/{path.name}' WHERE {known.format(timestamp)}"
+                connection.execute(f"COPY ({query}) TO '{path}.new' (FORMAT parquet)")
+                Path(f"{path}.new").replace(path)
         draft = self.clock.with_suffix(".draft")
-        draft.write_text(when(moment), encoding="utf-8")
+        draft.write_text(format_utc(timestamp), encoding="utf-8")
         draft.replace(self.clock)
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
-        """Run a verb and return what it printed; raises StepFailed unless it ends with 0, or with 1 where it may."""
-        from lifecycle.cli import entry
-
-        said, given = io.StringIO(), {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
-        with (
-            patch.dict(os.environ, self.environment | given),
-            contextlib.chdir(self.root),
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
-        ):
-            code = entry.main(list(words))
-        if code and not (may_refuse and code == 1):
-            raise StepFailed(f"lifecycle {' '.join(words)} ended with {code}", "See the lines above.", said.getvalue())
-        return said.getvalue()
+        """Run a command and return its output; raise StepFailed unless it ends with 0, or with 1 where it may."""
+        given = {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
+        done = subprocess.run(
+            [self.root / ".venv/bin/python", "-m", "lifecycle.sample.clock", self.clock, *words],
+            cwd=self.root,
+            env=environment() | self.settings | given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode and not (may_refuse and done.returncode == 1):
+            problem = f"lifecycle {' '.join(words)} ended with {done.returncode}"
+            raise StepFailed(problem, "See the lines above.", done.stdout)
+        return done.stdout
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """The address of the running service."""
-        with patch.dict(os.environ, self.environment), service(self.root, self.place / "serve.log") as address:
+        """Run the service and return its address."""
+        with (
+            patch.dict(os.environ, self.settings),
+            service(self.root, self.place / "serve.log", clock=self.clock) as address,
+        ):
             yield address
 
-    def ask(self, address: str, body: Any, request_id: str) -> list[dict[str, Any]]:
-        """The answers to one row or a list of rows."""
+    def predict(self, address: str, body: Any, request_id: str) -> list[dict[str, Any]]:
+        """Return the predictions for one row or a list of rows."""
         found = post(f"{address}/predict", body, **{"X-Request-ID": request_id})
         return found if isinstance(found, list) else [found]
 
     def wait_for(self, address: str, name: str, value: Any) -> None:
-        """Wait until /info of the service says so; raises StepFailed after ten seconds."""
+        """Wait until /info of the service reports a value; raise StepFailed after ten seconds."""
 
-        def says_so() -> bool:
+        def reports_it() -> bool:
             with urllib.request.urlopen(f"{address}/info", timeout=10) as response:
                 return bool(json.load(response)[name] == value)
 
-        self._wait(says_so, f"the service did not take over {name} {value}")
+        self._wait(reports_it, f"the service did not load {name} {value}")
 
     def wait_for_log(self, request_id: str) -> None:
-        """Wait until a request is on the disk: the service writes its log a moment after it answers."""
+        """Wait until a request is on the disk: the service writes its log shortly after it responds."""
 
-        def holds_it() -> bool:
-            segments = (self.storage / "predictions/local/segments").glob("*.jsonl")
+        def contains_it() -> bool:
+            segments = (self.storage / "predictions/local/segments").glob("[!.]*")
             return any(f'"{request_id}"'.encode() in segment.read_bytes() for segment in segments)
 
-        self._wait(holds_it, f"the log does not hold the request {request_id}")
+        self._wait(contains_it, f"the log does not contain the request {request_id}")
 
     def _wait(self, check: Callable[[], bool], problem: str) -> None:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not check():
             if time.monotonic() > end:
-                raise StepFailed(f"{problem} after {PATIENCE} s", f"See {self.place}/serve.log.")
+                raise StepFailed(f"{problem} after {TIMEOUT} s", f"See {self.place}/serve.log.")
             time.sleep(0.02)
 
     def write_sample(self, customers: int) -> None:
         """Write the sample's tables, with the drift of the last quarter."""
-        from lifecycle.sample import generate
+        from lifecycle.sample import write
 
-        generate.write(self.data, drift=True, customers=customers)
+        write(self.all_data, drift=True, customers=customers)
 
     def questions(self, ts: int) -> list[Question]:
-        """Who is asked about at a moment: everybody at the first of a month, nobody in between."""
+        """Return the customers to predict at a timestamp: all at the first of a month, none otherwise."""
         import duckdb
 
         query = f"""
-            SELECT customer_id, ts, discount, churned FROM '{self.data}/labels.parquet'
+            SELECT customer_id, ts, discount, churned FROM '{self.all_data}/labels.parquet'
             WHERE ts = {ts} ORDER BY hash(customer_id)
         """
         return [Question(*row) for row in duckdb.connect().execute(query).fetchall()]
 
     def mixed_up_labels(self) -> dict[str, str]:
-        """Settings for tables whose labels belong to other customers."""
+        """Return settings for tables whose labels belong to other customers."""
         import duckdb
 
         folder = self.place / "mixed-up"
@@ -163,22 +173,22 @@ class Repository:
         return {"DATA": str(folder)}
 
     def report(self) -> dict[str, Any] | None:
-        """The newest report of monitoring."""
+        """Return the newest report of monitoring."""
         path = self.storage / "reports/local/monitoring.json"
         return dict(json.loads(path.read_bytes())) if path.exists() else None
 
     def newest_page(self) -> str:
-        """Where the newest report can be read."""
+        """Return the path of the newest report's page."""
         pages = sorted((self.storage / "reports/local").glob("*/monitoring.html"))
         if not pages:
             raise StepFailed("monitoring has written no report", "Report this.")
         return str(pages[-1])
 
     def retrains(self) -> list[dict[str, Any]]:
-        """Every retrain so far."""
+        """Return the record of every retrain."""
         path = self.storage / "reports/local/retrains.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def deployment(self) -> dict[str, Any]:
-        """What answers."""
-        return dict(json.loads((self.storage / "deployments/local.json").read_bytes()))
+    def deployed(self) -> dict[str, Any]:
+        """Return the deployed version and its threshold."""
+        return dict(json.loads((self.storage / "deployments/local.json").read_bytes())["live"])

@@ -1,4 +1,4 @@
-"""The verbs of the log and the labels, and a service that is killed while it writes."""
+"""The commands collect, labels and erase, and a service that is killed while it writes."""
 
 import http.client
 import json
@@ -15,6 +15,7 @@ import pytest
 from lifecycle import timestamps
 from lifecycle.cli import entry
 from lifecycle.models.bundle import Bundle
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions, segments
 from support.logs import ANSWER, DAY, NOON, ROW, line, write
 from support.services import running
@@ -23,14 +24,14 @@ from support.storages import Storage
 
 @pytest.fixture
 def call(storage: Storage, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """call(*words): a verb of the storage, two days after NOON."""
+    """Run a command on the storage, two days after NOON."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(storage.store.root))
     monkeypatch.setattr(timestamps, "clock", lambda: NOON + 2 * DAY)
     return lambda *words: entry.main([*words])
 
 
-def test_collect_tells_rows_half_lines_and_what_is_too_old(
+def test_collect_prints_rows_incomplete_lines_and_removed_files(
     storage: Storage,
     bundle: Bundle,
     call: Callable[..., int],
@@ -44,9 +45,9 @@ def test_collect_tells_rows_half_lines_and_what_is_too_old(
     assert call("collect") == 1
     told = capsys.readouterr()
     assert "2 rows of 1 segments" in told.out
-    assert "1 half lines were skipped" in told.out
-    assert "1 files older than 1 days (log.retention_days) are gone" in told.out
-    assert "b.jsonl waits: bundle 20200101T000000-00000000 is gone" in told.err
+    assert "1 incomplete lines were skipped" in told.out
+    assert "1 files older than 1 days (log.retention_days) were removed" in told.out
+    assert "b.jsonl was not collected: bundle 20200101T000000-00000000 is gone" in told.err
     assert call("collect") == 1
     assert "0 rows of 0 segments" in capsys.readouterr().out
 
@@ -62,25 +63,27 @@ def test_labels_are_added_covered_and_erased(
         0
     ] * 3
     told = capsys.readouterr().out
-    assert f"3 labels of {file} are kept\n1 of them belong to no answer of local that is collected" in told
+    assert f"3 labels of {file} were imported\n1 of them belong to no collected prediction of local" in told
     assert "3 predictions, 2 of them older than 30 days\n1 of the older ones have a label (50.0%)" in told
     assert [call("labels", "add", str(file)), call("labels", "coverage", "--as-of", "2026-01-01T13:00:00Z")] == [0, 0]
     told = capsys.readouterr().out
-    assert f"{file} was here before; nothing changed" in told
+    assert f"{file} was imported before; nothing changed" in told
     assert "0 of the older ones have a label (0.0%)" in told
     assert call("erase", "ann") == 0
-    assert "2 logged or scored rows and 2 labels are gone" in capsys.readouterr().out
+    assert "2 logged or scored rows and 2 labels of ann were erased" in capsys.readouterr().out
 
 
-def test_what_cannot_be_done_is_told(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_and_an_invalid_time_are_reported(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("labels", "add", "nowhere.csv") == 1
-    assert "nowhere.csv is no file" in capsys.readouterr().err
+    assert "nowhere.csv is not a file" in capsys.readouterr().err
     assert call("labels", "add", "nowhere.csv", "--seen", "soon") == 1
     assert "'soon' is not a date" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
+def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
     storage: Storage, bundle: Bundle, tmp_path: Path, ending: signal.Signals
 ) -> None:
     clock = tmp_path / "clock"
@@ -92,7 +95,7 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
             caller.start()
         time.sleep(1.0)
         # The complete lines of the segment that is being written are collected.
-        collected = predictions.collect(storage.store, "local")
+        collected = collect(storage.store, "local")
         assert (collected.rows > 0, collected.half_lines, collected.waiting) == (True, 0, {})
         time.sleep(1.0)
         (path,) = segments.folder(storage.store, "local").glob("[!.]*")
@@ -104,10 +107,10 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_waited(
     if ending == signal.SIGKILL:
         # As a kill in the middle of a write leaves it.
         os.truncate(path, path.stat().st_size - 7)
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert done.half_lines == (ending == signal.SIGKILL)
     with predictions.connect() as connection:
-        predictions.rows(connection, storage.store, "local", 0, 2**40)
+        predictions.load_rows(connection, storage.store, "local", 0, 2**40)
         found = connection.execute(f"SELECT lifecycle_request, ts FROM {predictions.LOGGED}").fetchall()
     assert {int(ts) for _, ts in found} == {NOON + 2 * DAY}
     ids = [name for name, _ in found]

@@ -202,7 +202,7 @@ def test_what_was_scored_is_logged_with_its_row_once_for_a_date(settings: Settin
         (path,) = score(settings, data, "local", [day], progress=False)
     with predictions.connect() as connection:
         first = timestamps.midnight(day)
-        count = predictions.rows(connection, settings.store, "local", first, first + 1)
+        count = predictions.load_rows(connection, settings.store, "local", first, first + 1)
         same = f"""
             SELECT count(*) FROM {predictions.LOGGED} l JOIN '{path}' s USING (customer_id, version, as_of)
             WHERE l.probability = s.probability AND l.prediction = s.prediction AND l.visits_30d IS NOT NULL

@@ -110,7 +110,7 @@ def request(store: Store, reason: str = "drift") -> Path:
     folder = store.reports / "local"
     dated = folder / "20260309T000000Z"
     dated.mkdir(parents=True)
-    content = {"format": 1, "environment": "local", "moment": "2026-03-09T00:00:00Z", "reason": reason}
+    content = {"format": 1, "environment": "local", "as_of": "2026-03-09T00:00:00Z", "reason": reason}
     content |= {"text": "items drifts", "evidence": str(dated / "monitoring.json"), "version": "v"}
     (folder / "retrain_request.json").write_text(json.dumps(content))
     return dated

@@ -1,4 +1,4 @@
-"""Labels: late ones, corrections and duplicates, and the same join as of the same moment for ever."""
+"""Labels: late ones, corrections and duplicates, and a join that is the same for the same timestamp."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from lifecycle.contract.schema import Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import labels
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions
 from lifecycle.storage import Store
 from support.logs import ANSWER, DAY, NOON, ROW, line, write
@@ -20,11 +21,11 @@ from support.storages import CHURN, Storage
 
 @pytest.fixture
 def store(storage: Storage, bundle: Bundle) -> Store:
-    """Ann and Bob were asked about in one request at noon, Ann again in the evening and on the next day."""
+    """Predictions for Ann and Bob in one request at noon, for Ann again in the evening and on the next day."""
     both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [ANSWER, ANSWER]}
     lines = [line(bundle.version, NOON, id="r1", **both), line(bundle.version, NOON + 9 * 3600, id="r2")]
     write(storage.store, "a.jsonl", *lines, line(bundle.version, NOON + DAY, id="r3"))
-    predictions.collect(storage.store, "local")
+    collect(storage.store, "local")
     return storage.store
 
 
@@ -38,7 +39,7 @@ def deliver(store: Store, folder: Path, *lines: str, seen: int = NOON + DAY, con
 def known(store: Store, as_of: int, contract: Contract = CHURN) -> Sequence[Any]:
     """Request, position, label and when it was seen, for each prediction."""
     with predictions.connect() as connection:
-        predictions.rows(connection, store, "local", 0, 2**40)
+        predictions.load_rows(connection, store, "local", 0, 2**40)
         count = labels.joined(connection, store, contract, as_of)
         columns = f"lifecycle_request, lifecycle_position, {labels.LABEL}, {labels.SEEN}"
         found = connection.execute(f"SELECT {columns} FROM {labels.LABELLED}").fetchall()
@@ -46,7 +47,7 @@ def known(store: Store, as_of: int, contract: Contract = CHURN) -> Sequence[Any]
     return found
 
 
-def test_a_label_by_request_belongs_to_its_answer(store: Store, tmp_path: Path) -> None:
+def test_a_label_by_request_belongs_to_its_prediction(store: Store, tmp_path: Path) -> None:
     assert deliver(store, tmp_path, "request_id,position,label", "r1,1,churns", "r2,0,stays") == 2
     seen = NOON + DAY
     assert known(store, seen) == [
@@ -62,13 +63,13 @@ def test_a_label_by_key_belongs_to_the_predictions_of_its_date(store: Store, tmp
     assert [row[2] for row in known(store, NOON + DAY)] == ["churns", None, "churns", None]
     unlogged = replace(CHURN, columns=(replace(CHURN.columns[0], loggable=False), *CHURN.columns[1:]))
     for contract in (unlogged, replace(CHURN, columns=CHURN.columns[1:])):
-        with pytest.raises(LifecycleError, match="no key that may be kept"):
+        with pytest.raises(LifecycleError, match="no key that may be logged"):
             deliver(store, tmp_path, "key,ts,label", f"eve,{NOON},stays", contract=contract)
     assert len(labels.files(store)) == 1
     assert [row[2] for row in known(store, NOON + DAY, unlogged)] == [None] * 4
 
 
-def test_the_last_word_counts_as_of_each_moment_and_a_later_delivery_changes_no_earlier_join(
+def test_the_last_label_counts_and_a_later_delivery_changes_no_join_as_of_an_earlier_time(
     store: Store, tmp_path: Path
 ) -> None:
     deliver(store, tmp_path, "request_id,label", "r2,stays", seen=NOON + 2 * DAY)
@@ -82,9 +83,7 @@ def test_the_last_word_counts_as_of_each_moment_and_a_later_delivery_changes_no_
     assert [row[2] for row in known(store, NOON + DAY)] == [None] * 4
 
 
-def test_of_labels_seen_at_once_the_one_for_the_answer_counts_and_then_always_the_same(
-    store: Store, tmp_path: Path
-) -> None:
+def test_of_labels_seen_at_the_same_time_the_one_for_the_request_counts(store: Store, tmp_path: Path) -> None:
     deliver(store, tmp_path, "key,ts,label", f"ann,{NOON},stays", f"ann,{NOON},churns", f"ann,{NOON + DAY},stays")
     deliver(store, tmp_path, "request_id,label", "r2,churns", "r1,churns")
     assert [row[2] for row in known(store, NOON + DAY)] == ["churns", None, "churns", "stays"]
@@ -96,14 +95,14 @@ def test_the_same_file_again_adds_nothing(store: Store, tmp_path: Path) -> None:
     assert len(labels.files(store)) == 1
 
 
-def test_what_meets_an_answer_is_told_apart_from_what_does_not(store: Store, tmp_path: Path) -> None:
+def test_labels_that_match_a_prediction_are_counted(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
 
     def meets(*lines: str) -> int:
         deliver(store, tmp_path, *lines)
         with predictions.connect() as connection:
-            predictions.rows(connection, store, "local", 0, 2**40)
-            return labels.met(connection, store, CHURN, file)
+            predictions.load_rows(connection, store, "local", 0, 2**40)
+            return labels.matched(connection, store, CHURN, file)
 
     assert meets("request_id,position,label", "r1,1,stays", "r1,2,stays", "r9,0,stays", "r2,0,churns") == 2
     assert meets("key,ts,label", f"ann,{NOON},stays", f"ann,{NOON - DAY},stays", f"eve,{NOON},stays") == 1
@@ -116,50 +115,50 @@ def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: 
     file = tmp_path / "labels.parquet"
     with predictions.connect() as connection:
         query = "SELECT 'ann' AS customer_id, TIMESTAMP '2026-01-01 08:00:00' AS ts, TRUE AS churned"
-        predictions.replace(connection, query, file)
+        predictions.write_parquet(connection, query, file)
     assert labels.add(store, CHURN, file, NOON) == 1
     assert [row[2] for row in known(store, NOON)] == ["churns", None, "churns", None]
 
 
 BAD = [
-    (("request_id,label", "r1,stays", "r2,maybe", "r3,"), "label is none of stays, churns in 2 rows (first: 2, 3)"),
-    (("request_id,label,seen_ts", f"r1,stays,{NOON + DAY + 1}"), "seen_ts has not come yet in 1 rows (first: 1)"),
-    (("request_id,label,colour", "r1,stays,red"), "nothing is known of the column colour"),
+    (("request_id,label", "r1,stays", "r2,maybe", "r3,"), "label is not one of stays, churns in 2 rows (first: 2, 3)"),
+    (("request_id,label,seen_ts", f"r1,stays,{NOON + DAY + 1}"), "seen_ts is in the future in 1 rows (first: 1)"),
+    (("request_id,label,colour", "r1,stays,red"), "the column colour is unknown"),
     (("label", "stays"), "either request_id or the key and ts"),
     (("request_id,customer_id,ts,label", "r1,ann,1,stays"), "either request_id or the key and ts"),
     (("customer_id,label", "ann,stays"), "and ts"),
     (("customer_id,ts,label", "ann,soon,stays", ",1,stays"), "the key is missing in 1 rows (first: 2)"),
-    (("customer_id,ts,label", "ann,soon,stays"), "ts is no moment in 1 rows (first: 1)"),
+    (("customer_id,ts,label", "ann,soon,stays"), "ts is not a timestamp in 1 rows (first: 1)"),
     (("request_id,label,churned", "r1,stays,0"), "one column churned or label"),
-    (("request_id,position,label", "r1,-1,stays", "r1,x,stays"), "position is no place in 2 rows"),
-    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is no moment in 1 rows"),
+    (("request_id,position,label", "r1,-1,stays", "r1,x,stays"), "position is not an index from 0 in 2 rows"),
+    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is not a timestamp in 1 rows"),
 ]
 
 
-@pytest.mark.parametrize(("lines", "told"), BAD, ids=[told for _, told in BAD])
-def test_what_is_no_label_is_refused_by_column_and_row_and_nothing_is_kept(
-    store: Store, tmp_path: Path, lines: tuple[str, ...], told: str
+@pytest.mark.parametrize(("lines", "problem"), BAD, ids=[problem for _, problem in BAD])
+def test_a_file_with_invalid_values_is_refused_by_column_and_row_and_not_imported(
+    store: Store, tmp_path: Path, lines: tuple[str, ...], problem: str
 ) -> None:
     with pytest.raises(LifecycleError) as caught:
         deliver(store, tmp_path, *lines)
-    assert told in caught.value.problem
+    assert problem in caught.value.problem
     assert labels.files(store) == []
 
 
-def test_a_label_of_a_number_is_one(store: Store, tmp_path: Path) -> None:
+def test_a_label_of_a_regression_is_a_number(store: Store, tmp_path: Path) -> None:
     number = replace(CHURN, target=Target("regression", "price"))
     for bad in ("dear", "nan", "inf"):
-        with pytest.raises(LifecycleError, match="label is no number in 1 rows"):
+        with pytest.raises(LifecycleError, match="label is not a number in 1 rows"):
             deliver(store, tmp_path, "request_id,price", "r2,1.5", f"r3,{bad}", contract=number)
     assert deliver(store, tmp_path, "request_id,price", "r2,1.5", contract=number) == 1
     assert [row[2] for row in known(store, NOON + DAY, number)] == [None, None, "1.5", None]
 
 
-def test_coverage_counts_what_is_old_enough_to_have_a_label(store: Store, tmp_path: Path) -> None:
+def test_coverage_counts_predictions_older_than_the_label_delay(store: Store, tmp_path: Path) -> None:
     deliver(store, tmp_path, "request_id,label", "r2,stays", "r3,stays")
     as_of = NOON + 2 * DAY - 1
     with predictions.connect() as connection:
-        predictions.rows(connection, store, "local", 0, 2**40)
+        predictions.load_rows(connection, store, "local", 0, 2**40)
         labels.joined(connection, store, CHURN, as_of)
         found = labels.coverage(connection, as_of, label_days=1)
         nothing = labels.coverage(connection, as_of, label_days=9)

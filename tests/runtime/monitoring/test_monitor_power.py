@@ -1,7 +1,7 @@
-"""Figures of monitoring: how often it cries for nothing, and what it finds.
+"""Monitoring raises few false alarms and detects changes of a stated size.
 
-On the sample with people whom the model never saw, and on real hours of bike rentals under LOOSELEAF_DATA, where a
-season is a change that is watched and breaks nothing.
+Measured on the sample with people that training did not contain, and on the hourly bike rentals below LOOSELEAF_DATA,
+where seasonal changes are watched and nothing more.
 """
 
 import os
@@ -14,13 +14,14 @@ import pytest
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.models import reference
-from lifecycle.monitoring import drift, quality
-from lifecycle.monitoring.judge import Findings, Window, judge
+from lifecycle.models.reference import build_profile, read_profile
+from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.labels import LABEL
-from lifecycle.reports.files import INCIDENT, OK, RETRAIN, WATCH
+from lifecycle.monitoring.quality import measure_quality
+from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.reports.verdicts import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
-from support.monitored import Watched, labelled_rows, watched
+from support.monitored import Sample, labelled_rows
 
 WINDOWS, ROWS, SEEDS = 200, 1000, 20
 SHIFT = 0.4
@@ -41,11 +42,6 @@ BIKES = Contract(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    return watched(tmp_path_factory.mktemp("watched"))
-
-
-@pytest.fixture(scope="module")
 def hours() -> pd.DataFrame:
     if DATA is None:
         pytest.skip("LOOSELEAF_DATA is not set")
@@ -59,95 +55,99 @@ def hours() -> pd.DataFrame:
     )
 
 
-def window(made: Watched, rows: pd.DataFrame) -> Window:
-    shape = reference.read(made.bundle)
-    assert shape is not None
-    levels, rules = made.bundle.facts["levels"], made.settings.monitor
-    return Window(0, 1, len(rows), drift.measure(made.bundle.contract, shape, levels, rows, rules))
+def window(sample: Sample, rows: pd.DataFrame) -> Window:
+    profile = read_profile(sample.bundle)
+    assert profile is not None
+    levels, rules = sample.bundle.facts["levels"], sample.settings.monitor
+    return Window(0, 1, len(rows), measure_drift(sample.bundle.contract, profile, levels, rows, rules))
 
 
-def findings(made: Watched, *windows: pd.DataFrame) -> Findings:
-    """Windows and, of all their rows, the labels."""
+def findings(sample: Sample, *windows: pd.DataFrame) -> Findings:
+    """Return findings about windows, all of whose rows have labels."""
     labelled = pd.concat(windows, ignore_index=True)
     labelled[LABEL] = np.where(labelled["churned"], "churns", "stays")
-    newest = drift.scores_of(made.bundle.contract.target, windows[-1]).to_numpy()
+    newest = scores_of(sample.bundle.contract.target, windows[-1]).to_numpy()
     size = len(labelled)
-    contract, facts = made.bundle.contract, made.bundle.facts
-    # Slices are told and decide nothing: without them the same figures take a quarter of the time.
-    settings = made.settings.model_copy(update={"gate": made.settings.gate.model_copy(update={"min_slice_rows": size})})
-    measured = quality.measure(contract, facts, settings, labelled, size, size, newest)
-    return Findings(0, [window(made, rows) for rows in windows], measured)
+    contract, facts = sample.bundle.contract, sample.bundle.facts
+    # No decision depends on slices; without them the test takes a quarter of the time.
+    settings = sample.settings.model_copy(
+        update={"gate": sample.settings.gate.model_copy(update={"min_slice_rows": size})}
+    )
+    measured = measure_quality(contract, facts, settings, labelled, size, size, newest)
+    return Findings(0, [window(sample, rows) for rows in windows], measured)
 
 
-def test_windows_without_change_ask_for_nothing(made: Watched) -> None:
-    answered = made.answer(made.rows)
+def test_unchanged_windows_request_nothing(sample: Sample) -> None:
+    predicted = sample.predict(sample.rows)
     verdicts: Counter[str] = Counter()
     drawn = np.random.default_rng(0)
     for _ in range(WINDOWS):
-        rows = answered.iloc[drawn.choice(len(answered), 3 * ROWS, replace=False)]
-        found = findings(made, *(rows.iloc[at * ROWS : (at + 1) * ROWS] for at in range(3)))
-        verdicts[judge(found, made.settings)[0]] += 1
+        rows = predicted.iloc[drawn.choice(len(predicted), 3 * ROWS, replace=False)]
+        found = findings(sample, *(rows.iloc[at * ROWS : (at + 1) * ROWS] for at in range(3)))
+        verdicts[decide(found, sample.settings)[0]] += 1
     print(f"{WINDOWS} unchanged windows of {ROWS} rows: {dict(verdicts)}")
     assert verdicts[RETRAIN] + verdicts[INCIDENT] <= 2, verdicts
     assert verdicts[OK] >= WINDOWS * 0.95, verdicts
 
 
 @pytest.mark.parametrize("column", ["days_with_us", "spent_30d", "days_since_visit", "visits_30d"])
-def test_a_shift_of_four_tenths_of_a_standard_deviation_is_found(column: str, made: Watched) -> None:
+def test_a_shift_of_four_tenths_of_a_standard_deviation_is_detected(column: str, sample: Sample) -> None:
     found = 0
     for seed in range(SEEDS):
-        rows = made.draw(ROWS, seed).assign(prediction="stays", probability=0.1)
-        by = SHIFT * float(made.rows[column].std())
+        rows = sample.draw(ROWS, seed).assign(prediction="stays", probability=0.1)
+        by = SHIFT * float(sample.rows[column].std())
         if column == "visits_30d":
-            # A whole number moves by whole steps, of that mean.
+            # An integer moves by whole steps with that mean.
             by = np.floor(by + np.random.default_rng(seed).random(ROWS))
-        found += window(made, rows.assign(**{column: rows[column] + by})).columns[column].drifted
+        found += window(sample, rows.assign(**{column: rows[column] + by})).columns[column].drifted
     print(f"{column} + {SHIFT} standard deviations at {ROWS} rows: found in {found} of {SEEDS}")
     assert found >= 19
 
 
-def test_a_model_that_has_decayed_is_found(made: Watched) -> None:
-    """A third of the labels drawn anew costs about ten points."""
+def test_a_decayed_model_is_detected(sample: Sample) -> None:
+    """Redrawing 40 % of the labels costs about ten points of ROC AUC."""
     found = 0
     for seed in range(SEEDS):
-        rows = made.answer(made.draw(3 * ROWS, seed))
+        rows = sample.predict(sample.draw(3 * ROWS, seed))
         random = np.random.default_rng(seed)
-        anew = random.random(len(rows)) < 0.4
+        redrawn = random.random(len(rows)) < 0.4
         labels = rows["churned"].to_numpy().copy()
-        labels[anew] = random.permutation(labels[anew])
-        verdict, reasons = judge(findings(made, rows.assign(churned=labels)), made.settings)
+        labels[redrawn] = random.permutation(labels[redrawn])
+        verdict, reasons = decide(findings(sample, rows.assign(churned=labels)), sample.settings)
         found += verdict == RETRAIN and reasons[0].kind == "decay"
-    print(f"labels of which 40 % are drawn anew: {found} of {SEEDS} say decay")
+    print(f"40 % of the labels redrawn: decay in {found} of {SEEDS}")
     assert found >= 19
 
 
 @pytest.mark.parametrize("drift", [False, True])
-def test_the_seasons_of_the_sample_are_quiet_and_its_shift_is_learned(
-    drift: bool, made: Watched, tmp_path: Path
+def test_the_seasons_of_the_sample_request_nothing_and_its_shift_a_retrain(
+    drift: bool, sample: Sample, tmp_path: Path
 ) -> None:
-    """The last six months, of the people of the training rows; the fifth looks back on the first that is shifted."""
+    """Six months of the people of the training rows; the shift begins in the fifth and has lasted in the sixth."""
     rows = labelled_rows(tmp_path, timestamps.parse("2026-03-01"), customers=2000, drift=drift)
     rows = rows.assign(month=pd.to_datetime(rows["ts"], unit="s").dt.to_period("M").astype(str))
     *_, last = months = sorted(rows["month"].unique())
-    told = {}
+    verdicts = {}
     for at in range(len(months) - 6, len(months)):
-        windows = [made.answer(rows[rows["month"] == month]) for month in months[at - 2 : at + 1]]
-        told[months[at]] = judge(findings(made, *windows), made.settings)[0]
-    print(f"sample with{'' if drift else 'out'} shift: {told}")
-    assert INCIDENT not in told.values()
-    assert [month for month, verdict in told.items() if verdict == RETRAIN] == ([last] if drift else [])
+        windows = [sample.predict(rows[rows["month"] == month]) for month in months[at - 2 : at + 1]]
+        verdicts[months[at]] = decide(findings(sample, *windows), sample.settings)[0]
+    print(f"sample with{'' if drift else 'out'} shift: {verdicts}")
+    assert INCIDENT not in verdicts.values()
+    assert [month for month, verdict in verdicts.items() if verdict == RETRAIN] == ([last] if drift else [])
 
 
-def bikes(reference: pd.DataFrame, *windows: pd.DataFrame) -> str:
+def bikes(training: pd.DataFrame, *windows: pd.DataFrame) -> str:
     settings = Settings()
-    shape = reference.measure(BIKES, reference, reference, reference["prediction"].to_numpy())
-    levels = {"weathersit": sorted(reference["weathersit"].unique())}
-    looked = [Window(0, 1, len(each), drift.measure(BIKES, shape, levels, each, settings.monitor)) for each in windows]
-    return judge(Findings(0, looked), settings)[0]
+    profile = build_profile(BIKES, training, training, training["prediction"].to_numpy())
+    levels = {"weathersit": sorted(training["weathersit"].unique())}
+    measured = [
+        Window(0, 1, len(each), measure_drift(BIKES, profile, levels, each, settings.monitor)) for each in windows
+    ]
+    return decide(Findings(0, measured), settings)[0]
 
 
-def test_seasons_are_watched_and_break_nothing(hours: pd.DataFrame) -> None:
-    """A model of 2011 through the months of 2012, a year that is also busier."""
+def test_seasons_of_bikes_are_watched_and_not_broken(hours: pd.DataFrame) -> None:
+    """A model of 2011 is monitored through 2012, a busier year."""
     first, later = (
         hours[hours["dteday"].dt.year == 2011],
         sorted(hours.loc[hours["dteday"].dt.year == 2012, "month"].unique()),
@@ -159,8 +159,8 @@ def test_seasons_are_watched_and_break_nothing(hours: pd.DataFrame) -> None:
     assert verdicts[RETRAIN] + verdicts[INCIDENT] == 0, verdicts
 
 
-def test_quiet_months_of_bikes_ask_for_nothing(hours: pd.DataFrame) -> None:
-    """Re-draws within a month: a half of its hours is the reference, windows are drawn from the other."""
+def test_resampled_months_of_bikes_request_nothing(hours: pd.DataFrame) -> None:
+    """Half of a month's hours are the reference; windows are drawn from the other half."""
     verdicts: Counter[str] = Counter()
     months = sorted(hours["month"].unique())
     for seed in range(WINDOWS):
@@ -170,6 +170,6 @@ def test_quiet_months_of_bikes_ask_for_nothing(hours: pd.DataFrame) -> None:
         half = len(month) // 2
         reference, pool = month.iloc[order[:half]], month.iloc[order[half:]]
         verdicts[bikes(reference, *(pool.sample(300, random_state=seed * 3 + at) for at in range(3)))] += 1
-    print(f"{WINDOWS} re-draws within a month: {dict(verdicts)}")
+    print(f"{WINDOWS} samples within a month: {dict(verdicts)}")
     assert verdicts[RETRAIN] + verdicts[INCIDENT] <= 2, verdicts
     assert verdicts[WATCH] <= WINDOWS * 0.1, verdicts

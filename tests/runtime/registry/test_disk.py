@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path, write_table
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import deployments, predictions, segments
 from lifecycle.scoring.batch import score_file
 from lifecycle.serving.app import create
@@ -99,7 +100,7 @@ def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
         (disk.store.root / "filler").unlink()
         client.post("/predict", json={"customer_id": "bob"})
         eventually(lambda: len(_whole(folder)) == 402 - lost)
-    assert predictions.collect(disk.store, "local").half_lines == 0
+    assert collect(disk.store, "local").half_lines == 0
 
 
 def _whole(folder: Path) -> list[Any]:

@@ -191,7 +191,7 @@ def test_output_and_log_hold_the_types_of_the_contract_and_number_each_row(
     [logged] = predictions.files(settings.store, "local")
     contract = open_version(settings.store, live.version).contract
     own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
-    answer = predictions.answer_columns(contract.target)
+    answer = predictions.prediction_columns(contract.target)
     facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
     with predictions.connect() as connection:
         options = "hive_partitioning = false"

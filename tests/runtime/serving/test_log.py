@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions, segments
 from lifecycle.serving import log as logs
 from lifecycle.serving.app import create
@@ -83,7 +84,7 @@ def test_a_completed_row_and_its_answer_are_logged_with_all_that_made_them(stora
     assert [row["customer_id"] for row in second["rows"]] == ["bob", "zoë"]
     assert (second["answers"], second["rows"][0]["discount"]) == (many, 0.0)
     assert re.fullmatch("[0-9a-f]{32}", second["id"])
-    assert predictions.collect(storage.store, "local").rows == 3
+    assert collect(storage.store, "local").rows == 3
 
 
 def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storage) -> None:
@@ -94,9 +95,9 @@ def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storag
     (path,) = segments.folder(storage.store, "local").glob("[!.]*")
     assert path.read_bytes().count(odd) == 2
     assert answers[0] == answers[1] == answers[2]
-    assert predictions.collect(storage.store, "local").rows == 3
+    assert collect(storage.store, "local").rows == 3
     with predictions.connect() as connection:
-        predictions.rows(connection, storage.store, "local", 0, 2**40)
+        predictions.load_rows(connection, storage.store, "local", 0, 2**40)
         columns = '"order", CAST("when" AS VARCHAR), weight, express, probability'
         found = set(connection.execute(f"SELECT {columns} FROM {predictions.LOGGED}").fetchall())
     assert found == {(1, "2025-12-31 23:00:00", 2.5, False, answers[0]["probability"])}
@@ -113,7 +114,7 @@ def test_what_may_not_be_logged_never_reaches_the_disk(storage: Storage, where: 
         ask(client, row)
         # A field that only the next contract knows is no field of this one.
         ask(client, [row | {"next": "eve7123@example.org"}])
-    predictions.collect(storage.store, "local")
+    collect(storage.store, "local")
     with service(storage) as client:
         ask(client, row)
     files = [path for path in storage.store.predictions.rglob("*") if path.is_file()]
@@ -154,7 +155,7 @@ def test_beyond_the_cap_whole_lines_are_dropped_and_counted_until_the_log_is_col
         kept = 30 - dropped(client)
         assert 0 < kept < 30
         assert sum(path.stat().st_size for path in segments.folder(storage.store, "local").iterdir()) <= 2000
-        eventually(lambda: predictions.collect(storage.store, "local").rows > 0)
+        eventually(lambda: collect(storage.store, "local").rows > 0)
         ask(client, {"customer_id": "ann"})
         eventually(lambda: len(lines(storage, "*")) > 0)
         assert dropped(client) == 30 - kept
@@ -186,7 +187,7 @@ def test_a_full_disk_costs_lines_and_no_answers_and_half_a_line_is_taken_back(
         eventually(lambda: len(lines(storage, "*")) == kept + 1)
     assert None not in lines(storage)
     assert caplog.text.count("not logged") == 1
-    assert predictions.collect(storage.store, "local").half_lines == 0
+    assert collect(storage.store, "local").half_lines == 0
 
 
 def test_a_folder_that_cannot_be_written_or_vanishes_costs_no_answers(storage: Storage, bundle: Bundle) -> None:

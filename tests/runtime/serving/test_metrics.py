@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column
-from lifecycle.errors import LifecycleError, NotHere
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.serving.app import create
@@ -25,8 +24,7 @@ from lifecycle.serving.live import Follower
 from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.metrics import Metrics, usual
 from lifecycle.settings import Log
-from support.monitored import DAY, NOW, deploy, label, log
-from support.monitored import watched as watched_sample
+from support.monitored import DAY, NO_TABLES, NOW, deploy, label, log, train_sample
 from support.reports import report
 from support.services import KNOWN, QUICK, eventually
 from support.storages import CHURN, Storage
@@ -165,7 +163,7 @@ def test_what_was_found_of_another_version_is_not_told_of_this_one(client: TestC
     assert series(client, "model_drift_score") == []
 
 
-DAMAGED: list[Any] = [[], {}, {"format": 2}, {"format": 1, "moment": "soon"}]
+DAMAGED: list[Any] = [[], {}, {"format": 2}, {"format": 1, "as_of": "soon"}]
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=str)
@@ -207,27 +205,20 @@ def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
 
 
 def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> None:
-    made = watched_sample(tmp_path)
+    made = train_sample(tmp_path)
     deploy(made.settings.store, made.bundle)
     for back in range(3):
-        rows = made.answer(made.draw(700, seed=back))
+        rows = made.predict(made.draw(700, seed=back))
         last = NOW - back * 28 * DAY
         log(made.settings.store, made.bundle, rows, last - 28 * DAY, last, f"w{back}")
         label(made.settings.store, rows, f"w{back}", last)
-    document, _ = monitor(made.settings, NOWHERE, "local", NOW)
+    document, _ = monitor(made.settings, NO_TABLES, "local", NOW)
     [text] = [Metrics(Follower(made.settings.store, "local", 10)).text().decode()]
     for column in document["windows"][-1]["columns"]:
         assert f'model_drift_score{{column="{column}"}}' in text
     assert f'model_monitoring_verdict{{verdict="{document["verdict"]}"}} 1.0' in text
-    assert f'model_quality{{metric="roc_auc",slice="all"}} {document["quality"]["metrics"]["roc_auc"]["value"]}' in text
+    assert f'model_quality{{metric="roc_auc",slice="all"}} {document["quality"]["overall"]["value"]}' in text
     assert 'model_quality_upper{metric="roc_auc",slice="plan=basic"}' in text
-
-
-def absent(connection: Any, folder: Path) -> None:
-    raise NotHere("the tables are elsewhere")
-
-
-NOWHERE: Any = SimpleNamespace(tables=absent)
 
 
 def write(storage: Storage, content: Any) -> None:

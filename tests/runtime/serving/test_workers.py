@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from lifecycle.models.bundle import Bundle
-from lifecycle.registry import predictions, segments
+from lifecycle.monitoring.collect import collect
+from lifecycle.registry import segments
 from support.processes import ROW, Service, Traffic, deploy_own, ended, served, start
 from support.services import eventually
 from support.storages import Storage
@@ -59,7 +60,7 @@ def test_two_count_as_one_whichever_is_asked_and_end_as_one(
     code, log = service.end()
     assert (code, log.count("not logged")) == (0, len(log.splitlines()))
     assert not list(tmp_path.glob("lifecycle-metrics-*"))
-    assert predictions.collect(storage.store, "local").half_lines == 0
+    assert collect(storage.store, "local").half_lines == 0
 
 
 # Each request takes 0.3 s, and none is answered before there is this file.
@@ -129,7 +130,7 @@ def test_a_worker_that_is_killed_costs_its_own_requests_and_nothing_else(
     assert counted >= len(given)
     code, log = service.end()
     assert (code, log.count("ended with -9")) == (0, 1)
-    found = predictions.collect(storage.store, "local")
+    found = collect(storage.store, "local")
     # What a killed one has not flushed is lost (log.flush_seconds); of what is there, all is whole.
     assert found.half_lines == 0
     assert found.rows >= len(given) - 40

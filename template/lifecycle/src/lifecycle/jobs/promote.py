@@ -14,7 +14,7 @@ from lifecycle.errors import LifecycleError, NotHere, Refused
 from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
-from lifecycle.monitoring import skew as skews
+from lifecycle.monitoring.skew import measure_skew
 from lifecycle.ownership import approvals, repository
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
@@ -143,7 +143,7 @@ def logged_skew(settings: Settings, data: Data, environment: str) -> Mapping[str
         return None
     try:
         bundle = open_version(settings.store, deployment.current.version)
-        measured = skews.measure(settings, data, environment, bundle, timestamps.now())
+        measured = measure_skew(settings, data, environment, bundle, timestamps.now())
     except NotHere:
         return None
     except LifecycleError as error:

@@ -1,8 +1,8 @@
-"""How far live rows are from the training rows of the model that answered them, column by column.
+"""Compare the rows of a production window with the training rows of the deployed model, column by column.
 
-Population stability index with half a row added to each bin. A column drifts above `monitor.psi` and above what chance
-does to so few rows: PSI of equal distributions is about chi-square, times 1/rows + 1/reference (Yurdakul
-& Naranjo 2020).
+The measure is the population stability index (PSI). A column has drifted when its PSI exceeds `monitor.psi` and also
+what sampling alone explains: for equal distributions, PSI / (1/rows + 1/reference rows) is approximately chi-square
+distributed (Yurdakul & Naranjo 2020).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,29 +13,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.models.reference import BINS, Profile, Shape, psi
+from lifecycle.models.reference import MAX_BINS, Distribution, Profile, population_stability_index
 from lifecycle.settings import Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of one column of a window being told to drift by chance alone, whatever `monitor.psi` is.
+# Probability that an unchanged window shows drift in any column, whatever `monitor.psi` is.
 ALPHA = 0.01
-# Standard errors from which a share has grown and not only been drawn.
-SURE = 4.0
+# Standard errors by which a share of nulls or unseen levels must exceed its training share.
+STANDARD_ERRORS = 4.0
 SCORE = "prediction"
 
 
 @dataclass(frozen=True)
-class Found:
-    """One column in one window; shares are of its rows, `reference` and `current` of the bins of its shape.
+class ColumnDrift:
+    """One column in one window.
 
-    `usual` is what four weeks of the training period differed from the whole of it, at most.
+    `nulls`, `unseen` and `outside` are shares of the window's rows; `reference` and `current` are shares by bin of the
+    training rows and of the window. `seasonal` is the largest PSI of four weeks of the training period against the
+    whole of it. `broken` says how the data are broken; a broken column is not tested for drift.
     """
 
     psi: float = 0.0
     limit: float = 0.0
-    usual: float = 0.0
+    seasonal: float = 0.0
     nulls: float = 0.0
     unseen: float = 0.0
     outside: float = 0.0
@@ -46,49 +48,62 @@ class Found:
     current: tuple[float, ...] = ()
 
 
-def measure(
+def measure_drift(
     contract: Contract,
     profile: Profile,
     levels: Mapping[str, Sequence[str]],
     rows: "pd.DataFrame",
     rules: Monitor,
-    faults: Mapping[str, str] | None = None,
-) -> dict[str, Found]:
-    """Every profiled column of a window, and its scores as `prediction`.
+    violations: Mapping[str, str] | None = None,
+) -> dict[str, ColumnDrift]:
+    """Measure every profiled input of a window, and the model's scores under the name `prediction`.
 
-    `levels` are the model's own; `faults` say by column what breaks the contract. Fewer than `monitor.min_rows` rows
-    drift from nothing.
+    `levels` are the categories the model knows, by column; `violations` says how a column violates the contract. A
+    window with fewer than `rules.min_rows` rows never drifts.
     """
-    faults = faults or {}
-    count = len(profile.columns) + 1
-    found = {}
+    violations = violations or {}
+    measured = {}
     for column in contract.inputs:
-        shape = profile.columns.get(column.name)
-        if shape is None:
+        if column.name not in profile.columns:
             continue
-        fault = faults.get(column.name)
+        problem = violations.get(column.name)
         if column.name not in rows or not _readable(column, rows[column.name]):
-            found[column.name] = Found(broken=fault or "cannot be read as the contract has it")
+            measured[column.name] = ColumnDrift(broken=problem or "does not have the type of the contract")
             continue
         known = set(levels.get(column.name, ()))
-        found[column.name] = _of_column(column, shape, profile.rows, known, rows[column.name], rules, count, fault)
+        measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, problem)
     scores = scores_of(contract.target, rows)
     if len(scores):
-        found[SCORE] = Found(**_shares(profile.scores, profile.scored, scores, rules, count))
-    return found
+        measured[SCORE] = ColumnDrift(**_compare(profile.scores, profile.scored, scores, rules, _tested(profile)))
+    return measured
 
 
-def limit(bins: int, reference: int, rows: int, columns: int, least: float) -> float:
-    """The PSI from which a column drifts, when `columns` are looked at."""
+def psi_limit(bins: int, reference_rows: int, rows: int, columns: int, minimum: float) -> float:
+    """Return the PSI above which a column counts as drifted.
+
+    Args:
+        bins: number of bins that are not empty on both sides.
+        reference_rows: number of training rows.
+        rows: number of rows in the window.
+        columns: number of columns tested together (Bonferroni's correction of ALPHA).
+        minimum: the smallest limit, `monitor.psi`.
+
+    Returns:
+        The larger of `minimum` and the quantile 1 - ALPHA / columns of PSI for equal distributions (Yurdakul & Naranjo
+        2020). The chi-square quantile is approximated within 3 % (Wilson & Hilferty 1931).
+    """
     degrees = max(bins - 1, 1)
-    # The quantile of chi-square, to 3 % for one degree and better for more (Wilson & Hilferty 1931).
     spread = 2 / (9 * degrees)
     quantile: float = degrees * (1 - spread + NormalDist().inv_cdf(1 - ALPHA / columns) * spread**0.5) ** 3
-    return max(least, quantile * (1 / max(reference, 1) + 1 / max(rows, 1)))
+    return max(minimum, quantile * (1 / max(reference_rows, 1) + 1 / max(rows, 1)))
 
 
 def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
-    """The answered number, the probability of the positive class, or that of the class answered; nulls left out."""
+    """Return one number for each prediction, without nulls.
+
+    The number is the predicted value (regression), the probability of the positive class (binary) or the probability
+    of the predicted class (multiclass).
+    """
     if target.task == "multiclass":
         names = [f"probabilities_{name}" for name in target.classes]
         return rows.reindex(columns=names).astype("float64").max(axis=1).dropna()
@@ -96,53 +111,54 @@ def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
     return rows.reindex(columns=[name])[name].astype("float64").dropna()
 
 
+def _tested(profile: Profile) -> int:
+    return len(profile.columns) + 1
+
+
 def _of_column(
-    column: Column,
-    shape: Shape,
-    reference: int,
-    known: set[str],
-    values: "pd.Series[Any]",
-    rules: Monitor,
-    columns: int,
-    fault: str | None,
-) -> Found:
-    there = values.dropna()
-    nulls = float(values.isna().mean()) if len(values) else 0.0
-    unseen = float((~there.astype(str).isin(known)).mean()) if column.kind == "category" and len(there) else 0.0
-    if len(values) >= rules.min_rows and fault is None:
-        if _risen(nulls, shape.nulls, len(values), reference, rules.null_change):
-            fault = f"null in {nulls:.1%} of the rows; in training it was {shape.nulls:.1%}"
-        elif _risen(unseen, shape.unseen, len(values), reference, rules.unseen_share):
-            fault = f"{unseen:.1%} of the rows hold a level that training never saw"
-        elif column.kind == "number" and len(shape.edges) >= BINS - 2 and there.nunique() == 1:
-            fault = "one and the same value in every row"
-    measured = _shares(shape, reference, values, rules, columns)
-    if fault is not None:
-        measured["drifted"] = False
-    return Found(**measured, nulls=nulls, unseen=unseen, outside=_outside(column, there, len(values)), broken=fault)
+    column: Column, profile: Profile, known: set[str], values: "pd.Series[Any]", rules: Monitor, problem: str | None
+) -> ColumnDrift:
+    reference = profile.columns[column.name]
+    rows, present = len(values), values.dropna()
+    nulls = float(values.isna().mean()) if rows else 0.0
+    unseen = float((~present.astype(str).isin(known)).mean()) if column.kind == "category" and len(present) else 0.0
+    if rows >= rules.min_rows and problem is None:
+        if _increased(nulls, reference.nulls, rows, profile.rows, rules.null_change):
+            problem = f"{nulls:.1%} of the rows are null, {reference.nulls:.1%} of the training rows were"
+        elif _increased(unseen, reference.unseen, rows, profile.rows, rules.unseen_share):
+            problem = f"{unseen:.1%} of the rows have a level that training did not contain"
+        elif column.kind == "number" and len(reference.edges) >= MAX_BINS - 2 and present.nunique() == 1:
+            problem = "every row has the same value"
+    compared = _compare(reference, profile.rows, values, rules, _tested(profile))
+    if problem is not None:
+        compared["drifted"] = False
+    outside = _outside(column, present, rows)
+    return ColumnDrift(**compared, nulls=nulls, unseen=unseen, outside=outside, broken=problem)
 
 
-def _shares(shape: Shape, reference: int, values: "pd.Series[Any]", rules: Monitor, columns: int) -> dict[str, Any]:
+def _compare(
+    reference: Distribution, reference_rows: int, values: "pd.Series[Any]", rules: Monitor, columns: int
+) -> dict[str, Any]:
     rows = len(values)
-    bins, before, now = shape.compared(values)
-    index = psi(before * reference, now) if rows else 0.0
+    bins, before, now = reference.compare(values)
+    psi = population_stability_index(before * reference_rows, now) if rows else 0.0
     # A bin that is empty on both sides cannot vary.
-    most = limit(int(((before > 0) | (now > 0)).sum()), reference, rows, columns, rules.psi)
+    limit = psi_limit(int(((before > 0) | (now > 0)).sum()), reference_rows, rows, columns, rules.psi)
     return {
-        "psi": index,
-        "limit": most,
-        "usual": shape.usual,
-        "drifted": rows >= rules.min_rows and index > most,
+        "psi": psi,
+        "limit": limit,
+        "seasonal": reference.seasonal,
+        "drifted": rows >= rules.min_rows and psi > limit,
         "bins": bins,
         "reference": tuple(before.tolist()),
         "current": tuple((now / max(rows, 1)).tolist()),
     }
 
 
-def _risen(share: float, reference: float, rows: int, reference_rows: int, least: float) -> bool:
-    """Whether a share has grown by more than `least`, and by more than chance does to so few rows."""
-    spread = reference * (1 - reference) * (1 / max(rows, 1) + 1 / max(reference_rows, 1))
-    return share - reference > max(least, SURE * float(np.sqrt(spread)))
+def _increased(share: float, reference: float, rows: int, reference_rows: int, minimum: float) -> bool:
+    """Return whether a share grew by more than `minimum` and by more than sampling explains."""
+    variance = reference * (1 - reference) * (1 / max(rows, 1) + 1 / max(reference_rows, 1))
+    return share - reference > max(minimum, STANDARD_ERRORS * float(np.sqrt(variance)))
 
 
 def _readable(column: Column, values: "pd.Series[Any]") -> bool:
@@ -150,11 +166,11 @@ def _readable(column: Column, values: "pd.Series[Any]") -> bool:
     return kinds is None or values.dtype.kind in kinds or bool(values.isna().all())
 
 
-def _outside(column: Column, there: "pd.Series[Any]", rows: int) -> float:
-    """The share of rows outside `expected`: a range of a number, or levels."""
+def _outside(column: Column, present: "pd.Series[Any]", rows: int) -> float:
+    """Return the share of rows outside `expected`: a range for a number, a list of levels for a category."""
     if not column.expected or not rows:
         return 0.0
     if column.kind in ("number", "integer"):
         low, high = column.expected
-        return float(((there < low) | (there > high)).sum()) / rows
-    return float((~there.isin(column.expected)).sum()) / rows
+        return float(((present < low) | (present > high)).sum()) / rows
+    return float((~present.isin(column.expected)).sum()) / rows

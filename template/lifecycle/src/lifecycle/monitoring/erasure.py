@@ -1,9 +1,10 @@
-"""Forget a key: every logged row and every label of it, in each environment of a storage."""
+"""Erase a key: its logged rows, scores, labels and features, in each environment of a storage."""
 
 import contextlib
 import json
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,178 +19,170 @@ from lifecycle.storage import Store, lock, write_atomically
 if TYPE_CHECKING:
     import duckdb
 
-GONE = "lifecycle_gone"
+ERASED = "lifecycle_erased"  # the table of request and position of each row of the key
 
 
 @dataclass
 class Erased:
-    """How many rows of the log, and how many labels, are gone."""
+    """Numbers of erased rows (logged or scored) and labels, and of rows that a service is still writing."""
 
     rows: int = 0
     labels: int = 0
+    being_written: int = 0
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key as text, and the columns that any known contract uses for keys."""
+
+    text: str
+    columns: set[str]
+
+    def positions(self, line: segments.Line) -> list[int]:
+        """Return the positions of the key's rows in a line of the log."""
+        return [position for position, row in enumerate(line["rows"]) if isinstance(row, dict) and self._is_of(row)]
+
+    def condition(self, columns: Iterable[str]) -> str:
+        """Return the SQL condition that a row of a table with these columns is of the key."""
+        own = [quoted(name) for name in columns if name in self.columns]
+        return " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(self.text)}, FALSE)" for name in own) or "FALSE"
+
+    def _is_of(self, row: dict[str, Any]) -> bool:
+        return any(_as_text(row[name]) == self.text for name in self.columns & row.keys())
 
 
 def erase(store: Store, key: str, contract: Contract) -> Erased:
-    """Remove every row and label of a key; each file is replaced in one step, and a second call finishes a killed one.
+    """Remove every row and label of a key. Each file is replaced in one step; a second call completes a killed one.
 
-    `contract` is that of the team, which may be newer than every bundle. Raises LifecycleError when a segment that is
-    being written contains rows of the key; all other rows and labels are erased by then.
+    Args:
+        store: where the log, scores, labels and features are.
+        key: the key as text.
+        contract: the team's, which may be newer than every bundle.
+
+    Returns:
+        The numbers; rows in a segment that a service is writing are counted there and not erased.
     """
-    done = Erased()
-    names = _key_names(store, contract)
-    late: list[Path] = []
+    done, erased = Erased(), _Key(key, _key_columns(store, contract))
+    environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(predictions.connect())
-        connection.execute(f"CREATE TEMP TABLE {GONE} (request VARCHAR, position INTEGER)")
+        connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER)")
         for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
-            # A scoring that runs ends first; what a killed one left is removed, and the next begins afresh.
+            # A running scoring ends first; what a killed one left is removed, and the next starts again.
             stack.enter_context(lock(folder / ".lock"))
             for left in (folder / ".spill", *folder.glob("date=*/.*.parts")):
                 shutil.rmtree(left, ignore_errors=True)
-        environments = _environments(store)
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))
-            growing = segments.being_written(segments.folder(store, environment))
-            late += [
-                path for path in growing if any(line and _places(line, key, names) for line in segments.lines(path))
-            ]
-            _find(connection, store, environment, key, names)
-        # First the labels: they are found by the rows.
+            for path in segments.being_written(segments.folder(store, environment)):
+                done.being_written += sum(len(erased.positions(line)) for line in segments.lines(path) if line)
+            _find(connection, store, environment, erased)
+        # Labels first: they are found by the rows.
         with labels.exclusive(store):
-            done.labels = _from_labels(connection, store, key)
-            _remove_drafts(store.labels)
+            for path in labels.files(store):
+                done.labels += _from_parquet(connection, path, _label_condition(key))
+            _remove_temporary(store.labels)
         for environment in environments:
-            done.rows += _from_segments(segments.folder(store, environment), key, names)
+            for path in segments.closed(segments.folder(store, environment)):
+                done.rows += _from_segment(path, erased)
             for path in predictions.files(store, environment):
-                done.rows += _from_parquet(connection, path, key, names)
-            _remove_drafts(store.predictions / environment)
+                done.rows += _from_parquet(connection, path, erased.condition(_columns(connection, path)))
+            _remove_temporary(store.predictions / environment)
         for path in sorted(store.scores.glob("*/date=*/scores.parquet")):
-            done.rows += _from_parquet(connection, path, key, names)
+            done.rows += _from_parquet(connection, path, erased.condition(_columns(connection, path)))
         for path in sorted(store.features.glob("[!.]*.sqlite")):
-            _from_features(path, key, names)
-    if late:
-        problem = f"the service is still writing {late[0]}, which contains rows of this key"
-        raise LifecycleError(
-            problem, "Run the command again after log.segment_seconds, when the service has closed it."
-        )
+            _from_features(path, erased)
     return done
 
 
-def _from_features(path: Path, key: str, names: set[str]) -> None:
-    """Replace a table that the service looks up in by one without the key: an open file never changes."""
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as table:
-        columns = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")]
-        if not columns or columns[0] not in names:
-            return
-        is_of = f"CAST({quoted(columns[0])} AS TEXT) = ?"
-        if table.execute(f"SELECT count(*) FROM features WHERE {is_of}", (key,)).fetchone() == (0,):
-            return
-        with contextlib.closing(sqlite3.connect(":memory:")) as without:
-            table.backup(without)
-            without.execute(f"DELETE FROM features WHERE {is_of}", (key,))
-            without.commit()
-            without.execute("VACUUM")
-            write_atomically(path, without.serialize())
-
-
-def _environments(store: Store) -> list[str]:
-    return sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
-
-
-def _key_names(store: Store, contract: Contract) -> set[str]:
-    """What the key is called by every contract that is known here."""
-    known = [contract]
+def _key_columns(store: Store, contract: Contract) -> set[str]:
+    contracts = [contract]
     for version in store.versions():
-        # A bundle without a contract answers nothing that could be collected.
+        # A bundle without a contract cannot have logged anything that could be collected.
         with contextlib.suppress(LifecycleError):
-            known.append(predictions.contract_of(store, version))
-    return {each.key.name for each in known if each.key}
+            contracts.append(predictions.contract_of(store, version))
+    return {each.key.name for each in contracts if each.key}
 
 
-def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, key: str, names: set[str]) -> None:
-    """Put request and position of each row of the key into GONE."""
+def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, key: _Key) -> None:
+    """Insert request and position of each row of the key into ERASED."""
     for path in segments.closed(segments.folder(store, environment)):
-        found = [(line["id"], at) for line in segments.lines(path) if line for at in _places(line, key, names)]
-        if found:
-            connection.executemany(f"INSERT INTO {GONE} VALUES (?, ?)", found)
+        rows = [(line["id"], at) for line in segments.lines(path) if line for at in key.positions(line)]
+        if rows:
+            connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?)", rows)
     for path in predictions.files(store, environment):
-        source, is_of = _of_key(connection, path, key, names)
-        query = f"SELECT lifecycle_request, lifecycle_position FROM {source} WHERE {is_of}"
-        connection.execute(f"INSERT INTO {GONE} {query}")
+        query = f"SELECT lifecycle_request, lifecycle_position FROM {_table(path)}"
+        connection.execute(f"INSERT INTO {ERASED} {query} WHERE {key.condition(_columns(connection, path))}")
 
 
-def _from_segments(directory: Path, key: str, names: set[str]) -> int:
-    """Rows that are no longer in the closed segments; their places in the request stay, for labels name them."""
-    count = 0
-    for path in segments.closed(directory):
-        before = path.read_bytes()
-        content = []
-        for raw in before.splitlines(keepends=True):
-            line = segments.parsed(raw)
-            places = _places(line, key, names) if line else []
-            if line and places:
-                for place in places:
-                    line["rows"][place] = line["answers"][place] = None
-                raw = segments.dumped(line) + b"\n"
-            elif line is None and key in raw.decode(errors="replace"):
-                # Half a line may name the key, and is still counted by the collecting job.
-                raw = b"\n"
-            count += len(places)
-            content.append(raw)
-        if b"".join(content) != before:
-            write_atomically(path, b"".join(content))
+def _label_condition(key: str) -> str:
+    request = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
+    return f"coalesce(key = {text(key)}, FALSE) OR {request}"
+
+
+def _table(path: Path) -> str:
+    return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
+
+
+def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Iterable[str]:
+    return describe(connection, f"FROM {_table(path)}")
+
+
+def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
+    """Remove rows; an empty file stays, so that the same labels are not imported again."""
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {_table(path)} WHERE {condition}").fetchall()
+    if count:
+        predictions.write_parquet(connection, f"SELECT * FROM {_table(path)} WHERE NOT ({condition})", path)
+    return int(count)
+
+
+def _from_segment(path: Path, key: _Key) -> int:
+    """Replace rows by null, which keeps the positions of the others: labels refer to them."""
+    count, before, lines = 0, path.read_bytes(), []
+    for raw in before.splitlines(keepends=True):
+        line = segments.parsed(raw)
+        positions = key.positions(line) if line else []
+        if line and positions:
+            for position in positions:
+                line["rows"][position] = line["answers"][position] = None
+            raw = segments.dumped(line) + b"\n"
+        elif line is None and key.text in raw.decode(errors="replace"):
+            # An incomplete line may contain the key; the empty one is still counted by the collection.
+            raw = b"\n"
+        count += len(positions)
+        lines.append(raw)
+    if b"".join(lines) != before:
+        write_atomically(path, b"".join(lines))
     return count
 
 
-def _places(line: segments.Line, key: str, names: set[str]) -> list[int]:
-    return [at for at, row in enumerate(line["rows"]) if _is_of(row, key, names)]
+def _from_features(path: Path, key: _Key) -> None:
+    """Replace an online feature table by one without the key; a file that a service has open never changes."""
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as table:
+        columns = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")]
+        if not columns or columns[0] not in key.columns:
+            return
+        condition = f"CAST({quoted(columns[0])} AS TEXT) = ?"
+        if table.execute(f"SELECT count(*) FROM features WHERE {condition}", (key.text,)).fetchone() == (0,):
+            return
+        with contextlib.closing(sqlite3.connect(":memory:")) as remaining:
+            table.backup(remaining)
+            remaining.execute(f"DELETE FROM features WHERE {condition}", (key.text,))
+            remaining.commit()
+            remaining.execute("VACUUM")
+            write_atomically(path, remaining.serialize())
 
 
-def _is_of(row: Any, key: str, names: set[str]) -> bool:
-    return isinstance(row, dict) and any(name in row and _told(row[name]) == key for name in names)
-
-
-def _told(value: Any) -> str:
-    """A key as the command line and DuckDB write it."""
+def _as_text(value: Any) -> str:
+    """Return a key as the command line and DuckDB write it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _of_key(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> tuple[str, str]:
-    """A file as a table of SQL, and the condition that a row is of the key."""
-    source = f"read_parquet({path_literal(path)}, hive_partitioning = false)"
-    known = [quoted(name) for name in describe(connection, f"FROM {source}") if name in names]
-    return source, " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(key)}, FALSE)" for name in known) or "FALSE"
-
-
-def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, key: str, names: set[str]) -> int:
-    source, is_of = _of_key(connection, path, key, names)
-    ((count,),) = connection.execute(f"SELECT count(*) FROM {source} WHERE {is_of}").fetchall()
-    if count:
-        predictions.replace(connection, f"SELECT * FROM {source} WHERE NOT ({is_of})", path)
-    return int(count)
-
-
-def _remove_drafts(folder: Path) -> None:
-    """Remove what killed jobs left behind half written; a writer's own draft is empty, and is left alone."""
+def _remove_temporary(folder: Path) -> None:
+    """Remove what killed jobs left incomplete; the temporary file of a segment's writer is empty and stays."""
     shutil.rmtree(folder / ".collecting", ignore_errors=True)
     for path in folder.rglob(".*.draft"):
         if segments.OPEN not in path.name:
             path.unlink(missing_ok=True)
-
-
-def _from_labels(connection: "duckdb.DuckDBPyConnection", store: Store, key: str) -> int:
-    """Remove the labels of a key and of the answers that are gone; an empty file stays: its delivery is not new."""
-    count = 0
-    is_of = (
-        f"coalesce(key = {text(key)}, FALSE) OR (coalesce(request_id, ''), position) IN (SELECT (request, position) "
-        f"FROM {GONE})"
-    )
-    for path in labels.files(store):
-        source = f"read_parquet({path_literal(path)})"
-        ((found,),) = connection.execute(f"SELECT count(*) FROM {source} WHERE {is_of}").fetchall()
-        if found:
-            predictions.replace(connection, f"SELECT * FROM {source} WHERE NOT ({is_of})", path)
-            count += int(found)
-    return count

@@ -1,13 +1,5 @@
-"""Look at what the live version was asked and answered, judge it, and write down what was found.
+"""Measure drift, skew and quality of the deployed version and write the monitoring report."""
 
-The dated report comes first, then the newest one that the service tells, then the request for a retrain: whatever a
-kill leaves, the next run says it again.
-"""
-
-import json
-import math
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,256 +9,143 @@ from lifecycle.contract.tables import check_table
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
-from lifecycle.models import reference
 from lifecycle.models.bundle import Bundle, open_version
-from lifecycle.monitoring import drift, labels, quality, skew
-from lifecycle.monitoring.judge import Findings, Reason, Window, judge
-from lifecycle.monitoring.report import page_of
-from lifecycle.monitoring.skew import Skew
+from lifecycle.models.reference import Profile, read_profile
+from lifecycle.monitoring import labels
+from lifecycle.monitoring.drift import measure_drift, scores_of
+from lifecycle.monitoring.quality import Quality, measure_quality
+from lifecycle.monitoring.report import Document, build_document, render_page, write_report
+from lifecycle.monitoring.skew import comparable, compare_logged
+from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.registry import deployments, predictions
-from lifecycle.reports.files import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
 from lifecycle.settings import Monitor, Settings
-from lifecycle.storage import write_atomically
 from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-PAGE = "monitoring.html"
 WINDOW = "lifecycle_window"
-LEAVES_OUT = ("bins", "reference", "current")
-Document = dict[str, Any]
 
 
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
-    """The report on an environment and where it stands; raises LifecycleError before the first promotion.
+    """Monitor the version deployed in an environment and write the report.
 
-    Where the team's tables are not, features are not computed again, and the report says so.
+    Args:
+        settings: storage, data and the block `monitor`.
+        data: the team's tables; where they are absent, features are not recomputed and the report says so.
+        environment: its predictions are read.
+        as_of: seconds; the current time when None. Predictions, labels and data after it are ignored.
+
+    Returns:
+        The report and the dated folder that holds it.
+
+    Raises:
+        LifecycleError: nothing is deployed in the environment.
     """
-    moment = timestamps.now() if as_of is None else as_of
-    live = deployments.required(settings.store, environment).current
-    bundle = open_version(settings.store, live.version)
-    found = examine(settings, data, environment, bundle, moment)
-    verdict, reasons = judge(found, settings)
-    document = _document(environment, bundle.version, verdict, reasons, found)
-    return document, _written(settings, document, found)
+    as_of = timestamps.now() if as_of is None else as_of
+    bundle = open_version(settings.store, deployments.required(settings.store, environment).current.version)
+    findings = collect_findings(settings, data, environment, bundle, as_of)
+    verdict, reasons = decide(findings, settings)
+    document = build_document(environment, bundle.version, verdict, reasons, findings)
+    page = render_page(document, findings, {column.name: column.unit for column in bundle.contract.inputs})
+    return document, write_report(settings.store, document, page, as_of)
 
 
-def examine(settings: Settings, data: Data, environment: str, bundle: Bundle, moment: int) -> Findings:
-    """Everything there is to judge about a version at a moment."""
+def collect_findings(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Findings:
+    """Measure everything that the verdict on a version depends on, as of a time in seconds."""
     import duckdb
 
     rules, contract, facts = settings.monitor, bundle.contract, bundle.facts
     known: dict[str, Any] = {"trained": timestamps.parse(facts["as_of"]) if "as_of" in facts else None}
-    known["profiled"] = reference.read(bundle) is not None
+    known["has_profile"] = read_profile(bundle) is not None
     try:
         connection = point_in_time.connect(data, settings.data)
-        known["latest"] = point_in_time.latest(connection, data)
+        known["newest_data"] = point_in_time.latest(connection, data)
     except LifecycleError as error:
         connection = duckdb.connect()
-        known["here"] = False
-        # Tables that are here and cannot be read are broken; they may well be elsewhere.
-        known["skew_fault"] = "" if isinstance(error, NotHere) else error.problem
+        known["has_tables"] = False
+        # Absent tables may be on another machine; tables that are present and unreadable are an incident.
+        known["skew_error"] = "" if isinstance(error, NotHere) else error.problem
     with connection:
-        # Whatever is mature within as many days as the windows have counts for quality.
-        first = moment - (rules.label_days + rules.windows * rules.window_days) * DAY
-        if not predictions.rows(connection, settings.store, environment, first, moment, bundle.version):
-            return Findings(moment, _spans(rules, moment), **known)
-        windows, newest = _windows(connection, settings, bundle, moment)
-        labels.joined(connection, settings.store, contract, moment)
-        known["quality"] = _quality(connection, settings, bundle, moment, newest)
+        # Quality covers as many days of mature predictions as the windows cover of all predictions.
+        first = as_of - (rules.label_days + rules.windows * rules.window_days) * DAY
+        if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
+            return Findings(as_of, _empty_windows(rules, as_of), **known)
+        windows, newest = _windows(connection, settings, bundle, as_of)
+        labels.joined(connection, settings.store, contract, as_of)
+        known["quality"] = _quality(connection, settings, bundle, as_of, newest)
         connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
-        if known.get("here", True):
-            known["skew"], known["skew_fault"] = _skew(connection, bundle)
-        known["features_age"] = _features_age(connection, contract, known.get("latest"))
-        return Findings(moment, windows, **known)
+        if known.get("has_tables", True):
+            try:
+                known["skew"] = compare_logged(connection, bundle) if comparable(contract) else None
+            except LifecycleError as error:
+                known["skew_error"] = error.problem
+        known["features_lag"] = _features_lag(connection, contract, known.get("newest_data"))
+        return Findings(as_of, windows, **known)
 
 
-def _spans(rules: Monitor, moment: int) -> list[Window]:
-    """The windows without what is in them, oldest first."""
-    days = rules.window_days * DAY
-    return [Window(moment - back * days, moment - (back - 1) * days, 0) for back in range(rules.windows, 0, -1)]
+def _empty_windows(rules: Monitor, as_of: int) -> list[Window]:
+    length = rules.window_days * DAY
+    return [Window(as_of - back * length, as_of - (back - 1) * length, 0) for back in range(rules.windows, 0, -1)]
 
 
 def _windows(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, moment: int
+    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, as_of: int
 ) -> tuple[list[Window], "pd.Series[Any]"]:
-    """The windows, oldest first, and the scores of the last one."""
-    rules, shape = settings.monitor, reference.read(bundle)
-    found = []
-    for span in _spans(rules, moment):
+    """Return the windows, oldest first, and the scores of the last one."""
+    rules, profile, contract = settings.monitor, read_profile(bundle), bundle.contract
+    windows = []
+    for span in _empty_windows(rules, as_of):
         inside = f"ts >= {span.first} AND ts < {span.last}"
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS FROM {predictions.LOGGED} WHERE {inside}")
         rows = connection.execute(f"FROM {WINDOW}").df()
         columns = {}
-        if len(rows) and shape is not None:
-            faults = _faults(connection, bundle.contract, shape)
-            columns = drift.measure(bundle.contract, shape, bundle.facts["levels"], rows, rules, faults)
-        found.append(Window(span.first, span.last, len(rows), columns))
-    return found, drift.scores_of(bundle.contract.target, rows)
+        if len(rows) and profile is not None:
+            violations = _violations(connection, contract, profile)
+            columns = measure_drift(contract, profile, bundle.facts["levels"], rows, rules, violations)
+        windows.append(Window(span.first, span.last, len(rows), columns))
+    return windows, scores_of(contract.target, rows)
 
 
-def _faults(connection: "duckdb.DuckDBPyConnection", contract: Contract, shape: reference.Profile) -> dict[str, str]:
-    """By column, how the rows of WINDOW break the contract."""
-    faults = {}
+def _violations(connection: "duckdb.DuckDBPyConnection", contract: Contract, profile: Profile) -> dict[str, str]:
+    """Return, for each column of WINDOW that violates the contract, how."""
+    violations = {}
     for column in contract.inputs:
-        if column.name in shape.columns:
+        if column.name in profile.columns:
             try:
                 check_table(connection, WINDOW, (column,), "the log")
             except LifecycleError as error:
-                told = error.problem.splitlines()[-1].strip()
-                faults[column.name] = told.removeprefix(f"the log: {column.name} ")
-    return faults
+                last_line = error.problem.splitlines()[-1].strip()
+                violations[column.name] = last_line.removeprefix(f"the log: {column.name} ")
+    return violations
 
 
 def _quality(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, moment: int, newest: "pd.Series[Any]"
-) -> quality.Quality:
-    """On answers that are old enough: a label that is known early is known for a reason."""
-    rules = settings.monitor
-    covered = labels.coverage(connection, moment, rules.label_days)
-    # A batch of a past day may be answered by a model that has learned the labels of that day.
-    learned = (
-        timestamps.midnight(timestamps.date_of(timestamps.parse(bundle.facts["as_of"])))
-        if "as_of" in bundle.facts
-        else 0
-    )
+    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, as_of: int, newest: "pd.Series[Any]"
+) -> Quality:
+    """Measure quality on mature predictions only, because labels that are known early are not a random sample."""
+    days, facts = settings.monitor.label_days, bundle.facts
+    covered = labels.coverage(connection, as_of, days)
+    # A batch for a past day may have been scored by a model whose training labels include that day.
+    trained = timestamps.midnight(timestamps.date_of(timestamps.parse(facts["as_of"]))) if "as_of" in facts else 0
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {moment - rules.label_days * DAY} "
-        f"AND (ts >= {learned} OR NOT starts_with(lifecycle_request, 'score-')) "
+        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {as_of - days * DAY} "
+        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-')) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    return quality.measure(
-        bundle.contract, bundle.facts, settings, labelled, covered.predictions, covered.mature, newest.to_numpy()
-    )
+    scores = newest.to_numpy()
+    return measure_quality(bundle.contract, facts, settings, labelled, covered.predictions, covered.mature, scores)
 
 
-def _skew(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> tuple[Skew | None, str]:
-    if not skew.comparable(bundle.contract):
-        return None, ""
-    try:
-        return skew.compare(connection, bundle), ""
-    except LifecycleError as error:
-        return None, error.problem
-
-
-def _features_age(connection: "duckdb.DuckDBPyConnection", contract: Contract, latest: int | None) -> int | None:
-    """How far the features of the newest answer were behind the data of that moment, in seconds."""
+def _features_lag(connection: "duckdb.DuckDBPyConnection", contract: Contract, newest_data: int | None) -> int | None:
+    """Return by how many seconds the features of the newest prediction were behind the data of that time."""
     if not contract.lookups:
         return None
-    found = _asked(
-        connection, f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
-    )
-    if not found:
+    row = connection.execute(
+        f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
         return None
-    ts, as_of = found[0]
-    return int(min(ts, ts if latest is None else latest)) - int(as_of)
-
-
-def _asked(connection: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[Any, ...]]:
-    return connection.execute(query).fetchall()
-
-
-def _document(environment: str, version: str, verdict: str, reasons: list[Reason], found: Findings) -> Document:
-    windows = [
-        {
-            "from": timestamps.format_utc(window.first),
-            "to": timestamps.format_utc(window.last),
-            "rows": window.rows,
-            "columns": {
-                name: {key: each for key, each in asdict(column).items() if key not in LEAVES_OUT}
-                for name, column in window.columns.items()
-            },
-        }
-        for window in found.windows
-    ]
-    return {
-        "format": FORMAT,
-        "environment": environment,
-        "moment": timestamps.format_utc(found.moment),
-        "version": version,
-        "verdict": verdict,
-        "reasons": [asdict(reason) for reason in reasons],
-        "windows": windows,
-        "quality": _told(found.quality) if found.quality else None,
-        "skew": asdict(found.skew) if found.skew else None,
-    }
-
-
-def _told(found: quality.Quality) -> Document:
-    whole = (
-        {"value": found.whole.value, "lower": found.whole.lower, "upper": found.whole.upper} if found.whole else None
-    )
-    return {
-        "predictions": found.predictions,
-        "mature": found.mature,
-        "labelled": found.labelled,
-        "coverage": found.labelled / found.mature if found.mature else None,
-        "metrics": {found.metric: whole} if whole else {},
-        "expected": found.expected,
-        "bound": found.bound,
-        "slices": [{"slice": name} | asdict(each) for name, each in found.slices.items()],
-        "estimate": found.estimate,
-    }
-
-
-def _written(settings: Settings, document: Document, found: Findings) -> Path:
-    """Write the report, and the request that follows from it; returns the dated report."""
-    folder = settings.store.reports / str(document["environment"])
-    dated = folder / f"{datetime.fromtimestamp(found.moment, UTC):%Y%m%dT%H%M%SZ}"
-    # What was true once changes nothing of what is true now.
-    looks_back = found.moment < _newest(folder / LATEST)
-    if document["verdict"] == INCIDENT and not looks_back:
-        # First of all: nothing learns from broken data.
-        _withdraw(folder / REQUEST)
-    text = (json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    write_atomically(dated / PAGE, page_of(document, found).encode())
-    write_atomically(dated / LATEST, text)
-    if looks_back:
-        return dated
-    write_atomically(folder / LATEST, text)
-    if document["verdict"] == RETRAIN:
-        reason = document["reasons"][0]
-        request = {
-            "format": FORMAT,
-            "environment": document["environment"],
-            "moment": document["moment"],
-            "reason": reason["kind"],
-            "text": reason["text"],
-            "evidence": str(dated / LATEST),
-            "version": document["version"],
-        }
-        write_atomically(folder / REQUEST, (json.dumps(request, indent=2, ensure_ascii=False) + "\n").encode())
-    else:
-        _withdraw(folder / REQUEST)
-    return dated
-
-
-def _newest(path: Path) -> int:
-    """The moment of the report that stands; 0 where none can be read."""
-    try:
-        return timestamps.parse(json.loads(path.read_bytes())["moment"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, LifecycleError):
-        return 0
-
-
-def _withdraw(path: Path) -> None:
-    """Remove a request that is not true any more; one that a person made stands."""
-    try:
-        manual = json.loads(path.read_bytes()).get("reason") == "manual"
-    except FileNotFoundError:
-        return
-    except (ValueError, AttributeError):
-        manual = False
-    if not manual:
-        path.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has a word for: no NaN."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    ts, as_of = row
+    return int(min(ts, ts if newest_data is None else newest_data)) - int(as_of)

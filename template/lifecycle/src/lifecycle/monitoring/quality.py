@@ -1,4 +1,4 @@
-"""How good the answers of a version were, by the labels that came later; and an estimate that needs none."""
+"""Measure the quality of a version's predictions with labels that arrived later, and estimate it without labels."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ from lifecycle.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-# As `metrics` in bundle.json and the service's metrics call the one measure of a task.
-NAMES = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
-MOST_ROWS, MOST_LEVELS = 20_000, 20
+# The names under which `metrics` in bundle.json holds the measure of each task.
+METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
+MAX_ROWS, MAX_LEVELS = 20_000, 20
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The measure of a task on some rows, between the ends of its interval."""
+class Interval:
+    """A metric over some rows with its confidence interval."""
 
     rows: int
     value: float
@@ -31,30 +31,31 @@ class Measured:
 
 @dataclass(frozen=True)
 class Quality:
-    """Of `predictions`, `mature` are old enough for a label and `labelled` of these have one.
+    """Quality over `labelled` of `mature` predictions, those old enough for a label, among all `predictions`.
 
-    `whole` is None with fewer than `monitor.min_labels`, or where these do not define the measure. `expected` is the
-    holdout's value, `bound` the least that is good enough. `estimate` is the accuracy that the probabilities of the
-    newest answers promise: it cannot see that the truth behind them has changed, and nothing is decided by it.
+    `overall` is None with fewer labels than `monitor.min_labels`, or where the rows do not define the metric.
+    `expected` is the holdout's value and `bound` the lowest acceptable one. `estimate` is the accuracy implied by the
+    probabilities of the last window; it cannot detect a changed relation between inputs and label, so no decision
+    depends on it.
     """
 
     predictions: int
     mature: int
     labelled: int
     metric: str
-    whole: Measured | None
+    overall: Interval | None
     expected: float | None
     bound: float | None
-    slices: dict[str, Measured] = field(default_factory=dict)
+    slices: dict[str, Interval] = field(default_factory=dict)
     estimate: float | None = None
 
     @property
     def decayed(self) -> bool:
-        """Whether quality is surely below its bound."""
-        return self.whole is not None and self.bound is not None and self.whole.upper < self.bound
+        """Whether the whole confidence interval lies below the bound."""
+        return self.overall is not None and self.bound is not None and self.overall.upper < self.bound
 
 
-def measure(
+def measure_quality(
     contract: Contract,
     facts: dict[str, Any],
     settings: Settings,
@@ -63,60 +64,64 @@ def measure(
     mature: int,
     newest: Floats,
 ) -> Quality:
-    """Quality over mature, labelled rows; `facts` are those of the bundle, `newest` the scores of the last window."""
+    """Measure quality over `labelled`, the mature rows with prediction and label, oldest first.
+
+    `facts` is the content of `bundle.json`; `newest` are the scores of the last window, shape (rows,).
+    """
     target, rules = contract.target, settings.monitor
-    metric = NAMES[target.task]
+    metric = METRICS[target.task]
     expected = facts.get("metrics", {}).get(facts.get("estimator", "candidate"), {}).get(metric)
+    # JSON has no NaN, and no prediction can be compared with it.
+    expected = expected if expected is not None and np.isfinite(expected) else None
     bound = None if expected is None else expected - rules.quality_drop
-    whole, slices = None, {}
+    overall, slices = None, {}
     if len(labelled) >= rules.min_labels:
-        kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MOST_ROWS)).astype(int))]
-        actual, given = _actual(target, kept), _given(target, kept)
-        whole = _measured(target, actual, given, settings)
+        # Evenly spaced rows keep the bootstrap fast and cover the whole period.
+        kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))]
+        actual, predicted = _actual(target, kept), _predicted(target, kept)
+        overall = _interval(target, actual, predicted, settings)
         for name, rows in _slices(contract, kept, settings.gate.min_slice_rows):
-            if (measured := _measured(target, actual[rows], given[rows], settings)) is not None:
+            if (measured := _interval(target, actual[rows], predicted[rows], settings)) is not None:
                 slices[name] = measured
-    estimate = None if target.task == "regression" or not len(newest) else _promised(target, newest)
-    return Quality(predictions, mature, len(labelled), metric, whole, expected, bound, slices, estimate)
+    estimate = None
+    if target.task != "regression" and len(newest):
+        estimate = float((np.maximum(newest, 1 - newest) if target.task == "binary" else newest).mean())
+    return Quality(predictions, mature, len(labelled), metric, overall, expected, bound, slices, estimate)
 
 
-def _promised(target: Target, scores: Floats) -> float:
-    return float((np.maximum(scores, 1 - scores) if target.task == "binary" else scores).mean())
-
-
-def _measured(target: Target, actual: Floats, given: Floats, settings: Settings) -> Measured | None:
-    """The percentile bootstrap of Efron & Tibshirani (1993, §13.3); None where the rows do not define the measure."""
-    measure = metrics.weighted_measure(target, actual, given)
+def _interval(target: Target, actual: Floats, predicted: Floats, settings: Settings) -> Interval | None:
+    """Return the percentile bootstrap interval (Efron & Tibshirani 1993, §13.3), or None where it is not defined."""
+    measure = metrics.weighted_measure(target, actual, predicted)
     size = len(actual)
-    known = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
+    resampled = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
     value = measure(np.ones(size))
-    if not np.isfinite(value) or not len(known):
+    if not np.isfinite(value) or not len(resampled):
         return None
     tail = (1 - settings.monitor.confidence) / 2
-    lower, upper = np.quantile(known, [tail, 1 - tail])
-    return Measured(size, value, float(lower), float(upper))
+    lower, upper = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(size, value, float(lower), float(upper))
 
 
 def _actual(target: Target, rows: "pd.DataFrame") -> Floats:
     if target.task == "regression":
         return rows[LABEL].to_numpy(dtype=np.float64)
-    codes = {name: float(at) for at, name in enumerate(target.classes)}
+    codes = {name: float(code) for code, name in enumerate(target.classes)}
     return np.asarray(rows[LABEL].map(codes).to_numpy(dtype=np.float64))
 
 
-def _given(target: Target, rows: "pd.DataFrame") -> Floats:
+def _predicted(target: Target, rows: "pd.DataFrame") -> Floats:
     if target.task == "multiclass":
         return rows[[f"probabilities_{name}" for name in target.classes]].to_numpy(dtype=np.float64)
     return rows["prediction" if target.task == "regression" else "probability"].to_numpy(dtype=np.float64)
 
 
-def _slices(contract: Contract, rows: "pd.DataFrame", least: int) -> list[tuple[str, Any]]:
-    """The rows of each level of the categories and booleans that have few, by `column=level`."""
-    found = []
+def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> list[tuple[str, Any]]:
+    """Return a row mask for each level of every category and boolean with few levels, named `column=level`."""
+    slices = []
     for column in contract.inputs:
         if column.kind in ("category", "boolean") and column.name in rows:
             levels = rows[column.name].value_counts()
-            if len(levels) <= MOST_LEVELS:
-                named = sorted((str(level), level) for level in levels[levels >= least].index)
-                found += [(f"{column.name}={told}", (rows[column.name] == level).to_numpy()) for told, level in named]
-    return found
+            if len(levels) <= MAX_LEVELS:
+                named = sorted((str(level), level) for level in levels[levels >= min_rows].index)
+                slices += [(f"{column.name}={name}", (rows[column.name] == level).to_numpy()) for name, level in named]
+    return slices

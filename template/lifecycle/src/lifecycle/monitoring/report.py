@@ -1,115 +1,120 @@
-"""The monitoring report as a page for people."""
+"""Write the monitoring report: a page, a JSON document that the service reads, and the request for a retrain.
 
-from collections.abc import Iterator
+The dated report is written first, then the newest one, then the request, so that a run that is killed at any step
+leaves whole files and the next run completes them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.monitoring.drift import Found
-from lifecycle.monitoring.judge import Findings, Window
-from lifecycle.monitoring.quality import Quality
-from lifecycle.reports import html_page
+from lifecycle.errors import LifecycleError
+from lifecycle.monitoring.verdict import Findings, Reason
+from lifecycle.reports import pages
+from lifecycle.reports.verdicts import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
+from lifecycle.storage import Store, write_atomically
 
-MEANS = {
-    "ok": "Nothing is asked of anybody.",
-    "watch": "Nothing is broken; look at what is below.",
-    "retrain": "A retrain is asked for; the gate decides whether its model answers.",
-    "incident": "The data are broken: hint them first. Nothing is trained on them.",
-}
-MOST_BINS = 12
+PAGE = "monitoring.html"
+MAX_CHARTS = 24
+Document = dict[str, Any]
 
 
-def page_of(document: dict[str, Any], found: Findings) -> str:
-    """The report: what was decided, why, and every figure that it was decided by."""
-    verdict, last = str(document["verdict"]), found.windows[-1]
-    body = [
-        html_page.verdict(verdict, MEANS[verdict]),
-        html_page.listing(f"{each['verdict']}: {each['text']}" for each in document["reasons"]),
-    ]
-    if last.columns:
-        body.append(html_page.section("Inputs and answers", *_inputs(last)))
-    body.append(html_page.section("Windows", _windows(found.windows)))
-    if found.quality is not None:
-        body.append(html_page.section("Quality", *_quality(found.quality)))
-    body.append(html_page.section("Features computed again", _skew(found)))
-    lead = f"{document['version']} in {document['environment']}, looked at as of {document['moment']}"
-    return html_page.page(f"Monitoring of {document['environment']}", "\n".join(body), lead)
+def build_document(environment: str, version: str, verdict: str, reasons: list[Reason], findings: Findings) -> Document:
+    """Return the report as a document for `monitoring.json`."""
+    return {
+        "format": FORMAT,
+        "environment": environment,
+        "as_of": timestamps.format_utc(findings.as_of),
+        "version": version,
+        "verdict": verdict,
+        "reasons": [asdict(reason) for reason in reasons],
+        "windows": [
+            {
+                "from": timestamps.format_utc(window.first),
+                "to": timestamps.format_utc(window.last),
+                "rows": window.rows,
+                "columns": {name: asdict(column) for name, column in window.columns.items()},
+            }
+            for window in findings.windows
+        ],
+        "quality": asdict(findings.quality) if findings.quality else None,
+        "skew": asdict(findings.skew) if findings.skew else None,
+    }
 
 
-def _inputs(last: Window) -> Iterator[str]:
-    """Small multiples, the strangest first: training grey, the last window in colour."""
-    told = f"{last.rows} rows from {_day(last.first)} to {_day(last.last)} in colour; grey: the training rows."
-    yield html_page.paragraph(told)
-    strangest = sorted(last.columns.items(), key=lambda each: (each[1].broken is None, -each[1].psi))
-    yield html_page.figures(
-        html_page.bars(name, *_most(column), note=_note(column)) for name, column in strangest if column.bins
+def write_report(store: Store, document: Document, page: str, as_of: int) -> Path:
+    """Write the report, add or withdraw the request for a retrain, and return the dated folder of the report.
+
+    A report about an earlier time than the newest one changes neither the newest report nor the request.
+    """
+    folder = store.reports / str(document["environment"])
+    dated = folder / f"{datetime.fromtimestamp(as_of, UTC):%Y%m%dT%H%M%SZ}"
+    is_newest = as_of >= _newest(folder / LATEST)
+    if document["verdict"] == INCIDENT and is_newest:
+        # Before anything else, so that no model is trained on broken data.
+        _withdraw(folder / REQUEST)
+    content = _encode(document)
+    write_atomically(dated / PAGE, page.encode())
+    write_atomically(dated / LATEST, content)
+    if not is_newest:
+        return dated
+    write_atomically(folder / LATEST, content)
+    if document["verdict"] == RETRAIN:
+        reason = document["reasons"][0]
+        request = {name: document[name] for name in ("format", "environment", "as_of", "version")}
+        request |= {"reason": reason["kind"], "text": reason["text"], "evidence": str(dated / LATEST)}
+        write_atomically(folder / REQUEST, _encode(request))
+    else:
+        _withdraw(folder / REQUEST)
+    return dated
+
+
+def render_page(document: Document, findings: Findings, units: Mapping[str, str]) -> str:
+    """Return the report as a page: the verdict, its reasons, and every figure behind them; `units` by column."""
+    last, quality = findings.windows[-1], findings.quality
+    # Broken columns first, then by descending PSI.
+    columns = sorted(last.columns.items(), key=lambda each: (each[1].broken is None, -each[1].psi))
+    measured = {"all rows": quality.overall} | quality.slices if quality and quality.overall else {}
+    lines = {"bound": quality.bound, "holdout": quality.expected} if quality else {}
+    return pages.render(
+        "monitoring.html.j2",
+        report=document,
+        skew_error=findings.skew_error,
+        last=last,
+        columns=columns,
+        charted=[(name, column) for name, column in columns if column.bins][:MAX_CHARTS],
+        units=units,
+        quality=quality,
+        measured={name: (each.value, each.lower, each.upper) for name, each in measured.items() if each},
+        lines={name: value for name, value in lines.items() if value is not None},
+        day=timestamps.date_of,
+        percent="{:.1%}".format,
     )
-    rows = (
-        (
-            name,
-            f"{column.psi:.3f}",
-            f"{column.limit:.3f}",
-            f"{column.nulls:.1%}",
-            f"{column.unseen:.1%}",
-            f"{column.outside:.1%}",
-            column.broken or ("drifted" if column.drifted else "as in training"),
-        )
-        for name, column in strangest
-    )
-    headers = ("column", "PSI", "limit", "null", "unseen", "outside expected", "found")
-    yield html_page.table(headers, rows, "Every column of the last window")
 
 
-def _most(column: Found) -> tuple[list[str], list[float], list[float]]:
-    """The bins that are drawn: of many levels, those with the largest shares."""
-    order = range(len(column.bins))
-    kept = sorted(sorted(order, key=lambda at: -max(column.reference[at], column.current[at]))[:MOST_BINS])
-    return [column.bins[at] for at in kept], [column.reference[at] for at in kept], [column.current[at] for at in kept]
+def _newest(path: Path) -> int:
+    """Return the time of the newest report in seconds, 0 where none can be read."""
+    try:
+        return timestamps.parse(json.loads(path.read_bytes())["as_of"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, LifecycleError):
+        return 0
 
 
-def _note(column: Found) -> str:
-    word = "broken" if column.broken else "drifted" if column.drifted else "as in training"
-    return f"{word}: PSI {column.psi:.3f}, limit {column.limit:.3f}"
+def _withdraw(path: Path) -> None:
+    """Remove a request that monitoring wrote; a request made by a person stays."""
+    try:
+        manual = json.loads(path.read_bytes()).get("reason") == "manual"
+    except FileNotFoundError:
+        return
+    except (ValueError, AttributeError):
+        manual = False
+    if not manual:
+        path.unlink(missing_ok=True)
 
 
-def _windows(windows: list[Window]) -> str:
-    rows = (
-        (
-            f"{_day(window.first)} to {_day(window.last)}",
-            window.rows,
-            ", ".join(window.drifted()) or "nothing",
-            ", ".join(name for name, column in window.columns.items() if column.broken) or "nothing",
-        )
-        for window in windows
-    )
-    return html_page.table(("window", "rows", "drifted", "broken"), rows, "Oldest first")
-
-
-def _quality(found: Quality) -> Iterator[str]:
-    yield html_page.paragraph(
-        f"{found.predictions} answers, {found.mature} of them old enough for a label, {found.labelled} labelled."
-    )
-    if found.whole is not None:
-        each = [("all", found.whole), *found.slices.items()]
-        rows = ((name, m.rows, f"{m.value:.3f}", f"{m.lower:.3f} to {m.upper:.3f}") for name, m in each)
-        yield html_page.table(("rows of", "labelled", found.metric, "interval"), rows, "By the labels that came later")
-    if found.expected is not None and found.bound is not None:
-        yield html_page.paragraph(
-            f"The holdout promised a {found.metric} of {found.expected:.3f}; below {found.bound:.3f}, "
-            "a retrain is asked for."
-        )
-    if found.estimate is not None:
-        told = f"Without labels, the probabilities themselves promise an accuracy of {found.estimate:.3f}."
-        yield html_page.paragraph(told + " They cannot see that the truth has changed, so nothing is decided by this.")
-
-
-def _skew(found: Findings) -> str:
-    if found.skew_fault:
-        return html_page.paragraph(found.skew_fault)
-    if found.skew is None:
-        return html_page.paragraph("There was nothing to compute again.")
-    told = f"{found.skew.different} of {found.skew.rows} logged rows are computed otherwise now."
-    return html_page.paragraph(told + "".join(f" {name}: {count}." for name, count in found.skew.columns.items()))
-
-
-def _day(moment: int) -> str:
-    return str(timestamps.date_of(moment))
+def _encode(document: Document) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

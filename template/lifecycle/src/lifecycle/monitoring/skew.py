@@ -1,7 +1,7 @@
-"""Whether what answered is what training would have seen: features of logged requests, recomputed as of their moment.
+"""Recompute the features of logged requests as of their own time and compare them with what the service used.
 
-The one test that finds a difference between the table that the service looks up in and the SQL that a model learned
-from (Breck et al. 2017, Monitor 3).
+This detects a difference between the online feature table and the SQL that produced the training rows (Breck et al.
+2017, test Monitor 3).
 """
 
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from lifecycle.timestamps import DAY
 if TYPE_CHECKING:
     import duckdb
 
-ROWS = 2000
-TOLERANCE = 1e-9  # relative: sums of floating-point numbers depend on their order
+MAX_ROWS = 2000
+TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
 SAMPLE = "lifecycle_sampled"
 
 
 @dataclass(frozen=True)
 class Skew:
-    """Of `rows` logged rows, how many are `different` when they are computed again, and in which columns."""
+    """The number of logged rows that were recomputed, how many differ, and in which columns."""
 
     rows: int
     different: int
@@ -34,54 +34,57 @@ class Skew:
 
     @property
     def share(self) -> float:
-        """The share of rows that are different."""
+        """The share of rows that differ."""
         return self.different / self.rows if self.rows else 0.0
 
 
-def measure(
-    settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, rows: int = ROWS
-) -> Skew | None:
-    """Of the newest rows that a version answered in an environment before `as_of`, within one window.
+def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
+    """Compare the newest rows that a version predicted for within one window before `as_of` (seconds).
 
-    None where there is nothing to compare: no looked-up column, no key in the log, no row. Raises LifecycleError when
-    the tables cannot be read, or `point_in_time.sql` does not run on them.
+    Returns:
+        None where nothing can be compared: no looked-up column, no key in the log, or no row.
+
+    Raises:
+        LifecycleError: the tables cannot be read, or `features.sql` does not run on them.
     """
     if not comparable(bundle.contract):
         return None
     connection = point_in_time.connect(data, settings.data)
     first = as_of - settings.monitor.window_days * DAY
-    if not predictions.rows(connection, settings.store, environment, first, as_of, bundle.version):
+    if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
         return None
-    return compare(connection, bundle, rows)
+    return compare_logged(connection, bundle)
 
 
 def comparable(contract: Contract) -> bool:
-    """Whether the log of a contract says what was looked up, and for whom."""
+    """Return whether the log of a contract holds looked-up columns and the key they were looked up by."""
     return bool(_columns(contract)) and contract.key is not None and contract.key.loggable
 
 
-def compare(connection: "duckdb.DuckDBPyConnection", bundle: Bundle, rows: int = ROWS) -> Skew | None:
-    """The newest `rows` of the table that `predictions.rows` filled; the connection has the team's tables."""
+def compare_logged(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> Skew | None:
+    """Compare the newest rows of the table that `predictions.load_rows` filled; None where no row was looked up.
+
+    The connection has the team's tables. The bundle's own `features.sql` is run; LifecycleError when it fails.
+    """
     contract, key = bundle.contract, bundle.contract.key
-    assert key is not None, "what is looked up has a key"
-    assert bundle.features_sql is not None, "what is looked up is computed"
+    assert key is not None, "a contract with lookups has a key"
+    assert bundle.features_sql is not None, "a contract with lookups has features.sql"
     looked_up = f"as_of IS NOT NULL AND NOT ({_is_fallback(contract)})"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {predictions.LOGGED} WHERE {looked_up} "
-        f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {int(rows)}"
+        f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {MAX_ROWS}"
     )
-    asked = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
-    again = point_in_time.recompute_query(connection, contract, bundle.features_sql, asked)
-    columns = _columns(contract)
-    different = {column.name: _different(column) for column in columns}
+    spine = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
+    recomputed = point_in_time.recompute_query(connection, contract, bundle.features_sql, spine)
+    different = {column.name: _different(column) for column in _columns(contract)}
     counts = ", ".join(f"count(*) FILTER ({sql})" for sql in different.values())
-    found = connection.execute(
+    row = connection.execute(
         f"SELECT count(*), count(*) FILTER ({' OR '.join(different.values())}), {counts} FROM {SAMPLE} l "
-        f"LEFT JOIN ({again}) f ON f.{quoted(key.name)} = l.{quoted(key.name)} AND f.ts = l.as_of"
+        f"LEFT JOIN ({recomputed}) f ON f.{quoted(key.name)} = l.{quoted(key.name)} AND f.ts = l.as_of"
     ).fetchone()
-    assert found is not None, "an aggregate has one row"
-    told = {name: int(count) for name, count in zip(different, found[2:], strict=True) if count}
-    return Skew(int(found[0]), int(found[1]), told) if found[0] else None
+    assert row is not None, "an aggregate has one row"
+    columns = {name: int(count) for name, count in zip(different, row[2:], strict=True) if count}
+    return Skew(int(row[0]), int(row[1]), columns) if row[0] else None
 
 
 def _columns(contract: Contract) -> tuple[Column, ...]:
@@ -89,7 +92,7 @@ def _columns(contract: Contract) -> tuple[Column, ...]:
 
 
 def _is_fallback(contract: Contract) -> str:
-    """A row of fallbacks was not looked up: nothing is to be computed again."""
+    """Return the SQL condition for a row of fallback values: it was not looked up, so there is nothing to compare."""
     if contract.fallback is None:
         return "FALSE"
     equal = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in _columns(contract))

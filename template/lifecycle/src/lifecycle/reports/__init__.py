@@ -1,1 +1,1 @@
-"""Pages for people, and the files in which jobs leave their results for each other."""
+"""Pages for people, and the files in which jobs leave results for each other."""

@@ -18,7 +18,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import answer_columns, connect, exclusive, loggable
+from lifecycle.registry.predictions import connect, exclusive, loggable, prediction_columns
 from lifecycle.scoring import parts as parts
 from lifecycle.scoring.output import POSITION, Output, write
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -151,7 +151,7 @@ def _answer(
 
 def _told(path: Path, contract: Contract, live: Deployed, facts: dict[str, Any]) -> Output:
     """The output; what a kill leaves of it goes with the parts."""
-    facts = dict.fromkeys(answer_columns(contract.target)) | facts | _facts(live)
+    facts = dict.fromkeys(prediction_columns(contract.target)) | facts | _facts(live)
     return Output(path, parts.folder_of(path) / parts.WHOLE, contract.keys or contract.request, facts)
 
 
@@ -159,4 +159,4 @@ def _logged(path: Path, contract: Contract, day: date, moment: int, live: Deploy
     """The completed rows and their answers, as those of the service stand in the log: so that monitoring sees them."""
     facts = {"ts": moment, "as_of": moment if contract.lookups else None} | _facts(live)
     facts |= {"lifecycle_request": f"score-{day}-{live.version}", POSITION: None}
-    return Output(path, draft(path), loggable(contract), facts | dict.fromkeys(answer_columns(contract.target)))
+    return Output(path, draft(path), loggable(contract), facts | dict.fromkeys(prediction_columns(contract.target)))

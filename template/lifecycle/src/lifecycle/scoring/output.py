@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.registry.predictions import FACTS, answer_columns
+from lifecycle.registry.predictions import FACTS, prediction_columns
 from lifecycle.storage import explain_disk_errors, flush
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _groups(
     import pyarrow.parquet as pq
 
     names = list({column.name: None for output in outputs for column in output.columns})
-    words = [name for name, kind in answer_columns(contract.target).items() if kind == "VARCHAR"]
+    words = [name for name, kind in prediction_columns(contract.target).items() if kind == "VARCHAR"]
     start = 0
     with open_rows(rows, contract) as source:
         for at, path in enumerate(parts):

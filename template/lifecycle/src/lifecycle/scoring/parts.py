@@ -18,7 +18,7 @@ from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import Outputs
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import answer_columns
+from lifecycle.registry.predictions import prediction_columns
 from lifecycle.scoring.output import arrow_types, open_rows, values_of
 from lifecycle.storage import explain_disk_errors, flush, write_atomically
 
@@ -100,7 +100,7 @@ def _answers(predictor: Predictor, batch: "pa.RecordBatch | None", threshold: fl
     import pyarrow as pa
 
     target = predictor.contract.target
-    names = answer_columns(target)
+    names = prediction_columns(target)
     if batch is None:
         kinds = arrow_types()
         return pa.table({name: pa.array([], type=kinds[kind]) for name, kind in names.items()})

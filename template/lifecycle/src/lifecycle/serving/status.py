@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.reports.files import FORMAT, LATEST, VERDICTS
+from lifecycle.reports.verdicts import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.live import Follower
 
 log = logging.getLogger("lifecycle.serving")
@@ -100,14 +100,14 @@ def _read(path: Path) -> Report:
     report: Report = json.loads(path.read_bytes())
     if report["format"] != FORMAT:
         raise ValueError(f"it has format {report['format']}, this service reads {FORMAT}")
-    timestamps.parse(report["moment"])
+    timestamps.parse(report["as_of"])
     # All of it, once: a scrape must not fail later on a part that is missing.
     list(_monitoring(report, report["version"]))
     return report
 
 
 def _monitoring(report: Report, live: str) -> Iterator[Value]:
-    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["moment"])
+    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["as_of"])
     if report["version"] != live:
         # What was found of another version says nothing of the one that answers now.
         return
@@ -127,12 +127,14 @@ def _drift(columns: Report) -> Iterator[Value]:
 
 
 def _quality(quality: Report) -> Iterator[Value]:
-    for metric, found in quality["metrics"].items():
-        if quality["bound"] is not None:
-            yield "model_quality_bound", (metric,), float(quality["bound"])
-        for each in (found | {"slice": "all"}, *quality["slices"]):
-            yield "model_quality", (metric, each["slice"]), float(each["value"])
-            yield "model_quality_upper", (metric, each["slice"]), float(each["upper"])
+    metric = quality["metric"]
+    if quality["overall"] is None:
+        return
+    if quality["bound"] is not None:
+        yield "model_quality_bound", (metric,), float(quality["bound"])
+    for name, interval in ({"all": quality["overall"]} | quality["slices"]).items():
+        yield "model_quality", (metric, name), float(interval["value"])
+        yield "model_quality_upper", (metric, name), float(interval["upper"])
 
 
 def _bytes(folder: Path) -> int:

@@ -1,49 +1,40 @@
-"""The record of a decision of the gate: for programs, for a terminal and as a page."""
+"""The record of a gate decision: as JSON for programs, as text for a terminal and as a page for people."""
 
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.reports import html_page
+from lifecycle.reports import pages
 from lifecycle.storage import Store, lock, write_atomically
-from lifecycle.training.gate import Check, Decision
+from lifecycle.training.gate import Decision
 
 FORMAT = 1
 AGREED, REFUSED = "agreed", "refused"
-READING = (
-    "Held-out rows are past questions that no model has learned from. The bounds say how far luck with these rows may "
-    "have moved a number: what holds at both bounds is meant by surely."
-)
 TITLES = {
     "rows": "Enough rows",
-    "unseen": "Rows that no model has seen",
-    "trivial": "Better than answering without looking",
+    "unseen": "Rows that neither model was trained on",
+    "trivial": "Better than the trivial baseline",
     "linear": "Not worse than a linear model",
-    "champion": "Against what answers now",
+    "champion": "Compared with the champion",
     "loss": "Probabilities and errors",
-    "slices": "In each part of the rows",
-    "skew": "The service sees what training saw",
-    "latency": "Time to answer",
-    "size": "Size",
+    "slices": "Slices of the rows",
+    "skew": "Features at serving equal those of training",
     "threshold": "Another threshold",
-    "callers": "Callers",
-    "owners": "Owners",
 }
 
 
 @dataclass(frozen=True)
 class Record:
-    """A decision and all that it was about."""
+    """A gate decision with what it was about; `decided_at` in seconds, `proposal` as returned by `gate.proposal`."""
 
     environment: str
     version: str
     champion: str | None
     reason: str
-    moment: int
+    decided_at: int
     who: str
     why: str
     decision: Decision
@@ -51,20 +42,20 @@ class Record:
 
     @property
     def verdict(self) -> str:
-        """`agreed` or `refused`. Whether the version then began to answer, the audit says."""
+        """`agreed` or `refused`; the audit log says whether the version was then deployed."""
         return REFUSED if self.decision.faults else AGREED
 
 
 def write(store: Store, record: Record) -> Path:
-    """Write the record as JSON, text and page; returns the path of the page."""
+    """Write the record as JSON, text and page, and return the path of the page."""
     folder = store.reports / record.environment / "decisions"
-    stem = f"{record.version}-{datetime.fromtimestamp(record.moment, UTC):%Y%m%dT%H%M%SZ}"
-    # Two decisions of one second keep a file each.
+    stem = f"{record.version}-{datetime.fromtimestamp(record.decided_at, UTC):%Y%m%dT%H%M%SZ}"
+    # Two decisions in one second get different names.
     with lock(folder / ".lock"):
-        free, at = stem, 1
+        free, number = stem, 1
         while (folder / f"{free}.json").exists():
-            at += 1
-            free = f"{stem}-{at}"
+            number += 1
+            free = f"{stem}-{number}"
         write_atomically(folder / f"{free}.txt", text(record).encode())
         write_atomically(folder / f"{free}.html", page(record).encode())
         write_atomically(folder / f"{free}.json", (json.dumps(document(record), indent=2) + "\n").encode())
@@ -72,56 +63,49 @@ def write(store: Store, record: Record) -> Path:
 
 
 def document(record: Record) -> dict[str, Any]:
-    """The record for programs."""
-    told = asdict(record) | {"checks": [asdict(check) for check in record.decision.checks]}
-    del told["decision"]
-    return {"format": FORMAT, "verdict": record.verdict} | told | {"moment": timestamps.format_utc(record.moment)}
+    """Return the record as a JSON document."""
+    fields = asdict(record) | {"checks": [asdict(check) for check in record.decision.checks]}
+    del fields["decision"]
+    return (
+        {"format": FORMAT, "verdict": record.verdict}
+        | fields
+        | {"decided_at": timestamps.format_utc(record.decided_at)}
+    )
 
 
 def text(record: Record) -> str:
-    """The record for a terminal."""
-    lines = [_headline(record), *_facts(record), ""]
-    lines += [
-        f"{'yes' if check.passed else 'NO':>4}  {_title(check)}: {check.text}" for check in record.decision.checks
-    ]
+    """Return the record for a terminal."""
+    lines = [_headline(record), _facts(record), ""]
+    for check in record.decision.checks:
+        lines.append(f"{'yes' if check.passed else 'NO':>4}  {_title(check.name)}: {check.text}")
     lines += ["", threshold(record.proposal)] if record.proposal else []
     return "\n".join(lines) + "\n"
 
 
 def page(record: Record) -> str:
-    """The record as a page of its own."""
-    look = "incident" if record.decision.faults else "ok"
-    parts = [f'<p class="verdict {look}"><strong>{record.verdict}</strong>: {escape(_headline(record))}</p>']
-    parts += [html_page.paragraph(fact) for fact in _facts(record)]
-    rows = [(_title(each), "yes" if each.passed else "no", each.text) for each in record.decision.checks]
-    parts.append(html_page.table(("check", "passed", "what was found"), rows, "What the gate looked at"))
-    parts.append(html_page.paragraph(READING))
-    parts += [html_page.paragraph(threshold(record.proposal))] if record.proposal else []
-    return html_page.page(f"Decision on {record.version}", "\n".join(parts), f"{record.environment}, {_when(record)}")
+    """Return the record as a page."""
+    proposed = threshold(record.proposal) if record.proposal else ""
+    values = {"headline": _headline(record), "facts": _facts(record), "title": _title, "threshold": proposed}
+    return pages.render("decision.html.j2", record=record, **values)
 
 
 def threshold(proposal: dict[str, float | None]) -> str:
-    """What the gate proposes about the threshold; it is product's to change."""
-    told = f"by the costs in `gate`, the threshold {proposal['threshold']:.3g} costs {proposal['cost']:.4f} a row"
+    """Return the sentence about the proposed threshold, which only the product role may change."""
+    proposed = f"with the costs in `gate`, threshold {proposal['threshold']:.3g} costs {proposal['cost']:.4f} per row"
     if proposal["live_cost"] is None:
-        return f"Proposed: {told}."
-    return f"Proposed: {told}; the one that holds, {proposal['live']:.3g}, costs {proposal['live_cost']:.4f}."
+        return f"Proposed: {proposed}."
+    return f"Proposed: {proposed}; the current threshold of {proposal['live']:.3g} costs {proposal['live_cost']:.4f}."
 
 
 def _headline(record: Record) -> str:
-    may = "may not answer" if record.decision.faults else "may answer"
-    return f"{record.version} {may} in {record.environment}"
+    return f"{record.version} {'may not' if record.decision.faults else 'may'} be deployed in {record.environment}"
 
 
-def _facts(record: Record) -> list[str]:
-    champion = f"{record.champion} answers now" if record.champion else "nothing answers yet"
-    why = f" ({record.why})" if record.why else ""
-    return [f"Decided {_when(record)}, asked by {record.who}{why}; the reason is {record.reason}; {champion}."]
+def _facts(record: Record) -> str:
+    champion = f"{record.champion} is deployed" if record.champion else "no version is deployed yet"
+    why, when = f" ({record.why})" if record.why else "", timestamps.format_utc(record.decided_at)
+    return f"Decided {when}, requested by {record.who}{why}; the reason is {record.reason}; {champion}."
 
 
-def _when(record: Record) -> str:
-    return timestamps.format_utc(record.moment)
-
-
-def _title(check: Check) -> str:
-    return TITLES.get(check.name, check.name)
+def _title(name: str) -> str:
+    return TITLES.get(name, name.capitalize())

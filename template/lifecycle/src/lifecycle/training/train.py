@@ -99,7 +99,7 @@ def train(
     deployed = sorted({each.current.version for each in seen if each})
     own = predictions | {CANDIDATE: predictions[chosen]}
     found = compare(settings.store, connection, dataset, own, deployed)
-    profile = reference.measure(team.contract, training.frame, holdout.frame, predictions[chosen])
+    profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
     files = evidence.files(found, dataset) | {reference.FILE: profile.to_json().encode()}
     golden = package.golden_rows(team.contract, holdout.frame, settings.train)
     return package.pack(team, settings.store, model, facts, golden, files, exported)

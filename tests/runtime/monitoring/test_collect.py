@@ -1,4 +1,4 @@
-"""The log of predictions as Parquet: nothing is lost or doubled, half lines are counted, and old dates go."""
+"""Collecting the prediction log: no row is lost or doubled, damaged lines are counted, old dates are removed."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.bundle import Bundle
+from lifecycle.monitoring.collect import collect, prune
 from lifecycle.registry import predictions, segments
 from lifecycle.storage import Store
 from support.logs import ANSWER, DAY, NOON, ROW, line, write
@@ -15,9 +16,9 @@ from support.storages import Storage
 
 
 def logged(store: Store, first: int = 0, last: int = 2**40, version: str | None = None) -> list[dict[str, Any]]:
-    """What `rows` reads."""
+    """Return what `load_rows` reads."""
     with predictions.connect() as connection:
-        count = predictions.rows(connection, store, "local", first, last, version)
+        count = predictions.load_rows(connection, store, "local", first, last, version)
         found = connection.execute(f"FROM {predictions.LOGGED}")
         names = [column[0] for column in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -27,14 +28,14 @@ def logged(store: Store, first: int = 0, last: int = 2**40, version: str | None 
 
 @pytest.fixture
 def version(bundle: Bundle) -> str:
-    """The version that answered."""
+    """The deployed version."""
     return bundle.version
 
 
-def test_each_row_of_each_line_comes_back_with_what_was_known_of_its_answer(storage: Storage, version: str) -> None:
+def test_each_row_of_each_line_is_read_back_with_its_prediction_and_facts(storage: Storage, version: str) -> None:
     two = {"rows": [ROW, ROW | {"customer_id": "zoë"}], "answers": [ANSWER, {"prediction": "churns", "probability": 1}]}
     segment = write(storage.store, "a.jsonl", line(version, NOON + 0.5, **two))
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert (done.rows, done.segments, done.half_lines, segment.exists()) == (2, 1, 0, False)
     first, second = logged(storage.store)
     facts = {"ts": NOON, "as_of": NOON - DAY, "version": version, "threshold": 0.5, "lifecycle_request": "r1"}
@@ -43,21 +44,21 @@ def test_each_row_of_each_line_comes_back_with_what_was_known_of_its_answer(stor
     assert logged(storage.store, NOON + 1) == logged(storage.store, 0, NOON) == logged(storage.store, version="x") == []
 
 
-def test_without_a_log_there_are_no_rows_and_the_columns_are_there(storage: Storage) -> None:
+def test_without_a_log_there_are_columns_and_no_rows(storage: Storage) -> None:
     assert logged(storage.store) == []
     with predictions.connect() as connection:
-        predictions.rows(connection, storage.store, "local", 0, 1)
+        predictions.load_rows(connection, storage.store, "local", 0, 1)
         assert connection.execute(f"SELECT ts, version, prediction FROM {predictions.LOGGED}").fetchall() == []
 
 
-def test_a_segment_across_midnight_makes_two_files_and_collecting_again_doubles_nothing(
+def test_a_segment_across_midnight_makes_two_files_and_collecting_again_replaces_them(
     storage: Storage, version: str
 ) -> None:
     lines = [line(version, NOON), line(version, NOON + DAY)]
     for _ in range(2):
         # A job that was killed before it removed the segment does the same again.
         write(storage.store, "a.jsonl", *lines)
-        done = predictions.collect(storage.store, "local")
+        done = collect(storage.store, "local")
         assert [path.relative_to(storage.store.predictions).as_posix() for path in done.files] == [
             "local/date=2026-01-01/a.parquet",
             "local/date=2026-01-02/a.parquet",
@@ -65,12 +66,12 @@ def test_a_segment_across_midnight_makes_two_files_and_collecting_again_doubles_
     assert [row["ts"] for row in logged(storage.store)] == [NOON, NOON + DAY]
 
 
-def test_a_line_that_is_not_whole_is_skipped_and_counted(storage: Storage, version: str) -> None:
+def test_an_incomplete_line_is_skipped_and_counted(storage: Storage, version: str) -> None:
     whole = json.dumps(line(version)).encode()
     bad = [whole[:40], b"7\n", b'{"ts": 1}\n', b"\xff\n", json.dumps(line(version, rows=[])).encode() + b"\n"]
     write(storage.store, "a.jsonl", *bad[1:], line(version), bad[0])
     write(storage.store, "b.jsonl", line(version), whole)
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert (done.rows, done.half_lines, len(logged(storage.store))) == (2, 6, 2)
 
 
@@ -80,22 +81,22 @@ def test_complete_lines_of_a_segment_that_is_being_written_are_collected_and_onl
     half = json.dumps(line(version, id="r2")).encode()
     path = write(storage.store, "a.open", line(version), half[:40])
     with segments.writer_lock(path):
-        done = predictions.collect(storage.store, "local")
-        assert (done.rows, done.half_lines, done.segments, path.exists()) == (1, 0, 0, True)
+        done = collect(storage.store, "local")
+        assert (done.rows, done.half_lines, done.segments, path.exists()) == (1, 0, 1, True)
         assert segments.being_written(path.parent) == [path]
         with path.open("ab") as file:
             file.write(half[40:] + b"\n")
-        predictions.collect(storage.store, "local")
+        collect(storage.store, "local")
         assert len(logged(storage.store)) == 2
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert (done.rows, done.segments, len(logged(storage.store))) == (2, 1, 2)
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_segment_of_a_version_whose_bundle_is_gone_is_kept_and_told(storage: Storage, version: str) -> None:
+def test_a_segment_of_a_version_whose_bundle_is_gone_is_kept_and_reported(storage: Storage, version: str) -> None:
     lost = write(storage.store, "a.jsonl", line(version), line("20200101T000000-00000000"))
     write(storage.store, "b.jsonl", line(version))
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert (done.rows, list(done.waiting), lost.exists()) == (1, ["a.jsonl"], True)
     assert "20200101T000000-00000000" in done.waiting["a.jsonl"]
     assert len(logged(storage.store)) == 1
@@ -114,7 +115,7 @@ KINDS = Contract(
 )
 
 
-def test_every_kind_comes_back_as_its_type_and_two_contracts_stand_in_one_table(storage: Storage, version: str) -> None:
+def test_every_kind_keeps_its_type_and_two_contracts_share_a_table(storage: Storage, version: str) -> None:
     other = "20260102T000000-00000000"
     (storage.store.bundles / other).mkdir()
     (storage.store.bundles / other / "contract.json").write_text(KINDS.to_json(), encoding="utf-8")
@@ -123,7 +124,7 @@ def test_every_kind_comes_back_as_its_type_and_two_contracts_stand_in_one_table(
     huge = row | {"who": 2**70, 'odd "name"': None, "amount": 5, "when": "2026-01-01"}
     both = {"rows": [row, huge], "answers": [answer, answer]}
     write(storage.store, "a.jsonl", line(version), line(other, NOON + 1, as_of=None, threshold=None, **both))
-    predictions.collect(storage.store, "local")
+    collect(storage.store, "local")
     first, second, third = logged(storage.store)
     assert (first["customer_id"], first["who"], second["customer_id"]) == ("ann", None, None)
     assert (second["who"], second['odd "name"'], second["amount"]) == (2**60 + 1, True, 7.0)
@@ -134,7 +135,7 @@ def test_every_kind_comes_back_as_its_type_and_two_contracts_stand_in_one_table(
     assert not {"e-mail", "date"} & second.keys()
 
 
-def test_a_number_as_answer_and_kinds_that_changed_between_versions_can_be_read_together(storage: Storage) -> None:
+def test_a_regression_whose_column_types_changed_between_versions_is_read_together(storage: Storage) -> None:
     columns = (Column("x", "request", "integer"),)
     old = storage.publish(Contract(1, Target("regression", "price"), columns))
     new = storage.publish(
@@ -143,22 +144,22 @@ def test_a_number_as_answer_and_kinds_that_changed_between_versions_can_be_read_
     answers = [{"prediction": 1.5}]
     write(storage.store, "a.jsonl", line(old.version, rows=[{"x": 1}], answers=answers))
     write(storage.store, "b.jsonl", line(new.version, NOON + 1, rows=[{"x": 0.5}], answers=answers))
-    predictions.collect(storage.store, "local")
+    collect(storage.store, "local")
     assert [(row["x"], row["prediction"]) for row in logged(storage.store)] == [(1.0, 1.5), (0.5, 1.5)]
 
 
-def test_dates_beyond_the_retention_go_and_no_other(storage: Storage, version: str) -> None:
+def test_only_dates_beyond_the_retention_are_removed(storage: Storage, version: str) -> None:
     for at in range(5):
         write(storage.store, f"{at}.jsonl", line(version, NOON + at * DAY))
-    predictions.collect(storage.store, "local")
-    gone = predictions.prune(storage.store, "local", NOON + 4 * DAY, days=2)
+    collect(storage.store, "local")
+    gone = prune(storage.store, "local", NOON + 4 * DAY, days=2)
     assert [path.parent.name for path in gone] == ["date=2026-01-01", "date=2026-01-02"]
     assert [row["ts"] for row in logged(storage.store)] == [NOON + at * DAY for at in (2, 3, 4)]
     assert not any(path.parent.exists() for path in gone)
-    assert predictions.prune(storage.store, "local", NOON + 4 * DAY, days=2) == []
+    assert prune(storage.store, "local", NOON + 4 * DAY, days=2) == []
 
 
-def test_a_disk_that_refuses_keeps_the_segment(storage: Storage, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_stays_when_the_disk_refuses(storage: Storage, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = write(storage.store, "a.jsonl", line(version))
 
     def full(*_: object) -> None:
@@ -167,25 +168,25 @@ def test_a_disk_that_refuses_keeps_the_segment(storage: Storage, version: str, m
     with monkeypatch.context() as patch:
         patch.setattr(predictions.os, "replace", full)
         with pytest.raises(predictions.LifecycleError, match="No space left"):
-            predictions.collect(storage.store, "local")
+            collect(storage.store, "local")
     assert segment.exists()
     left = [path for path in storage.store.predictions.rglob("*") if path.suffix in (".draft", ".json", ".parquet")]
     assert left == []
-    assert predictions.collect(storage.store, "local").rows == 1
+    assert collect(storage.store, "local").rows == 1
 
 
-def test_a_version_has_its_own_types_whatever_another_one_logged(storage: Storage) -> None:
+def test_the_types_of_a_version_do_not_depend_on_other_versions(storage: Storage) -> None:
     folder = storage.store.predictions / "local/date=2026-01-01"
     folder.mkdir(parents=True)
     with predictions.connect() as connection:
         for version, kind in (("v1", "VARCHAR"), ("v2", "BIGINT")):
             facts = f"1767225600 AS ts, '{version}' AS version, 'r' AS lifecycle_request, 0 AS lifecycle_position"
             connection.execute(f"COPY (SELECT CAST(3 AS {kind}) AS x, {facts}) TO '{folder}/{version}.parquet'")
-        assert predictions.rows(connection, storage.store, "local", 0, 2**40, "v2") == 1
+        assert predictions.load_rows(connection, storage.store, "local", 0, 2**40, "v2") == 1
         assert connection.execute(f"SELECT typeof(x) FROM {predictions.LOGGED}").fetchone() == ("BIGINT",)
 
 
-def test_a_damaged_line_keeps_no_other_from_being_collected(storage: Storage, bundle: Bundle) -> None:
+def test_a_damaged_line_does_not_stop_the_collection(storage: Storage, bundle: Bundle) -> None:
     version = bundle.version
     bad = [
         line(version, 1e300),
@@ -194,5 +195,5 @@ def test_a_damaged_line_keeps_no_other_from_being_collected(storage: Storage, bu
         line(version, answers=[None]),
     ]
     write(storage.store, "a.jsonl", *bad, line(version, NOON, id="sound"))
-    done = predictions.collect(storage.store, "local")
+    done = collect(storage.store, "local")
     assert (done.rows, done.half_lines) == (1, len(bad))

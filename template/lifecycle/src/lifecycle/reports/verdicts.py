@@ -1,4 +1,4 @@
-"""What monitoring leaves below `reports/<environment>/` and others read: the service, the gate, a retrain."""
+"""File names and verdicts of monitoring below `reports/<environment>/`, which the service and retraining read too."""
 
 FORMAT = 1
 OK, WATCH, RETRAIN, INCIDENT = VERDICTS = ("ok", "watch", "retrain", "incident")

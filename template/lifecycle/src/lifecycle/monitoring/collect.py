@@ -1,0 +1,168 @@
+"""Collect the prediction log: convert the segments that the service writes to dated Parquet, and remove old dates.
+
+Each segment becomes one file for each UTC date in it, named after the segment: collecting it again replaces them.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from lifecycle import timestamps
+from lifecycle.contract.rows import parse_utc
+from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.tables import path_literal, quoted
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import predictions, segments
+from lifecycle.registry.segments import Line
+from lifecycle.storage import Store, explain_disk_errors
+
+INT64 = 2**63
+# What a line of another shape raises: it is counted, and the other lines are collected.
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError)
+
+
+@dataclass
+class Collected:
+    """Result of a collection: rows and files written, damaged lines, and the reason for each segment that stays."""
+
+    rows: int = 0
+    segments: int = 0
+    half_lines: int = 0
+    files: list[Path] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+def collect(store: Store, environment: str) -> Collected:
+    """Convert every segment to Parquet, and remove the closed ones once all their files are written.
+
+    The complete lines of segments that are being written are converted, too; the next run replaces those files. A
+    segment of a version whose bundle is gone stays, and `waiting` names it.
+
+    Raises:
+        LifecycleError: the disk refuses.
+    """
+    done, directory = Collected(), segments.folder(store, environment)
+    with predictions.exclusive(store, environment):
+        growing = segments.being_written(directory)
+        closed = segments.closed(directory)
+        # A segment that its writer closed in between is listed twice, and read once.
+        stems = {path.stem for path in closed}
+        for segment in [*(path for path in growing if path.stem not in stems), *closed]:
+            try:
+                _convert(store, environment, segment, done)
+            except _BundleGone as error:
+                done.waiting[segment.name] = error.problem
+                continue
+            if segment in closed:
+                segment.unlink()
+            done.segments += 1
+    return done
+
+
+def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
+    """Remove every date that is more than `days` before `now` (seconds), and return the removed files."""
+    oldest = timestamps.date_of(now) - timedelta(days=days)
+    with predictions.exclusive(store, environment):
+        old = [path for path in predictions.files(store, environment) if predictions.date_of(path) < oldest]
+        for folder in {path.parent for path in old}:
+            shutil.rmtree(folder)
+    return old
+
+
+class _BundleGone(LifecycleError):
+    """The contract of a version in a segment cannot be read."""
+
+
+def _convert(store: Store, environment: str, segment: Path, done: Collected) -> None:
+    """Write the Parquet files of one segment, all or none."""
+
+    @lru_cache
+    def contract(version: str) -> Contract:
+        try:
+            return predictions.contract_of(store, version)
+        except LifecycleError as error:
+            raise _BundleGone(error.problem, error.hint) from error
+
+    work = store.predictions / environment / ".collecting"
+    with explain_disk_errors(work), contextlib.ExitStack() as cleanup:
+        # An erasure would miss what a killed collection left here.
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+        parts, damaged = _split(segment, work, contract)
+        for day in sorted({day for day, _ in parts}):
+            path = store.predictions / environment / f"date={day}" / f"{segment.stem}.parquet"
+            some = {version: file for (of, version), file in parts.items() if of == day}
+            done.rows += _write({file: contract(version) for version, file in some.items()}, path)
+            done.files.append(path)
+    done.half_lines += damaged
+
+
+def _split(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, str], Path], int]:
+    """Write one file of JSON arrays for each date and version of a segment; return them and the damaged lines."""
+    files: dict[tuple[date, str], TextIO] = {}
+    damaged = 0
+    with contextlib.ExitStack() as stack:
+        for line in segments.lines(segment):
+            try:
+                if line is None:
+                    raise ValueError("an incomplete line")
+                part = timestamps.date_of(int(line["ts"])), line["version"]
+                rows = [segments.dumped(row).decode() + "\n" for row in _rows(line, contract(line["version"]))]
+            except DAMAGED:
+                damaged += 1
+                continue
+            if part not in files:
+                files[part] = stack.enter_context((work / f"{len(files)}.json").open("w", encoding="utf-8"))
+            files[part].writelines(rows)
+    return {part: Path(file.name) for part, file in files.items()}, damaged
+
+
+def _rows(line: Line, contract: Contract) -> Iterator[list[Any]]:
+    """Yield the rows of a line in the order of `log_columns`, without the erased ones (null)."""
+    facts = [int(line["ts"]), line.get("as_of"), line["version"], line.get("threshold"), line["id"]]
+    for position, (row, prediction) in enumerate(zip(line["rows"], line["answers"], strict=True)):
+        if row is not None:
+            values = [_plain(column, row.get(column.name, column.default)) for column in predictions.loggable(contract)]
+            yield [*values, *facts, position, *_flat(prediction)]
+
+
+def _flat(prediction: dict[str, Any]) -> Iterator[Any]:
+    for value in prediction.values():
+        yield from value.values() if isinstance(value, dict) else [value]
+
+
+def _plain(column: Column, value: Any) -> Any:
+    """Return a value that its SQL type accepts: times in UTC, and null for an integer beyond 64 bits."""
+    if value is None:
+        return None
+    if column.kind == "time":
+        time = parse_utc(value)
+        return time.isoformat() if time else None
+    if column.kind == "integer":
+        return int(value) if -INT64 <= value < INT64 else None
+    return float(value) if column.kind == "number" else value
+
+
+def _write(parts: dict[Path, Contract], path: Path) -> int:
+    with predictions.connect() as connection:
+        union = " UNION ALL BY NAME ".join(_query(file, contract) for file, contract in parts.items())
+        connection.execute(f"CREATE TEMP TABLE part AS {union}")
+        ((count,),) = connection.execute("SELECT count(*) FROM part").fetchall()
+        query = "SELECT * FROM part ORDER BY ts, lifecycle_request, lifecycle_position"
+        predictions.write_parquet(connection, query, path)
+    return int(count)
+
+
+def _query(file: Path, contract: Contract) -> str:
+    # By position: names may contain anything, and DuckDB does not distinguish upper from lower case.
+    columns = ", ".join(
+        f"CAST(json ->> '$[{position}]' AS {kind}) AS {quoted(name)}"
+        for position, (name, kind) in enumerate(predictions.log_columns(contract).items())
+    )
+    return f"SELECT {columns} FROM read_json_objects({path_literal(file)}, format = 'newline_delimited')"

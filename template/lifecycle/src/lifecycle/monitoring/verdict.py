@@ -1,0 +1,177 @@
+"""Derive one verdict from what monitoring measured: ok, watch, retrain or incident, with a sentence for each reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lifecycle import timestamps
+from lifecycle.monitoring.drift import SCORE, ColumnDrift
+from lifecycle.monitoring.quality import Quality
+from lifecycle.monitoring.skew import Skew
+from lifecycle.reports.verdicts import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
+from lifecycle.settings import Settings
+from lifecycle.timestamps import DAY
+
+# Of several reasons for a retrain the first of these is requested, because it determines what the gate requires.
+PRIORITY = ("decay", "drift", "stale")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason in one sentence; `verdict` is what this reason alone leads to."""
+
+    kind: str
+    text: str
+    verdict: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows of `first` <= timestamp < `last` (seconds), with the drift of each column."""
+
+    first: int
+    last: int
+    rows: int
+    columns: dict[str, ColumnDrift] = field(default_factory=dict)
+
+    @property
+    def drifted(self) -> list[str]:
+        """The inputs that have drifted."""
+        return [name for name, column in self.columns.items() if column.drifted and name != SCORE]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that monitoring measured as of a time; all times in seconds, `windows` oldest first.
+
+    `trained` is the time as of which the training data were read, `newest_data` the newest time in the tables,
+    `features_lag` how far the newest looked-up features were behind them. `skew_error` says why features could not be
+    recomputed. `has_profile`: the bundle has a drift reference. `has_tables`: the tables are on this machine.
+    """
+
+    as_of: int
+    windows: list[Window]
+    quality: Quality | None = None
+    skew: Skew | None = None
+    skew_error: str = ""
+    trained: int | None = None
+    newest_data: int | None = None
+    features_lag: int | None = None
+    has_profile: bool = True
+    has_tables: bool = True
+
+
+def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
+    """Return the verdict and its reasons, the most severe first.
+
+    Broken data are an incident whatever else was found, so that no model is trained on them.
+    """
+    reasons = [
+        *_broken(findings, settings),
+        *_drift(findings, settings),
+        *_quality(findings),
+        *_age(findings, settings),
+        *_too_few(findings, settings),
+    ]
+    rank = {kind: place for place, kind in enumerate(PRIORITY)}
+    reasons.sort(key=lambda each: (-VERDICTS.index(each.verdict), rank.get(each.kind, len(rank))))
+    return max((each.verdict for each in reasons), key=VERDICTS.index, default=OK), reasons
+
+
+def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
+    rules, skew, lag = settings.monitor, findings.skew, findings.features_lag
+    for name, column in findings.windows[-1].columns.items():
+        if column.broken:
+            yield Reason("broken", f"{name}: {column.broken}", INCIDENT, (name,))
+    if findings.skew_error:
+        yield Reason("skew", f"features of logged requests cannot be recomputed: {findings.skew_error}", INCIDENT)
+    if skew and skew.share > rules.max_skew:
+        text = f"{skew.different} of {skew.rows} logged rows differ when recomputed ({', '.join(skew.columns)})"
+        yield Reason("skew", text, INCIDENT, tuple(skew.columns))
+    if lag is not None and lag > rules.feature_days * DAY:
+        text = f"the newest prediction used features {_days(lag)} older than the data; run `make features`"
+        yield Reason("broken", text, INCIDENT)
+
+
+def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
+    """Request a retrain only when drift lasts.
+
+    A single window is watched, and so are a seasonal change that training contained and values outside `expected`.
+    """
+    *earlier, last = findings.windows
+    rules = settings.monitor
+    before = {name for window in earlier for name in window.drifted} if earlier else set(last.drifted)
+    lasting: list[str] = []
+    watched: list[str] = []
+    for name in last.drifted:
+        column = last.columns[name]
+        learnable = column.psi > column.seasonal and column.outside <= rules.outside_share
+        (lasting if learnable and name in before else watched).append(name)
+    if lasting:
+        text = "drift from the training rows, in the last window and an earlier one: "
+        yield Reason("drift", text + _indices(last, lasting), RETRAIN, tuple(lasting))
+    if watched:
+        yield Reason("drift", "drift from the training rows: " + _indices(last, watched), WATCH, tuple(watched))
+    if SCORE in last.columns and last.columns[SCORE].drifted and not last.drifted:
+        text = f"the predictions have drifted and the inputs have not: {_indices(last, [SCORE])}"
+        yield Reason("drift", text, WATCH, (SCORE,))
+    for name, column in last.columns.items():
+        if column.outside > rules.outside_share and column.broken is None and last.rows >= rules.min_rows:
+            text = f"{name}: {column.outside:.1%} of the rows are outside what the contract expects"
+            yield Reason("drift", text, WATCH, (name,))
+
+
+def _indices(window: Window, names: list[str]) -> str:
+    parts = []
+    for name in names:
+        column = window.columns[name]
+        seasonal = "" if column.psi > column.seasonal else f"; {column.seasonal:.2f} within the training period"
+        parts.append(f"{name} (PSI {column.psi:.2f}, limit {column.limit:.2f}{seasonal})")
+    return ", ".join(parts)
+
+
+def _quality(findings: Findings) -> Iterator[Reason]:
+    quality = findings.quality
+    if quality and quality.decayed and quality.overall:
+        overall = quality.overall
+        text = (
+            f"{quality.metric} is {overall.value:.3f} ({overall.lower:.3f} to {overall.upper:.3f}) on {overall.rows} "
+        )
+        text += "labelled predictions, below "
+        text += f"the bound of {quality.bound:.3f}; the holdout had {quality.expected:.3f}"
+        yield Reason("decay", text, RETRAIN)
+
+
+def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
+    trained, newest = findings.trained, findings.newest_data
+    if trained is None or findings.as_of - trained <= settings.monitor.stale_days * DAY:
+        return
+    text = f"the training data are from {timestamps.format_utc(trained)}, {_days(findings.as_of - trained)} ago"
+    if newest is None or newest > trained:
+        yield Reason("stale", text, RETRAIN)
+    else:
+        # Training on the same data again would produce the same model.
+        yield Reason("stale", f"{text}, and there are no newer data", WATCH)
+
+
+def _too_few(findings: Findings, settings: Settings) -> Iterator[Reason]:
+    *earlier, last = findings.windows
+    rules, quality = settings.monitor, findings.quality
+    if not findings.has_profile:
+        text = "this version has no drift reference, because an older release trained it: drift is not measured"
+        yield Reason("rows", text, WATCH)
+    if not findings.has_tables:
+        yield Reason("rows", "the tables are not on this machine: features were not recomputed", OK)
+    if last.rows < rules.min_rows:
+        stopped = any(window.rows >= rules.min_rows for window in earlier)
+        text = f"the last window has {last.rows} rows, too few to decide (monitor.min_rows is {rules.min_rows})"
+        text += "; an earlier window had enough" if stopped else ""
+        text += "" if last.rows else "; `make collect` reads what the service has logged"
+        yield Reason("rows", text, WATCH if stopped else OK)
+    if quality and quality.mature and quality.overall is None:
+        text = f"{quality.labelled} of {quality.mature} mature predictions have a label, too few to measure quality"
+        yield Reason("rows", f"{text} (monitor.min_labels is {rules.min_labels})", OK)
+
+
+def _days(seconds: int) -> str:
+    return f"{seconds / DAY:.0f} days"
