@@ -1,7 +1,7 @@
-"""From nothing to the first served prediction: wall and CPU seconds of each step, uv cache empty, then warm.
+"""Time every step from an empty folder to the first served prediction, with an empty and with a warm uv cache.
 
-Every step runs as the commands that a person would type, in fresh folders and an empty home. CPU seconds are user and
-system time of all children together.
+The steps are the commands of the README, in new folders and an empty home. CPU seconds are user and system time of all
+child processes.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from looseleaf.project import ask, environment, readme_request, service
+from looseleaf.project import environment, predict, readme_request, service
 from looseleaf.snapshot import source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +28,7 @@ HINT = "Run `make demo`: it shows the same steps with their output."
 
 @dataclass(frozen=True)
 class Measured:
-    """What one step of one run took."""
+    """Duration of one step of one run."""
 
     cache: str
     step: str
@@ -37,7 +37,7 @@ class Measured:
 
 
 def cpu_seconds() -> float:
-    """User and system time of all children that have ended."""
+    """Return user and system time of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -52,7 +52,7 @@ def measured(cache: str, step: str, action: Callable[[], None]) -> Measured:
 
 
 def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured]:
-    """Every step, in a fresh folder and home."""
+    """Time every step in a new folder and home."""
     home = folder / "home"
     home.mkdir(parents=True)
     os.environ.update(HOME=str(home), UV_CACHE_DIR=str(uv_cache), COPIER_CACHE_DIR=str(home / "copier"))
@@ -65,9 +65,9 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
         if done.returncode:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{HINT}")
 
-    def predict() -> None:
+    def serve_one() -> None:
         with service(project, folder / "serve.log") as address:
-            ask(f"{address}/predict", readme_request(project))
+            predict(f"{address}/predict", readme_request(project))
 
     make = ("make", f"UV={binaries / 'uv'}")
     return [
@@ -77,12 +77,12 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
         measured(cache, "make setup", lambda: run(*make, "setup")),
         measured(cache, "make train", lambda: run(*make, "train")),
         measured(cache, "make promote features", lambda: run(*make, "promote", "features")),
-        measured(cache, "serve, predict, stop", predict),
+        measured(cache, "serve, predict, stop", serve_one),
     ]  # fmt: skip
 
 
 def table(results: list[Measured]) -> str:
-    """A Markdown table: one row a step, medians over the runs, totals last."""
+    """Return a Markdown table with medians over the runs and totals."""
     lines = ["| step | cold, wall | cold, CPU | warm, wall | warm, CPU |", "|---|--:|--:|--:|--:|"]
     totals = [0.0] * 4
     for step in dict.fromkeys(result.step for result in results):
@@ -114,8 +114,8 @@ def main() -> int:
             results += one_run("warm", url, folder / f"warm-{number}", folder / "uv")
             shutil.rmtree(folder / f"warm-{number}")
     machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    told = {"machine": machine, "warm_runs": given.runs, "results": [asdict(result) for result in results]}
-    given.json.write_text(json.dumps(told, indent=2) + "\n")
+    report = {"machine": machine, "warm_runs": given.runs, "results": [asdict(result) for result in results]}
+    given.json.write_text(json.dumps(report, indent=2) + "\n")
     print(table(results))
     return 0
 

@@ -9,47 +9,47 @@ from looseleaf.update import command as update
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 when it is done, 1 when it could not be, 3 when a person has to look."""
-    parser = argparse.ArgumentParser(prog="looseleaf", description="What happens around a render of the template.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    demo.add_arguments(verbs.add_parser("demo", help="render the default repository and serve a prediction from it"))
-    contract = verbs.add_parser("contract", help="make a rendered repository one about a table")
+    """Run one command; returns 0 for success, 1 for an error and 3 when a person must decide."""
+    parser = argparse.ArgumentParser(prog="looseleaf", description="Create, update and show rendered repositories.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo.add_arguments(commands.add_parser("demo", help="render the default repository and serve a prediction from it"))
+    contract = commands.add_parser("contract", help="adapt a rendered repository to a table")
     infer = contract.add_subparsers(dest="step", required=True, metavar="STEP").add_parser(
-        "infer", help="write contract, data, tests and prose for a file and its label"
+        "infer", help="write contract, data, tests and documentation for a file and its label"
     )
     add_infer_arguments(infer)
-    update.add_arguments(verbs.add_parser("update", help="update a rendered repository, where that is safe"))
-    verbs.add_parser("propose", help="such an update as a pull or merge request, for a scheduled run of the CI host")
-    verbs.add_parser("year", help="play a year of the sample in a rendered repository: drift, retrain, roll back")
-    given = parser.parse_args(arguments)
-    if given.verb == "demo":
-        return demo.run(given)
-    if given.verb == "update":
-        return update.run(given)
-    if given.verb == "propose":
+    update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
+    commands.add_parser("propose", help="propose an update as a pull or merge request (for CI)")
+    commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
+    options = parser.parse_args(arguments)
+    if options.command == "demo":
+        return demo.run(options)
+    if options.command == "update":
+        return update.run(options)
+    if options.command == "propose":
         return propose.run()
-    # The rest needs the packages of the rendered repository, whose environment it runs in.
-    if given.verb == "year":
+    # The other commands need the packages of the rendered repository, in whose environment they run.
+    if options.command == "year":
         from looseleaf.year.play import run as run_year
 
         return run_year(Path.cwd())
     from looseleaf.contract.infer import run
 
-    return run(given)
+    return run(options)
 
 
 def add_infer_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `contract infer`."""
-    parser.add_argument("--data", required=True, metavar="FILE", help="CSV or Parquet, one row for each example")
-    parser.add_argument("--label", metavar="COLUMN", help="what is to be predicted")
-    parser.add_argument("--key", metavar="COLUMN", help="what identifies a row, or an entity that repeats")
-    parser.add_argument("--time", metavar="COLUMN", help="when a row was asked about: the later part is held out")
+    """Add the options of `contract infer`."""
+    parser.add_argument("--data", required=True, metavar="FILE", help="CSV or Parquet file, one row for each example")
+    parser.add_argument("--label", metavar="COLUMN", help="the column to predict")
+    parser.add_argument("--key", metavar="COLUMN", help="the column that identifies a row or a repeating entity")
+    parser.add_argument("--time", metavar="COLUMN", help="the time of the prediction; the latest rows are held out")
     tasks = ("regression", "classification", "number", "classes")
     parser.add_argument("--task", choices=tasks, metavar="TASK", help="regression or classification, where both fit")
-    parser.add_argument("--keep", default="", metavar="A,B", help="columns to keep although they look like a leak")
-    parser.add_argument("--diff", action="store_true", help="show what would change, write nothing")
-    parser.add_argument("--force", action="store_true", help="replace edited files, too, after a copy of each")
-    parser.add_argument("--yes", action="store_true", help="take the stated defaults, ask nothing")
+    parser.add_argument("--keep", default="", metavar="A,B", help="columns to keep although they look like leakage")
+    parser.add_argument("--diff", action="store_true", help="show what would change and write nothing")
+    parser.add_argument("--force", action="store_true", help="also replace edited files, after a copy of each")
+    parser.add_argument("--yes", action="store_true", help="use the stated defaults without questions")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The default repository from nothing to a served prediction that a batch confirms: what `make demo` runs."""
+"""Render the default repository, train, serve a prediction and compare it with a batch prediction: `make demo`."""
 
 import argparse
 import json
@@ -9,43 +9,43 @@ import time
 from pathlib import Path
 from typing import Any
 
-from looseleaf.project import ask, environment, make, readme_request, scored, service
+from looseleaf.project import environment, make, predict, readme_request, scored, service
 from looseleaf.snapshot import git, source
 from looseleaf.steps import StepFailed, Steps
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORK = "The package index has to be reachable (UV_DEFAULT_INDEX names another one). Then run make demo again."
+NETWORK = "The package index must be reachable (UV_DEFAULT_INDEX selects another one). Then run make demo again."
 DISAGREE = "The service and the batch must agree: this is a defect of the template, please report it."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The demo's options."""
+    """Add the options of the demo."""
     parser.add_argument("--into", type=Path, default=ROOT / "build" / "demo", help="the folder to render into")
-    parser.add_argument("--started", type=float, help="when the set-up of the checkout began, in seconds since 1970")
+    parser.add_argument("--started", type=float, help="start of the checkout's set-up, in seconds since 1970")
 
 
-def run(given: argparse.Namespace) -> int:
-    """Show the demo; 0 when the served prediction and the scored one agree, 1 with a hint otherwise, 130 on Ctrl-C."""
-    steps, folder = Steps(environment()), given.into.resolve()
-    print(f"The default repository, in {shown(folder)}:", flush=True)
-    if given.started:
-        steps.add("set up the checkout", max(0.0, time.time() - given.started), downloads=True)
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; returns 0 when both predictions agree, 1 with a hint otherwise, 130 on Ctrl-C."""
+    steps, folder = Steps(environment()), options.into.resolve()
+    print(f"The default repository, in {_relative(folder)}:", flush=True)
+    if options.started:
+        steps.add("set up the checkout", max(0.0, time.time() - options.started), downloads=True)
     try:
         request, prediction = play(steps, folder)
     except StepFailed as failed:
         print(f"\n{failed.tail}\nThe demo stopped. {steps.current}: {failed}\n{failed.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nThe demo was stopped; nothing of it runs any more.", file=sys.stderr)
+        print("\nThe demo was stopped. No process of it is running.", file=sys.stderr)
         return 130
-    told = {"steps": steps.as_dicts(), "seconds": round(steps.seconds, 2), "prediction": prediction}
-    (folder.parent / "demo.json").write_text(json.dumps(told, indent=2) + "\n")
+    result = {"steps": steps.as_dicts(), "seconds": round(steps.seconds, 2), "prediction": prediction}
+    (folder.parent / "demo.json").write_text(json.dumps(result, indent=2) + "\n")
     downloads = sum(step.seconds for step in steps.done if step.downloads)
     print(
-        f"\n{json.dumps(request)} is answered with\n{json.dumps(prediction)}, and make score says the same.\n\n"
+        f"\nRequest:    {json.dumps(request)}\nPrediction: {json.dumps(prediction)}; make score returns the same.\n\n"
         f"{steps.seconds:.0f} seconds, and {downloads:.0f} for the steps that download. Next:\n\n"
-        f"  cd {shown(folder)}\n"
-        "  make year         # a year of its life in two minutes: drift, retrain, roll back\n"
+        f"  cd {_relative(folder)}\n"
+        "  make year         # simulate a year in two minutes: drift, retraining, rollback\n"
         "  make serve        # then open http://127.0.0.1:8000/docs\n"
         "  make check test   # lint, types and contract; the team's tests\n"
         "  make help"
@@ -54,50 +54,49 @@ def run(given: argparse.Namespace) -> int:
 
 
 def play(steps: Steps, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every step of the demo; returns the request and its answer."""
+    """Run every step of the demo; returns the request and its prediction."""
     with steps.step("copy the template"):
         render(folder)
     steps.run("make setup", make("setup"), folder, NETWORK, downloads=True)
-    for verb in ("train", "promote", "features"):
-        steps.run(f"make {verb}", make(verb), folder, f"In {shown(folder)}, make {verb} runs it again.")
+    for command in ("train", "promote", "features"):
+        steps.run(f"make {command}", make(command), folder, f"Repeat it in {_relative(folder)}: make {command}.")
     request = readme_request(folder)
     log = folder.parent / "demo-serve.log"
     with steps.step("make serve, one request, SIGTERM"), service(folder, log) as address:
-        answer = ask(f"{address}/predict", request)
-    told = steps.run("make score", make("score"), folder, f"In {shown(folder)}, make score runs it again.")
+        prediction = predict(f"{address}/predict", request)
+    output = steps.run("make score", make("score"), folder, f"Repeat it in {_relative(folder)}: make score.")
     with steps.step("compare the two predictions"):
-        file = next((line.strip() for line in told.splitlines() if line.strip().endswith(".parquet")), "")
-        compare(answer, scored(folder, folder / file, request["customer_id"]))
-    return request, answer
+        file = next((line.strip() for line in output.splitlines() if line.strip().endswith(".parquet")), "")
+        compare(prediction, scored(folder, folder / file, request["customer_id"]))
+    return request, prediction
 
 
 def render(folder: Path) -> None:
-    """Copy the template into a fresh folder; an older demo there is replaced, anything else is refused."""
+    """Copy the template into a fresh folder. An older demo there is replaced; a folder with other files is refused."""
     from copier import run_copy
 
     if folder.exists() and any(folder.iterdir()) and not (folder / ".copier-answers.yml").exists():
-        raise StepFailed(f"{folder} holds something else", "Name another folder with --into.")
+        raise StepFailed(f"{folder} has other files in it", "Choose another folder with --into.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     url = source(ROOT, folder.parent / "snapshot")
     run_copy(url, folder, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False)
-    # A repository of its own: git and ruff inside must not take the checkout around it for theirs.
+    # With a repository of its own, git and ruff do not use the settings of the surrounding checkout.
     git("init", "--quiet", folder=folder)
 
 
 def compare(served: dict[str, Any], batch: dict[str, Any]) -> None:
-    """The batch's row for the same key must hold the same answer; raises StepFailed where it does not."""
+    """Raise StepFailed when the batch prediction for the same key differs from the served one."""
     if served["prediction"] != batch["prediction"] or abs(served["probability"] - batch["probability"]) > 1e-9:
         raise StepFailed(f"served {served}, scored {batch}", DISAGREE)
 
 
-def shown(path: Path) -> str:
-    """A path as a person in the current folder would type it."""
+def _relative(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def main() -> int:
-    """`python -m looseleaf.demo`."""
+    """Run `python -m looseleaf.demo`."""
     parser = argparse.ArgumentParser(prog="looseleaf.demo", description=__doc__)
     add_arguments(parser)
     return run(parser.parse_args())

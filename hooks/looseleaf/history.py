@@ -1,4 +1,4 @@
-"""What git knows about the releases that releases.toml names: whether it agrees, and their tags."""
+"""Compare the releases in releases.toml with the history of git, and create their tags."""
 
 import subprocess
 import sys
@@ -13,45 +13,45 @@ from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
 
 RECORD, CHANGELOG, PROJECT = "releases.toml", "CHANGELOG.md", "pyproject.toml"
-WHOLE = "`git fetch --unshallow` gets the history that was cut off, `git fetch --all` what was never fetched."
+FETCH = "`git fetch --unshallow` completes a shallow clone, `git fetch --all` fetches missing branches."
 
 
 def check(root: Path) -> list[str]:
-    """What is wrong with the record: a commit that is missing, an order, a version or a section that differs."""
+    """Return the problems of the record: a missing commit, a wrong order, a version or section that differs."""
     try:
-        known = recorded(root)
+        releases_by_version = recorded(root)
     except StepFailed as failed:
         return [f"{failed}."]
-    missing = [f"{version} is the commit {commit}" for version, commit in known.items() if not _has(root, commit)]
-    if missing:
-        return [f"{RECORD} says that {missing[0]}, and this clone does not have it. {WHOLE}"]
-    return [*_out_of_place(root, known), *_unlike(root, known)]
+    for version, commit in releases_by_version.items():
+        if not _succeeds(root, "cat-file", "-e", f"{commit}^{{commit}}"):
+            return [f"{RECORD}: {version} is the commit {commit}, and this clone does not have it. {FETCH}"]
+    return [*_order_problems(root, releases_by_version), *_content_problems(root, releases_by_version)]
 
 
-def _out_of_place(root: Path, known: dict[Version, str]) -> Iterator[str]:
+def _order_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     before = None
     for version, commit in known.items():
         if not _is_ancestor(root, commit, "HEAD"):
-            yield f"{RECORD}: {commit} of {version} is not in the history of HEAD. {WHOLE}"
+            yield f"{RECORD}: {commit} of {version} is not in the history of HEAD. {FETCH}"
         if before and (commit == before or not _is_ancestor(root, before, commit)):
             yield f"{RECORD}: {commit} of {version} does not come after the release before it."
         before = commit
 
 
-def _unlike(root: Path, known: dict[Version, str]) -> Iterator[str]:
+def _content_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     for version, commit in known.items():
-        if (said := _version(_shown(root, commit, PROJECT))) != str(version):
-            yield f"{RECORD}: the {PROJECT} of {commit} says {said}, not {version}."
+        if (found := _version(_file(root, commit, PROJECT))) != str(version):
+            yield f"{RECORD}: the {PROJECT} of {commit} has the version {found}, not {version}."
         # The first release is older than the record, and its changelog has no section for it.
-        if _shown(root, commit, RECORD) and version not in releases.sections(_shown(root, commit, CHANGELOG)):
+        if _file(root, commit, RECORD) and version not in releases.sections(_file(root, commit, CHANGELOG)):
             yield f"{RECORD}: the {CHANGELOG} of {commit} has no section {version}."
-    told, current = [*releases.sections(read(root, CHANGELOG))], _version(read(root, PROJECT))
-    wanted = [*reversed(known)]
-    # In the release commit itself, the line is still to come.
-    if told != wanted and told[1:] != wanted:
-        yield f"{CHANGELOG} has the sections {_listed(told)}, and {RECORD} the releases {_listed(wanted)}."
-    elif told and current != str(told[0]):
-        yield f"{PROJECT} says {current}, and the newest section of {CHANGELOG} is {told[0]}."
+    sections, current = [*releases.sections(read(root, CHANGELOG))], _version(read(root, PROJECT))
+    expected = [*reversed(known)]
+    # In the release commit itself, the record does not have the release yet.
+    if sections != expected and sections[1:] != expected:
+        yield f"{CHANGELOG} has the sections {_listed(sections)}, and {RECORD} the releases {_listed(expected)}."
+    elif sections and current != str(sections[0]):
+        yield f"{PROJECT} has the version {current}, and the newest section of {CHANGELOG} is {sections[0]}."
 
 
 def _listed(versions: list[Version]) -> str:
@@ -63,67 +63,69 @@ def _version(project: str) -> str:
 
 
 def make_tags(root: Path) -> None:
-    """A tag for each recorded release. One that stands is left; StepFailed where one names another commit."""
+    """Create a tag for each recorded release; raises StepFailed when an existing tag has another commit."""
     known = recorded(root)
     refuse_moved_tags(root, known)
     for version, commit in known.items():
-        there = _tagged(root, version)
-        if not there:
-            _tag(root, version, commit)
-        print(f"v{version}  {commit}  {'was there' if there else 'made'}")
+        exists = bool(_tagged(root, version))
+        if not exists:
+            name, mail, date = git("show", "--no-patch", "--format=%cn%n%ce%n%cI", commit, folder=root).splitlines()
+            # The identity and date of the commit give equal tags in every clone, which can be fetched and pushed.
+            identity = {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": mail, "GIT_COMMITTER_DATE": date}
+            message = ("--annotate", "--message", f"Release {version}")
+            git("tag", *message, f"v{version}", commit, folder=root, **identity)
+        print(f"v{version}  {commit}  {'existed' if exists else 'created'}")
 
 
 def push_tags(root: Path) -> None:
-    """Push the tags of all recorded releases to origin; where that does not work, say why."""
+    """Push the tags of all recorded releases to origin; a failure is reported and not an error."""
     names = [f"refs/tags/v{version}" for version in recorded(root)]
     try:
         git("push", "origin", *names, folder=root, GIT_TERMINAL_PROMPT="0")
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip()
-        print(f"The tags could not be pushed; make tags PUSH=1 tries again. git says:\n{said}", file=sys.stderr)
+        reason = error.stderr.strip()
+        print(f"The tags could not be pushed; make tags PUSH=1 tries again. git reports:\n{reason}", file=sys.stderr)
 
 
 def refuse_moved_tags(root: Path, known: dict[Version, str]) -> None:
-    """Raise StepFailed where a tag and the record disagree."""
+    """Raise StepFailed when a tag and the record disagree."""
     for version, commit in known.items():
-        if (there := _tagged(root, version)) not in ("", commit):
+        if (tagged := _tagged(root, version)) not in ("", commit):
             raise StepFailed(
-                f"The tag v{version} names {there}, and {RECORD} says {commit}",
-                f"A published tag is never moved. If it is only here: git tag --delete v{version}",
+                f"The tag v{version} is at {tagged}, and {RECORD} has {commit}",
+                f"A published tag is never moved. If the tag is local only: git tag --delete v{version}",
             )
 
 
 def recorded(root: Path) -> dict[Version, str]:
-    """Each release's commit, as the checkout records it; raises StepFailed where the record cannot be read."""
+    """Return each release's commit as the checkout records it; raises StepFailed for an invalid record."""
     try:
         return releases.read(read(root, RECORD))
     except ValueError as error:
-        raise StepFailed(str(error), f"git log -p {RECORD} shows what it was.") from error
+        raise StepFailed(str(error), f"git log -p {RECORD} shows its earlier content.") from error
 
 
-def _tag(root: Path, version: Version, commit: str) -> None:
-    who, mail, when = git("show", "--no-patch", "--format=%cn%n%ce%n%cI", commit, folder=root).splitlines()
-    # Whoever makes a tag again makes the same one: an equal tag can be fetched and pushed without a conflict.
-    identity = {"GIT_COMMITTER_NAME": who, "GIT_COMMITTER_EMAIL": mail, "GIT_COMMITTER_DATE": when}
-    git("tag", "--annotate", "--message", f"Release {version}", f"v{version}", commit, folder=root, **identity)
+def read(root: Path, name: str) -> str:
+    """Return the text of a file of the checkout; raises StepFailed when it cannot be read."""
+    try:
+        return (root / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise StepFailed(
+            f"{name} cannot be read ({error.strerror})", "Run it in a checkout of the template."
+        ) from error
 
 
 def _tagged(root: Path, version: Version) -> str:
-    """The commit that a version's tag names, or an empty text."""
     tag = f"refs/tags/v{version}"
     return git("rev-parse", f"{tag}^{{commit}}", folder=root) if _succeeds(root, "show-ref", "--quiet", tag) else ""
 
 
-def _has(root: Path, commit: str) -> bool:
-    return _succeeds(root, "cat-file", "-e", f"{commit}^{{commit}}")
+def _is_ancestor(root: Path, ancestor: str, descendant: str) -> bool:
+    return _succeeds(root, "merge-base", "--is-ancestor", ancestor, descendant)
 
 
-def _is_ancestor(root: Path, one: str, other: str) -> bool:
-    return _succeeds(root, "merge-base", "--is-ancestor", one, other)
-
-
-def _shown(root: Path, commit: str, name: str) -> str:
-    """A file as it was in a commit; empty where it was not there."""
+def _file(root: Path, commit: str, name: str) -> str:
+    """Return a file as of a commit, or an empty text."""
     return git("show", f"{commit}:{name}", folder=root) if _succeeds(root, "cat-file", "-e", f"{commit}:{name}") else ""
 
 
@@ -133,13 +135,3 @@ def _succeeds(root: Path, *arguments: str) -> bool:
     except subprocess.CalledProcessError:
         return False
     return True
-
-
-def read(root: Path, name: str) -> str:
-    """A file of the checkout; raises StepFailed where there is none."""
-    try:
-        return (root / name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise StepFailed(
-            f"{name} cannot be read ({error.strerror})", "This runs in a checkout of the template."
-        ) from error

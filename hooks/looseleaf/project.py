@@ -1,4 +1,4 @@
-"""A rendered repository from the outside: its make targets, its service, the request its README shows."""
+"""A rendered repository as a user sees it: its make targets, its service and the request in its README."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from looseleaf.snapshot import OF_ANOTHER_REPOSITORY
+from looseleaf.snapshot import GIT_VARIABLES
 from looseleaf.steps import StepFailed
 
 READY_SECONDS = 30
 STOP_SECONDS = 15
-# What the process around would hand on and a person's shell in the repository would not have.
-NOT_HANDED_ON = ("CI", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+# Variables that the calling process may set and a user's shell would not.
+REMOVED = ("CI", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 SCORED = """
 import sys, duckdb
 query = "SELECT prediction, probability FROM read_parquet($1) WHERE customer_id = $2"
@@ -31,32 +31,29 @@ print(duckdb.sql(query, params=sys.argv[1:3]).df().to_json(orient="records", dou
 
 
 def environment() -> dict[str, str]:
-    """The environment to run a rendered repository's commands in."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in (*NOT_HANDED_ON, *OF_ANOTHER_REPOSITORY) and not name.startswith("PYTEST_")
-    }
+    """Return the environment for commands of a rendered repository."""
+    removed = (*REMOVED, *GIT_VARIABLES)
+    return {k: v for k, v in os.environ.items() if k not in removed and not k.startswith("PYTEST_")}
 
 
 def make(*goals: str) -> list[str]:
-    """`make GOALS`, with this environment's uv where the machine has none of its own."""
+    """Return the command `make GOALS`, with this environment's uv where the machine has none."""
     uv = shutil.which("uv") or str(Path(sys.prefix) / "bin" / "uv")
     return ["make", "--no-print-directory", f"UV={uv}", *goals]
 
 
 def readme_request(folder: Path) -> dict[str, Any]:
-    """The body of the README's curl: what is shown to people is what is tried."""
+    """Return the body of the curl command in the README, so that the documented request is the tested one."""
     readme = folder / "README.md"
-    found = readme.exists() and re.search(r"-d '(\{.*?\})'", readme.read_text(encoding="utf-8"), re.DOTALL)
-    if not found:
-        raise StepFailed("README.md has no curl with -d '{…}'", "Put one back.")
-    return dict(json.loads(found[1]))
+    body = readme.exists() and re.search(r"-d '(\{.*?\})'", readme.read_text(encoding="utf-8"), re.DOTALL)
+    if not body:
+        raise StepFailed("README.md has no curl with -d '{…}'", "Add one.")
+    return dict(json.loads(body[1]))
 
 
 @contextmanager
 def service(folder: Path, log: Path, storage: Path | None = None, clock: Path | None = None) -> Iterator[str]:
-    """The service's address once it is ready, on a free port. Left normally it must drain and end with 0."""
+    """Run the service on a free port and yield its address. At the end it must drain and exit with 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,33 +84,33 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Pat
                 return
         except OSError:
             time.sleep(0.05)
-    raise StepFailed(f"/readyz did not answer 200 within {READY_SECONDS} s", f"See {log}.", log.read_text())
+    raise StepFailed(f"/readyz did not return 200 within {READY_SECONDS} s", f"See {log}.", log.read_text())
 
 
-def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """POST one row and return its answer; raises StepFailed with the service's own words."""
-    return dict(post(url, body))
+def predict(url: str, row: dict[str, Any]) -> dict[str, Any]:
+    """POST one row and return its prediction; raises StepFailed with the service's message."""
+    return dict(post(url, row))
 
 
 def post(url: str, body: Any, **headers: str) -> Any:
-    """POST one row or a list of rows; raises StepFailed with the service's own words."""
+    """POST one row or a list of rows; raises StepFailed with the service's message."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"} | headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        raise StepFailed(f"{url}: {error}", "The answer above says why.", error.read().decode()) from error
+        raise StepFailed(f"{url}: {error}", "The response above gives the reason.", error.read().decode()) from error
     except OSError as error:
-        raise StepFailed(f"{url}: {error}", "The service went away.") from error
+        raise StepFailed(f"{url}: {error}", "The service is not reachable.") from error
 
 
 def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
-    """The batch's answer for a customer, out of the file that `make score` wrote."""
+    """Return the batch prediction for a customer from the file that `make score` wrote."""
     python = str(folder / ".venv" / "bin" / "python")
     done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
     rows = json.loads(done.stdout)
     if len(rows) != 1:
-        raise StepFailed(f"{file} holds {len(rows)} rows for {key}", "There must be one row for each customer.")
+        raise StepFailed(f"{file} has {len(rows)} rows for {key}", "There must be one row for each customer.")
     return dict(rows[0])

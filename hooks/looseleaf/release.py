@@ -1,4 +1,4 @@
-"""The maintainer's commands, which `make release` and `make tags` run: record a release, make tags, check it all."""
+"""The maintainer's commands behind `make release` and `make tags`: record a release, create tags, check the record."""
 
 import argparse
 import re
@@ -13,127 +13,136 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from looseleaf import releases
-from looseleaf.history import (
-    CHANGELOG,
-    PROJECT,
-    RECORD,
-    check,
-    make_tags,
-    push_tags,
-    read,
-    recorded,
-    refuse_moved_tags,
-)
+from looseleaf import history, manifest, releases
+from looseleaf.history import CHANGELOG, PROJECT, RECORD, read
 from looseleaf.project import environment
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
 
-# The date that everything resolves as of: new repositories start with versions that old.
+# New repositories resolve their dependencies as of this date.
 RELEASED = ("template/lifecycle/lifecycle.mk", re.compile(r"^RELEASED := (\d{4}-\d{2}-\d{2})", re.MULTILINE))
 OLD_DAYS = 30
+# `lifecycle.__version__`, which every bundle and service reports.
+VERSION = "template/lifecycle/src/lifecycle/__init__.py"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command in the checkout around the current folder; 0 when it is done, 1 when it could not be."""
+    """Run one command in the checkout of the current folder; returns 0 for success and 1 for an error."""
     parser = argparse.ArgumentParser(prog="looseleaf.release", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     release = commands.add_parser("release", help="check, write the changelog's section, commit, record, tag")
-    release.add_argument("version", metavar="VERSION", help="X.Y.Z, newer than the last")
+    release.add_argument("version", metavar="VERSION", help="X.Y.Z, newer than the last release")
     release.add_argument("--checked", action="store_true", help="make lint and make test have just passed")
-    for command in (release, commands.add_parser("tags", help="make the tags of all recorded releases")):
+    for command in (release, commands.add_parser("tags", help="create the tags of all recorded releases")):
         command.add_argument("--push", action="store_true", help="push them to origin")
     commands.add_parser("check", help="compare the record with the history")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        root = checkout(Path.cwd())
-        if given.command == "release":
-            make_release(root, given.version, given.checked)
-        elif given.command == "tags":
-            make_tags(root)
-        else:
-            for problem in (problems := check(root)):
-                print(problem, file=sys.stderr)
+        root = _checkout(Path.cwd())
+        if options.command == "check":
+            problems = history.check(root)
+            print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
             return int(bool(problems))
-        if given.push:
-            push_tags(root)
+        if options.command == "release":
+            make_release(root, options.version, options.checked)
+        else:
+            history.make_tags(root)
+        if options.push:
+            history.push_tags(root)
     except StepFailed as failed:
         print(f"{failed}. {failed.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped. What was not said to be done was not done.", file=sys.stderr)
+        print("Stopped. Only the reported steps were done.", file=sys.stderr)
         return 130
     return 0
 
 
-def checkout(folder: Path) -> Path:
-    """The root of the checkout; raises StepFailed where there is no git repository."""
+def _checkout(folder: Path) -> Path:
     try:
         return Path(git("rev-parse", "--show-toplevel", folder=folder))
     except subprocess.CalledProcessError as error:
-        raise StepFailed(f"{folder} is no git repository, so no release can be found in it", "Clone it.") from error
+        raise StepFailed(f"{folder} is not a git repository", "Run it in a checkout of the template.") from error
 
 
 def make_release(root: Path, text: str, checked: bool) -> None:
-    """Check, record and tag a version. A failure or Ctrl-C on the way leaves the repository as it was."""
+    """Check, record and tag a version. After a failure or Ctrl-C the repository is unchanged."""
     version = admitted(root, text)
-    looked_at = git("rev-parse", "HEAD", folder=root)
-    if (age := _age(root)) > OLD_DAYS:
+    base = git("rev-parse", "HEAD", folder=root)
+    released = RELEASED[1].search(read(root, RELEASED[0]))
+    if released and (age := (_today() - date.fromisoformat(released[1])).days) > OLD_DAYS:
         print(f"New repositories resolve as of {age} days ago: move RELEASED in {RELEASED[0]} for newer versions.")
-    if not checked:
-        for goal in ("lint", "test"):
-            _run_make(root, goal)
-    record(root, version, looked_at, datetime.now(UTC).date())
+    for goal in () if checked else ("lint", "test"):
+        # Variables of the surrounding make (VERSION=…) must not reach another make.
+        inherited = {k: v for k, v in environment().items() if k not in ("VERSION", "CHECKED", "PUSH")}
+        code = subprocess.run(["make", "--no-print-directory", goal], cwd=root, env=inherited).returncode
+        if code:
+            raise StepFailed(f"make {goal} ended with {code}, so nothing was released", "Fix what it reports.")
+    record(root, version, base)
     branch = git("rev-parse", "--abbrev-ref", "HEAD", folder=root)
     print(f"{version} is released and recorded. Next: git push origin {branch}, then make tags PUSH=1.")
 
 
 def admitted(root: Path, text: str) -> Version:
-    """The version, if it can be released from what is checked out; raises StepFailed with a reason against it."""
+    """Return the version if it can be released from this checkout; raises StepFailed with the reason otherwise."""
     try:
         version = releases.parse(text)
     except ValueError as error:
         raise StepFailed(str(error), "make release VERSION=1.2.3") from error
-    known = recorded(root)
-    last = releases.newest(known)
+    known = history.recorded(root)
+    last = max(known, default=None)
     if last is not None and version <= last:
-        raise StepFailed(f"{version} is not newer than {last}, the last release in {RECORD}", "Name a newer one.")
-    if problems := check(root):
-        raise StepFailed(problems[0].rstrip("."), "Nothing is released on top of that.")
+        raise StepFailed(f"{version} is not newer than {last}, the last release in {RECORD}", "Choose a newer one.")
+    _refuse_problems(root)
     branch, default = git("rev-parse", "--abbrev-ref", "HEAD", folder=root), _default_branch(root)
     if branch != default:
         raise StepFailed(f"{branch} is checked out, and releases are made on {default}", f"Run git switch {default}.")
     if changed := git("status", "--porcelain", folder=root):
-        raise StepFailed(f"The work tree is not clean:\n{changed}\nNothing was released", "Commit it, or put it away.")
+        raise StepFailed(f"The work tree is not clean:\n{changed}\nNothing was released", "Commit or stash it.")
     if not releases.pending(read(root, CHANGELOG)):
-        raise StepFailed(f"{CHANGELOG} says nothing below ## {releases.NOT_RELEASED}", "Write what an update changes.")
-    refuse_moved_tags(root, known)
+        raise StepFailed(f"{CHANGELOG} has no text below ## {releases.NOT_RELEASED}", "Describe what changes.")
+    history.refuse_moved_tags(root, known)
     if git("tag", "--list", f"v{version}", folder=root):
-        raise StepFailed(f"There is a tag v{version} that {RECORD} does not know", f"Run git tag --delete v{version}.")
+        raise StepFailed(f"There is a tag v{version} that is not in {RECORD}", f"Run git tag --delete v{version}.")
     return version
 
 
-def record(root: Path, version: Version, base: str, today: date) -> None:
-    """The release, its line in the record, its tag: two commits made beside the work tree, taken over in one step."""
-    with _beside(root, base) as tree:
-        _write(tree, CHANGELOG, releases.released(read(tree, CHANGELOG), version, f"{today}"))
-        # template/lifecycle keeps its version: uv.lock holds it, so each repository would have to lock again.
+def record(root: Path, version: Version, base: str) -> None:
+    """Make the release commit and the commit that records it in a separate work tree, then take both over at once."""
+    with _worktree(root, base) as tree:
+        _write(tree, CHANGELOG, releases.released(read(tree, CHANGELOG), version, f"{_today()}"))
+        # The version in template/lifecycle/pyproject.toml stays, because uv.lock of every repository records it.
         project = re.sub(r'^version = ".*"$', f'version = "{version}"', read(tree, PROJECT), count=1, flags=re.M)
         _write(tree, PROJECT, project)
+        _set_version(tree, f"{version}")
         release = _commit(tree, f"Release {version}")
-        _write(tree, RECORD, releases.recorded(read(tree, RECORD), version, release))
+        _write(tree, RECORD, f'{read(tree, RECORD).rstrip()}\n"{version}" = "{release}"\n')
+        _set_version(tree, f"{version.major}.{version.minor}.{version.micro + 1}.dev0")
         tip = _commit(tree, f"Record which commit {version} is")
-        if problems := check(tree):
-            raise StepFailed(problems[0].rstrip("."), "Nothing was released.")
+        _refuse_problems(tree)
         with _uninterrupted():
-            _take_over(root, tip)
-            make_tags(root)
+            try:
+                git("merge", "--quiet", "--ff-only", tip, folder=root)
+            except subprocess.CalledProcessError as error:
+                problem = f"The checkout has changed meanwhile, so nothing was released: {error.stderr.strip()}"
+                raise StepFailed(problem, "Try again.") from error
+            history.make_tags(root)
 
 
-def _age(root: Path) -> int:
-    """Days since RELEASED."""
-    found = RELEASED[1].search(read(root, RELEASED[0]))
-    return (datetime.now(UTC).date() - date.fromisoformat(found[1])).days if found else 0
+def _refuse_problems(root: Path) -> None:
+    if problems := history.check(root):
+        raise StepFailed(problems[0].rstrip("."), "Nothing was released.")
+
+
+def _set_version(tree: Path, version: str) -> None:
+    """Write `lifecycle.__version__`, and the manifest that has the hash of its file."""
+    text = re.sub(r'^__version__ = ".*"$', f'__version__ = "{version}"', read(tree, VERSION), count=1, flags=re.M)
+    _write(tree, VERSION, text)
+    _write(tree, manifest.MANIFEST, manifest.text(tree))
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _default_branch(root: Path) -> str:
@@ -143,17 +152,9 @@ def _default_branch(root: Path) -> str:
         return "main"
 
 
-def _run_make(root: Path, goal: str) -> None:
-    # What make hands on to what it runs (VERSION=…, its flags) is not meant for another make.
-    handed = {name: value for name, value in environment().items() if name not in ("VERSION", "CHECKED", "PUSH")}
-    code = subprocess.run(["make", "--no-print-directory", goal], cwd=root, env=handed).returncode
-    if code:
-        raise StepFailed(f"make {goal} ended with {code}, so nothing was released", "Fix what it names.")
-
-
 @contextmanager
-def _beside(root: Path, commit: str) -> Iterator[Path]:
-    """A work tree of a commit elsewhere: what is written and committed there is not yet the branch's."""
+def _worktree(root: Path, commit: str) -> Iterator[Path]:
+    """Yield a separate work tree, so that its commits do not belong to the branch yet."""
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         tree = Path(scratch) / "tree"
         git("worktree", "add", "--quiet", "--detach", str(tree), commit, folder=root)
@@ -165,7 +166,7 @@ def _beside(root: Path, commit: str) -> Iterator[Path]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for what happens inside, git included: half of it would be neither the old state nor the new."""
+    """Ignore Ctrl-C, also in git, so that the body is done completely."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -175,21 +176,11 @@ def _uninterrupted() -> Iterator[None]:
 
 def _commit(tree: Path, message: str) -> str:
     try:
-        # The hooks want the environment of the checkout, and make lint has passed there.
+        # Commit hooks need the environment of the checkout, where make lint has already passed.
         git("commit", "--quiet", "--no-verify", "--all", "--message", message, folder=tree)
     except subprocess.CalledProcessError as error:
         raise StepFailed("git cannot commit", (error.stderr or "").strip()) from error
     return git("rev-parse", "HEAD", folder=tree)
-
-
-def _take_over(root: Path, tip: str) -> None:
-    try:
-        git("merge", "--quiet", "--ff-only", tip, folder=root)
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or "").strip()
-        raise StepFailed(
-            f"The checkout has changed meanwhile, so nothing was released: {said}", "Try again."
-        ) from error
 
 
 def _write(root: Path, name: str, text: str) -> None:

@@ -1,95 +1,73 @@
-"""What releases.toml and CHANGELOG.md say about the releases, as texts: nothing here opens a file or runs git."""
+"""Read the texts of releases.toml and CHANGELOG.md. No function here opens a file or runs git."""
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from packaging.version import InvalidVersion, Version
 
 NOT_RELEASED = "Not released"
-WHAT_YOU_DO = "What you do"
 SECTION = re.compile(r"^## (?P<title>.*)$", re.MULTILINE)
 TITLE = re.compile(r"(?P<version>\d+\.\d+\.\d+) \((?P<date>\d{4}-\d{2}-\d{2})\)")
-
-
-@dataclass(frozen=True)
-class Task:
-    """Something that a release asks the owner of a repository to do."""
-
-    version: Version
-    text: str
+# The heading of the list of tasks for the owner of a repository.
+TASKS = "### What you do\n"
 
 
 def read(text: str) -> dict[Version, str]:
-    """Each release's commit, oldest first; raises ValueError with the reason when releases.toml is not in its form."""
+    """Return each release's commit, oldest first; raises ValueError when releases.toml is not valid."""
     try:
-        told = tomllib.loads(text).get("releases")
+        table = tomllib.loads(text).get("releases")
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"releases.toml is no TOML: {error}") from error
-    if not isinstance(told, dict):
+        raise ValueError(f"releases.toml is not valid TOML: {error}") from error
+    if not isinstance(table, dict):
         raise ValueError("releases.toml has no table [releases]")
     releases: dict[Version, str] = {}
-    for name, commit in told.items():
+    for name, commit in table.items():
         version = parse(name)
         if not re.fullmatch(r"[0-9a-f]{40}", str(commit)):
-            raise ValueError(f"releases.toml: {commit!r} of {name} is no commit of 40 hexadecimal digits")
+            raise ValueError(f"releases.toml: {commit!r} of {name} is not a commit of 40 hexadecimal digits")
         if releases and version <= max(releases):
-            raise ValueError(f"releases.toml: {name} stands below {max(releases)}; the oldest comes first")
+            raise ValueError(f"releases.toml: {name} is below {max(releases)}; the oldest comes first")
         releases[version] = commit
     return releases
 
 
 def parse(text: str) -> Version:
-    """The version that a text like 1.2.3 names; raises ValueError where it names none."""
+    """Return the version in a text like 1.2.3; raises ValueError for any other text."""
     try:
         version = Version(text)
     except InvalidVersion as error:
-        raise ValueError(f"{text!r} is no version") from error
+        raise ValueError(f"{text!r} is not a valid version") from error
     if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", text):
-        raise ValueError(f"{text!r} is no version of the form X.Y.Z")
+        raise ValueError(f"{text!r} is not a version of the form X.Y.Z")
     return version
 
 
-def newest(releases: Mapping[Version, str]) -> Version | None:
-    """The newest release, or None before the first."""
-    return max(releases, default=None)
-
-
-def tasks(changelog: str, after: Version, upto: Version) -> list[Task]:
-    """What the versions in (after, upto] ask the owner to do, the oldest first."""
+def tasks(changelog: str, after: Version, upto: Version) -> list[tuple[Version, str]]:
+    """Return the tasks that the versions in (after, upto] have for the owner of a repository, oldest first."""
     return [
-        Task(version, item)
+        (version, task)
         for version, text in sorted(sections(changelog).items())
         if after < version <= upto
-        for item in _items(text)
+        for task in _tasks(text)
     ]
 
 
 def sections(changelog: str) -> dict[Version, str]:
-    """The text of each released version, in the order of the changelog."""
-    found: dict[Version, str] = {}
-    for title, text in _split(changelog):
-        if match := TITLE.fullmatch(title):
-            found[Version(match["version"])] = text
-    return found
+    """Return the text of each released version, in the order of the changelog."""
+    return {Version(match["version"]): text for title, text in _split(changelog) if (match := TITLE.fullmatch(title))}
 
 
 def pending(changelog: str) -> str:
-    """What is not released yet; empty, too, where the changelog does not begin with that section."""
+    """Return the text of the section "Not released", or an empty text when the changelog does not start with it."""
     title, text = next(_split(changelog), ("", ""))
     return text.strip() if title == NOT_RELEASED else ""
 
 
 def released(changelog: str, version: Version, date: str) -> str:
-    """The changelog in which what was not released is the section of a version."""
+    """Return the changelog with the content of "Not released" as the section of a version."""
     heading = f"## {NOT_RELEASED}\n"
     return changelog.replace(heading, f"{heading}\n## {version} ({date})\n", 1)
-
-
-def recorded(text: str, version: Version, commit: str) -> str:
-    """releases.toml with one more line."""
-    return f'{text.rstrip()}\n"{version}" = "{commit}"\n'
 
 
 def _split(changelog: str) -> Iterator[tuple[str, str]]:
@@ -99,11 +77,10 @@ def _split(changelog: str) -> Iterator[tuple[str, str]]:
         yield heading["title"].strip(), changelog[heading.end() : end]
 
 
-def _items(section: str) -> list[str]:
-    """The items of the list below `### What you do`, each in one line."""
-    _, _, below = section.partition(f"### {WHAT_YOU_DO}\n")
+def _tasks(section: str) -> list[str]:
+    """Return the list items below the heading, each in one line."""
     items: list[str] = []
-    for line in below.splitlines():
+    for line in section.partition(TASKS)[2].splitlines():
         if line.startswith("#"):
             break
         if line.startswith(("- ", "* ")):

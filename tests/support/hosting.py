@@ -1,4 +1,4 @@
-"""A host of repositories on this machine: the APIs of GitHub and GitLab that a proposal asks, and git over HTTP."""
+"""A local host of repositories: the parts of the APIs of GitHub and GitLab that a proposal uses, and git over HTTP."""
 
 import base64
 import json
@@ -19,23 +19,23 @@ from looseleaf.snapshot import git
 
 @dataclass
 class Api:
-    """What the fake host was asked, the requests that are open on it, and what it answers instead."""
+    """The received requests, the open pull or merge requests, and a response that replaces the usual one."""
 
     url: str = ""
-    asked: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    requests: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     open: list[dict[str, Any]] = field(default_factory=list)
     instead: tuple[int, bytes, str] | None = None
 
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        """GitHub under /repos, GitLab under /projects: as both document it."""
+    def respond(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """Respond as GitHub (/repos) and GitLab (/projects) document it."""
         address, _, query = path.partition("?")
-        asked = dict(urllib.parse.parse_qsl(query))
+        parameters = dict(urllib.parse.parse_qsl(query))
         if method == "GET" and address == "/repos/acme/churn/pulls":
-            assert asked == {"state": "open", "head": f"acme:{BRANCH}", "base": "main"}
+            assert parameters == {"state": "open", "head": f"acme:{BRANCH}", "base": "main"}
             return self.open
         if method == "GET" and address == "/projects/42/merge_requests":
-            assert asked == {"state": "opened", "source_branch": BRANCH, "target_branch": "main"}
+            assert parameters == {"state": "opened", "source_branch": BRANCH, "target_branch": "main"}
             return self.open
         if method == "POST" and address == "/repos/acme/churn/pulls":
             assert body.keys() == {"title", "body", "head", "base"}
@@ -55,16 +55,16 @@ class Api:
 
 @contextmanager
 def api() -> Iterator[Api]:
-    """A server on this machine that answers as the hosts do."""
-    told = Api()
+    """Run a local server with the APIs of the hosts."""
+    state = Api()
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def handle_request(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            told.asked.append((self.command, self.path.partition("?")[0], body))
-            told.headers.append(dict(self.headers))
-            code, content, location = told.instead or (200, b"", "")
-            content = content or json.dumps(told.answer(self.command, self.path, body)).encode()
+            state.requests.append((self.command, self.path.partition("?")[0], body))
+            state.headers.append(dict(self.headers))
+            code, content, location = state.instead or (200, b"", "")
+            content = content or json.dumps(state.respond(self.command, self.path, body)).encode()
             self.send_response(code)
             self.send_header("Content-Length", str(len(content)))
             if location:
@@ -72,26 +72,26 @@ def api() -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = do_PUT = answer  # noqa: N815
+        do_GET = do_POST = do_PATCH = do_PUT = handle_request  # noqa: N815
 
         def log_message(self, *_: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        yield told
+        state.url = f"http://127.0.0.1:{server.server_port}"
+        yield state
         server.shutdown()
 
 
 @contextmanager
 def git_over_http(hub: Path, known: str) -> Iterator[tuple[str, list[str]]]:
-    """A bare repository, served to whoever has the known `name:password`: its address, and who asked."""
+    """Serve a bare repository to users with the known `name:password`; yield address and received credentials."""
     seen: list[str] = []
     backend = Path(git("--exec-path", folder=hub)) / "git-http-backend"
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def handle_request(self) -> None:
             _, _, who = self.headers.get("Authorization", "").partition("Basic ")
             seen.append(base64.b64decode(who).decode())
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -103,7 +103,7 @@ def git_over_http(hub: Path, known: str) -> Iterator[tuple[str, list[str]]]:
                 return
             path, _, query = self.path.partition("?")
             given = {"GIT_PROJECT_ROOT": str(hub.parent), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path}
-            given |= {"QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_USER": "somebody"}
+            given |= {"QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_USER": "user"}
             given |= {"CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body))}
             given |= {"HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", "")}
             done = subprocess.run([backend], input=body, env=os.environ | given, capture_output=True, check=True)
@@ -115,7 +115,7 @@ def git_over_http(hub: Path, known: str) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = answer  # noqa: N815
+        do_GET = do_POST = handle_request  # noqa: N815
 
         def log_message(self, *_: Any) -> None:
             pass

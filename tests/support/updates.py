@@ -7,7 +7,7 @@ from typing import Any
 import copier
 
 from looseleaf.snapshot import git
-from looseleaf.update.source import Source, remembered
+from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
 from support.personas import answers_of
 from support.rendering import Template, files, is_templates
@@ -84,14 +84,14 @@ class Replay:
 def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:
     """The trial of an update."""
     work.mkdir()
-    told = remembered(project)
+    told = recorded(project)
     source = Source.fetch(told, project, work / "template")
     return Trial.run(project, source, source.commit(str(told["_commit"])), source.commit(to), given, work)
 
 
 def reported(project: Path, template: Template, work: Path) -> Trial:
     """What `looseleaf update` would do to the newest release."""
-    told = remembered(project)
+    told = recorded(project)
     work.mkdir()
     source = Source.fetch(told, project, work / "template")
     before = source.commit(str(told["_commit"]))

@@ -1,5 +1,7 @@
-"""Releases are recorded in git's history, all or nothing, and a history that is cut off is a failure."""
+"""Releases: the record, the two commits and the tag of a release, and incomplete histories."""
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -57,39 +59,37 @@ The first.
 
 
 def test_every_recorded_release_is_in_the_history() -> None:
-    """Each recorded commit is there, in order, and says the version; what is missing fails, and is never skipped."""
+    """Each recorded commit exists, in order, with its version; a missing one fails and is never skipped."""
     assert not check(ROOT)
     assert Version("0.1.0") in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8"))
 
 
-def test_ci_fetches_the_history() -> None:
+def test_ci_fetches_the_complete_history() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     assert [step["with"]["fetch-depth"] for step in steps if "checkout" in step.get("uses", "")] == [0]
 
 
-def test_the_record_is_read_in_order() -> None:
+def test_the_record_is_read_in_its_order() -> None:
     read = releases.read(RECORD)
     assert [*read.items()] == [(Version("0.1.0"), ONE), (Version("0.10.0"), TWO)]
-    assert releases.newest(read) == Version("0.10.0")
-    assert releases.newest({}) is None
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[releases", "is no TOML"),
+        ("[releases", "is not valid TOML"),
         ("", "has no table"),
         ("releases = 1", "has no table"),
         (f'[releases]\n"0.1" = "{ONE}"', "of the form X.Y.Z"),
-        (f'[releases]\n"one" = "{ONE}"', "is no version"),
+        (f'[releases]\n"one" = "{ONE}"', "is not a valid version"),
         (f'[releases]\n"0.1.0rc1" = "{ONE}"', "of the form X.Y.Z"),
-        ('[releases]\n"0.1.0" = "e4b2301"', "no commit of 40"),
-        ('[releases]\n"0.1.0" = 1', "no commit of 40"),
+        ('[releases]\n"0.1.0" = "e4b2301"', "not a commit of 40"),
+        ('[releases]\n"0.1.0" = 1', "not a commit of 40"),
         (f'[releases]\n"0.10.0" = "{ONE}"\n"0.9.0" = "{TWO}"', "the oldest comes first"),
     ],
 )
-def test_a_record_that_is_not_in_its_form_is_refused(text: str, reason: str) -> None:
+def test_an_invalid_record_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         releases.read(text)
 
@@ -103,21 +103,23 @@ def test_a_record_that_is_not_in_its_form_is_refused(text: str, reason: str) -> 
         ("0.10.0", "0.10.0", []),
     ],
 )
-def test_the_changelog_says_what_the_owner_does_between_two_versions(after: str, upto: str, texts: list[str]) -> None:
+def test_the_changelog_lists_the_tasks_between_two_versions(after: str, upto: str, texts: list[str]) -> None:
     found = releases.tasks(CHANGELOG, Version(after), Version(upto))
-    assert [task.text for task in found] == texts
-    assert {task.version for task in found} <= {Version("0.2.0"), Version("0.10.0")}
+    assert [task for _, task in found] == texts
+    assert {version for version, _ in found} <= {Version("0.2.0"), Version("0.10.0")}
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of a template with one release and something new since; its make test and make lint leave a trace."""
+    """Return a template with one release and a later commit; its make test and make lint record their calls."""
     root = tmp_path / "checkout"
-    (root / "template/lifecycle").mkdir(parents=True)
+    (root / "template/lifecycle/src/lifecycle").mkdir(parents=True)
     git("init", "--quiet", "--initial-branch=main", folder=root)
     written = {
         "CHANGELOG.md": "# Changes\n\n## Not released\n\nThe first.\n",
         "pyproject.toml": '[project]\nname = "looseleaf"\nversion = "0.1.0"\n',
+        "template/lifecycle/src/lifecycle/__init__.py": '"""Code."""\n\n__version__ = "0.2.0.dev0"\n',
+        "template/lifecycle/manifest.json.jinja": "{}\n",
         "template/lifecycle/lifecycle.mk": "RELEASED := 2001-01-01T00:00:00Z\n",
         "Makefile": 'lint test:\n\t@echo "$@ $(VERSION)" >> .git/ran\n\t@[ ! -e .git/$@.sh ] || sh .git/$@.sh\n',
     }
@@ -139,14 +141,14 @@ def commit(root: Path, message: str) -> str:
     return git("rev-parse", "HEAD", folder=root)
 
 
-def release(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return run(*RELEASE, *words, folder=root, **HOOKS)
+def release(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return run(*RELEASE, *options, folder=root, **HOOKS)
 
 
 def state(root: Path) -> list[str]:
-    """All that a release could change."""
-    asked = ("rev-parse HEAD", "symbolic-ref HEAD", "status --porcelain", "tag", "worktree list", "branch")
-    return [git(*words.split(), folder=root) for words in asked]
+    """Return everything that a release could change."""
+    queries = ("rev-parse HEAD", "symbolic-ref HEAD", "status --porcelain", "tag", "worktree list", "branch")
+    return [git(*words.split(), folder=root) for words in queries]
 
 
 def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
@@ -154,8 +156,8 @@ def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
     done = release(checkout, "release", "0.2.0")
     assert done.returncode == 0, done.stdout
     assert (checkout / ".git/ran").read_text().splitlines() == ["lint ", "test "]
-    told = git("log", "--reverse", "--format=%s", f"{before}..HEAD", folder=checkout)
-    assert told.splitlines() == ["Release 0.2.0", "Record which commit 0.2.0 is"]
+    subjects = git("log", "--reverse", "--format=%s", f"{before}..HEAD", folder=checkout)
+    assert subjects.splitlines() == ["Release 0.2.0", "Record which commit 0.2.0 is"]
     recorded = releases.read((checkout / "releases.toml").read_text())
     assert recorded[Version("0.2.0")] == git("rev-parse", "HEAD~1", folder=checkout)
     assert git("rev-parse", "v0.2.0^{commit}", folder=checkout) == recorded[Version("0.2.0")]
@@ -168,12 +170,24 @@ def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
     assert "move RELEASED" in done.stdout
     assert not git("status", "--porcelain", folder=checkout)
     assert not check(checkout)
-    # The release commit, too, is in order, although nothing records it yet.
+    # The release commit itself passes the check although the record does not have it yet.
     git("checkout", "--quiet", "v0.2.0", folder=checkout)
     assert not check(checkout)
 
 
-def test_what_has_just_been_checked_is_not_checked_again(checkout: Path) -> None:
+def test_the_runtime_has_the_version_of_the_release_and_then_a_development_version(checkout: Path) -> None:
+    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+    name = "template/lifecycle/src/lifecycle/__init__.py"
+    for commit_of, version in (("v0.2.0", "0.2.0"), ("HEAD", "0.2.1.dev0")):
+        text = git("show", f"{commit_of}:{name}", folder=checkout) + "\n"
+        assert f'__version__ = "{version}"' in text
+        hashes = json.loads(git("show", f"{commit_of}:template/lifecycle/manifest.json.jinja", folder=checkout))[
+            "files"
+        ]
+        assert hashes["lifecycle/src/lifecycle/__init__.py"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_checked_release_runs_neither_lint_nor_test(checkout: Path) -> None:
     assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
     assert not (checkout / ".git/ran").exists()
 
@@ -181,8 +195,8 @@ def test_what_has_just_been_checked_is_not_checked_again(checkout: Path) -> None
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
-        ("", "is no version"),
-        ("next", "'next' is no version"),
+        ("", "is not a valid version"),
+        ("next", "'next' is not a valid version"),
         ("0.2", "of the form X.Y.Z"),
         ("v0.2.0", "of the form X.Y.Z"),
         ("0.2.0rc1", "of the form X.Y.Z"),
@@ -190,7 +204,7 @@ def test_what_has_just_been_checked_is_not_checked_again(checkout: Path) -> None
         ("0.0.9", "0.0.9 is not newer than 0.1.0"),
     ],
 )
-def test_a_version_that_cannot_be_the_next_is_refused(checkout: Path, version: str, reason: str) -> None:
+def test_an_invalid_or_older_version_is_refused(checkout: Path, version: str, reason: str) -> None:
     before = state(checkout)
     done = release(checkout, "release", version)
     assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
@@ -239,15 +253,15 @@ def unsigned(root: Path) -> None:
     [
         (dirty, "not clean:\n?? left.txt"),
         (elsewhere, "work is checked out, and releases are made on main"),
-        (nothing_new, "says nothing below ## Not released"),
-        (a_tag_of_its_own, "There is a tag v0.2.0 that releases.toml does not know"),
-        (a_moved_tag, "The tag v0.1.0 names"),
+        (nothing_new, "has no text below ## Not released"),
+        (a_tag_of_its_own, "There is a tag v0.2.0 that is not in releases.toml"),
+        (a_moved_tag, "The tag v0.1.0 is at"),
         (no_record, "releases.toml cannot be read"),
         (failing_tests, "make test ended with 2"),
         (unsigned, "git cannot commit"),
     ],
 )
-def test_a_release_that_fails_leaves_the_repository_as_it_was(
+def test_a_failed_release_leaves_the_repository_unchanged(
     checkout: Path, spoil: Callable[[Path], None], reason: str
 ) -> None:
     spoil(checkout)
@@ -261,7 +275,7 @@ def test_a_release_that_fails_leaves_the_repository_as_it_was(
 @pytest.mark.parametrize(
     "meanwhile", ["git commit --quiet --allow-empty --message Meanwhile", "echo mine >> CHANGELOG.md"]
 )
-def test_what_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str) -> None:
+def test_work_that_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str) -> None:
     (checkout / ".git/test.sh").write_text(meanwhile)
     done = release(checkout, "release", "0.2.0")
     assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
@@ -272,7 +286,7 @@ def test_what_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str
     assert not git("tag", folder=checkout)
 
 
-def test_ctrl_c_leaves_the_repository_as_it_was(checkout: Path) -> None:
+def test_ctrl_c_leaves_the_repository_unchanged(checkout: Path) -> None:
     before = state(checkout)
     (checkout / ".git/test.sh").write_text("touch .git/started; sleep 60\n")
     command = subprocess.Popen(
@@ -282,22 +296,22 @@ def test_ctrl_c_leaves_the_repository_as_it_was(checkout: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A suite that runs in the background ignores the signal, and would hand that on.
+        # A suite in the background ignores the signal, and child processes would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 30
     while not (checkout / ".git/started").exists() and time.monotonic() < end:
         time.sleep(0.05)
     os.killpg(command.pid, signal.SIGINT)
-    _, said = command.communicate(timeout=30)
+    _, output = command.communicate(timeout=30)
     assert command.returncode == 130
-    assert "Stopped." in said
-    assert "Traceback" not in said
+    assert "Stopped." in output
+    assert "Traceback" not in output
     assert state(checkout) == before
 
 
 @pytest.mark.parametrize("command", [("release", "0.2.0"), ("check",)])
-def test_a_history_that_is_cut_off_says_how_to_get_the_rest(
+def test_a_shallow_clone_names_the_command_that_completes_it(
     checkout: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     clone = tmp_path / "clone"
@@ -310,14 +324,14 @@ def test_a_history_that_is_cut_off_says_how_to_get_the_rest(
     assert not check(clone)
 
 
-def test_a_commit_that_is_no_release_is_told(checkout: Path) -> None:
+def test_a_recorded_commit_that_is_not_the_release_is_reported(checkout: Path) -> None:
     sound = (checkout / "releases.toml").read_text()
     head = git("rev-parse", "HEAD", folder=checkout)
     (checkout / "releases.toml").write_text(f'{sound}"0.2.0" = "{head}"\n')
-    told = "\n".join(check(checkout))
-    assert f"the pyproject.toml of {head} says 0.1.0, not 0.2.0" in told
-    assert f"the CHANGELOG.md of {head} has no section 0.2.0" in told
-    assert "CHANGELOG.md has the sections 0.1.0, and releases.toml the releases 0.2.0, 0.1.0" in told
+    problems = "\n".join(check(checkout))
+    assert f"the pyproject.toml of {head} has the version 0.1.0, not 0.2.0" in problems
+    assert f"the CHANGELOG.md of {head} has no section 0.2.0" in problems
+    assert "CHANGELOG.md has the sections 0.1.0, and releases.toml the releases 0.2.0, 0.1.0" in problems
     git("switch", "--quiet", "--force", "--orphan", "other", folder=checkout)
     stranger = commit_empty(checkout)
     git("switch", "--quiet", "--force", "main", folder=checkout)
@@ -330,7 +344,7 @@ def commit_empty(root: Path) -> str:
     return git("rev-parse", "HEAD", folder=root)
 
 
-def test_tags_come_back_as_they_were_and_are_pushed_when_asked(checkout: Path, tmp_path: Path) -> None:
+def test_tags_are_created_again_identically_and_pushed_on_request(checkout: Path, tmp_path: Path) -> None:
     hub = tmp_path / "hub.git"
     git("init", "--quiet", "--bare", str(hub), folder=tmp_path)
     git("remote", "add", "origin", str(hub), folder=checkout)
@@ -343,10 +357,10 @@ def test_tags_come_back_as_they_were_and_are_pushed_when_asked(checkout: Path, t
     again = release(checkout, "tags", "--push")
     assert (again.returncode, "could not be pushed" in again.stdout) == (0, False)
     assert git("show-ref", "--tags", folder=checkout) == published
-    assert "was there" in release(checkout, "tags").stdout
+    assert "existed" in release(checkout, "tags").stdout
 
 
-def test_a_tag_that_cannot_be_pushed_is_said_and_no_failure(checkout: Path) -> None:
+def test_a_tag_that_cannot_be_pushed_is_reported_and_not_a_failure(checkout: Path) -> None:
     done = release(checkout, "tags", "--push")
     assert done.returncode == 0
     assert "The tags could not be pushed" in done.stdout
@@ -358,12 +372,12 @@ def test_a_tag_is_never_moved(checkout: Path) -> None:
     there = git("rev-parse", "v0.1.0", folder=checkout)
     done = release(checkout, "tags")
     assert (done.returncode, "Traceback" in done.stdout) == (1, False)
-    assert f"The tag v0.1.0 names {there}" in done.stdout
+    assert f"The tag v0.1.0 is at {there}" in done.stdout
     assert git("rev-parse", "v0.1.0", folder=checkout) == there
 
 
-def test_outside_of_a_checkout_the_commands_say_so(tmp_path: Path) -> None:
+def test_outside_of_a_checkout_the_commands_fail_with_a_reason(tmp_path: Path) -> None:
     for command in ("check", "tags"):
         done = release(tmp_path, command)
         assert (done.returncode, "Traceback" in done.stdout) == (1, False)
-        assert "is no git repository" in done.stdout
+        assert "is not a git repository" in done.stdout

@@ -8,10 +8,10 @@ import manifest_check
 import pytest
 
 from looseleaf import cli
+from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
-from looseleaf.update.errors import UpdateError
-from looseleaf.update.source import Source, _address, remembered
+from looseleaf.update.source import Source, _address, recorded
 from looseleaf.update.trial import Trial
 from support.personas import commit
 from support.rendering import Template, files, run
@@ -69,7 +69,7 @@ def test_edits_in_the_templates_zone_are_told_with_their_seams(newer: Template, 
     assert code == 3
     assert "lifecycle/pyproject.toml (edited): Add your own dependency with uv add NAME" in said
     assert "lifecycle/lifecycle.mk (edited): Add or override the target in the Makefile" in said
-    assert "lifecycle/src/lifecycle/models/card.py (removed): Say it in config/" in said
+    assert "lifecycle/src/lifecycle/models/card.py (removed): Change it in config/" in said
     assert files(project) == before
 
 
@@ -98,7 +98,7 @@ def test_what_is_offered_is_taken_merged_or_refused(newer: Template, tmp_path: P
     assert "the template's changes and yours touch the same lines" in said
     code, said = called(project, "--take", "docs/nothing.md")
     assert code == 1
-    assert "there is no docs/nothing.md in 9999.1.0" in said
+    assert "9999.1.0 has no docs/nothing.md" in said
     assert files(project) == before
 
 
@@ -109,7 +109,7 @@ def test_a_changed_answer_offers_what_it_would_have_rendered(newer: Template, tm
     commit(project, "Ours")
     trial = tried(project, tmp_path / "work", "v9999.0.0", owners="@ana")
     told = trial.report().text()
-    assert "may still go by an old answer:\n  OWNERS: take it with TAKE=OWNERS, or edit it by hand" in told
+    assert "may still follow the old answer:\n  OWNERS: take it with TAKE=OWNERS, or edit it by hand" in told
     assert [(offer.path, offer.state) for offer in trial.offers()] == [("OWNERS", "merges")]
     trial.take(["OWNERS"])
     taken = trial.contents()["OWNERS"] or b""
@@ -150,9 +150,9 @@ def test_what_an_earlier_update_has_offered_can_still_be_taken(
     ("words", "told"),
     [
         (("--to", "0.0.7"), "the template has no version or commit 0.0.7"),
-        (("--set", "modle_name=x"), "modle_name=x: no answer is changed by that"),
-        (("--set", "owners"), "owners: no answer is changed by that"),
-        (("--set", "usage=[online"), "usage=[online: the list has no end"),
+        (("--set", "modle_name=x"), "modle_name=x: names no answer"),
+        (("--set", "owners"), "owners: names no answer"),
+        (("--set", "usage=[online"), "usage=[online: the list is not valid YAML"),
         (("--set", "model_name=Not A Name"), "lower-case words"),
     ],
 )
@@ -202,13 +202,13 @@ def broken(name: str, project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("no answers", "is missing: no update without it"),
+        ("no answers", "is missing, and an update needs it"),
         ("answers that are no YAML", "cannot be read"),
-        ("answers without a commit", "does not say from which template and commit"),
+        ("answers without a commit", "does not name a template and commit"),
         ("a template that is gone", "LOOSELEAF_SOURCE"),
         ("a commit that never was", "the template has no version or commit 1234567"),
         ("changes that are not committed", "M Makefile"),
-        ("no git", "is no git repository with a commit"),
+        ("no git", "is not a git repository with a commit"),
     ],
 )
 def test_what_keeps_an_update_from_looking_is_told(
@@ -252,7 +252,7 @@ def test_an_address_is_taken_as_copier_takes_it(tmp_path: Path, given: str, addr
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UpdateError, match="the template is not in"):
+    with pytest.raises(UpdateError, match="does not exist"):
         _address("../gone", tmp_path, "_src_path")
 
 
@@ -296,7 +296,7 @@ def test_a_new_file_that_the_teams_gitignore_hides_is_told(newer: Template, tmp_
     (later.folder / "template/lifecycle/docs/more.rst").write_text("More\n")
     run("python3", "-m", "looseleaf.manifest", folder=later.folder, PYTHONPATH=str(later.folder / "hooks"))
     later.release("v9999.2.0")
-    told = remembered(project) | {"_src_path": str(later.folder)}
+    told = recorded(project) | {"_src_path": str(later.folder)}
     (tmp_path / "work").mkdir()
     source = Source.fetch(told, project, tmp_path / "work/template")
     before, after = source.commit("v9999.0.0"), source.commit("v9999.2.0")
@@ -349,7 +349,7 @@ def test_the_source_may_be_named_with_the_reference_of_its_tool(
     monkeypatch.setenv("LOOSELEAF_SOURCE", "/nowhere")
     code, said = called(project, "--dry-run")
     assert code == 1
-    assert "which LOOSELEAF_SOURCE names" in said
+    assert "LOOSELEAF_SOURCE: the template" in said
 
 
 def moved(template: Template, into: Path) -> Template:
@@ -368,7 +368,7 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
     code, said = called(project, "--to", release)
     assert code == 0, said
     assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in said
-    assert remembered(project)["_src_path"] == str(fork.folder)
+    assert recorded(project)["_src_path"] == str(fork.folder)
     assert manifest_check.check(project) == []
     commit(project, "Moved")
     monkeypatch.delenv("LOOSELEAF_SOURCE")
@@ -376,7 +376,7 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("recorded", "named", "address"),
+    ("before", "named", "address"),
     [
         ("gh:acme/x", "https://github.com/acme/x.git@v0.3.0", "gh:acme/x"),
         ("gh:acme/x", "", "gh:acme/x"),
@@ -386,11 +386,11 @@ def test_the_source_that_an_update_was_taken_from_is_recorded(
     ],
 )
 def test_only_another_address_is_recorded_and_no_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, named: str, address: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, named: str, address: str
 ) -> None:
     monkeypatch.setenv("LOOSELEAF_SOURCE", named)
     monkeypatch.setattr("looseleaf.update.source.git", lambda *words, folder: "")
-    assert Source.fetch({"_src_path": recorded}, tmp_path, tmp_path / "clone").address == address
+    assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
 
 
 def test_an_abort_needs_nothing_of_the_repository_but_its_makefile(newer: Template, tmp_path: Path) -> None:

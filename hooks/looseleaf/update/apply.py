@@ -1,11 +1,11 @@
-"""Put the files of a trial into the repository: all of them, or none, whatever happens in between.
+"""Put the files of an update into the repository: all of them or none, also when the process is killed.
 
-What is about to change is copied into the git folder first. The copy appears under its name by one rename, when it is
-complete, and goes by one rename when the work is done: as long as it stands there, `abort` can restore everything. A
-git repository holds one at a time, whichever of its folders the update is of.
+A backup of the files to change is written to the git folder first. It gets its final name by one rename when it is
+complete, and loses it by one rename when the update is complete: while it has that name, `abort` can restore every
+file. A git repository has one backup at a time, whichever of its projects is updated.
 
-The copy has this module with it, which imports the standard library alone: while an update is half done, nothing else
-of the repository can be relied on.
+The backup has a copy of this module, which needs the standard library only, because nothing else of a half-updated
+repository can be relied on.
 """
 
 import contextlib
@@ -17,44 +17,47 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
-from looseleaf.update.errors import UpdateError
 
 NAME = "looseleaf-update"
 LIST = "files.json"
-# What `python -m looseleaf.update.apply` needs to restore, below the package.
-TOOL = ("__init__.py", "snapshot.py", "update/__init__.py", "update/errors.py", "update/apply.py")
-# New files wait here, on the disk where they will stand: each arrives by a rename.
+# The modules that `python -m looseleaf.update.apply` needs to restore, relative to the package.
+TOOL = ("__init__.py", "errors.py", "snapshot.py", "update/__init__.py", "update/apply.py")
+# New files wait here, on the same disk as their destination, so that a rename can move each of them.
 DRAFTS = f".{NAME}"
 ABORT = "make update ABORT=1 restores every file; then try again."
 
 
 def journal(root: Path) -> Path:
-    """Where the copy of what an update changes stands while it is applied; raises UpdateError outside of git."""
+    """Return the path of the backup of an update that is not complete; raises UpdateError outside of git."""
     try:
         return root / git("rev-parse", "--git-path", NAME, folder=root)
     except (OSError, subprocess.CalledProcessError):
-        raise UpdateError(f"{root} is in no git repository", "Go to the folder of the repository.") from None
+        raise UpdateError(f"{root} is not in a git repository", "Go to the folder of the repository.") from None
 
 
 def apply(root: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, int]) -> None:
-    """Write files below `root` (None removes one); an exception leaves every file as it was. `finish` ends it.
+    """Write files; `finish` or `abort` must follow. After an exception, every file is as before.
 
-    Raises UpdateError where it cannot be done.
+    Args:
+        root: the folder of the repository or of a project in it.
+        contents: new content by path; None removes a file.
+        modes: permissions by path.
+
+    Raises:
+        UpdateError: the files cannot be written.
     """
     place, top = journal(root), _top(root)
     if place.exists():
         raise UpdateError("an update was interrupted here", ABORT)
     paths = {name: (root.resolve() / name).relative_to(top).as_posix() for name in contents}
     try:
-        _copy(top, place, list(paths.values()))
-        _put(
-            top,
-            {paths[name]: content for name, content in contents.items()},
-            {paths[name]: mode for name, mode in modes.items() if name in paths},
-        )
+        _back_up(top, place, list(paths.values()))
+        new = {paths[name]: content for name, content in contents.items()}
+        _put(top, new, {paths[name]: mode for name, mode in modes.items() if name in paths})
     except BaseException as error:
-        # What is raised while this restores leaves the copy where it is, for another attempt.
+        # When `abort` itself fails, the backup stays for another attempt.
         if place.exists():
             abort(root)
         else:
@@ -65,20 +68,17 @@ def apply(root: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, 
 
 
 def finish(root: Path) -> None:
-    """The update stays: drop the copy."""
-    _drop(journal(root))
+    """Complete the update: remove the backup."""
+    _remove_backup(journal(root))
 
 
 def abort(root: Path) -> list[str]:
-    """Restore every file as it was before the update that stands in the journal; returns their paths in the repository.
-
-    What interrupts it leaves the journal: it can be repeated.
-    """
+    """Restore every file from the backup and return their paths. After an interruption it can be repeated."""
     place, top = journal(root), _top(root)
     if not place.exists():
-        raise UpdateError("no update was interrupted here", "After a finished one, git restore . goes back.")
+        raise UpdateError("no update was interrupted here", "To undo a completed one, run git restore .")
     modes: dict[str, int | None] = json.loads((place / LIST).read_text(encoding="utf-8"))
-    # First what takes room: then a disk that is full has some for the rest.
+    # Drafts are removed first, because the disk may be full.
     shutil.rmtree(top / DRAFTS, ignore_errors=True)
     before: dict[str, bytes | None] = {}
     for name, mode in modes.items():
@@ -86,7 +86,7 @@ def abort(root: Path) -> list[str]:
         if content is None or _state(top / name) != (content, mode):
             before[name] = content
     _put(top, before, {name: mode for name, mode in modes.items() if mode is not None})
-    _drop(place)
+    _remove_backup(place)
     return list(modes)
 
 
@@ -98,31 +98,26 @@ def _draft(place: Path) -> Path:
     return place.with_name(f"{NAME}.draft")
 
 
-def _copy(top: Path, place: Path, names: list[str]) -> None:
+def _back_up(top: Path, place: Path, names: list[str]) -> None:
     draft = _draft(place)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     modes: dict[str, int | None] = {}
     for name in names:
-        path = _own(top, name)
+        path = _inside(top, name)
         if path.is_symlink():
-            raise UpdateError(f"{name} is a symbolic link here, and a file of the template's", "Remove the link.")
+            raise UpdateError(f"{name} is a symbolic link here and a file in the template", "Remove the link.")
         if path.is_dir():
-            raise UpdateError(f"{name} is a folder here, and a file of the template's", "Rename the folder.")
+            raise UpdateError(f"{name} is a folder here and a file in the template", "Rename the folder.")
         content, modes[name] = _state(path)
         if content is not None:
-            kept = draft / "before" / name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            _write(kept, content)
+            _write(draft / "before" / name, content)
     _write(draft / LIST, json.dumps(modes).encode())
     package = Path(__file__).parents[1]
     for name in TOOL:
-        tool = draft / "tool" / package.name / name
-        tool.parent.mkdir(parents=True, exist_ok=True)
-        _write(tool, (package / name).read_bytes())
-    for folder in draft.rglob("*/"):
+        _write(draft / "tool" / package.name / name, (package / name).read_bytes())
+    for folder in (*draft.rglob("*/"), draft):
         _sync(folder)
-    _sync(draft)
     draft.rename(place)
     _sync(place.parent)
 
@@ -130,20 +125,19 @@ def _copy(top: Path, place: Path, names: list[str]) -> None:
 def _put(top: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, int]) -> None:
     drafts = top / DRAFTS
     shutil.rmtree(drafts, ignore_errors=True)
-    # All are written before the first one moves: a disk that is full is found while nothing has changed.
-    arriving = {}
+    # All drafts are written before the first is moved, so a full disk is noticed before anything changes.
+    new = {}
     for number, (name, content) in enumerate(contents.items()):
         if content is not None:
-            drafts.mkdir(exist_ok=True)
-            arriving[name] = drafts / str(number)
-            _write(arriving[name], content)
+            new[name] = drafts / str(number)
+            _write(new[name], content)
             if name in modes:
-                arriving[name].chmod(modes[name])
-    # What goes makes way for what comes: a folder may take the place of a file.
-    for name in contents.keys() - arriving.keys():
-        _remove(_own(top, name), top)
-    for name, draft in arriving.items():
-        path = _own(top, name)
+                new[name].chmod(modes[name])
+    # Files are removed first, because a folder may take the place of a file.
+    for name in contents.keys() - new.keys():
+        _remove(_inside(top, name), top)
+    for name, draft in new.items():
+        path = _inside(top, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(path)
     for folder in {(top / name).parent for name in contents}:
@@ -152,49 +146,44 @@ def _put(top: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, in
 
 
 def _remove(path: Path, top: Path) -> None:
+    """Remove a file and the folders that become empty, as git does."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
-    # git keeps no empty folder, and a fresh copy has none.
-    for folder in path.parents:
-        try:
-            if folder == top:
-                break
+    with contextlib.suppress(OSError):
+        for folder in path.parents[: len(path.relative_to(top).parts) - 1]:
             folder.rmdir()
-        except OSError:
-            break
 
 
-def _own(top: Path, name: str) -> Path:
-    """Where a file stands; raises UpdateError where a link would lead out of the repository."""
+def _inside(top: Path, name: str) -> Path:
+    """Return the path of a file; raises UpdateError when a link on the way leads out of the repository."""
     path = top / name
-    for folder in path.parents:
-        if folder == top:
-            break
+    for folder in path.parents[: len(Path(name).parts) - 1]:
         if folder.is_symlink():
-            problem = f"{folder.relative_to(top)} is a symbolic link here, and a folder of the template's"
-            raise UpdateError(problem, "Put the folder itself in its place.")
+            problem = f"{folder.relative_to(top)} is a symbolic link here and a folder in the template"
+            raise UpdateError(problem, "Replace the link by the folder itself.")
     return path
 
 
 def _state(path: Path) -> tuple[bytes | None, int | None]:
-    """Content and mode of a file; None where there is none."""
+    """Return content and mode of a file, or None for both."""
     if path.is_symlink() or not path.is_file():
         return None, None
     return path.read_bytes(), path.stat().st_mode & 0o777
 
 
 def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _drop(place: Path) -> None:
+def _remove_backup(place: Path) -> None:
     done = place.with_name(f"{NAME}.done")
     shutil.rmtree(done, ignore_errors=True)
     place.rename(done)
-    # It is over: who stops it now comes too late.
+    # The update is complete by now; an interruption has nothing left to stop.
     with contextlib.suppress(KeyboardInterrupt):
         shutil.rmtree(done, ignore_errors=True)
 
@@ -203,8 +192,7 @@ def _sync(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
-        # Not every system opens a folder.
-        return
+        return  # some systems cannot open a folder
     try:
         os.fsync(descriptor)
     finally:
@@ -212,7 +200,7 @@ def _sync(folder: Path) -> None:
 
 
 def main() -> int:
-    """Restore, in the folder of the repository: what `make update ABORT=1` runs from the copy."""
+    """Restore the repository of the current folder: what `make update ABORT=1` runs from the backup."""
     try:
         print(f"restored: {', '.join(abort(Path.cwd()))}")
     except (UpdateError, OSError) as error:

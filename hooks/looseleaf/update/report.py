@@ -1,17 +1,22 @@
-"""What an update would do, as facts; as text for a terminal, Markdown for a pull request, and JSON for programs."""
+"""The report of an update: facts, formatted as text for a terminal, Markdown for a pull request, or JSON."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# Lines of one list in a terminal; a page holds them all.
+# Lines of one list in a terminal; the other formats have all of them.
 LONGEST = 20
+OFFERS = {
+    "new": "new",
+    "unedited": "yours is as it was rendered",
+    "merges": "merges with your edits",
+    "conflicts": "touches lines that you have edited: merge it by hand",
+}
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A file of the template's zone that the team has `edited` or `removed`; `seam` says what to use instead."""
+    """A file of the template's zone that the team `edited`, `removed` or added; `seam` says what to do instead."""
 
     path: str
     kind: str
@@ -20,25 +25,30 @@ class Edit:
 
 @dataclass(frozen=True)
 class Loss:
-    """Something of the team's that Copier would drop without a word."""
+    """A change of the team that Copier would drop without a message."""
 
     path: str
     why: str
 
 
 @dataclass(frozen=True)
-class Target:
-    """An answer that is not what it was: `given` now, a `new` question's default, `reset`, or `dropped`."""
+class AnswerChange:
+    """An answer that changes: `given` by the user, `new` with its default, `reset` or `dropped` by the template."""
 
     name: str
     before: Any
     after: Any
     kind: str
 
+    def __str__(self) -> str:
+        if self.kind == "new":
+            return f"{self.name}: a new question, its default is {self.after!r}"
+        return f"{self.name}: {self.before!r} " + ("is dropped" if self.kind == "dropped" else f"→ {self.after!r}")
+
 
 @dataclass(frozen=True)
 class Offer:
-    """A file of the team's zone that the template has otherwise: `new`, `unedited`, `merges` or `conflicts`."""
+    """A file of the team's zone that a new repository gets in another version; `state` is a key of OFFERS."""
 
     path: str
     state: str
@@ -46,7 +56,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Report:
-    """An update from one version to another. It is safe when nothing of the team's is lost or left to settle."""
+    """An update from one version to another. It is safe when nothing of the team's is lost or needs a decision."""
 
     before: str
     after: str
@@ -57,46 +67,47 @@ class Report:
     edits: list[Edit] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     kept_deleted: list[str] = field(default_factory=list)
-    answers: list[Target] = field(default_factory=list)
+    answers: list[AnswerChange] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
 
     @property
     def safe(self) -> bool:
-        """Whether it may be applied as it is."""
-        silent = any(answer.kind in ("reset", "dropped") for answer in self.answers)
-        return not (self.conflicts or self.edits or self.losses or silent)
+        """Whether the update may be applied without a decision of a person."""
+        return not (self.conflicts or self.edits or self.losses or self._unrequested())
 
     @property
     def up_to_date(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether no file changes."""
         return not (self.added or self.changed or self.removed)
 
     def json(self) -> str:
-        """All of it, for programs; `rendered` is what a pull request says."""
+        """Return the facts as JSON; `rendered` is the Markdown for a pull request."""
         facts = asdict(self)
-        told = {"from": facts.pop("before"), "to": facts.pop("after"), "safe": self.safe, "up_to_date": self.up_to_date}
-        return json.dumps(told | facts | {"rendered": self.markdown()}, indent=2, ensure_ascii=False) + "\n"
+        head = {"from": facts.pop("before"), "to": facts.pop("after"), "safe": self.safe, "up_to_date": self.up_to_date}
+        return json.dumps(head | facts | {"rendered": self.markdown()}, indent=2, ensure_ascii=False) + "\n"
 
     def text(self) -> str:
-        """For a terminal."""
+        """Return the report for a terminal."""
         lines = [self._title()]
-        for title, items in self._parts():
+        for title, items in self._parts().items():
             shown = items if len(items) <= LONGEST else [*items[:LONGEST], f"and {len(items) - LONGEST} more"]
             lines += [f"\n{title}:", *(f"  {item}" for item in shown)]
         return "\n".join(lines) + "\n"
 
     def markdown(self) -> str:
-        """For a pull request."""
+        """Return the report for a pull request."""
         lines = [f"**{self._title()}**"]
-        for title, items in self._parts():
+        for title, items in self._parts().items():
             lines += [f"\n### {title}\n", *(f"- {item}" for item in items)]
         return "\n".join(lines) + "\n"
 
     def as_format(self, name: str) -> str:
-        """The report as `text`, `markdown` or `json`."""
-        formats = {"text": self.text, "markdown": self.markdown, "json": self.json}
-        return formats[name]()
+        """Return the report as `text`, `markdown` or `json`."""
+        return {"text": self.text, "markdown": self.markdown, "json": self.json}[name]()
+
+    def _unrequested(self) -> list[AnswerChange]:
+        return [answer for answer in self.answers if answer.kind in ("reset", "dropped")]
 
     def _title(self) -> str:
         if self.up_to_date and self.safe:
@@ -104,48 +115,29 @@ class Report:
         verdict = "safe" if self.safe else "NOT safe as it is; nothing is changed"
         return f"Template {self.before} → {self.after}: {verdict}"
 
-    def _parts(self) -> Iterator[tuple[str, list[str]]]:
-        reset = [answer for answer in self.answers if answer.kind in ("reset", "dropped")]
+    def _parts(self) -> dict[str, list[str]]:
+        unrequested = self._unrequested()
+        changed_answer = any(answer.kind == "given" and not answer.name.startswith("_") for answer in self.answers)
         parts = {
-            "Edited in the template's zone: move each edit to its seam, then put the file back": [
+            "Edited files of the template: do what is said of each file, then restore it": [
                 f"{edit.path} ({edit.kind}): {edit.seam}" for edit in self.edits
             ],
             "Would be lost": [f"{loss.path}: {loss.why}" for loss in self.losses],
             "Conflicts": self.conflicts,
-            "Answers that would change without being asked": [_told(answer) for answer in reset],
+            "Answers that the template would change": [str(answer) for answer in unrequested],
             "What you do": self.tasks,
-            "Answers": [_told(answer) for answer in self.answers if answer not in reset],
-            "Your own files that may still go by an old answer": self._parted(),
+            "Answers": [str(answer) for answer in self.answers if answer not in unrequested],
+            "Your own files that may still follow the old answer": [
+                f"{offer.path}: take it with TAKE={offer.path}, or edit it by hand"
+                for offer in self.offers
+                if changed_answer
+            ],
             "Added": self.added,
             "Changed": self.changed,
             "Removed": self.removed,
             "Stay deleted, although the template changed them": self.kept_deleted,
             "Offered, for files of yours (TAKE=path takes one)": [
-                f"{offer.path} ({OFFERED[offer.state]})" for offer in self.offers
+                f"{offer.path} ({OFFERS[offer.state]})" for offer in self.offers
             ],
         }
-        yield from ((title, items) for title, items in parts.items() if items)
-
-    def _parted(self) -> list[str]:
-        """What a changed answer would have rendered among the files of the team's."""
-        if not any(answer.kind == "given" for answer in self.answers if not answer.name.startswith("_")):
-            return []
-        return [f"{offer.path}: take it with TAKE={offer.path}, or edit it by hand" for offer in self.offers]
-
-
-OFFERED = {
-    "new": "new",
-    "unedited": "yours is as it was rendered",
-    "merges": "merges with your edits",
-    "conflicts": "touches lines that you have edited: by hand",
-}
-
-
-def _told(answer: Target) -> str:
-    told = {
-        "given": f"{answer.name}: {answer.before!r} → {answer.after!r}",
-        "new": f"{answer.name}: new, answered by its default {answer.after!r}",
-        "reset": f"{answer.name}: {answer.before!r} → {answer.after!r}",
-        "dropped": f"{answer.name}: {answer.before!r} would be dropped",
-    }
-    return told[answer.kind]
+        return {title: items for title, items in parts.items() if items}

@@ -1,4 +1,4 @@
-"""The template a repository came from: a clone of it, its releases, and the commits an update goes between."""
+"""The template of a repository: a clone of it, its releases, and the commits between which an update goes."""
 
 import contextlib
 import os
@@ -14,83 +14,81 @@ import yaml
 from packaging.version import InvalidVersion, Version
 
 from looseleaf import releases
+from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
-from looseleaf.update.errors import UpdateError
 
 ANSWERS = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
-HINT = f"Name the template's checkout or address: {VARIABLE}=…"
+HINT = f"Set {VARIABLE} to the folder or address of the template."
+RESTORE = f"Restore it: git checkout HEAD -- {ANSWERS}"
 
 
-def remembered(folder: Path) -> dict[str, Any]:
-    """What Copier wrote into the answers file; raises UpdateError where there is none."""
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return the content of the answers file; raises UpdateError when it is missing or invalid."""
     path = folder / ANSWERS
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        problem = f"{path} is missing: no update without it"
-        raise UpdateError(problem, f"Restore it: git log -- {ANSWERS} shows when it went.") from None
+        problem = f"{path} is missing, and an update needs it"
+        raise UpdateError(problem, f"Restore it: git log -- {ANSWERS} shows the commit that removed it.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UpdateError(f"{path} cannot be read: {error}", f"Put it back: git checkout HEAD -- {ANSWERS}") from None
-    if not isinstance(told, dict) or not {"_src_path", "_commit"} <= told.keys():
-        problem = f"{path} does not say from which template and commit this came"
-        raise UpdateError(problem, f"Put it back: git checkout HEAD -- {ANSWERS}")
-    return told
+        raise UpdateError(f"{path} cannot be read: {error}", RESTORE) from None
+    if not isinstance(content, dict) or not {"_src_path", "_commit"} <= content.keys():
+        raise UpdateError(f"{path} does not name a template and commit", RESTORE)
+    return content
 
 
-def asked(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers among what Copier wrote."""
-    return {name: value for name, value in told.items() if not name.startswith("_")}
+def answers_in(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answers in the content of the answers file."""
+    return {name: value for name, value in content.items() if not name.startswith("_")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A clone of the template; where the answers file says that it is, and where it is to say so after the update."""
+    """A clone of the template, the address that the answers file has, and the address it gets by the update."""
 
     clone: Path
     recorded: str = ""
     address: str = ""
 
     @classmethod
-    def fetch(cls, told: Mapping[str, Any], root: Path, into: Path) -> "Source":
-        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the one that was recorded."""
-        named, recorded = os.environ.get(VARIABLE, ""), str(told["_src_path"])
+    def fetch(cls, content: Mapping[str, Any], root: Path, into: Path) -> "Source":
+        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the recorded one."""
+        named, recorded = os.environ.get(VARIABLE, ""), str(content["_src_path"])
         if not (root / named).exists():
-            # The reference says which tool runs; where the update leads is said by --to.
+            # The reference selects the version of this tool; the option --to selects the version to update to.
             named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
         address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS}")
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:
-            raise UpdateError(f"the template cannot be fetched from {address}: {_last(error)}", HINT) from None
-        # A password stays where it was typed.
+            reason = str(error.stderr).strip().splitlines() or [f"git ended with {error.returncode}"]
+            raise UpdateError(f"the template cannot be fetched from {address}: {reason[-1]}", HINT) from None
+        # Credentials in the address are not recorded.
         public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
         return cls(into, recorded, public if named and public != _expanded(recorded, root) else recorded)
 
     def commit(self, name: str) -> str:
-        """The full hash of a version, tag, branch or commit; raises UpdateError where the template has none such."""
-        # `git describe` of a commit without a tag of its own ends in its hash.
+        """Return the full hash of a version, tag, branch or commit; raises UpdateError for an unknown name."""
+        # `git describe` of a commit without a tag ends in its hash.
         short = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", name)
         version = _version(name)
         if version in self.releases:
             short = self.releases[version]
         for candidate in (short, f"origin/{short}"):
-            try:
-                return git(
-                    "rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}", folder=self.clone
-                )
-            except subprocess.CalledProcessError:
-                continue
+            with contextlib.suppress(subprocess.CalledProcessError):
+                options = ("--verify", "--quiet", "--end-of-options")
+                return git("rev-parse", *options, f"{candidate}^{{commit}}", folder=self.clone)
         known = ", ".join(map(str, self.releases)) or "none"
         raise UpdateError(f"the template has no version or commit {name}", f"Its releases: {known}. {HINT}")
 
     def newest(self, before: str) -> str:
-        """The commit that an update leads to from another: that of the newest release after it, previews apart.
+        """Return the commit to update to: that of the newest final release after `before`.
 
-        A commit after all releases waits for the next one. A fork that makes none of its own is at its newest commit.
+        A commit after all releases stays. A template without releases updates to its newest commit.
         """
-        final = [commit for version, commit in self._within() if not version.is_prerelease]
+        final = [commit for version, commit in self._available() if not version.is_prerelease]
         after = [commit for commit in final if self.contains(commit, before)]
         if after or (final and self.contains(before, final[-1])):
             return after[-1] if after else before
@@ -98,74 +96,73 @@ class Source:
 
     @cached_property
     def releases(self) -> dict[Version, str]:
-        """Commit by version, the oldest first: what releases.toml records, and the tags that are there."""
+        """Commit or tag by version, oldest first: the record in releases.toml and the tags of the clone."""
         tagged = {_version(tag): f"refs/tags/{tag}" for tag in git("tag", "--list", folder=self.clone).splitlines()}
-        found = {version: tag for version, tag in tagged.items() if version}
+        known = {version: tag for version, tag in tagged.items() if version}
         record = self.file("HEAD", "releases.toml")
         try:
-            found |= releases.read(record) if record else {}
+            known |= releases.read(record) if record else {}
         except ValueError as error:
-            raise UpdateError(f"the template's record of its releases is damaged: {error}", HINT) from None
-        return dict(sorted(found.items()))
+            raise UpdateError(f"the template's record of its releases is invalid: {error}", HINT) from None
+        return dict(sorted(known.items()))
 
-    def _within(self) -> Iterator[tuple[Version, str]]:
-        """The releases whose commits are in the clone: a record may be ahead of the history."""
+    def _available(self) -> Iterator[tuple[Version, str]]:
+        """Yield the releases whose commits are in the clone, because a record may be ahead of the history."""
         for version in self.releases:
             with contextlib.suppress(UpdateError):
                 yield version, self.commit(str(version))
 
     def questions(self, commit: str) -> set[str]:
-        """What copier.yml asks as of a commit."""
+        """Return the names of the questions in copier.yml as of a commit."""
         try:
-            documents = yaml.load_all(self.file(commit, "copier.yml") or "", Loader=_Questions)
-            told = {name: value for document in documents for name, value in document.items()}
+            documents = yaml.load_all(self.file(commit, "copier.yml") or "", Loader=_WithoutIncludes)
+            entries = {name: value for document in documents for name, value in document.items()}
         except (yaml.YAMLError, AttributeError):
             return set()
-        asked = {name for name, value in told.items() if not (isinstance(value, dict) and value.get("when") is False)}
-        return {name for name in asked if not name.startswith("_")}
+        hidden = {name for name, value in entries.items() if isinstance(value, dict) and value.get("when") is False}
+        return {name for name in entries.keys() - hidden if not name.startswith("_")}
 
     def file(self, commit: str, name: str) -> str | None:
-        """A file of the template as of a commit; None where it has none."""
+        """Return a file of the template as of a commit, or None."""
         try:
             return git("show", f"{commit}:{name}", folder=self.clone)
         except subprocess.CalledProcessError:
             return None
 
     def contains(self, newer: str, older: str) -> bool:
-        """Whether a commit has another one in its history."""
+        """Return whether a commit has another one in its history."""
         command = ["git", "-C", str(self.clone), "merge-base", "--is-ancestor", older, newer]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def last_release(self, commit: str) -> Version | None:
-        """The newest release in the history of a commit."""
-        within = [version for version, at in self.releases.items() if self.contains(commit, at)]
-        return max(within, default=None)
+        """Return the newest release in the history of a commit."""
+        return max((version for version, at in self.releases.items() if self.contains(commit, at)), default=None)
 
     def label(self, commit: str) -> str:
-        """A commit as a person calls it: `0.2.0`, or `1a2b3c4 (after 0.2.0)`."""
+        """Return a readable name of a commit: `0.2.0`, or `1a2b3c4 (after 0.2.0)`."""
         last = self.last_release(commit)
         if last and self.commit(str(last)) == commit:
             return str(last)
         return f"{commit[:7]} (after {last})" if last else commit[:7]
 
     def tasks(self, before: str, after: str) -> list[str]:
-        """What the changelog asks the owner to do for the releases between two commits."""
+        """Return the tasks in the changelog for the releases between two commits."""
         since, until = self.last_release(before) or Version("0"), self.last_release(after) or Version("0")
         changelog = self.file(after, "CHANGELOG.md") or ""
-        return [f"{task.version}: {task.text}" for task in releases.tasks(changelog, since, until)]
+        return [f"{version}: {task}" for version, task in releases.tasks(changelog, since, until)]
 
 
-class _Questions(yaml.SafeLoader):
-    """Reads copier.yml without following its includes: what they hold is not asked here."""
+class _WithoutIncludes(yaml.SafeLoader):
+    """Reads copier.yml without its includes, which have no questions."""
 
 
-_Questions.add_constructor("!include", lambda loader, node: {})
+_WithoutIncludes.add_constructor("!include", lambda loader, node: {})
 
 
 def _address(given: str, root: Path, where: str) -> str:
     address = _expanded(given, root)
     if not _is_remote(address) and not Path(address).exists():
-        raise UpdateError(f"the template is not in {address}, which {where} names", HINT)
+        raise UpdateError(f"{where}: the template {address} does not exist", HINT)
     return address
 
 
@@ -187,8 +184,3 @@ def _version(name: str) -> Version | None:
         return Version(name)
     except InvalidVersion:
         return None
-
-
-def _last(error: subprocess.CalledProcessError) -> str:
-    lines = str(error.stderr).strip().splitlines()
-    return lines[-1] if lines else f"git ended with {error.returncode}"

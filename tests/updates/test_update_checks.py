@@ -1,0 +1,204 @@
+"""`looseleaf update` applies an update only after the checks of the updated repository have passed."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import copier
+import pytest
+
+from looseleaf.snapshot import git
+from support.rendering import ROOT, Template, files
+from support.repositories import commit, left_in_git, looseleaf, state
+
+COMMANDS = """.PHONY: setup check test
+setup check: ; @echo {version} $@
+test:
+\t@{test}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Template:
+    """Return a minimal template with one release."""
+    folder = tmp_path / "template"
+    (folder / "template/lifecycle").mkdir(parents=True)
+    (folder / "copier.yml").write_text("_subdirectory: template\nname:\n  type: str\n  default: a\n", encoding="utf-8")
+    answers = folder / "template/{{_copier_conf.answers_file}}.jinja"
+    answers.write_text("{{ _copier_answers|to_nice_yaml -}}\n", encoding="utf-8")
+    (folder / "template/Makefile").write_text("include lifecycle/lifecycle.mk\n", encoding="utf-8")
+    git("init", "--quiet", folder=folder)
+    template = Template(folder)
+    released(template, "v1.0.0", "true")
+    return template
+
+
+def released(template: Template, version: str, test: str) -> None:
+    """Make a release whose `make test` is a command."""
+    makefile = template.folder / "template/lifecycle/lifecycle.mk"
+    makefile.write_text(COMMANDS.format(version=version, test=test), encoding="utf-8")
+    template.release(version)
+
+
+@pytest.fixture
+def project(small: Template, tmp_path: Path) -> Path:
+    """Return a repository of the first release."""
+    folder = tmp_path / "project"
+    copier.run_copy(small.url, folder, defaults=True, quiet=True)
+    git("init", "--quiet", folder=folder)
+    commit(folder)
+    return folder
+
+
+def unchanged(project: Path) -> bool:
+    return (
+        not git("status", "--porcelain", folder=project) and "v1.0.0" in files(project)[".copier-answers.yml"].decode()
+    )
+
+
+def test_a_failing_test_changes_nothing_and_shows_its_last_lines(small: Template, project: Path) -> None:
+    released(small, "v2.0.0", "seq 1 100; echo it is broken; false")
+    before = state(project)
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "it is broken" in done.stdout
+    assert "\n99\n" in done.stdout
+    assert "\n1\n" not in done.stdout
+    assert "make test of the updated repository" in done.stdout
+    assert "The update is not the cause" not in done.stdout
+    assert "Nothing was changed. Fix it here, commit, and update again." in done.stdout
+    assert state(project) == before
+    assert unchanged(project)
+    assert left_in_git(project) == []
+
+
+def test_a_test_that_also_fails_without_the_update_is_reported_as_such(small: Template, project: Path) -> None:
+    test = "test ! -e broken"
+    released(small, "v1.1.0", test)
+    assert looseleaf(project, "update").returncode == 0
+    (project / "broken").touch()
+    commit(project)
+    released(small, "v2.0.0", test)
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "make test of the updated repository" in done.stdout
+    assert "The update is not the cause: make test also fails without it" in done.stdout
+    assert "Fix it here, commit, and update again." in done.stdout
+    assert not git("status", "--porcelain", folder=project)
+
+
+def test_after_passing_checks_the_files_are_written_and_not_committed(small: Template, project: Path) -> None:
+    released(small, "v2.0.0", "true")
+    head = git("rev-parse", "HEAD", folder=project)
+    done = looseleaf(project, "update")
+    assert done.returncode == 0, done.stdout
+    assert "Applied, not committed" in done.stdout
+    assert "v2.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
+    assert git("rev-parse", "HEAD", folder=project) == head
+    assert git("diff", "--name-only", folder=project).split() == [".copier-answers.yml", "lifecycle/lifecycle.mk"]
+    assert left_in_git(project) == []
+
+
+def test_a_failing_setup_after_the_update_restores_every_file(small: Template, project: Path) -> None:
+    (project / ".gitignore").write_text(".venv\n", encoding="utf-8")
+    commit(project)
+    (project / ".venv").mkdir()
+    makefile = small.folder / "template/lifecycle/lifecycle.mk"
+    makefile.write_text("setup: ; test ! -d .venv\ncheck test:\n", encoding="utf-8")
+    small.release("v2.0.0")
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert "make setup of the updated repository" in done.stdout
+    assert unchanged(project)
+    assert left_in_git(project) == []
+
+
+@pytest.mark.parametrize("name", ["lifecycle/lifecycle.mk", ".copier-answers.yml", "lifecycle"])
+def test_the_trial_does_not_follow_a_symbolic_link_out_of_the_repository(
+    small: Template, project: Path, tmp_path: Path, name: str
+) -> None:
+    released(small, "v2.0.0", "true")
+    outside = tmp_path / "outside"
+    shutil.move(project / name, outside)
+    (project / name).symlink_to(outside)
+    commit(project)
+    before = files(outside) if outside.is_dir() else outside.read_bytes()
+    done = looseleaf(project, "update")
+    assert (files(outside) if outside.is_dir() else outside.read_bytes()) == before
+    assert done.returncode == 1, done.stdout
+    assert f"{name} is a symbolic link here" in done.stdout
+    assert not git("status", "--porcelain", folder=project)
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["edit", "commit"])
+def test_work_during_the_checks_is_not_overwritten(small: Template, project: Path, committed: bool) -> None:
+    finally_ = f"git -C {project} commit --quiet --all --message Mine" if committed else "true"
+    released(small, "v2.0.0", f"echo '# mine' >> {project}/lifecycle/lifecycle.mk; {finally_}")
+    done = looseleaf(project, "update")
+    assert done.returncode == 1
+    assert ("new commit" if committed else "is not as it was committed") in done.stdout
+    assert files(project)["lifecycle/lifecycle.mk"].decode().endswith("# mine\n")
+    assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
+
+
+# A terminal interrupts every process in it. When only the command is interrupted, make ends its own children.
+@pytest.mark.parametrize(
+    ("group", "test"),
+    [(True, "touch $(STARTED); sleep 300; true"), (False, "touch $(STARTED)\n\t@sleep 300")],
+    ids=["terminal", "process"],
+)
+def test_ctrl_c_during_the_checks_changes_nothing_and_stops_every_process(
+    small: Template, project: Path, tmp_path: Path, group: bool, test: str
+) -> None:
+    released(small, "v2.0.0", test)
+    temporary, started = tmp_path / "temporary", tmp_path / "started"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "looseleaf.cli", "update"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "TMPDIR": str(temporary), "STARTED": str(started)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A suite in the background ignores Ctrl-C, and child processes would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        wait_for(started.exists)
+        if group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        _, output = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "everything is as it was" in output
+        assert "Traceback" not in output
+        assert unchanged(project)
+        assert list(temporary.iterdir()) == []
+        wait_for(lambda: not runs(process.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def runs(group: int) -> bool:
+    """Return whether a process of a group is running."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
