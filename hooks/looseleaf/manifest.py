@@ -1,6 +1,6 @@
 """Write the manifest of the template's zone: the hash of each file, and what to use instead of an edit.
 
-`make manifest` runs it. Files that depend on an answer are hashed while the template is rendered.
+`make manifest` runs it. Files that depend on a choice are hashed while the template is rendered.
 """
 
 import hashlib

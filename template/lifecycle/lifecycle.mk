@@ -42,7 +42,7 @@ UPDATE = $(ISOLATED) update \
 	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
-# `make train promote` runs its goals one after the other, also when MAKEFLAGS asks for parallel jobs.
+# `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
