@@ -39,9 +39,6 @@ lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ incl
 manifest: $(READY) ## update the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m looseleaf.manifest
 
-dashboard-json: $(READY) ## write the Grafana dashboard that its code builds (after a change in hooks/looseleaf/dashboard.py)
-	@.venv/bin/python -m looseleaf.dashboard
-
 pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
 	PYTHONPATH=tests .venv/bin/python tests/support/pictures.py
 

@@ -1,7 +1,7 @@
-"""From nothing to the first served prediction: wall and CPU seconds of each step, uv cache empty, then warm.
+"""Time every step from an empty folder to the first served prediction, with an empty and with a warm uv cache.
 
-Every step runs as the commands that a person would type, in fresh folders and an empty home. CPU seconds are user and
-system time of all children together.
+The steps are the commands of the README, in new folders and an empty home. CPU seconds are user and system time of all
+child processes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ HINT = "Run `make demo`: it shows the same steps with their output."
 
 @dataclass(frozen=True)
 class Measured:
-    """What one step of one run took."""
+    """Duration of one step of one run."""
 
     cache: str
     step: str
@@ -37,7 +37,7 @@ class Measured:
 
 
 def cpu_seconds() -> float:
-    """User and system time of all children that have ended."""
+    """Return user and system time of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -52,7 +52,7 @@ def measured(cache: str, step: str, action: Callable[[], None]) -> Measured:
 
 
 def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured]:
-    """Every step, in a fresh folder and home."""
+    """Time every step in a new folder and home."""
     home = folder / "home"
     home.mkdir(parents=True)
     os.environ.update(HOME=str(home), UV_CACHE_DIR=str(uv_cache), COPIER_CACHE_DIR=str(home / "copier"))
@@ -82,7 +82,7 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
 
 
 def table(results: list[Measured]) -> str:
-    """A Markdown table: one row a step, medians over the runs, totals last."""
+    """Return a Markdown table with medians over the runs and totals."""
     lines = ["| step | cold, wall | cold, CPU | warm, wall | warm, CPU |", "|---|--:|--:|--:|--:|"]
     totals = [0.0] * 4
     for step in dict.fromkeys(result.step for result in results):
@@ -114,8 +114,8 @@ def main() -> int:
             results += one_run("warm", url, folder / f"warm-{number}", folder / "uv")
             shutil.rmtree(folder / f"warm-{number}")
     machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    told = {"machine": machine, "warm_runs": given.runs, "results": [asdict(result) for result in results]}
-    given.json.write_text(json.dumps(told, indent=2) + "\n")
+    report = {"machine": machine, "warm_runs": given.runs, "results": [asdict(result) for result in results]}
+    given.json.write_text(json.dumps(report, indent=2) + "\n")
     print(table(results))
     return 0
 

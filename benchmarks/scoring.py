@@ -1,15 +1,15 @@
 # mypy: disable-error-code="import-untyped"
-"""Batch scoring, Parquet to Parquet, beside a plain loop over pandas chunks: rows per CPU second, wall seconds, memory.
+"""Batch scoring, Parquet to Parquet, compared with a plain loop over pandas chunks: rates and memory.
 
 One table (a key, eight numbers, four categories; seeded), one estimator (histogram gradient boosting, 100 iterations),
-trained on the same rows. Each way runs in a process of its own, imports and loading included, in random order:
+trained on the same rows. Each way runs as a process, including imports and loading, in random order:
 
 - `ours`: `lifecycle score --input … --output …`, on one core; every value is checked against the contract.
 - `ours_by_date`: `lifecycle score` for a date, on one core: also sorted by key, and logged with its row for monitoring.
-- `plain_loop`: what anyone would write, on one core: a scikit-learn pipeline (OrdinalEncoder for the categories) over
+- `plain_loop`: the obvious code, on one core: a scikit-learn pipeline (OrdinalEncoder for the categories) over
   DataFrames of 100,000 rows that pyarrow reads, `predict_proba`, written by pyarrow. It checks nothing.
-- `plain_loop_all_cores`: the same without a thought about cores: scikit-learn starts a thread on each, and they wait
-  for one another by spinning.
+- `plain_loop_all_cores`: the same without a limit on cores: scikit-learn starts a thread on each, and they wait for
+  each other by spinning.
 """
 
 import argparse
@@ -38,9 +38,9 @@ WAYS = ("ours", "ours_by_date", "plain_loop", "plain_loop_all_cores")
 
 
 def table(start: int, rows: int) -> pa.Table:
-    """Rows from `start` on: the same ones, whoever asks."""
+    """Return `rows` rows from `start` on; deterministic."""
     made = np.random.default_rng([2026, start])
-    # Every number below a thousand million once, in no order.
+    # A permutation of the numbers below a thousand million.
     key = (np.arange(start, start + rows) * 387_420_489) % 1_000_000_000
     columns: dict[str, Any] = {"row_id": pa.array(np.char.add("r-", np.char.zfill(key.astype(str), 9)))}
     for at, name in enumerate(NUMBERS):
@@ -56,7 +56,7 @@ def table(start: int, rows: int) -> pa.Table:
 
 
 def labelled() -> pa.Table:
-    """The rows to train on."""
+    """Return the training rows."""
     rows = table(10**9, TRAINED)
     shop = np.char.partition(rows["shop"].to_numpy().astype(str), " ")[:, 2].astype(int)
     truth = np.sin(rows["number_0"].to_numpy() / 5) + (rows["number_1"].to_numpy() > 100) + (shop % 7) / 5
@@ -65,21 +65,21 @@ def labelled() -> pa.Table:
 
 
 def estimator() -> Any:
-    """What both train."""
+    """Return the estimator of both ways."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0)
 
 
 def settings_of(folder: Path) -> Any:
-    """Settings of the storage in `folder`."""
+    """Return the settings of the storage in `folder`."""
     from lifecycle.settings import Settings
 
     return Settings.model_validate({"storage": folder / "storage", "data": folder, "tracking": {"enabled": False}})
 
 
 def data_of(folder: Path) -> Any:
-    """A `model.data` of the two tables."""
+    """Return a `model.data` of the two tables."""
 
     def tables(connection: Any, data: Path) -> None:
         for name in ("rows", "labelled"):
@@ -120,8 +120,8 @@ def prepare(folder: Path, rows: int) -> None:
     estimators = SimpleNamespace(candidate=lambda inputs, seed: estimator(), baselines=lambda inputs, seed: baselines)
     settings = settings_of(folder)
     bundle = train(Team("scoring", contract, None, data_of(folder), estimators), settings, ROOT)
-    live = Deployed(bundle.version, 0.5)
-    deployments.swap(settings.store, "local", None, live, action="promote", who="bench", why="")
+    deployed = Deployed(bundle.version, 0.5)
+    deployments.swap(settings.store, "local", None, deployed, action="promote", who="bench", why="")
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     plain = make_pipeline(ColumnTransformer([("levels", encoder, list(LEVELS))], remainder="passthrough"), estimator())
     frame = pq.read_table(folder / "labelled.parquet").to_pandas()
@@ -130,32 +130,31 @@ def prepare(folder: Path, rows: int) -> None:
 
 
 def plain_loop(folder: Path) -> None:
-    """A loop as anyone would write it."""
+    """Score with a plain loop."""
     import joblib
 
     model, writer = joblib.load(folder / "plain.joblib"), None
     for batch in pq.ParquetFile(folder / "rows.parquet").iter_batches(CHUNK):
         frame = batch.to_pandas()
         probability = model.predict_proba(frame[[*NUMBERS, *LEVELS]])[:, 1]
-        answers = pa.table({"row_id": batch["row_id"], "probability": probability})
-        writer = writer or pq.ParquetWriter(folder / "plain.parquet", answers.schema)
-        writer.write_table(answers)
+        predictions = pa.table({"row_id": batch["row_id"], "probability": probability})
+        writer = writer or pq.ParquetWriter(folder / "plain.parquet", predictions.schema)
+        writer.write_table(predictions)
     if writer:
         writer.close()
 
 
 def by_date(folder: Path) -> None:
-    """What `lifecycle score --date` does in a repository of that team."""
+    """Score as `lifecycle score --date` does."""
     from lifecycle.scoring.batch import score
 
     score(settings_of(folder), data_of(folder), "local", [DAY], progress=False)
 
 
 def measured(way: str, folder: Path, rows: int) -> dict[str, float]:
-    """One way, in a process of its own: CPU and wall seconds, and the most memory it held."""
+    """Run one way as a process; returns rates and peak memory."""
     cores = sorted(os.sched_getaffinity(0))
     chosen = cores if way.endswith("all_cores") else cores[-1:]
-    # What a repository has as `uv run lifecycle`.
     own = [
         "-m",
         "lifecycle",
@@ -180,9 +179,9 @@ def measured(way: str, folder: Path, rows: int) -> dict[str, float]:
     if process.returncode:
         sys.exit(f"{way} ended with {process.returncode}")
     wall, cpu = time.monotonic() - before, used.ru_utime + used.ru_stime
-    told = {"rows_per_cpu_second": rows / cpu, "rows_per_second": rows / wall, "peak_mb": used.ru_maxrss / 1024}
-    print(way, json.dumps({name: round(each) for name, each in told.items()}), file=sys.stderr, flush=True)
-    return told
+    result = {"rows_per_cpu_second": rows / cpu, "rows_per_second": rows / wall, "peak_mb": used.ru_maxrss / 1024}
+    print(way, json.dumps({name: round(each) for name, each in result.items()}), file=sys.stderr, flush=True)
+    return result
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
-"""Our service beside others that serve the same trained pipeline: requests a second, latency, memory, cold start.
+"""Compare our service with others that serve the same pipeline: requests per second, latency, memory, cold start.
 
-Side by side in one run: every round starts each server afresh, in random order, pinned to core 0, with the load on core
-1. Each has to answer a few rows as the fitted pipeline does before it is timed, and a request without a good answer
-fails the run. The ratios are those to compare; see README.md.
+Each round starts every server anew, in random order, pinned to core 0, with the load on core 1. Before it is timed, a
+server has to return the pipeline's own predictions for a few rows, and a failed request fails the run. Compare the
+ratios; see README.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 from looseleaf.steps import StepFailed
 from side_by_side import figures, load, ours
 from side_by_side.figures import FALLBACK, LOOK_UP, OURS
-from side_by_side.processes import ServerFailed, ask, free_port, running
+from side_by_side.processes import ServerFailed, free_port, post, running
 from side_by_side.servers import CATALOGUE, PEERS, NotInstalled, Server, cases, install
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ CHECKED, SENT = 20, 200
 
 
 def measure(server: Server, wrk: str, seconds: int, folder: Path) -> dict[str, float]:
-    """Start a server, check what it answers, and put load on it."""
+    """Start a server, check its predictions, and put load on it."""
     rows = cases(server)
     bodies = [json.dumps(server.body(case)) for case in rows[:SENT]]
     script, sent = folder / f"{server.name}.lua", folder / f"{server.name}.json"
@@ -44,26 +44,27 @@ def measure(server: Server, wrk: str, seconds: int, folder: Path) -> dict[str, f
     log = folder / f"{server.name}.log"
     with running(command, server.folder, server.variables, url, bodies[0], SERVER_CORE, log) as started:
         check(server, url, rows[:CHECKED])
-        told = {"cold_start_seconds": started.seconds, "cold_start_cpu": started.cpu}
+        results = {"cold_start_seconds": started.seconds, "cold_start_cpu": started.cpu}
         for connections in server.connections:
             found = load.most(wrk, url, script, connections, seconds, LOAD_CORE)
-            told |= {f"{name}_{connections}": value for name, value in asdict(found).items()}
-        half = load.fixed(url, sent, told["rate_32"] / 2, 32, seconds, LOAD_CORE)
-        told |= {f"{name}_half": value for name, value in asdict(half).items()}
-        told["megabytes"] = started.megabytes()
-    return told
+            results |= {f"{name}_{connections}": value for name, value in asdict(found).items()}
+        half = load.fixed(url, sent, results["rate_32"] / 2, 32, seconds, LOAD_CORE)
+        results |= {f"{name}_half": value for name, value in asdict(half).items()}
+        results["megabytes"] = started.megabytes()
+    return results
 
 
 def check(server: Server, url: str, rows: list[dict[str, Any]]) -> None:
-    """Raise ServerFailed where the server does not answer as the fitted pipeline does."""
+    """Raise ServerFailed if the server's predictions differ from the pipeline's."""
     for case in rows:
-        answer = ask(url, json.dumps(server.body(case)))
-        if server.probability and not math.isclose(server.probability(answer), case["answer"], abs_tol=TOLERANCE):
-            raise ServerFailed(f"{server.name} answers {answer} where the pipeline answers {case['answer']}")
+        response = post(url, json.dumps(server.body(case)))
+        expected = case["prediction"]
+        if server.probability and not math.isclose(server.probability(response), expected, abs_tol=TOLERANCE):
+            raise ServerFailed(f"{server.name} returns {response}, and the pipeline predicts {expected}")
 
 
 def prepared(build: Path, peers: list[str], variants: list[str], allow_missing: bool) -> list[Server]:
-    """All servers, installed; a peer that cannot be is told, and ends the run unless it may be missing."""
+    """Install all servers; a peer that cannot be installed ends the run unless it may be missing."""
     before = re.findall(r"(?m)^RELEASED := *(\S+)", (ROOT / "template/lifecycle/lifecycle.mk").read_text())[0]
     print("preparing our repository …", file=sys.stderr, flush=True)
     folder = ours.render(build)
@@ -86,12 +87,12 @@ def prepared(build: Path, peers: list[str], variants: list[str], allow_missing: 
 
 def _missing(name: str, error: Exception, allowed: bool) -> None:
     if not allowed:
-        sys.exit(f"{name} cannot be measured: {error}\n--allow-missing goes on without it.")
+        sys.exit(f"{name} cannot be measured: {error}\n--allow-missing continues without it.")
     print(f"without {name}: {error}", file=sys.stderr, flush=True)
 
 
 def rounds_of(servers: list[Server], given: argparse.Namespace, folder: Path) -> list[dict[str, dict[str, float]]]:
-    """What each round measured."""
+    """Return the results of each round."""
     wrk, order, missing = load.find_wrk(), random.Random(given.seed), set()
     rounds: list[dict[str, dict[str, float]]] = []
     for number in range(given.rounds):
@@ -100,15 +101,15 @@ def rounds_of(servers: list[Server], given: argparse.Namespace, folder: Path) ->
             if server.name in missing:
                 continue
             try:
-                told = measure(server, wrk, given.seconds, folder)
+                results = measure(server, wrk, given.seconds, folder)
             except (ServerFailed, load.LoadFailed) as error:
                 if server.name in (OURS, LOOK_UP, FALLBACK):
                     sys.exit(f"{server.name}: {error}")
                 _missing(server.name, error, given.allow_missing)
                 missing.add(server.name)
                 continue
-            rounds[-1][server.name] = told
-            shown = ", ".join(f"{name} {value:,.3f}" for name, value in told.items())
+            rounds[-1][server.name] = results
+            shown = ", ".join(f"{name} {value:,.3f}" for name, value in results.items())
             print(f"round {number + 1}, {server.name}: {shown}", file=sys.stderr, flush=True)
     return [{name: each for name, each in one.items() if name not in missing} for one in rounds]
 
@@ -117,17 +118,17 @@ def main() -> int:
     """Measure, print the table and the ratios, write the JSON."""
     peers, variants = [peer.name for peer in CATALOGUE], [variant.name for variant in ours.VARIANTS]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers", default=",".join(peers), help="which of them, by commas")
-    parser.add_argument("--ours", default=",".join(variants), help="which of our services, by commas")
-    parser.add_argument("--seconds", type=int, default=5, help="of load, for each number of connections")
+    parser.add_argument("--peers", default=",".join(peers), help="names of peers, separated by commas")
+    parser.add_argument("--ours", default=",".join(variants), help="names of our services, separated by commas")
+    parser.add_argument("--seconds", type=int, default=5, help="duration of the load for each number of connections")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0, help="of the order")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without a peer that fails")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order")
+    parser.add_argument("--allow-missing", action="store_true", help="continue without a peer that fails")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "bench-serving")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "serving.json")
     given = parser.parse_args()
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        sys.exit("This takes cores 0 and 1: one for the server, one for the load.")
+        sys.exit("The benchmark needs cores 0 and 1: one for the server, one for the load.")
     unknown = {*given.peers.split(",")} - {*peers, ""} | {*given.ours.split(",")} - {*variants}
     if unknown:
         sys.exit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(variants + peers)}.")
@@ -136,14 +137,14 @@ def main() -> int:
     try:
         load.find_wrk()
         servers = prepared(given.build, given.peers.split(","), given.ours.split(","), given.allow_missing)
-        # Whatever this process does meanwhile must not cost the servers.
+        # This process must not take time from the server's core.
         os.sched_setaffinity(0, {LOAD_CORE})
         rounds = rounds_of(servers, given, given.build)
     except StepFailed as error:
         sys.exit(f"{error}\n{error.hint}")
     except (NotInstalled, load.LoadFailed) as error:
         sys.exit(str(error))
-    told = {
+    report = {
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
         "versions": {server.name: server.versions for server in servers},
         "seconds": given.seconds,
@@ -151,11 +152,11 @@ def main() -> int:
         "figures": figures.medians(rounds),
         "ratios": figures.ratios(rounds, [name for name in peers if any(name in each for each in rounds)]),
     }
-    given.json.write_text(json.dumps(told, indent=2) + "\n")
+    given.json.write_text(json.dumps(report, indent=2) + "\n")
     for server in servers:
         print(f"{server.name}: {server.versions}")
-    print(figures.table(told["figures"]))
-    print(figures.told(told["ratios"]))
+    print(figures.table(report["figures"]))
+    print(figures.ratio_lines(report["ratios"]))
     return 0
 
 

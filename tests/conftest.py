@@ -1,4 +1,4 @@
-"""What the suite shares. No set-up of the machine reaches a test: home, git and Copier's settings are fresh."""
+"""Shared fixtures. Tests do not depend on the machine: home, git and Copier's settings are new."""
 
 import json
 import os
@@ -13,8 +13,7 @@ import pytest
 from looseleaf.snapshot import git
 from support.rendering import DEMO, ROOT, Template, run
 
-# Before scikit-learn is loaded: its threads would wait for each other on a busy machine, and in a process that a test
-# forks, for threads that it does not have.
+# Set before scikit-learn is imported: its threads slow each other down, and they block in forked processes.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 Render = Callable[..., Path]
@@ -22,7 +21,7 @@ Render = Callable[..., Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An empty home and an identity for git; uv keeps the cache it has, so that installing stays cheap."""
+    """Use an empty home and an identity for git; uv keeps its cache, so that installing stays fast."""
     home = tmp_path_factory.mktemp("home")
     uv = shutil.which("uv", path=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
     cache = uv and subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
@@ -55,13 +54,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The working tree as a release."""
+    """Return the working tree as a release."""
     return Template.of(ROOT, tmp_path_factory.mktemp("template") / "looseleaf")
 
 
 @pytest.fixture(scope="session")
 def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """`render(model_name="fraud")` is the folder of that render. It is shared: only read it."""
+    """`render(model_name="fraud")` returns the folder of that render, which is shared and must not be changed."""
     done: dict[str, Path] = {}
 
     def rendered(**answers: Any) -> Path:
@@ -75,28 +74,28 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Rend
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """`make demo` into a fresh folder: what it said, and what it wrote."""
-    # Two workers with a demo each would tear the tests of one project apart.
+    """Run `make demo` in a new folder; returns its output and report."""
+    # Tests of the shared project have to run in one worker.
     base = tmp_path_factory.getbasetemp()
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo-made"
     made.touch(exist_ok=False)
     folder = tmp_path_factory.mktemp("demo") / "project"
     done = run(*DEMO, str(folder), folder=folder.parent)
     assert done.returncode == 0, done.stdout
-    told = json.loads((folder.parent / "demo.json").read_text(encoding="utf-8"))
-    return told | {"folder": folder, "said": done.stdout}
+    report = json.loads((folder.parent / "demo.json").read_text(encoding="utf-8"))
+    return report | {"folder": folder, "output": done.stdout}
 
 
 @pytest.fixture(scope="session")
 def project(demo: dict[str, Any]) -> Path:
-    """The repository that the demo left: set up, trained, promoted, and committed."""
+    """Return the demo's repository: set up, trained, promoted, and staged."""
     folder = Path(demo["folder"])
     git("add", "--all", folder=folder)
     return folder
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many of the replayed updates kept every promise."""
+    """Print how many replayed updates succeeded."""
     outcomes = {
         outcome: [
             report
@@ -105,6 +104,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ]
         for outcome in ("passed", "failed", "error")
     }
-    kept, tried = len(outcomes["passed"]), sum(map(len, outcomes.values()))
+    succeeded, tried = len(outcomes["passed"]), sum(map(len, outcomes.values()))
     if tried:
-        terminalreporter.write_line(f"update success rate: {kept} of {tried} ({kept / tried:.0%})")
+        terminalreporter.write_line(f"update success rate: {succeeded} of {tried} ({succeeded / tried:.0%})")

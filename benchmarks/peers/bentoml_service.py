@@ -1,4 +1,4 @@
-"""BentoML as its documentation shows it: a service with one API, the model from its model store."""
+"""BentoML as in its documentation: a service with one API, and a model from its model store."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Row(BaseModel):
-    """What the caller sends."""
+    """The request."""
 
     age: float
     tenure: float
@@ -26,13 +26,13 @@ class Row(BaseModel):
 
 @bentoml.service
 class Churn:
-    """One row in, one answer out."""
+    """A service that predicts one row."""
 
     def __init__(self) -> None:
         self.model = bentoml.sklearn.load_model("churn:latest")
 
     @bentoml.api
     def predict(self, row: Row) -> dict[str, Any]:
-        """Target one row."""
+        """Predict one row."""
         probability = float(self.model.predict_proba(pd.DataFrame([row.model_dump()]))[0, 1])
         return {"prediction": "churns" if probability >= 0.5 else "stays", "probability": probability}

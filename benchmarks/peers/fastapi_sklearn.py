@@ -1,4 +1,4 @@
-"""What is written by hand when there is no template: FastAPI, a Pydantic row, a joblib file, a frame of one row."""
+"""A hand-written service: FastAPI, a Pydantic row, a joblib file, a frame of one row."""
 
 import joblib
 import pandas as pd
@@ -10,7 +10,7 @@ app = FastAPI()
 
 
 class Row(BaseModel):
-    """What the caller sends."""
+    """The request."""
 
     age: float
     tenure: float
@@ -26,15 +26,15 @@ class Row(BaseModel):
     device: str
 
 
-class Target(BaseModel):
-    """What it gets."""
+class Prediction(BaseModel):
+    """The response."""
 
     prediction: str
     probability: float
 
 
 @app.post("/predict")
-def predict(row: Row) -> Target:
-    """Target one row."""
+def predict(row: Row) -> Prediction:
+    """Predict one row."""
     probability = model.predict_proba(pd.DataFrame([row.model_dump()]))[0, 1]
-    return Target(prediction="churns" if probability >= 0.5 else "stays", probability=probability)
+    return Prediction(prediction="churns" if probability >= 0.5 else "stays", probability=probability)

@@ -1,7 +1,7 @@
-"""The pipeline that the peers serve, fitted in our repository's environment on the very rows that ours was fitted on.
+"""Fit the pipeline that the peers serve, in our repository's environment and on the same training rows.
 
-python fit.py FOLDER, in the repository, writes pipeline.joblib, and requests.json: rows of the holdout, what our
-service is sent of each, and the pipeline's own answers.
+python fit.py FOLDER, in the repository, writes pipeline.joblib and requests.json: rows of the holdout, the fields that
+our service receives, and the predictions of the pipeline.
 """
 
 import json
@@ -33,20 +33,20 @@ def main() -> None:
     train, held = dataset.training, dataset.holdout
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]
-    # Numbers pass as they are: the peers pay for no step that ours does not have.
+    # Numbers are passed through, so that the peers have no step that ours lacks.
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer([("numbers", "passthrough", numbers), ("categories", encoder, CATEGORIES)])
     trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=config.train.seed)
     pipeline = make_pipeline(columns, trees).fit(train.frame[numbers + CATEGORIES], train.label.astype(int))
     joblib.dump(pipeline, folder / "pipeline.joblib")
     rows = held.frame[numbers + CATEGORIES].head(ROWS)
-    answers = pipeline.predict_proba(rows)[:, 1].tolist()
+    predictions = pipeline.predict_proba(rows)[:, 1].tolist()
     sent = held.frame[[column.name for column in project.contract.request]].head(ROWS)
-    told = [
-        {"row": row, "sent": own, "answer": answer}
-        for row, own, answer in zip(rows.to_dict("records"), sent.to_dict("records"), answers, strict=True)
+    cases = [
+        {"row": row, "sent": own, "prediction": prediction}
+        for row, own, prediction in zip(rows.to_dict("records"), sent.to_dict("records"), predictions, strict=True)
     ]
-    (folder / "requests.json").write_text(json.dumps(told))
+    (folder / "requests.json").write_text(json.dumps(cases))
 
 
 if __name__ == "__main__":

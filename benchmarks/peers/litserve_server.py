@@ -1,4 +1,4 @@
-"""LitServe as its documentation shows it."""
+"""LitServe as in its documentation."""
 
 import sys
 from typing import Any
@@ -9,22 +9,22 @@ import pandas as pd
 
 
 class Churn(litserve.LitAPI):
-    """One row in, one answer out."""
+    """Predict one row."""
 
     def setup(self, device: str) -> None:
-        """Load the model, once for each worker."""
+        """Load the model once for each worker."""
         self.model = joblib.load("pipeline.joblib")
 
     def decode_request(self, request: dict[str, Any]) -> pd.DataFrame:
-        """From the request to what the model takes."""
+        """Convert the request to a frame."""
         return pd.DataFrame([request])
 
     def predict(self, frame: pd.DataFrame) -> float:
-        """Ask the model."""
+        """Return the probability."""
         return float(self.model.predict_proba(frame)[0, 1])
 
     def encode_response(self, probability: float) -> dict[str, Any]:
-        """From its answer to the response."""
+        """Convert the probability to a response."""
         return {"prediction": "churns" if probability >= 0.5 else "stays", "probability": probability}
 
 

@@ -1,4 +1,4 @@
-"""A bare ASGI application that returns a constant: the limit of uvicorn itself."""
+"""A bare ASGI application that returns a constant: the highest rate of uvicorn itself."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ START = {
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Target, whatever was sent."""
+    """Return a constant."""
     if scope["type"] == "http":
         await send(START)
         await send({"type": "http.response.body", "body": BODY})

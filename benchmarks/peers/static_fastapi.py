@@ -1,4 +1,4 @@
-"""A FastAPI route that returns a constant, as the first page of FastAPI's documentation has it."""
+"""A FastAPI route that returns a constant, as on the first page of FastAPI's documentation."""
 
 from fastapi import FastAPI
 
@@ -7,5 +7,5 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict():
-    """Target, whatever was sent."""
+    """Return a constant."""
     return {"prediction": "churns", "probability": 0.8765432109876543}

@@ -1,4 +1,4 @@
-"""The same with the type of its answer, which lets FastAPI skip a step: the fastest a route of its can be."""
+"""The same route with a typed response, which lets FastAPI skip a step."""
 
 from fastapi import FastAPI
 
@@ -7,5 +7,5 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict() -> dict[str, str | float]:
-    """Target, whatever was sent."""
+    """Return a constant."""
     return {"prediction": "churns", "probability": 0.8765432109876543}

@@ -1,1 +1,1 @@
-"""What a side-by-side run of servers takes: load, processes, who is measured, medians and ratios."""
+"""Load, processes, servers and statistics of the serving benchmark."""

@@ -1,4 +1,4 @@
-"""From the rounds of a side-by-side run to its medians and ratios."""
+"""Medians and ratios over the rounds of a benchmark."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -10,7 +10,7 @@ OURS, LOOK_UP, FALLBACK = "looseleaf", "looseleaf_look_up", "looseleaf_fallback"
 
 
 def medians(rounds: Sequence[Round]) -> dict[str, Figures]:
-    """The median over the rounds, for each server and figure."""
+    """Return the median over the rounds for each server and figure."""
     servers = dict.fromkeys(server for each in rounds for server in each)
     return {server: _median([each[server] for each in rounds if server in each]) for server in servers}
 
@@ -21,16 +21,16 @@ def _median(measured: Sequence[Mapping[str, float]]) -> Figures:
 
 
 def ratios(rounds: Sequence[Round], peers: Sequence[str]) -> dict[str, Any]:
-    """How many times better ours is than each peer: the median of the rounds' own ratios.
+    """Return how many times better ours is than each peer: the median of the rounds' own ratios.
 
-    A ratio compares what was measured in the same round, minutes apart: a machine that others slow down for a while
-    slows both. Rates: ours by the peer's; memory, times: the peer's by ours.
+    A ratio compares measurements of one round, because a busy machine slows both. Rates: ours divided by the peer's;
+    memory and times: the peer's divided by ours.
     """
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         name: {peer: _ratio(rounds, (OURS, figure), (peer, figure)) for peer in peers}
         for name, figure in (("one_connection", "rate_1"), ("connections_32", "rate_32"))
     }
-    told |= {
+    found |= {
         name: {peer: _ratio(rounds, (peer, figure), (OURS, figure)) for peer in peers}
         for name, figure in (
             ("memory", "megabytes"),
@@ -38,24 +38,24 @@ def ratios(rounds: Sequence[Round], peers: Sequence[str]) -> dict[str, Any]:
             ("p99_one_connection", "p99_1"),
         )
     }
-    told["fallback_64"] = {peer: _ratio(rounds, (FALLBACK, "rate_64"), (peer, "rate_64")) for peer in peers}
-    told["look_up"] = {
+    found["fallback_64"] = {peer: _ratio(rounds, (FALLBACK, "rate_64"), (peer, "rate_64")) for peer in peers}
+    found["look_up"] = {
         "one_connection": _ratio(rounds, (LOOK_UP, "rate_1"), (OURS, "rate_1")),
         "connections_32": _ratio(rounds, (LOOK_UP, "rate_32"), (OURS, "rate_32")),
     }
-    told["p99_by_p50_at_half_load"] = {
+    found["p99_by_p50_at_half_load"] = {
         server: _ratio(rounds, (server, "p99_half"), (server, "p50_half")) for server in (OURS, LOOK_UP)
     }
-    return _without_none(told)
+    return _without_none(found)
 
 
 def _ratio(rounds: Sequence[Round], above: tuple[str, str], below: tuple[str, str]) -> float | None:
-    found = [
+    values = [
         each[above[0]][above[1]] / each[below[0]][below[1]]
         for each in rounds
         if above[1] in each.get(above[0], {}) and each.get(below[0], {}).get(below[1])
     ]
-    return round(median(found), 4) if found else None
+    return round(median(values), 4) if values else None
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ COLUMNS = {
 
 
 def table(figures: Mapping[str, Figures]) -> str:
-    """A Markdown table: one line a server."""
+    """Return a Markdown table with one line for each server."""
     lines = ["| server | " + " | ".join(title for title, _ in COLUMNS.values()) + " |"]
     lines.append("|---|" + "--:|" * len(COLUMNS))
     for server, measured in figures.items():
@@ -89,8 +89,8 @@ def table(figures: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def told(ratios: Mapping[str, Any]) -> str:
-    """A line for each kind of ratio."""
+def ratio_lines(ratios: Mapping[str, Any]) -> str:
+    """Return a line for each kind of ratio."""
     return "\n".join(
         f"{name}: " + ", ".join(f"{peer} {value:,.2f}" for peer, value in each.items()) for name, each in ratios.items()
     )

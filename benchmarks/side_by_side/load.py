@@ -1,4 +1,4 @@
-"""Load on one server: wrk for what it can bear, and an open loop at a fixed rate; both pinned to a core."""
+"""Put load on a server: wrk for the highest rate, and an open loop at a fixed rate; both pinned to a core."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 OPEN_LOOP = Path(__file__).with_name("open_loop.py")
 WARM_UP = 1  # second
 
-# What `done` prints is one line of JSON: wrk's own table rounds to two digits.
+# `done` prints one line of JSON, because wrk's own table rounds to two digits.
 LUA = """
 local bodies = {%s}
 local requests, at = {}, 0
@@ -36,12 +36,12 @@ end
 
 
 class LoadFailed(Exception):
-    """The load could not be made, or not every request got an answer."""
+    """The load could not be generated, or a request failed."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Requests answered a second, and how long they took in milliseconds."""
+    """Requests per second, and percentiles of their duration in milliseconds."""
 
     rate: float
     p50: float
@@ -49,39 +49,39 @@ class Measured:
 
 
 def find_wrk() -> str:
-    """Where wrk is; raises LoadFailed with the way to get it."""
+    """Return the path of wrk; raises LoadFailed with how to install it."""
     found = shutil.which("wrk")
     if found is None:
-        raise LoadFailed("there is no wrk on this machine: apt-get install wrk")
+        raise LoadFailed("wrk is not installed: apt-get install wrk")
     return found
 
 
 def lua(bodies: Sequence[str]) -> str:
-    """A script for wrk that sends these bodies in turn."""
+    """Return a script for wrk that sends these bodies in turn."""
     return LUA % ", ".join(f"[=[{body}]=]" for body in bodies)
 
 
 def parsed(output: str) -> Measured:
-    """What the script's `done`, or the open loop, printed; raises LoadFailed where a request failed, or all."""
+    """Parse the output of the script or of the open loop; raises LoadFailed if a request failed."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         raise LoadFailed(f"no figures in {output[-500:]!r}")
-    told = json.loads(lines[-1])
-    if told["errors"] or not told["requests"]:
-        raise LoadFailed(f"{told['errors']} of {told['requests']} requests failed")
-    return Measured(told["requests"] / told["microseconds"] * 1e6, told["p50"] / 1000, told["p99"] / 1000)
+    found = json.loads(lines[-1])
+    if found["errors"] or not found["requests"]:
+        raise LoadFailed(f"{found['errors']} of {found['requests']} requests failed")
+    return Measured(found["requests"] / found["microseconds"] * 1e6, found["p50"] / 1000, found["p99"] / 1000)
 
 
 def most(wrk: str, url: str, script: Path, connections: int, seconds: int, core: int) -> Measured:
-    """As many requests as the server answers on so many connections."""
+    """Measure the highest rate on this number of connections."""
     command = [wrk, "--threads", "1", "--connections", str(connections), "--timeout", "30s", "--latency"]
     for duration in (WARM_UP, seconds):
-        told = _run([*command, "--duration", f"{duration}s", "--script", str(script), url], core, duration)
-    return parsed(told)
+        output = _run([*command, "--duration", f"{duration}s", "--script", str(script), url], core, duration)
+    return parsed(output)
 
 
 def fixed(url: str, bodies: Path, rate: float, connections: int, seconds: int, core: int) -> Measured:
-    """Requests at a fixed rate, whether or not the server keeps up; see open_loop.py."""
+    """Measure requests at a fixed rate, whether or not the server keeps up; see open_loop.py."""
     at = urlsplit(url)
     command = [sys.executable, str(OPEN_LOOP), str(at.port), at.path, str(bodies), str(rate), str(connections)]
     return parsed(_run([*command, str(seconds)], core, seconds))

@@ -1,8 +1,8 @@
-"""Requests at a fixed rate over HTTP/1.1, each timed from the moment it was due: a slow answer delays no later request.
+"""Send requests at a fixed rate over HTTP/1.1, each timed from when it was due: no request waits for a slow one.
 
-python open_loop.py PORT PATH BODIES RATE CONNECTIONS SECONDS. A request whose turn comes while all connections wait is
-sent as soon as one is free, and its wait counts. The loop never sleeps; a request costs it some 12 µs, so that it
-holds its rate up to 30,000 a second, and what it tells is late by no more than that.
+python open_loop.py PORT PATH BODIES RATE CONNECTIONS SECONDS. A request that is due while all connections are busy is
+sent as soon as one is free, and its waiting time counts. The loop never sleeps; a request takes about 12 µs, so that it
+keeps rates of up to 30,000 per second.
 """
 
 import gc
@@ -35,46 +35,46 @@ def main() -> int:
     gc.disable()
     taken, errors, elapsed = run(poll, sockets, messages, float(rate), float(seconds))
     taken.sort()
-    told = {"requests": len(taken), "microseconds": elapsed * 1e6, "errors": errors}
+    report = {"requests": len(taken), "microseconds": elapsed * 1e6, "errors": errors}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        told[name] = taken[min(len(taken) - 1, int(len(taken) * share))] * 1e6 if taken else 0.0
-    print(json.dumps(told))
+        report[name] = taken[min(len(taken) - 1, int(len(taken) * share))] * 1e6 if taken else 0.0
+    print(json.dumps(report))
     return 0
 
 
 def run(
     poll: select.epoll, sockets: dict[int, socket.socket], messages: list[bytes], rate: float, seconds: float
 ) -> tuple[list[float], int, float]:
-    """The seconds that each request took, how many failed, and how long it all lasted."""
+    """Return the seconds that each request took, the number of failures, and the total duration."""
     free, due_of, parts = list(sockets), dict.fromkeys(sockets, 0.0), dict.fromkeys(sockets, b"")
     taken: list[float] = []
     sent, errors, wanted = 0, 0, max(1, int(rate * seconds))
     now = began = time.perf_counter()
-    # What has not come back by then has failed.
+    # A request without a response by then has failed.
     while len(taken) < wanted and now < began + seconds + PATIENCE:
         while free and sent < wanted and began + sent / rate <= now:
-            # The connection that has been idle longest: as a crowd of callers would.
+            # The connection that has been idle longest, as with many callers.
             number = free.pop(0)
             due_of[number] = began + sent / rate
             sockets[number].send(messages[sent % len(messages)])
             sent += 1
         for number, _ in poll.poll(0):
-            answer = parts[number] + sockets[number].recv(65536)
-            if not is_whole(answer):
-                parts[number] = answer
+            response = parts[number] + sockets[number].recv(65536)
+            if not is_complete(response):
+                parts[number] = response
                 continue
             now = time.perf_counter()
             taken.append(now - due_of[number])
-            errors += not answer.startswith(b"HTTP/1.1 2")
+            errors += not response.startswith(b"HTTP/1.1 2")
             parts[number] = b""
             free.append(number)
         now = time.perf_counter()
     return taken, errors + wanted - len(taken), now - began
 
 
-def is_whole(answer: bytes) -> bool:
-    """Whether all of an answer has come; one without a length is whole when its last chunk has come."""
-    head, end, body = answer.partition(END)
+def is_complete(response: bytes) -> bool:
+    """Return whether a response has arrived completely; without a length, its last chunk ends it."""
+    head, end, body = response.partition(END)
     if not end:
         return False
     _, named, rest = head.lower().partition(b"\r\ncontent-length:")

@@ -1,4 +1,4 @@
-"""Our side: the template rendered, a table, and the services that are measured, each in its serving environment."""
+"""Prepare our services: render the template, write a table, and install each serving environment."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """What the team wrote for one of our services: files of team/ by their name in src/model, the kind of bundle."""
+    """One of our services: files of team/ by their name in src/model, and the kind of its bundle."""
 
     name: str
     files: dict[str, str]
@@ -54,7 +54,7 @@ VARIANTS = (
 
 
 def table(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """Eight numbers, four categories, a label that depends on both; every number is exact in float32."""
+    """Return eight numbers, four categories, and a label that depends on both; numbers are exact in float32."""
     random = np.random.default_rng(seed)
     columns = {
         "age": random.integers(18, 91, rows),
@@ -79,7 +79,7 @@ def table(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
 
 
 def render(build: Path) -> Path:
-    """The default repository of this checkout, set up, with the table in data/."""
+    """Render the default repository, set it up, and write the table to data/."""
     folder = build / "churn"
     demo.render(folder)
     (folder / "data").mkdir()
@@ -89,7 +89,7 @@ def render(build: Path) -> Path:
 
 
 def prepare(variant: Variant, folder: Path, build: Path) -> Server:
-    """Train, promote and materialise one variant; its serving environment holds what its bundle needs and no more."""
+    """Train, promote and install one variant; its serving environment has only the packages of its bundle."""
     model, storage, served = (
         folder / "src" / "model",
         build / f"storage-{variant.name}",
@@ -102,16 +102,16 @@ def prepare(variant: Variant, folder: Path, build: Path) -> Server:
     shutil.rmtree(storage, ignore_errors=True)
     served.mkdir(exist_ok=True)
     settings = environment() | {"LIFECYCLE_STORAGE": str(storage), "LIFECYCLE_TRACKING__ENABLED": "false"}
-    verbs = ["train", "promote", *(["features"] if "features.sql" in variant.files else [])]
-    for verb in verbs:
-        run([str(folder / ".venv/bin/lifecycle"), verb], folder, variant.name, settings)
+    commands = ["train", "promote", *(["features"] if "features.sql" in variant.files else [])]
+    for command in commands:
+        run([str(folder / ".venv/bin/lifecycle"), command], folder, variant.name, settings)
     run([str(folder / ".venv/bin/python"), str(PEERS / "fit.py"), str(served)], folder, variant.name, settings)
     (bundle,) = (storage / "bundles").iterdir()
     kind = json.loads((bundle / "bundle.json").read_text())["kind"]
     if kind != variant.kind:
-        raise NotInstalled(f"{variant.name}: its bundle is of kind {kind}, and {variant.kind} is to be measured")
+        raise NotInstalled(f"{variant.name}: its bundle has the kind {kind} instead of {variant.kind}")
     place = build / f"env-{variant.name}"
-    extras = [word for extra in ("serve", *(["skops"] if kind == "skops" else [])) for word in ("--extra", extra)]
+    extras = [option for extra in ("serve", *(["skops"] if kind == "skops" else [])) for option in ("--extra", extra)]
     run(
         [uv(), "sync", "--quiet", "--locked", "--package", "looseleaf-lifecycle", *extras],
         folder, variant.name, environment() | {"UV_PROJECT_ENVIRONMENT": str(place)},
@@ -121,7 +121,7 @@ def prepare(variant: Variant, folder: Path, build: Path) -> Server:
         build / f"cases-{variant.name}",
         (str(place / "bin" / "lifecycle"), "serve", "--storage", str(storage), "--port", "{port}"),
         body=lambda case: case["sent"],
-        probability=lambda answer: float(answer["probability"]),
+        probability=lambda response: float(response["probability"]),
         cases=served / "requests.json",
         versions=f"{kind}: {_versions(place)}",
         connections=variant.connections,
@@ -135,7 +135,7 @@ def _versions(place: Path) -> str:
 
 
 def pins(folder: Path) -> list[str]:
-    """The versions that have fitted the pipeline: a joblib file is read by the same ones."""
+    """Return the versions that fitted the pipeline, which have to read its joblib file."""
     listed = run(
         [uv(), "pip", "freeze", "--python", str(folder / ".venv/bin/python")], folder, "our repository"
     ).split()

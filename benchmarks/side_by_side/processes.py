@@ -1,4 +1,4 @@
-"""A server as a process of its own: pinned to a core, timed from its start to its first answer, measured, ended."""
+"""Run a server as a process: pin it to a core, time its start, measure its memory, and end it."""
 
 import contextlib
 import json
@@ -20,12 +20,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ServerFailed(Exception):
-    """A server did not start, did not answer, or answered something else."""
+    """A server did not start, did not respond, or returned other predictions."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A server that has given its first answer: after so many seconds, and so many of CPU."""
+    """A server that has responded; wall and CPU seconds until its first response."""
 
     process: "subprocess.Popen[bytes]"
     url: str
@@ -33,7 +33,7 @@ class Started:
     cpu: float
 
     def megabytes(self) -> float:
-        """Memory of the process and all below it; what they share counts once (proportional set size)."""
+        """Return the memory of the process and its descendants (proportional set size: shared memory counts once)."""
         return sum(_megabytes(number) for number in tree(self.process.pid))
 
 
@@ -41,7 +41,7 @@ class Started:
 def running(
     command: Sequence[str], folder: Path, variables: Mapping[str, str], url: str, body: str, core: int, log: Path
 ) -> Iterator[Started]:
-    """Start a server and wait for its first answer to `body`; end it and whatever it has started afterwards."""
+    """Start a server and wait for its first response to `body`; end it and its descendants afterwards."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LIFECYCLE_", "UV_"))}
     with log.open("wb") as output:
         began = time.monotonic()
@@ -55,7 +55,7 @@ def running(
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
     try:
-        _wait_for_answer(process, url, body, log)
+        _wait_for_response(process, url, body, log)
         seconds = time.monotonic() - began
         cpu = sum(_cpu_seconds(number) for number in tree(process.pid))
         yield Started(process, url, seconds, cpu)
@@ -64,14 +64,14 @@ def running(
 
 
 def free_port() -> int:
-    """A port where nothing listens."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def ask(url: str, body: str) -> Any:
-    """POST a body and return the answer; raises ServerFailed with the server's own words."""
+def post(url: str, body: str) -> Any:
+    """POST a body and return the response; raises ServerFailed with the server's message."""
     request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -81,7 +81,7 @@ def ask(url: str, body: str) -> Any:
 
 
 def tree(root: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -95,13 +95,13 @@ def tree(root: int) -> list[int]:
 
 
 def _fields(stat: str) -> list[str]:
-    # The command's name may hold spaces and brackets; what follows it may not.
+    # The name of the command may contain spaces and brackets; the fields after it do not.
     return stat.rpartition(")")[2].split()
 
 
 def _cpu_seconds(number: int) -> float:
     with contextlib.suppress(OSError):
-        # User and system time, its own and that of children that have ended.
+        # User and system time of the process and of its children that have ended.
         return sum(map(int, _fields(Path(f"/proc/{number}/stat").read_text())[11:15])) / TICKS
     return 0.0
 
@@ -114,21 +114,21 @@ def _megabytes(number: int) -> float:
     return 0.0
 
 
-def _wait_for_answer(process: "subprocess.Popen[bytes]", url: str, body: str, log: Path) -> None:
+def _wait_for_response(process: "subprocess.Popen[bytes]", url: str, body: str, log: Path) -> None:
     end, reason = time.monotonic() + START_SECONDS, "nothing listens"
     while time.monotonic() < end and process.poll() is None:
         try:
-            ask(url, body)
+            post(url, body)
             return
         except (ServerFailed, OSError) as error:
             reason = str(error)
             time.sleep(0.01)
     ended = "" if process.poll() is None else f"it ended with {process.returncode}; "
-    raise ServerFailed(f"no answer ({ended}{reason}); the end of {log}:\n{log.read_text(errors='replace')[-1500:]}")
+    raise ServerFailed(f"no response ({ended}{reason}); the end of {log}:\n{log.read_text(errors='replace')[-1500:]}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    # Noted first: a supervisor that is gone no longer tells of its workers.
+    # Read first: the workers of a supervisor that has ended cannot be found.
     _, *workers = tree(process.pid)
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

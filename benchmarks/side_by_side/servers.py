@@ -1,4 +1,4 @@
-"""Who is measured: each server's packages, how it is prepared and started, what it is sent and what it answers."""
+"""The servers: their packages, how each is prepared and started, and the format of requests and responses."""
 
 import json
 import os
@@ -15,12 +15,12 @@ UVICORN = ("uvicorn", "--host", "127.0.0.1", "--no-access-log", "--log-level", "
 
 
 class NotInstalled(Exception):
-    """A server's packages cannot be had here."""
+    """The packages of a server cannot be installed."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server; `command` ends with its port. `body` makes a request of a case, `probability` reads the answer."""
+    """A server; `body` makes a request from a case, `probability` reads the response."""
 
     name: str
     folder: Path
@@ -36,13 +36,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Peer:
-    """A server of somebody else's, before it is installed. `{port}` in the command is where it is told its port."""
+    """Another project's server before it is installed; `{port}` in the command is replaced by its port."""
 
     name: str
     packages: tuple[str, ...]
     command: tuple[str, ...]
     body: Callable[[Mapping[str, Any]], Any] = lambda case: case["row"]
-    probability: Callable[[Any], float] | None = lambda answer: float(answer["probability"])
+    probability: Callable[[Any], float] | None = lambda response: float(response["probability"])
     path: str = "/predict"
     prepare: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ CATALOGUE = (
         ("mlflow>=3.5,<4", "scikit-learn", "pandas"),
         ("mlflow", "models", "serve", "-m", "mlflow_model", "--env-manager", "local", "--port", "{port}"),
         body=lambda case: {"dataframe_records": [case["row"]]},
-        probability=lambda answer: float(answer["predictions"][0][1]),
+        probability=lambda response: float(response["predictions"][0][1]),
         path="/invocations",
         prepare="mlflow_save.py",
         variables={"MLFLOW_DISABLE_TELEMETRY": "true"},
@@ -88,14 +88,14 @@ CATALOGUE = (
 
 
 def uv() -> str:
-    """Where uv is: on the PATH, or beside this Python."""
+    """Return the path of uv: on PATH, or next to this Python."""
     return shutil.which("uv") or str(Path(sys.prefix) / "bin" / "uv")
 
 
 def install(peer: Peer, build: Path, pins: Sequence[str], before: str) -> Server:
-    """Make the peer's environment and prepare it; raises NotInstalled with the tool's own words.
+    """Create the peer's environment and prepare it; raises NotInstalled with the tool's message.
 
-    `pins` are the versions of the libraries that have fitted the pipeline; all others are the newest `before` a day.
+    `pins` are the versions of the libraries that fitted the pipeline; others are the newest before the date `before`.
     """
     environment, folder = build / f"env-{peer.name}", build / "served"
     python = environment / "bin" / "python"
@@ -106,7 +106,7 @@ def install(peer: Peer, build: Path, pins: Sequence[str], before: str) -> Server
         run([uv(), "venv", "--quiet", "--python", sys.executable, str(environment)], build, peer.name)
     line = [uv(), "pip", "install", "--quiet", "--python", str(python), *packages]
     for options in (["--exclude-newer", before], []):
-        # An index without upload times knows no day.
+        # An index without upload times cannot resolve as of a date.
         done = subprocess.run([*line, *options], cwd=build, capture_output=True, text=True).returncode
         if not done:
             break
@@ -126,17 +126,17 @@ def install(peer: Peer, build: Path, pins: Sequence[str], before: str) -> Server
     )  # fmt: skip
 
 
-def run(command: Sequence[str], folder: Path, who: str, variables: Mapping[str, str] | None = None) -> str:
-    """What a command prints; raises NotInstalled where it fails."""
+def run(command: Sequence[str], folder: Path, name: str, variables: Mapping[str, str] | None = None) -> str:
+    """Run a command and return its output; raises NotInstalled if it fails."""
     done = subprocess.run(
         command, cwd=folder, env=os.environ | (variables or {}), capture_output=True, text=True, errors="replace"
     )
     if done.returncode:
-        told = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise NotInstalled(f"{who}: {' '.join(command)} ended with {done.returncode}\n{told}")
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise NotInstalled(f"{name}: {' '.join(command)} ended with {done.returncode}\n{output}")
     return done.stdout
 
 
 def cases(server: Server) -> list[dict[str, Any]]:
-    """Rows with what the fitted pipeline answers."""
+    """Return rows with the predictions of the fitted pipeline."""
     return list(json.loads(server.cases.read_text()))

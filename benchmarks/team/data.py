@@ -16,5 +16,5 @@ def labels(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def population(connection: duckdb.DuckDBPyConnection) -> str:
-    """Nobody is scored."""
+    """No one is scored."""
     return "SELECT * EXCLUDE (customer_id, churned) FROM rows"

@@ -1,4 +1,4 @@
-"""What the tests share: the tables of a sample, and one model trained on them."""
+"""Fixtures: the tables of a sample, and one model trained on them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from lifecycle.contract import team
 from lifecycle.models import predictor
 from model import data
 
-# On a busy machine several threads wait for each other longer than these small models take on one.
+# On a busy machine, these small models train faster on one thread than on several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Rows = list[dict[str, Any]]
@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tables of a sample."""
+    """Return a folder with the tables of a sample."""
     folder = tmp_path_factory.mktemp("data")
     sample.write(folder, seed=1)
     return folder
@@ -30,22 +30,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tables(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the tables registered; what a test changes in it is its own."""
+    """Yield a connection with the tables registered; changes affect one test only."""
     with features.connect(data, folder) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with one trained version; whoever changes its storage copies it first."""
+    """Return a project with one trained version; a test that changes its storage copies it first."""
     project = Project(folder, tmp_path_factory.mktemp("storage"))
-    project.done("train")
+    project.succeed("train")
     return project
 
 
 @pytest.fixture
 def rows(tables: duckdb.DuckDBPyConnection) -> Rows:
-    """The completed rows of all customers there are at the latest moment."""
+    """Return the completed rows of all customers at the latest time."""
     contract, sql = team.load_contract()
     features.population_rows(tables, data, contract, sql, data.latest(tables))
     found = tables.execute(f"SELECT * EXCLUDE (ts) FROM {features.ROWS}")
@@ -54,7 +54,7 @@ def rows(tables: duckdb.DuckDBPyConnection) -> Rows:
 
 
 @pytest.fixture(scope="session")
-def chances(trained: Project) -> Callable[[Rows], list[float]]:
-    """The trained model: from completed rows to the probability that each customer leaves."""
+def probabilities(trained: Project) -> Callable[[Rows], list[float]]:
+    """Return the trained model: a function from completed rows to the probability that each customer leaves."""
     model = predictor.Predictor(trained.newest)
-    return lambda rows: [answer["probability"] for answer in model.predict(rows, threshold=None)]
+    return lambda rows: [prediction["probability"] for prediction in model.predict(rows)]

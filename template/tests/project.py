@@ -1,4 +1,4 @@
-"""The verbs of this repository, run on tables and a storage that only the tests use."""
+"""The commands of this repository, run on tables and a storage that only the tests use."""
 
 import contextlib
 import io
@@ -22,25 +22,29 @@ class Project:
     storage: Path
     root: Path = ROOT
 
-    def run(self, *words: str, **environment: str) -> tuple[int, str]:
-        """Run `lifecycle WORDS`; returns the exit code and all that was printed."""
-        told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Run `lifecycle ARGUMENTS`, and return the exit code and the output."""
+        output = io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
             patch.chdir(self.root)
-            given = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
-            for name, value in given.items():
+            settings = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
+            for name, value in settings.items():
                 patch.setenv(f"LIFECYCLE_{name}", str(value))
-            code = entry.main(list(words))
-        return code, told.getvalue()
+            code = entry.main(list(arguments))
+        return code, output.getvalue()
 
-    def done(self, *words: str) -> str:
-        """As `run`, for what must succeed."""
-        code, told = self.run(*words)
-        assert code == 0, told
-        return told
+    def succeed(self, *arguments: str) -> str:
+        """Run a command that must succeed, and return its output."""
+        code, output = self.run(*arguments)
+        assert code == 0, output
+        return output
 
     @property
     def newest(self) -> bundle.Bundle:
-        """The bundle that was trained last."""
-        places = storage.Store(self.storage)
-        return bundle.open_version(places, places.versions()[-1])
+        """Return the bundle that was trained last."""
+        store = storage.Store(self.storage)
+        return bundle.open_version(store, store.versions()[-1])

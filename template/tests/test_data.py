@@ -1,4 +1,4 @@
-"""What the raw tables and labels must be for anything after them to mean something."""
+"""Properties of the raw tables and labels that everything else relies on."""
 
 import duckdb
 
@@ -13,11 +13,11 @@ def number(tables: duckdb.DuckDBPyConnection, query: str) -> float:
     return float(found[0])
 
 
-def test_a_customer_stands_once_in_customers(tables: duckdb.DuckDBPyConnection) -> None:
+def test_customers_are_unique(tables: duckdb.DuckDBPyConnection) -> None:
     assert number(tables, "SELECT count(*) - count(DISTINCT customer_id) FROM customers") == 0
 
 
-def test_a_question_stands_once_in_labels(tables: duckdb.DuckDBPyConnection) -> None:
+def test_labels_are_unique_by_customer_and_time(tables: duckdb.DuckDBPyConnection) -> None:
     labels = data.labels(tables)
     assert number(tables, f"SELECT count(*) - count(DISTINCT (customer_id, ts)) FROM ({labels})") == 0
 
@@ -27,7 +27,7 @@ def test_every_event_and_label_belongs_to_a_customer(tables: duckdb.DuckDBPyConn
         assert number(tables, f"SELECT count(*) FROM {name} ANTI JOIN customers USING (customer_id)") == 0
 
 
-def test_nothing_is_null_that_the_features_count_on(tables: duckdb.DuckDBPyConnection) -> None:
+def test_columns_that_the_features_need_are_not_null(tables: duckdb.DuckDBPyConnection) -> None:
     assert number(tables, "SELECT count(*) FROM customers WHERE plan IS NULL OR region IS NULL OR joined IS NULL") == 0
     assert number(tables, "SELECT count(*) FROM events WHERE ts IS NULL OR seen_ts IS NULL OR kind IS NULL") == 0
     assert number(tables, f"SELECT count(*) FROM ({data.labels(tables)}) WHERE churned IS NULL OR seen_ts IS NULL") == 0
@@ -37,9 +37,9 @@ def test_no_event_was_seen_before_it_happened(tables: duckdb.DuckDBPyConnection)
     assert number(tables, "SELECT count(*) FROM events WHERE seen_ts < ts") == 0
 
 
-def test_no_label_comes_from_the_future(tables: duckdb.DuckDBPyConnection) -> None:
+def test_labels_become_known_after_their_month_and_before_now(tables: duckdb.DuckDBPyConnection) -> None:
     labels = data.labels(tables)
-    # Whether somebody leaves within a month cannot be known before the month is over.
+    # Whether a customer leaves within a month is known only after that month.
     assert number(tables, f"SELECT min(seen_ts - ts) FROM ({labels})") >= MONTH
     assert number(tables, f"SELECT max(seen_ts) FROM ({labels})") <= data.latest(tables)
 
@@ -50,9 +50,9 @@ def test_the_share_that_leaves_is_plausible_every_month(tables: duckdb.DuckDBPyC
     assert number(tables, f"SELECT max(rate) FROM ({rates})") < 0.30
 
 
-def test_nobody_is_asked_about_who_is_not_a_customer_at_that_moment(tables: duckdb.DuckDBPyConnection) -> None:
-    moment = int(number(tables, "SELECT max(ts) FROM labels"))
-    tables.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT CAST({moment} AS BIGINT) AS ts")
-    asked = tables.execute(f"SELECT customer_id FROM ({data.population(tables)}) ORDER BY ALL").fetchall()
-    # The labels list everyone who was there at that moment, found by whoever keeps the books, not by our query.
-    assert asked == tables.execute(f"SELECT customer_id FROM labels WHERE ts = {moment} ORDER BY ALL").fetchall()
+def test_the_population_is_everyone_who_is_a_customer_at_that_time(tables: duckdb.DuckDBPyConnection) -> None:
+    as_of = int(number(tables, "SELECT max(ts) FROM labels"))
+    tables.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT CAST({as_of} AS BIGINT) AS ts")
+    population = tables.execute(f"SELECT customer_id FROM ({data.population(tables)}) ORDER BY ALL").fetchall()
+    # The labels contain everyone who was a customer then, and come from another source than our query.
+    assert population == tables.execute(f"SELECT customer_id FROM labels WHERE ts = {as_of} ORDER BY ALL").fetchall()

@@ -1,4 +1,4 @@
-"""Each gate refuses the defect it is there for. A gate that was never seen to close is no gate."""
+"""Each gate refuses the defect that it exists for."""
 
 import shutil
 from dataclasses import replace
@@ -19,16 +19,16 @@ SQL = (Path(model.__file__).parent / "features.sql").read_text()
 
 @pytest.fixture
 def project(trained: Project, tmp_path: Path) -> Project:
-    """The trained project with a storage of the test's own."""
+    """Return the trained project with a storage of its own."""
     return Project(trained.data, Path(shutil.copytree(trained.storage, tmp_path / "storage")))
 
 
-def poison(project: Project, folder: Path, table: str, query: str) -> Project:
-    """The same project on tables of which one is replaced by a query over it."""
+def with_table(project: Project, folder: Path, table: str, query: str) -> Project:
+    """Return the project with one table replaced by a query over its old rows."""
     shutil.copytree(project.data, folder)
     source = project.data / f"{table}.parquet"
     with duckdb.connect() as connection:
-        connection.read_parquet(str(source)).create_view("sound")
+        connection.read_parquet(str(source)).create_view("original")
         connection.sql(query).write_parquet(str(folder / source.name))
     return replace(project, data=folder)
 
@@ -37,12 +37,12 @@ def versions(project: Project) -> list[str]:
     return sorted(path.name for path in (project.storage / "bundles").iterdir())
 
 
-def test_a_sound_version_is_promoted(project: Project) -> None:
-    assert project.newest.version in project.done("promote", "--why", "the first one")
+def test_a_valid_version_is_promoted(project: Project) -> None:
+    assert project.newest.version in project.succeed("promote", "--why", "the first version")
 
 
 @pytest.mark.parametrize(
-    ("table", "poisoned", "column"),
+    ("table", "changed", "column"),
     [
         ("customers", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN 'gold' ELSE plan END AS plan)", "plan"),
         ("customers", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN NULL ELSE region END AS region)", "region"),
@@ -50,50 +50,50 @@ def test_a_sound_version_is_promoted(project: Project) -> None:
         ("labels", "* REPLACE (CASE WHEN customer_id = 'c-00007' THEN 101 ELSE discount END AS discount)", "discount"),
     ],
 )
-def test_the_contract_refuses_a_poisoned_column(
-    project: Project, tmp_path: Path, table: str, poisoned: str, column: str
+def test_training_refuses_a_column_that_violates_the_contract(
+    project: Project, tmp_path: Path, table: str, changed: str, column: str
 ) -> None:
     before = versions(project)
-    code, told = poison(project, tmp_path / "data", table, f"SELECT {poisoned} FROM sound").run("train")
+    code, output = with_table(project, tmp_path / "data", table, f"SELECT {changed} FROM original").run("train")
     assert (code, versions(project)) == (1, before)
-    assert f"the completed rows: {column} " in told
+    assert f"the completed rows: {column} " in output
 
 
-def test_training_takes_no_label_that_was_not_known_yet(project: Project, tables: duckdb.DuckDBPyConnection) -> None:
-    project.done("train", "--as-of", "2025-07-01")
+def test_training_uses_only_labels_that_were_known(project: Project, tables: duckdb.DuckDBPyConnection) -> None:
+    project.succeed("train", "--as-of", "2025-07-01")
     known = tables.execute("SELECT count(*) FROM labels WHERE seen_ts <= epoch(TIMESTAMP '2025-07-01')").fetchone()
     assert (sum(project.newest.facts["rows"].values()),) == known
 
 
-def test_promotion_refuses_a_model_of_shuffled_labels(project: Project, tmp_path: Path) -> None:
+def test_promotion_refuses_a_model_trained_on_shuffled_labels(project: Project, tmp_path: Path) -> None:
     shuffled = """
         SELECT l.* EXCLUDE (churned), other.churned
-        FROM (SELECT *, row_number() OVER (ORDER BY customer_id, ts) AS place FROM sound) AS l
-        JOIN (SELECT churned, row_number() OVER (ORDER BY hash(customer_id, ts)) AS place FROM sound) AS other
+        FROM (SELECT *, row_number() OVER (ORDER BY customer_id, ts) AS place FROM original) AS l
+        JOIN (SELECT churned, row_number() OVER (ORDER BY hash(customer_id, ts)) AS place FROM original) AS other
         USING (place)
     """
-    worse = poison(project, tmp_path / "data", "labels", shuffled)
-    worse.done("train")
-    code, told = worse.run("promote")
+    worse = with_table(project, tmp_path / "data", "labels", shuffled)
+    worse.succeed("train")
+    code, output = worse.run("promote")
     assert code == 1
-    assert "not surely better than answering without looking" in told
+    assert "not surely better than answering without looking" in output
     assert not (project.storage / "deployments" / "local.json").exists()
 
 
-def test_promotion_refuses_to_decide_on_too_few_rows(project: Project) -> None:
-    code, told = project.run("promote", GATE__MIN_ROWS="1000000")
+def test_promotion_refuses_too_few_held_out_rows(project: Project) -> None:
+    code, output = project.run("promote", GATE__MIN_ROWS="1000000")
     assert code == 1
-    assert "decide nothing" in told
+    assert "decide nothing" in output
 
 
-def test_a_linear_model_that_the_candidate_does_not_beat_takes_its_place(
+def test_a_linear_model_replaces_a_candidate_that_does_not_beat_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def candidate(inputs: Inputs, seed: int) -> BaseEstimator:
         return DummyClassifier()
 
     monkeypatch.setattr(estimator, "candidate", candidate)
-    project.done("train")
+    project.succeed("train")
     assert project.newest.facts["estimator"] == "linear"
 
 
@@ -103,44 +103,44 @@ def test_a_bundle_with_a_changed_byte_is_refused(project: Project, name: str) ->
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    code, told = project.run("promote")
+    code, output = project.run("promote")
     assert code == 1
-    assert f"holds a changed {name}" in told
+    assert f"holds a changed {name}" in output
 
 
-def test_a_change_that_breaks_callers_needs_a_new_major_version(
+def test_a_breaking_change_needs_a_new_major_version(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     released = Path(shutil.copy(ROOT / "contract.json", tmp_path))
     monkeypatch.setattr(contract, "TARGET", Binary(label="churned", positive="leaves", negative="stays"))
-    code, told = replace(project, root=tmp_path).run("contract")
+    code, output = replace(project, root=tmp_path).run("contract")
     assert code == 1
-    assert "would break callers of version 1" in told
+    assert "would break callers of version 1" in output
     assert released.read_text() == (ROOT / "contract.json").read_text()
 
 
-def test_check_refuses_features_that_are_not_those_of_the_contract(
+def test_check_refuses_features_that_differ_from_the_contract(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     package = Path(shutil.copytree(Path(model.__file__).parent, tmp_path / "model"))
     (package / "features.sql").write_text(SQL.replace("AS spent_30d", "AS spent"))
     monkeypatch.setattr(contract, "__file__", str(package / "contract.py"))
-    code, told = project.run("check")
+    code, output = project.run("check")
     assert code == 1
-    assert "lacks the column spent_30d" in told
+    assert "lacks the column spent_30d" in output
 
 
-def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_name(project: Project) -> None:
-    code, told = project.run("promote", GATE__MIN_ROW="10")
+def test_an_unknown_setting_is_refused_with_the_nearest_name(project: Project) -> None:
+    code, output = project.run("promote", GATE__MIN_ROW="10")
     assert code == 1
-    assert "gate.min_rows" in told
+    assert "gate.min_rows" in output
 
 
-def looks_ahead(tables: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    """Whether features change when all that was seen at the moment of the ask or after it is taken out."""
+def uses_later_events(tables: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Return whether features change when every event that was seen at or after the time of the row is removed."""
     late = "SELECT customer_id, max(seen_ts) AS ts FROM events WHERE seen_ts > ts GROUP BY customer_id"
     tables.execute(f"CREATE TEMP TABLE spine AS {late}")
-    # Sums over another number of rows differ in their last bits.
+    # A sum over another number of rows can differ in its last bits.
     query = f"SELECT * REPLACE (round(spent_30d, 6) AS spent_30d) FROM ({sql}) ORDER BY customer_id"
     everything = tables.execute(query).fetchall()
     before = "SELECT e.* FROM events AS e JOIN spine AS a USING (customer_id) WHERE e.seen_ts < a.ts"
@@ -151,13 +151,13 @@ def looks_ahead(tables: duckdb.DuckDBPyConnection, sql: str) -> bool:
     return everything != known
 
 
-def test_the_features_do_not_look_ahead(tables: duckdb.DuckDBPyConnection) -> None:
-    assert not looks_ahead(tables, SQL)
+def test_the_features_use_no_later_event(tables: duckdb.DuckDBPyConnection) -> None:
+    assert not uses_later_events(tables, SQL)
 
 
 @pytest.mark.parametrize(
-    ("sound", "leaking"), [("AND 1 PRECEDING", "AND CURRENT ROW"), ("seen_ts AS ts", "ts AS ts")], ids=["<=", "ts"]
+    ("original", "leaking"), [("AND 1 PRECEDING", "AND CURRENT ROW"), ("seen_ts AS ts", "ts AS ts")], ids=["<=", "ts"]
 )
-def test_a_leak_in_the_features_is_caught(tables: duckdb.DuckDBPyConnection, sound: str, leaking: str) -> None:
-    assert sound in SQL
-    assert looks_ahead(tables, SQL.replace(sound, leaking))
+def test_a_leak_in_the_features_is_found(tables: duckdb.DuckDBPyConnection, original: str, leaking: str) -> None:
+    assert original in SQL
+    assert uses_later_events(tables, SQL.replace(original, leaking))

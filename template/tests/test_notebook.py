@@ -1,4 +1,4 @@
-"""The notebook runs as it lies, and its outputs stay out of git."""
+"""The notebook runs, and its outputs are not committed."""
 
 from typing import Any
 
@@ -15,17 +15,15 @@ def notebook() -> Any:
     return nbformat.read(PATH, as_version=4)
 
 
-def test_the_first_look_runs_from_top_to_bottom(
-    notebook: Any, trained: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_notebook_runs_from_top_to_bottom(notebook: Any, trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIFECYCLE_DATA", str(trained.data))
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(trained.storage))
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(PATH.parent)}}).execute()
-    shown = {cell.id: str(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"}
-    assert trained.newest.version in shown["metrics"]
-    assert "probability" in shown["offers"]
+    outputs = {cell.id: str(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"}
+    assert trained.newest.version in outputs["metrics"]
+    assert "probability" in outputs["offers"]
 
 
 def test_no_output_is_stored(notebook: Any) -> None:
     stored = [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
-    assert stored == [], "clear the outputs before you commit: they may hold people's data"
+    assert stored == [], "clear the outputs before you commit: they may contain personal data"

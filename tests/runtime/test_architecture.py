@@ -1,71 +1,100 @@
-"""The map of the house: the core knows no edge, edges do not know each other, one module reaches the team's code."""
+"""The structure of the runtime: layers, the service's imports, and sizes."""
 
 import ast
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import lifecycle
+from support.rendering import ROOT
 
-HOUSE = Path(lifecycle.__file__).parent
-EDGES = ("pipelines", "serving", "monitoring", "client")
-MODULES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
-# The verbs of the command line start every edge, and only inside the function that needs it.
-STARTS_EDGES = "commands/"
+PACKAGE = Path(lifecycle.__file__).parent
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+HEAVY = {"duckdb", "mlflow", "pandas", "sklearn", "skops"}
+# Non-blank lines of all modules, number of modules, and lines of one module.
+MOST_LINES, MOST_MODULES, LONGEST_MODULE = 8_500, 90, 250
+LINT = Path(sys.executable).with_name("lint-imports")
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Dotted names that a module imports, wherever it does."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Yield the dotted names that a module imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def edge_of(name: str) -> str | None:
-    """The edge that a dotted name or a path belongs to."""
-    return next((edge for edge in EDGES if name.startswith((f"lifecycle.{edge}", f"{edge}/"))), None)
+def lint_imports(sources: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the packages below `sources` against the layers that pyproject.toml defines."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers = next(each for each in tools["importlinter"]["contracts"] if each["type"] == "layers")
+    names = "\n    ".join(layers["layers"])
+    ignored = "\n    ".join(layers.get("ignore_imports", []))
+    config = folder / "importlinter.ini"
+    config.write_text(
+        "[importlinter]\nroot_package = lifecycle\n\n[importlinter:contract:layers]\nname = layers\ntype = layers\n"
+        f"layers =\n    {names}\nignore_imports =\n    {ignored}\nunmatched_ignore_imports_alerting = none\n"
+    )
+    command = [LINT, "--config", config, "--no-cache"]
+    return subprocess.run(command, cwd=sources, capture_output=True, text=True, env={"PYTHONPATH": str(sources)})
+
+
+def test_packages_import_only_lower_layers(tmp_path: Path) -> None:
+    done = lint_imports(PACKAGE.parent, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("contract/names.py", "from lifecycle.cli import entry"),
+        ("features/online.py", "from lifecycle.registry import deployments"),
+        ("errors.py", "import lifecycle.settings"),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path: Path, module: str, forbidden: str) -> None:
+    copy = shutil.copytree(PACKAGE, tmp_path / "lifecycle", ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / module).open("a", encoding="utf-8") as file:
+        file.write(f"\n{forbidden}\n")
+    done = lint_imports(tmp_path, tmp_path)
+    assert done.returncode == 1
+    assert "BROKEN" in done.stdout
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_inwards(module: str) -> None:
-    own = edge_of(module)
-    crossing = [name for name in imported(MODULES[module]) if (edge := edge_of(name)) and edge != own]
-    assert module.startswith(STARTS_EDGES) or crossing == []
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_only_one_module_reaches_the_teams_code(module: str) -> None:
-    assert [name for name in imported(MODULES[module]) if name.split(".")[0] == "model"] == []
-    assert module == "team.py" or "import_module" not in MODULES[module].read_text()
+def test_only_one_module_imports_the_teams_code(module: str) -> None:
+    path = MODULES[module]
+    assert "model" not in {name.split(".")[0] for name in imported(path)}
+    allowed = ("contract/team.py", "renamed.py")
+    assert module in allowed or "import_module" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("serving/")])
-def test_the_service_imports_nothing_of_the_training(module: str) -> None:
-    heavy = {"pandas", "sklearn", "duckdb", "mlflow", "skops"}
-    assert heavy.isdisjoint(name.split(".")[0] for name in imported(MODULES[module]))
+def test_the_service_imports_no_training_library(module: str) -> None:
+    assert HEAVY.isdisjoint(name.split(".")[0] for name in imported(MODULES[module]))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nothing_happens_at_import(module: str) -> None:
-    calls = [
-        node
-        for node in ast.parse(MODULES[module].read_text()).body
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    ]
-    assert module == "__main__.py" or calls == []
+def test_importing_a_module_calls_nothing(module: str) -> None:
+    body = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
+    calls = [node for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    # They register old names, warn about them, or are the command itself.
+    assert calls == [] or module in ("__init__.py", "__main__.py", "declare.py", "matrix.py")
 
 
-@pytest.mark.parametrize("room", [".", "commands", "owners", *EDGES])
-def test_each_room_says_what_it_is_for(room: str) -> None:
-    assert ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text()))
+@pytest.mark.parametrize("package", [name for name in MODULES if name.endswith("__init__.py")])
+def test_each_package_has_a_docstring(package: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[package].read_text(encoding="utf-8")))
 
 
-def test_modules_are_small_and_the_whole_can_be_read() -> None:
-    sizes = sorted(sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES.values())
-    assert sizes[-1] <= 250
-    assert sizes[len(sizes) // 2] <= 105
-    # Parts of like size train and export, serve and score, watch and renew, and keep people from a mistake.
-    assert sum(sizes) <= 11_500
+def test_the_runtime_keeps_its_size() -> None:
+    texts = {module: path.read_text(encoding="utf-8").splitlines() for module, path in MODULES.items()}
+    assert {module for module, lines in texts.items() if len(lines) > LONGEST_MODULE} == set()
+    assert len(texts) <= MOST_MODULES
+    assert sum(bool(line.strip()) for lines in texts.values() for line in lines) <= MOST_LINES

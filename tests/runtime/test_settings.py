@@ -1,4 +1,4 @@
-"""Settings come from code, files and environment, say so, and refuse what they do not know."""
+"""Settings come from code, files and environment, list their origin, and refuse unknown names."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def config(root: Path, **files: str) -> Path:
     return root
 
 
-def test_every_override_wins_over_the_one_before_and_says_where_it_came_from(tmp_path: Path) -> None:
+def test_each_source_overrides_the_one_before_and_is_the_listed_origin(tmp_path: Path) -> None:
     config(tmp_path, base="serve: {port: 9000, max_rows: 5}\nstorage: base", staging="serve: {port: 9001}")
     environ = {"LIFECYCLE_STORAGE": "elsewhere", "LIFECYCLE_TRAIN__SEED": "7", "HOME": "x"}
     loaded = load(tmp_path, "staging", environ)
@@ -31,12 +31,12 @@ def test_every_override_wins_over_the_one_before_and_says_where_it_came_from(tmp
     assert load(tmp_path, "local", {}).settings.serve.port == 9000
 
 
-def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
+def test_without_files_the_defaults_apply(tmp_path: Path) -> None:
     assert load(tmp_path, "local", {}).settings == Settings()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("storag: x", "config/base.yaml: there is no setting storag; is storage meant?"),
         ("serve: {prot: 1}", "config/base.yaml: there is no setting serve.prot; is serve.port meant?"),
@@ -51,13 +51,13 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
         ("a: [", "config/base.yaml is not YAML"),
     ],
 )
-def test_a_mistake_in_a_file_is_named_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_a_mistake_in_a_file_is_reported_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(LifecycleError) as caught:
         load(config(tmp_path, base=text), "local", {})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_mistyped_variable_is_refused_and_an_unknown_environment_too(tmp_path: Path) -> None:
+def test_a_mistyped_variable_and_an_unknown_environment_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match=r"LIFECYCLE_SERVE__PRT: there is no setting serve\.prt"):
         load(tmp_path, "local", {"LIFECYCLE_SERVE__PRT": "1"})
     with pytest.raises(LifecycleError, match="LIFECYCLE_STORAGE is not YAML"):
@@ -67,7 +67,7 @@ def test_a_mistyped_variable_is_refused_and_an_unknown_environment_too(tmp_path:
 
 
 @pytest.mark.parametrize(("name", "near"), [("prod.yaml", "production"), ("staging.yml", "staging")])
-def test_a_file_that_nothing_would_read_is_refused(tmp_path: Path, name: str, near: str) -> None:
+def test_a_file_with_a_mistyped_name_is_refused(tmp_path: Path, name: str, near: str) -> None:
     (config(tmp_path) / "config" / name).write_text("storage: x", encoding="utf-8")
     with pytest.raises(LifecycleError, match=rf"config/{name} is never read; is {near}\.yaml meant\?"):
         load(tmp_path, "local", {})

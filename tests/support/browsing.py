@@ -1,4 +1,4 @@
-"""A real browser without a window looks at a page: errors, requests, colours, width, and what axe-core says of it."""
+"""Check a page in a headless browser: errors, requests, colours, width, and the findings of axe-core."""
 
 import contextlib
 import os
@@ -22,17 +22,17 @@ IF_THERE = pytest.mark.skipif(
     not (any(map(shutil.which, BROWSERS)) and shutil.which("npm")) and not os.environ.get("LOOSELEAF_TOOLS"),
     reason="chromium or npm is not on this machine",
 )
-# For a module that opens pages: one browser at a time, and only where there is one.
+# For a module that opens pages: one browser at a time, and only where one is installed.
 MARKS = [pytest.mark.slow, pytest.mark.xdist_group("browser"), IF_THERE]
 
 
 @cache
 def axe() -> str:
-    """The source of axe-core, from npm, once for a checkout."""
+    """Return the source of axe-core, downloaded from npm once per checkout."""
     source = AXE / "node_modules/axe-core/axe.min.js"
     if not source.exists():
         AXE.mkdir(parents=True, exist_ok=True)
-        (AXE / "package.json").write_text('{"name": "asks", "version": "1.0.0", "private": true}')
+        (AXE / "package.json").write_text('{"name": "axe", "version": "1.0.0", "private": true}')
         done = run("npm", "install", "--no-audit", "--no-fund", "axe-core@^4.10.0", folder=AXE)
         assert done.returncode == 0, done.stdout
     return source.read_text(encoding="utf-8")
@@ -40,10 +40,10 @@ def axe() -> str:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium."""
+    """Run the installed Chromium."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert found, "there is no Chromium on this machine"
-    # Chromium refuses to run its sandbox as root, which is who runs the suite in a container.
+    # Chromium refuses to run its sandbox as root, the user of the suite in a container.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=found, args=options)
@@ -52,26 +52,26 @@ def browser() -> Iterator[Browser]:
 
 
 def examine(path: Path) -> None:
-    """Open a page of one file in both colour schemes and on a narrow screen; an AssertionError tells what is wrong."""
+    """Check a page in both colour schemes and on a narrow screen; an AssertionError lists what is wrong."""
     with browser() as opened:
         backs = {scheme: _in_scheme(opened, path, scheme) for scheme in ("light", "dark")}
         assert backs["light"] != backs["dark"], f"{path.name}: both colour schemes have the background {backs['dark']}"
 
 
 def picture(path: Path, into: Path, scheme: str = "light", size: tuple[int, int] = WIDE) -> None:
-    """Write a PNG of a page's first screen."""
+    """Write a PNG of the first screen of a page."""
     with browser() as opened, _page(opened, scheme, size) as page:
         page.goto(path.as_uri())
         page.screenshot(path=into)
 
 
 def _in_scheme(opened: Browser, path: Path, scheme: str) -> str:
-    """The colour of the background, once all else is in order."""
+    """Check a page in one colour scheme and return its background colour."""
     faults: list[str] = []
     with _page(opened, scheme, WIDE) as page:
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda asked: faults.append(f"it asks {asked.url}") if _is_elsewhere(asked.url) else None)
+        page.on("request", lambda sent: faults.append(f"a request to {sent.url}") if _is_elsewhere(sent.url) else None)
         page.goto(path.as_uri(), wait_until="load")
         for width, height in (WIDE, NARROW):
             page.set_viewport_size({"width": width, "height": height})

@@ -1,7 +1,7 @@
 """Mutate the modules that decide something, and report the mutants that no test detects.
 
-mutmut names a module by its path below `src/`, so it runs in a copy of the tree in build/mutation that has this layout. Part of `make
-proof`.
+mutmut names a module by its path below `src/`, so it runs in a copy of the tree in build/mutation that has this layout.
+Part of `make proof`.
 """
 
 import argparse

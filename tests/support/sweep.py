@@ -1,7 +1,7 @@
 """Delete each file of template/ in a copy of the tree: some test has to fail, unless the file is documentation.
 
-A file whose absence no test detects is either not needed or not tested. Tests of pages that merely name files are left out.
-Part of `make proof`; writes build/proof.json.
+A file whose absence no test detects is either not needed or not tested. Tests of pages that merely name files are left
+out. Part of `make proof`; writes build/proof.json.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Programs that the suite drives and did not write: found, or told missing, or an error where they are promised."""
+"""External programs that tests need."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import pytest
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
-    """Skip where a program is missing; where LOOSELEAF_TOOLS promises the tools, go on and fail."""
+    """Skip the test if a program is missing, unless LOOSELEAF_TOOLS requires it."""
     missing = [name for name in programs if not shutil.which(name)]
-    reason = f"{', '.join(missing)} is not on this machine"
+    reason = f"{', '.join(missing)} is not installed"
     return pytest.mark.skipif(bool(missing) and not os.environ.get("LOOSELEAF_TOOLS"), reason=reason)

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager as processes of their own, and a place that alerts are posted to."""
+"""Prometheus and Alertmanager as separate processes, and a receiver of alerts."""
 
 import contextlib
 import json
@@ -17,15 +17,15 @@ PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def answer(url: str) -> Any:
-    """The JSON at an address, or None while there is none."""
+def get_json(url: str) -> Any:
+    """Return the JSON at an address, or None where there is none."""
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:
             return json.load(reply)
@@ -34,17 +34,17 @@ def answer(url: str) -> Any:
 
 
 def wait(check: Callable[[], Any], what: str, seconds: float = 40.0) -> Any:
-    """What `check` gives as soon as it gives something."""
+    """Return the first result of `check` that is true."""
     end = time.monotonic() + seconds
     while not (found := check()):
-        assert time.monotonic() < end, f"{what} did not come true in {seconds:g} s"
+        assert time.monotonic() < end, f"{what} did not happen within {seconds:g} s"
         time.sleep(0.2)
     return found
 
 
 @contextlib.contextmanager
 def running(log: Path, *command: str) -> Iterator[None]:
-    """A program that is ended afterwards."""
+    """Run a program and terminate it afterwards."""
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
         try:
@@ -56,7 +56,7 @@ def running(log: Path, *command: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, config: Path) -> Iterator[str]:
-    """The address of a Prometheus with that configuration."""
+    """Run a Prometheus with a configuration and return its address."""
     port = free_port()
     options = (
         f"--config.file={config}",
@@ -65,13 +65,13 @@ def prometheus(folder: Path, config: Path) -> Iterator[str]:
     )
     with running(folder / "prometheus.log", PROMETHEUS, *options):
         url = f"http://127.0.0.1:{port}"
-        wait(lambda: answer(f"{url}/api/v1/status/runtimeinfo"), "Prometheus")
+        wait(lambda: get_json(f"{url}/api/v1/status/runtimeinfo"), "Prometheus")
         yield url
 
 
 @contextlib.contextmanager
 def alertmanager(folder: Path, config: Path) -> Iterator[str]:
-    """The address of an Alertmanager with that configuration."""
+    """Run an Alertmanager with a configuration and return its address."""
     port = free_port()
     options = (
         f"--config.file={config}",
@@ -81,13 +81,13 @@ def alertmanager(folder: Path, config: Path) -> Iterator[str]:
     )
     with running(folder / "alertmanager.log", ALERTMANAGER, *options):
         url = f"http://127.0.0.1:{port}"
-        wait(lambda: answer(f"{url}/api/v2/status"), "Alertmanager")
+        wait(lambda: get_json(f"{url}/api/v2/status"), "Alertmanager")
         yield url
 
 
 @contextlib.contextmanager
 def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An address, and all that was posted to it."""
+    """Return an address and the list of what is posted to it."""
     got: list[dict[str, Any]] = []
 
     class Inbox(BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Inbox)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -109,7 +109,7 @@ def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def value(url: str, query: str) -> float | None:
-    """What a query gives now, where that is one number."""
-    found = answer(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+    """Return the current result of a query, or None where there is none."""
+    found = get_json(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
     result = found["data"]["result"] if found else []
     return float(result[0]["value"][1]) if result else None

@@ -1,5 +1,6 @@
-"""The alerts: Prometheus' own tool tests them, each leads to a page, and no test of them passes without its rule."""
+"""Alerts and dashboard use only metrics of the service; promtool accepts the rules; each alert has a runbook entry."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,14 @@ RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 SERVED = "\n".join(
     path.read_text(encoding="utf-8") for path in (TEMPLATE / "lifecycle/src/lifecycle/serving").glob("*.py")
 )
+
+PANELS: list[dict[str, Any]] = json.loads((DEPLOY / "dashboard.json").read_bytes())["panels"]
+# PromQL without what can contain other names: strings, label matchers, ranges, and the labels of a grouping.
+NO_METRIC = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)')
+IDENTIFIER = re.compile(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()")
+KEYWORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right"}
+# Prometheus itself adds these to each target.
+BUILT_IN = {"up"}
 
 each_alert = pytest.mark.parametrize("alert", RULES)
 
@@ -39,20 +48,56 @@ def test_an_alert_has_an_owner_a_severity_and_an_entry_in_the_runbook(alert: str
     assert "roll" in entries[anchor] or alert in ("LogDropped", "LogUncollected", "MonitoringNeverRan")
 
 
-def test_the_runbook_has_no_entry_without_its_alert() -> None:
+def test_each_runbook_entry_has_its_alert() -> None:
     text = (TEMPLATE / "lifecycle/docs/runbook.md").read_text(encoding="utf-8")
     assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == list(RULES)
 
 
 @each_alert
-def test_an_alert_reads_what_the_service_tells(alert: str) -> None:
-    words = set(re.findall(r"\b(?:http|model|prediction_log)_\w+", RULES[alert]["expr"]))
-    for word in words:
-        assert re.search(rf'"{re.sub("_(bucket|total)$", "", word)}(_total)?"', SERVED), word
+def test_an_alert_uses_only_metrics_of_the_service(alert: str) -> None:
+    assert unknown_metrics(RULES[alert]["expr"]) == set()
 
 
-def rules_that_say(tmp_path: Path, expression: str) -> Path:
-    """The rules and their tests, with every expression replaced."""
+def test_the_dashboard_uses_only_metrics_of_the_service() -> None:
+    queries = [target["expr"] for panel in PANELS for target in panel.get("targets", ())]
+    assert len(queries) >= 20
+    for query in queries:
+        assert unknown_metrics(query) == set(), query
+
+
+def test_panels_of_the_dashboard_do_not_overlap() -> None:
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in PANELS)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len({*cells})
+    assert max(x for x, _ in cells) == 23
+
+
+def metrics_of(query: str) -> set[str]:
+    """Return the metrics in a PromQL expression by the name of their family."""
+    names = set(IDENTIFIER.findall(NO_METRIC.sub(" ", query))) - KEYWORDS
+    return {re.sub("_(bucket|sum|count)$", "", name) for name in names}
+
+
+def unknown_metrics(query: str) -> set[str]:
+    """Return the metrics in a PromQL expression that the service does not define."""
+    known = {*re.findall(r'"([a-z_]+)"', SERVED), *BUILT_IN}
+    return {name for name in metrics_of(query) if not {name, name.removesuffix("_total")} & known}
+
+
+def test_the_metrics_of_a_query_are_neither_its_labels_nor_its_functions() -> None:
+    query = (
+        'sum by (le, job) (rate(a_bucket{b="c d", e=~"f"}[5m])) / on (job) group_left max(g:h) or vector(0) > bool k'
+    )
+    assert metrics_of(query) == {"a", "g:h", "k"}
+    assert unknown_metrics("sum(http_requests_in_fligth)") == {"http_requests_in_fligth"}
+
+
+def rules_with_expression(tmp_path: Path, expression: str) -> Path:
+    """Copy the rules and their tests, with every expression replaced."""
     copied = Path(shutil.copytree(DEPLOY, tmp_path / "deploy"))
     rules = yaml.safe_load((copied / "alerts.yml").read_text(encoding="utf-8"))
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
@@ -62,7 +107,7 @@ def rules_that_say(tmp_path: Path, expression: str) -> Path:
 
 
 @needs("promtool")
-def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
+def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
     for command in (("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")):
         done = run("promtool", *command, folder=DEPLOY)
         assert done.returncode == 0, done.stdout
@@ -71,7 +116,7 @@ def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
 @needs("promtool")
 @pytest.mark.parametrize("always", [False, True])
 def test_a_rule_that_never_or_always_fires_fails_its_test(tmp_path: Path, always: bool) -> None:
-    copied = rules_that_say(tmp_path, "vector(1) == 1" if always else "vector(1) == 2")
+    copied = rules_with_expression(tmp_path, "vector(1) == 1" if always else "vector(1) == 2")
     done = run("promtool", "test", "rules", "alerts_test.yml", folder=copied)
     assert done.returncode == 1
     found = re.findall(r"name: (.*),\s+alertname: (\w+),", done.stdout)

@@ -1,4 +1,4 @@
-"""The benchmark of the service: its arithmetic, its load, and a run of it with the peers that need no model."""
+"""The serving benchmark: its arithmetic, its load, and a run with the peers that need no model."""
 
 import json
 import os
@@ -24,8 +24,8 @@ two_cores = pytest.mark.skipif(
 )
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Answers what it is told to, after a while."""
+class FixedResponse(BaseHTTPRequestHandler):
+    """A handler that returns a fixed status after a delay."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -46,8 +46,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a server; its parameter is what it answers with."""
-    handler = type("Handler", (Answering,), getattr(request, "param", {}))
+    """Return the address of a server; the parameter sets status and delay."""
+    handler = type("Handler", (FixedResponse,), getattr(request, "param", {}))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{serving.server_port}/predict"
@@ -62,22 +62,22 @@ def bodies(tmp_path: Path) -> Path:
 
 
 def line(**changed: Any) -> str:
-    told = {"requests": 3000, "microseconds": 1_500_000, "p50": 250.0, "p99": 1250.0, "errors": 0}
-    return "Running 2s test\n" + json.dumps(told | changed) + "\n"
+    figures = {"requests": 3000, "microseconds": 1_500_000, "p50": 250.0, "p99": 1250.0, "errors": 0}
+    return "Running 2s test\n" + json.dumps(figures | changed) + "\n"
 
 
-def test_what_the_load_prints_becomes_a_rate_and_milliseconds() -> None:
+def test_the_output_of_the_load_is_converted_to_a_rate_and_milliseconds() -> None:
     assert load.parsed(line()) == load.Measured(rate=2000.0, p50=0.25, p99=1.25)
 
 
 @pytest.mark.parametrize("output", [line(errors=1), line(requests=0), "Running 2s test\n", ""])
-def test_a_request_that_fails_fails_the_run(output: str) -> None:
+def test_a_failed_request_fails_the_run(output: str) -> None:
     with pytest.raises(load.LoadFailed):
         load.parsed(output)
 
 
 def rounds() -> list[dict[str, dict[str, float]]]:
-    """Three rounds; the second on a machine that others slow down to a tenth."""
+    """Return three rounds; in the second one, the machine is ten times slower."""
     return [
         {
             figures.OURS: {"rate_1": 6000 * f, "rate_32": 12_000 * f, "p99_1": 0.2 / f, "megabytes": 80.0,
@@ -98,7 +98,7 @@ def test_a_figure_is_the_median_of_the_rounds() -> None:
     assert found["slow"]["p99_1"] == 40
 
 
-def test_ratios_are_those_of_the_same_round_and_more_than_one_where_ours_is_better() -> None:
+def test_a_ratio_compares_one_round_and_is_above_one_where_ours_is_better() -> None:
     found = figures.ratios(rounds(), ["slow", "fast"])
     assert found == {
         "one_connection": {"slow": 60.0, "fast": 0.5},
@@ -129,20 +129,20 @@ def test_the_open_loop_holds_its_rate(server: str, bodies: Path) -> None:
 
 
 @pytest.mark.parametrize("server", [{"seconds": 0.05}], indirect=True)
-def test_a_request_that_had_to_wait_for_its_turn_has_taken_that_long(server: str, bodies: Path) -> None:
-    # 40 a second on one connection that bears 20: the last of them is sent a second late.
+def test_the_waiting_time_of_a_delayed_request_counts(server: str, bodies: Path) -> None:
+    # 40 requests per second on a connection that allows 20: the last one is sent a second late.
     found = load.fixed(server, bodies, rate=40, connections=1, seconds=1, core=max(os.sched_getaffinity(0)))
     assert found.p50 > 300
     assert found.p99 > 800
 
 
 @pytest.mark.parametrize("server", [{"status": 503}], indirect=True)
-def test_an_answer_that_is_none_fails_the_open_loop(server: str, bodies: Path) -> None:
+def test_an_error_response_fails_the_open_loop(server: str, bodies: Path) -> None:
     with pytest.raises(load.LoadFailed, match="20 of 20"):
         load.fixed(server, bodies, rate=20, connections=2, seconds=1, core=max(os.sched_getaffinity(0)))
 
 
-def test_a_server_is_timed_until_its_first_answer_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_server_is_timed_until_its_first_response_and_its_children_are_ended(tmp_path: Path) -> None:
     port = processes.free_port()
     code = (
         "import subprocess, sys, time, http.server as h\n"
@@ -168,7 +168,7 @@ def _alive(number: int) -> bool:
     return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_server_that_does_not_start_is_told_with_its_own_words(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_reported_with_its_output(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "raise SystemExit('no model here')")
     with (
         pytest.raises(processes.ServerFailed, match="no model here"),
@@ -181,13 +181,13 @@ def test_a_server_that_does_not_start_is_told_with_its_own_words(tmp_path: Path)
 @two_cores
 @needs("wrk")
 @pytest.mark.xdist_group("project")
-def test_the_whole_run_measures_ours_beside_constants(tmp_path: Path) -> None:
-    told = tmp_path / "told.json"
+def test_a_complete_run_compares_ours_with_constants(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "serving.py"), "--rounds", "1", "--seconds", "1"]
-    command += ["--peers", "static_fastapi,static_asgi", "--build", str(tmp_path / "build"), "--json", str(told)]
+    command += ["--peers", "static_fastapi,static_asgi", "--build", str(tmp_path / "build"), "--json", str(report)]
     done = run(*command, folder=ROOT)
     assert done.returncode == 0, done.stdout
-    found = json.loads(told.read_text())
+    found = json.loads(report.read_text())
     assert found["figures"].keys() == {
         figures.OURS, figures.LOOK_UP, figures.FALLBACK, "static_fastapi", "static_asgi"
     }  # fmt: skip

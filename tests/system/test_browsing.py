@@ -20,7 +20,7 @@ DEFECTS = {
     ),
     "content too wide for a narrow screen": ("</main>", '<div style="width: 600px">x</div></main>', "at 400 pixels"),
     "a picture without text": ("</main>", '<img src="data:,"></main>', "image-alt"),
-    "a chart without text": ('role="img" aria-label="plan', 'role="img" title="plan', "svg-img-alt"),
+    "a chart without text": ('role="img" aria-label="plan', 'role="img" data-label="plan', "svg-img-alt"),
     "text with low contrast": (
         "</main>",
         '<p style="color: #888; background: #999">hard to read</p></main>',

@@ -1,4 +1,4 @@
-"""The default repository, installed once and taken through its life as its README says. `make demo` makes it."""
+"""The default repository, installed once by `make demo` and used as its README describes."""
 
 import json
 import os
@@ -17,14 +17,14 @@ import yaml
 from looseleaf.project import make, predict, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
-from support.rendering import ANSWERS, DEMO, ROOT, copier_yml, run, tool
+from support.rendering import ANSWERS, DEMO, ROOT, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
 HOOKS = ["ruff check", "ruff format", "contract, features, config and owners agree"]
 
 
-def test_the_demo_shows_each_step_and_ends_with_what_to_type_next(demo: dict[str, Any]) -> None:
+def test_the_demo_shows_each_step_and_the_next_commands(demo: dict[str, Any]) -> None:
     assert [step["name"] for step in demo["steps"]] == [
         "copy the template",
         "make setup",
@@ -36,19 +36,19 @@ def test_the_demo_shows_each_step_and_ends_with_what_to_type_next(demo: dict[str
         "compare the two predictions",
     ]
     for step in demo["steps"]:
-        assert step["name"] in demo["said"]
+        assert step["name"] in demo["output"]
         assert step["seconds"] > 0
     assert demo["seconds"] == pytest.approx(
         sum(step["seconds"] for step in demo["steps"] if not step["downloads"]), abs=0.1
     )
-    assert json.dumps(demo["prediction"]) in demo["said"]
-    assert "make check test" in demo["said"]
+    assert json.dumps(demo["prediction"]) in demo["output"]
+    assert "make check test" in demo["output"]
 
 
 def test_the_demo_renders_the_default_shape(project: Path) -> None:
-    answers = yaml.safe_load((ANSWERS / "default.yml").read_text(encoding="utf-8"))
-    told = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert {name: told[name] for name in answers} == answers
+    choices = yaml.safe_load((ANSWERS / "default.yml").read_text(encoding="utf-8"))
+    recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: recorded[name] for name in choices} == choices
 
 
 def test_the_first_commit_prints_each_hook_and_passes(project: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_commit_with_a_planted_defect_is_refused(project: Path, name: str, lin
     assert reason in done.stdout
 
 
-def test_check_and_test_are_green(project: Path) -> None:
+def test_check_and_test_pass(project: Path) -> None:
     done = run(*make("check", "test"), folder=project)
     assert done.returncode == 0, done.stdout
 
@@ -96,14 +96,14 @@ def test_a_second_setup_changes_nothing(project: Path) -> None:
     assert b"exclude-newer" not in before
 
 
-def test_no_name_of_the_environment_can_be_a_models_name(project: Path) -> None:
-    """uv could not tell the model from the package; the list in copier.yml follows the lock of each release."""
+def test_a_model_may_have_the_name_of_a_dependency(project: Path) -> None:
+    """The distribution is called `churn-model`, which no package of the environment is called."""
     locked = set(re.findall(r'^name = "([a-z0-9-]+)"$', (project / "uv.lock").read_text(encoding="utf-8"), re.M))
-    reserved = set(yaml.safe_load(copier_yml()["reserved"]["default"]))
-    assert locked - {"churn"} <= reserved
+    assert "churn-model" in locked
+    assert not [name for name in locked - {"churn-model"} if name.endswith("-model")]
 
 
-def test_the_curl_of_the_readme_is_answered(project: Path, tmp_path: Path) -> None:
+def test_the_curl_command_of_the_readme_returns_a_prediction(project: Path, tmp_path: Path) -> None:
     command = re.search(r"^\s*(curl (?:.*\\\n)*.*-d '\{.*?\}'.*)$", (project / "README.md").read_text(), re.MULTILINE)
     assert command
     with service(project, tmp_path / "log") as address:
@@ -113,7 +113,7 @@ def test_the_curl_of_the_readme_is_answered(project: Path, tmp_path: Path) -> No
     assert json.loads(done.stdout).keys() == {"prediction", "probability"}
 
 
-def test_three_lines_of_the_readme_ask_from_an_environment_with_the_client_alone(project: Path, tmp_path: Path) -> None:
+def test_the_readmes_client_code_runs_with_the_client_alone(project: Path, tmp_path: Path) -> None:
     done = run(*make("client"), folder=project, UV_OFFLINE="1", PATH=f"{project / 'nothing'}{os.pathsep}/usr/bin:/bin")
     assert done.returncode == 0, done.stdout
     (wheel,) = project.glob("dist/*.whl")
@@ -142,11 +142,11 @@ def test_three_lines_of_the_readme_ask_from_an_environment_with_the_client_alone
     assert "churn_client.errors.Unreachable: " in gone.stdout
 
 
-def test_service_and_batch_agree_for_the_readmes_customer(project: Path, demo: dict[str, Any]) -> None:
+def test_service_and_batch_agree_for_the_customer_of_the_readme(project: Path, demo: dict[str, Any]) -> None:
     file = next(project.glob("storage/scores/local/*/*.parquet"))
-    told = scored(project, file, readme_request(project)["customer_id"])
-    assert told["prediction"] == demo["prediction"]["prediction"]
-    assert told["probability"] == pytest.approx(demo["prediction"]["probability"], rel=1e-9)
+    score = scored(project, file, readme_request(project)["customer_id"])
+    assert score["prediction"] == demo["prediction"]["prediction"]
+    assert score["probability"] == pytest.approx(demo["prediction"]["probability"], rel=1e-9)
 
 
 def test_the_service_needs_only_its_own_environment_and_the_storage(project: Path, tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_the_service_needs_only_its_own_environment_and_the_storage(project: Pat
     assert done.returncode == 0, done.stdout
 
 
-def gone(group: int) -> bool:
-    """Whether every process of a group has ended, within five seconds."""
+def has_ended(group: int) -> bool:
+    """Return whether every process of a group ends within five seconds."""
     for _ in range(50):
         try:
             os.killpg(group, 0)
@@ -189,17 +189,17 @@ def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # A suite in the background of a shell ignores the signal, and would hand that on.
+        # A background job of a shell ignores the signal, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until_setup = time.monotonic() + 60
     while not (tmp_path / "project/uv.lock").exists() and time.monotonic() < until_setup:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "No process of it is running" in said
-    assert gone(process.pid)
+    assert "No process of it is running" in output
+    assert has_ended(process.pid)
 
 
 def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> Non
         predict(f"{addresses[0]}/predict", readme_request(project))
 
 
-def test_a_demo_that_fails_says_which_step_and_what_to_do(tmp_path: Path) -> None:
+def test_a_failing_demo_names_the_step_and_what_to_do(tmp_path: Path) -> None:
     nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
     command = [*DEMO, str(tmp_path / "project")]
     done = run(*command, folder=tmp_path, UV_CACHE_DIR=str(tmp_path / "cache"), **nowhere)

@@ -1,4 +1,4 @@
-"""Each shape but the default, installed and taken through its life: on the sample, then on a table of its own."""
+"""Each usage alone, installed and run: on the sample, then on another table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ LEFT_OUT = {"online": "score", "batch": "serve"}
 
 @dataclass(frozen=True)
 class Shape:
-    """A repository of one usage, set up and committed, and what its first life said."""
+    """A repository of one usage, set up and committed, and the output of its commands."""
 
     usage: str
     folder: Path
-    said: str
+    output: str
 
 
-def used(usage: str, folder: Path, log: Path, request: dict[str, Any]) -> str:
-    """Take one answer out of a promoted repository the way it is used: what the service or the batch told."""
+def prediction_of(usage: str, folder: Path, log: Path, request: dict[str, Any]) -> str:
+    """Return a prediction of the service, or the output of batch scoring."""
     if usage == "online":
         with service(folder, log) as address:
             return str(predict(f"{address}/predict", request)["prediction"])
@@ -43,9 +43,9 @@ def each() -> Iterator[Any]:
 
 @pytest.fixture(scope="module", params=list(each()))
 def shape(request: pytest.FixtureRequest, template: Template, tmp_path_factory: pytest.TempPathFactory) -> Shape:
-    """Rendered from its preset, then `make check test smoke`."""
-    answers = yaml.safe_load((ANSWERS / f"{request.param}.yml").read_text(encoding="utf-8"))
-    folder = template.copy(tmp_path_factory.mktemp(request.param) / "project", **answers)
+    """Render with recorded choices, and run `make setup check test smoke`."""
+    choices = yaml.safe_load((ANSWERS / f"{request.param}.yml").read_text(encoding="utf-8"))
+    folder = template.copy(tmp_path_factory.mktemp(request.param) / "project", **choices)
     git("init", "--quiet", folder=folder)
     done = run(*make("setup", "check", "test", "smoke"), folder=folder)
     assert done.returncode == 0, done.stdout
@@ -54,22 +54,22 @@ def shape(request: pytest.FixtureRequest, template: Template, tmp_path_factory: 
     return Shape(request.param, folder, done.stdout)
 
 
-def test_it_goes_from_training_to_an_answer(shape: Shape, tmp_path: Path) -> None:
-    assert "is deployed in local" in shape.said
-    assert ("scores.parquet" in shape.said) == (shape.usage == "batch")
+def test_smoke_leads_from_training_to_a_prediction(shape: Shape, tmp_path: Path) -> None:
+    assert "is deployed in local" in shape.output
+    assert ("scores.parquet" in shape.output) == (shape.usage == "batch")
     request = readme_request(shape.folder) if shape.usage == "online" else {}
-    told = used(shape.usage, shape.folder, tmp_path / "log", request)
-    assert told in ("churns", "stays") if shape.usage == "online" else "scores.parquet" in told
+    result = prediction_of(shape.usage, shape.folder, tmp_path / "log", request)
+    assert result in ("churns", "stays") if shape.usage == "online" else "scores.parquet" in result
 
 
-def test_the_verb_of_the_other_usage_is_not_there(shape: Shape) -> None:
-    verb = LEFT_OUT[shape.usage]
-    done = run(*make(verb), folder=shape.folder)
+def test_the_command_of_the_other_usage_is_missing(shape: Shape) -> None:
+    command = LEFT_OUT[shape.usage]
+    done = run(*make(command), folder=shape.folder)
     assert done.returncode == 2
-    assert f"there is no {verb} here: this repository was rendered without" in done.stdout
+    assert f"there is no {command} here: this repository was rendered without" in done.stdout
 
 
-def test_a_defect_is_still_refused(shape: Shape, tmp_path: Path) -> None:
+def test_a_defect_is_rejected(shape: Shape, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     git("clone", "--quiet", str(shape.folder), str(clone), folder=shape.folder)
     (clone / ".venv").symlink_to(shape.folder / ".venv")
@@ -78,8 +78,8 @@ def test_a_defect_is_still_refused(shape: Shape, tmp_path: Path) -> None:
     assert "F401" in run(*make("check"), folder=clone).stdout
 
 
-def test_make_contract_writes_the_words_of_the_usage(shape: Shape, tmp_path: Path) -> None:
-    """Last, because the repository is another one afterwards."""
+def test_make_contract_describes_the_usage(shape: Shape, tmp_path: Path) -> None:
+    """Last, because it changes the repository."""
     frame = sklearn.datasets.load_breast_cancer(as_frame=True)
     table = frame.data.assign(diagnosis=np.array(["malignant", "benign"])[frame.target])
     table.to_csv(tmp_path / "breast_cancer.csv", index=False)
@@ -100,5 +100,5 @@ def test_make_contract_writes_the_words_of_the_usage(shape: Shape, tmp_path: Pat
     assert ("curl" in page, "make score" in page) == (shape.usage == "online", shape.usage == "batch")
     assert "meal box" not in page
     request = readme_request(shape.folder) if shape.usage == "online" else {}
-    told = used(shape.usage, shape.folder, tmp_path / "log", request)
-    assert told in ("benign", "malignant") if shape.usage == "online" else "scores.parquet" in told
+    result = prediction_of(shape.usage, shape.folder, tmp_path / "log", request)
+    assert result in ("benign", "malignant") if shape.usage == "online" else "scores.parquet" in result

@@ -1,1 +1,1 @@
-"""What the model is: its contract, its data, its features and its estimator."""
+"""The model: its contract, data, features and estimator."""

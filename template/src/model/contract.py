@@ -1,7 +1,7 @@
-"""A row and an answer. Every other list of columns (requests, matrix, logs, documentation) is derived from this file.
+"""A row and its target. Every other list of columns (requests, matrix, logs, documentation) is derived from this file.
 
-Limits in `Field` are what is impossible: such a row is refused. `expected` is what is usual: a row outside is
-answered. `make check` says when `contract.json` is behind, `make contract` rewrites it.
+Limits in `Field` are hard: a row outside them is rejected. `expected` is the usual range: a row outside it is predicted
+and counted. `make check` reports when `contract.json` is out of date, `make contract` rewrites it.
 """
 
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ VERSION = 1  # the major version: a change that breaks a caller needs a new one
 
 
 class Customer(Row):
-    """A customer at the moment of the question: key and request come from the caller, the rest from features.sql."""
+    """A customer at the time of a request: the caller sends key and request fields, features.sql computes the rest."""
 
     customer_id: Annotated[str, Key(), Field(max_length=16)]
     discount: Annotated[

@@ -1,6 +1,6 @@
-"""Where tables, labels and the people asked about come from: here, the sample's Parquet files.
+"""Where tables, labels and the population come from: here, from the Parquet files of the sample.
 
-Times are whole seconds since 1970 (UTC). The queries run on the connection that `tables` has filled.
+Times are whole seconds since 1970 UTC. The queries run on the connection in which `tables` registered the tables.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ DAY = 86_400
 
 
 def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Register every table that features.sql and the queries below read; the first time, write the sample."""
+    """Register every table that features.sql and the queries below read; without a data folder, write the sample."""
     if not folder.exists():
         sample.write(folder)
     for name in TABLES:
@@ -26,24 +26,24 @@ def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def labels(connection: duckdb.DuckDBPyConnection) -> str:
-    """One row for each past question; `seen_ts` says when its label became known."""
+    """Return SQL with one row per past request; `seen_ts` is when its label became known."""
     return "SELECT customer_id, ts, discount, churned, seen_ts FROM labels"
 
 
 def population(connection: duckdb.DuckDBPyConnection) -> str:
-    """Everyone who is a customer at the moment, asked about without a discount."""
+    """Return SQL with everyone who is a customer at the time `as_of`, without a discount."""
     return """
         SELECT c.customer_id, CAST(0 AS DOUBLE) AS discount
-        FROM customers AS c, as_of AS m
-        WHERE c.joined < m.ts AND NOT EXISTS (
+        FROM customers AS c, as_of AS a
+        WHERE c.joined < a.ts AND NOT EXISTS (
             SELECT 1 FROM events AS e
-            WHERE e.customer_id = c.customer_id AND e.kind = 'cancel' AND e.seen_ts < m.ts
+            WHERE e.customer_id = c.customer_id AND e.kind = 'cancel' AND e.seen_ts < a.ts
         )
     """
 
 
 def latest(connection: duckdb.DuckDBPyConnection) -> int:
-    """The moment that stands for now: the midnight after the last event. Without this function it is the clock."""
+    """Return the midnight after the last event, which jobs use as now. Without this function they use the clock."""
     ((last,),) = connection.execute("SELECT max(seen_ts) FROM events").fetchall()
     if last is None:
         raise LifecycleError("the table events is empty", "`make sample` writes the tables of the sample.")

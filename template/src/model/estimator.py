@@ -1,7 +1,7 @@
-"""What is fitted, and what it must beat before it may be promoted.
+"""The model to train, and the baselines that it must beat before it may be promoted.
 
-Both see one float32 matrix with the contract's columns in order: numbers as they are (null is NaN), categories as codes
-(0, 1, … in the order of their levels, -1 a level never seen, NaN null). `inputs` says which position is what.
+All are fitted to one float32 matrix with the contract's columns in order: numbers unchanged (NaN for null), categories
+as codes (0, 1, … in the order of their levels, -1 for an unseen level, NaN for null). `inputs` gives the positions.
 """
 
 from sklearn.base import BaseEstimator
@@ -15,16 +15,16 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from lifecycle.contract import Inputs
 
-# For an answer that is a Number: HistGradientBoostingRegressor, DummyRegressor(strategy="mean") and Ridge instead.
+# For regression, use HistGradientBoostingRegressor, DummyRegressor(strategy="mean") and Ridge.
 
 
 def candidate(inputs: Inputs, seed: int) -> BaseEstimator:
-    """The model to train. Trees need neither scaling nor one-hot codes, and unscaled numbers survive an export."""
+    """Return the unfitted model. Trees need neither scaling nor one-hot codes, and unscaled numbers convert to ONNX."""
     return HistGradientBoostingClassifier(random_state=seed)
 
 
 def baselines(inputs: Inputs, seed: int) -> dict[str, BaseEstimator]:
-    """`trivial` knows only the label rate; `linear` is what anyone would try first."""
+    """Return unfitted baselines. `trivial` predicts the share of the classes; `linear` is the usual first model."""
     numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
     categories = OneHotEncoder(handle_unknown="ignore")
     columns = ColumnTransformer(

@@ -1,9 +1,9 @@
--- What is known about a customer when the question is asked.
--- In: spine(customer_id, ts), customers, events. Out: one row for each row of the spine about a customer there is.
--- Times are whole seconds since 1970. An event counts from the moment it was seen (seen_ts), and every window ends one
--- second before that time: what was not known yet cannot leak into a training row.
+-- What was known about each customer of the spine at its time.
+-- Input: spine(customer_id, ts), customers, events. Output: one row for each row of the spine with a known customer.
+-- Times are whole seconds since 1970 UTC. An event counts from when it was seen (seen_ts), and every window ends one
+-- second before `ts`, so that later information cannot leak into a training row.
 WITH timeline AS (
-    SELECT customer_id, seen_ts AS ts, ts AS happened, kind, amount, FALSE AS asked
+    SELECT customer_id, seen_ts AS ts, ts AS happened, kind, amount, FALSE AS is_spine
     FROM events
     WHERE customer_id IN (SELECT customer_id FROM spine)
     UNION ALL
@@ -15,7 +15,7 @@ windowed AS (
     SELECT
         customer_id,
         ts,
-        asked,
+        is_spine,
         COUNT(CASE WHEN kind = 'visit' THEN 1 END) OVER month AS visits,
         COUNT(CASE WHEN kind = 'purchase' THEN 1 END) OVER month AS purchases,
         SUM(CASE WHEN kind = 'purchase' THEN amount END) OVER month AS spent,
@@ -40,4 +40,4 @@ SELECT
     CAST((w.ts - w.last_visit) / 86400.0 AS DOUBLE) AS days_since_visit
 FROM windowed AS w
 INNER JOIN customers AS c ON w.customer_id = c.customer_id
-WHERE w.asked
+WHERE w.is_spine

@@ -1,4 +1,4 @@
-"""The command line says what is wrong and how to fix it, and ends with a code that scripts can read."""
+"""The command line prints what is wrong and what to do, and exits with a documented code."""
 
 import sqlite3
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import lifecycle
 from lifecycle import timestamps
 from lifecycle.cli import entry
 from lifecycle.cli import repository as commands
@@ -20,14 +21,14 @@ from lifecycle.registry.provenance import Identity
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that only names its project."""
+    """Return an empty folder that only names its project."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "told", "hint"),
+    ("words", "problem", "hint"),
     [
         (["promote"], "holds no version", "make train"),
         (["promote", "v1"], "holds no version 'v1'", "none yet"),
@@ -42,27 +43,27 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["score", "--from", "2026-01-02", "--to", "2026-01-01"], "ends (2026-01-01) before it begins", "FROM"),
     ],
 )
-def test_what_cannot_be_done_is_told_with_its_mend(
-    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str, hint: str
+def test_a_failed_command_prints_problem_and_hint(
+    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], problem: str, hint: str
 ) -> None:
     assert entry.main(words) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert told in error
+    assert problem in error
     assert hint in error
 
 
-def test_a_wrong_call_ends_with_2(repository: Path) -> None:
+def test_a_wrong_call_exits_with_2(repository: Path) -> None:
     for words in ([], ["fly"], ["train", "--environment", "prod"]):
         with pytest.raises(SystemExit) as caught:
             entry.main(words)
         assert caught.value.code == 2
 
 
-def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
+def test_an_unexpected_disk_error_is_printed_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (repository / "data").write_text("a file where the folder should stand", encoding="utf-8")
+    (repository / "data").write_text("a file instead of the folder", encoding="utf-8")
     assert entry.main(["sample"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -70,7 +71,7 @@ def test_a_disk_that_no_job_foresaw_is_told_without_a_traceback(
 
 
 @pytest.mark.parametrize("error", [duckdb.IOException("no table 7"), sqlite3.OperationalError("no table 7")])
-def test_a_database_that_no_job_foresaw_is_told_without_a_traceback(
+def test_an_unexpected_database_error_is_printed_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(commands, "_config", partial(_fail, error))
@@ -85,7 +86,50 @@ def test_python_dash_m_is_the_same_command(repository: Path) -> None:
     assert "deployed: nothing yet" in done.stdout
 
 
-def test_moments_are_read_as_utc() -> None:
+def test_version_is_that_of_the_release(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        entry.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"{lifecycle.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "use"),
+    [("score", "scoring", "batch"), ("serve", "serving", "online"), ("client", "serving", "online")],
+)
+def test_a_command_of_another_use_is_refused_and_not_listed(
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    package: str,
+    use: str,
+) -> None:
+    rendered = repository / "lifecycle"
+    for other in {"scoring", "serving"} - {package}:
+        (rendered / other).mkdir(parents=True)
+        (rendered / other / "__init__.py").touch()
+    monkeypatch.setattr(lifecycle, "__file__", str(rendered / "__init__.py"))
+    assert entry.main([command]) == 1
+    assert f"{command} is not available: this repository was rendered without {use} use" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        entry.main(["--help"])
+    listed = capsys.readouterr().out
+    assert f"    {command} " not in listed
+    assert "    train " in listed
+
+
+def test_help_imports_no_library_of_a_job() -> None:
+    code = (
+        "import sys\nfrom lifecycle.cli import entry\n"
+        "try:\n    entry.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'duckdb', 'fastapi', 'filelock', 'numpy', 'onnxruntime', 'pandas', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_timestamps_are_read_as_utc() -> None:
     assert timestamps.parse("2026-01-01") == timestamps.parse("2026-01-01T00:00:00Z") == 1_767_225_600
     assert timestamps.parse("2026-01-01T01:00:00+01:00") == 1_767_225_600
     assert timestamps.format_utc(1_767_225_600) == "2026-01-01T00:00:00Z"
@@ -94,7 +138,7 @@ def test_moments_are_read_as_utc() -> None:
         timestamps.parse_date("2026-01-01T00:00")
 
 
-def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_is_that_of_the_ci_host_or_of_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance.code(repository) == {"commit": None, "edited": None}
     git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -106,11 +150,11 @@ def test_the_host_or_git_says_who_did_it(repository: Path, monkeypatch: pytest.M
     subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
     assert provenance.who() == Identity("ana@example.org", "git")
     monkeypatch.setenv("GITHUB_ACTOR", "bo")
-    assert provenance.who().source == "git", "a variable that somebody typed is no CI host"
+    assert provenance.who().source == "git", "a variable set by hand is not a CI host"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert provenance.who() == Identity("bo", "ci")
     monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "dee")
-    assert provenance.who() == Identity("dee", "ci"), "who runs a job again is not who ran it first"
+    assert provenance.who() == Identity("dee", "ci"), "the user who runs a job again is recorded"
     monkeypatch.delenv("GITHUB_ACTIONS")
     monkeypatch.setenv("GITLAB_CI", "true")
     monkeypatch.setenv("GITLAB_USER_LOGIN", "cy")

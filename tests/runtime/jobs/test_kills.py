@@ -1,9 +1,9 @@
-"""The tests of kills.py, in a process of their own: a fork takes along the locks of threads that others started."""
+"""Run the tests of kills.py in a process of their own: a fork would copy locks of threads that other tests started."""
 
 from support.rendering import ROOT, outcome
 
 
 def test_a_kill_at_any_step_leaves_storage_that_loads_and_can_go_on() -> None:
-    code, said = outcome(ROOT, "tests/lifecycle/kills.py")
+    code, said = outcome(ROOT, "tests/support/kills.py")
     assert code == 0, said
     assert "8 passed" in said

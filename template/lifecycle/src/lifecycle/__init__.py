@@ -1,4 +1,4 @@
-"""The lifecycle of a model: its contract, bundles, deployments, jobs and service."""
+"""The lifecycle of a model: contract, features, bundles, deployments, jobs and service."""
 
 import os
 
@@ -6,8 +6,8 @@ from lifecycle.renamed import find_renamed_modules
 
 __version__ = "0.3.0.dev0"
 
-# Dependencies read these variables when they are imported, so they are set before any of them can be.
-# onnxruntime 1.32 otherwise writes a device id below HOME and sends usage data; MLflow sends usage data, too.
+# Dependencies read these variables when they are imported. Without them, onnxruntime 1.32 writes a device id below HOME
+# and sends usage data, and MLflow sends usage data.
 for _variable in ("ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ.setdefault(_variable, "true" if _variable.startswith("MLFLOW") else "1")
 

@@ -1,4 +1,4 @@
-"""`python -m lifecycle VERB`."""
+"""`python -m lifecycle COMMAND`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Names that releases before 0.3.0 used, kept until 0.5.0 for repositories that were rendered from them."""
+"""Names from releases before 0.3.0, kept until 0.5.0 for repositories that were rendered from them."""
 
 import functools
 import importlib
@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-# Modules that the tests and notebooks of older repositories import. `lifecycle.declare` and `lifecycle.matrix`, which
-# type-checked code imports, are files of their own.
+# Modules that tests and notebooks of older repositories import. `lifecycle.declare` and `lifecycle.matrix` are files,
+# because mypy must find what the type-checked code of older repositories imports.
 MODULES = {
     "lifecycle.bundle": "lifecycle.models.bundle",
     "lifecycle.frames": "lifecycle.contract.tables",
@@ -26,12 +26,12 @@ MODULES = {
 
 @functools.cache
 def warn_renamed(old: str, new: str) -> None:
-    """Warn once in a process that `old` is now called `new`."""
+    """Warn once per process that `old` is now called `new`."""
     warnings.warn(f"{old} is now {new}; the old name is removed in 0.5.0.", FutureWarning, stacklevel=3)
 
 
 class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Resolve an old module name to the module that has replaced it."""
+    """A finder that resolves an old module name to the module that replaced it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -41,7 +41,7 @@ class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         warn_renamed(spec.name, MODULES[spec.name])
         module = importlib.import_module(MODULES[spec.name])
-        # The import system overwrites these attributes of the module it is given; see `exec_module`.
+        # The import system overwrites these attributes of the returned module; `exec_module` restores them.
         self._own = {name: getattr(module, name) for name in ("__name__", "__spec__", "__loader__", "__package__")}
         return module
 
@@ -51,5 +51,6 @@ class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def find_renamed_modules() -> None:
-    """Let `import` find the old module names."""
-    sys.meta_path.append(_RenamedModules())
+    """Make `import` resolve the old module names."""
+    # First, because the usual finder would load the submodules of a renamed package a second time.
+    sys.meta_path.insert(0, _RenamedModules())

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lifecycle.errors import LifecycleError
 
 # Creation time, to the second or the microsecond, and a hash of the bundle's files.
@@ -147,6 +145,9 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
         Busy: another process holds the lock and `wait` is False.
         LifecycleError: the lock file cannot be written.
     """
+    # Imported here: it takes a tenth of a second, and most commands hold no lock.
+    from filelock import FileLock, Timeout
+
     held = FileLock(path, timeout=-1 if wait else 0)
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def synthetic(contract: Contract) -> Iterator[Table]:
 def trained(synthetic: Table, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a project with one trained version; a test that changes its storage copies it first."""
     project = Project(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("storage") / "storage")
-    project.done("train")
+    project.succeed("train")
     return project
 
 

@@ -58,7 +58,7 @@ def versions(project: Project) -> list[str]:
 
 
 def test_a_good_version_is_promoted(project: Project) -> None:
-    assert project.newest.version in project.done("promote", "--why", "the first one")
+    assert project.newest.version in project.succeed("promote", "--why", "the first one")
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -83,7 +83,7 @@ def test_promotion_is_refused_for_a_model_of_shuffled_labels(
 ) -> None:
     name = contract.target.label
     replace_column(monkeypatch, synthetic, name, np.random.default_rng(0).permutation(synthetic.frame[name].to_numpy()))
-    project.done("train")
+    project.succeed("train")
     # At 95 % confidence, one of twenty such models would pass by chance.
     code, output = project.run("promote", GATE__CONFIDENCE="0.999")
     assert code == 1
@@ -106,7 +106,7 @@ def test_the_linear_baseline_replaces_a_candidate_that_does_not_beat_it(
         return DummyClassifier(strategy="most_frequent")
 
     monkeypatch.setattr(estimator, "candidate", candidate)
-    project.done("train")
+    project.succeed("train")
     assert project.newest.facts["estimator"] == "linear"
 
 
@@ -136,7 +136,7 @@ def test_a_change_that_breaks_callers_needs_a_new_major_version(
     assert f"would break callers of version {contract.version}" in output
     assert released.read_bytes() == (ROOT / "contract.json").read_bytes()
     monkeypatch.setattr(declared, "VERSION", contract.version + 1)
-    elsewhere.done("contract")
+    elsewhere.succeed("contract")
 
 
 def test_an_unknown_setting_is_rejected_with_the_nearest_name(project: Project) -> None:

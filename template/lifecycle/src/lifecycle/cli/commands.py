@@ -25,11 +25,6 @@ class Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all commands."""
-        return list(self._parsers.choices)
-
     def add(self, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
         """Add a command and return its parser.
 

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         0 when the command succeeded, 1 when it was refused or failed, 3 when the tables are missing, 130 when it was
         interrupted. A wrong call exits with code 2.
     """
-    given = _parser()[0].parse_args(arguments)
+    given = _parser().parse_args(arguments)
     command: Command = given.run
     try:
         command(given, settings.load(Path.cwd(), given.environment))
@@ -48,15 +48,10 @@ def _database_errors() -> tuple[type[Exception], ...]:
     return tuple(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)
 
 
-def command_names() -> list[str]:
-    """Return the names of all commands."""
-    return _parser()[1].names
-
-
-def _parser() -> tuple[argparse.ArgumentParser, Commands]:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote, use and monitor this model.")
     parser.add_argument("--version", action="version", version=lifecycle.__version__)
     commands = Commands(parser)
     for group in GROUPS:
         group.add(commands)
-    return parser, commands
+    return parser

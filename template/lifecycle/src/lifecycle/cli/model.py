@@ -1,4 +1,4 @@
-"""Verbs about a version of the model: train, promote, approve, roll back, and the features it looks up."""
+"""Commands for versions of the model: train, promote, approve, rollback, and features for its look-ups."""
 
 import argparse
 import json
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add features, train, promote, approve and rollback."""
-    for verb in (
-        commands.add("features", _features, "fill the tables that the service looks up in", "online"),
-        commands.add("train", _train, "train, measure and write a bundle"),
+    for command in (
+        commands.add("features", _features, "compute the features that the service looks up", "online"),
+        commands.add("train", _train, "train, evaluate and write a bundle"),
     ):
-        verb.add_argument("--as-of", metavar="MOMENT", help=TIMESTAMP)
-    verb.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    promote = commands.add("promote", _promote, "let a version answer, if the gate agrees")
+        command.add_argument("--as-of", metavar="TIMESTAMP", help=TIMESTAMP)
+    command.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
+    promote = commands.add("promote", _promote, "deploy a version if the gate passes")
     promote.add_argument("version", nargs="?", help="default: the newest")
-    promote.add_argument("--threshold", type=float, help="probability from which the positive class is answered")
-    promote.add_argument("--why", default="", help="for the audit")
-    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: what its bundle says")
+    promote.add_argument("--threshold", type=float, help="probability from which the positive class is predicted")
+    promote.add_argument("--why", default="", help="reason, for the audit log")
+    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
     approve = commands.add("approve", _approve, "approve a version for production, for the roles you hold")
     approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
-    approve.add_argument("--why", default="", help="for the audit")
-    rollback = commands.add("rollback", _rollback, "let the previous version answer again")
-    rollback.add_argument("--why", default="", help="for the audit")
+    approve.add_argument("--why", default="", help="reason, for the audit log")
+    rollback = commands.add("rollback", _rollback, "deploy the previous version again")
+    rollback.add_argument("--why", default="", help="reason, for the audit log")
 
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.materialize import materialize
 
-    told = materialize(loaded.settings, load_data(), parse_timestamp(given.as_of))
-    for version, line in told.items():
+    written = materialize(loaded.settings, load_data(), parse_timestamp(given.as_of))
+    for version, line in written.items():
         print(f"{version}: {line}")
-    if not told:
-        print("no deployed version looks features up")
+    if not written:
+        print("no deployed version looks up features")
 
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -64,9 +64,9 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     if facts["estimator"] != "candidate":
         print("the linear baseline was not beaten: it is the model of this bundle")
     if facts["kind"] == "skops":
-        told = json.loads(bundle.read("export.json"))["reason"]
-        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {told}")
-        print(f"  {bundle.path / 'export.json'} has the rows, lifecycle/docs/export.md what helps")
+        reason = json.loads(bundle.read("export.json"))["reason"]
+        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {reason}")
+        print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/export.md")
     if uri := mirror(loaded.settings, bundle):
         print(f"mirrored at {uri}")
 

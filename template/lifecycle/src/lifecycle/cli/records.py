@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.cli.commands import Commands, parse_timestamp
-from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Loaded
+
+if TYPE_CHECKING:
+    from lifecycle.contract.schema import Contract
 
 
 def add(commands: Commands) -> None:
@@ -84,7 +87,7 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
         raise LifecycleError(problem, f"Run it again after the segment is rotated (at most {seconds:g} s).")
 
 
-def _contract(loaded: Loaded) -> Contract:
+def _contract(loaded: Loaded) -> "Contract":
     """Return the contract of the deployed version; before the first promotion, that of the repository."""
     from lifecycle.contract.team import load_contract
     from lifecycle.registry import deployments, predictions

@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     retrain.add_argument("--due", action="store_true", help="only if monitoring, the schedule or new labels demand it")
     retrain.add_argument("--force", action="store_true", help="ignore cooldown, weekly limit and off switch")
     history = commands.add("history", _history, "list which version and threshold were deployed from when to when")
-    history.add_argument("--at", metavar="MOMENT", help=TIMESTAMP.partition(";")[0])
+    history.add_argument("--at", metavar="TIMESTAMP", help=TIMESTAMP.partition(";")[0])
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -1,4 +1,4 @@
-"""Whether the repository is consistent with itself, without training anything."""
+"""Check that settings, contract and features.sql of the repository are consistent; release the contract."""
 
 from pathlib import Path
 
@@ -17,17 +17,24 @@ RELEASED = "contract.json"
 
 
 def check(contract: Contract, features_sql: str | None, data: Data, settings: Settings, root: Path) -> list[str]:
-    """What was found to be in order, in words; raises LifecycleError at the first thing that is not."""
+    """Check settings, contract and features.sql against each other, without training.
+
+    Returns:
+        One line for each part that is valid.
+
+    Raises:
+        LifecycleError: the first fault.
+    """
     for environment in ENVIRONMENTS:
         settings_module.load(root, environment)
-    told = [f"config: {', '.join(ENVIRONMENTS)}"]
+    valid = [f"config: {', '.join(ENVIRONMENTS)}"]
     compare(contract, root)
-    told.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
+    valid.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if features_sql is not None:
         connection = point_in_time.connect(data, settings.data)
         point_in_time.check_sql(connection, contract, features_sql)
-        told.append(f"features.sql: {len(contract.lookups)} entity columns, as in the contract")
-    return told
+        valid.append(f"features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
+    return valid
 
 
 def warnings(store: Store) -> list[Finding]:
@@ -43,12 +50,12 @@ def compare(contract: Contract, root: Path) -> None:
     if not path.exists():
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
     if _differs(contract, path):
-        problem = "src/model/contract.py has changed since contract.json was written; callers can go on"
+        problem = "src/model/contract.py has changed since contract.json was written, in a way that breaks no caller"
         raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
 
 
 def release(contract: Contract, root: Path) -> bool:
-    """Write `contract.json`; whether it changed. Raises Refused for a breaking change without a new VERSION."""
+    """Write `contract.json`; return whether it changed. A breaking change without a new VERSION raises Refused."""
     path = root / RELEASED
     if path.exists() and not _differs(contract, path) and path.read_text(encoding="utf-8") == contract.to_json():
         return False
@@ -70,7 +77,7 @@ def _differs(new: Contract, path: Path) -> bool:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(
             f"the contract would break callers of version {old.version}:\n  {reasons}",
-            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and tell the callers. "
+            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and inform the callers. "
             "If nobody calls it yet, remove contract.json and run `make contract`.",
         )
     return True

@@ -50,17 +50,14 @@ def promote(
         settings: of the environment.
         data: the team's tables, for the comparison with the champion and the feature table.
         environment: where to deploy.
-        version: the version to deploy; None means the newest.
-        threshold: decision threshold from 0 to 1; None keeps that of the environment.
+        version: None means the newest.
+        threshold: from 0 to 1; None keeps that of the environment.
         who: who decides, for the audit log.
-        why: the reason, for the audit log; empty means the gate's own summary.
+        why: for the audit log; empty means the gate's summary.
         root: root of the repository.
-        reason: why the version was trained; None means what its bundle records.
+        reason: why the version was trained; None means the reason in its bundle.
         skew: result of `logged_skew`.
         on_decision: called with the path of the decision's page.
-
-    Returns:
-        The new deployment, or the present one where nothing changes.
 
     Raises:
         Refused: a check failed or an approval is missing; nothing has changed.

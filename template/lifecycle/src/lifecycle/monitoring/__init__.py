@@ -1,1 +1,1 @@
-"""Whether what is deployed still holds: live inputs, answers and labels against what training saw."""
+"""Prediction log to Parquet, labels, drift, quality, skew, verdict and report of a deployed version."""

@@ -74,7 +74,9 @@ def measure_drift(
         measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, problem)
     scores = scores_of(contract.target, rows)
     if len(scores):
-        measured[SCORE] = ColumnDrift(**_compare(profile.scores, profile.scored, scores, rules, _tested(profile)))
+        measured[SCORE] = ColumnDrift(
+            **_compare(profile.scores, profile.scored, scores, rules, len(profile.columns) + 1)
+        )
     return measured
 
 
@@ -111,10 +113,6 @@ def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
     return rows.reindex(columns=[name])[name].astype("float64").dropna()
 
 
-def _tested(profile: Profile) -> int:
-    return len(profile.columns) + 1
-
-
 def _of_column(
     column: Column, profile: Profile, known: set[str], values: "pd.Series[Any]", rules: Monitor, problem: str | None
 ) -> ColumnDrift:
@@ -129,7 +127,7 @@ def _of_column(
             problem = f"{unseen:.1%} of the rows have a level that training did not contain"
         elif column.kind == "number" and len(reference.edges) >= MAX_BINS - 2 and present.nunique() == 1:
             problem = "every row has the same value"
-    compared = _compare(reference, profile.rows, values, rules, _tested(profile))
+    compared = _compare(reference, profile.rows, values, rules, len(profile.columns) + 1)
     if problem is not None:
         compared["drifted"] = False
     outside = _outside(column, present, rows)

@@ -4,6 +4,7 @@ The dated report is written first, then the newest one, then the request, so tha
 leaves whole files and the next run completes them.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -106,14 +107,10 @@ def _newest(path: Path) -> int:
 
 def _withdraw(path: Path) -> None:
     """Remove a request that monitoring wrote; a request made by a person stays."""
-    try:
-        manual = json.loads(path.read_bytes()).get("reason") == "manual"
-    except FileNotFoundError:
-        return
-    except (ValueError, AttributeError):
-        manual = False
-    if not manual:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_bytes())["reason"] == "manual":
+            return
+    path.unlink(missing_ok=True)
 
 
 def _encode(document: Document) -> bytes:

@@ -66,13 +66,8 @@ def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
 
     Broken data are an incident whatever else was found, so that no model is trained on them.
     """
-    reasons = [
-        *_broken(findings, settings),
-        *_drift(findings, settings),
-        *_quality(findings),
-        *_age(findings, settings),
-        *_too_few(findings, settings),
-    ]
+    checks = (_broken, _drift, _decay, _age, _too_few)
+    reasons = [reason for check in checks for reason in check(findings, settings)]
     rank = {kind: place for place, kind in enumerate(PRIORITY)}
     reasons.sort(key=lambda each: (-VERDICTS.index(each.verdict), rank.get(each.kind, len(rank))))
     return max((each.verdict for each in reasons), key=VERDICTS.index, default=OK), reasons
@@ -130,7 +125,7 @@ def _indices(window: Window, names: list[str]) -> str:
     return ", ".join(parts)
 
 
-def _quality(findings: Findings) -> Iterator[Reason]:
+def _decay(findings: Findings, settings: Settings) -> Iterator[Reason]:
     quality = findings.quality
     if quality and quality.decayed and quality.overall:
         overall = quality.overall

@@ -1,15 +1,15 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""Target everyone as of a date, or a file of one's own, with what is deployed: in bounded memory, on after a kill."""
+"""Predict for everyone as of a date, or for the rows of a file: in bounded memory, and resumed after a kill."""
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import is_parquet
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
@@ -19,144 +19,141 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import connect, exclusive, loggable, prediction_columns
-from lifecycle.scoring import parts as parts
+from lifecycle.scoring import parts
 from lifecycle.scoring.output import POSITION, Output, write
 from lifecycle.scoring.rows import RowFile, own_rows
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors, lock
 
-if TYPE_CHECKING:
-    import duckdb
-
 
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> list[Path]:
-    """One Parquet file a date: who was asked about (the keys; without one, the request), the answer, `as_of`, and the
-    version and threshold that gave it, by key; returns the files.
+    """Predict for the population of each date and write one Parquet file per date, sorted by key.
 
-    Without dates: the date of the data's own latest moment, or today. A date scored again replaces its file; one that
-    was killed goes on where it was, as long as rows, version and threshold are the same.
+    A file has the keys (without a key, the request fields), the prediction, `as_of`, version and threshold. Scoring a
+    date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction log.
+
+    Args:
+        settings: the settings of the environment.
+        data: the team's `model.data`.
+        environment: the environment whose deployed version predicts.
+        days: the dates, at 00:00 UTC; default: the date of the latest time in the data, or today.
+        progress: whether to show a progress bar on stderr.
+
+    Raises:
+        LifecycleError: nothing is deployed, the data violate the contract, or the disk is full.
     """
-    from tqdm import tqdm
-
-    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
-        live, predictor = _deployed(settings, environment)
-        with point_in_time.connect(data, settings.data, **limits) as connection:
-            if days is None:
-                days = [timestamps.date_of(point_in_time.latest(connection, data))]
-            told = tqdm(days, desc="score", unit="day", disable=not progress or len(days) < 2)
-            written = [_day(connection, settings, data, environment, live, predictor, day, progress) for day in told]
-    return written
-
-
-def _day(
-    connection: "duckdb.DuckDBPyConnection",
-    settings: Settings,
-    data: Data,
-    environment: str,
-    live: Deployed,
-    predictor: Predictor,
-    day: date,
-    progress: bool,
-) -> Path:
-    store, contract, moment = settings.store, predictor.contract, timestamps.midnight(day)
-    path = store.scores / environment / f"date={day}" / "scores.parquet"
-    folder = parts.folder_of(path)
-
-    def fill(rows: Path) -> None:
-        keep = RowFile(rows, settings.score.chunk_rows).keep
-        point_in_time.population_rows(connection, data, contract, predictor.bundle.features_sql, moment, keep)
-
-    rows = parts.begin(folder, fill, _facts(live) | {"moment": moment})
-    answers, _ = _answer(folder, rows, predictor, live, str(day), progress)
-    outputs = [_told(path, contract, live, {"as_of": moment})]
-    if settings.log.enabled:
-        kept = store.predictions / environment / f"date={day}" / f"score-{live.version}.parquet"
-        outputs.append(_logged(kept, contract, day, moment, live))
-    with exclusive(store, environment):
-        write(rows, answers, contract, outputs)
-    parts.end(folder)
-    return path
+    with (
+        _started(settings, environment, progress) as run,
+        point_in_time.connect(data, settings.data, **run.limits) as connection,
+    ):
+        days = days or [timestamps.date_of(point_in_time.latest(connection, data))]
+        return [_score_day(run, connection, data, day) for day in days]
 
 
 def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
-    """Target the rows of a Parquet or CSV file, in its order, into another; nothing is looked up, nothing logged.
+    """Predict for the rows of a Parquet or CSV file, in its order; no feature is looked up and nothing is logged.
 
-    Returns how many rows, and the columns of the file that the contract does not know. Raises LifecycleError naming
-    what the file lacks, or what is wrong with it.
+    Args:
+        settings: the settings of the environment.
+        environment: the environment whose deployed version predicts.
+        file: the file to read; it has every column of the contract.
+        output: the Parquet file to write.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        The number of rows, and the columns of the file that are not in the contract.
+
+    Raises:
+        LifecycleError: the file violates the contract or cannot be read, or the output cannot be written.
     """
     faults = {
-        "a folder": output.is_dir(),
-        "the file that is read": output.resolve() == file.resolve(),
-        "no name of a Parquet file": not is_parquet(output),
-        "in a folder that is not there": not output.parent.is_dir(),
+        "is a folder": output.is_dir(),
+        "is the input file": output.resolve() == file.resolve(),
+        "is not the name of a Parquet file": not is_parquet(output),
+        "is in a folder that does not exist": not output.parent.is_dir(),
     }
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
-        raise LifecycleError(f"{output} is {fault}", "The answers become another file, such as answers.parquet.")
-    with lock(settings.store.scores / environment / ".lock"), _limits(settings, environment) as limits:
-        live, predictor = _deployed(settings, environment)
-        with connect(**limits) as connection:
-            ignored: list[str] = []
+        raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
+    ignored: list[str] = []
 
-            def fill(rows: Path) -> None:
-                to = RowFile(rows, settings.score.chunk_rows)
-                ignored.extend(own_rows(connection, file, predictor.contract, to))
+    def fill(rows: RowFile) -> None:
+        with connect(**run.limits) as connection:
+            ignored.extend(own_rows(connection, file, run.predictor.contract, rows))
 
-            folder = parts.folder_of(output)
-            rows = parts.begin(folder, fill, _facts(live))
-        answers, count = _answer(folder, rows, predictor, live, file.name, progress)
-        contract = predictor.contract
-        write(rows, answers, contract, [_told(output, contract, live, {})])
-        parts.end(folder)
-    return count, ignored
+    with _started(settings, environment, progress) as run:
+        return _predict(run, file.name, output, {}, fill, []), ignored
 
 
-def _deployed(settings: Settings, environment: str) -> tuple[Deployed, Predictor]:
-    live = deployments.required(settings.store, environment).current
-    return live, Predictor(open_version(settings.store, live.version))
+@dataclass(frozen=True)
+class _Run:
+    """One scoring command: the deployed version, and the limits that DuckDB has to keep."""
+
+    settings: Settings
+    environment: str
+    deployed: Deployed
+    predictor: Predictor
+    limits: dict[str, str]
+    progress: bool
 
 
 @contextlib.contextmanager
-def _limits(settings: Settings, environment: str) -> Iterator[dict[str, str]]:
-    """What DuckDB keeps to, from its first table on."""
-    spill = settings.store.scores / environment / ".spill"
-    with explain_disk_errors(spill):
-        # What a killed job left here holds rows, and space.
-        shutil.rmtree(spill, ignore_errors=True)
-        spill.mkdir(parents=True)
-    try:
-        yield {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_Run]:
+    folder = settings.store.scores / environment
+    spill = folder / ".spill"
+    with lock(folder / ".lock"):
+        deployed = deployments.required(settings.store, environment).current
+        predictor = Predictor(open_version(settings.store, deployed.version))
+        limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
+        with explain_disk_errors(spill):
+            # A killed run leaves rows here.
+            shutil.rmtree(spill, ignore_errors=True)
+            spill.mkdir(parents=True)
+        try:
+            yield _Run(settings, environment, deployed, predictor, limits, progress)
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
 
 
-def _facts(live: Deployed) -> dict[str, object]:
-    return {"version": live.version, "threshold": live.threshold}
+def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
+    store, version, contract = run.settings.store, run.deployed.version, run.predictor.contract
+    as_of = timestamps.midnight(day)
+    path = store.scores / run.environment / f"date={day}" / "scores.parquet"
+
+    def fill(rows: RowFile) -> None:
+        point_in_time.population_rows(connection, data, contract, run.predictor.bundle.features_sql, as_of, rows.keep)
+
+    logged = []
+    if run.settings.log.enabled:
+        # The same columns as in the log of the service.
+        facts: dict[str, Any] = {"ts": as_of, "as_of": as_of if contract.lookups else None, "version": version}
+        facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
+        facts |= dict.fromkeys(prediction_columns(contract.target))
+        log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
+        logged.append(Output(log, draft(log), loggable(contract), facts))
+    _predict(run, str(day), path, {"as_of": as_of}, fill, logged)
+    return path
 
 
-def _answer(
-    folder: Path, rows: Path, predictor: Predictor, live: Deployed, name: str, progress: bool
-) -> tuple[list[Path], int]:
-    """The parts in order, and how many rows they answer."""
-    import pyarrow.parquet as pq
+def _predict(
+    run: _Run, title: str, path: Path, facts: dict[str, Any], fill: Callable[[RowFile], object], logged: list[Output]
+) -> int:
+    """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
 
-    found = []
-    total = pq.read_metadata(rows).num_rows
-    with tqdm(total=total, desc=name, unit="row", unit_scale=True, leave=False, disable=not progress) as bar:
-        for path, count in parts.parts_of(folder, rows, predictor, live):
-            found.append(path)
-            bar.update(count)
-    return found, total
-
-
-def _told(path: Path, contract: Contract, live: Deployed, facts: dict[str, Any]) -> Output:
-    """The output; what a kill leaves of it goes with the parts."""
-    facts = dict.fromkeys(prediction_columns(contract.target)) | facts | _facts(live)
-    return Output(path, parts.folder_of(path) / parts.WHOLE, contract.keys or contract.request, facts)
-
-
-def _logged(path: Path, contract: Contract, day: date, moment: int, live: Deployed) -> Output:
-    """The completed rows and their answers, as those of the service stand in the log: so that monitoring sees them."""
-    facts = {"ts": moment, "as_of": moment if contract.lookups else None} | _facts(live)
-    facts |= {"lifecycle_request": f"score-{day}-{live.version}", POSITION: None}
-    return Output(path, draft(path), loggable(contract), facts | dict.fromkeys(prediction_columns(contract.target)))
+    contract, folder = run.predictor.contract, parts.folder_of(path)
+    facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
+    rows = parts.begin(folder, fill, run.settings.score.chunk_rows, facts)
+    predicted, count = [], 0
+    with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
+        for part, size in parts.predicted(folder, rows, run.predictor, run.deployed.threshold):
+            predicted.append(part)
+            count += size
+            bar.update(size)
+    # The draft of the output is in the folder of the parts, which is removed as a whole.
+    columns = contract.keys or contract.request
+    scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
+    # No other job changes the prediction log meanwhile.
+    with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
+        write(rows, predicted, contract, [scores, *logged])
+    shutil.rmtree(folder, ignore_errors=True)
+    return count

@@ -1,7 +1,7 @@
-"""More completed rows than the memory holds: they stand in a Parquet file of ours, and DuckDB sorts and joins on disk.
+"""Keep completed rows in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk.
 
-What is checked against the contract, what is answered and what is logged is this one file: a table that changes
-meanwhile changes nothing.
+This one file is validated against the contract, predicted for and logged, so that a table that changes during the run
+changes nothing.
 """
 
 import contextlib
@@ -10,21 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import (
-    cast,
-    check_table,
-    check_types,
-    contract_error,
-    describe,
-    explain_sql_errors,
-    find_violations,
-    is_parquet,
-    literal,
-    path_literal,
-    quoted,
-    text,
-)
+from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.storage import explain_disk_errors
@@ -34,13 +22,12 @@ if TYPE_CHECKING:
 
 GIVEN = "lifecycle_given"
 HINT = "Give a Parquet file, or a CSV file with a header."
-LEVELS = "DICTIONARY_SIZE_LIMIT 1000"
-# How the text of a CSV becomes a value; null where it cannot.
-READ = {
+# How the text of a CSV file is converted; null where it cannot be.
+CONVERSIONS = {
     "number": "TRY_CAST({0} AS DOUBLE)",
     "boolean": "TRY_CAST({0} AS BOOLEAN)",
     "time": "CAST(TRY_CAST({0} AS TIMESTAMPTZ) AS TIMESTAMP)",
-    # By way of a decimal: `3.0` is a whole number, and a key of 18 digits keeps them all.
+    # Through a decimal: `3.0` is a whole number, and a key of 18 digits keeps all of them.
     "integer": (
         "CASE WHEN TRY_CAST({0} AS DECIMAL(38, 9)) = trunc(TRY_CAST({0} AS DECIMAL(38, 9))) "
         "THEN TRY_CAST(TRY_CAST({0} AS DECIMAL(38, 9)) AS BIGINT) END"
@@ -51,73 +38,82 @@ READ = {
 
 @dataclass(frozen=True)
 class RowFile:
-    """Where completed rows are kept, and how many make a row group (about: DuckDB rounds to its own blocks)."""
+    """A Parquet file for completed rows, with about `group_rows` in each row group (DuckDB rounds to its blocks)."""
 
     path: Path
     group_rows: int
 
     def keep(self, connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> None:
-        """Fill the file with what a query selects, and let ROWS be a view of it; raises LifecycleError."""
+        """Write the rows of a query to the file and make ROWS a view of it; `where` names the query in errors."""
         import duckdb
 
-        # Read once, and soon: it is not worth compressing, nor looking for values that repeat where hardly any do.
-        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {self.group_rows}, {LEVELS}"
-        with explain_disk_errors(self.path), explain_sql_errors(where):
+        # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
+        options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
+        target = f"{tables.text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
+        with explain_disk_errors(self.path), tables.explain_sql_errors(where):
             try:
-                connection.execute(f"COPY ({query}) TO {text(str(self.path))} ({options})")
+                connection.execute(f"COPY ({query}) TO {target}")
             except duckdb.IOException as error:
                 if "write" not in str(error) and "space" not in str(error):
                     raise
                 hint = "Free some space, or set `storage` to another disk."
                 raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({tables.path_literal(self.path)})")
 
 
 def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, to: RowFile) -> list[str]:
-    """Fill ROWS with the rows of a Parquet or CSV file, in its order; returns the columns that nobody reads.
+    """Fill ROWS with the rows of a Parquet or CSV file, in its order.
 
-    Raises LifecycleError naming column, rule, count and first rows (from 0), or why it is no such file.
+    Returns:
+        The columns of the file that are not in the contract.
+
+    Raises:
+        LifecycleError: the file cannot be read, or violates the contract: by column, rule, count and first rows from 0.
     """
-    # The row is complete already: nothing is looked up.
+    # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)
-    with _reading(file):
-        as_text = not _is_parquet(file)
-        options = ", header = true, all_varchar = true, skip = 0" if as_text else ", hive_partitioning = false"
-        source = f"{'read_csv' if as_text else 'read_parquet'}({path_literal(file)}{options})"
+    with _explaining(file):
+        is_csv = not _is_parquet(file)
+        options = ", header = true, all_varchar = true, skip = 0" if is_csv else ", hive_partitioning = false"
+        source = f"{'read_csv' if is_csv else 'read_parquet'}({tables.path_literal(file)}{options})"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {GIVEN} AS FROM {source}")
-        known = describe(connection, f"FROM {GIVEN}")
-    sent = tuple(column for column in columns if column.name in known or column.required)
-    named = tuple(replace(column, kind="category") for column in sent) if as_text else sent
-    faults = check_types(known, named, str(file))
-    if faults:
+        known = tables.describe(connection, f"FROM {GIVEN}")
+    sent = [column for column in columns if column.name in known or column.required]
+    as_read = tuple(replace(column, kind="category") if is_csv else column for column in sent)
+    if faults := tables.check_types(known, as_read, str(file)):
         raise LifecycleError("\n  ".join(faults), "Its columns are those of the contract, each under its own name.")
-    with _reading(file):
-        if as_text:
-            rules = [
-                (column.name, f"is not what the contract calls {column.kind}", f"{sql} IS NULL AND {name} IS NOT NULL")
-                for column in sent
-                if column.name in known and (name := _written(column)) and (sql := READ[column.kind].format(name))
-            ]
-            faults = find_violations(connection, GIVEN, rules, str(file))
-            if faults:
-                raise contract_error(faults)
-        parts = ", ".join(_value(column, known, as_text) for column in columns)
-    to.keep(connection, f"SELECT {parts} FROM {GIVEN}", str(file))
-    check_table(connection, ROWS, columns, str(file))
+    with _explaining(file):
+        rules = [
+            (
+                column.name,
+                f"is not a valid {column.kind}",
+                f"{_converted(column)} IS NULL AND {_raw(column)} IS NOT NULL",
+            )
+            for column in sent
+            if is_csv and column.name in known
+        ]
+        if faults := tables.find_violations(connection, GIVEN, rules, str(file)):
+            raise tables.contract_error(faults)
+    values = ", ".join(_value(column, known, is_csv) for column in columns)
+    to.keep(connection, f"SELECT {values} FROM {GIVEN}", str(file))
+    tables.check_table(connection, ROWS, columns, str(file))
     return [name for name in known if name not in {column.name for column in columns}]
 
 
-def _value(column: Column, known: dict[str, str], as_text: bool) -> str:
-    name = quoted(column.name)
+def _value(column: Column, known: dict[str, str], is_csv: bool) -> str:
     if column.name not in known:
-        return cast(literal(column.default), column, "BIGINT")
-    if as_text:
-        return f"{READ[column.kind].format(_written(column))} AS {name}"
-    return cast(name, column, known[column.name])
+        return tables.cast(tables.literal(column.default), column, "BIGINT")
+    if is_csv:
+        return f"{_converted(column)} AS {quoted(column.name)}"
+    return tables.cast(quoted(column.name), column, known[column.name])
 
 
-def _written(column: Column) -> str:
-    """What a CSV holds of a value: blanks are none, as in `make contract`, unless they may be a level."""
+def _converted(column: Column) -> str:
+    return CONVERSIONS[column.kind].format(_raw(column))
+
+
+def _raw(column: Column) -> str:
+    # Blank text is null, as in `make contract`, except in a category, where it may be a level.
     name = quoted(column.name)
     return name if column.kind == "category" else f"nullif(trim({name}), '')"
 
@@ -127,18 +123,17 @@ def _is_parquet(file: Path) -> bool:
         start = opened.read(4)
     if not start:
         raise LifecycleError(f"{file} is empty", HINT)
-    if start != b"PAR1" and is_parquet(file):
-        raise LifecycleError(f"{file} is no Parquet file", HINT)
+    if start != b"PAR1" and tables.is_parquet(file):
+        raise LifecycleError(f"{file} is not a valid Parquet file", HINT)
     return start == b"PAR1"
 
 
 @contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _explaining(file: Path) -> Iterator[None]:
     import duckdb
 
     try:
         yield
-    except OSError as error:
-        raise LifecycleError(f"{file} cannot be read ({error.strerror})", HINT) from error
-    except duckdb.Error as error:
-        raise LifecycleError(f"{file} cannot be read: {error}", HINT) from error
+    except (OSError, duckdb.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LifecycleError(f"{file} cannot be read: {reason}", HINT) from error

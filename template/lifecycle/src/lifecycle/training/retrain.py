@@ -48,14 +48,7 @@ class LastTraining:
 
 
 def demand(request: Request | None, last: LastTraining | None, rules: Retrain, now: int) -> tuple[str, str] | None:
-    """Return the reason for a retrain and its explanation, or None where nothing demands one.
-
-    Args:
-        request: of monitoring.
-        last: the last training; None where only a request counts.
-        rules: the settings.
-        now: in seconds.
-    """
+    """Return the reason for a retrain and its explanation, or None; without `last`, only a request counts."""
     if request:
         return request.reason, request.text
     if last and rules.every_days and now - last.created >= rules.every_days * DAY:

@@ -1,0 +1,30 @@
+"""Fixtures of the tests of jobs."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from lifecycle import timestamps
+from lifecycle.models.bundle import Bundle
+from lifecycle.sample import generate
+from lifecycle.settings import Settings
+from lifecycle.training.train import train
+from support.teams import sample_team, settings_in
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle]:
+    """A storage with one version trained on the sample as of 2026-01-01."""
+    settings = settings_in(tmp_path_factory.mktemp("sample"))
+    generate.write(settings.data)
+    return settings, train(sample_team(), settings, Path(), timestamps.midnight(date(2026, 1, 1)))
+
+
+@pytest.fixture
+def settings(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
+    """The same bundles and data, with deployments of the test's own."""
+    own = trained[0].model_copy(update={"storage": tmp_path / "storage"})
+    own.storage.mkdir()
+    (own.storage / "bundles").symlink_to(trained[0].storage / "bundles")
+    return own
