@@ -235,13 +235,13 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     done = run("make", folder=render(usage=usage))
     assert done.returncode == 0
     listed = re.findall(r"^  ([a-z-]+) +\S", done.stdout, re.MULTILINE)
-    pages = [(render() / f"lifecycle/{name}.mk").read_text(encoding="utf-8") for name in ("lifecycle", "loop")]
-    phony = [re.findall(r"^\.PHONY: (.*)$", page, re.MULTILINE)[0] for page in pages]
-    assert listed == " ".join([*phony, commands]).split()
+    makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
+    phony = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0]
+    assert listed == f"{phony} {commands}".split()
 
 
 @pytest.mark.parametrize(
-    ("usage", "command", "answer"),
+    ("usage", "command", "missing"),
     [
         ("batch", "serve", "online"),
         ("batch", "client", "online"),
@@ -250,7 +250,7 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     ],
 )
 def test_a_command_of_another_usage_says_how_to_add_it(
-    template: Template, tmp_path: Path, usage: str, command: str, answer: str
+    template: Template, tmp_path: Path, usage: str, command: str, missing: str
 ) -> None:
     folder = template.copy(tmp_path / "project", usage=[usage])
     # An update does not remove compiled files of Python.
@@ -262,7 +262,7 @@ def test_a_command_of_another_usage_says_how_to_add_it(
     environment = {"PYTHONPATH": str(folder / "lifecycle/src")}
     done = run("make", command, folder=folder, **environment)
     assert done.returncode == 2
-    assert f"there is no {command} here: this repository was rendered without {answer}" in done.stdout
+    assert f"{command} is not available: this repository was rendered without {missing}" in done.stdout
     assert "make update SET='usage=[online, batch]'" in done.stdout
     listed = run(str(script), "--help", folder=folder, **environment).stdout
     assert not re.search(rf"^    {command} ", listed, re.MULTILINE)
