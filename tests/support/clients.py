@@ -1,11 +1,9 @@
-"""Clients as an application has them: out of the wheel; and a service that does what a test says."""
+"""Generated clients, and a scripted service."""
 
 import importlib
-import io
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +14,11 @@ from types import ModuleType
 import httpx
 from starlette.testclient import TestClient
 
-from lifecycle.client import wheel
+from lifecycle.client import build
 from lifecycle.contract.schema import Column, Contract, Target
 
 FLOAT32 = 3.4028234663852886e38
-# Names and levels that Python, Pydantic, a formatter or a careless generator trips over.
+# Names and levels that are difficult for Python, Pydantic or a code generator.
 HOSTILE = Contract(
     3,
     Target("multiclass", "label", ("a b", 'q"uote', "it's", "back\\slash", "größer")),
@@ -47,30 +45,31 @@ HOSTILE = Contract(
 
 
 def load(contract: Contract, model: str, folder: Path) -> ModuleType:
-    """The package of a fresh client, imported; `model` has to be a name of its own in each call of a process."""
-    name, content = wheel.wheel(contract, model)
-    zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
-    sys.path.insert(0, str(folder))
+    """Return the imported package of a new client; `model` must differ in each call of a process."""
+    for name, content in build.files(contract, model, "1.0.0").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    sys.path.insert(0, str(folder / "src"))
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name.partition("-")[0])
+        return importlib.import_module(build.package_name(model))
     finally:
-        sys.path.remove(str(folder))
+        sys.path.remove(str(folder / "src"))
 
 
 def through(service: TestClient) -> httpx.MockTransport:
-    """What takes a client's requests to a service within this process."""
+    """Return a transport that sends the requests of a client to a service in this process."""
 
-    def answered(request: httpx.Request) -> httpx.Response:
+    def send(request: httpx.Request) -> httpx.Response:
         found = service.request(request.method, request.url.path, content=request.content, headers=request.headers)
         return httpx.Response(found.status_code, headers=found.headers, content=found.content)
 
-    return httpx.MockTransport(answered)
+    return httpx.MockTransport(send)
 
 
 @dataclass(frozen=True)
-class Says:
-    """One reply of a scripted service; without a status it hangs up. `pauses` are before it, and before each part."""
+class Response:
+    """A scripted response; status 0 closes the connection. `pauses` are before it and before each later part."""
 
     status: int = 200
     body: bytes = b""
@@ -79,24 +78,24 @@ class Says:
 
 
 class Scripted:
-    """A service that replies as told, the last one for ever, and keeps what it was sent."""
+    """A service that sends scripted responses, the last one repeatedly, and records the requests."""
 
-    def __init__(self, *script: Says) -> None:
+    def __init__(self, *script: Response) -> None:
         self.script = list(script)
-        self.asked: list[tuple[dict[str, str], bytes]] = []
-        self.moments: list[float] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.times: list[float] = []
         self.url = ""
 
-    def next(self, headers: dict[str, str], body: bytes) -> Says:
-        """The reply to a request."""
-        self.asked.append((headers, body))
-        self.moments.append(time.monotonic())
+    def next(self, headers: dict[str, str], body: bytes) -> Response:
+        """Record a request and return the response to it."""
+        self.requests.append((headers, body))
+        self.times.append(time.monotonic())
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
 @contextmanager
-def scripted(*script: Says) -> Iterator[Scripted]:
-    """Such a service on a free port."""
+def scripted(*script: Response) -> Iterator[Scripted]:
+    """Run a scripted service on a free port."""
     service = Scripted(*script)
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,19 +103,19 @@ def scripted(*script: Says) -> Iterator[Scripted]:
 
         def do_POST(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            says = service.next(headers, self.rfile.read(int(headers.get("content-length", 0))))
-            time.sleep(says.pauses[0])
-            if not says.status:
+            response = service.next(headers, self.rfile.read(int(headers.get("content-length", 0))))
+            time.sleep(response.pauses[0])
+            if not response.status:
                 self.close_connection = True
                 return
-            self.send_response(says.status)
-            for name, value in {"content-length": str(len(says.body)), **says.headers}.items():
+            self.send_response(response.status)
+            for name, value in {"content-length": str(len(response.body)), **response.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            for at, pause in enumerate(says.pauses):
+            for at, pause in enumerate(response.pauses):
                 time.sleep(pause if at else 0)
-                size = -(-len(says.body) // len(says.pauses))
-                self.wfile.write(says.body[at * size : (at + 1) * size])
+                size = -(-len(response.body) // len(response.pauses))
+                self.wfile.write(response.body[at * size : (at + 1) * size])
 
         def do_GET(self) -> None:
             self.do_POST()

@@ -1,4 +1,4 @@
-"""A kill before and after every flush and rename of a job, one by one, leaves storage that loads and can go on."""
+"""A kill before and after every flush and rename of a job leaves a storage that loads and with which jobs continue."""
 
 import json
 import os
@@ -27,8 +27,8 @@ from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
 from lifecycle.scoring.batch import score
-from lifecycle.serving.live import Served
-from lifecycle.serving.log import PredictionLog
+from lifecycle.serving.deployed import DeployedModel
+from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Settings
 from lifecycle.storage import Store
 from lifecycle.training import retrain
@@ -45,7 +45,7 @@ GATE = {"resamples": 100}
 
 
 def killed(work: Callable[[], object], point: int, before: bool, points: tuple[str, ...] = POINTS) -> bool:
-    """Do the work in a process that is killed before or after its point-th flush or rename; False when it has fewer."""
+    """Do the work in a process that is killed before or after its point-th call; return False when it has fewer."""
     pid = os.fork()
     if pid:
         _, status = os.waitpid(pid, 0)
@@ -83,7 +83,7 @@ def killed(work: Callable[[], object], point: int, before: bool, points: tuple[s
 
 
 def every(work: Callable[[Settings], object], sound: Path, folder: Path) -> Iterator[tuple[Settings, str]]:
-    """The storage that each kill leaves, and where it was."""
+    """Yield the storage that each kill leaves, and where the kill was."""
     for point in range(1, MOST):
         for before in (True, False):
             name = f"{'before' if before else 'after'} {point}"
@@ -96,7 +96,7 @@ def every(work: Callable[[Settings], object], sound: Path, folder: Path) -> Iter
 
 
 def loads(store: Store) -> str | None:
-    """Everything that readers look at; returns the version that answers."""
+    """Load everything that readers load; return the deployed version."""
     for version in store.versions():
         Predictor(open_version(store, version))
     found = deployments.read(store, "local")
@@ -132,7 +132,7 @@ def doing_rollback(settings: Settings) -> None:
     rollback(settings, order_team(rows=1500).data, "local", ANA, "", settings.storage)
 
 
-def test_a_killed_training_leaves_whole_bundles_and_the_next_makes_its_own(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_training_leaves_complete_bundles_and_the_next_training_adds_one(sound: Path, tmp_path: Path) -> None:
     points = 0
     for settings, where in every(doing_train, sound, tmp_path):
         points += 1
@@ -143,35 +143,35 @@ def test_a_killed_training_leaves_whole_bundles_and_the_next_makes_its_own(sound
     assert points > 20
 
 
-def test_a_killed_promotion_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_promotion_leaves_one_champion_and_can_be_repeated(sound: Path, tmp_path: Path) -> None:
     older, newer = sorted(path.name for path in (sound / "bundles").iterdir())
-    answered = []
+    deployed = []
     for settings, where in every(doing_promote, sound, tmp_path):
-        answered.append(loads(settings.store))
-        assert answered[-1] in (older, newer), where
+        deployed.append(loads(settings.store))
+        assert deployed[-1] in (older, newer), where
         doing_promote(settings)
         assert loads(settings.store) == newer, where
-    assert answered[0] == older
-    assert answered[-1] == newer
-    assert answered == sorted(answered), "it happens at one point"
+    assert deployed[0] == older
+    assert deployed[-1] == newer
+    assert deployed == sorted(deployed), "the deployment changes at one point"
 
 
-def test_a_killed_rollback_leaves_one_champion_and_can_be_done_again(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_rollback_leaves_one_champion_and_can_be_repeated(sound: Path, tmp_path: Path) -> None:
     settings = settings_in(tmp_path, gate=GATE)
     shutil.copytree(sound, settings.storage)
     older, newer = settings.store.versions()
     doing_promote(settings)
-    answered = []
+    deployed = []
     for killed_settings, where in every(doing_rollback, settings.storage, tmp_path):
-        answered.append(loads(killed_settings.store))
-        if answered[-1] == newer:
+        deployed.append(loads(killed_settings.store))
+        if deployed[-1] == newer:
             doing_rollback(killed_settings)
         assert loads(killed_settings.store) == older, where
-    assert answered == sorted(answered, reverse=True)
-    assert {*answered} == {older, newer}
+    assert deployed == sorted(deployed, reverse=True)
+    assert {*deployed} == {older, newer}
 
 
-def test_a_killed_monitoring_leaves_whole_reports_and_asks_again(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_monitoring_leaves_complete_reports_and_requests_a_retrain_again(sound: Path, tmp_path: Path) -> None:
     later = timestamps.parse("2026-09-01")
 
     def work(settings: Settings) -> None:
@@ -179,24 +179,24 @@ def test_a_killed_monitoring_leaves_whole_reports_and_asks_again(sound: Path, tm
         document, _ = monitor(settings, newer, "local", later)
         assert document["verdict"] == "retrain", "its training is older than stale_days"
 
-    asked = []
+    requested = []
     for settings, where in every(work, sound, tmp_path):
         folder = settings.store.reports / "local"
         for path in folder.rglob("*.json") if folder.exists() else []:
             if not path.name.startswith("."):
                 json.loads(path.read_bytes())
         found = retrain.requested(settings.store, "local")
-        asked.append(found is not None)
+        requested.append(found is not None)
         assert loads(settings.store), where
         work(settings)
         again = retrain.requested(settings.store, "local")
         assert again is not None
         assert again.reason == "stale", where
         assert json.loads((folder / "monitoring.json").read_bytes())["verdict"] == "retrain"
-    assert {*asked} == {False, True}
+    assert {*requested} == {False, True}
 
 
-def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_record_of_a_retrain_is_the_old_or_the_new_one(sound: Path, tmp_path: Path) -> None:
     request = Request("drift", "items drifts", "reports/local/20260101T000000Z/monitoring.json")
 
     def work(settings: Settings) -> None:
@@ -204,11 +204,11 @@ def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path,
         retrain.record(settings.store, "local", run)
         retrain.complete(settings.store, "local", request, 0)
 
-    asked = Path(shutil.copytree(sound, tmp_path / "asked"))
-    (asked / "reports/local/20260101T000000Z").mkdir(parents=True)
-    (asked / "reports/local/retrain_request.json").write_text('{"reason": "drift", "text": "", "evidence": ""}')
+    requested = Path(shutil.copytree(sound, tmp_path / "requested"))
+    (requested / "reports/local/20260101T000000Z").mkdir(parents=True)
+    (requested / "reports/local/retrain_request.json").write_text('{"reason": "drift", "text": "", "evidence": ""}')
     counts = []
-    for settings, _ in every(work, asked, tmp_path):
+    for settings, _ in every(work, requested, tmp_path):
         counts.append(len(retrain.runs(settings.store, "local")))
         request_there = retrain.requested(settings.store, "local") is not None
         assert request_there != (settings.store.reports / "local/20260101T000000Z/retrain_done.json").exists()
@@ -217,9 +217,7 @@ def test_a_killed_record_of_a_retrain_is_the_old_one_or_the_new_one(sound: Path,
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["between calls", "in the middle of a write"])
-def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be_collected(
-    tmp_path: Path, half: bool
-) -> None:
+def test_a_killed_prediction_log_keeps_all_flushed_lines_and_they_can_be_collected(tmp_path: Path, half: bool) -> None:
     """Rotation included: a small segment is closed and the next begun every few lines."""
     calls = ("write", "rename", "fsync", "ftruncate", "open")
     for point in range(1, MOST):
@@ -242,15 +240,15 @@ def test_a_killed_log_of_predictions_keeps_what_was_flushed_and_all_of_it_can_be
 
 
 def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) -> None:
-    """Log 24 answers and say after each flush how many are on the disk."""
+    """Log 24 predictions and write after each flush how many are on the disk."""
     if half_write:
         _kill_in_a_write(half_write)
     predictor = Predictor(open_version(made.store, deployment.current.version))
-    served = Served(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
-    kept = PredictionLog(made.store, "local", Log(segment_bytes=1000))
+    model = DeployedModel(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
+    kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
-        answer = {"prediction": "stays", "probability": 0.5}
-        kept.add(served, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(answer)))
+        prediction = {"prediction": "stays", "probability": 0.5}
+        kept.add(model, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(prediction)))
         if at % 3 == 2:
             kept.flush()
             flushed.write_text(str(at + 1))
@@ -275,7 +273,7 @@ def doing_score(settings: Settings) -> None:
     score(settings, order_team(rows=5000).data, "local", [date(2026, 1, 1)], progress=False)
 
 
-def test_a_killed_score_leaves_no_half_file_and_the_next_ends_as_one_that_was_not(sound: Path, tmp_path: Path) -> None:
+def test_a_killed_score_leaves_no_incomplete_file_and_the_next_completes_it(sound: Path, tmp_path: Path) -> None:
     def finished(settings: Settings) -> dict[str, bytes]:
         found = [*settings.store.scores.glob("local/date=*/*.parquet"), *predictions.files(settings.store, "local")]
         return {path.name: path.read_bytes() for path in found}

@@ -1,4 +1,4 @@
-"""Small real bundles and deployments of them: a fitted estimator, written, published and verified as any other."""
+"""Small real bundles and deployments: a fitted estimator, written, published and verified as in training."""
 
 import json
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ KEY = Column("customer_id", "key", "category", max_length=16)
 DISCOUNT = Column("discount", "request", "number", required=False, default=0.0, low=0.0, high=100.0)
 PLAN = Column("plan", "lookup", "category", levels=("basic", "plus"))
 VISITS = Column("visits", "lookup", "integer", low=0, high=2**24)
-# A key, an optional request field and two entity columns; the answer is one of two classes.
+# A key, an optional request field and two looked-up columns, for binary classification.
 CHURN = Contract(1, Target("binary", "churned", ("stays", "churns")), (KEY, DISCOUNT, PLAN, VISITS))
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage, and the three things that jobs do to it."""
+    """A storage with the methods publish, deploy and fill, which do what the jobs do."""
 
     store: Store
     drafts: Path
@@ -44,7 +44,7 @@ class Storage:
         golden: list[dict[str, Any]] | None = None,
         **facts: Any,
     ) -> Bundle:
-        """What training does: a bundle with a small linear model; `facts` go into its `bundle.json`.
+        """Publish a version as training does: a bundle with a small linear model; `facts` go into its `bundle.json`.
 
         `kind="onnx"` makes it one of that kind.
         """
@@ -70,13 +70,13 @@ class Storage:
         return bundles.publish(self.store, folder, known | facts, made)
 
     def deploy(self, bundle: Bundle, threshold: float | None = 0.5, environment: str = "local") -> Deployment:
-        """What promotion does once its gate has agreed."""
+        """Deploy a version as promotion does after the gate passed."""
         seen = deployments.read(self.store, environment)
         live = Deployed(bundle.version, threshold)
         return deployments.swap(self.store, environment, seen, live, action="promote", who="a test", why="to see")
 
     def fill(self, bundle: Bundle, known: Mapping[str, Mapping[str, Any]], as_of: int = 0) -> None:
-        """What `make features` does: the entity columns of each key."""
+        """Write the looked-up columns of each key as `make features` does."""
         names = [column.name for column in bundle.contract.lookups]
         rows = [[key, *(entity[name] for name in names)] for key, entity in known.items()]
         write_table(table_path(self.store, bundle.feature_set), bundle.contract, rows, as_of)

@@ -17,7 +17,7 @@ from lifecycle.cli import entry
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions, segments
-from support.logs import ANSWER, DAY, NOON, ROW, line, write
+from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.services import running
 from support.storages import Storage
 
@@ -55,7 +55,7 @@ def test_collect_prints_rows_incomplete_lines_and_removed_files(
 def test_labels_are_added_covered_and_erased(
     storage: Storage, bundle: Bundle, call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [ANSWER, ANSWER]}
+    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION]}
     write(storage.store, "a.jsonl", line(bundle.version, NOON - 40 * DAY, **both), line(bundle.version, NOON, id="r2"))
     file = tmp_path / "labels.csv"
     file.write_text("request_id,label\nr1,stays\nr2,churns\nr9,churns\n", encoding="utf-8")
@@ -71,6 +71,21 @@ def test_labels_are_added_covered_and_erased(
     assert "0 of the older ones have a label (0.0%)" in told
     assert call("erase", "ann") == 0
     assert "2 logged or scored rows and 2 labels of ann were erased" in capsys.readouterr().out
+
+
+def test_erase_fails_while_a_service_writes_rows_of_the_key(
+    storage: Storage, bundle: Bundle, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(storage.store, "a.open", line(bundle.version), line(bundle.version, id="r2"))
+    write(storage.store, "b.jsonl", line(bundle.version))
+    with segments.writer_lock(path):
+        assert call("erase", "ann") == 1
+    printed = capsys.readouterr()
+    assert "1 logged or scored rows and 0 labels of ann were erased" in printed.out
+    assert "2 rows are in a segment that a service is writing" in printed.err
+    assert "after the segment is rotated (at most 60 s)" in printed.err
+    assert call("erase", "ann") == 0
+    assert "2 logged or scored rows" in capsys.readouterr().out
 
 
 def test_a_missing_file_and_an_invalid_time_are_reported(

@@ -50,7 +50,7 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
     batch = connection.execute(f"FROM read_parquet('{path}', hive_partitioning = false) LIMIT 100").df()
     caller = load(contract, f"real-{name}", tmp_path / "client")
     with TestClient(create(settings.store, "local", settings.serve)) as service:
-        client = caller.Client("http://there", transport=through(service))
+        client = caller.Client("http://service", transport=through(service))
         for row, expected in zip(rows.to_dict("records"), batch.to_dict("records"), strict=True):
             sent = caller.Row(**{name: None if value != value else value for name, value in row.items()})
             answer = client.predict(sent)

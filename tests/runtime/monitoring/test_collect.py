@@ -11,7 +11,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect, prune
 from lifecycle.registry import predictions, segments
 from lifecycle.storage import Store
-from support.logs import ANSWER, DAY, NOON, ROW, line, write
+from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.storages import Storage
 
 
@@ -33,13 +33,16 @@ def version(bundle: Bundle) -> str:
 
 
 def test_each_row_of_each_line_is_read_back_with_its_prediction_and_facts(storage: Storage, version: str) -> None:
-    two = {"rows": [ROW, ROW | {"customer_id": "zoë"}], "answers": [ANSWER, {"prediction": "churns", "probability": 1}]}
+    two = {
+        "rows": [ROW, ROW | {"customer_id": "zoë"}],
+        "answers": [PREDICTION, {"prediction": "churns", "probability": 1}],
+    }
     segment = write(storage.store, "a.jsonl", line(version, NOON + 0.5, **two))
     done = collect(storage.store, "local")
     assert (done.rows, done.segments, done.half_lines, segment.exists()) == (2, 1, 0, False)
     first, second = logged(storage.store)
     facts = {"ts": NOON, "as_of": NOON - DAY, "version": version, "threshold": 0.5, "lifecycle_request": "r1"}
-    assert first == ROW | ANSWER | facts | {"lifecycle_position": 0}
+    assert first == ROW | PREDICTION | facts | {"lifecycle_position": 0}
     assert (second["customer_id"], second["lifecycle_position"], second["probability"]) == ("zoë", 1, 1.0)
     assert logged(storage.store, NOON + 1) == logged(storage.store, 0, NOON) == logged(storage.store, version="x") == []
 

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     commands.add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
     commands.add("contract", _contract, "write contract.json from src/model/contract.py")
     client = commands.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
-    client.add_argument("--build", type=int, default=0, help="last part of the client's version; default: 0")
+    client.add_argument("--build", type=int, default=0, help="second part of the client's version; default: 0")
     sample = commands.add("sample", _sample, "write the tables of the sample into the data folder")
     sample.add_argument("--drift", action="store_true", help="with a known drift in the last quarter")
     commands.add("tables", _tables, "check that the tables can be read on this machine")
@@ -111,15 +111,16 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.client import wheel
+    from lifecycle.client.build import build, differs
 
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")
-    path, use = wheel.write(Path.cwd(), given.build)
-    if wheel.differs(Path.cwd(), loaded.settings.store, loaded.environment):
+    path, example = build(Path.cwd(), given.build)
+    if differs(Path.cwd(), loaded.settings.store, loaded.environment):
         problem = f"the version deployed in {loaded.environment} has another contract than this client"
         print(f"{problem}\n  Run `make train promote` first.", file=sys.stderr)
-    print(f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write\n\n{use}")
+    usage = f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write"
+    print(f"{usage}\n\n{example}")
 
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -1,1 +1,1 @@
-"""A client of the service for whoever asks it: typed from the contract, a wheel of its own without the lifecycle."""
+"""Build a typed client of the service: a wheel that needs nothing of this repository."""

@@ -1,16 +1,14 @@
-"""What rows and answers have in common; `contract.py` beside it has their fields."""
+"""Base classes of the row and the prediction, and the types whose JSON differs from Python."""
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
 
 class BaseRow(BaseModel):
-    """A row takes what the service takes, under Python names or those of the wire, and tells no value in an error."""
+    """A row; fields have Python names, and the names of the contract are accepted too."""
 
     model_config = ConfigDict(
         strict=True,
@@ -24,8 +22,8 @@ class BaseRow(BaseModel):
     )
 
 
-class BaseAnswer(BaseModel):
-    """An answer, which version of the model gave it, and to which request (the id in the service's logs)."""
+class BasePrediction(BaseModel):
+    """A prediction, with the version of the model and the id of the request in the logs of the service."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -34,18 +32,19 @@ class BaseAnswer(BaseModel):
 
 
 def _whole(value: Any) -> Any:
-    # JSON and data frames write a whole number as 3.0, too.
+    # JSON and data frames write a whole number also as 3.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _moment(value: Any) -> Any:
+def _utc(value: Any) -> Any:
     try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) and DATE.match(value) else value
-        # JSON has no seconds in an offset; some zones of before 1972 have.
+        is_text = isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value)
+        found = datetime.fromisoformat(value) if is_text else value
+        # Some zones before 1972 have seconds in their offset, which JSON cannot express.
         return found.astimezone(UTC) if isinstance(found, datetime) and found.tzinfo else found
     except (ValueError, OverflowError):
         return value
 
 
-WHOLE = BeforeValidator(_whole)
-MOMENT = BeforeValidator(_moment)
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+Timestamp = Annotated[datetime, BeforeValidator(_utc)]

@@ -1,0 +1,1 @@
+"""The part of every client that does not depend on the contract; a client contains a copy of it."""
