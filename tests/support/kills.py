@@ -27,8 +27,8 @@ from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
 from lifecycle.scoring.batch import score
-from lifecycle.serving.live import Served
-from lifecycle.serving.log import PredictionLog
+from lifecycle.serving.deployed import DeployedModel
+from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Settings
 from lifecycle.storage import Store
 from lifecycle.training import retrain
@@ -244,11 +244,11 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     if half_write:
         _kill_in_a_write(half_write)
     predictor = Predictor(open_version(made.store, deployment.current.version))
-    served = Served(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
-    kept = PredictionLog(made.store, "local", Log(segment_bytes=1000))
+    model = DeployedModel(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
+    kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
         prediction = {"prediction": "stays", "probability": 0.5}
-        kept.add(served, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(prediction)))
+        kept.add(model, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(prediction)))
         if at % 3 == 2:
             kept.flush()
             flushed.write_text(str(at + 1))

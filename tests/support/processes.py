@@ -1,10 +1,11 @@
-"""A `lifecycle serve` that runs as the processes that people start, and callers of it."""
+"""`lifecycle serve` as processes, and callers of it."""
 
 import http.client
 import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,7 +22,7 @@ from support.storages import CHURN, Storage
 
 ROW = {"customer_id": "ann", "discount": 5.0}
 POLL = 0.2
-# A team's own model; of what is asked, `body` says what becomes.
+# A model of the team; `body` is executed for each frame.
 OWN = """
     import os, time
 
@@ -41,17 +42,17 @@ OWN = """
 class Service:
     """A running `lifecycle serve`."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        assert process.stdout is not None
-        self.line = process.stdout.readline()
-        self.port = int(self.line.split("127.0.0.1:")[1].split()[0]) if "127.0.0.1:" in self.line else 0
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self.process, self.port = process, port
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def socket(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def ask(self, body: Any, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any, str]:
-        """Status, answer and model version."""
+        """Return status, content and model version of a prediction request."""
         used = connection or self.connect()
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         used.request("POST", "/predict", content)
@@ -62,7 +63,7 @@ class Service:
         return found
 
     def text(self, path: str) -> tuple[int, str]:
-        """Status and body."""
+        """Return status and body."""
         connection = self.connect()
         connection.request("GET", path)
         reply = connection.getresponse()
@@ -71,12 +72,12 @@ class Service:
         return found
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Status and body, of JSON."""
+        """Return status and JSON body."""
         status, text = self.text(path)
         return status, json.loads(text)
 
-    def told(self, series: str) -> float:
-        """The value of one series at /metrics."""
+    def metric(self, series: str) -> float:
+        """Return the value of one series at /metrics."""
         return next(
             float(line.rpartition(" ")[2])
             for line in self.text("/metrics")[1].splitlines()
@@ -84,49 +85,95 @@ class Service:
         )
 
     def workers(self) -> list[int]:
-        """The processes that it has started."""
+        """Return the ids of its worker processes."""
         pid = self.process.pid
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in children if "spawn_main" in Path(f"/proc/{each}/cmdline").read_text()]
+
+    def connections(self) -> dict[int, tuple[int, str]]:
+        """Return unread bytes and socket inode of each established connection, by the port of the client."""
+        found = {}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, state, queues, *rest = line.split()
+            if int(local.partition(":")[2], 16) == self.port and state == "01":
+                found[int(remote.partition(":")[2], 16)] = int(queues.partition(":")[2], 16), rest[4]
+        return found
 
     def end(self, sig: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Exit code and log."""
+        """Send a signal and return exit code and log."""
         self.process.send_signal(sig)
-        _, log = self.process.communicate(timeout=20)
+        _, log = self.process.communicate(timeout=60)
         return self.process.returncode, log
+
+    def kill(self) -> None:
+        """End it and its workers at once."""
+        if self.process.poll() is None:
+            workers = self.workers()
+            self.process.kill()
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+        self.process.communicate(timeout=60)
+
+
+def free_port() -> int:
+    """Return a port that no process listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def start(storage: Storage, folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
-    """The command, in a folder that the team's model is imported from; a name with two underscores has its section."""
-    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage.store.root), *arguments]
-    paths = os.pathsep.join([str(folder), *sys.path])
+    """Start the command in the folder of the team's model; `log__x` is a setting of another section."""
     named = {name if "__" in name else f"serve__{name}": value for name, value in settings.items()}
     variables = {f"LIFECYCLE_{name.upper()}": value for name, value in named.items()}
-    environ = os.environ | {"PYTHONPATH": paths, "LIFECYCLE_SERVE__POLL_SECONDS": str(POLL)} | variables
+    return start_command(storage.store.root, folder, *arguments, LIFECYCLE_SERVE__POLL_SECONDS=str(POLL), **variables)
+
+
+def start_command(
+    storage: Path, folder: Path, *arguments: str, clock: Path | None = None, **variables: str
+) -> "subprocess.Popen[str]":
+    """Start the command with environment variables; `clock` is a file with a simulated time."""
+    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
+    command = [sys.executable, "-m", *module, "serve", "--storage", str(storage), *arguments]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True)
 
 
 @contextmanager
 def served(storage: Storage, folder: Path, **settings: str) -> Iterator[Service]:
-    """A service of the storage on a free port."""
-    process = start(storage, folder, "--port", "0", **settings)
+    """A service of the storage on a free port, once it responds."""
+    port = free_port()
+    with until_killed(start(storage, folder, "--port", str(port), **settings), port) as service:
+        yield service
+
+
+@contextmanager
+def until_killed(process: "subprocess.Popen[str]", port: int) -> Iterator[Service]:
+    """A service once it responds; it and its workers are killed at the end."""
+    service = Service(process, port)
     try:
-        service = Service(process)
-        assert service.port, f"it did not start: {service.line}{process.communicate(timeout=20)}"
+        end = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, f"it did not start: {process.communicate()}"
+            assert time.monotonic() < end, "it did not respond in time"
+            try:
+                service.text("/healthz")
+                break
+            except OSError:
+                time.sleep(0.02)
         yield service
     finally:
-        process.kill()
-        process.communicate(timeout=30)
+        service.kill()
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Exit code, output and log of a service that ends by itself."""
-    out, log = process.communicate(timeout=30)
+    """Return exit code, output and log of a service that ends by itself."""
+    out, log = process.communicate(timeout=60)
     return process.returncode, out, log
 
 
 def deploy_own(storage: Storage, folder: Path, body: str) -> Bundle:
-    """A deployed `python` bundle that does this with each frame; without features to look up."""
+    """Deploy a `python` bundle that executes `body` for each frame and looks up no features."""
     (folder / "own_model.py").write_text(textwrap.dedent(OWN.format(body=body)))
     golden = [{"row": ROW, "answer": 0.5}] * 2
     python: dict[str, Any] = {"kind": "python", "class": "own_model:Own", "requires": {}}
@@ -136,37 +183,35 @@ def deploy_own(storage: Storage, folder: Path, body: str) -> Bundle:
 
 
 class Traffic:
-    """Callers that ask without a pause, each on a connection of its own, until told to stop."""
+    """Callers that send requests without a pause, each on one connection, until they are stopped or a request fails."""
 
     def __init__(self, service: Service, rows: list[dict[str, Any]]) -> None:
         self.service, self.going = service, True
-        self.answers: queue.SimpleQueue[tuple[float, int, Any, str]] = queue.SimpleQueue()
-        self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.responses: queue.SimpleQueue[tuple[float, int, Any, str]] = queue.SimpleQueue()
+        # By the port of the caller.
+        self.failures: dict[int, str] = {}
         self.callers = [threading.Thread(target=self._call, args=(row,)) for row in rows]
         for caller in self.callers:
             caller.start()
 
     def _call(self, row: dict[str, Any]) -> None:
         connection = self.service.connect()
-        while self.going:
+        connection.connect()
+        port = connection.sock.getsockname()[1]
+        while self.going and port not in self.failures:
             try:
-                status, answer, version = self.service.ask(row, connection)
+                status, content, version = self.service.ask(row, connection)
             except (OSError, http.client.HTTPException) as error:
-                self.failures.put(f"{row}: {error!r}")
-                connection.close()
-                return
+                self.failures[port] = f"{row}: {error!r}"
+                break
             if status != 200:
-                self.failures.put(f"{row}: {status} {answer}")
-            self.answers.put((time.monotonic(), status, answer, version))
+                self.failures[port] = f"{row}: {status} {content}"
+            self.responses.put((time.monotonic(), status, content, version))
         connection.close()
 
-    def stop(self) -> tuple[list[tuple[float, int, Any, str]], list[str]]:
-        """What was answered and what failed."""
+    def stop(self) -> tuple[list[tuple[float, int, Any, str]], dict[int, str]]:
+        """Return time, status, content and version of each response, and the failures by the port of the caller."""
         self.going = False
         for caller in self.callers:
             caller.join()
-        return _all(self.answers), _all(self.failures)
-
-
-def _all(found: "queue.SimpleQueue[Any]") -> list[Any]:
-    return [found.get() for _ in range(found.qsize())]
+        return [self.responses.get() for _ in range(self.responses.qsize())], self.failures

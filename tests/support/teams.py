@@ -1,4 +1,4 @@
-"""Small teams for the tests: a table where the caller sends every field, for each kind of answer, and the sample."""
+"""Small teams for the tests: a table where the caller sends every field, for each kind of target, and the sample."""
 
 import json
 import zipfile
@@ -34,7 +34,7 @@ class Order(Row):
     city: Annotated[str, Request()]
 
 
-ANSWERS = {
+TARGETS = {
     "binary": Binary("returned", positive="returns", negative="keeps"),
     "multiclass": Multiclass("carrier", ("air", "road", "sea")),
     "regression": Regression("days", unit="days"),
@@ -82,9 +82,9 @@ def data_of(frame: pd.DataFrame, label: str) -> SimpleNamespace:
     )
 
 
-def estimator_of(answer: Target) -> SimpleNamespace:
-    """A `model.estimator` for a kind of answer."""
-    number = answer.task == "regression"
+def estimator_of(target: Target) -> SimpleNamespace:
+    """Return a `model.estimator` for a kind of target."""
+    number = target.task == "regression"
     boosting = HistGradientBoostingRegressor if number else HistGradientBoostingClassifier
     trivial: Any = DummyRegressor() if number else DummyClassifier(strategy="prior")
     linear = make_pipeline(StandardScaler(), SimpleImputer(), Ridge() if number else LogisticRegression())
@@ -96,13 +96,13 @@ def estimator_of(answer: Target) -> SimpleNamespace:
 
 def order_team(task: str = "binary", rows: int = 2000, **changes: Any) -> Team:
     """A team whose callers send every field; `changes` replace parts of it."""
-    answer = ANSWERS[task]
+    target = TARGETS[task]
     parts: dict[str, Any] = {
         "name": "orders",
-        "contract": derive(Order, answer, 1),
+        "contract": derive(Order, target, 1),
         "features_sql": None,
-        "data": data_of(orders(rows), answer.label),
-        "estimator": estimator_of(answer),
+        "data": data_of(orders(rows), target.label),
+        "estimator": estimator_of(target),
     }
     return Team(**parts | changes)
 

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from lifecycle import settings
-from lifecycle.serving import auth, openapi
-from lifecycle.serving.app import create
-from lifecycle.serving.predict import LOOP_ROWS
+from lifecycle.serving import openapi
+from lifecycle.serving.app import SHORTEST_KEY, create
+from lifecycle.serving.predict import EVENT_LOOP_ROWS
 from lifecycle.settings import Serve
 from lifecycle.storage import Store
 from support.rendering import TEMPLATE
@@ -21,7 +21,7 @@ def test_endpoints_and_who_may_ask_them_are_those_of_the_application(tmp_path: P
     storage.deploy(storage.publish())
     app = create(storage.store, "local", QUICK)
     told = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
-    assert set(told) == set(app.app.openapi()["paths"]) | {"/docs"}
+    assert set(told) == set(app.fastapi.openapi()["paths"]) | {"/docs"}
     assert {path for path, key in told.items() if key == "no"} | {"/openapi.json"} == set(openapi.OPEN)
     assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(openapi.NAMED)
 
@@ -40,6 +40,6 @@ def test_settings_have_these_defaults_and_the_words_are_those_of_the_code() -> N
     ).keys()
     assert set(re.findall(r"`serve\.(\w+)`", PAGE)) <= set(defaults)
     assert Serve().timeout_seconds < Serve().drain_seconds
-    assert f"more than {LOOP_ROWS}\nrows" in PAGE
-    assert f"at least {auth.SHORTEST} characters" in PAGE
+    assert f"more than {EVENT_LOOP_ROWS} rows" in PAGE
+    assert f"at least {SHORTEST_KEY} characters" in PAGE
     assert settings.API_KEY in PAGE

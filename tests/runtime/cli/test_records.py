@@ -73,6 +73,21 @@ def test_labels_are_added_covered_and_erased(
     assert "2 logged or scored rows and 2 labels of ann were erased" in capsys.readouterr().out
 
 
+def test_erase_fails_while_a_service_writes_rows_of_the_key(
+    storage: Storage, bundle: Bundle, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(storage.store, "a.open", line(bundle.version), line(bundle.version, id="r2"))
+    write(storage.store, "b.jsonl", line(bundle.version))
+    with segments.writer_lock(path):
+        assert call("erase", "ann") == 1
+    printed = capsys.readouterr()
+    assert "1 logged or scored rows and 0 labels of ann were erased" in printed.out
+    assert "2 rows are in a segment that a service is writing" in printed.err
+    assert "after the segment is rotated (at most 60 s)" in printed.err
+    assert call("erase", "ann") == 0
+    assert "2 logged or scored rows" in capsys.readouterr().out
+
+
 def test_a_missing_file_and_an_invalid_time_are_reported(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

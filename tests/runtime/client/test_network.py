@@ -16,7 +16,7 @@ import pytest
 
 from lifecycle.storage import Store
 from support.clients import Response, load, scripted
-from support.services import KNOWN, Process, running
+from support.services import KNOWN, Service, running
 from support.storages import CHURN, Storage
 
 BODY = b'{"prediction":"stays","probability":0.25}'
@@ -46,12 +46,12 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 
 
 @pytest.fixture(scope="module")
-def service(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def service(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(storage.store.root, tmp_path_factory.mktemp("service"), LIFECYCLE_SERVE__MAX_ROWS="50") as process:
         yield process
 
 
-def url(process: Process) -> str:
+def url(process: Service) -> str:
     return f"http://127.0.0.1:{process.port}"
 
 
@@ -62,7 +62,7 @@ def unused_address() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def test_the_service_predicts_for_the_client(churn: ModuleType, service: Process, storage: Storage) -> None:
+def test_the_service_predicts_for_the_client(churn: ModuleType, service: Service, storage: Storage) -> None:
     with churn.Client(url(service)) as client:
         assert client.ready()
         prediction = client.predict(churn.Row(customer_id="ann"), request_id="mine")
@@ -76,7 +76,7 @@ def test_the_service_predicts_for_the_client(churn: ModuleType, service: Process
             assert many[at].probability == pytest.approx(client.predict(rows[at]).probability, rel=1e-9)
 
 
-def test_a_refused_row_is_an_exception(churn: ModuleType, service: Process) -> None:
+def test_a_refused_row_is_an_exception(churn: ModuleType, service: Service) -> None:
     # Without validation, as by another version of the client.
     broken = churn.Row.model_construct(_fields_set={"customer_id", "discount"}, customer_id="ann", discount=-1.0)
     with churn.Client(url(service)) as client:
@@ -105,7 +105,7 @@ def test_a_request_of_too_many_bytes_is_an_exception(churn: ModuleType, storage:
 
 
 def test_another_major_version_of_the_contract_is_an_exception(
-    churn: ModuleType, next_churn: ModuleType, service: Process
+    churn: ModuleType, next_churn: ModuleType, service: Service
 ) -> None:
     with next_churn.Client(url(service)) as client:
         with pytest.raises(next_churn.WrongContract, match="version 2 of the contract, the service has 1"):
@@ -181,7 +181,7 @@ def test_an_unused_address_is_unreachable_and_not_ready(churn: ModuleType) -> No
             client.predict(churn.Row(customer_id="ann"))
 
 
-def test_the_asyncio_client_sends_requests_concurrently(churn: ModuleType, service: Process) -> None:
+def test_the_asyncio_client_sends_requests_concurrently(churn: ModuleType, service: Service) -> None:
     rows = [churn.Row(customer_id=name) for name in KNOWN]
 
     async def predict() -> list[Any]:
@@ -210,7 +210,7 @@ def test_the_asyncio_client_retries_too(churn: ModuleType) -> None:
         assert len(service.requests) == 3
 
 
-def test_one_client_serves_many_threads(churn: ModuleType, service: Process) -> None:
+def test_one_client_serves_many_threads(churn: ModuleType, service: Service) -> None:
     found: list[float] = []
     with churn.Client(url(service)) as client:
 

@@ -19,12 +19,12 @@ from lifecycle.contract.schema import Column, Contract
 from support.clients import HOSTILE, load
 from support.rendering import TEMPLATE, tool
 from support.tables import TABLES
-from support.teams import ANSWERS, Order, derive
+from support.teams import TARGETS, Order, derive
 
 SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 CONTRACTS = {
     "sample": SAMPLE,
-    "orders": derive(Order, ANSWERS["multiclass"], 1),
+    "orders": derive(Order, TARGETS["multiclass"], 1),
     "hostile": HOSTILE,
     **{name: derive(table.row, table.target, 2) for name, table in TABLES.items()},
 }

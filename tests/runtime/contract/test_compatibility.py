@@ -8,9 +8,9 @@ import pytest
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Column, Contract
-from support.teams import ANSWERS, Order
+from support.teams import TARGETS, Order
 
-OLD = derive(Order, ANSWERS["binary"], 1)
+OLD = derive(Order, TARGETS["binary"], 1)
 
 
 def changed(name: str, **facts: Any) -> Contract:
@@ -37,7 +37,7 @@ def test_equal_contracts_have_no_breaking_change() -> None:
         (changed("items", low=1), "higher lower limit"),
         (changed("items", high=10), "lower upper limit"),
         (changed("city", max_length=3), "fewer characters"),
-        (replace(OLD, target=ANSWERS["regression"]), "the prediction was binary"),
+        (replace(OLD, target=TARGETS["regression"]), "the prediction was binary"),
         (changed("gift", default=True), "gift has another default (None → True)"),
     ],
 )

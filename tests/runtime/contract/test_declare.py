@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator
 from lifecycle.contract.declare import Binary, Key, Lookup, Multiclass, Request, Row, derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from support.teams import ANSWERS, Order
+from support.teams import TARGETS, Order
 
 TARGET = Binary("label", positive="yes", negative="no")
 
@@ -22,9 +22,9 @@ def row_of(**fields: Any) -> type[Row]:
     return type("Declared", (Row,), {"__annotations__": annotations, "__module__": __name__} | defaults)
 
 
-@pytest.mark.parametrize("task", ANSWERS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_contract_json_contains_the_whole_declaration(task: str) -> None:
-    contract = derive(Order, ANSWERS[task], 3)
+    contract = derive(Order, TARGETS[task], 3)
     assert Contract.from_json(contract.to_json()) == contract
     amount = contract.columns[1]
     assert (amount.name, amount.unit, amount.nullable, amount.low) == ("order amount €", "EUR", True, 0)

@@ -9,9 +9,9 @@ import pytest
 
 from lifecycle.contract.declare import derive
 from lifecycle.contract.matrix import Encoder, learn_levels
-from support.teams import ANSWERS, Order, orders
+from support.teams import TARGETS, Order, orders
 
-CONTRACT = derive(Order, ANSWERS["binary"], 1)
+CONTRACT = derive(Order, TARGETS["binary"], 1)
 
 
 def test_rows_and_frames_give_the_same_matrix_with_nulls_and_unseen_levels() -> None:

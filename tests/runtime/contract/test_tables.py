@@ -9,9 +9,9 @@ import pytest
 from lifecycle.contract.declare import derive
 from lifecycle.contract.tables import check_table
 from lifecycle.errors import LifecycleError
-from support.teams import ANSWERS, Order, orders
+from support.teams import TARGETS, Order, orders
 
-CONTRACT = derive(Order, ANSWERS["binary"], 1)
+CONTRACT = derive(Order, TARGETS["binary"], 1)
 
 
 def check(frame: pd.DataFrame) -> int:

@@ -23,6 +23,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle, BundleError, hash_of, verify
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import OnnxModel, validate_outputs
+from lifecycle.renamed import warn_renamed
 from support.storages import Storage
 
 TWO, THREE, NUMBER = (
@@ -196,6 +197,17 @@ def test_batches_and_frames_are_predicted_like_rows(storage: Storage) -> None:
     frame = pd.DataFrame(rows)
     np.testing.assert_allclose(predictor.predict_raw(frame), expected, atol=1e-12)
     np.testing.assert_allclose(predictor.predict_batch(pa.RecordBatch.from_pandas(frame)), expected, atol=1e-12)
+
+
+def test_the_methods_of_releases_before_0_3_0_return_the_same_and_warn(storage: Storage) -> None:
+    import pandas as pd
+
+    predictor = Predictor(storage.publish(kind="onnx"))
+    warn_renamed.cache_clear()
+    with pytest.warns(FutureWarning, match=r"Predictor\.answers is now Predictor\.predict;"):
+        assert predictor.answers([ROW], 0.3) == predictor.predict([ROW], 0.3)
+    with pytest.warns(FutureWarning, match=r"Predictor\.frame_answers is now Predictor\.predict_frame;"):
+        assert predictor.frame_answers(pd.DataFrame([ROW])) == predictor.predict_frame(pd.DataFrame([ROW]))
 
 
 def test_one_graph_predicts_in_many_threads(storage: Storage) -> None:

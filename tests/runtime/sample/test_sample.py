@@ -1,4 +1,4 @@
-"""The sample is what its docstring says: repeatable, late, seasonal, learnable, and shifted only on request."""
+"""The sample is repeatable, late, seasonal, learnable, and drifts only on request."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,53 +14,53 @@ from lifecycle.training.train import train
 from model import data, estimator
 
 TABLES = ("customers", "events", "labels")
-MOMENTS = {"customers": "joined", "events": "seen_ts", "labels": "ts"}
+TIMES = {"customers": "joined", "events": "seen_ts", "labels": "ts"}
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("plain"))
+    return write(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="module")
 def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("shifted"), drift=True)
+    return write(tmp_path_factory.mktemp("shifted"), drift=True)
 
 
-def written(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> Path:
+def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> Path:
     generate.write(folder, seed=seed, drift=drift, customers=customers)
     return folder
 
 
-def ask(folder: Path, query: str) -> list[tuple]:
+def query(folder: Path, sql: str) -> list[tuple]:
     with duckdb.connect(config={"threads": 1}) as connection:
         for name in TABLES:
             connection.execute(f"CREATE VIEW {name} AS FROM '{folder / name}.parquet'")
-        return connection.execute(query).fetchall()
+        return connection.execute(sql).fetchall()
 
 
-def number(folder: Path, query: str) -> float:
-    return ask(folder, query)[0][0]
+def number(folder: Path, sql: str) -> float:
+    return query(folder, sql)[0][0]
 
 
 def test_the_same_seed_writes_the_same_bytes(plain: Path, tmp_path: Path) -> None:
-    written(tmp_path)
+    write(tmp_path)
     assert [(tmp_path / f"{name}.parquet").read_bytes() for name in TABLES] == [
         (plain / f"{name}.parquet").read_bytes() for name in TABLES
     ]
 
 
 def test_another_seed_writes_another_history(tmp_path: Path) -> None:
-    one, two = written(tmp_path / "one", customers=100), written(tmp_path / "two", seed=1, customers=100)
-    assert ask(one, "FROM events") != ask(two, "FROM events")
+    one, two = write(tmp_path / "one", customers=100), write(tmp_path / "two", seed=1, customers=100)
+    assert query(one, "FROM events") != query(two, "FROM events")
 
 
-def test_nothing_half_written_stays_behind(plain: Path) -> None:
+def test_no_temporary_file_remains(plain: Path) -> None:
     assert sorted(path.name for path in plain.iterdir()) == [f"{name}.parquet" for name in TABLES]
 
 
-def test_the_columns_are_those_that_the_team_s_queries_read(plain: Path) -> None:
-    found = {name: [(row[0], row[1]) for row in ask(plain, f"DESCRIBE {name}")] for name in TABLES}
+def test_the_tables_have_the_documented_columns(plain: Path) -> None:
+    found = {name: [(row[0], row[1]) for row in query(plain, f"DESCRIBE {name}")] for name in TABLES}
     assert found == {
         "customers": [("customer_id", "VARCHAR"), ("plan", "VARCHAR"), ("region", "VARCHAR"), ("joined", "BIGINT")],
         "events": [
@@ -87,23 +87,23 @@ def test_keys_are_unique_and_every_row_belongs_to_a_customer(plain: Path) -> Non
         assert number(plain, f"SELECT count(*) FROM {name} ANTI JOIN customers USING (customer_id)") == 0
 
 
-def test_a_label_arrives_thirty_days_after_its_question(plain: Path) -> None:
-    assert ask(plain, "SELECT DISTINCT seen_ts - ts FROM labels") == [(30 * 86_400,)]
+def test_a_label_becomes_known_thirty_days_after_its_time(plain: Path) -> None:
+    assert query(plain, "SELECT DISTINCT seen_ts - ts FROM labels") == [(30 * 86_400,)]
 
 
-def test_nothing_was_seen_after_the_last_moment(plain: Path) -> None:
-    assert datetime(2026, 1, 1, tzinfo=UTC).timestamp() == generate.LAST_MOMENT
+def test_nothing_was_seen_after_the_end(plain: Path) -> None:
+    assert datetime(2026, 1, 1, tzinfo=UTC).timestamp() == generate.END
     for name in ("events", "labels"):
-        assert number(plain, f"SELECT max(seen_ts) FROM {name}") < generate.LAST_MOMENT
+        assert number(plain, f"SELECT max(seen_ts) FROM {name}") < generate.END
 
 
-def test_questions_are_asked_at_the_first_midnight_of_eighteen_months(plain: Path) -> None:
-    asked = [datetime.fromtimestamp(ts, UTC) for (ts,) in ask(plain, "SELECT DISTINCT ts FROM labels ORDER BY ts")]
-    assert len(asked) == 18
-    assert {(moment.day, moment.hour, moment.minute, moment.second) for moment in asked} == {(1, 0, 0, 0)}
+def test_labels_are_at_the_first_midnight_of_eighteen_months(plain: Path) -> None:
+    times = [datetime.fromtimestamp(ts, UTC) for (ts,) in query(plain, "SELECT DISTINCT ts FROM labels ORDER BY ts")]
+    assert len(times) == 18
+    assert {(each.day, each.hour, each.minute, each.second) for each in times} == {(1, 0, 0, 0)}
 
 
-def test_everyone_who_is_there_is_asked_about_and_nobody_else(plain: Path) -> None:
+def test_exactly_the_current_customers_have_labels(plain: Path) -> None:
     difference = """
         WITH there AS (
             SELECT q.ts, c.customer_id FROM (SELECT DISTINCT ts FROM labels) AS q, customers AS c
@@ -113,11 +113,11 @@ def test_everyone_who_is_there_is_asked_about_and_nobody_else(plain: Path) -> No
         SELECT count(*) FROM there FULL JOIN labels USING (customer_id, ts)
         WHERE there.customer_id IS NULL OR labels.customer_id IS NULL
     """
-    # USING merges the two keys, so the sides are told apart by name.
+    # USING merges the two keys, so the sides are distinguished by name.
     assert number(plain, difference) == 0
 
 
-def test_a_label_says_whether_a_cancellation_followed_within_thirty_days(plain: Path) -> None:
+def test_a_label_is_true_if_a_cancellation_followed_within_thirty_days(plain: Path) -> None:
     wrong = """
         SELECT count(*) FROM labels AS l WHERE churned <> EXISTS (
             SELECT 1 FROM events AS e WHERE e.customer_id = l.customer_id AND e.kind = 'cancel'
@@ -126,7 +126,7 @@ def test_a_label_says_whether_a_cancellation_followed_within_thirty_days(plain: 
     assert number(plain, wrong) == 0
 
 
-def test_who_has_left_does_nothing_more(plain: Path) -> None:
+def test_a_former_customer_has_no_events(plain: Path) -> None:
     after = """
         SELECT count(*) FROM events AS e JOIN events AS gone USING (customer_id)
         WHERE gone.kind = 'cancel' AND e.kind <> 'cancel' AND e.ts >= gone.ts
@@ -135,7 +135,7 @@ def test_who_has_left_does_nothing_more(plain: Path) -> None:
 
 
 def test_a_few_events_arrive_up_to_two_days_late(plain: Path) -> None:
-    late, longest, earliest = ask(
+    late, longest, earliest = query(
         plain, "SELECT avg(CASE WHEN seen_ts > ts THEN 1 ELSE 0 END), max(seen_ts - ts), min(seen_ts - ts) FROM events"
     )[0]
     assert 0.015 < late < 0.025
@@ -144,18 +144,18 @@ def test_a_few_events_arrive_up_to_two_days_late(plain: Path) -> None:
 
 
 def test_only_purchases_have_an_amount(plain: Path) -> None:
-    assert ask(plain, "SELECT DISTINCT kind FROM events WHERE amount IS NOT NULL") == [("purchase",)]
+    assert query(plain, "SELECT DISTINCT kind FROM events WHERE amount IS NOT NULL") == [("purchase",)]
     assert number(plain, "SELECT min(amount) FROM events") > 0
     assert number(plain, "SELECT count(*) FROM events WHERE kind = 'purchase' AND amount IS NULL") == 0
 
 
-def test_the_churn_rate_is_that_of_a_firm_that_could_exist(plain: Path) -> None:
+def test_the_churn_rate_is_plausible(plain: Path) -> None:
     assert 0.10 < number(plain, "SELECT avg(churned::INT) FROM labels") < 0.15
 
 
-def test_every_winter_more_is_bought_than_the_summer_before(plain: Path) -> None:
+def test_purchases_peak_in_winter(plain: Path) -> None:
     spent = dict(
-        ask(
+        query(
             plain,
             """
             SELECT strftime(make_timestamp(ts * 1000000), '%Y-%m') AS month, sum(amount) / count(DISTINCT customer_id)
@@ -167,27 +167,29 @@ def test_every_winter_more_is_bought_than_the_summer_before(plain: Path) -> None
     assert spent["2025-12"] > 1.1 * spent["2025-07"]
 
 
-def test_more_leave_before_the_summer_holidays_than_in_winter(plain: Path) -> None:
-    rate = dict(ask(plain, "SELECT month(make_timestamp(ts * 1000000)) AS m, avg(churned::INT) FROM labels GROUP BY m"))
+def test_churn_peaks_in_summer(plain: Path) -> None:
+    rate = dict(
+        query(plain, "SELECT month(make_timestamp(ts * 1000000)) AS m, avg(churned::INT) FROM labels GROUP BY m")
+    )
     assert rate[7] + rate[8] > 1.2 * (rate[1] + rate[2])
 
 
-def test_a_discount_keeps_customers_and_a_complaint_drives_them_away(plain: Path) -> None:
-    rate = dict(ask(plain, "SELECT discount >= 15 AS much, avg(churned::INT) FROM labels GROUP BY much"))
+def test_discounts_lower_churn_and_complaints_raise_it(plain: Path) -> None:
+    rate = dict(query(plain, "SELECT discount >= 15 AS much, avg(churned::INT) FROM labels GROUP BY much"))
     assert rate[True] < 0.75 * rate[False]
     complained = """
         SELECT EXISTS (SELECT 1 FROM events AS e WHERE e.customer_id = l.customer_id AND e.kind = 'complaint'
             AND e.ts BETWEEN l.ts - 90 * 86400 AND l.ts - 1) AS complained, avg(churned::INT)
         FROM labels AS l GROUP BY complained
     """
-    rate = dict(ask(plain, complained))
+    rate = dict(query(plain, complained))
     assert rate[True] > 1.3 * rate[False]
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_drift_switch_changes_nothing_before_the_last_quarter(plain: Path, shifted: Path, name: str) -> None:
-    before = f"FROM {name} WHERE {MOMENTS[name]} < {generate.LAST_QUARTER}"
-    assert ask(plain, before) == ask(shifted, before)
+    before = f"FROM {name} WHERE {TIMES[name]} < {generate.LAST_QUARTER}"
+    assert query(plain, before) == query(shifted, before)
 
 
 def test_the_drift_switch_changes_plans_prices_and_behaviour_in_the_last_quarter(plain: Path, shifted: Path) -> None:
@@ -211,17 +213,17 @@ def test_the_drift_switch_changes_plans_prices_and_behaviour_in_the_last_quarter
     assert complaints_ > 1.5 * complaints
 
 
-def test_boosting_learns_from_it_what_a_linear_model_does_not_see(plain: Path, tmp_path: Path) -> None:
+def test_boosting_beats_a_linear_model(plain: Path, tmp_path: Path) -> None:
     contract, features_sql = team.load_contract()
     churn = team.Team("churn", contract, features_sql, data, estimator)
     metrics = train(churn, Settings(storage=tmp_path, data=plain), root=tmp_path).facts["metrics"]
     assert metrics["candidate"]["roc_auc"] > metrics["linear"]["roc_auc"] + 0.05
     assert metrics["linear"]["roc_auc"] > 0.65
-    # Better than people are: nothing that only the future knows has found its way into the features.
+    # A higher value would mean that the features contain information from the future.
     assert metrics["candidate"]["roc_auc"] < 0.9
 
 
-def test_it_is_written_in_three_seconds(tmp_path: Path) -> None:
+def test_writing_takes_less_than_three_seconds_of_cpu_time(tmp_path: Path) -> None:
     start = process_time()
-    written(tmp_path)
+    write(tmp_path)
     assert process_time() - start < 3

@@ -15,7 +15,7 @@ from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.gate import Case, decide
 from lifecycle.training.train import train
-from support.teams import ANSWERS, Order, derive, estimator_of, settings_in
+from support.teams import TARGETS, Order, derive, estimator_of, settings_in
 
 TWO = Target("binary", "label", ("no", "yes"))
 THREE = Target("multiclass", "label", ("a b", "größer", "it's"))
@@ -78,11 +78,11 @@ def test_a_model_of_a_single_input_passes_the_gate(name: str, target: Target, tm
     assert failed_checks(train(team, settings_in(tmp_path), tmp_path)) == ()
 
 
-@pytest.mark.parametrize("task", ANSWERS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_the_candidate_beats_the_linear_model_on_several_inputs(task: str, tmp_path: Path) -> None:
-    contract = derive(Order, ANSWERS[task], 1)
+    contract = derive(Order, TARGETS[task], 1)
     frame = valid_rows(contract, tmp_path)
-    team = Team("orders", contract, None, Table(contract, frame), estimator_of(ANSWERS[task]))
+    team = Team("orders", contract, None, Table(contract, frame), estimator_of(TARGETS[task]))
     bundle = train(team, settings_in(tmp_path), tmp_path)
     assert bundle.facts["estimator"] == "candidate"
     assert failed_checks(bundle) == ()
@@ -120,6 +120,6 @@ def test_classes_are_equally_frequent() -> None:
 
 
 def test_equal_arguments_give_equal_rows() -> None:
-    contract = derive(Order, ANSWERS["regression"], 1)
+    contract = derive(Order, TARGETS["regression"], 1)
     pd.testing.assert_frame_equal(rows(contract, 50, seed=1), rows(contract, 50, seed=1))
     assert not rows(contract, 50, seed=1).equals(rows(contract, 50, seed=2))

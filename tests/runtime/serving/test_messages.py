@@ -34,6 +34,7 @@ RAISES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["json", "text"])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_model_that_puts_the_row_into_its_error_shows_where_it_failed_and_no_value(
@@ -73,7 +74,7 @@ def test_what_crashes_a_thread_or_is_never_awaited_is_told_without_its_message()
 
         async def forget():
             loop = asyncio.get_running_loop()
-            messages.follow(loop)
+            loop.set_exception_handler(messages.log_unawaited)
             loop.create_future().set_exception(ValueError("eve7123"))
 
         asyncio.run(forget())

@@ -16,14 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column
-from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.registry import segments
 from lifecycle.serving.app import create
-from lifecycle.serving.live import Follower
-from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.metrics import Metrics, usual
-from lifecycle.settings import Log
+from lifecycle.serving.deployed import DeploymentFollower
+from lifecycle.serving.metrics import Metrics, expected_values
 from support.monitored import DAY, NO_TABLES, NOW, deploy, label, log, train_sample
 from support.reports import report
 from support.services import KNOWN, QUICK, eventually
@@ -111,17 +109,19 @@ def test_a_value_outside_what_is_expected_is_answered_and_counted(watched: TestC
 def test_an_open_end_has_no_limit_and_what_is_not_expected_is_not_looked_at() -> None:
     age = Column("age", "request", "number", nullable=True, expected=(None, 10))
     answer = replace(age, name="answer", kind="boolean", expected=(True,))
-    found = usual([age, answer, replace(age, expected=())])
+    found = expected_values([age, answer, replace(age, expected=())])
     assert found == ([("age", -math.inf, 10)], [("answer", frozenset({True}))])
 
 
 def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:
-    live = Follower(storage.store, "local", max_rows=10)
-    metrics = Metrics(live)
+    follower = DeploymentFollower(storage.store, "local", max_rows=10)
+    metrics = Metrics(follower)
     for value, count in ((None, 0), (31, 1)):
-        metrics.answered(live.served, [{"discount": value, "plan": None}], [{"prediction": "no", "probability": 0.1}])
-        assert metrics._counted.get_sample_value("model_input_unusual_total", {"column": "discount"}) == count
-        assert metrics._counted.get_sample_value("model_input_unusual_total", {"column": "plan"}) == 0
+        metrics.count_predictions(
+            follower.deployed, [{"discount": value, "plan": None}], [{"prediction": "no", "probability": 0.1}]
+        )
+        assert metrics._counters.get_sample_value("model_input_unusual_total", {"column": "discount"}) == count
+        assert metrics._counters.get_sample_value("model_input_unusual_total", {"column": "plan"}) == 0
 
 
 def test_the_model_and_the_ages_are_those_of_what_answers(client: TestClient, storage: Storage, bundle: Bundle) -> None:
@@ -177,19 +177,12 @@ def test_a_damaged_report_is_as_none_and_the_service_goes_on(
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
 
 
-def test_the_bytes_and_the_losses_of_the_prediction_log_are_told(storage: Storage, bundle: Bundle) -> None:
-    def broken() -> float:
-        raise LifecycleError("no clock")
-
-    live = Follower(storage.store, "local", 10)
-    metrics = Metrics(live)
-    segments = storage.store.predictions / "local" / "segments"
-    segments.mkdir(parents=True)
-    (segments / "one.open").write_bytes(b"x" * 41)
-    assert b"prediction_log_bytes 41.0" in metrics.text()
-    assert b"prediction_log_dropped_total 0.0" in metrics.text()
-    PredictionLog(storage.store, "local", Log(), broken, metrics.dropped.inc).add(live.served, "r1", b"")
-    assert b"prediction_log_dropped_total 1.0" in metrics.text()
+def test_the_size_of_the_prediction_log_is_reported(client: TestClient, storage: Storage) -> None:
+    directory = segments.folder(storage.store, "local")
+    directory.mkdir(parents=True)
+    (directory / "one.open").write_bytes(b"x" * 41)
+    assert value(client, "prediction_log_bytes") == 41
+    assert value(client, "prediction_log_dropped_total") == 0
 
 
 def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
@@ -204,6 +197,7 @@ def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
     assert value(client, "model_quality", metric="roc_auc", slice="all") == 0.71
 
 
+@pytest.mark.slow
 def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> None:
     made = train_sample(tmp_path)
     deploy(made.settings.store, made.bundle)
@@ -213,7 +207,7 @@ def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> Non
         log(made.settings.store, made.bundle, rows, last - 28 * DAY, last, f"w{back}")
         label(made.settings.store, rows, f"w{back}", last)
     document, _ = monitor(made.settings, NO_TABLES, "local", NOW)
-    [text] = [Metrics(Follower(made.settings.store, "local", 10)).text().decode()]
+    [text] = [Metrics(DeploymentFollower(made.settings.store, "local", 10)).text().decode()]
     for column in document["windows"][-1]["columns"]:
         assert f'model_drift_score{{column="{column}"}}' in text
     assert f'model_monitoring_verdict{{verdict="{document["verdict"]}"}} 1.0' in text
@@ -232,16 +226,16 @@ def write(storage: Storage, content: Any) -> None:
 SHARED = """
 import os, sys
 from pathlib import Path
-from lifecycle.serving.live import Follower
-from lifecycle.serving.log import PredictionLog
+from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import Metrics
 from lifecycle.storage import Store
-metrics = Metrics(Follower(Store(Path(sys.argv[1])), "local", 10))
-metrics.refused(404)
+metrics = Metrics(DeploymentFollower(Store(Path(sys.argv[1])), "local", 10))
+metrics.count_refusal("unknown_key")
 print(metrics.text().decode())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_folder_count_as_one(storage: Storage, bundle: Bundle, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -103,7 +103,7 @@ def test_a_contract_with_a_fallback_row_answers_an_unknown_key_with_it_and_count
 ) -> None:
     fallback = {"plan": "plus", "visits": 0}
     columns = tuple(
-        replace(column, fallback=fallback[column.name], has_fallback=True) if column.source == "entity" else column
+        replace(column, fallback=fallback[column.name], has_fallback=True) if column.source == "lookup" else column
         for column in CHURN.columns
     )
     bundle = storage.publish(replace(CHURN, columns=columns))
@@ -210,7 +210,7 @@ def test_more_classes_get_the_probability_of_each(
     storage: Storage,
 ) -> None:
     classes = Target("multiclass", "kind", ("a", "b"))
-    storage.deploy(storage.publish(replace(CHURN, answer=classes, columns=CHURN.columns[:2])), threshold=None)
+    storage.deploy(storage.publish(replace(CHURN, target=classes, columns=CHURN.columns[:2])), threshold=None)
     with TestClient(create(storage.store, "local", QUICK)) as client:
         answer = client.post("/predict", json={"customer_id": "ann", "discount": 50}).json()
         assert answer["prediction"] == max(answer["probabilities"], key=answer["probabilities"].get)

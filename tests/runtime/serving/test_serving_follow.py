@@ -5,9 +5,7 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,44 +19,30 @@ from lifecycle.features.online import table_path
 from lifecycle.models.bundle import Bundle, BundleError
 from lifecycle.models.predictor import Predictor
 from lifecycle.serving.app import create
-from lifecycle.serving.live import Follower
-from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.predict import PredictFirst
 from support.services import KNOWN, QUICK, counted, eventually
 from support.storages import CHURN, Storage
 
 
-def test_a_field_of_another_bundle_is_ignored_and_counted_once_that_bundle_is_there(
-    client: TestClient, storage: Storage
-) -> None:
-    row = {"customer_id": "ann", "coupon": "7123"}
-    assert client.post("/predict", json=row).status_code == 422
-    coupon = Column("coupon", "request", "category", required=False, default="none", max_length=9)
-    other = storage.publish(replace(CHURN, columns=(*CHURN.columns, coupon)), made="20260202T000000")
-    eventually(lambda: client.post("/predict", json=row).status_code == 200)
-    before = counted(client)["ignored_fields"]["coupon"]
-    assert client.post("/predict", json=[row, row]).status_code == 200
-    assert counted(client)["ignored_fields"] == {"coupon": before + 2}
-    assert client.post("/predict", json=row | {"cupon": 1}).json()["detail"][0]["loc"] == ["body", "cupon"]
-    shutil.rmtree(other.path)
-    eventually(lambda: client.post("/predict", json=row).status_code == 422)
-
-
-def test_a_field_that_only_an_older_bundle_knows_is_ignored_exactly_while_that_one_is_deployed_somewhere(
-    client: TestClient, storage: Storage, bundle: Bundle
+def test_after_a_rollback_a_field_of_the_version_before_is_ignored_and_counted(
+    storage: Storage, bundle: Bundle
 ) -> None:
     row = {"customer_id": "ann", "coupon": "7123"}
     coupon = Column("coupon", "request", "category", required=False, default="none", max_length=9)
-    older = storage.publish(replace(CHURN, columns=(*CHURN.columns, coupon)), made="20250202T000000")
-    revision = storage.deploy(bundle, threshold=0.4).revision
-    eventually(lambda: client.get("/info").json()["deployment"]["revision"] == revision)
-    assert client.post("/predict", json=row).status_code == 422
-    for deployed in (older, bundle):
-        storage.deploy(deployed, environment="staging")
-        eventually(lambda: client.post("/predict", json=row).status_code == 200)
-    (storage.store.deployments / "production.json").write_text("damaged", encoding="utf-8")
-    storage.deploy(bundle, environment="staging")
-    eventually(lambda: client.post("/predict", json=row).status_code == 422)
+    newer = storage.publish(replace(CHURN, columns=(*CHURN.columns, coupon)), made="20260202T000000")
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        # A version that was never deployed here does not count.
+        storage.deploy(newer, environment="staging")
+        assert client.post("/predict", json=row).status_code == 422
+        storage.deploy(newer)
+        eventually(lambda: client.get("/info").json()["version"] == newer.version)
+        storage.deploy(bundle)
+        eventually(lambda: client.get("/info").json()["version"] == bundle.version)
+        assert client.post("/predict", json=[row, row]).status_code == 200
+        assert counted(client)["ignored_fields"] == {"coupon": 2}
+        assert client.post("/predict", json=row | {"cupon": 1}).json()["detail"][0]["loc"] == ["body", "cupon"]
+    # A restart, or another worker, ignores the same fields.
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        assert client.post("/predict", json=row).status_code == 200
 
 
 def test_features_that_were_filled_anew_are_looked_up_without_a_restart(
@@ -187,25 +171,21 @@ def test_a_new_bundle_waits_for_the_features_that_it_looks_up(
 
 
 def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Storage, bundle: Bundle) -> None:
-    live = Follower(storage.store, "local", max_rows=10)
+    service = create(storage.store, "local", QUICK)
     newer = storage.publish(replace(CHURN, columns=CHURN.columns[:2]), made="20260202T000000")
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         storage.deploy(newer)
-        live.look()
+        service.follower.check()
         return {"type": "http.request", "body": b'{"customer_id": "ann"}'}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async def not_found(*_: Any) -> None:
-        raise AssertionError("it is not for the router")
-
-    with ThreadPoolExecutor(1) as worker:
-        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-        asyncio.run(PredictFirst(not_found, live, QUICK, worker, Metrics(live))(scope, receive, send))
-    assert live.served.version == newer.version
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+    asyncio.run(service(scope, receive, send))
+    assert service.follower.deployed.version == newer.version
     assert dict(sent[0]["headers"])[b"x-model-version"].decode() == bundle.version
     row = {"customer_id": "ann", "discount": 0.0} | KNOWN["ann"]
     assert json.loads(sent[1]["body"]) == Predictor(bundle).predict([row], threshold=0.3)[0]

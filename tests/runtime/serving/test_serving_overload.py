@@ -1,8 +1,6 @@
-"""Too much at once, over real sockets: what is refused says when to come back, and nobody else notices."""
+"""Limits: a service that has too much to do says when to try again, and still reports its health."""
 
-import http.client
 import json
-import socket
 import threading
 import time
 from collections import Counter
@@ -16,206 +14,131 @@ from fastapi.testclient import TestClient
 
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
-from lifecycle.serving.live import Served
-from lifecycle.serving.predict import LOOP_ROWS
-from support.services import QUICK, Process, eventually, running
+from lifecycle.serving.deployed import DeployedModel
+from lifecycle.serving.predict import EVENT_LOOP_ROWS
+from support.processes import ROW, Service, deploy_own
+from support.services import QUICK, eventually
 from support.storages import Storage
 
-ROW = {"customer_id": "ann", "discount": 5.0}
 BODY = json.dumps(ROW).encode()
-Reply = tuple[int, dict[str, str], Any, float]
-# A python bundle that takes its time for whatever it is asked together.
-SLOW = """
-import time
-
-class Slow:
-    @classmethod
-    def load(cls, directory):
-        return cls()
-
-    def predict(self, frame):
-        time.sleep(0.3 if len(frame) != 2 else 0)
-        return [0.5] * len(frame)
-"""
-
-
-def ask(port: int, body: Any = ROW) -> Reply:
-    """Status, headers, answer and seconds of one request on a connection of its own."""
-    began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("POST", "/predict", json.dumps(body))
-    reply = connection.getresponse()
-    found = reply.status, {name.lower(): text for name, text in reply.getheaders()}, json.loads(reply.read())
-    connection.close()
-    return *found, time.monotonic() - began
-
-
-def crowd(port: int, size: int, body: Any = ROW) -> list[Reply]:
-    """What so many callers get that all ask at the same moment."""
-    found: list[Reply] = []
-    callers = [threading.Thread(target=lambda: found.append(ask(port, body))) for _ in range(size)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    return found
+Responses = list[tuple[int, dict[str, str], Any]]
 
 
 @contextmanager
-def slow_bodies(
-    port: int, count: int, sent: bytes = BODY[:9], length: int = len(BODY)
-) -> Iterator[list[socket.socket]]:
-    """Callers that have sent the beginning of their body and nothing more."""
-    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n".encode()
-    with ExitStack() as stack:
-        callers = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(count)]
-        for caller in callers:
-            caller.sendall(head + sent)
-        time.sleep(0.2)
-        yield callers
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """A model that predicts nothing until the second event is set; the first one tells that it was called."""
+    called, free = threading.Event(), threading.Event()
+    real = DeployedModel.predict
+
+    def predict(model: DeployedModel, rows: Any) -> Any:
+        called.set()
+        assert free.wait(60)
+        return real(model, rows)
+
+    monkeypatch.setattr(DeployedModel, "predict", predict)
+    try:
+        yield called, free
+    finally:
+        free.set()
 
 
-def status_of(caller: socket.socket) -> tuple[int, bytes]:
-    """The status and the whole reply that a caller gets, up to the end of its connection."""
-    reply = b""
-    while part := caller.recv(65536):
-        reply += part
-    return int(reply.split()[1]), reply
+def send(client: TestClient, count: int, body: Any = ROW) -> tuple[Responses, list[threading.Thread]]:
+    """Send requests from threads of their own; the list receives status, headers and content of each response."""
+    found: Responses = []
+
+    def call() -> None:
+        reply = client.post("/predict", json=body)
+        found.append((reply.status_code, dict(reply.headers), reply.json()))
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return found, threads
 
 
-@pytest.fixture
-def slow(storage: Storage, tmp_path: Path) -> Bundle:
-    (tmp_path / "slowly.py").write_text(SLOW)
-    golden = [{"row": ROW | {"plan": "basic", "visits": 1}, "answer": 0.5}] * 2
-    facts: dict[str, Any] = {"kind": "python", "class": "slowly:Slow", "requires": {}}
-    bundle = storage.publish(golden=golden, **facts)
-    storage.fill(bundle, {"ann": {"plan": "basic", "visits": 3}})
-    storage.deploy(bundle)
-    return bundle
-
-
-@pytest.fixture
-def serve(storage: Storage, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """serve(**settings): a service of the storage on a free port."""
-    with ExitStack() as stack:
-
-        def start(**given: str) -> Process:
-            variables = {f"LIFECYCLE_SERVE__{name.upper()}": text for name, text in given.items()}
-            return stack.enter_context(running(storage.store.root, tmp_path, **variables))
-
-        yield start
-
-
-def health(port: int) -> float:
-    """How long /healthz takes."""
-    began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", "/healthz")
-    assert connection.getresponse().status == 200
-    connection.close()
-    return time.monotonic() - began
-
-
-def test_a_crowd_is_answered_together_and_healthz_meanwhile(serve: Callable[..., Process], slow: Bundle) -> None:
-    port = serve().port
-    taken: list[float] = []
-    watch = threading.Thread(target=lambda: taken.extend(health(port) for _ in range(5)))
-    began = time.monotonic()
-    watch.start()
-    found = crowd(port, 40)
-    watch.join()
-    assert Counter(status for status, *_ in found) == {200: 40}
-    # One after the other they would take 12 s.
-    assert time.monotonic() - began < 4
-    assert max(taken) < 0.25
-
-
-def test_too_many_requests_are_503_at_once_and_none_is_before_or_after(
-    serve: Callable[..., Process], slow: Bundle
+@pytest.mark.parametrize(
+    ("limits", "size", "rejected", "setting"),
+    [
+        ({"max_in_flight": 4}, 1, {503: 8}, "serve.max_in_flight"),
+        ({"queue_rows": 200}, 50, {429: 8}, "serve.queue_rows"),
+    ],
+)
+def test_beyond_a_limit_requests_are_rejected_at_once_and_health_and_metrics_still_respond(
+    storage: Storage,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Any,
+    size: int,
+    rejected: Any,
+    setting: str,
 ) -> None:
-    port = serve(max_in_flight="4").port
-    for _ in range(2):
-        assert ask(port)[0] == 200
-        found = crowd(port, 24)
-        refused = [each for each in found if each[0] == 503]
-        assert Counter(status for status, *_ in found) == {200: 24 - len(refused), 503: len(refused)}
-        assert len(refused) >= 10
-        for _, headers, told, _ in refused:
-            assert (headers["retry-after"], "serve.max_in_flight" in told["detail"]) == ("1", True)
-        assert min(seconds for *_, seconds in refused) < 0.25
-    assert ask(port)[0] == 200
+    serve = QUICK.model_copy(update=limits | {"timeout_seconds": 60})
+    with TestClient(create(storage.store, "local", serve)) as client, blocked(monkeypatch) as (called, free):
+        found, threads = send(client, 12, [ROW] * size)
+        assert called.wait(20)
+        # Eight are rejected while the model predicts none of the other four.
+        eventually(lambda: len(found) == 8, seconds=20)
+        assert Counter(status for status, *_ in found) == rejected
+        for _, headers, content in found:
+            assert (headers["retry-after"], setting in content["detail"]) == ("1", True)
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        assert 'model_requests_refused_total{reason="overloaded"} 8.0' in client.get("/metrics").text
+        free.set()
+        for thread in threads:
+            thread.join()
+        assert Counter(status for status, *_ in found) == rejected | {200: 4}
+        assert client.post("/predict", json=[ROW] * 300).status_code == 200
 
 
-def test_too_many_rows_are_429_and_a_wait_without_end_is_503(serve: Callable[..., Process], slow: Bundle) -> None:
-    port = serve(queue_rows="100").port
-    found = crowd(port, 16, [ROW] * 50)
-    assert {status for status, *_ in found} == {200, 429}
-    assert {headers["retry-after"] for status, headers, *_ in found if status == 429} == {"1"}
-    assert ask(port, [ROW] * 900)[0] == 200
-    port = serve(timeout_seconds="0.5", batch_rows="1").port
-    found = crowd(port, 10)
-    assert {status for status, *_ in found} == {200, 503}
-    assert {headers["retry-after"] for status, headers, *_ in found if status == 503} == {"1"}
-    assert max(seconds for *_, seconds in found) < 2
-    # Who has got 503 is not computed any more: the next one waits for nobody.
-    assert ask(port)[0] == 200
-
-
-@pytest.mark.parametrize("limit", ["256", "8"])
-def test_32_slow_callers_starve_nobody(serve: Callable[..., Process], bundle: Bundle, limit: str) -> None:
-    port = serve(max_in_flight=limit, timeout_seconds="5").port
-    alone = sorted(ask(port)[3] for _ in range(20))
-    with slow_bodies(port, 32) as callers:
-        beside = [ask(port) for _ in range(20)]
-        assert Counter(status for status, *_ in beside) == {200: 20}
-        assert sorted(seconds for *_, seconds in beside)[10] < max(10 * alone[10], 0.1)
-        callers[-1].sendall(BODY[9:])
-        assert callers[-1].recv(4096).startswith(b"HTTP/1.1 200")
-        told = Counter(status_of(caller)[0] for caller in callers[:-1])
-    # Beyond the limit the slowest make room, for a quick one too unless its body came with its head; the others have
-    # had their time.
-    assert told in ([{408: 31}] if limit == "256" else [{503: 24, 408: 7}, {503: 25, 408: 6}])
-
-
-def test_a_body_that_does_not_arrive_is_408_in_time_and_its_connection_is_closed(
-    serve: Callable[..., Process], bundle: Bundle
-) -> None:
-    port = serve(timeout_seconds="2").port
-    began = time.monotonic()
-    with slow_bodies(port, 1, length=1000) as (caller,):
-        # A byte now and then buys no time.
-        for _ in range(3):
-            caller.sendall(b" ")
-            time.sleep(0.5)
-        status, reply = status_of(caller)
-    assert (status, b"connection: close" in reply, b"serve.timeout_seconds" in reply) == (408, True, True)
-    assert 1.9 < time.monotonic() - began < 3.4
-    assert ask(port)[0] == 200
-
-
-def test_who_goes_away_while_waiting_disturbs_nobody(serve: Callable[..., Process], slow: Bundle) -> None:
-    port = serve().port
-    with slow_bodies(port, 8, BODY):
-        with slow_bodies(port, 4):
-            pass
-        rest = crowd(port, 4)
-    assert Counter(status for status, *_ in rest) == {200: 4}
-    eventually(lambda: ask(port)[0] == 200)
-
-
-def test_a_thousand_rows_of_a_fast_model_are_answered_in_the_thread(
+def test_a_prediction_that_takes_too_long_is_503_and_waiting_requests_are_not_predicted_any_more(
     storage: Storage, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: list[tuple[int, str]] = []
-    real = Served.answers
+    serve = QUICK.model_copy(update={"timeout_seconds": 0.3})
+    with TestClient(create(storage.store, "local", serve)) as client, blocked(monkeypatch) as (_, free):
+        for _ in range(2):
+            reply = client.post("/predict", json=ROW)
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            assert "serve.timeout_seconds" in reply.json()["detail"]
+        free.set()
+        eventually(lambda: client.post("/predict", json=ROW).status_code == 200)
 
-    def watched(served: Served, rows: Any) -> Any:
-        threads.append((len(rows), threading.current_thread().name))
-        return real(served, rows)
 
-    monkeypatch.setattr(Served, "is_fast", True)
-    monkeypatch.setattr(Served, "answers", watched)
+def test_more_rows_than_the_event_loop_may_predict_are_predicted_in_the_thread(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.deploy(made := storage.publish(kind="onnx"))
+    storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
+    threads: list[str] = []
+    real = DeployedModel.predict
+
+    def watched(model: DeployedModel, rows: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(model, rows)
+
+    monkeypatch.setattr(DeployedModel, "predict", watched)
     with TestClient(create(storage.store, "local", QUICK)) as client:
-        for rows in (1, LOOP_ROWS, LOOP_ROWS + 1, 1000):
+        for rows in (1, EVENT_LOOP_ROWS, EVENT_LOOP_ROWS + 1, 1000):
             assert len(client.post("/predict", json=[ROW] * rows).json()) == rows
-    assert [name.startswith("predict") for _, name in threads] == [False, False, True, True]
+    assert [name == "predict" for name in threads] == [False, False, True, True]
+
+
+@pytest.mark.slow
+def test_slow_bodies_take_no_place_from_other_requests_and_get_408(
+    serve: Callable[..., Service], storage: Storage, tmp_path: Path
+) -> None:
+    deploy_own(storage, tmp_path, "pass")
+    service = serve(max_in_flight="4", timeout_seconds="5")
+    with ExitStack() as stack:
+        callers = [stack.enter_context(service.socket()) for _ in range(32)]
+        for caller in callers:
+            caller.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY[:9]))
+        # The request for the metrics counts, too.
+        eventually(lambda: service.metric("http_requests_in_flight") == 33, seconds=20)
+        assert [service.ask(ROW)[0] for _ in range(5)] == [200] * 5
+        began = time.monotonic()
+        replies = [caller.makefile("rb").read() for caller in callers]
+        # Each connection is closed after the response.
+        assert {(reply.split()[1], b"connection: close" in reply) for reply in replies} == {(b"408", True)}
+        assert all(b"serve.timeout_seconds" in reply for reply in replies)
+        assert time.monotonic() - began < 30
+    assert service.ask(ROW)[0] == 200

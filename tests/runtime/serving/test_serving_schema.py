@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.serving.app import create
-from lifecycle.serving.live import Served
+from lifecycle.serving.deployed import DeployedModel
 from support.services import KNOWN, QUICK
 from support.storages import CHURN, DISCOUNT, KEY, Storage
 
@@ -73,7 +73,7 @@ def examined(url: str, folder: Path, *options: str) -> "subprocess.CompletedProc
 @pytest.fixture(autouse=True)
 def _takes_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small model of the storages takes no nulls; these contracts allow them."""
-    monkeypatch.setattr("storages._fitted", lru_cache(_trees))
+    monkeypatch.setattr("support.storages._fitted", lru_cache(_trees))
 
 
 def _trees(width: int) -> HistGradientBoostingClassifier:
@@ -120,7 +120,9 @@ def test_an_answer_outside_the_schema_is_found(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy(storage, TELCO)
-    monkeypatch.setattr(Served, "answers", lambda self, rows: [{"prediction": "No", "probability": 1.5} for _ in rows])
+    monkeypatch.setattr(
+        DeployedModel, "predict", lambda self, rows: [{"prediction": "No", "probability": 1.5} for _ in rows]
+    )
     with listening(create(storage.store, "local", QUICK)) as url:
         found = examined(url, tmp_path, "--include-path", "/predict", "--max-failures", "1")
     assert found.returncode == 1

@@ -26,9 +26,10 @@ from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Gate, Settings
 from lifecycle.storage import Store
 from lifecycle.training import evidence
-from lifecycle.training.gate import Case, Decision, decide, proposal
+from lifecycle.training.decision import Decision
+from lifecycle.training.gate import Case, decide, proposal
 from lifecycle.training.train import train
-from support.teams import ANSWERS, CityMeans, order_team, orders, settings_in
+from support.teams import TARGETS, CityMeans, order_team, orders, settings_in
 
 ANA = Identity("ana", "login")
 
@@ -281,7 +282,7 @@ def test_other_tasks_are_compared_by_their_own_measure(task: str, tmp_path: Path
     first = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
     second = train(team, settings, tmp_path)
     done = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
-    assert f"it is surely better: {metrics.MEASURES[ANSWERS[task].task]} +0." in done.why
+    assert f"it is surely better: {metrics.MEASURES[TARGETS[task].task]} +0." in done.why
     assert done.current == Deployed(second.version, None)
     with pytest.raises(Refused, match="it is not surely better"):
         promote(settings, team.data, "local", first.current.version, None, ANA, "", tmp_path)
@@ -436,11 +437,11 @@ def test_of_eight_racing_promotions_one_wins_and_the_others_are_told(trained: An
     assert len(list((settings.store.reports / "local/decisions").glob("*.json"))) >= 1
 
 
-@pytest.mark.parametrize("task", ANSWERS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_the_measure_of_each_task_is_scikit_learns_and_resampling_counts_rows(task: str) -> None:
     from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-    random, answer = np.random.default_rng(0), ANSWERS[task]
+    random, answer = np.random.default_rng(0), TARGETS[task]
     actual = random.integers(0, max(len(answer.classes), 2), 300).astype(float)
     given = random.dirichlet([1, 1, 1], 300) if task == "multiclass" else random.random(300).round(1)
     usual = {"binary": roc_auc_score, "multiclass": accuracy_score, "regression": r2_score}[task]

@@ -9,9 +9,9 @@ import pytest
 from lifecycle.contract.declare import derive
 from lifecycle.errors import LifecycleError
 from lifecycle.training.dataset import split
-from support.teams import ANSWERS, Order, orders
+from support.teams import TARGETS, Order, orders
 
-CONTRACT = derive(Order, ANSWERS["binary"], 1)
+CONTRACT = derive(Order, TARGETS["binary"], 1)
 
 
 def test_the_later_part_is_held_out_and_moments_stay_whole() -> None:

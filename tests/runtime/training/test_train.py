@@ -15,12 +15,12 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import verify
 from lifecycle.models.predictor import Predictor
 from lifecycle.training.train import train
-from support.teams import ANSWERS, CityMeans, Pickled, Zipped, data_of, estimator_of, order_team, orders, settings_in
+from support.teams import TARGETS, CityMeans, Pickled, Zipped, data_of, estimator_of, order_team, orders, settings_in
 
 
 def with_candidate(candidate: Any, task: str = "binary", linear: Any = None) -> SimpleNamespace:
     """An estimator module whose candidate (and linear baseline) are replaced."""
-    usual = estimator_of(ANSWERS[task])
+    usual = estimator_of(TARGETS[task])
 
     def baselines(inputs: Any, seed: int) -> dict[str, Any]:
         found: dict[str, Any] = usual.baselines(inputs, seed)
@@ -29,7 +29,7 @@ def with_candidate(candidate: Any, task: str = "binary", linear: Any = None) -> 
     return SimpleNamespace(candidate=lambda inputs, seed: candidate, baselines=baselines)
 
 
-@pytest.mark.parametrize("task", ANSWERS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_each_kind_of_answer_is_learned_and_answered(task: str, tmp_path: Path) -> None:
     team = order_team(task)
     bundle = train(team, settings_in(tmp_path), tmp_path)
@@ -125,7 +125,7 @@ def test_baselines_must_be_the_two(tmp_path: Path) -> None:
 
 def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> None:
     # The linear baseline must not win: it is made trivial here.
-    estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["binary"]).baselines(None, 0)["trivial"])
+    estimator = with_candidate(CityMeans(), linear=estimator_of(TARGETS["binary"]).baselines(None, 0)["trivial"])
     bundle = train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings_in(tmp_path), tmp_path)
     assert bundle.kind == "python"
     # The class stands in a module that imports scikit-learn: to load it, scikit-learn is needed.
@@ -140,7 +140,7 @@ def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("pickling", [Pickled, Zipped])
 def test_a_pickle_in_a_python_bundle_is_refused(pickling: type[CityMeans], tmp_path: Path) -> None:
-    estimator = with_candidate(pickling(), linear=estimator_of(ANSWERS["binary"]).baselines(None, 0)["trivial"])
+    estimator = with_candidate(pickling(), linear=estimator_of(TARGETS["binary"]).baselines(None, 0)["trivial"])
     settings = settings_in(tmp_path)
     with pytest.raises(LifecycleError, match="wrote a pickle"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)
@@ -186,7 +186,7 @@ def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, mo
         (directory / "means.json").write_text("{}")
 
     monkeypatch.setattr(CityMeans, "save", forgetful)
-    estimator = with_candidate(CityMeans(), linear=estimator_of(ANSWERS["binary"]).baselines(None, 0)["trivial"])
+    estimator = with_candidate(CityMeans(), linear=estimator_of(TARGETS["binary"]).baselines(None, 0)["trivial"])
     settings = settings_in(tmp_path)
     with pytest.raises(LifecycleError, match="does not reproduce its training outputs"):
         train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings, tmp_path)

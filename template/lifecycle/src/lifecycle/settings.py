@@ -112,19 +112,20 @@ class Serve(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     max_rows: int = Field(default=1000, ge=1, description="Rows in one request.")
     max_bytes: int = Field(default=1_000_000, ge=1, description="Bytes in one request.")
-    max_in_flight: int = Field(default=256, ge=1, description="Requests at the same time; beyond: 503.")
+    max_in_flight: int = Field(default=256, ge=1, description="Requests that wait for the model's thread; beyond: 503.")
     queue_rows: int = Field(default=4000, ge=1, description="Rows that wait for the model's thread; beyond: 429.")
     batch_rows: int = Field(default=1000, ge=1, description="Rows that a slow model predicts together.")
     timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="To receive (408), to respond (503).")
     api_key_file: Path | None = Field(default=None, description="Keys of callers; LIFECYCLE_API_KEY overrides it.")
     poll_seconds: float = Field(default=1.0, gt=0, le=5, description="Between checks for another deployed version.")
-    drain_seconds: float = Field(default=8.0, gt=0, le=9, description="For requests in flight after SIGTERM.")
+    leave_seconds: float = Field(default=0.0, ge=0, le=60, description="Serving goes on, not ready, after SIGTERM.")
+    drain_seconds: float = Field(default=8.0, gt=0, le=9, description="For requests in flight at the end.")
     workers: int = Field(default=1, ge=1, le=256, description="Worker processes.")
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal.")
 
 
 class Tracking(Section):
-    """The copy of training runs in MLflow, for people; no decision reads it."""
+    """The copy of training runs in MLflow (`make setup EXTRAS=mlflow`), for people; no decision reads it."""
 
     enabled: bool = True
     uri: str = Field(default="", description="Empty: a SQLite file in the storage.")

@@ -10,7 +10,6 @@ from lifecycle import settings, timestamps
 from lifecycle.cli.commands import Commands
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Loaded
-from lifecycle.storage import Store
 
 
 def add(commands: Commands) -> None:
@@ -59,15 +58,14 @@ def _score_file(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.serving import server, workers
+    from lifecycle.serving import server
 
-    own, wanted = loaded.settings, loaded.settings.serve
+    serve, storage = loaded.settings.serve, given.storage or loaded.settings.storage
     for name, value in (("port", given.port), ("workers", given.workers)):
         if value is not None:
             try:
-                wanted = settings.Serve.model_validate(wanted.model_dump() | {name: value})
+                serve = settings.Serve.model_validate(serve.model_dump() | {name: value})
             except ValidationError as error:
                 problem = f"--{name} {value}: {error.errors()[0]['msg']}"
                 raise LifecycleError(problem, f"Give --{name} another value.") from None
-    run = workers.run if wanted.workers > 1 else server.run
-    run(Store(given.storage) if given.storage else own.store, loaded.environment, wanted, own.log)
+    server.run(loaded.settings.model_copy(update={"serve": serve, "storage": storage}), loaded.environment)

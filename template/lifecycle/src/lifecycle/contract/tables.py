@@ -58,15 +58,9 @@ def path_literal(path: Path) -> str:
 
 
 def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:
-    """Compare the columns of a table with the contract, by name and SQL type only.
+    """Return one message per column that a table lacks or has with another type.
 
-    Args:
-        described: column name → SQL type, as `describe` returns it.
-        columns: the columns of the contract.
-        where: the name of the table for messages.
-
-    Returns:
-        One message per column that is missing or has another type.
+    `described` is column name → SQL type, as `describe` returns it; `where` names the table in messages.
     """
     faults = []
     for column in columns:

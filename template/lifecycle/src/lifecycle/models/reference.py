@@ -165,7 +165,7 @@ def _edges(values: FloatArray) -> tuple[float, ...]:
     """Return distinct deciles; a constant lies between two edges, so that any other value falls into another bin."""
     if not len(values):
         return ()
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.min(values)), float(np.max(values))
     if low == high:
         return (float(np.nextafter(low, -np.inf)), low)
     # "lower" returns values of the column itself, so that edges of an integer column are integers.

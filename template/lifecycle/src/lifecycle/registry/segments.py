@@ -6,7 +6,11 @@ closed segment is `NAME.jsonl` and never grows. Readers may read the complete li
 
 import contextlib
 import json
+import os
+import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,28 @@ def writer_lock(segment: Path) -> FileLock:
     """Return the lock that the writer of a segment holds until it closes the segment or dies."""
     # Not thread-local: the writer acquires and releases it in different threads of its pool.
     return FileLock(segment.with_name(f".{segment.stem}.lock"), timeout=0, thread_local=False)
+
+
+def create(directory: Path) -> tuple[FileIO, FileLock]:
+    """Return a new, unbuffered segment file for appending, and the lock that its writer holds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{OPEN}"
+    # Locked before the file exists: an open segment without a lock is one of a killed writer.
+    lock = writer_lock(path)
+    lock.acquire()
+    return FileIO(path, "x"), lock
+
+
+def close(file: FileIO, lock: FileLock) -> None:
+    """Flush a segment to the disk, mark it as closed, and release its lock."""
+    try:
+        with file:
+            os.fsync(file.fileno())
+        path = Path(str(file.name))
+        path.rename(path.with_suffix(CLOSED))
+        Path(lock.lock_file).unlink()
+    finally:
+        lock.release()
 
 
 def closed(directory: Path) -> list[Path]:

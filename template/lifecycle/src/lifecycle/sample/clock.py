@@ -1,6 +1,7 @@
 """Run a `lifecycle` command at a simulated time: `python -m lifecycle.sample.clock FILE COMMAND …`.
 
-FILE contains a timestamp in ISO 8601 and is read again for each look at the time, so that a running service follows it.
+FILE contains a timestamp in ISO 8601. It is read each time the current time is needed, so that a running service (of
+one worker) follows it.
 """
 
 import runpy
@@ -11,8 +12,8 @@ from pathlib import Path
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 
-# Simulated time passes this much slower than real time, so that versions made within one simulated second keep their
-# order, and wraps no second within a working day.
+# Simulated time passes this much slower than real time: versions made within one simulated second keep their order, and
+# the second lasts for a day.
 SLOWER = 100_000
 
 

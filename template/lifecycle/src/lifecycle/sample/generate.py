@@ -1,7 +1,7 @@
-"""The sample: a firm that delivers meal boxes, its customers, what they did and who left.
+"""Generate the sample: customers of a company that delivers meal boxes, their events, and who left.
 
-It is made, not real, so that the whole loop can be seen before there is any data: a season, events and labels that
-arrive late, causes that a straight line does not see, and a shift of the last quarter that can be switched on.
+The data are synthetic and show the whole loop before real data exist: a season, late events and labels, causes that a
+linear model cannot represent, and an optional drift in the last quarter.
 """
 
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ from lifecycle.storage import draft, explain_disk_errors
 from lifecycle.timestamps import DAY
 
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
-FIRST_QUESTION = MONTHS[3]  # the months before only give the first questions something to look back on
-LAST_QUARTER = MONTHS[-4]  # where the shift begins
-LAST_MOMENT = MONTHS[-1]
-LABEL_DELAY = 30 * DAY  # nobody knows earlier whether a customer left within 30 days
+FIRST_LABEL = MONTHS[3]  # the months before only provide events for the features of the first labels
+LAST_QUARTER = MONTHS[-4]  # start of the drift
+END = MONTHS[-1]
+LABEL_DELAY = 30 * DAY  # whether a customer left within 30 days is known only then
 
 PLANS = ("basic", "family", "plus")
 PRICES = np.array([24.0, 46.0, 62.0])  # of one box
@@ -31,7 +31,7 @@ Times = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
-    """Write customers, events and labels as Parquet: the same bytes for the same arguments."""
+    """Write customers, events and labels as Parquet files; equal arguments give equal bytes."""
     people = _people(np.random.default_rng(seed), customers, drift)
     events, labels = _history(people, seed, drift)
     tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
@@ -39,7 +39,7 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
         folder.mkdir(parents=True, exist_ok=True)
     drafts = {draft(folder / f"{name}.parquet"): folder / f"{name}.parquet" for name in tables}
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in any order
+        with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in random order
             for path, frame in zip(drafts, tables.values(), strict=True):
                 connection.from_df(frame).write_parquet(str(path))
         for path, place in drafts.items():
@@ -52,10 +52,10 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
 
 
 def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFrame:
-    """Who joined when, and two traits that no table shows: how eagerly they visit and how much they order."""
+    """Return customers with two hidden traits: how often they visit (`zeal`) and how much they order (`worth`)."""
     old = random.random(count) < 0.25
     before = MONTHS[0] - random.exponential(400 * DAY, count).clip(max=1500 * DAY)
-    joined = np.where(old, before, random.uniform(MONTHS[0], LAST_MOMENT - DAY, count)).astype(np.int64)
+    joined = np.where(old, before, random.uniform(MONTHS[0], END - DAY, count)).astype(np.int64)
     draw, shifted = random.random(count), drift & (joined >= LAST_QUARTER)
     plan = np.where(shifted, np.searchsorted([0.85, 0.95], draw), np.searchsorted([0.5, 0.8], draw))
     region = random.choice(len(REGIONS), count, p=[0.28, 0.24, 0.2, 0.18, 0.1])
@@ -72,24 +72,24 @@ def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFram
 
 
 def _history(people: pd.DataFrame, seed: int, drift: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Live through the months: ask about everyone who is there, see who leaves, then what the others do."""
+    """Simulate the months: label every customer, decide who leaves, then generate the events of the others."""
     leaves = np.full(len(people), np.iinfo(np.int64).max)
     last = pd.DataFrame(0.0, index=people.index, columns=["visits", "spent", "complaints"])
     recent = [last["complaints"].to_numpy()] * 3
     events, labels = [], []
     for month, (start, end) in enumerate(pairwise(MONTHS), start=1):
-        # Each month has its own stream, so that a shift of the last quarter leaves every earlier draw as it was.
+        # Each month has its own random stream, so that the drift does not change earlier months.
         random = np.random.default_rng([seed, month])
         shifted = drift and start >= LAST_QUARTER
         discount = np.where(random.random(len(people)) < 0.5, 0.0, 5.0 * random.integers(1, 7, len(people)))
         risk = _risk(people, start, last, np.sum(recent, axis=0), discount)
-        gone = (random.random(len(people)) < risk) & (start >= FIRST_QUESTION)
+        gone = (random.random(len(people)) < risk) & (start >= FIRST_LABEL)
         there = (people["joined"].to_numpy() < start) & (leaves > start)
-        # Not in the first two days: those still belong to February's question, which has been answered.
-        moment = start + random.integers(3 * DAY, LABEL_DELAY - DAY, len(people))
-        leaves = np.where(there & gone, np.minimum(leaves, moment), leaves)
-        if start >= FIRST_QUESTION:
-            labels.append(_questions(people, start, discount, leaves)[there])
+        # Not in the first two days: they belong to the label of a short month before.
+        leaving = start + random.integers(3 * DAY, LABEL_DELAY - DAY, len(people))
+        leaves = np.where(there & gone, np.minimum(leaves, leaving), leaves)
+        if start >= FIRST_LABEL:
+            labels.append(_labels(people, start, discount, leaves)[there])
         happened = _month(people, start, end, random, shifted)
         happened = happened[(happened["ts"] >= happened["joined"]) & (happened["ts"] < leaves[happened["who"]])]
         last = _totals(happened, len(people))
@@ -99,11 +99,11 @@ def _history(people: pd.DataFrame, seed: int, drift: bool) -> tuple[pd.DataFrame
 
 
 def _risk(people: pd.DataFrame, now: int, last: pd.DataFrame, complaints: Floats, discount: Floats) -> Floats:
-    """The chance of leaving within 30 days: thresholds and combinations, as people are, not a weighted sum."""
+    """Return the probability of leaving within 30 days, from thresholds and combinations instead of a weighted sum."""
     days = (now - people["joined"].to_numpy()) / DAY
     visits, spent = last["visits"].to_numpy(), last["spent"].to_numpy()
     basic, plus = (people["plan"].to_numpy() == name for name in ("basic", "plus"))
-    looking = (visits >= 7) & (spent < 70)  # looks around and does not buy
+    looking = (visits >= 7) & (spent < 70)  # visits without purchases
     asleep = (visits <= 2) & (days > 30)
     yearly = (days > 330) & (days < 420)  # the first price of the second year
     score = (
@@ -120,13 +120,13 @@ def _risk(people: pd.DataFrame, now: int, last: pd.DataFrame, complaints: Floats
     return np.asarray(1 / (1 + np.exp(-score)))
 
 
-def _season(moment: int, peak: int) -> float:
-    """One wave a year between -1 and 1, highest on the given day of the year."""
-    return float(np.cos(2 * np.pi * (moment / DAY / 365.25 - peak / 365.25)))
+def _season(timestamp: int, peak: int) -> float:
+    """Return a yearly wave between -1 and 1 with its maximum on the day `peak` of the year."""
+    return float(np.cos(2 * np.pi * (timestamp / DAY / 365.25 - peak / 365.25)))
 
 
 def _month(people: pd.DataFrame, start: int, end: int, random: np.random.Generator, shifted: bool) -> pd.DataFrame:
-    """What everybody would do in a month, before asking who is there."""
+    """Return the events of a month for every customer, including those who have not joined or have left."""
     count, plan = len(people), people["plan"].map(PLANS.index).to_numpy()
     season = 1 + 0.25 * _season((start + end) // 2, peak=355)
     mood = random.lognormal(0, 0.5, count) * season
@@ -160,17 +160,17 @@ def _totals(happened: pd.DataFrame, count: int) -> pd.DataFrame:
     )
 
 
-def _questions(people: pd.DataFrame, ts: int, discount: Floats, leaves: Times) -> pd.DataFrame:
+def _labels(people: pd.DataFrame, ts: int, discount: Floats, leaves: Times) -> pd.DataFrame:
     churned = leaves <= ts + LABEL_DELAY
-    asked = {"customer_id": people["customer_id"], "ts": ts, "discount": discount}
-    return pd.DataFrame({**asked, "churned": churned, "seen_ts": ts + LABEL_DELAY})
+    known = {"customer_id": people["customer_id"], "ts": ts, "discount": discount}
+    return pd.DataFrame({**known, "churned": churned, "seen_ts": ts + LABEL_DELAY})
 
 
 def _events(people: pd.DataFrame, happened: pd.DataFrame, leaves: Times) -> pd.DataFrame:
-    """All events as they were known at the last moment, cancellations among them, in the order they happened."""
-    who = np.flatnonzero(leaves < LAST_MOMENT)
+    """Return the events and cancellations that were known at the end, in the order in which they happened."""
+    who = np.flatnonzero(leaves < END)
     cancels = pd.DataFrame({"who": who, "ts": leaves[who], "seen_ts": leaves[who], "kind": "cancel", "amount": np.nan})
     rows = pd.concat([happened[cancels.columns], cancels], ignore_index=True)
     rows["customer_id"] = people["customer_id"].to_numpy()[rows["who"]]
-    known = rows[rows["seen_ts"] < LAST_MOMENT].sort_values(["ts", "customer_id", "kind"], kind="stable")
+    known = rows[rows["seen_ts"] < END].sort_values(["ts", "customer_id", "kind"], kind="stable")
     return known[["customer_id", "ts", "seen_ts", "kind", "amount"]]

@@ -1,131 +1,182 @@
-"""The application: /predict in front of the router, and the routes that people and orchestrators ask."""
+"""The FastAPI application: health, metrics, /info and the documentation, also that of /predict."""
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, HTTPException, Response
 from fastapi_offline import FastAPIOffline
 
-from lifecycle import timestamps
-from lifecycle.serving import auth, openapi
-from lifecycle.serving.auth import RequireKey
-from lifecycle.serving.limits import LATER
-from lifecycle.serving.live import Follower
-from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.metrics import CONTENT_TYPE, CountRequests, Metrics
-from lifecycle.serving.predict import NO_FEATURES, PredictFirst
-from lifecycle.settings import Log, Serve
+from lifecycle import __version__, timestamps
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import segments
+from lifecycle.serving import messages, openapi
+from lifecycle.serving.deployed import DeploymentFollower
+from lifecycle.serving.metrics import CONTENT_TYPE, Metrics
+from lifecycle.serving.predict import NO_FEATURES, PredictionService
+from lifecycle.serving.prediction_log import PredictionLog
+from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
-WORKER = "predict"
-# What /info tells of the training, where the bundle has it.
-TRAINED = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
+RETRY_LATER = {"retry-after": "5"}
+logger = logging.getLogger("lifecycle.serving")
+SHORTEST_KEY = 16
+KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
+# Facts of the training that /info shows where the bundle contains them.
+TRAINING_FACTS = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 
 
-def create(
-    store: Store, environment: str, serve: Serve, log: Log | None = None, now: Callable[[], float] = time.time
-) -> PredictFirst:
-    """The application of one environment; raises LifecycleError when what is deployed cannot answer.
+def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
+    """Load what is deployed and return the ASGI application; without `log`, no predictions are logged.
 
-    Without `log`, nothing is kept of what it answers; `now` gives the moment of each answer, in seconds.
+    Raises:
+        LifecycleError: nothing is deployed, the bundle cannot be loaded here, or an API key is missing or invalid.
     """
-    live = Follower(store, environment, serve.max_rows)
-    metrics, keys = Metrics(live), auth.required(serve, environment)
-    lose = metrics.dropped.inc
-    kept = PredictionLog(store, environment, log, now, lose) if log and log.enabled else None
-    # One thread answers, so that /healthz does meanwhile: an estimator gains nothing from a second one.
-    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=WORKER)
+    keys = api_keys(serve, environment)
+    follower = DeploymentFollower(store, environment, serve.max_rows)
+    metrics = Metrics(follower)
+    directory = segments.folder(store, environment)
+    prediction_log = PredictionLog(directory, log, metrics.dropped.inc) if log and log.enabled else None
+    service = PredictionService(follower, serve, metrics, prediction_log, keys)
+    metrics.add_in_flight(lambda: service.in_flight)
+    service.fastapi = _fastapi_app(service)
+    return service
+
+
+def api_keys(serve: Serve, environment: str) -> list[bytes]:
+    """Return the accepted API keys: those of the variable LIFECYCLE_API_KEY, else those of serve.api_key_file.
+
+    Raises:
+        LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
+    """
+    path = serve.api_key_file
+    try:
+        text = os.environ[API_KEY] if API_KEY in os.environ else path.read_text("utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
+    keys = [line.strip() for line in text.splitlines() if line.strip()]
+    if not keys and (API_KEY in os.environ or path):
+        raise LifecycleError(f"{API_KEY if API_KEY in os.environ else path} contains no API key", KEY_HINT)
+    if not keys and environment == "production":
+        hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
+        raise LifecycleError("production without an API key would serve every caller", hint)
+    for number, key in enumerate(keys, 1):
+        if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
+            raise LifecycleError(f"API key {number} is too short or not printable ASCII", KEY_HINT)
+    return [key.encode() for key in keys]
+
+
+def leave_before_stopping(service: PredictionService, seconds: float) -> None:
+    """On SIGTERM serve for so many seconds more, not ready and closing connections; then do what uvicorn does.
+
+    Load balancers send no new requests in that time, so that none is refused when the port closes.
+    """
+    loop, stop = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: Any) -> None:
+        service.leaving = True
+        if callable(stop):
+            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, None)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def _fastapi_app(service: PredictionService) -> FastAPI:
+    follower, limits = service.follower, service.limits
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        jobs = [asyncio.create_task(each.follow(serve.poll_seconds)) for each in (live, keys)]
-        if kept:
-            jobs.append(asyncio.create_task(kept.run()))
+        asyncio.get_running_loop().set_exception_handler(messages.log_unawaited)
+        # A signal handler can be set in the main thread only; tests run the application in another one.
+        if limits.leave_seconds and threading.current_thread() is threading.main_thread():
+            leave_before_stopping(service, limits.leave_seconds)
+        tasks = [asyncio.create_task(follower.follow(limits.poll_seconds))]
+        if service.prediction_log:
+            tasks.append(asyncio.create_task(service.prediction_log.run()))
+        version, environment = follower.deployed.version, follower.environment
+        logger.info("lifecycle %s serves %s in %s; documentation at /docs", __version__, version, environment)
         yield
-        for job in jobs:
-            job.cancel()
-        if kept:
-            kept.close()
-        # What waits has been answered, or has waited longer than the drain may take.
-        worker.shutdown(wait=False, cancel_futures=True)
+        for task in tasks:
+            task.cancel()
+        if service.prediction_log:
+            service.prediction_log.close()
 
     app: FastAPI = FastAPIOffline(
-        title=live.served.predictor.bundle.facts.get("name", "model"),
+        title=follower.deployed.predictor.bundle.facts.get("name", "model"),
         redoc_url=None,
         lifespan=lifespan,
-        # The badge would ask a server on the internet.
+        # The validator badge would be requested from the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    if keys:
-        app.add_middleware(RequireKey, keys=keys)
-    app.add_middleware(CountRequests, metrics=metrics)
-    _add_routes(app, live, serve)
-    _add_metrics(app, metrics)
+    _add_routes(app, service)
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
-        app, live.served.version, live.served.contract, serve, bool(keys)
+        app, follower.deployed.version, follower.deployed.contract, limits, bool(service.api_keys)
     )
-    return PredictFirst(app, live, serve, worker, metrics, kept, keys)
+    return app
 
 
-def _add_routes(app: FastAPI, live: Follower, serve: Serve) -> None:
-    @app.post(openapi.PATH, responses=openapi.errors(serve))
+def _add_routes(app: FastAPI, service: PredictionService) -> None:
+    follower = service.follower
+
+    @app.post(openapi.PATH, responses=openapi.errors(service.limits))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
-        """Target one row or a list of rows: send key and request fields, what is known of the entity is looked up."""
-        raise AssertionError("PredictFirst answers this route; it is declared for its documentation")
+        """Predict one row or a list of rows: send the key and the request fields; other columns are looked up."""
+        raise AssertionError("PredictionService handles this route; it is declared for its documentation")
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Whether the process answers at all."""
+        """Return 200 while the process runs."""
         return {"status": "alive"}
 
     @app.get("/readyz", responses={503: openapi.NOT_READY})
     async def readyz() -> dict[str, str | bool]:
-        """Whether requests can be answered: the golden answers came back, and there are features to look up.
+        """Return 200 when requests can be predicted.
 
-        `pending`: whether another version is deployed that cannot answer here; `/info` says why.
+        `pending`: whether another version is deployed that cannot be loaded; `/info` says why.
         """
-        if live.served.lacks_features:
-            raise HTTPException(503, NO_FEATURES, LATER)
-        return {"status": "ready", "version": live.served.version, "pending": bool(live.pending)}
+        if service.leaving:
+            raise HTTPException(503, "the service is stopping", RETRY_LATER)
+        if follower.deployed.lacks_features:
+            raise HTTPException(503, NO_FEATURES, RETRY_LATER)
+        return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
     @app.get("/info")
     async def info() -> dict[str, Any]:
-        """What answers, since when, by whose decision, and what was counted since the service started."""
-        return _info(live)
+        """Return the deployed version, who deployed it when, and counts since this process started."""
+        return _info(service)
 
-
-def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=Response)
-    def told() -> Response:
-        """What was counted and what is true now, for Prometheus."""
-        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+    def metrics() -> Response:
+        """Return all metrics in the text format of Prometheus."""
+        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
-def _info(live: Follower) -> dict[str, Any]:
-    served = live.served
-    facts, table = served.predictor.bundle.facts, served.table
-    decided = asdict(served.deployment)
-    # As of the decision; a deployment of before OWNERS was read has what its training knew.
-    owners = decided.pop("owners") or facts.get("owners", {})
+def _info(service: PredictionService) -> dict[str, Any]:
+    model = service.follower.deployed
+    facts, features = model.predictor.bundle.facts, model.features
+    deployment = model.deployment.as_document()
+    # A deployment of release 0.1.0 names no owners; its bundle may.
+    owners = deployment.pop("owners") or facts.get("owners", {})
     return {
         "name": facts.get("name"),
-        "version": served.version,
-        "kind": served.predictor.bundle.kind,
-        "contract_version": served.contract.version,
-        "label": served.contract.target.label,
-        "task": served.contract.target.task,
-        "columns": [column.name for column in served.contract.request],
-        "threshold": served.deployment.current.threshold,
+        "version": model.version,
+        "kind": model.predictor.bundle.kind,
+        "lifecycle": __version__,
+        "contract_version": model.contract.version,
+        "label": model.contract.target.label,
+        "task": model.contract.target.task,
+        "columns": [column.name for column in model.contract.request],
+        "threshold": model.deployment.current.threshold,
         "owners": owners,
-        "deployment": decided,
-        "pending": live.pending,
-        "trained": {name: facts[name] for name in TRAINED if name in facts},
+        "deployment": deployment,
+        "pending": service.follower.pending,
+        "trained": {name: facts[name] for name in TRAINING_FACTS if name in facts},
         "metrics": facts.get("metrics", {}),
-        "features_as_of": timestamps.format_utc(table.as_of) if table else None,
-        "counted": {"ignored_fields": dict(live.ignored), "fallback_rows": live.fallback_rows},
+        "features_as_of": timestamps.format_utc(features.as_of) if features else None,
+        "counted": {"ignored_fields": dict(service.ignored_fields), "fallback_rows": service.fallback_rows},
     }

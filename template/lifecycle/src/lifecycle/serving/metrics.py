@@ -1,181 +1,126 @@
-"""What the service counts, and how Prometheus reads it: requests by route, answers, refusals, unusual inputs.
+"""Metrics of the service for Prometheus: requests, predictions, refusals and unusual inputs.
 
-Several processes count as one where PROMETHEUS_MULTIPROC_DIR names a folder that they share.
+Several processes count as one where PROMETHEUS_MULTIPROC_DIR names a directory that they share.
 """
 
+import functools
 import math
 import os
-import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lifecycle.contract.schema import Column, Contract
-from lifecycle.serving import SHARED
-from lifecycle.serving.live import Follower, Served
+from lifecycle.contract.schema import Column
+from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
 from lifecycle.serving.openapi import PATH
-from lifecycle.serving.status import Status
+from lifecycle.serving.storage_metrics import StorageMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# Paths and methods are the caller's own text, of any number: what no route knows is one series.
+# Any other path or method is the client's own text and would create series without limit.
 UNMATCHED = "__unmatched__"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-# The caller went away before there was an answer: no host has a better number for it.
-GONE = 499
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SCORES = tuple(tenth / 10 for tenth in range(1, 11))
+PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
 REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 422: "invalid", 503: "not_ready"}
 OVERLOADED = "overloaded"
 
 Rows = Sequence[Mapping[str, Any]]
-Range = tuple[str, float, float]
-Levels = tuple[str, frozenset[Any]]
-Usual = tuple[Contract, list[Range], list[Levels]]
+Ranges = list[tuple[str, float, float]]
+Levels = list[tuple[str, frozenset[Any]]]
 
 
 class Metrics:
-    """The counters of one application and its status, as text for Prometheus."""
+    """The counters of one process, and the gauges that are read from the storage when they are requested."""
 
-    def __init__(self, live: Follower) -> None:
+    def __init__(self, follower: DeploymentFollower) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.status = Status(live)
-        self._counted, self._told = CollectorRegistry(), CollectorRegistry()
-        self._told.register(self.status)
-        self._told.register(Processes())
-        self._make(self._counted)
-        # What `labels` gives takes longer to find than to count; as many as there are series.
-        self._requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._predictions: dict[tuple[str, str], Counter] = {}
-        self._usual: Usual | None = None
-
-    def _make(self, registry: CollectorRegistry) -> None:
+        self.is_shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._counters, self._gauges = CollectorRegistry(), CollectorRegistry()
+        self._gauges.register(StorageMetrics(follower))
+        if not self.is_shared:
+            ProcessCollector(registry=self._gauges)
         by_route = ("method", "route")
-        self.requests = Counter("http_requests_total", "Requests answered.", (*by_route, "status"), registry=registry)
-        self.seconds = Histogram(
-            "http_request_duration_seconds",
-            "From a request to its answer.",
-            by_route,
-            registry=registry,
-            buckets=SECONDS,
-        )
-        self.in_flight = Gauge(
-            "http_requests_in_flight", "Requests not yet answered.", registry=registry, multiprocess_mode="livesum"
-        )
-        self.predictions = Counter(
-            "model_predictions_total", "Rows answered.", ("version", "prediction"), registry=registry
-        )
-        self.scores = Histogram(
-            "model_prediction_score",
-            "Probability of the positive, or of the answered class.",
-            registry=registry,
-            buckets=SCORES,
-        )
-        self.unusual = Counter(
-            "model_input_unusual_total", "Values outside what the contract expects.", ("column",), registry=registry
-        )
-        self.refusals = Counter(
-            "model_requests_refused_total", "Requests to predict without an answer.", ("reason",), registry=registry
-        )
-        self.dropped = Counter(
-            "prediction_log_dropped_total",
-            "Lines that the log of predictions gave up: it was full, or the disk refused.",
-            registry=registry,
-        )
-        # A rate sees no first event of a series that was not there before it.
+        self.requests = self._counter("http_requests", "Requests answered.", *by_route, "status")
+        self.seconds = self._histogram("http_request_duration_seconds", "Time to the response.", SECONDS, *by_route)
+        self.predictions = self._counter("model_predictions", "Rows predicted.", "version", "prediction")
+        score = "Probability of the positive or of the predicted class."
+        self.scores = self._histogram("model_prediction_score", score, PROBABILITIES)
+        self.unusual = self._counter("model_input_unusual", "Values outside what the contract expects.", "column")
+        self.refusals = self._counter("model_requests_refused", "Prediction requests without a prediction.", "reason")
+        self.dropped = self._counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
+        # `labels` takes longer than counting, so each series is looked up once.
+        self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
+        self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
+        # A rate does not see the first event of a series that did not exist before.
         for status in ("200", "500"):
             self.requests.labels("POST", PATH, status)
         for reason in (*REASONS.values(), OVERLOADED):
             self.refusals.labels(reason)
 
-    def answered(self, served: Served, rows: Rows, answers: Rows) -> None:
-        """Count completed rows and their answers on the wire."""
-        classes, version = served.contract.target.classes, served.version
-        words = [answer["prediction"] for answer in answers] if classes else ["number"] * len(answers)
-        for word, times in Tally(words).items() if len(words) > 1 else zip(words, (1,), strict=False):
-            found = self._predictions.get((version, word))
-            if found is None:
-                found = self._predictions[version, word] = self.predictions.labels(version, word)
-            found.inc(times)
-        for answer in answers if classes else ():
-            self.scores.observe(
-                answer["probability"] if "probability" in answer else max(answer["probabilities"].values())
-            )
-        # Tests in the loop itself: a call for each value would take three times as long.
-        _, ranges, levels = self._usual_of(served.contract)
-        odd: list[str] = []
+    def add_in_flight(self, in_flight: Callable[[], float]) -> None:
+        """Add the gauge of requests in flight; several processes have none: a killed one would leave its value."""
+        if not self.is_shared:
+            gauge = Gauge("http_requests_in_flight", "Requests without a response yet.", registry=self._gauges)
+            gauge.set_function(in_flight)
+
+    def count_predictions(self, model: DeployedModel, rows: Rows, predictions: Rows) -> None:
+        """Count complete rows, their predictions, and values outside of `expected`."""
+        classes = model.contract.target.classes
+        values = [each["prediction"] for each in predictions] if classes else ["number"] * len(predictions)
+        for value, times in Tally(values).items() if len(values) > 1 else [(value, 1) for value in values]:
+            self._series(self.predictions, model.version, value).inc(times)
+        for each in predictions if classes else ():
+            self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
+        # Compared in the loop itself: a function call for each value would take three times as long.
+        ranges, levels = self._expected_of(model)
         for row in rows:
             for name, low, high in ranges:
                 value = row.get(name)
                 if value is not None and not low <= value <= high:
-                    odd.append(name)
-            for name, known in levels:
+                    self._series(self.unusual, name).inc()
+            for name, usual in levels:
                 value = row.get(name)
-                if value is not None and value not in known:
-                    odd.append(name)
-        for name, times in Tally(odd).items() if odd else ():
-            self.unusual.labels(name).inc(times)
+                if value is not None and value not in usual:
+                    self._series(self.unusual, name).inc()
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count and time one request, whoever answered it."""
-        found = self._requests.get((method, route, status))
-        if found is None:
-            found = self.requests.labels(method, route, str(status)), self.seconds.labels(method, route)
-            self._requests[method, route, status] = found
-        counter, histogram = found
-        counter.inc()
-        histogram.observe(seconds)
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time one request."""
+        self._series(self.requests, method, route, str(status)).inc()
+        self._series(self.seconds, method, route).observe(seconds)
 
-    def refused(self, status: int, reason: str = "") -> None:
-        """Count a request to predict without an answer under its reason, which may be that of its status."""
-        self.refusals.labels(reason or REASONS.get(status, "other")).inc()
+    def count_refusal(self, reason: str) -> None:
+        """Count a prediction request without a prediction."""
+        self.refusals.labels(reason).inc()
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
-        counted = self._counted
-        if SHARED in os.environ:
-            counted = CollectorRegistry()
-            MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-        return generate_latest(counted) + generate_latest(self._told)
+        """Return all metrics in the text format of Prometheus."""
+        counters = self._counters
+        if self.is_shared:
+            counters = CollectorRegistry()
+            MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
+        return generate_latest(counters) + generate_latest(self._gauges)
 
-    def _usual_of(self, contract: Contract) -> Usual:
-        if self._usual is None or self._usual[0] is not contract:
-            self._usual = contract, *usual(contract.inputs)
-            for name in [each[0] for kind in self._usual[1:] for each in kind]:
+    def _expected_of(self, model: DeployedModel) -> tuple[Ranges, Levels]:
+        if model is not self._expected[0]:
+            ranges, levels = expected_values(model.contract.inputs)
+            self._expected = model, ranges, levels
+            for name in [name for name, *_ in [*ranges, *levels]]:
                 self.unusual.labels(name)
-        return self._usual
+        return self._expected[1:]
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, registry=self._counters)
+
+    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, description, labels, registry=self._counters, buckets=buckets)
 
 
-class Processes(Collector):
-    """Memory, processor time and open files: of this process, or by `pid` of each that counts into the same folder.
-
-    Their sum would fall when one of them ends, and a rate would take that for a new beginning of all.
-    """
-
-    def collect(self) -> Iterator[Metric]:
-        """See Collector."""
-        if SHARED not in os.environ:
-            yield from ProcessCollector(registry=None).collect()
-            return
-        families: dict[str, Metric] = {}
-        for path in sorted(Path(os.environ[SHARED]).glob("gauge_livesum_*.db")):
-            pid = path.stem.rpartition("_")[2]
-            for family in ProcessCollector(registry=None, pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
-                samples = [each._replace(labels={"pid": pid}) for each in family.samples]
-                whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                whole.samples += samples
-        yield from families.values()
-
-
-def usual(columns: Sequence[Column]) -> tuple[list[Range], list[Levels]]:
-    """What `expected` says: the range of a number, the levels of anything else."""
+def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
+    """Return what `expected` declares: the range of each number, the levels of any other column."""
     expected = [column for column in columns if column.expected]
     numbers = [column for column in expected if column.kind in ("number", "integer")]
     ranges = [
@@ -184,35 +129,3 @@ def usual(columns: Sequence[Column]) -> tuple[list[Range], list[Levels]]:
         for low, high in [column.expected]
     ]
     return ranges, [(column.name, frozenset(column.expected)) for column in expected if column not in numbers]
-
-
-class CountRequests:
-    """Counts and times every request around the application, whoever answers it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See CountRequests."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.perf_counter(), GONE
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        self.metrics.in_flight.inc()
-        try:
-            await self.app(scope, receive, watched)
-        except Exception:
-            status = 500 if status == GONE else status
-            raise
-        finally:
-            self.metrics.in_flight.dec()
-            method = scope["method"] if scope["method"] in METHODS else "OTHER"
-            route = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", UNMATCHED)
-            self.metrics.request(method, route, status, time.perf_counter() - began)

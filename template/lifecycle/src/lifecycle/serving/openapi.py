@@ -1,4 +1,4 @@
-"""The OpenAPI: of /predict, the schemas are those of the contract that answers at this moment."""
+"""The OpenAPI document: the schemas of /predict are those of the deployed contract."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from lifecycle.contract.schema import Contract
 from lifecycle.settings import Serve
 
 PATH = "/predict"
-# For orchestrators, Prometheus and readers of the documentation. All else needs the key where there is one.
+# For orchestrators, Prometheus and readers of the documentation; all other paths require the API key.
 OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
 ASSETS = "/static-offline-docs/"
 NAMED = {
-    "x-request-id": {"description": "That of the request, or a new one.", "schema": {"type": "string"}},
-    "x-model-version": {"description": "The version that answers.", "schema": {"type": "string"}},
+    "x-request-id": {"description": "The id of the request, or a new one.", "schema": {"type": "string"}},
+    "x-model-version": {"description": "The deployed version.", "schema": {"type": "string"}},
     "x-contract-version": {"description": "The major version of its contract.", "schema": {"type": "string"}},
 }
 RETRY = {
     "retry-after": {
-        "description": "Seconds after which to ask again.",
+        "description": "Seconds to wait before the next attempt.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
@@ -33,7 +33,7 @@ SCHEMES = {
 
 
 class Fault(BaseModel):
-    """What is wrong at one place of a request; the value itself is never told."""
+    """A fault at one place of a request, without the value."""
 
     type: str
     loc: list[str | int]
@@ -41,19 +41,19 @@ class Fault(BaseModel):
 
 
 class Faults(BaseModel):
-    """All that is wrong with a request, up to a limit."""
+    """The faults of a request, up to a limit."""
 
     detail: list[Fault]
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """The reason why there is no prediction."""
 
     detail: str
 
 
 class Failure(Problem):
-    """What to look for in the log of the service."""
+    """An internal error; the log of the service contains the request id."""
 
     request_id: str
 
@@ -62,27 +62,27 @@ NOT_READY = {"model": Problem, "description": "There are no features to look up 
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is answered without an API key."""
+    """Return whether a path requires no API key."""
     return path in OPEN or path.startswith(ASSETS)
 
 
 def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
-    """What /predict answers when it has no prediction."""
+    """Return the error responses of /predict by status."""
     late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
-    busy = f"No features to look up yet, too many requests at once, no answer within {late}, or the service is ending."
+    busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."
     return {
         404: {"model": Faults, "description": "There are no features for a key."},
         408: {"model": Problem, "description": f"The body did not arrive within {late}; the connection is closed."},
         413: {"model": Problem, "description": f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."},
         422: {"model": Faults, "description": "A row breaks the contract."},
-        429: {"model": Problem, "description": f"More than {waiting} wait for an answer.", "headers": RETRY},
-        500: {"model": Failure, "description": "The service failed; its log tells more under the request id."},
+        429: {"model": Problem, "description": f"More than {waiting} wait for a prediction.", "headers": RETRY},
+        500: {"model": Failure, "description": "The service failed; its log has details under the request id."},
         503: {"model": Problem, "description": busy, "headers": RETRY},
     }
 
 
 def document(app: FastAPI, version: str, contract: Contract, limits: Serve, locked: bool) -> dict[str, Any]:
-    """The whole document; `locked`: it takes an API key to ask."""
+    """Return the document; `locked` says whether an API key is required."""
     whole = get_openapi(title=app.title, version=version, routes=app.routes)
     schemas = {"Row": contract.row_schema(contract.request), "Target": contract.target.to_schema()}
     whole["components"]["schemas"] |= schemas

@@ -1,147 +1,234 @@
-"""POST /predict: from the bytes of a request to the bytes of an answer, before the router is asked."""
+"""The ASGI application: API key, metrics and POST /predict, in front of the FastAPI application for all other routes.
+
+POST /predict does not pass through FastAPI: routing, response objects and middleware would take longer than the model.
+"""
 
 import asyncio
+import hmac
 import logging
+import random
+import re
 import time
-from concurrent.futures import Executor
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lifecycle.contract.rows import RowError, TooManyRows
+from lifecycle.contract.rows import Row, RowError, TooManyRows
 from lifecycle.registry.segments import dumped
-from lifecycle.serving.auth import Keys
-from lifecycle.serving.limits import LATER, Bodies, Rejected
-from lifecycle.serving.live import Follower, Served
-from lifecycle.serving.log import PredictionLog, line
-from lifecycle.serving.metrics import GONE, Metrics
-from lifecycle.serving.openapi import PATH
-from lifecycle.serving.protocol import WHOLE
-from lifecycle.serving.queue import BatchQueue
-from lifecycle.serving.replies import Headers, refuse, reply, request_id
+from lifecycle.serving.batching import BatchQueue
+from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
+from lifecycle.serving.metrics import METHODS, OVERLOADED, REASONS, UNMATCHED, Metrics
+from lifecycle.serving.openapi import PATH, is_open
+from lifecycle.serving.prediction_log import PredictionLog, line
 from lifecycle.settings import Serve
 
 log = logging.getLogger("lifecycle.serving")
+# Predicting more rows on the event loop would delay other requests longer than a change of thread takes.
+EVENT_LOOP_ROWS = 100
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
-# More rows would hold up the loop for longer than the change to a thread and back takes.
-LOOP_ROWS = 100
+NO_KEY = "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
+# The queue empties within a second; a person needs longer to write features or restart a service.
+RETRY_SOON, RETRY_LATER = (b"retry-after", b"1"), (b"retry-after", b"5")
+CLOSE = (b"connection", b"close")
+# The client disconnected before there was a response (the convention of nginx).
+CLIENT_CLOSED = 499
+VALID_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
-HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b"
-NONE: dict[str, Any] = {}
-
-Row = dict[str, Any]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 
-class PredictFirst:
-    """Answers POST /predict and hands every other request on to the application.
+class Rejected(Exception):
+    """An error response; `reason` is the label of its metric where the status does not decide it."""
 
-    It stands in front of everything, and so also does what the application's middleware does for the others: it asks
-    for a key, counts and times. Each layer less is a tenth of what an answer takes.
-    """
+    def __init__(self, status: int, detail: Any, *headers: Header, reason: str = "") -> None:
+        self.status, self.detail, self.headers, self.reason = status, detail, headers, reason
+        super().__init__(detail)
+
+
+class PredictionService:
+    """The ASGI application of one process."""
 
     def __init__(
         self,
-        app: ASGIApp,
-        live: Follower,
+        follower: DeploymentFollower,
         limits: Serve,
-        worker: Executor,
         metrics: Metrics,
-        kept: PredictionLog | None = None,
-        keys: Keys | None = None,
+        prediction_log: PredictionLog | None,
+        api_keys: Sequence[bytes],
     ) -> None:
-        self.app, self.live, self.limits = app, live, limits
-        self.metrics, self.kept, self.keys = metrics, kept, keys
-        self.bodies, self.queue = Bodies(limits), BatchQueue(limits, worker)
+        self.follower, self.limits, self.metrics = follower, limits, metrics
+        self.prediction_log, self.api_keys = prediction_log, api_keys
+        self.batches = BatchQueue(limits.batch_rows)
+        self.fastapi: ASGIApp
+        # Set between SIGTERM and the end of the process, see `app.leave_before_stopping`.
+        self.leaving = False
+        self.in_flight = 0
+        self.predicting = 0
+        self.ignored_fields: Counter[str] = Counter()
+        self.fallback_rows = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See PredictFirst."""
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
-            await self.app(scope, receive, send)
+        """Handle one request or the lifespan (ASGI 3)."""
+        if scope["type"] != "http":
+            await self.fastapi(scope, receive, send)
             return
-        began, status, metrics = time.perf_counter(), GONE, self.metrics
-        metrics.in_flight.inc()
-        served, request = self.live.served, request_id(scope)
+        started, status, model, request_id = time.perf_counter(), CLIENT_CLOSED, self.follower.deployed, _id(scope)
+        is_predict = scope["path"] == PATH and scope["method"] == "POST"
+        headers = [(b"x-request-id", request_id), *model.headers]
+        self.in_flight += 1
         try:
-            whole = scope.get("extensions", NONE).get(WHOLE)
-            body = whole["body"]() if whole else None
-            content = await self._answer(served, request, body, scope, receive)
-            if content is not None:
+            if self.api_keys and not is_open(scope["path"]):
+                self._require_key(scope)
+            if not is_predict:
+                status = await self._pass_on(scope, receive, send)
+            elif (content := await self._predict(model, request_id.decode(), receive)) is not None:
                 status = 200
-                head = HEAD % (len(content), request, served.head)
-                if whole is None or not whole["answer"](status, head, content):
-                    await reply(send, status, content, _headers(served, request))
-        except Rejected as no:
-            status = no.status
-            metrics.refused(status, no.reason)
-            await refuse(send, no, _headers(served, request))
+                await self._send(send, status, content, headers)
+        except Rejected as rejection:
+            status = rejection.status
+            if is_predict:
+                self.metrics.count_refusal(rejection.reason or REASONS[status])
+            await self._send(send, status, dumped({"detail": rejection.detail}), [*headers, *rejection.headers])
         except asyncio.CancelledError:
-            # The drain has lasted long enough; nothing awaits this task.
+            # Uvicorn cancels requests that take longer than the graceful shutdown.
             status = 503
-            metrics.refused(status)
-            await refuse(send, Rejected(status, "the service is ending", LATER), _headers(served, request))
+            await self._send(send, status, b'{"detail":"the service is stopping"}', [*headers, RETRY_LATER])
         except Exception:
-            status, name = 500, request.decode()
+            status, name = 500, request_id.decode()
+            if not is_predict:
+                raise
             log.exception("a request failed", extra={"request_id": name})
-            told = dumped({"detail": "internal error", "request_id": name})
-            await reply(send, status, told, _headers(served, request))
+            await self._send(send, status, dumped({"detail": "internal error", "request_id": name}), headers)
         finally:
-            metrics.in_flight.dec()
-            metrics.request("POST", PATH, status, time.perf_counter() - began)
+            self.in_flight -= 1
+            method = scope["method"] if scope["method"] in METHODS else "OTHER"
+            route = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", UNMATCHED)
+            self.metrics.count_request(method, route, status, time.perf_counter() - started)
 
-    async def _answer(
-        self, served: Served, request: bytes, body: bytes | None, scope: Scope, receive: Receive
-    ) -> bytes | None:
-        """The answer, counted and logged, or None when the caller has gone away; raises Rejected."""
-        if self.keys:
-            self.keys.demand(scope)
-        ends = asyncio.get_running_loop().time() + self.limits.timeout_seconds
-        if body is None or len(body) > self.limits.max_bytes:
-            body = await self.bodies.read(scope, receive, ends)
-            if body is None:
-                return None
-        rows, many, ignored = completed(self.live, served, body)
-        if not rows or (served.is_fast and len(rows) <= LOOP_ROWS):
-            answers = served.answers(rows)
+    async def _predict(self, model: DeployedModel, request_id: str, receive: Receive) -> bytes | None:
+        """Return the JSON of the predictions, or None when the client has disconnected; raises Rejected."""
+        deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
+        body = await self._read_body(receive, deadline)
+        if body is None:
+            return None
+        rows, is_list, ignored = self._complete_rows(model, body)
+        if not rows or (model.predictor.is_fast and len(rows) <= EVENT_LOOP_ROWS):
+            predictions = model.predict(rows)
         else:
-            answers = await self.queue.answers(served, rows, ends)
-        self.metrics.answered(served, rows, answers)
-        content = to_json(answers if many else answers[0])
-        if self.kept and rows:
-            self.kept.add(served, request.decode(), line(served, body, rows, content, many, ignored))
+            predictions = await self._predict_in_thread(model, rows, deadline)
+        self.metrics.count_predictions(model, rows, predictions)
+        content = to_json(predictions if is_list else predictions[0])
+        if self.prediction_log and rows:
+            self.prediction_log.add(model, request_id, line(model, body, rows, content, is_list, ignored))
         return content
 
+    async def _read_body(self, receive: Receive, deadline: float) -> bytes | None:
+        limits, body, more = self.limits, b"", True
+        try:
+            async with asyncio.timeout_at(deadline):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    part, more = message.get("body", b""), message.get("more_body", False)
+                    body = body + part if body else part
+                    if len(body) > limits.max_bytes:
+                        problem = f"the body is larger than {limits.max_bytes} bytes (setting serve.max_bytes)"
+                        raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
+        except TimeoutError:
+            problem = f"the body did not arrive within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
+            raise Rejected(408, problem, CLOSE) from None
+        return body
 
-def completed(live: Follower, served: Served, body: bytes) -> tuple[list[Row], bool, bool]:
-    """The rows with their entity columns, whether the body was a list, and had ignored fields; raises Rejected."""
-    try:
-        rows, many, ignored = served.reader.read(body)
-    except RowError as error:
-        raise Rejected(422, error.faults) from None
-    except TooManyRows:
-        problem = f"more than {live.max_rows} rows in one request (setting serve.max_rows)"
-        raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None
-    if served.contract.lookups:
-        rows = _looked_up(live, served, rows, many)
-    if ignored:
-        live.ignored.update(ignored)
-    return rows, many, bool(ignored)
+    def _complete_rows(self, model: DeployedModel, body: bytes) -> tuple[list[Row], bool, bool]:
+        """Return the rows with looked-up columns, whether the body was a list, and whether fields were ignored."""
+        try:
+            rows, is_list, ignored = model.reader.read(body)
+        except RowError as error:
+            raise Rejected(422, error.faults) from None
+        except TooManyRows:
+            problem = f"more than {self.limits.max_rows} rows in one request (setting serve.max_rows)"
+            raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None
+        if model.contract.lookups:
+            rows = self._look_up(model, rows, is_list)
+        if ignored:
+            self.ignored_fields.update(ignored)
+        return rows, is_list, bool(ignored)
+
+    def _look_up(self, model: DeployedModel, rows: list[Row], is_list: bool) -> list[Row]:
+        if model.features is None:
+            raise Rejected(503, NO_FEATURES, RETRY_LATER)
+        assert model.contract.key is not None, "a contract with looked-up columns has a key"
+        key, fallback = model.contract.key.name, model.contract.fallback
+        features = [model.features.look_up(row[key]) for row in rows]
+        unknown = [at for at, found in enumerate(features) if found is None] if None in features else []
+        if unknown and fallback is None:
+            places = [["body", at, key] if is_list else ["body", key] for at in unknown]
+            message = "There are no features for this key"
+            raise Rejected(404, [{"type": "unknown_key", "loc": place, "msg": message} for place in places])
+        self.fallback_rows += len(unknown)
+        return [row | (found or fallback or {}) for row, found in zip(rows, features, strict=True)]
+
+    async def _predict_in_thread(self, model: DeployedModel, rows: list[Row], deadline: float) -> list[Row]:
+        limits, waiting = self.limits, self.batches.rows
+        # Counted here, after the body was read: a client that sends slowly takes no place from others.
+        if self.predicting >= limits.max_in_flight:
+            problem = f"{self.predicting} requests wait for a prediction (setting serve.max_in_flight)"
+            raise Rejected(503, problem, RETRY_SOON, reason=OVERLOADED)
+        if waiting and waiting + len(rows) > limits.queue_rows:
+            problem = f"{waiting} rows wait for a prediction (setting serve.queue_rows)"
+            raise Rejected(429, problem, RETRY_SOON, reason=OVERLOADED)
+        self.predicting += 1
+        try:
+            async with asyncio.timeout_at(deadline) as timeout:
+                return await self.batches.predict(model, rows)
+        except TimeoutError:
+            if not timeout.expired():  # the model raised it
+                raise
+            problem = f"no prediction within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
+            raise Rejected(503, problem, RETRY_SOON, reason=OVERLOADED) from None
+        finally:
+            self.predicting -= 1
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Let FastAPI respond, and return the status."""
+        status = CLIENT_CLOSED
+
+        async def send_and_note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *([CLOSE] if self.leaving else [])]
+            await send(message)
+
+        await self.fastapi(scope, receive, send_and_note_status)
+        return status
+
+    def _require_key(self, scope: Scope) -> None:
+        authorization = _header(scope, b"authorization")
+        bearer = authorization[7:] if authorization[:7].lower() == b"bearer " else b""
+        # One of both headers is enough: a proxy may set the other. A list: the time must not show which key matched.
+        given = (bearer.strip(), _header(scope, b"x-api-key").strip())
+        if not any([hmac.compare_digest(value, key) for value in given for key in self.api_keys]):
+            raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))
+
+    async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if self.leaving:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
-def _looked_up(live: Follower, served: Served, rows: list[Row], many: bool) -> list[Row]:
-    if served.table is None:
-        raise Rejected(503, NO_FEATURES, LATER)
-    assert served.contract.key is not None, "a contract with entity columns has a key"
-    name, fallback = served.contract.key.name, served.contract.fallback
-    found = [served.table.look_up(row[name]) for row in rows]
-    unknown = [at for at, entity in enumerate(found) if entity is None] if None in found else []
-    if unknown and fallback is None:
-        kind, problem = "unknown_key", "There are no features for this key"
-        places = [["body", at, name] if many else ["body", name] for at in unknown]
-        raise Rejected(404, [{"type": kind, "loc": place, "msg": problem} for place in places])
-    live.fallback_rows += len(unknown)
-    return [row | (fallback or {} if entity is None else entity) for row, entity in zip(rows, found, strict=True)]
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")
 
 
-def _headers(served: Served, request: bytes) -> Headers:
-    return [(b"x-request-id", request), *served.headers]
+def _id(scope: Scope) -> bytes:
+    given = _header(scope, b"x-request-id")
+    # It has to be unique, not secret.
+    return given if given and VALID_REQUEST_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)

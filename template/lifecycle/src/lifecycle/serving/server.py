@@ -1,109 +1,138 @@
-"""One process that answers: uvicorn on a socket, and an end that loses nothing."""
+"""Start the service: verify port and deployment, then leave HTTP, signals and worker processes to uvicorn."""
 
-import asyncio
 import contextlib
+import errno
+import json
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
-from functools import partial
-from types import FrameType
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from lifecycle import timestamps
-from lifecycle.serving import listening, messages
-from lifecycle.serving.app import WORKER, create
-from lifecycle.serving.protocol import Protocol
-from lifecycle.settings import Log, Serve
-from lifecycle.storage import Store
+from lifecycle.errors import LifecycleError
+from lifecycle.serving import messages
+from lifecycle.settings import Settings
+
+if TYPE_CHECKING:
+    from lifecycle.serving.predict import PredictionService
 
 log = logging.getLogger("lifecycle.serving")
-# Long enough for requests on their way to arrive and to be answered before idle connections are closed.
-LAST_CALL = 0.5
+# Environment variable with environment and settings for the worker processes, which uvicorn passes no argument.
+WORKER_SETTINGS = "LOOSELEAF_SERVICE"
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+# Uvicorn starts a worker that failed again at once, and would use a core for it.
+SECONDS_BEFORE_RESTART = 1.0
 
 
-def run(store: Store, environment: str, serve: Serve, log: Log | None = None) -> None:
-    """Target until SIGTERM or SIGINT, then finish what is in flight; raises LifecycleError when it cannot start."""
+def run(settings: Settings, environment: str) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+
+    Raises:
+        LifecycleError: the address is in use or not usable, or the deployed model cannot be loaded.
+    """
+    serve = settings.serve
     messages.configure(serve.log_format)
-    with contextlib.closing(listening.bind(serve.host, serve.port)) as listener:
-        server = Server(config(store, environment, serve, log))
-        listening.listen(listener, serve.host, serve.port)
-        answer(server, listener)
+    port = usable_port(serve.host, serve.port)
+    description = json.dumps({"environment": environment, "settings": settings.model_dump(mode="json")})
+    with contextlib.ExitStack() as stack:
+        app: PredictionService | str
+        if serve.workers == 1:
+            app = application(description)
+        else:
+            app = f"{__name__}:worker_application"
+            # Uvicorn would start a worker that cannot load the model again and again.
+            _verify_in_other_process(description)
+            os.environ[WORKER_SETTINGS] = description
+            stack.callback(os.environ.pop, WORKER_SETTINGS)
+            if METRICS_DIRECTORY not in os.environ:
+                os.environ[METRICS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory(prefix="metrics-"))
+                stack.callback(os.environ.pop, METRICS_DIRECTORY)
+        # Uvicorn raises the signal again after the graceful shutdown.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        uvicorn.run(
+            app,
+            factory=isinstance(app, str),
+            host=serve.host,
+            port=port,
+            workers=serve.workers,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            # Longer than load balancers keep idle connections, so that they never send on one that is being closed.
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
+            # A model may hold the interpreter for longer than uvicorn's default of 5 seconds.
+            timeout_worker_healthcheck=30,
+        )
 
 
-def config(store: Store, environment: str, serve: Serve, log: Log | None = None) -> uvicorn.Config:
-    """The application and how it is served."""
-    # One thread answers one row at a time: a team of threads that wait for each other only costs. Before it is loaded.
+def worker_application() -> "PredictionService":
+    """Load what is deployed in a worker process of uvicorn; the process ends with 1 when that fails."""
+    try:
+        return application(os.environ[WORKER_SETTINGS])
+    except LifecycleError as error:
+        log.error("a worker cannot start: %s", error)
+        time.sleep(SECONDS_BEFORE_RESTART)
+        sys.exit(1)
+
+
+def application(description: str) -> "PredictionService":
+    """Load what is deployed; `description` is JSON with `environment` and `settings`. Raises LifecycleError."""
+    # One thread predicts; threads within the model would only wait for each other. Read when the model's library loads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    now = timestamps.clock
-    protocol = partial(Protocol, seconds=serve.timeout_seconds, most=listening.most_connections())
-    return uvicorn.Config(
-        create(store, environment, serve, log, now),
-        http=protocol,  # type: ignore[arg-type]
-        access_log=False,
-        backlog=listening.BACKLOG,
-        log_config=None,
-        # Nothing here asks for the caller's address, or tells who serves.
-        proxy_headers=False,
-        server_header=False,
-        log_level="warning",
-        lifespan="on",
-        ws="none",
-        timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
-    )
+    from lifecycle.serving.app import create
+
+    content = json.loads(description)
+    settings = Settings.model_validate(content["settings"])
+    messages.configure(settings.serve.log_format)
+    return create(settings.store, content["environment"], settings.serve, settings.log)
 
 
-def answer(server: "Server", listener: socket.socket) -> None:
-    """Target on a socket until a signal, and finish."""
-    server.run([listener])
-    _leave_behind_what_still_runs()
+def usable_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0.
+
+    Raises:
+        LifecycleError: this process cannot listen there.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, port), family=family) as listener:
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        in_use = f"Stop the process that listens there, or use another port: `make serve PORT={port % 65535 + 1}`."
+        problem, hint = {
+            errno.EADDRINUSE: (f"port {port} of {host} is in use", in_use),
+            errno.EACCES: (f"this user may not listen on port {port}", "Use a port above 1023 (setting serve.port)."),
+        }.get(error.errno or 0, (f"{host} is not an address of this machine", "Change the setting serve.host."))
+        raise LifecycleError(problem, hint) from error
 
 
-class Server(uvicorn.Server):
-    """Says where it listens; ends by a signal as a success, after a last call."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
-        messages.follow(asyncio.get_running_loop())
-        await super().startup(sockets)
-        for listener in sockets or []:
-            self.began(listener)
-
-    def began(self, listener: socket.socket) -> None:
-        """Tell that it answers."""
-        listening.announce(listener)
-
-    def ignores_newcomers(self, listener: socket.socket) -> bool:
-        """Whether nobody connects any more; what is not ignored is refused at once."""
-        return listening.ignores_newcomers(listener)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End; at once, if it is asked twice by hand."""
-        # The signal is not kept: uvicorn would raise it again after the drain, and the exit code would tell a crash.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Target what has arrived."""
-        if not all(self.ignores_newcomers(listener) for listener in sockets or []):
-            for server in self.servers:
-                server.close()
-        # What is connected already, or has been sent already, may not have been read yet.
-        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        await asyncio.sleep(LAST_CALL)
-        await super().shutdown(sockets)
+def _verify_in_other_process(description: str) -> None:
+    """Load what is deployed in a process of its own, so that no model stays in the memory of the supervisor."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            if problem := pool.submit(_loading_problem, description).result():
+                raise LifecycleError(*problem)
+        except BrokenProcessPool:
+            raise LifecycleError("the process crashed while it loaded the model", "Promote another version.") from None
 
 
-def _leave_behind_what_still_runs() -> None:
-    """End at once when a model is still busy after the drain: Python would wait for it, however long it takes."""
-    for thread in threading.enumerate():
-        if thread.name.startswith(WORKER):
-            thread.join(timeout=LAST_CALL)
-            if thread.is_alive():
-                log.error("the model did not finish within the drain; the service ends without it")
-                sys.stdout.flush()
-                os._exit(0)
+def _loading_problem(description: str) -> tuple[str, str] | None:
+    try:
+        application(description)
+    except LifecycleError as error:
+        return error.problem, error.hint
+    return None

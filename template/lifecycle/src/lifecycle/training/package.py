@@ -39,8 +39,8 @@ def golden_rows(contract: Contract, frame: "pd.DataFrame", train: Train) -> list
         columns[column.name] = [_plain(value, column.kind) for value in drawn]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
-        synthetic: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
-        columns[column.name] = synthetic.get(column.kind, texts)
+        other: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
+        columns[column.name] = other.get(column.kind, texts)
     return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
 
 

@@ -154,7 +154,7 @@ def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
 
 
 def require_class_codes(model: Any) -> None:
-    """Raise NoConversion for a classifier whose classes are not the codes 0, 1, …"""
+    """Raise NoConversion for a classifier whose classes are not the codes from 0 on."""
     if hasattr(model, "classes_") and list(model.classes_) != list(range(len(model.classes_))):
         raise NoConversion("the classes are not 0, 1, …")
 

@@ -106,7 +106,7 @@ def _attempt(
     wrong = ~(distance <= report["tolerance"] / 2)
     wrong |= decisions(expected, model.target) != decisions(outputs, model.target)
     finite = distance[np.isfinite(distance)]
-    report["largest_difference"] = float(finite.max()) if len(finite) else None
+    report["largest_difference"] = float(np.max(finite)) if len(finite) else None
     if not wrong.any():
         return Export(content, report | {"kind": "onnx"})
     worst = np.flatnonzero(wrong)

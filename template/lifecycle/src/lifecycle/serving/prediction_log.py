@@ -1,0 +1,150 @@
+"""The writer of the prediction log: lines in memory, one write every few hundred milliseconds, in a thread.
+
+No request waits for the disk. What cannot be written is dropped and counted: a full or slow disk costs log lines only.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic_core import to_json
+
+from lifecycle import timestamps
+from lifecycle.contract.rows import Row
+from lifecycle.registry import segments
+from lifecycle.registry.segments import dumped
+from lifecycle.serving.deployed import DeployedModel
+from lifecycle.settings import Log
+
+log = logging.getLogger("lifecycle.serving")
+# While the disk hangs, lines wait in memory; beyond this size they are dropped.
+MAX_WAITING_BYTES = 64_000_000
+
+
+def line(
+    model: DeployedModel, body: bytes, rows: Sequence[Row], predictions: bytes, is_list: bool, ignored: bool
+) -> bytes:
+    """Return rows and predictions as part of a JSON line: the bytes received where every field may be logged."""
+    contract = model.contract
+    columns = contract.loggable
+    if len(columns) < len(contract.columns) or contract.lookups or ignored or b"\n" in body or b"\r" in body:
+        times = [column.name for column in columns if column.kind == "time"]
+        loggable = [{column.name: row.get(column.name) for column in columns} for row in rows]
+        for row in loggable if times else ():
+            row.update({name: _with_zone(row[name]) for name in times})
+        body = to_json(loggable)
+    elif not is_list:
+        body = b"[%b]" % body
+    return b'"rows":%b,"answers":%b' % (body, predictions if is_list else b"[%b]" % predictions)
+
+
+def _with_zone(value: Any) -> Any:
+    return f"{value.isoformat()}Z" if isinstance(value, datetime) else value
+
+
+class PredictionLog:
+    """The segments that one process writes."""
+
+    def __init__(self, directory: Path, limits: Log, count_dropped: Callable[[int], None]) -> None:
+        """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread."""
+        self.directory, self.limits, self.count_dropped = directory, limits, count_dropped
+        self.waiting_bytes = 0
+        self._waiting: list[bytes] = []
+        # Held while lines are written: `close` may run while a thread still flushes.
+        self._writing = threading.Lock()
+        self._segment: tuple[FileIO, FileLock] | None = None
+        self._reported = False
+        self._prefix: tuple[DeployedModel | None, bytes] = (None, b"")
+
+    def add(self, model: DeployedModel, request_id: str, content: bytes) -> None:
+        """Keep what `line` returned until the next flush; never raises and never waits."""
+        # The part that describes the deployed version is the same for each request.
+        if model is not self._prefix[0]:
+            as_of = model.features.as_of if model.features else None
+            facts = {"version": model.version, "threshold": model.deployment.current.threshold, "as_of": as_of}
+            self._prefix = model, dumped(facts)[1:-1]
+        whole = b'{"ts":%d,"id":%b,%b,%b}\n' % (timestamps.now(), to_json(request_id), self._prefix[1], content)
+        if self.waiting_bytes + len(whole) > MAX_WAITING_BYTES:
+            self._drop(1, "the disk is too slow")
+            return
+        self.waiting_bytes += len(whole)
+        self._waiting.append(whole)
+
+    async def run(self) -> None:
+        """Flush again and again; the write happens in a thread."""
+        while True:
+            await asyncio.sleep(self.limits.flush_seconds)
+            await asyncio.to_thread(self._flush, self._take())
+
+    def flush(self) -> None:
+        """Write what waits, and rotate the segment when it is large or old; never raises."""
+        self._flush(self._take())
+
+    def close(self) -> None:
+        """Write what waits, and close the segment; never raises."""
+        self.flush()
+        with self._writing, contextlib.suppress(OSError):
+            self._rotate()
+
+    def _take(self) -> list[bytes]:
+        # Called where `add` is called, on the event loop: an exchange in the thread could lose a line.
+        lines, self._waiting, self.waiting_bytes = self._waiting, [], 0
+        return lines
+
+    def _flush(self, lines: list[bytes]) -> None:
+        with self._writing:
+            try:
+                problem = self._write(b"".join(lines)) if lines else ""
+                if self._segment and self._is_due(self._segment[0]):
+                    self._rotate()
+            except OSError as error:
+                problem = f"{self.directory} cannot be written ({error.strerror})"
+            if problem:
+                self._drop(len(lines), problem)
+            elif lines:
+                self._reported = False
+
+    def _write(self, content: bytes) -> str:
+        """Append all of `content` or nothing, and return why nothing."""
+        if segments_bytes(self.directory) + len(content) > self.limits.max_bytes:
+            return f"{self.directory} has reached log.max_bytes; `make collect` empties it"
+        if self._segment is None:
+            self._segment, self._opened = segments.create(self.directory), time.monotonic()
+        file, _ = self._segment
+        size = file.tell()
+        if file.write(content) < len(content):
+            file.truncate(size)
+            file.seek(size)
+            return f"the disk of {self.directory} is full"
+        return ""
+
+    def _is_due(self, file: FileIO) -> bool:
+        age = time.monotonic() - self._opened
+        return file.tell() >= self.limits.segment_bytes or age > self.limits.segment_seconds
+
+    def _rotate(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment:
+            segments.close(*segment)
+
+    def _drop(self, lines: int, problem: str) -> None:
+        self.count_dropped(lines)
+        if not self._reported:
+            log.error("predictions are not logged: %s", problem)
+        self._reported = True
+
+
+def segments_bytes(directory: Path) -> int:
+    """Return the size of all segments of an environment, in bytes."""
+    # There may be no directory yet, and a segment may be collected while it is counted.
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in directory.iterdir())
+    return 0
