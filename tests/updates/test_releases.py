@@ -148,7 +148,7 @@ def release(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 def state(root: Path) -> list[str]:
     """Return everything that a release could change."""
     queries = ("rev-parse HEAD", "symbolic-ref HEAD", "status --porcelain", "tag", "worktree list", "branch")
-    return [git(*words.split(), folder=root) for words in queries]
+    return [git(*query.split(), folder=root) for query in queries]
 
 
 def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:

@@ -39,8 +39,8 @@ def recorded(folder: Path) -> dict[str, Any]:
     return content
 
 
-def answers_in(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers in the content of the answers file."""
+def choices_in(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the choices in the content of the answers file."""
     return {name: value for name, value in content.items() if not name.startswith("_")}
 
 

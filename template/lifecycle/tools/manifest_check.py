@@ -61,8 +61,8 @@ def answers(root: Path) -> list[Finding]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if not edited_by_hand(text):
         return []
-    hint = f"Restore it: git checkout HEAD -- {ANSWERS}; change an answer with make update SET='ci=gitlab'."
-    return [Finding(ANSWERS, "it was edited by hand, and the next update would use the edited answers", hint)]
+    hint = f"Restore it: git checkout HEAD -- {ANSWERS}; change a choice with make update SET='ci=gitlab'."
+    return [Finding(ANSWERS, "it was edited by hand, and the next update would use the edited choices", hint)]
 
 
 def edited_by_hand(text: str) -> bool:
@@ -80,7 +80,7 @@ def checksum(text: str) -> str:
 def edits(root: Path) -> list[Finding]:
     """Report edited files of the template's zone and files that do not belong there.
 
-    A missing file is not reported, because another answer may have removed it.
+    A missing file is not reported, because another choice may have removed it.
     """
     path = root / MANIFEST
     if not path.exists():
