@@ -61,7 +61,7 @@ def pack(
         LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
     """
     predictions = model.predict_rows(golden).tolist()
-    # The name `answer` is read by every release.
+    # Every release reads this name.
     lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
