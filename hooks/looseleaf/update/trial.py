@@ -19,7 +19,7 @@ from looseleaf.errors import UpdateError
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update import trees
 from looseleaf.update.report import ChoiceChange, Edit, Loss, Offer, Report
-from looseleaf.update.source import ANSWERS, Source, choices_in, recorded
+from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
 
 ZONE = "lifecycle/"
@@ -69,7 +69,7 @@ class Trial:
         modes = trees.executable(clone, head)
         old_choices = choices_in(recorded(clone))
         old = render(source, before, old_choices, work / "old")
-        refuse_links(clone, [ANSWERS, *(name for name in old if name.startswith(WRITTEN))])
+        refuse_links(clone, [ANSWERS_FILE, *(name for name in old if name.startswith(WRITTEN))])
         # Copier reads the template's address and commit from the answers file; here, it must use the clone.
         trees.write_answers_file(clone, {"_src_path": str(source.clone), "_commit": before})
         options = ("--quiet", "--no-verify", "--all", "--message", "use the clone of the template")
@@ -143,14 +143,16 @@ class Trial:
 
     def _edits(self) -> Iterator[Edit]:
         """Yield edits in the template's zone, also those that Copier could merge: the zone belongs to the template."""
-        if ANSWERS in self.head and self._answers_file_was_edited():
-            yield Edit(ANSWERS, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS}")
+        if ANSWERS_FILE in self.head and self._answers_file_was_edited():
+            yield Edit(
+                ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
+            )
         for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
             if name.startswith(ZONE) and self.manifest:
                 yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             current = self.head.get(name)
-            if name in (ANSWERS, MANIFEST) or not self._is_templates(name):
+            if name in (ANSWERS_FILE, MANIFEST) or not self._is_templates(name):
                 continue
             if current is None and name.startswith(ZONE):
                 yield Edit(name, "removed", self._seam(name))
@@ -164,13 +166,13 @@ class Trial:
         if MANIFEST_CHECK not in self.new:
             return False
         check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK))
-        return bool(check["edited_by_hand"](self.head[ANSWERS].decode("utf-8", "replace")))
+        return bool(check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
 
     def _losses(self) -> Iterator[Loss]:
         for name in sorted(self.new.keys() - self.now.keys()):
             if self._is_templates(name) and (self.clone / name).is_file():
                 yield Loss(name, "your .gitignore hides this file of the template, so git would not add it")
-        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS}):
+        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS_FILE}):
             ours, now, old = self.head[name], self.now.get(name), self.old[name]
             if is_same(ours, old):
                 continue
@@ -198,7 +200,7 @@ class Trial:
         """Yield the files of the team's zone that a new repository would get in another version."""
         for name in sorted(self.new):
             fresh, old, now = self.new[name], self.old.get(name), self.now.get(name)
-            if fresh in (old, now) or name == ANSWERS or self._is_templates(name) or name in self.changed():
+            if fresh in (old, now) or name == ANSWERS_FILE or self._is_templates(name) or name in self.changed():
                 continue
             if now is None:
                 # A file that the team deleted is not offered again.
@@ -225,10 +227,10 @@ class Trial:
     def _earlier(self) -> Iterator[dict[str, bytes]]:
         """Yield renders of the commits and choices that the repository had before, the latest first."""
         seen = [(self.before, self.choices[0])]
-        for commit in git("log", "--format=%H", "--", ANSWERS, folder=self.clone).split():
+        for commit in git("log", "--format=%H", "--", ANSWERS_FILE, folder=self.clone).split():
             # Commits that the template no longer has, and choices that it no longer accepts, are skipped.
             with suppress(UpdateError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
-                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS}", folder=self.clone))
+                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS_FILE}", folder=self.clone))
                 state = (self.source.commit(str(content["_commit"])), choices_in(content))
                 if state not in seen:
                     seen.append(state)
