@@ -56,9 +56,9 @@ def _owners_check(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _report_owners(always: bool) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership.derived import examine
 
-    report = repository.examine(Path.cwd(), repository.today())
+    report = examine(Path.cwd())
     for finding in report.findings:
         print(finding, file=sys.stderr)
     if report.refused and not (always or report.enforced):
@@ -73,17 +73,17 @@ def _report_owners(always: bool) -> None:
 
 
 def _owners_derive(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership.derived import write
 
-    for line in repository.write(Path.cwd()):
+    for line in write(Path.cwd()):
         print(line)
 
 
 def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership.owners_file import read
 
     path = Path(given.path).as_posix()
-    matching = [each for each in repository.required(Path.cwd()).filters if each.matches(path)]
+    matching = [each for each in read(Path.cwd()).valid().filters if each.matches(path)]
     if not matching:
         raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
     for each in matching:
@@ -91,9 +91,9 @@ def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership.owners_file import read
 
-    owners = repository.required(Path.cwd())
+    owners = read(Path.cwd()).valid()
     if given.role not in owners.roles:
         raise LifecycleError(f"OWNERS has no role {given.role!r}", f"The roles are {', '.join(owners.roles)}.")
     decides = [decision for decision, roles in owners.decisions.items() if given.role in roles]

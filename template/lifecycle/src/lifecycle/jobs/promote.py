@@ -15,7 +15,7 @@ from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.skew import measure_skew
-from lifecycle.ownership import approvals, repository
+from lifecycle.ownership import approvals, owners_file
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
@@ -96,7 +96,7 @@ def promote(
         action="promote",
         who=who.name,
         why=why or "; ".join(each.text for each in decision.checks if each.passed and each.name in SUMMARY),
-        owners=repository.roles(root),
+        owners=owners_file.roles(root),
         evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
     )
 
@@ -123,7 +123,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
         action="rollback",
         who=who.name,
         why=why,
-        owners=repository.roles(root),
+        owners=owners_file.roles(root),
         evidence={"source": who.source},
     )
 

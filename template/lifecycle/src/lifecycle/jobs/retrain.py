@@ -9,7 +9,7 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.promote import logged_skew, promote
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring import labels
-from lifecycle.ownership import repository
+from lifecycle.ownership import owners_file
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import Settings
 from lifecycle.storage import Busy, lock
@@ -86,7 +86,7 @@ def _train_and_promote(
 
     try:
         team = teams.load(root)
-        bundle = train(team, settings, root, reason=reason, owners=repository.roles(root))
+        bundle = train(team, settings, root, reason=reason, owners=owners_file.roles(root))
         version = bundle.version
         mirror(settings, bundle)
         promote(
