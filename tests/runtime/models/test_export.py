@@ -25,7 +25,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import verify
 from lifecycle.models.export import edges
 from lifecycle.models.export import verify as exporting
-from lifecycle.models.export.convert import convert
+from lifecycle.models.export.verify import convert
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, OnnxModel, SkopsModel
 from lifecycle.training.train import train
