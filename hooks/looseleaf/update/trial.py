@@ -91,8 +91,7 @@ class Trial:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the new render; empty when the template has none."""
-        manifest: dict[str, Any] = json.loads(self.new.get(MANIFEST, b"{}"))
-        return manifest
+        return dict(json.loads(self.new.get(MANIFEST, b"{}")))
 
     def changed(self) -> list[str]:
         """Return the paths that differ from the commit in content or mode, with new and removed ones."""
