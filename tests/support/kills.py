@@ -202,7 +202,7 @@ def test_a_killed_record_of_a_retrain_is_the_old_or_the_new_one(sound: Path, tmp
     def work(settings: Settings) -> None:
         run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
         retrain.record(settings.store, "local", run)
-        retrain.complete(settings.store, "local", request, 0)
+        retrain.complete(settings.store, "local", request)
 
     requested = Path(shutil.copytree(sound, tmp_path / "requested"))
     (requested / "reports/local/20260101T000000Z").mkdir(parents=True)

@@ -105,9 +105,7 @@ def test_a_python_bundle_is_served_in_the_environment_that_it_requires(own: tupl
     assert 0 < response["probability"] < 1
 
 
-def test_an_environment_without_the_teams_code_refuses_a_python_bundle(
-    own: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_an_environment_without_the_teams_code_refuses_a_python_bundle(own: tuple[Path, Path], tmp_path: Path) -> None:
     project, storage = own
     arguments = ["--no-default-groups", "--package", "looseleaf-lifecycle", "--extra", "serve", "--extra", "skops"]
     environment = installed(project, tmp_path / ".venv", *arguments)

@@ -76,11 +76,8 @@ def being_written(directory: Path) -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[Line | None]:
-    """Yield every line of a segment; None stands for a damaged line.
-
-    The unfinished last line of a segment that is being written is skipped. A segment that its writer has closed since
-    its path was listed is read under its new name.
-    """
+    """Yield every line of a segment, and None for a damaged one; skip the unfinished last line of an open segment."""
+    # Its writer may have closed it since its path was listed.
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -99,9 +96,8 @@ def parsed(line: bytes) -> Line | None:
         return None
     if not isinstance(content, dict) or not content.keys() >= FIELDS or type(content["ts"]) not in (int, float):
         return None
-    rows, answers = content["rows"], content["answers"]
-    are_pairs = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
-    return content if are_pairs else None
+    lists = content["rows"], content["answers"]
+    return content if type(lists[0]) is type(lists[1]) is list and len(lists[0]) == len(lists[1]) else None
 
 
 def dumped(content: Any) -> bytes:
