@@ -1,6 +1,6 @@
 """Write the manifest of the template's zone: the hash of each file, and what to use instead of an edit.
 
-`make manifest` runs it. Files that depend on an answer are hashed while the template is rendered.
+`make manifest` runs it. Files that depend on a choice are hashed while the template is rendered.
 """
 
 import hashlib
@@ -36,12 +36,13 @@ def text(root: Path) -> str:
     blocks, entries = [], []
     for name in _zone(root):
         rendered = name.removeprefix("template/").removesuffix(".jinja")
-        if name.endswith(".jinja"):
+        content = (root / name).read_bytes()
+        if name.endswith(".jinja") and (b"{{" in content or b"{%" in content):
             variable = "rendered_" + "".join(character if character.isalnum() else "_" for character in rendered)
             blocks += [f"# {{% set {variable} %}}", f"# {{% include '{name}' %}}", "# {% endset %}"]
             digest = f"{{{{ {variable} | hash('sha256') }}}}"
         else:
-            digest = hashlib.sha256((root / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256(content).hexdigest()
         entries.append(f'    {json.dumps(rendered)}: "{digest}"')
     seams = [f"    {json.dumps(pattern)}: {json.dumps(hint)}" for pattern, hint in SEAMS.items()]
     body = ["{", '  "seams": {', ",\n".join(seams), "  },", '  "files": {', ",\n".join(entries), "  }", "}"]

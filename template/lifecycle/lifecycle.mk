@@ -42,16 +42,17 @@ UPDATE = $(ISOLATED) update \
 	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
-# `make train promote` runs its goals one after the other, also when MAKEFLAGS asks for parallel jobs.
+# `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners
+.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners \
+	collect labels erase monitor retrain history
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository
-	$(UV) sync --locked
+setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow)
+	$(UV) sync --locked $(if $(call given,EXTRAS),--all-packages $(foreach extra,$(call given,EXTRAS),--extra $(call quote,$(extra))))
 	@if [ ! -e .git ]; then echo "The commit hooks were not installed: this is not a git repository. Run git init, then make setup again."; \
 	elif [ -n "$$(git config core.hooksPath)" ]; then echo "The commit hooks were not installed: git's core.hooksPath names another folder."; \
 	else .venv/bin/pre-commit install; fi
@@ -95,11 +96,13 @@ $(RUN):
 	@echo "There is no environment yet: run make setup." >&2; exit 1
 
 # Lint and types cover the team's code only: the template checks lifecycle/ itself, and the manifest shows edits of it. The
-# options repeat what pyproject.toml says, because repositories of older releases do not have it there.
+# options repeat what pyproject.toml says, because repositories of older releases do not have it there. Without the last one,
+# ruff would sort imports of renamed modules of the lifecycle with those of other packages.
+RUFF_OPTIONS := --extend-exclude lifecycle --config 'lint.isort.known-first-party = ["lifecycle", "model"]'
 check: $(RUN) ## check lint, formatting and types; check that the contract, features.sql, config and OWNERS agree
 	@.venv/bin/python lifecycle/tools/manifest_check.py
-	.venv/bin/ruff check --extend-exclude lifecycle
-	.venv/bin/ruff format --check --extend-exclude lifecycle
+	.venv/bin/ruff check $(RUFF_OPTIONS)
+	.venv/bin/ruff format --check $(RUFF_OPTIONS)
 	.venv/bin/mypy --follow-imports=silent src
 	$(RUN) check
 
@@ -139,7 +142,23 @@ owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
 	$(RUN) owners check
 
-include lifecycle/loop.mk
+collect: $(RUN) ## convert the service's prediction log to Parquet, and remove what is too old (ENVIRONMENT=…)
+	$(RUN) collect $(environment)
+
+labels: $(RUN) ## import the labels of a CSV or Parquet file (FILE=… SEEN=TIME); without FILE, show how many are known
+	$(RUN) labels $(environment) $(if $(call given,FILE),add $(call option,--seen,SEEN) $(call option,--,FILE),coverage)
+
+erase: $(RUN) ## erase every logged row, score and label of a key (KEY=…)
+	$(RUN) erase $(environment) $(call option,--,KEY)
+
+monitor: $(RUN) ## check inputs, predictions and labels: ok, watch, retrain or incident (AS_OF=TIME ENVIRONMENT=…)
+	$(RUN) monitor $(environment) $(call option,--as-of,AS_OF)
+
+retrain: $(RUN) ## train again and promote if the gate passes (REASON=… FORCE=1; DUE=1 only if something demands it)
+	$(RUN) retrain $(environment) $(call option,--reason,REASON) $(call flag,--force,FORCE) $(call flag,--due,DUE)
+
+history: $(RUN) ## list which version and threshold were deployed when, by whom and why (AT=TIME ENVIRONMENT=…)
+	$(RUN) history $(environment) $(call option,--at,AT)
 
 # Only the commands of the chosen `usage` are rendered. For the others, `lifecycle` explains how to add them.
 -include lifecycle/online.mk lifecycle/batch.mk

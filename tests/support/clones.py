@@ -1,4 +1,4 @@
-"""A repository as its author pushes it first, and clones of it with a defect: what the tests of both CI hosts run."""
+"""A repository as its author first pushes it, and clones of it with a defect, for the tests of both CI hosts."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from looseleaf.snapshot import git
 from support.rendering import Template, run
 
 
-def first_push(template: Template, folder: Path, **answers: Any) -> Path:
-    """Rendered, locked, committed."""
-    template.copy(folder, **answers)
+def first_push(template: Template, folder: Path, **choices: Any) -> Path:
+    """Render, lock and commit a repository."""
+    template.copy(folder, **choices)
     git("init", "--quiet", folder=folder)
     done = run(*make("uv.lock"), folder=folder)
     assert done.returncode == 0, done.stdout
@@ -19,13 +19,13 @@ def first_push(template: Template, folder: Path, **answers: Any) -> Path:
 
 
 def commit(folder: Path) -> None:
-    """Commit everything, with no hook in the way."""
+    """Commit everything without hooks."""
     git("add", "--all", folder=folder)
     git("commit", "--quiet", "--no-verify", "--message", "Work", folder=folder)
 
 
 def changed(committed: Path, folder: Path, name: str, line: str | None) -> Path:
-    """A clone in which a file has one more line, or is gone."""
+    """Clone a repository and add a line to a file, or remove the file."""
     git("clone", "--quiet", str(committed), str(folder), folder=committed)
     if line is None:
         (folder / name).unlink()

@@ -1,4 +1,4 @@
-"""Teams with a rendered repository of their own: what each has done in it before the template's next release comes."""
+"""Teams with a rendered repository: the edits that each makes before the next release of the template."""
 
 import json
 import tomllib
@@ -10,9 +10,9 @@ import yaml
 from looseleaf.snapshot import git
 from support.rendering import files, is_templates
 
-# How a line of one's own looks in each kind of file; the checks of the repository still pass with it.
+# A line that the team adds to each kind of file; the checks of the repository still pass with it.
 REMARKS = {".sql": "-- ours\n", ".md": "\nOurs.\n", ".py": "\n\n# ours\n"}
-WORDS = ("The discount offered", "The discount we offer")
+TEXTS = ("The discount offered", "The discount we offer")
 DELETED = [
     ".github/workflows/lifecycle.yml",
     ".pre-commit-config.yaml",
@@ -27,11 +27,11 @@ EDITED = "lifecycle/src/lifecycle/settings.py"
 
 
 def untouched(folder: Path) -> None:
-    """Nobody has done anything yet."""
+    """Edit nothing."""
 
 
 def editing(folder: Path) -> None:
-    """A line of the team's in every file of its zone."""
+    """Add a line to every file of the team's zone."""
     for name in [name for name in files(folder) if not is_templates(name)]:
         path = folder / name
         if path.suffix == ".ipynb":
@@ -39,12 +39,12 @@ def editing(folder: Path) -> None:
             notebook["metadata"]["ours"] = True
             path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
         elif name == "contract.json":
-            # It follows from contract.py, where the same words change.
-            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS), encoding="utf-8")
+            # It is derived from contract.py, where the same text changes.
+            path.write_text(path.read_text(encoding="utf-8").replace(*TEXTS), encoding="utf-8")
         elif name == "src/model/contract.py":
-            path.write_text(path.read_text(encoding="utf-8").replace(*WORDS) + "\n\n# ours\n", encoding="utf-8")
+            path.write_text(path.read_text(encoding="utf-8").replace(*TEXTS) + "\n\n# ours\n", encoding="utf-8")
         elif path.suffix == ".json":
-            # It has no comments, and a blank line at its end changes nothing.
+            # JSON has no comments, and a blank line at its end changes nothing.
             path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
         else:
             with path.open("a", encoding="utf-8") as file:
@@ -52,13 +52,13 @@ def editing(folder: Path) -> None:
 
 
 def deleting(folder: Path) -> None:
-    """What the team does not want is gone, the template's workflow too."""
+    """Delete files that the team does not need, with the template's workflow."""
     for name in DELETED:
         (folder / name).unlink(missing_ok=True)
 
 
 def adding(folder: Path) -> None:
-    """Code, tests, a job, a page, a workflow and a target of the team's own."""
+    """Add code, tests, a job, a page, a workflow and a make target."""
     ours = {
         "src/model/seasons.py": '"""Seasons."""\n\nSUMMER = (6, 7, 8)\n',
         "tests/test_seasons.py": "from model import seasons\n\n\ndef test_it() -> None:\n    assert seasons.SUMMER\n",
@@ -73,7 +73,7 @@ def adding(folder: Path) -> None:
 
 
 def depending(folder: Path) -> None:
-    """A dependency as `uv add` writes it, and code that uses it."""
+    """Add a dependency as `uv add` does, and code that uses it."""
     project = folder / "pyproject.toml"
     text = project.read_text(encoding="utf-8").replace(
         "dependencies = []", 'dependencies = [\n    "tabulate>=0.9",\n]', 1
@@ -87,18 +87,18 @@ def depending(folder: Path) -> None:
 
 
 def adopting(folder: Path) -> None:
-    """The repository was there first; a render was copied into it without replacing anything (docs/updating.md)."""
-    theirs = {
+    """Have files before the template; a render is copied in without replacing them (docs/updating.md)."""
+    existing = {
         "README.md": "# Our model\n",
         "legacy/forecast.py": "FORECAST = 1\n",
         "docs/agreement.md": "# What we had agreed on\n",
         ".gitignore": ".venv/\n.uv/\ndata/\nstorage/\n__pycache__/\n*.egg-info/\n",
     }
-    _write(folder, theirs)
+    _write(folder, existing)
 
 
-def meddling(folder: Path) -> None:
-    """A default was changed where the template keeps it."""
+def editing_the_template(folder: Path) -> None:
+    """Change a default in a file of the template."""
     path = folder / EDITED
     text = path.read_text(encoding="utf-8")
     assert text.count("min_rows: Annotated[int, Field(ge=1") == 1
@@ -116,8 +116,8 @@ PERSONAS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def live(folder: Path, persona: Callable[[Path], None]) -> Path:
-    """Commit a render, let a team work in it, and commit that."""
+def edited_by(folder: Path, persona: Callable[[Path], None]) -> Path:
+    """Commit a render, apply the edits of a team, and commit them."""
     git("init", "--quiet", folder=folder)
     commit(folder, "As rendered")
     persona(folder)
@@ -126,12 +126,12 @@ def live(folder: Path, persona: Callable[[Path], None]) -> Path:
 
 
 def commit(folder: Path, message: str) -> None:
-    """Everything, without hooks."""
+    """Commit everything without hooks."""
     git("add", "--all", folder=folder)
     git("commit", "--quiet", "--no-verify", "--allow-empty", "--message", message, folder=folder)
 
 
-def answers_of(folder: Path) -> dict[str, object]:
-    """What was answered, without where the template is."""
-    told = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
-    return {name: value for name, value in told.items() if not name.startswith("_")}
+def choices_of(folder: Path) -> dict[str, object]:
+    """Return the recorded choices, without the address of the template."""
+    content = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+    return {name: value for name, value in content.items() if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""The template as the tests see it: a release made of the working tree, and renders that reject unknown answers."""
+"""The template for the tests: a release made of the working tree, and renders that reject unknown choices."""
 
 import os
 import shutil
@@ -18,13 +18,13 @@ from looseleaf.snapshot import git, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template"
-ANSWERS = ROOT / "tests" / "answers"
-# The paths that an update may touch, as they begin in a render. All else is the team's.
+PRESETS = ROOT / "tests" / "answers"
+# The paths that an update may change, as prefixes in a render. All other files are the team's.
 TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
 RELEASE = "v9999.0.0"
 # The demo of this tree, whichever one is installed; the folder to render into comes last.
 DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.demo", "--into")
-# Seconds after which a command is taken to hang.
+# Seconds after which a command counts as hanging.
 LONGEST = 1500
 
 
@@ -36,14 +36,14 @@ _Loader.add_constructor("!include", lambda loader, node: {})
 
 
 def copier_yml(root: Path = ROOT) -> dict[str, Any]:
-    """All documents of copier.yml in one mapping, and those of org.yml."""
+    """Return all documents of copier.yml and org.yml in one mapping."""
     documents = [*yaml.load_all((root / "copier.yml").read_bytes(), Loader=_Loader)]
     documents += yaml.safe_load_all((root / "org.yml").read_bytes())
     return {name: value for document in documents for name, value in document.items()}
 
 
 def questions() -> dict[str, dict[str, Any]]:
-    """The questions that a person is asked."""
+    """Return the questions for the user."""
     return {
         name: value
         for name, value in copier_yml().items()
@@ -59,7 +59,7 @@ class Template:
 
     @classmethod
     def of(cls, root: Path, folder: Path) -> "Template":
-        """The working tree at `root`, committed and tagged as a release."""
+        """Commit the working tree at `root` to a new repository and tag it as a release."""
         snapshot(root, folder)
         template = cls(folder)
         template.tag(RELEASE)
@@ -67,16 +67,16 @@ class Template:
 
     @classmethod
     def with_history(cls, root: Path, folder: Path) -> "Template":
-        """The history of `root` with its recorded releases tagged, and the working tree as a release on top of it.
+        """Clone `root`, tag its recorded releases, and add the working tree as a release on top.
 
-        A clone that was made without the whole history has no such release: that is a failure, never a skip.
+        In a clone without the complete history, this fails; the tests are never skipped.
         """
         git("clone", "--quiet", "--no-tags", f"file://{root}", str(folder), folder=root)
         for version, commit in releases.read((root / "releases.toml").read_text(encoding="utf-8")).items():
             git("tag", "--annotate", "--message", str(version), f"v{version}", commit, folder=folder)
-        there = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
-        git("add", "--all", folder=root, **there)
-        git("commit", "--quiet", "--allow-empty", "--message", "the working tree", folder=root, **there)
+        environment = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
+        git("add", "--all", folder=root, **environment)
+        git("commit", "--quiet", "--allow-empty", "--message", "the working tree", folder=root, **environment)
         git("reset", "--quiet", "--hard", folder=folder)
         template = cls(folder)
         template.tag(RELEASE)
@@ -84,7 +84,7 @@ class Template:
 
     @cached_property
     def url(self) -> str:
-        """Its address for Copier."""
+        """The address of the template for Copier."""
         return f"git+file://{self.folder}"
 
     def tag(self, version: str) -> None:
@@ -92,16 +92,16 @@ class Template:
         git("tag", "--annotate", "--message", version, version, folder=self.folder)
 
     def release(self, version: str) -> None:
-        """Commit what was changed in the folder and make it a release."""
+        """Commit all changes in the folder and make HEAD a release."""
         git("add", "--all", folder=self.folder)
         git("commit", "--quiet", "--message", version, folder=self.folder)
         self.tag(version)
 
-    def copy(self, into: Path, version: str | None = None, **answers: Any) -> Path:
-        """Render a release (the newest when None) without trust; an answer to no question is refused, unlike Copier."""
-        if unknown := answers.keys() - questions().keys():
+    def copy(self, into: Path, version: str | None = None, **choices: Any) -> Path:
+        """Render a release (default: the newest) without trust; unknown choices are refused, unlike in Copier."""
+        if unknown := choices.keys() - questions().keys():
             raise ValueError(f"copier.yml has no question for {', '.join(sorted(unknown))}")
-        copier.run_copy(self.url, into, data=answers, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
+        copier.run_copy(self.url, into, data=choices, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
         return into
 
     def update(self, folder: Path) -> None:
@@ -110,7 +110,7 @@ class Template:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file of a render by its path, .git apart."""
+    """Return every file of a render by its path, without .git."""
     return dict(_files(folder))
 
 
@@ -122,29 +122,29 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def is_templates(name: str) -> bool:
-    """Whether a rendered path is in the template's zone."""
+    """Return whether a rendered path is in the template's zone."""
     return name.startswith(TEMPLATES_ZONE)
 
 
 def rendered_name(path: Path) -> str:
-    """Where a file of template/ arrives in a render."""
+    """Return the path that a file of template/ has in a render."""
     name = path.relative_to(TEMPLATE).as_posix().removesuffix(".jinja")
     return name.replace("{{_copier_conf.answers_file}}", ".copier-answers.yml")
 
 
 def template_files() -> list[Path]:
-    """The files of template/ as git sees them: what is ignored is not rendered."""
+    """Return the files of template/ that git does not ignore, which are the rendered ones."""
     listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "template", folder=ROOT)
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
 def tool(name: str) -> str:
-    """A command of the environment that runs the suite."""
+    """Return the path of a command in the environment of the suite."""
     return str(Path(sys.prefix) / "bin" / name)
 
 
 def run(*command: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command with its output and errors caught together in `stdout`."""
+    """Run a command; `stdout` of the result has both its output and its errors."""
     from looseleaf.project import environment as usual
 
     return subprocess.run(
@@ -160,9 +160,9 @@ def run(*command: str, folder: Path, **environment: str) -> "subprocess.Complete
 
 
 def outcome(tree: Path, *tests: str) -> tuple[int, str]:
-    """Run tests of a copy of the tree, on that copy: the exit code of pytest, and what it said.
+    """Run tests of a copy of the tree on that copy; return the exit code and output of pytest.
 
-    Those of template/ run where they lie, as if it were rendered.
+    Tests in template/ run in place, as if it were rendered.
     """
     sources = [tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]

@@ -8,8 +8,7 @@ from lifecycle.monitoring.report import build_document, render_page
 from lifecycle.monitoring.skew import Skew
 from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.settings import Settings
-from lifecycle.training.decision import Record, page
-from lifecycle.training.gate import Check, Decision
+from lifecycle.training.decision import Check, Decision, Record, page
 
 DAY = 86_400
 FIRST = 1_764_000_000

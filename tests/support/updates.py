@@ -1,4 +1,4 @@
-"""An update of a team's repository and what it promises, as assertions on files and answers."""
+"""An update of a team's repository, with assertions for each promise about its files and choices."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,100 +9,100 @@ import copier
 from looseleaf.snapshot import git
 from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
-from support.personas import answers_of
+from support.personas import choices_of
 from support.rendering import Template, files, is_templates
 
-ANSWERS = ".copier-answers.yml"
+ANSWERS_FILE = ".copier-answers.yml"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A repository as its team had left it, after `copier update`, and a fresh copy with the same answers."""
+    """A repository as rendered, before and after `copier update`, and a fresh copy with the same choices."""
 
     rendered: dict[str, bytes]
     before: dict[str, bytes]
     after: dict[str, bytes]
     fresh: dict[str, bytes]
-    answers: tuple[dict[str, Any], dict[str, Any]]
+    choices: tuple[dict[str, Any], dict[str, Any]]
     conflicts: list[str]
 
     @classmethod
     def of(cls, template: Template, project: Path, rendered: dict[str, bytes], work: Path) -> "Replay":
-        """Update the project to the newest release, without trust, as a bot does; raises what Copier raises."""
-        before, answers = files(project), answers_of(project)
+        """Update the project to the newest release without trust, as a bot does; exceptions of Copier pass through."""
+        before, choices = files(project), choices_of(project)
         template.update(project)
         unmerged = git("diff", "--name-only", "--diff-filter=U", folder=project).splitlines()
         markers = [name for name, content in files(project).items() if b"\n<<<<<<< before updating" in b"\n" + content]
         rejected = [name for name in files(project) if name.endswith(".rej")]
-        now = answers_of(project)
-        # The suite's own copy would refuse what a planted release may ask.
+        now = choices_of(project)
+        # The suite's own copy refuses values of questions that only a planted release has.
         copier.run_copy(template.url, work / "fresh", data=now, defaults=True, quiet=True, unsafe=False)
         fresh = files(work / "fresh")
-        return cls(rendered, before, files(project), fresh, (answers, now), [*unmerged, *markers, *rejected])
+        return cls(rendered, before, files(project), fresh, (choices, now), [*unmerged, *markers, *rejected])
 
     def assert_kept(self) -> None:
-        """Every promise that an update makes to a team."""
+        """Assert every promise."""
         self.assert_no_conflict()
-        self.assert_the_team_s_files_are_as_they_were()
-        self.assert_the_template_s_files_are_those_of_a_fresh_copy()
-        self.assert_the_answers_are_as_they_were()
+        self.assert_the_teams_files_are_unchanged()
+        self.assert_the_templates_files_are_those_of_a_fresh_copy()
+        self.assert_the_choices_are_unchanged()
         self.assert_no_file_has_moved()
 
     def assert_no_conflict(self) -> None:
-        """Nothing is left to settle."""
+        """Assert that no conflict is left."""
         assert self.conflicts == []
 
-    def assert_the_team_s_files_are_as_they_were(self) -> None:
-        """Edits are there, byte for byte; what was deleted is not back, in either zone."""
+    def assert_the_teams_files_are_unchanged(self) -> None:
+        """Assert that edits are kept byte for byte, and that deleted files stay deleted in both zones."""
         assert teams(self.after) == teams(self.before)
         deleted = self.rendered.keys() - self.before.keys()
         assert not deleted & self.after.keys()
 
-    def assert_the_template_s_files_are_those_of_a_fresh_copy(self) -> None:
-        """What the team has not touched is what a new repository gets."""
+    def assert_the_templates_files_are_those_of_a_fresh_copy(self) -> None:
+        """Assert that unedited files of the template equal those of a new repository."""
         deleted = self.rendered.keys() - self.before.keys()
         own = {name for name in self.before if is_templates(name)} - self.rendered.keys()
         expected = {name: content for name, content in templates(self.fresh).items() if name not in deleted}
         assert templates(self.after) == expected | {name: self.before[name] for name in own}
 
-    def assert_the_answers_are_as_they_were(self) -> None:
-        """No answer is reset or dropped; a question that is new has its default."""
-        before, after = self.answers
+    def assert_the_choices_are_unchanged(self) -> None:
+        """Assert that no choice is reset or dropped."""
+        before, after = self.choices
         assert {name: after.get(name) for name in before} == before
 
     def assert_no_file_has_moved(self) -> None:
-        """Every file of the team's is still rendered under its name, and none has changed its zone.
+        """Assert that the team's files are still rendered under their names, and that none has changed its zone.
 
-        A release that breaks this cannot reach the repositories that are there: an update sees one zone only.
+        Existing repositories cannot follow such a change, because an update sees one zone only.
         """
         assert teams(self.rendered).keys() <= self.fresh.keys()
-        lost = templates(self.rendered).keys() - templates(self.fresh).keys()
-        homeless = {name.rsplit("/", 1)[-1] for name in lost} & {name.rsplit("/", 1)[-1] for name in teams(self.fresh)}
-        assert not homeless - {name.rsplit("/", 1)[-1] for name in teams(self.rendered)}
+        removed = templates(self.rendered).keys() - templates(self.fresh).keys()
+        moved = {name.rsplit("/", 1)[-1] for name in removed} & {name.rsplit("/", 1)[-1] for name in teams(self.fresh)}
+        assert not moved - {name.rsplit("/", 1)[-1] for name in teams(self.rendered)}
 
 
 def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:
-    """The trial of an update."""
+    """Return the trial of an update to a version."""
     work.mkdir()
-    told = recorded(project)
-    source = Source.fetch(told, project, work / "template")
-    return Trial.run(project, source, source.commit(str(told["_commit"])), source.commit(to), given, work)
+    content = recorded(project)
+    source = Source.fetch(content, project, work / "template")
+    return Trial.run(project, source, source.commit(str(content["_commit"])), source.commit(to), given, work)
 
 
 def reported(project: Path, template: Template, work: Path) -> Trial:
-    """What `looseleaf update` would do to the newest release."""
-    told = recorded(project)
+    """Return the trial of an update to the newest release."""
+    content = recorded(project)
     work.mkdir()
-    source = Source.fetch(told, project, work / "template")
-    before = source.commit(str(told["_commit"]))
+    source = Source.fetch(content, project, work / "template")
+    before = source.commit(str(content["_commit"]))
     return Trial.run(project, source, before, source.newest(before), {}, work)
 
 
 def teams(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """The files of the team's zone."""
+    """Return the files of the team's zone."""
     return {name: content for name, content in contents.items() if not is_templates(name)}
 
 
 def templates(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """The files of the template's zone, the answers apart."""
-    return {name: content for name, content in contents.items() if is_templates(name) and name != ANSWERS}
+    """Return the files of the template's zone without the answers file."""
+    return {name: content for name, content in contents.items() if is_templates(name) and name != ANSWERS_FILE}

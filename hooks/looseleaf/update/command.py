@@ -19,7 +19,7 @@ from looseleaf.snapshot import git
 from looseleaf.steps import Steps
 from looseleaf.update.apply import ABORT, abort, apply, finish, journal
 from looseleaf.update.report import Report
-from looseleaf.update.source import Source, answers_in, recorded
+from looseleaf.update.source import Source, choices_in, recorded
 from looseleaf.update.trees import is_same
 from looseleaf.update.trial import Trial
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `update`."""
     parser.add_argument("--dry-run", action="store_true", help="report only")
     parser.add_argument("--to", metavar="VERSION", help="default: the newest release")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change an answer")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a choice")
     parser.add_argument("--take", action="append", default=[], metavar="PATH", help="take an offered file, merged")
     parser.add_argument("--abort", action="store_true", help="restore every file after an interrupted update")
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
@@ -72,7 +72,7 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     source = Source.fetch(content, root, work / "template")
     before = source.commit(str(content["_commit"]))
     after = source.commit(options.to) if options.to else source.newest(before)
-    changes = _parse_changes(options.set, {*answers_in(content)} | source.questions(after))
+    changes = _parse_changes(options.set, {*choices_in(content)} | source.questions(after))
     if not source.contains(after, before):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "Revert the commit of the update instead: git revert.")
@@ -114,7 +114,7 @@ def _refuse_unready(root: Path, dry_run: bool) -> str:
         raise UpdateError("an update was interrupted here", ABORT)
     if status and not dry_run:
         problem = "the work tree has uncommitted changes:\n  " + "\n  ".join(status.splitlines()[:10])
-        raise UpdateError(problem, "Commit or stash them, so that the update can be told apart.")
+        raise UpdateError(problem, "Commit or stash them, so that git diff shows the update only.")
     return head
 
 
@@ -130,12 +130,12 @@ def _refuse_changed(root: Path, head: str, expected: Mapping[str, bytes | None])
             raise UpdateError(problem, "Nothing was changed. Commit or move the file, and update again.")
 
 
-def _parse_changes(given: list[str], answers: set[str]) -> dict[str, Any]:
+def _parse_changes(given: list[str], choices: set[str]) -> dict[str, Any]:
     changes = {}
     for each in given:
         name, equals, value = each.partition("=")
-        if not equals or name not in answers:
-            raise UpdateError(f"{each} names no answer", f"NAME=VALUE with one of {', '.join(sorted(answers))}.")
+        if not equals or name not in choices:
+            raise UpdateError(f"{each} names no choice", f"NAME=VALUE with one of {', '.join(sorted(choices))}.")
         try:
             changes[name] = yaml.safe_load(value) if value.startswith("[") else value
         except yaml.YAMLError:

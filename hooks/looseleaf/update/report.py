@@ -32,8 +32,8 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class AnswerChange:
-    """An answer that changes: `given` by the user, `new` with its default, `reset` or `dropped` by the template."""
+class ChoiceChange:
+    """An choice that changes: `given` by the user, `new` with its default, `reset` or `dropped` by the template."""
 
     name: str
     before: Any
@@ -67,7 +67,7 @@ class Report:
     edits: list[Edit] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     kept_deleted: list[str] = field(default_factory=list)
-    answers: list[AnswerChange] = field(default_factory=list)
+    answers: list[ChoiceChange] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
 
@@ -106,8 +106,8 @@ class Report:
         """Return the report as `text`, `markdown` or `json`."""
         return {"text": self.text, "markdown": self.markdown, "json": self.json}[name]()
 
-    def _unrequested(self) -> list[AnswerChange]:
-        return [answer for answer in self.answers if answer.kind in ("reset", "dropped")]
+    def _unrequested(self) -> list[ChoiceChange]:
+        return [choice for choice in self.answers if choice.kind in ("reset", "dropped")]
 
     def _title(self) -> str:
         if self.up_to_date and self.safe:
@@ -117,20 +117,20 @@ class Report:
 
     def _parts(self) -> dict[str, list[str]]:
         unrequested = self._unrequested()
-        changed_answer = any(answer.kind == "given" and not answer.name.startswith("_") for answer in self.answers)
+        changed_choice = any(choice.kind == "given" and not choice.name.startswith("_") for choice in self.answers)
         parts = {
             "Edited files of the template: do what is said of each file, then restore it": [
                 f"{edit.path} ({edit.kind}): {edit.seam}" for edit in self.edits
             ],
             "Would be lost": [f"{loss.path}: {loss.why}" for loss in self.losses],
             "Conflicts": self.conflicts,
-            "Answers that the template would change": [str(answer) for answer in unrequested],
+            "Choices that the template would change": [str(choice) for choice in unrequested],
             "What you do": self.tasks,
-            "Answers": [str(answer) for answer in self.answers if answer not in unrequested],
-            "Your own files that may still follow the old answer": [
+            "Choices": [str(choice) for choice in self.answers if choice not in unrequested],
+            "Your own files that may still follow the old choice": [
                 f"{offer.path}: take it with TAKE={offer.path}, or edit it by hand"
                 for offer in self.offers
-                if changed_answer
+                if changed_choice
             ],
             "Added": self.added,
             "Changed": self.changed,

@@ -13,15 +13,15 @@ import yaml
 
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
-from looseleaf.update.source import ANSWERS, Source
+from looseleaf.update.source import ANSWERS_FILE, Source
 
 
-def render(source: Source, commit: str, answers: Mapping[str, Any], into: Path) -> dict[str, bytes]:
+def render(source: Source, commit: str, choices: Mapping[str, Any], into: Path) -> dict[str, bytes]:
     """Render a commit of the template and return its files; an existing folder is returned as it is."""
     if not into.exists():
-        with copier_errors(f"{source.label(commit)} cannot be rendered with the answers of this repository"):
+        with copier_errors(f"{source.label(commit)} cannot be rendered with the choices of this repository"):
             copier.run_copy(
-                str(source.clone), into, data=dict(answers), vcs_ref=commit, defaults=True, quiet=True, unsafe=False
+                str(source.clone), into, data=dict(choices), vcs_ref=commit, defaults=True, quiet=True, unsafe=False
             )
     return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
 
@@ -53,9 +53,9 @@ def merge(ours: bytes, base: bytes, theirs: bytes, folder: Path) -> bytes | None
     return done.stdout if done.returncode == 0 else None
 
 
-def write_to_answers(folder: Path, values: Mapping[str, str]) -> None:
+def write_answers_file(folder: Path, values: Mapping[str, str]) -> None:
     """Set values in the answers file and leave every other line unchanged."""
-    path = folder / ANSWERS
+    path = folder / ANSWERS_FILE
     lines, replaced = [], False
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         name = line.split(":")[0]
@@ -86,4 +86,4 @@ def copier_errors(problem: str) -> Iterator[None]:
             yield
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise UpdateError(f"{problem}: {reason}", "Change an answer with SET='name=value'.") from None
+            raise UpdateError(f"{problem}: {reason}", "Change a choice with SET='name=value'.") from None

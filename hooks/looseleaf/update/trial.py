@@ -18,8 +18,8 @@ import yaml
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update import trees
-from looseleaf.update.report import AnswerChange, Edit, Loss, Offer, Report
-from looseleaf.update.source import ANSWERS, Source, answers_in, recorded
+from looseleaf.update.report import ChoiceChange, Edit, Loss, Offer, Report
+from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
 
 ZONE = "lifecycle/"
@@ -44,7 +44,7 @@ class Trial:
     old: Mapping[str, bytes]
     new: Mapping[str, bytes]
     given: Mapping[str, Any]
-    answers: tuple[Mapping[str, Any], Mapping[str, Any]]
+    choices: tuple[Mapping[str, Any], Mapping[str, Any]]
     taken: set[str] = field(default_factory=set)
 
     @classmethod
@@ -56,7 +56,7 @@ class Trial:
             source: the template.
             before: the commit that the project has.
             after: the commit to update to.
-            given: answers that the user changes.
+            given: choices that the user changes.
             work: an empty folder for the clone and the renders.
 
         Raises:
@@ -67,21 +67,21 @@ class Trial:
         clone = work / "project" / root.resolve().relative_to(top.resolve())
         head = tracked(clone)
         modes = trees.executable(clone, head)
-        old_answers = answers_in(recorded(clone))
-        old = render(source, before, old_answers, work / "old")
-        refuse_links(clone, [ANSWERS, *(name for name in old if name.startswith(WRITTEN))])
+        old_choices = choices_in(recorded(clone))
+        old = render(source, before, old_choices, work / "old")
+        refuse_links(clone, [ANSWERS_FILE, *(name for name in old if name.startswith(WRITTEN))])
         # Copier reads the template's address and commit from the answers file; here, it must use the clone.
-        trees.write_to_answers(clone, {"_src_path": str(source.clone), "_commit": before})
+        trees.write_answers_file(clone, {"_src_path": str(source.clone), "_commit": before})
         options = ("--quiet", "--no-verify", "--all", "--message", "use the clone of the template")
         git("-c", "commit.gpgsign=false", "commit", *options, folder=clone, **IDENTITY)
         with copier_errors(f"it cannot be updated to {source.label(after)}"):
             copier.run_update(
                 clone, data=dict(given), vcs_ref=after, defaults=True, overwrite=True, quiet=True, unsafe=False
             )
-        new_answers = answers_in(recorded(clone))
-        new = render(source, after, new_answers, work / "new")
-        trees.write_to_answers(clone, {"_src_path": source.address})
-        return cls(source, before, after, work, clone, head, modes, old, new, given, (old_answers, new_answers))
+        new_choices = choices_in(recorded(clone))
+        new = render(source, after, new_choices, work / "new")
+        trees.write_answers_file(clone, {"_src_path": source.address})
+        return cls(source, before, after, work, clone, head, modes, old, new, given, (old_choices, new_choices))
 
     @cached_property
     def now(self) -> dict[str, bytes]:
@@ -130,7 +130,7 @@ class Trial:
                 for name in sorted(self.old)
                 if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
             ],
-            answers=list(self._answers()),
+            answers=list(self._choices()),
             offers=list(self.offers()),
             tasks=self.source.tasks(self.before, self.after),
         )
@@ -143,14 +143,16 @@ class Trial:
 
     def _edits(self) -> Iterator[Edit]:
         """Yield edits in the template's zone, also those that Copier could merge: the zone belongs to the template."""
-        if ANSWERS in self.head and self._answers_were_edited():
-            yield Edit(ANSWERS, "edited by hand", f"Change an answer with SET='name=value'; see git log -- {ANSWERS}")
+        if ANSWERS_FILE in self.head and self._answers_file_was_edited():
+            yield Edit(
+                ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
+            )
         for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
             if name.startswith(ZONE) and self.manifest:
                 yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             current = self.head.get(name)
-            if name in (ANSWERS, MANIFEST) or not self._is_templates(name):
+            if name in (ANSWERS_FILE, MANIFEST) or not self._is_templates(name):
                 continue
             if current is None and name.startswith(ZONE):
                 yield Edit(name, "removed", self._seam(name))
@@ -159,18 +161,18 @@ class Trial:
             ):
                 yield Edit(name, "edited", self._seam(name))
 
-    def _answers_were_edited(self) -> bool:
+    def _answers_file_was_edited(self) -> bool:
         """Apply the check of the new release, which the repository will apply to itself."""
         if MANIFEST_CHECK not in self.new:
             return False
         check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK))
-        return bool(check["edited_by_hand"](self.head[ANSWERS].decode("utf-8", "replace")))
+        return bool(check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
 
     def _losses(self) -> Iterator[Loss]:
         for name in sorted(self.new.keys() - self.now.keys()):
             if self._is_templates(name) and (self.clone / name).is_file():
                 yield Loss(name, "your .gitignore hides this file of the template, so git would not add it")
-        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS}):
+        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS_FILE}):
             ours, now, old = self.head[name], self.now.get(name), self.old[name]
             if is_same(ours, old):
                 continue
@@ -183,22 +185,22 @@ class Trial:
                 if lost := {*ours.splitlines()} - kept:
                     yield Loss(name, f"{len(lost)} of your lines would be lost without a conflict")
 
-    def _answers(self) -> Iterator[AnswerChange]:
-        before, after = self.answers
+    def _choices(self) -> Iterator[ChoiceChange]:
+        before, after = self.choices
         if self.source.address != self.source.recorded:
-            yield AnswerChange("_src_path", self.source.recorded, self.source.address, "given")
+            yield ChoiceChange("_src_path", self.source.recorded, self.source.address, "given")
         for name in sorted({*before, *after}):
             kind = "given" if name in self.given else "dropped" if name not in after else "reset"
             if kind != "given" and name not in before:
-                yield AnswerChange(name, None, after[name], "new")
+                yield ChoiceChange(name, None, after[name], "new")
             elif before.get(name) != after.get(name):
-                yield AnswerChange(name, before.get(name), after.get(name), kind)
+                yield ChoiceChange(name, before.get(name), after.get(name), kind)
 
     def offers(self) -> Iterator[Offer]:
         """Yield the files of the team's zone that a new repository would get in another version."""
         for name in sorted(self.new):
             fresh, old, now = self.new[name], self.old.get(name), self.now.get(name)
-            if fresh in (old, now) or name == ANSWERS or self._is_templates(name) or name in self.changed():
+            if fresh in (old, now) or name == ANSWERS_FILE or self._is_templates(name) or name in self.changed():
                 continue
             if now is None:
                 # A file that the team deleted is not offered again.
@@ -223,13 +225,13 @@ class Trial:
         return trees.merge(ours, base, theirs, self.work / "merge")
 
     def _earlier(self) -> Iterator[dict[str, bytes]]:
-        """Yield renders of the commits and answers that the repository had before, the latest first."""
-        seen = [(self.before, self.answers[0])]
-        for commit in git("log", "--format=%H", "--", ANSWERS, folder=self.clone).split():
-            # Commits that the template no longer has, and answers that it no longer accepts, are skipped.
+        """Yield renders of the commits and choices that the repository had before, the latest first."""
+        seen = [(self.before, self.choices[0])]
+        for commit in git("log", "--format=%H", "--", ANSWERS_FILE, folder=self.clone).split():
+            # Commits that the template no longer has, and choices that it no longer accepts, are skipped.
             with suppress(UpdateError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
-                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS}", folder=self.clone))
-                state = (self.source.commit(str(content["_commit"])), answers_in(content))
+                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS_FILE}", folder=self.clone))
+                state = (self.source.commit(str(content["_commit"])), choices_in(content))
                 if state not in seen:
                     seen.append(state)
                     yield render(self.source, *state, self.work / f"earlier-{len(seen)}")

@@ -1,4 +1,4 @@
-"""What OpenAPI says of the service, Schemathesis asks of it over a socket: every status, header, type and schema."""
+"""Schemathesis compares the responses of the service with its OpenAPI: status, headers, types and schema."""
 
 import subprocess
 import sys
@@ -97,7 +97,7 @@ CONTRACTS = {
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_every_answer_is_as_documented(storage: Storage, tmp_path: Path, name: str) -> None:
+def test_every_response_is_as_documented(storage: Storage, tmp_path: Path, name: str) -> None:
     deploy(storage, CONTRACTS[name])
     with listening(create(storage.store, "local", QUICK)) as url:
         found = examined(url, tmp_path)
@@ -116,7 +116,7 @@ def test_with_a_key_and_before_there_are_features_too(storage: Storage, tmp_path
     assert found.returncode == 0, found.stdout[-5000:] + found.stderr
 
 
-def test_an_answer_outside_the_schema_is_found(
+def test_a_response_outside_the_schema_is_found(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy(storage, TELCO)

@@ -125,7 +125,7 @@ class Serve(Section):
 
 
 class Tracking(Section):
-    """The copy of training runs in MLflow, for people; no decision reads it."""
+    """The copy of training runs in MLflow (`make setup EXTRAS=mlflow`), for people; no decision reads it."""
 
     enabled: bool = True
     uri: str = Field(default="", description="Empty: a SQLite file in the storage.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-# A field with one of these names would shadow a type that generated code uses.
+# The types are in use around a generated field; a field of that name would shadow them.
 TYPES = ("bool", "datetime", "float", "int", "str")
 TAKEN = {*dir(BaseModel), "model_config", *keyword.kwlist, *keyword.softkwlist, *TYPES}
 

@@ -94,11 +94,7 @@ class Team:
 
 
 def load(root: Path) -> Team:
-    """Load the team's package `model` of the repository at `root`.
-
-    Raises:
-        LifecycleError: a module or a member is missing, or cannot be imported.
-    """
+    """Load the team's package `model` of the repository at `root`; raise LifecycleError naming what is missing."""
     contract, features_sql = load_contract()
     return Team(project_name(root), contract, features_sql, load_data(), _module("estimator", "candidate", "baselines"))
 

@@ -24,8 +24,8 @@ from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.comparison import with_champion
-from lifecycle.training.decision import Record
-from lifecycle.training.gate import Case, Check, Decision
+from lifecycle.training.decision import Check, Decision, Record
+from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20
 # The checks whose texts become the reason in the audit log where the caller gives none.

@@ -177,6 +177,6 @@ def _info(service: PredictionService) -> dict[str, Any]:
         "pending": service.follower.pending,
         "trained": {name: facts[name] for name in TRAINING_FACTS if name in facts},
         "metrics": facts.get("metrics", {}),
-        "features_as_of": timestamps.told(features.as_of) if features else None,
+        "features_as_of": timestamps.format_utc(features.as_of) if features else None,
         "counted": {"ignored_fields": dict(service.ignored_fields), "fallback_rows": service.fallback_rows},
     }

@@ -37,12 +37,7 @@ def compare(
 ) -> Evidence:
     """Let other versions predict the held-out rows, and return the evidence of all models on them.
 
-    Args:
-        store: the storage that holds the versions.
-        connection: a connection with the team's tables.
-        dataset: the candidate's dataset.
-        predictions: by model name (CANDIDATE is one), of all held-out rows, shape (rows,) or (rows, classes).
-        versions: names of bundles; where one has no predictions, the evidence states why.
+    `predictions` has those of the candidate and its baselines, by name, for all held-out rows of the dataset.
     """
     incomparable, failed = dict[str, str](), dict[str, str]()
     for version in versions:
@@ -54,13 +49,10 @@ def compare(
             failed[version] = error.problem
     kept = evidence.sampled(predictions[CANDIDATE])
     label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
-    predictions = {name: each[kept] for name, each in predictions.items()}
-    slices = {
-        name: evidence.slices(dataset.team.contract, frame, label, predictions[CANDIDATE], each)
-        for name, each in predictions.items()
-        if name != CANDIDATE
-    }
-    return Evidence(label, predictions, slices, incomparable, failed)
+    own, contract = predictions[CANDIDATE][kept], dataset.team.contract
+    others = {name: each[kept] for name, each in predictions.items() if name != CANDIDATE}
+    slices = {name: evidence.slices(contract, frame, label, own, each) for name, each in others.items()}
+    return Evidence(label, {CANDIDATE: own} | others, slices, incomparable, failed)
 
 
 def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
@@ -74,9 +66,9 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
         return found
     connection = point_in_time.connect(data, settings.data)
     team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
+    as_of, share = timestamps.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
     try:
-        share = bundle.facts["settings"]["holdout"]
-        dataset = load_dataset(connection, team, timestamps.parse(bundle.facts["as_of"]), share)
+        dataset = load_dataset(connection, team, as_of, share)
         unchanged = dataset.digest == bundle.facts["data"]
     except LifecycleError:
         unchanged = False
@@ -85,13 +77,8 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
         raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     own = {CANDIDATE: Predictor(bundle).predict_raw(dataset.holdout.frame)}
     added = compare(settings.store, connection, dataset, own, [champion.version])
-    return Evidence(
-        added.label,
-        found.predictions | added.predictions,
-        found.slices | added.slices,
-        found.incomparable | added.incomparable,
-        found.failed | added.failed,
-    )
+    names = ("predictions", "slices", "incomparable", "failed")
+    return Evidence(added.label, **{name: getattr(found, name) | getattr(added, name) for name in names})
 
 
 def _predict(version: Bundle, connection: "duckdb.DuckDBPyConnection", dataset: Dataset) -> Floats:

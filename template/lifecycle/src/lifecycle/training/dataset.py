@@ -1,7 +1,4 @@
-"""The labelled rows known at one time, divided into a training part and a holdout.
-
-The holdout is the later part of the rows where they have a time, else whole entities, else rows by a stable hash.
-"""
+"""The labelled rows known at one time, divided: later rows, whole entities or rows by a hash become the holdout."""
 
 import hashlib
 from dataclasses import dataclass
@@ -52,22 +49,14 @@ class LabelledRows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Every labelled row known at `as_of` (seconds), and how the rows are divided."""
+    """Every labelled row known at `as_of` (seconds), the rows for training, and the holdout for evaluation."""
 
     team: Team
     as_of: int
-    rows: LabelledRows
     split: Split
-
-    @property
-    def training(self) -> LabelledRows:
-        """The rows that a model is fitted on."""
-        return LabelledRows(self.rows.frame[self.split.training], self.rows.label[self.split.training])
-
-    @property
-    def holdout(self) -> LabelledRows:
-        """The rows that a model is evaluated on."""
-        return LabelledRows(self.rows.frame[self.split.holdout], self.rows.label[self.split.holdout])
+    rows: LabelledRows
+    training: LabelledRows
+    holdout: LabelledRows
 
     @property
     def digest(self) -> str:
@@ -87,7 +76,9 @@ def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int
         raise LifecycleError(problem, "Give a later --as-of, or more labels.")
     frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
-    return Dataset(team, as_of, LabelledRows(frame, label), split(frame, team.contract, share))
+    divided = split(frame, team.contract, share)
+    training, holdout = (LabelledRows(frame[mask], label[mask]) for mask in (divided.training, divided.holdout))
+    return Dataset(team, as_of, divided, LabelledRows(frame, label), training, holdout)
 
 
 def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:

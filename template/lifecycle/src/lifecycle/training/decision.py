@@ -1,7 +1,7 @@
 """The record of a gate decision: as JSON for programs, as text for a terminal and as a page for people."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from lifecycle import timestamps
 from lifecycle.reports import pages
 from lifecycle.storage import Store, lock, write_atomically
-from lifecycle.training.gate import Decision
 
 FORMAT = 1
 AGREED, REFUSED = "agreed", "refused"
@@ -24,6 +23,33 @@ TITLES = {
     "skew": "Features at serving equal those of training",
     "threshold": "Another threshold",
 }
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the gate: its name, its result, an explanation and the numbers behind it."""
+
+    name: str
+    passed: bool
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The result of the gate: the candidate may be deployed when no check failed."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The explanations of the failed checks."""
+        return tuple(check.text for check in self.checks if not check.passed)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of all checks, by name."""
+        return {check.name: check.numbers for check in self.checks if check.numbers}
 
 
 @dataclass(frozen=True)
@@ -104,7 +130,7 @@ def _headline(record: Record) -> str:
 def _facts(record: Record) -> str:
     champion = f"{record.champion} is deployed" if record.champion else "no version is deployed yet"
     why, when = f" ({record.why})" if record.why else "", timestamps.format_utc(record.decided_at)
-    return f"Decided {when}, requested by {record.who}{why}; the reason is {record.reason}; {champion}."
+    return f"Decided {when}, requested by {record.who} (recorded, not verified){why}; the reason is {record.reason}; {champion}."
 
 
 def _title(name: str) -> str:

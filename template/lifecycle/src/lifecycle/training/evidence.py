@@ -20,17 +20,12 @@ from lifecycle.training.dataset import Dataset, Hashes
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 3
-MOST_ROWS = 20_000
+FORMAT, FILE, TRAINING, HOLDOUT = 3, "evidence.json", "training.ids", "holdout.ids"
 # Of many classes fewer rows are kept: each row has a probability for every class.
-MOST_NUMBERS = 400_000
-MOST_HASHES = 1_000_000
-MOST_LEVELS = 20
-# Fewer rows would describe individual people.
-FEWEST_ROWS = 20
-DIGITS = 9
+MOST_ROWS, MOST_NUMBERS, MOST_HASHES = 20_000, 400_000, 1_000_000
+# Slices of fewer rows would describe individual people.
+FEWEST_ROWS, MOST_LEVELS = 20, 20
 CANDIDATE, TRIVIAL, LINEAR = "candidate", "trivial", "linear"
-FILE, TRAINING, HOLDOUT = "evidence.json", "training.ids", "holdout.ids"
 
 Slices = dict[str, dict[str, float]]
 
@@ -133,6 +128,6 @@ def _lowest(found: Hashes) -> bytes:
 
 
 def _rounded(predictions: Floats) -> Any:
-    # Significant digits, not decimals: a probability of 1e-12 has a loss of its own.
-    rounded = [float(f"{value:.{DIGITS}g}") for value in predictions.ravel().tolist()]
+    # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
+    rounded = [float(f"{value:.9g}") for value in predictions.ravel().tolist()]
     return np.array(rounded).reshape(predictions.shape).tolist()

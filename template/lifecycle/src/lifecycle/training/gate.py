@@ -4,7 +4,7 @@ All models are compared on the same held-out rows. Every bound is one-sided, at 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -15,6 +15,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats, Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
+from lifecycle.training.decision import Check, Decision
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
@@ -24,33 +25,6 @@ MEGABYTE = 1e6
 POWER = 0.8
 # Evidence keeps nine digits of a prediction.
 SAME = 1e-8
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of the gate: its name, its result, an explanation and the numbers behind it."""
-
-    name: str
-    passed: bool
-    text: str
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The result of the gate: the candidate may be deployed when no check failed."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """The explanations of the failed checks."""
-        return tuple(check.text for check in self.checks if not check.passed)
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        """The numbers of all checks, by name."""
-        return {check.name: check.numbers for check in self.checks if check.numbers}
 
 
 @dataclass(frozen=True)

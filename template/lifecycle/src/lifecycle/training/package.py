@@ -39,8 +39,8 @@ def golden_rows(contract: Contract, frame: "pd.DataFrame", train: Train) -> list
         columns[column.name] = [_plain(value, column.kind) for value in drawn]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
-        synthetic: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
-        columns[column.name] = synthetic.get(column.kind, texts)
+        other: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
+        columns[column.name] = other.get(column.kind, texts)
     return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
 
 
@@ -61,7 +61,7 @@ def pack(
         LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
     """
     predictions = model.predict_rows(golden).tolist()
-    # The name `answer` is read by every release.
+    # Every release reads this name.
     lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -87,8 +87,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     try:
         content = skops.io.dumps(model.estimator)
         unknown = untrusted_types(content)
-    # Estimators of any library are possible, and so are their exceptions.
-    except Exception as error:
+    except Exception as error:  # Estimators of any library are possible, and so are their exceptions.
         unknown = [f"what skops cannot write ({type(error).__name__})"]
     if not unknown:
         # An ONNX bundle keeps the estimator for people to inspect; the service does not read it.

@@ -10,14 +10,12 @@ import numpy as np
 import lifecycle
 from lifecycle import timestamps
 from lifecycle.contract.matrix import Encoder, learn_levels
-from lifecycle.contract.schema import Target
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import export
-from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
@@ -26,8 +24,6 @@ from lifecycle.training.comparison import compare
 from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
-
-DEFAULT_THRESHOLD = 0.5
 
 
 def train(
@@ -40,8 +36,7 @@ def train(
 ) -> Bundle:
     """Train on the team's tables and write a new bundle, verified against its golden rows.
 
-    The linear baseline becomes the model of the bundle where the candidate does not beat it. The deployed versions
-    predict the same held-out rows, so that the gate can compare.
+    The bundle has the linear baseline where the candidate does not beat it, and evidence for the gate.
 
     Args:
         team: contract, features, data and estimators of the team.
@@ -58,8 +53,10 @@ def train(
     connection = point_in_time.connect(team.data, settings.data)
     as_of = point_in_time.latest(connection, team.data) if as_of is None else as_of
     dataset = load_dataset(connection, team, as_of, settings.train.holdout)
-    target, training, holdout = team.contract.target, dataset.training, dataset.holdout
-    _require_every_class(target, training.label)
+    target, training, holdout, split = team.contract.target, dataset.training, dataset.holdout, dataset.split
+    if missing := [name for code, name in enumerate(target.classes) if not (training.label == code).any()]:
+        problem = f"no training row is labelled {', '.join(missing)}"
+        raise LifecycleError(problem, "Give labelled rows of every class.")
 
     encoder = Encoder(team.contract, learn_levels(team.contract, training.frame))
     models = fit(team, encoder, training, settings.train.seed)
@@ -76,7 +73,6 @@ def train(
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
             predictions[chosen] = OnnxModel(exported.graph, encoder, target).predict_frame(holdout.frame)
-    split = dataset.split
     facts = {
         "name": team.name,
         "lifecycle": lifecycle.__version__,
@@ -84,7 +80,7 @@ def train(
         "as_of": timestamps.format_utc(as_of),
         "reason": reason,
         "estimator": chosen,
-        "threshold": DEFAULT_THRESHOLD if target.task == "binary" else None,
+        "threshold": 0.5 if target.task == "binary" else None,
         "levels": {name: list(each) for name, each in encoder.codes.items()},
         "rows": {"training": len(training.frame), "holdout": len(holdout.frame)},
         "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
@@ -97,8 +93,8 @@ def train(
     }
     seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
     deployed = sorted({each.current.version for each in seen if each})
-    own = predictions | {CANDIDATE: predictions[chosen]}
-    found = compare(settings.store, connection, dataset, own, deployed)
+    predictions[CANDIDATE] = predictions[chosen]
+    found = compare(settings.store, connection, dataset, predictions, deployed)
     profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
     files = evidence.files(found, dataset) | {reference.FILE: profile.to_json().encode()}
     golden = package.golden_rows(team.contract, holdout.frame, settings.train)
@@ -136,9 +132,3 @@ def _naming(name: str) -> Iterator[None]:
         problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
         raise LifecycleError(problem, hint) from error
-
-
-def _require_every_class(target: Target, label: Floats) -> None:
-    missing = [name for at, name in enumerate(target.classes) if not (label == at).any()]
-    if missing:
-        raise LifecycleError(f"no training row is labelled {', '.join(missing)}", "Give labelled rows of every class.")

@@ -1,0 +1,69 @@
+"""The template of a repository: addresses, recorded sources and releases."""
+
+from pathlib import Path
+
+import pytest
+
+from looseleaf.errors import UpdateError
+from looseleaf.snapshot import git
+from looseleaf.update.source import Source, _address
+from support.personas import commit
+from support.rendering import Template
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("gh:acme/looseleaf", "https://github.com/acme/looseleaf.git"),
+        ("gl:acme/looseleaf.git", "https://gitlab.com/acme/looseleaf.git"),
+        ("git+https://git.example.org/x.git", "https://git.example.org/x.git"),
+        ("git@git.example.org:acme/x.git", "git@git.example.org:acme/x.git"),
+        ("git+ssh://git@git.example.org/x.git", "ssh://git@git.example.org/x.git"),
+    ],
+)
+def test_an_address_has_the_same_meaning_as_in_copier(tmp_path: Path, given: str, address: str) -> None:
+    assert _address(given, tmp_path, "_src_path") == address
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UpdateError, match="does not exist"):
+        _address("../gone", tmp_path, "_src_path")
+
+
+@pytest.mark.parametrize(
+    ("before", "named", "address"),
+    [
+        ("gh:acme/x", "https://github.com/acme/x.git@v0.3.0", "gh:acme/x"),
+        ("gh:acme/x", "", "gh:acme/x"),
+        ("/nowhere", "git@git.example.org:a/x.git@v1.0.0", "git@git.example.org:a/x.git"),
+        ("https://example.org/x.git", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+        ("gh:acme/x", "https://oauth2:secret@example.org/x.git", "https://example.org/x.git"),
+    ],
+)
+def test_an_equal_address_and_credentials_are_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, named: str, address: str
+) -> None:
+    monkeypatch.setenv("LOOSELEAF_SOURCE", named)
+    monkeypatch.setattr("looseleaf.update.source.git", lambda *arguments, folder: "")
+    assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
+
+
+def test_releases_are_found_by_tags_and_by_the_record(tmp_path: Path) -> None:
+    repository = tmp_path / "template"
+    git("init", "--quiet", str(repository), folder=tmp_path)
+    for version in ("v1.0.0", "v2.0.0"):
+        (repository / "file.txt").write_text(version)
+        Template(repository).release(version)
+    first, second = (git("rev-parse", f"{tag}^{{commit}}", folder=repository) for tag in ("v1.0.0", "v2.0.0"))
+    tagged = Source(repository)
+    assert (tagged.newest(first), tagged.label(first)) == (second, "1.0.0")
+    git("clone", "--quiet", "--no-tags", str(repository), str(tmp_path / "bare"), folder=tmp_path)
+    bare = Source(tmp_path / "bare")
+    assert (bare.newest(first), bare.label(first)) == (second, first[:7])
+    (tmp_path / "bare/releases.toml").write_text(f'[releases]\n"1.0.0" = "{first}"\n')
+    commit(tmp_path / "bare", "Recorded")
+    recorded = Source(tmp_path / "bare")
+    assert (recorded.newest(first), recorded.commit("1.0.0"), recorded.commit("v1.0.0")) == (first, first, first)
+    assert recorded.label(second) == f"{second[:7]} (after 1.0.0)"
+    described = f"v1.0.0-1-g{second[:7]}"
+    assert recorded.commit(described) == second
