@@ -46,7 +46,8 @@ def materialize_for(settings: Settings, data: Data, bundle: Bundle) -> None:
 def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
     """Return the bundles in use in any environment, and a message for each that cannot be read."""
     bundles, faults = [], []
-    for version in sorted(set().union(*(deployments.versions_in_use(store, each) for each in ENVIRONMENTS))):
+    current = [deployment for each in ENVIRONMENTS if (deployment := deployments.read(store, each))]
+    for version in sorted({used.version for each in current for used in (each.current, each.previous) if used}):
         try:
             bundles.append(open_version(store, version))
         except BundleError as error:

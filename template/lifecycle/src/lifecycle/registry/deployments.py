@@ -82,12 +82,6 @@ def required(store: Store, environment: str) -> Deployment:
     return deployment
 
 
-def versions_in_use(store: Store, environment: str) -> set[str]:
-    """Return the deployed version of an environment and the one that a rollback would deploy."""
-    deployment = read(store, environment)
-    return {each.version for each in (deployment.current, deployment.previous) if each} if deployment else set()
-
-
 def swap(
     store: Store,
     environment: str,
