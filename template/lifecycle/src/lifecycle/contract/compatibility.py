@@ -8,8 +8,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 
     Looked-up columns are ignored: callers neither send nor receive them.
     """
-    before = {column.name: column for column in old.request}
-    after = {column.name: column for column in new.request}
+    before, after = ({column.name: column for column in contract.request} for contract in (old, new))
     found = [f"the request field {name} is gone" for name in before if name not in after]
     for name, column in after.items():
         if name in before:
@@ -45,12 +44,14 @@ def _narrower(old: Column, new: Column) -> list[str]:
         found.append(f"no longer takes {', '.join(sorted(set(old.levels) - set(new.levels)))}")
     if new.levels and not old.levels and old.kind == new.kind:
         found.append("no longer takes any text")
-    if new.low is not None and (old.low is None or new.low > old.low):
-        found.append(f"has a higher lower limit ({old.low} → {new.low})")
-    if new.high is not None and (old.high is None or new.high < old.high):
-        found.append(f"has a lower upper limit ({old.high} → {new.high})")
-    if new.max_length is not None and (old.max_length is None or new.max_length < old.max_length):
-        found.append(f"takes fewer characters ({old.max_length} → {new.max_length})")
+    limits = (
+        ("has a higher lower limit", old.low, new.low, -1),
+        ("has a lower upper limit", old.high, new.high, 1),
+        ("takes fewer characters", old.max_length, new.max_length, 1),
+    )
+    for change, before, after, sign in limits:
+        if after is not None and (before is None or after * sign < before * sign):
+            found.append(f"{change} ({before} → {after})")
     return found
 
 

@@ -52,10 +52,7 @@ class RowReader:
         self._many: TypeAdapter[list[Row]] = TypeAdapter(rows)
 
     def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
-        """Validate the body of a request.
-
-        Args:
-            body: JSON, one row or a list of rows.
+        """Validate the body of a request: JSON, one row or a list of rows.
 
         Returns:
             The rows, with timestamps as UTC without a zone, as in tables; whether the body was a list; and the ignored
@@ -82,17 +79,10 @@ class RowReader:
 def field_of(column: Column) -> Any:
     """Return the Pydantic type of a column, with its limits, and its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
-    whole = int if column.kind == "integer" else float
-    limits: Any = {
-        "ge": None if column.low is None else whole(column.low),
-        "le": None if column.high is None else whole(column.high),
-        "max_length": None if column.levels else column.max_length,
-    }
-    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    alternatives: Any = kind | None if column.nullable else kind
-    if not column.required:
-        given["default"] = column.default
-    annotated: Any = Annotated[alternatives, Field(**given)]
+    facts = Field(
+        ... if column.required else column.default, ge=column.low, le=column.high, max_length=column.max_length
+    )
+    annotated: Any = Annotated[kind | None if column.nullable else kind, facts]
     return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
 
 

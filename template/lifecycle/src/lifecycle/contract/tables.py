@@ -40,11 +40,9 @@ def text(value: str) -> str:
 
 def literal(value: object) -> str:
     """Return a value of a contract as an SQL literal."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    return repr(value) if isinstance(value, int | float) else text(str(value))
+    if isinstance(value, str):
+        return text(value)
+    return "NULL" if value is None else repr(value)
 
 
 def is_parquet(path: Path) -> bool:
@@ -81,10 +79,9 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
             rule, how many rows violate it and the first of them, counted from 0.
     """
     faults = check_types(describe(connection, f"FROM {quoted(table)}"), columns, where)
-    if faults:
-        raise contract_error(faults)
-    rules = [(column.name, rule, sql) for column in columns for rule, sql in _rules(column)]
-    faults = find_violations(connection, table, rules, where)
+    if not faults:
+        rules = [(column.name, rule, sql) for column in columns for rule, sql in _rules(column)]
+        faults = find_violations(connection, table, rules, where)
     if faults:
         raise contract_error(faults)
     return _count(connection, table)
@@ -93,13 +90,9 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
 def find_violations(
     connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
 ) -> list[str]:
-    """Return one message per violated rule of a table.
+    """Return one message per violated rule of a table; `where` names the table in messages.
 
-    Args:
-        connection: where the table is.
-        table: its name.
-        rules: column name, description of the violation, and the SQL condition of a row that violates it.
-        where: the name of the table for messages.
+    A rule is a column name, the description of a violation, and the SQL condition of a row that violates it.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -110,17 +103,15 @@ def find_violations(
         for (name, rule, sql), is_broken in zip(some, found, strict=True):
             if is_broken:
                 numbered = f"SELECT *, row_number() OVER () - 1 AS lifecycle_row FROM {quoted(table)}"
-                first = connection.execute(
-                    f"SELECT lifecycle_row FROM ({numbered}) WHERE {sql} ORDER BY lifecycle_row LIMIT {EXAMPLES}"
-                ).fetchall()
-                count, rows = _count(connection, table, sql), _count(connection, table)
-                examples = ", ".join(str(row) for (row,) in first)
+                query = f"SELECT count(*), min(lifecycle_row, {EXAMPLES}) FROM ({numbered}) WHERE {sql}"
+                ((count, first),) = connection.execute(query).fetchall()
+                rows, examples = _count(connection, table), ", ".join(str(row) for row in first)
                 faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {examples})")
     return faults
 
 
-def _count(connection: "duckdb.DuckDBPyConnection", table: str, condition: str = "TRUE") -> int:
-    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {condition}").fetchall()
+def _count(connection: "duckdb.DuckDBPyConnection", table: str) -> int:
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
     return int(rows)
 
 
@@ -148,7 +139,7 @@ def explain_sql_errors(where: str) -> Iterator[None]:
         hint = "The message is from DuckDB and names the place in the SQL."
         if isinstance(error, duckdb.OutOfMemoryException):
             hint = (
-                "Raise score.memory_mb, or free disk space at `storage`: DuckDB writes there what exceeds the memory."
+                "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds the memory."
             )
         raise LifecycleError(f"{where} failed: {error}", hint) from error
 
@@ -165,18 +156,19 @@ def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, s
 
 def _rules(column: Column) -> Iterator[tuple[str, str]]:
     name = quoted(column.name)
+    finite = f"isfinite(CAST({name} AS DOUBLE))"
     if not column.nullable:
         yield "is null", f"{name} IS NULL"
     if column.kind in ("number", "integer"):
-        yield "is not finite", f"NOT isfinite(CAST({name} AS DOUBLE))"
+        yield "is not finite", f"NOT {finite}"
     if column.kind == "integer":
-        yield "is not a whole number", f"isfinite(CAST({name} AS DOUBLE)) AND {name} <> trunc(CAST({name} AS DOUBLE))"
+        yield "is not a whole number", f"{finite} AND {name} <> trunc(CAST({name} AS DOUBLE))"
     if column.low is not None:
         yield f"is below {column.low:g}", f"{name} < {column.low!r}"
     if column.high is not None:
-        yield f"is above {column.high:g}", f"isfinite(CAST({name} AS DOUBLE)) AND {name} > {column.high!r}"
+        yield f"is above {column.high:g}", f"{finite} AND {name} > {column.high!r}"
     if column.levels:
         levels = ", ".join(text(level) for level in column.levels)
         yield "has a level that the contract does not name", f"CAST({name} AS VARCHAR) NOT IN ({levels})"
-    if column.max_length is not None and not column.levels:
+    if column.max_length is not None:
         yield f"is longer than {column.max_length} characters", f"length({name}) > {column.max_length}"
