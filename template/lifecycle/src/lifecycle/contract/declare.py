@@ -50,14 +50,12 @@ class Note:
     source: ClassVar[Source] = "request"
 
 
-@dataclass(frozen=True)
 class Key(Note):
     """A field that identifies the entity, or as a datetime the time of the row; never a model input."""
 
     source: ClassVar[Source] = "key"
 
 
-@dataclass(frozen=True)
 class Request(Note):
     """A field that the caller sends."""
 
@@ -192,16 +190,17 @@ def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tupl
     return kind, nullable, ()
 
 
-def _bounds(field: str, limits: dict[str, Any], kind: Kind, source: Source) -> tuple[float | None, float | None]:
-    # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
+def _bounds(field: str, limits: dict[str, Any], kind: Kind, source: Source) -> list[float | None]:
     limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind) if source != "key" else None
-    low, high = limits.get("ge", limit and -limit), limits.get("le", limit)
+    bounds = limits.get("ge"), limits.get("le")
     if limit:
+        # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
+        bounds = low, high = limits.get("ge", -limit), limits.get("le", limit)
         hint = f"Keep them finite, in order, within ±{limit:g}."
         _refuse_if(not -limit <= low <= high <= limit, field, f"has the limits {low} … {high}", hint)
     # The same type for 0 and 0.0 gives the same contract.json.
     to_type = int if kind == "integer" else float
-    return None if low is None else to_type(low), None if high is None else to_type(high)
+    return [None if bound is None else to_type(bound) for bound in bounds]
 
 
 def _check(contract: Contract) -> None:

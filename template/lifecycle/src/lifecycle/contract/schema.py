@@ -4,6 +4,7 @@ Nothing here imports the team's code: for a trained model, the `contract.json` i
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -144,6 +145,10 @@ class Target:
         return cls(task, schema["x-label"], tuple(schema["x-classes"]), unit)
 
 
+def _select(condition: Callable[[Column], bool]) -> "cached_property[tuple[Column, ...]]":
+    return cached_property(lambda contract: tuple(filter(condition, contract.columns)))
+
+
 @dataclass(frozen=True)
 class Contract:
     """The columns of a row, in the order of the model's matrix, and the target, under a major `version`."""
@@ -162,35 +167,21 @@ class Contract:
         """Return the key column that holds the time of a row, or None."""
         return next((column for column in self.columns if column.kind == "time"), None)
 
-    @cached_property
-    def keys(self) -> tuple[Column, ...]:
-        """Return every key column; keys are stored and logged, and are never model inputs."""
-        return tuple(column for column in self.columns if column.source == "key")
-
-    @cached_property
-    def inputs(self) -> tuple[Column, ...]:
-        """Return the columns of the model's matrix, left to right."""
-        return tuple(column for column in self.columns if column.source != "key")
-
-    @cached_property
-    def lookups(self) -> tuple[Column, ...]:
-        """Return the columns that `features.sql` computes and the service looks up by key."""
-        return tuple(column for column in self.columns if column.source == "lookup")
-
-    @cached_property
-    def loggable(self) -> tuple[Column, ...]:
-        """Return the columns that may be logged."""
-        return tuple(column for column in self.columns if column.loggable)
+    # Key columns are stored and logged, and are never model inputs.
+    keys = _select(lambda column: column.source == "key")
+    # The columns of the model's matrix, left to right.
+    inputs = _select(lambda column: column.source != "key")
+    # The columns that `features.sql` computes and the service looks up by key.
+    lookups = _select(lambda column: column.source == "lookup")
+    # The columns that the caller sends.
+    request = _select(lambda column: column.source != "lookup")
+    # The columns that may be written to a log.
+    loggable = _select(lambda column: column.loggable)
 
     @cached_property
     def looked_up(self) -> tuple[Column, ...]:
         """Return the columns of the feature table: the key, then the looked-up columns."""
         return (self.key, *self.lookups) if self.key else ()
-
-    @cached_property
-    def request(self) -> tuple[Column, ...]:
-        """Return the columns that the caller sends."""
-        return tuple(column for column in self.columns if column.source != "lookup")
 
     @cached_property
     def fallback(self) -> dict[str, Any] | None:

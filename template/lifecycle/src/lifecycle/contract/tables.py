@@ -75,24 +75,23 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
     """Check every value of a table against the contract, and return the number of rows.
 
     Raises:
-        LifecycleError: a column is missing, has another type or violates a limit; the message names the column, the
-            rule, how many rows violate it and the first of them, counted from 0.
+        LifecycleError: a column is missing, has another type or violates a limit; see `check_rules`.
     """
-    faults = check_types(describe(connection, f"FROM {quoted(table)}"), columns, where)
-    if not faults:
-        rules = [(column.name, rule, sql) for column in columns for rule, sql in _rules(column)]
-        faults = find_violations(connection, table, rules, where)
-    if faults:
-        raise contract_error(faults)
-    return _count(connection, table)
+    if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
+        raise _contract_error(faults)
+    check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
+    return int(rows)
 
 
-def find_violations(
+def check_rules(
     connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
-) -> list[str]:
-    """Return one message per violated rule of a table; `where` names the table in messages.
+) -> None:
+    """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
-    A rule is a column name, the description of a violation, and the SQL condition of a row that violates it.
+    Raises:
+        LifecycleError: rows violate a rule; the message names `where`, the column, the rule, how many rows violate it
+            and the first of them, counted from 0.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -102,21 +101,16 @@ def find_violations(
         found = connection.execute(f"SELECT {any_of} FROM {quoted(table)}").fetchone() or ()
         for (name, rule, sql), is_broken in zip(some, found, strict=True):
             if is_broken:
-                numbered = f"SELECT *, row_number() OVER () - 1 AS lifecycle_row FROM {quoted(table)}"
-                query = f"SELECT count(*), min(lifecycle_row, {EXAMPLES}) FROM ({numbered}) WHERE {sql}"
-                ((count, first),) = connection.execute(query).fetchall()
-                rows, examples = _count(connection, table), ", ".join(str(row) for row in first)
+                numbered = f"SELECT {sql} AS wrong, row_number() OVER () - 1 AS row FROM {quoted(table)}"
+                counts = f"count(*) FILTER (wrong), min(row, {EXAMPLES}) FILTER (wrong), count(*)"
+                ((count, first, rows),) = connection.execute(f"SELECT {counts} FROM ({numbered})").fetchall()
+                examples = ", ".join(str(row) for row in first)
                 faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {examples})")
-    return faults
+    if faults:
+        raise _contract_error(faults)
 
 
-def _count(connection: "duckdb.DuckDBPyConnection", table: str) -> int:
-    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
-    return int(rows)
-
-
-def contract_error(faults: list[str]) -> LifecycleError:
-    """Return the error for rows that violate the contract."""
+def _contract_error(faults: list[str]) -> LifecycleError:
     hint = "Fix the data at its source, or change the contract in src/model/contract.py."
     return LifecycleError("the data violate the contract:\n  " + "\n  ".join(faults), hint)
 

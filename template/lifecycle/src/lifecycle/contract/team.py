@@ -181,8 +181,8 @@ def requirements(module: str, project: str) -> set[str]:
     imported = {name for top in done.stdout.split() for name in known.get(top, ())}
     lines = [line for line in metadata.requires(distribution) or [] if "extra ==" not in line]
     # A requirement of another platform is not installed here.
-    declared = {_installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines} - {None}
-    return {distribution, *imported, *declared}
+    declared = (_installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines)
+    return {distribution, *imported, *filter(None, declared)}
 
 
 def _installed(distribution: str) -> str | None:
