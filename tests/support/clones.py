@@ -8,9 +8,9 @@ from looseleaf.snapshot import git
 from support.rendering import Template, run
 
 
-def first_push(template: Template, folder: Path, **answers: Any) -> Path:
+def first_push(template: Template, folder: Path, **choices: Any) -> Path:
     """Render, lock and commit a repository."""
-    template.copy(folder, **answers)
+    template.copy(folder, **choices)
     git("init", "--quiet", folder=folder)
     done = run(*make("uv.lock"), folder=folder)
     assert done.returncode == 0, done.stdout

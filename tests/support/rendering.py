@@ -18,7 +18,7 @@ from looseleaf.snapshot import git, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template"
-ANSWERS = ROOT / "tests" / "answers"
+PRESETS = ROOT / "tests" / "answers"
 # The paths that an update may change, as prefixes in a render. All other files are the team's.
 TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
 RELEASE = "v9999.0.0"
@@ -43,7 +43,7 @@ def copier_yml(root: Path = ROOT) -> dict[str, Any]:
 
 
 def questions() -> dict[str, dict[str, Any]]:
-    """Return the questions that a user is asked."""
+    """Return the questions for the user."""
     return {
         name: value
         for name, value in copier_yml().items()

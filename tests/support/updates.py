@@ -1,4 +1,4 @@
-"""An update of a team's repository, with assertions for each promise about its files and answers."""
+"""An update of a team's repository, with assertions for each promise about its files and choices."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from looseleaf.update.trial import Trial
 from support.personas import choices_of
 from support.rendering import Template, files, is_templates
 
-ANSWERS = ".copier-answers.yml"
+ANSWERS_FILE = ".copier-answers.yml"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A repository as rendered, before and after `copier update`, and a fresh copy with the same answers."""
+    """A repository as rendered, before and after `copier update`, and a fresh copy with the same choices."""
 
     rendered: dict[str, bytes]
     before: dict[str, bytes]
@@ -35,7 +35,7 @@ class Replay:
         markers = [name for name, content in files(project).items() if b"\n<<<<<<< before updating" in b"\n" + content]
         rejected = [name for name in files(project) if name.endswith(".rej")]
         now = choices_of(project)
-        # The suite's own copy refuses answers to questions that only a planted release has.
+        # The suite's own copy refuses values of questions that only a planted release has.
         copier.run_copy(template.url, work / "fresh", data=now, defaults=True, quiet=True, unsafe=False)
         fresh = files(work / "fresh")
         return cls(rendered, before, files(project), fresh, (choices, now), [*unmerged, *markers, *rejected])
@@ -45,7 +45,7 @@ class Replay:
         self.assert_no_conflict()
         self.assert_the_teams_files_are_unchanged()
         self.assert_the_templates_files_are_those_of_a_fresh_copy()
-        self.assert_the_answers_are_unchanged()
+        self.assert_the_choices_are_unchanged()
         self.assert_no_file_has_moved()
 
     def assert_no_conflict(self) -> None:
@@ -65,8 +65,8 @@ class Replay:
         expected = {name: content for name, content in templates(self.fresh).items() if name not in deleted}
         assert templates(self.after) == expected | {name: self.before[name] for name in own}
 
-    def assert_the_answers_are_unchanged(self) -> None:
-        """Assert that no answer is reset or dropped."""
+    def assert_the_choices_are_unchanged(self) -> None:
+        """Assert that no choice is reset or dropped."""
         before, after = self.choices
         assert {name: after.get(name) for name in before} == before
 
@@ -105,4 +105,4 @@ def teams(contents: dict[str, bytes]) -> dict[str, bytes]:
 
 def templates(contents: dict[str, bytes]) -> dict[str, bytes]:
     """Return the files of the template's zone without the answers file."""
-    return {name: content for name, content in contents.items() if is_templates(name) and name != ANSWERS}
+    return {name: content for name, content in contents.items() if is_templates(name) and name != ANSWERS_FILE}

@@ -17,7 +17,7 @@ import yaml
 from looseleaf.project import make, predict, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
-from support.rendering import ANSWERS, DEMO, ROOT, run, tool
+from support.rendering import PRESETS, DEMO, ROOT, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
@@ -46,7 +46,7 @@ def test_the_demo_shows_each_step_and_the_next_commands(demo: dict[str, Any]) ->
 
 
 def test_the_demo_renders_the_default_shape(project: Path) -> None:
-    choices = yaml.safe_load((ANSWERS / "default.yml").read_text(encoding="utf-8"))
+    choices = yaml.safe_load((PRESETS / "default.yml").read_text(encoding="utf-8"))
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert {name: recorded[name] for name in choices} == choices
 

@@ -12,7 +12,7 @@ import yaml
 
 from looseleaf.project import make, predict, readme_request, service
 from looseleaf.snapshot import git
-from support.rendering import ANSWERS, Template, run
+from support.rendering import PRESETS, Template, run
 
 LEFT_OUT = {"online": "score", "batch": "serve"}
 
@@ -44,7 +44,7 @@ def each() -> Iterator[Any]:
 @pytest.fixture(scope="module", params=list(each()))
 def shape(request: pytest.FixtureRequest, template: Template, tmp_path_factory: pytest.TempPathFactory) -> Shape:
     """Render with recorded choices, and run `make setup check test smoke`."""
-    choices = yaml.safe_load((ANSWERS / f"{request.param}.yml").read_text(encoding="utf-8"))
+    choices = yaml.safe_load((PRESETS / f"{request.param}.yml").read_text(encoding="utf-8"))
     folder = template.copy(tmp_path_factory.mktemp(request.param) / "project", **choices)
     git("init", "--quiet", folder=folder)
     done = run(*make("setup", "check", "test", "smoke"), folder=folder)

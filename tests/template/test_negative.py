@@ -1,4 +1,4 @@
-"""Invalid answers and missing prerequisites are refused with a reason, and leave nothing half-written."""
+"""Invalid choices and missing prerequisites are refused with a reason, and leave nothing half-written."""
 
 import shutil
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def copy(template: Template, folder: Path, *options: str, **environment: str) ->
 
 
 @pytest.mark.parametrize(("question", "value", "reason"), INVALID)
-def test_an_invalid_answer_is_refused_with_a_reason(
+def test_an_invalid_choice_is_refused_with_a_reason(
     template: Template, tmp_path: Path, question: str, value: str, reason: str
 ) -> None:
     code, output = copy(template, tmp_path / "project", "--data", f"{question}={value}")
@@ -96,7 +96,7 @@ def test_without_git_nothing_is_left_behind(template: Template, tmp_path: Path) 
     assert not (tmp_path / "project").exists()
 
 
-def test_without_terminal_and_answers_copier_stops(template: Template, tmp_path: Path) -> None:
+def test_without_terminal_and_defaults_copier_stops(template: Template, tmp_path: Path) -> None:
     done = run(tool("copier"), "copy", template.url, str(tmp_path / "project"), folder=tmp_path)
     assert done.returncode == 1
     assert "Interactive session required" in done.stdout

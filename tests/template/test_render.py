@@ -1,4 +1,4 @@
-"""Renders over all pairs of choices: they parse, have the right files, and an answer changes only its own files."""
+"""Renders over all pairs of choices: they parse, have the right files, and an choice changes only its own files."""
 
 import ast
 import itertools
@@ -41,7 +41,7 @@ ROWS: list[dict[str, Any]] = [
         enumerate(TRIED["model_name"]), enumerate(TRIED["decision"])
     )
 ]
-# The files that depend on an answer, besides the answers file.
+# The files that depend on an choice, besides the answers file.
 REACH = {
     "model_name": {"pyproject.toml", "README.md"},
     "decision": {"pyproject.toml", "README.md", "docs/agreement.md"},
@@ -49,7 +49,7 @@ REACH = {
     "usage": {"README.md", "docs/agreement.md"},
     "ci": {"README.md"},
 }
-# The files that exist for one answer only; all others are in every render.
+# The files that exist for one choice only; all others are in every render.
 OWNED = {
     "online": (
         "lifecycle/online.mk",
@@ -73,7 +73,7 @@ every_pair = pytest.mark.parametrize(
 )
 
 
-def test_the_rows_have_every_pair_of_answers() -> None:
+def test_the_rows_have_every_pair_of_choices() -> None:
     for one, other in itertools.combinations(TRIED, 2):
         pairs = {(str(row[one]), str(row[other])) for row in ROWS}
         assert pairs == set(itertools.product(map(str, TRIED[one]), map(str, TRIED[other])))
@@ -81,10 +81,10 @@ def test_the_rows_have_every_pair_of_answers() -> None:
 
 
 @every_pair
-def test_a_file_of_an_answer_is_rendered_for_that_answer_only(render: Render, choices: dict[str, Any]) -> None:
+def test_a_file_of_a_choice_is_rendered_for_that_choice_only(render: Render, choices: dict[str, Any]) -> None:
     everything = files(render()) | files(render(ci="gitlab"))
     given = (*choices["usage"], choices["ci"])
-    missing = tuple(start for answer, starts in OWNED.items() if answer not in given for start in starts)
+    missing = tuple(start for choice, starts in OWNED.items() if choice not in given for start in starts)
     assert {*files(render(**choices))} == {name for name in everything if not name.startswith(missing)}
     for start in itertools.chain(*OWNED.values()):
         assert any(name.startswith(start) for name in everything), start
@@ -104,8 +104,8 @@ def test_the_teams_files_do_not_mention_a_usage_or_host_that_is_not_rendered(
     for name, content in files(render(**choices)).items():
         # These two name files of both hosts, whichever is rendered.
         if not is_templates(name) and name not in ("OWNERS", "renovate.json"):
-            for answer in patterns.keys() - {*given}:
-                match = re.search(patterns[answer], content.decode("utf-8"), re.IGNORECASE)
+            for choice in patterns.keys() - {*given}:
+                match = re.search(patterns[choice], content.decode("utf-8"), re.IGNORECASE)
                 assert not match, f"{name}: {match}"
 
 
@@ -127,7 +127,7 @@ def test_every_file_parses(render: Render, choices: dict[str, Any]) -> None:
 
 
 @every_pair
-def test_each_answer_is_rendered_exactly_as_given(render: Render, choices: dict[str, Any]) -> None:
+def test_each_choice_is_rendered_exactly_as_given(render: Render, choices: dict[str, Any]) -> None:
     folder = render(**choices)
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (project["name"], project["description"]) == (f"{choices['model_name']}-model", choices["decision"])
@@ -182,7 +182,7 @@ def test_two_renders_are_equal_byte_for_byte(template: Template, render: Render,
 
 
 @pytest.mark.parametrize("question", TRIED)
-def test_an_answer_changes_only_what_it_owns(render: Render, question: str) -> None:
+def test_a_choice_changes_only_what_it_owns(render: Render, question: str) -> None:
     default = files(render())
     reached = set()
     for value in TRIED[question][1:]:
@@ -326,13 +326,13 @@ def test_the_settings_of_a_fork_change_the_templates_zone_only(
     assert run("make", "print", folder=folder, UV_DEFAULT_INDEX="mine").stdout == "mine\n"
 
 
-def test_unknown_answers_are_refused_in_the_suite(template: Template, tmp_path: Path) -> None:
+def test_unknown_choices_are_refused_in_the_suite(template: Template, tmp_path: Path) -> None:
     """Copier accepts them without a message, and a test with a typo would test nothing."""
     with pytest.raises(ValueError, match="no question for modle_name"):
         template.copy(tmp_path / "project", modle_name="fraud")
 
 
-def test_the_presets_answer_exactly_the_questions() -> None:
+def test_the_presets_have_exactly_the_questions() -> None:
     for path in (ROOT / "tests/answers").glob("*.yml"):
         choices = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert choices.keys() == questions().keys(), path

@@ -297,7 +297,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert run("bash", "-n", ".ci/run", folder=ROOT).returncode == 0
     assert text.rstrip().endswith("make lint\nmake test\nmake test-slow")
-    assert "`make test` runs the suite" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`make test` runs the tests" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_release_date_is_in_one_file_only() -> None:

@@ -13,19 +13,19 @@ import yaml
 from conftest import Render
 from looseleaf.snapshot import git, snapshot
 from looseleaf.update.apply import apply, finish
-from support.rendering import ANSWERS, ROOT, run, tool
+from support.rendering import PRESETS, ROOT, run, tool
 
-SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ANSWERS.glob("*.yml"))}
+SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(PRESETS.glob("*.yml"))}
 # Long enough to be folded by YAML, with characters that YAML has to quote.
 DECISION = (
     'Which customers of the M\u00fcnchen branch get the \u20ac 20 voucher: those "at risk", or all # of them? '
-    "It's said: never twice a year, whatever the ranking of the week tells us about them"
+    "It's said: never twice a year, whatever the ranking of the week shows us about them"
 )
 
 
 @pytest.fixture
 def project(render: Render, tmp_path: Path) -> Path:
-    """Return a fresh repository whose answers are long and not ASCII."""
+    """Return a fresh repository whose choices are long and not ASCII."""
     return tracked(render(decision=DECISION), tmp_path / "project")
 
 
@@ -59,9 +59,9 @@ def test_a_fresh_repository_has_no_finding(render: Render, tmp_path: Path, shape
     assert "lifecycle/tools/manifest_check.py" in manifest["files"]
 
 
-def test_long_answers_that_are_not_ascii_have_no_finding(project: Path) -> None:
-    assert yaml.safe_load((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))["decision"] == DECISION
-    assert manifest_check.CHECKSUM.search((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))
+def test_long_choices_that_are_not_ascii_have_no_finding(project: Path) -> None:
+    assert yaml.safe_load((project / manifest_check.ANSWERS_FILE).read_text(encoding="utf-8"))["decision"] == DECISION
+    assert manifest_check.CHECKSUM.search((project / manifest_check.ANSWERS_FILE).read_text(encoding="utf-8"))
     assert manifest_check.check(project) == []
 
 
@@ -78,15 +78,15 @@ def test_a_repository_of_a_release_without_manifest_has_no_finding(project: Path
     (project / manifest_check.MANIFEST).unlink()
     (project / "lifecycle/own.py").write_text("", encoding="utf-8")
     git("add", "--all", folder=project)
-    answers = project / manifest_check.ANSWERS
-    lines = answers.read_text(encoding="utf-8").splitlines(keepends=True)
-    answers.write_text("".join(line for line in lines if "sha256" not in line), encoding="utf-8")
+    path = project / manifest_check.ANSWERS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "sha256" not in line), encoding="utf-8")
     assert manifest_check.check(project) == []
 
 
 def test_a_repository_without_an_answers_file_has_no_finding(project: Path) -> None:
-    (project / manifest_check.ANSWERS).unlink()
-    assert manifest_check.answers(project) == []
+    (project / manifest_check.ANSWERS_FILE).unlink()
+    assert manifest_check.answers_file(project) == []
 
 
 # --- Markers ----------------------------------------------------------------------------------------------------------
@@ -133,65 +133,65 @@ def test_an_interrupted_update_is_reported_with_the_command_that_restores_it(pro
     assert places(manifest_check.check(project)) == ["lifecycle/lifecycle.mk:1", "lifecycle/lifecycle.mk"]
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# --- The answers file -------------------------------------------------------------------------------------------------
 
 
-def read_answers(project: Path) -> dict[str, Any]:
-    recorded: dict[str, Any] = yaml.safe_load((project / manifest_check.ANSWERS).read_text(encoding="utf-8"))
+def read_choices(project: Path) -> dict[str, Any]:
+    recorded: dict[str, Any] = yaml.safe_load((project / manifest_check.ANSWERS_FILE).read_text(encoding="utf-8"))
     return recorded
 
 
-def test_a_change_of_any_answer_or_the_commit_is_reported_and_of_the_address_is_not(project: Path) -> None:
-    path = project / manifest_check.ANSWERS
+def test_a_change_of_any_choice_or_the_commit_is_reported_and_of_the_address_is_not(project: Path) -> None:
+    path = project / manifest_check.ANSWERS_FILE
     comments = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
-    recorded = read_answers(project)
+    recorded = read_choices(project)
     assert {"_commit", "_src_path", "decision"} <= recorded.keys()
     for name in recorded:
         changed = recorded | {name: f"{recorded[name]}, and more"}
         path.write_text(comments + written(changed), encoding="utf-8")
-        assert read_answers(project) == changed
-        assert places(manifest_check.answers(project)) == ([] if name == "_src_path" else [manifest_check.ANSWERS]), (
-            name
-        )
+        assert read_choices(project) == changed
+        assert places(manifest_check.answers_file(project)) == (
+            [] if name == "_src_path" else [manifest_check.ANSWERS_FILE]
+        ), name
     path.write_text(
         comments + written({name: recorded[name] for name in recorded if name != "decision"}), encoding="utf-8"
     )
-    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
+    assert places(manifest_check.answers_file(project)) == [manifest_check.ANSWERS_FILE]
     path.write_text(comments + written(recorded), encoding="utf-8")
-    assert manifest_check.answers(project) == []
+    assert manifest_check.answers_file(project) == []
 
 
-def written(answers: dict[str, Any]) -> str:
-    """Return the answers as Copier writes them."""
-    return yaml.safe_dump(answers, allow_unicode=True, default_flow_style=False, indent=4)
+def written(choices: dict[str, Any]) -> str:
+    """Return the choices as Copier writes them."""
+    return yaml.safe_dump(choices, allow_unicode=True, default_flow_style=False, indent=4)
 
 
 def test_an_edit_in_a_folded_line_is_reported(project: Path) -> None:
-    replace(project / manifest_check.ANSWERS, "whatever", "whichever")
-    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
+    replace(project / manifest_check.ANSWERS_FILE, "whatever", "whichever")
+    assert places(manifest_check.answers_file(project)) == [manifest_check.ANSWERS_FILE]
 
 
 @pytest.mark.parametrize("address", ["gh:acme/looseleaf", "'a place\n  with a fold'"])
 def test_the_address_of_the_template_may_be_corrected(project: Path, address: str) -> None:
-    path = project / manifest_check.ANSWERS
+    path = project / manifest_check.ANSWERS_FILE
     text = manifest_check.SOURCE.sub(f"_src_path: {address}\n", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert address.split()[0].strip("'") in read_answers(project)["_src_path"]
-    assert manifest_check.answers(project) == []
+    assert address.split()[0].strip("'") in read_choices(project)["_src_path"]
+    assert manifest_check.answers_file(project) == []
 
 
 def test_windows_line_endings_are_not_an_edit(project: Path) -> None:
     names = json.loads((project / manifest_check.MANIFEST).read_text(encoding="utf-8"))["files"]
-    for name in (manifest_check.ANSWERS, manifest_check.MANIFEST, *names):
+    for name in (manifest_check.ANSWERS_FILE, manifest_check.MANIFEST, *names):
         if (project / name).exists():
             (project / name).write_bytes((project / name).read_bytes().replace(b"\n", b"\r\n"))
     assert manifest_check.check(project) == []
 
 
 def test_an_answers_file_in_another_encoding_is_reported_as_an_edit(project: Path) -> None:
-    path = project / manifest_check.ANSWERS
+    path = project / manifest_check.ANSWERS_FILE
     path.write_bytes(path.read_text(encoding="utf-8").encode("cp1252"))
-    assert places(manifest_check.answers(project)) == [manifest_check.ANSWERS]
+    assert places(manifest_check.answers_file(project)) == [manifest_check.ANSWERS_FILE]
 
 
 # --- Edits ------------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_an_answers_file_in_another_encoding_is_reported_as_an_edit(project: Pat
         ("lifecycle/lifecycle.mk", "in the Makefile, below its include"),
         ("lifecycle/org.mk", "org.yml of your company's fork"),
         ("lifecycle/docs/data.md", "in docs/"),
-        (".github/workflows/lifecycle.yml", "Add a workflow of your own"),
+        (".github/workflows/lifecycle.yml", "Add your own workflow"),
     ],
 )
 def test_an_edited_file_is_reported_with_what_to_use_instead(project: Path, name: str, alternative: str) -> None:
@@ -257,7 +257,7 @@ def test_a_project_in_a_folder_of_a_repository_is_checked_alone(render: Render, 
 HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
 SEEDED = {
     "looseleaf-markers": ("Makefile", "<<<<<<< before updating\n", "Makefile:1: unresolved conflict of an update"),
-    "looseleaf-answers": (manifest_check.ANSWERS, "more: true\n", "it was edited by hand"),
+    "looseleaf-answers": (manifest_check.ANSWERS_FILE, "more: true\n", "it was edited by hand"),
     "looseleaf-zone": ("lifecycle/lifecycle.mk", "\n", "this file belongs to the template and was edited"),
 }
 

@@ -111,7 +111,7 @@ def test_the_changelog_lists_the_tasks_between_two_versions(after: str, upto: st
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a template with one release and a later commit; its make test and make lint record their calls."""
+    """Return a template with one release and a later commit; its make targets record their calls."""
     root = tmp_path / "checkout"
     (root / "template/lifecycle/src/lifecycle").mkdir(parents=True)
     git("init", "--quiet", "--initial-branch=main", folder=root)
@@ -121,7 +121,8 @@ def checkout(tmp_path: Path) -> Path:
         "template/lifecycle/src/lifecycle/__init__.py": '"""Code."""\n\n__version__ = "0.2.0.dev0"\n',
         "template/lifecycle/manifest.json.jinja": "{}\n",
         "template/lifecycle/lifecycle.mk": "RELEASED := 2001-01-01T00:00:00Z\n",
-        "Makefile": 'lint test:\n\t@echo "$@ $(VERSION)" >> .git/ran\n\t@[ ! -e .git/$@.sh ] || sh .git/$@.sh\n',
+        "Makefile": 'lint test test-slow:\n\t@echo "$@ $(VERSION)" >> .git/ran\n'
+        "\t@[ ! -e .git/$@.sh ] || sh .git/$@.sh\n",
     }
     for name, text in written.items():
         (root / name).write_text(text)
@@ -155,7 +156,7 @@ def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
     before = git("rev-parse", "HEAD", folder=checkout)
     done = release(checkout, "release", "0.2.0")
     assert done.returncode == 0, done.stdout
-    assert (checkout / ".git/ran").read_text().splitlines() == ["lint ", "test "]
+    assert (checkout / ".git/ran").read_text().splitlines() == ["lint ", "test ", "test-slow "]
     subjects = git("log", "--reverse", "--format=%s", f"{before}..HEAD", folder=checkout)
     assert subjects.splitlines() == ["Release 0.2.0", "Record which commit 0.2.0 is"]
     recorded = releases.read((checkout / "releases.toml").read_text())

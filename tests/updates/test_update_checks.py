@@ -30,8 +30,8 @@ def small(tmp_path: Path) -> Template:
     folder = tmp_path / "template"
     (folder / "template/lifecycle").mkdir(parents=True)
     (folder / "copier.yml").write_text("_subdirectory: template\nname:\n  type: str\n  default: a\n", encoding="utf-8")
-    answers = folder / "template/{{_copier_conf.answers_file}}.jinja"
-    answers.write_text("{{ _copier_answers|to_nice_yaml -}}\n", encoding="utf-8")
+    answers_file = folder / "template/{{_copier_conf.answers_file}}.jinja"
+    answers_file.write_text("{{ _copier_answers|to_nice_yaml -}}\n", encoding="utf-8")
     (folder / "template/Makefile").write_text("include lifecycle/lifecycle.mk\n", encoding="utf-8")
     git("init", "--quiet", folder=folder)
     template = Template(folder)

@@ -1,5 +1,6 @@
 """`looseleaf update` in renders of this template: edits that stop it, offers, and invalid calls."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,14 @@ def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Templ
     return later
 
 
-def owned(template: Template, into: Path, **answers: str) -> Path:
-    """Return a committed render of the release before."""
-    folder = template.copy(into, "v9999.0.0", **answers)
-    git("init", "--quiet", folder=folder)
-    commit(folder, "As rendered")
-    return folder
+def owned(template: Template, into: Path, **choices: str) -> Path:
+    """Return a committed render of the release before, copied from a shared one."""
+    shared = template.folder.parent / f"owned {choices}"
+    if not shared.exists():
+        template.copy(shared, "v9999.0.0", **choices)
+        git("init", "--quiet", folder=shared)
+        commit(shared, "As rendered")
+    return shutil.copytree(shared, into, symlinks=True)
 
 
 def test_edited_files_of_the_template_are_reported_with_hints(newer: Template, tmp_path: Path, called: Any) -> None:
@@ -101,7 +104,7 @@ def test_an_offered_file_is_taken_merged_or_refused(newer: Template, tmp_path: P
     assert files(project) == before
 
 
-def test_a_changed_answer_offers_the_files_that_it_renders(newer: Template, tmp_path: Path) -> None:
+def test_a_changed_choice_offers_the_files_that_it_renders(newer: Template, tmp_path: Path) -> None:
     project = owned(newer, tmp_path / "project")
     with (project / "OWNERS").open("a") as owners:
         owners.write("# ours\n")
@@ -149,10 +152,10 @@ def test_a_file_that_an_earlier_update_offered_can_still_be_taken(
     ("arguments", "problem"),
     [
         (("--to", "0.0.7"), "the template has no version or commit 0.0.7"),
-        (("--set", "modle_name=x"), "modle_name=x: names no choice"),
-        (("--set", "owners"), "owners: names no choice"),
+        (("--set", "modle_name=x"), "modle_name=x names no choice"),
+        (("--set", "owners"), "owners names no choice"),
         (("--set", "usage=[online"), "usage=[online: the list is not valid YAML"),
-        (("--set", "model_name=Not A Name"), "lower-case arguments"),
+        (("--set", "model_name=Not A Name"), "lower-case words"),
     ],
 )
 def test_an_invalid_call_is_an_error(
@@ -177,22 +180,22 @@ def test_an_update_never_goes_back(newer: Template, tmp_path: Path, called: Any)
 
 def broken(name: str, project: Path) -> None:
     """Break one thing that an update needs."""
-    answers = project / ".copier-answers.yml"
-    text = answers.read_text(encoding="utf-8")
-    if name == "no answers":
-        answers.unlink()
+    choices = project / ".copier-answers.yml"
+    text = choices.read_text(encoding="utf-8")
+    if name == "no choices":
+        choices.unlink()
         commit(project, "Broken")
-    elif name == "answers that are no YAML":
-        answers.write_text("a: [\n")
+    elif name == "choices that are no YAML":
+        choices.write_text("a: [\n")
         commit(project, "Broken")
-    elif name == "answers without a commit":
-        answers.write_text("\n".join(line for line in text.splitlines() if not line.startswith("_commit")))
+    elif name == "choices without a commit":
+        choices.write_text("\n".join(line for line in text.splitlines() if not line.startswith("_commit")))
         commit(project, "Broken")
     elif name == "a template that is gone":
-        answers.write_text(text.replace("_src_path: ", "_src_path: /nowhere"))
+        choices.write_text(text.replace("_src_path: ", "_src_path: /nowhere"))
         commit(project, "Broken")
     elif name == "a commit that never was":
-        answers.write_text(text.replace("_commit: v9999.0.0", "_commit: 1234567"))
+        choices.write_text(text.replace("_commit: v9999.0.0", "_commit: 1234567"))
         commit(project, "Broken")
     elif name == "changes that are not committed":
         (project / "Makefile").write_text("ours:\n")
@@ -203,9 +206,9 @@ def broken(name: str, project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("no answers", "is missing, and an update needs it"),
-        ("answers that are no YAML", "cannot be read"),
-        ("answers without a commit", "does not name a template and commit"),
+        ("no choices", "is missing, and an update needs it"),
+        ("choices that are no YAML", "cannot be read"),
+        ("choices without a commit", "does not name a template and commit"),
         ("a template that is gone", "LOOSELEAF_SOURCE"),
         ("a commit that never was", "the template has no version or commit 1234567"),
         ("changes that are not committed", "M Makefile"),
@@ -249,8 +252,8 @@ def test_a_file_of_the_team_in_lifecycle_is_reported(newer: Template, tmp_path: 
 
 def test_answers_that_were_edited_by_hand_stop_the_update(newer: Template, tmp_path: Path) -> None:
     project = owned(newer, tmp_path / "project")
-    answers = project / ".copier-answers.yml"
-    answers.write_text(answers.read_text(encoding="utf-8").replace("- online\n", ""), encoding="utf-8")
+    choices = project / ".copier-answers.yml"
+    choices.write_text(choices.read_text(encoding="utf-8").replace("- online\n", ""), encoding="utf-8")
     commit(project, "By hand")
     report = tried(project, tmp_path / "work", "v9999.1.0").report()
     assert (".copier-answers.yml", "edited by hand") in [(edit.path, edit.kind) for edit in report.edits]
@@ -309,7 +312,7 @@ def test_a_file_that_git_does_not_track_is_not_overwritten(
 
 def test_a_configured_commit_signature_is_not_required(newer: Template, tmp_path: Path, called: Any) -> None:
     project = owned(newer, tmp_path / "project")
-    for name, value in (("commit.gpgsign", "true"), ("user.signingkey", "nobody"), ("gpg.program", "false")):
+    for name, value in (("commit.gpgsign", "true"), ("user.signingkey", "unknown"), ("gpg.program", "false")):
         git("config", "--global", name, value, folder=project)
     try:
         assert called(project, "--dry-run")[0] == 0
@@ -322,9 +325,9 @@ def test_the_source_may_have_a_reference(
     newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = owned(newer, tmp_path / "project")
-    answers = project / ".copier-answers.yml"
-    text = answers.read_text(encoding="utf-8")
-    answers.write_text(text.replace(str(newer.folder), "/gone"), encoding="utf-8")
+    choices = project / ".copier-answers.yml"
+    text = choices.read_text(encoding="utf-8")
+    choices.write_text(text.replace(str(newer.folder), "/gone"), encoding="utf-8")
     commit(project, "Moved")
     monkeypatch.setenv("LOOSELEAF_SOURCE", f"git+file://{newer.folder}@v9999.1.0")
     assert called(project, "--dry-run")[0] == 0

@@ -116,10 +116,10 @@ class Torture:
     def release(self, version: str) -> None:
         Template(self.folder).release(version)
 
-    def project(self, into: Path, **answers: Any) -> Path:
+    def project(self, into: Path, **choices: Any) -> Path:
         """Return a committed repository of the first release."""
         copier.run_copy(
-            f"git+file://{self.folder}", into, data=answers, vcs_ref="v1.0.0", defaults=True, quiet=True, unsafe=False
+            f"git+file://{self.folder}", into, data=choices, vcs_ref="v1.0.0", defaults=True, quiet=True, unsafe=False
         )
         git("init", "--quiet", folder=into)
         commit(into, "As rendered")
@@ -186,9 +186,9 @@ def test_every_edit_that_would_be_lost_without_a_conflict_is_reported(report: Re
 
 
 @in_one_place
-def test_every_answer_that_the_template_changes_is_reported(report: Report) -> None:
-    answers = {choice.name: (choice.kind, choice.before, choice.after) for choice in report.answers}
-    assert answers == {
+def test_every_choice_that_the_template_changes_is_reported(report: Report) -> None:
+    choices = {choice.name: (choice.kind, choice.before, choice.after) for choice in report.answers}
+    assert choices == {
         "port": ("reset", 8080, 9000),
         "tracker": ("reset", "mlflow", "none"),
         "colour": ("dropped", "blue", None),
@@ -225,7 +225,7 @@ def test_an_unedited_repository_has_no_losses_or_conflicts(torture: Torture, tmp
     project = torture.project(tmp_path / "project", port=9100)
     (project / "mine.txt").write_text("mine\n")
     commit(project, "Ours")
-    # The new release drops a question that this repository has answered.
+    # The new release drops a question of this repository.
     report = tried(project, tmp_path / "work").report()
     assert not report.conflicts
     assert not report.losses

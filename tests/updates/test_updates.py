@@ -29,7 +29,7 @@ from support.personas import (
     editing_the_template,
     untouched,
 )
-from support.rendering import ANSWERS, ROOT, Template, files, questions, run
+from support.rendering import PRESETS, ROOT, Template, files, questions, run
 from support.updates import Replay, reported, teams
 
 RELEASES = {
@@ -38,8 +38,8 @@ RELEASES = {
 }
 FIRST = next(iter(RELEASES))
 SHAPES = {
-    name: yaml.safe_load((ANSWERS / f"{name}.yml").read_text(encoding="utf-8"))
-    for name in sorted((path.stem for path in ANSWERS.glob("*.yml")), key=lambda name: (name != "default", name))
+    name: yaml.safe_load((PRESETS / f"{name}.yml").read_text(encoding="utf-8"))
+    for name in sorted((path.stem for path in PRESETS.glob("*.yml")), key=lambda name: (name != "default", name))
 }
 OWNED = {"owners": "@ana, @acme/bo, @cy"}
 
@@ -51,11 +51,11 @@ def questions_of(version: str) -> set[str]:
 
 
 def shapes_of(version: str) -> dict[str, dict[str, Any]]:
-    """Return the shapes in which a release can be rendered, with the answers to its questions."""
+    """Return the shapes in which a release can be rendered, with the choices to its questions."""
     known_questions = questions_of(version)
     shapes: dict[str, dict[str, Any]] = {}
-    for shape, answers in SHAPES.items():
-        known = {name: value for name, value in answers.items() if name in known_questions}
+    for shape, choices in SHAPES.items():
+        known = {name: value for name, value in choices.items() if name in known_questions}
         if known not in shapes.values():
             shapes[shape] = known
     return shapes
@@ -70,9 +70,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Template:
     return Template.with_history(ROOT, tmp_path_factory.mktemp("history") / "looseleaf")
 
 
-def rendered_from(template: Template, version: str, shape: str, into: Path, **answers: Any) -> Path:
+def rendered_from(template: Template, version: str, shape: str, into: Path, **choices: Any) -> Path:
     """Render a release in a shape."""
-    return template.copy(into, version, **shapes_of(version)[shape] | answers)
+    return template.copy(into, version, **shapes_of(version)[shape] | choices)
 
 
 @pytest.mark.parametrize(("version", "shape", "persona"), CASES)
@@ -157,7 +157,7 @@ def move_a_file_across_the_zone_line(template: Path) -> None:
     (template / "template/lifecycle/docs/data.md").rename(template / "template/docs/data.md")
 
 
-def change_an_answers_name(template: Path) -> None:
+def rename_a_question(template: Path) -> None:
     for path in [template / "copier.yml", *(template / "template").rglob("*.jinja")]:
         path.write_text(path.read_text(encoding="utf-8").replace("model_name", "project_name"), encoding="utf-8")
 
@@ -189,9 +189,9 @@ def replayed(history: Template, tmp_path: Path, change: Callable[[Path], None]) 
     [
         (rename_a_team_file, "assert_no_file_has_moved"),
         (delete_a_team_file, "assert_no_file_has_moved"),
-        (remove_a_choice, "assert_the_answers_are_unchanged"),
+        (remove_a_choice, "assert_the_choices_are_unchanged"),
         (move_a_file_across_the_zone_line, "assert_no_file_has_moved"),
-        (change_an_answers_name, "assert_the_answers_are_unchanged"),
+        (rename_a_question, "assert_the_choices_are_unchanged"),
     ],
     ids=lambda each: getattr(each, "__name__", each),
 )
@@ -216,11 +216,11 @@ def test_a_release_that_breaks_no_promise_passes(history: Template, tmp_path: Pa
     assert replay.after != replay.before
 
 
-def test_the_report_names_an_answer_that_a_release_drops(history: Template, tmp_path: Path) -> None:
+def test_the_report_names_a_choice_that_a_release_drops(history: Template, tmp_path: Path) -> None:
     template = Template(shutil.copytree(history.folder, tmp_path / "template"))
     project = template.copy(tmp_path / "project", **SHAPES["gitlab"] | {"model_name": "fraud"})
     edited_by(project, untouched)
-    change_an_answers_name(template.folder)
+    rename_a_question(template.folder)
     template.release("v9999.1.0")
     report = reported(project, template, tmp_path / "work").report()
     assert not report.safe
@@ -229,7 +229,7 @@ def test_the_report_names_an_answer_that_a_release_drops(history: Template, tmp_
     ]
 
 
-# --- Changed answers --------------------------------------------------------------------------------------------------
+# --- Changed choices --------------------------------------------------------------------------------------------------
 
 
 def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tm
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("update answers")
+@pytest.mark.xdist_group("update choices")
 def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
     project = edited_by(history.copy(tmp_path / "project", owners="@ana"), untouched)
     changes = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]

@@ -10,8 +10,7 @@ import yaml
 
 from looseleaf.snapshot import git
 from support.rendering import Template, files, is_templates, questions
-from support.updates import ANSWERS as ANSWERS_FILE
-from support.updates import teams
+from support.updates import ANSWERS_FILE, teams
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def test_an_update_makes_the_templates_zone_equal_to_a_fresh_copy(updated: Updat
 
 
 @an_update
-def test_an_update_keeps_the_answers(updated: Updated) -> None:
+def test_an_update_keeps_the_choices(updated: Updated) -> None:
     before, after = (yaml.safe_load(contents[ANSWERS_FILE]) for contents in (updated.before, updated.after))
     assert {name: after[name] for name in questions()} == {name: before[name] for name in questions()}
     assert after["_commit"] == "v9999.1.0"
@@ -110,7 +109,7 @@ def run_recopy(project: Path) -> None:
     copier.run_recopy(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
 
 
-def test_an_update_with_changed_answers_adds_and_removes_the_templates_files(
+def test_an_update_with_changed_choices_adds_and_removes_the_templates_files(
     template: Template, tmp_path: Path
 ) -> None:
     folder = template.copy(tmp_path / "project")

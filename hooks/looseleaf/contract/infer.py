@@ -111,7 +111,7 @@ def pristine(root: Path) -> dict[str, bytes]:
         source = tool.template_source(root)
     except tool.SourceError as error:
         raise LifecycleError(str(error)) from error
-    path = root / tool.ANSWERS
+    path = root / tool.ANSWERS_FILE
     recorded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     choices = {name: value for name, value in (recorded or {}).items() if not name.startswith("_")}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

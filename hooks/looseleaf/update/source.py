@@ -17,21 +17,21 @@ from looseleaf import releases
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
 
-ANSWERS = ".copier-answers.yml"
+ANSWERS_FILE = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
 HINT = f"Set {VARIABLE} to the folder or address of the template."
-RESTORE = f"Restore it: git checkout HEAD -- {ANSWERS}"
+RESTORE = f"Restore it: git checkout HEAD -- {ANSWERS_FILE}"
 
 
 def recorded(folder: Path) -> dict[str, Any]:
     """Return the content of the answers file; raises UpdateError when it is missing or invalid."""
-    path = folder / ANSWERS
+    path = folder / ANSWERS_FILE
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = f"{path} is missing, and an update needs it"
-        raise UpdateError(problem, f"Restore it: git log -- {ANSWERS} shows the commit that removed it.") from None
+        raise UpdateError(problem, f"Restore it: git log -- {ANSWERS_FILE} shows the commit that removed it.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UpdateError(f"{path} cannot be read: {error}", RESTORE) from None
     if not isinstance(content, dict) or not {"_src_path", "_commit"} <= content.keys():
@@ -59,7 +59,7 @@ class Source:
         if not (root / named).exists():
             # The reference selects the version of this tool; the option --to selects the version to update to.
             named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
-        address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS}")
+        address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS_FILE}")
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:

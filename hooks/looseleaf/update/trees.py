@@ -13,7 +13,7 @@ import yaml
 
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import git
-from looseleaf.update.source import ANSWERS, Source
+from looseleaf.update.source import ANSWERS_FILE, Source
 
 
 def render(source: Source, commit: str, choices: Mapping[str, Any], into: Path) -> dict[str, bytes]:
@@ -55,7 +55,7 @@ def merge(ours: bytes, base: bytes, theirs: bytes, folder: Path) -> bytes | None
 
 def write_answers_file(folder: Path, values: Mapping[str, str]) -> None:
     """Set values in the answers file and leave every other line unchanged."""
-    path = folder / ANSWERS
+    path = folder / ANSWERS_FILE
     lines, replaced = [], False
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         name = line.split(":")[0]

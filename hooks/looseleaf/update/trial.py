@@ -18,8 +18,8 @@ import yaml
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update import trees
-from looseleaf.update.report import ChoiceChange, Edit, Loss, Offer, Report
-from looseleaf.update.source import ANSWERS, Source, choices_in, recorded
+from looseleaf.update.report import Edit, Loss, Offer, Report, choice_changes
+from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
 
 ZONE = "lifecycle/"
@@ -69,7 +69,7 @@ class Trial:
         modes = trees.executable(clone, head)
         old_choices = choices_in(recorded(clone))
         old = render(source, before, old_choices, work / "old")
-        refuse_links(clone, [ANSWERS, *(name for name in old if name.startswith(WRITTEN))])
+        refuse_links(clone, [ANSWERS_FILE, *(name for name in old if name.startswith(WRITTEN))])
         # Copier reads the template's address and commit from the answers file; here, it must use the clone.
         trees.write_answers_file(clone, {"_src_path": str(source.clone), "_commit": before})
         options = ("--quiet", "--no-verify", "--all", "--message", "use the clone of the template")
@@ -91,8 +91,7 @@ class Trial:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the new render; empty when the template has none."""
-        manifest: dict[str, Any] = json.loads(self.new.get(MANIFEST, b"{}"))
-        return manifest
+        return dict(json.loads(self.new.get(MANIFEST, b"{}")))
 
     def changed(self) -> list[str]:
         """Return the paths that differ from the commit in content or mode, with new and removed ones."""
@@ -130,7 +129,7 @@ class Trial:
                 for name in sorted(self.old)
                 if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
             ],
-            answers=list(self._choices()),
+            answers=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
             offers=list(self.offers()),
             tasks=self.source.tasks(self.before, self.after),
         )
@@ -143,14 +142,16 @@ class Trial:
 
     def _edits(self) -> Iterator[Edit]:
         """Yield edits in the template's zone, also those that Copier could merge: the zone belongs to the template."""
-        if ANSWERS in self.head and self._answers_file_was_edited():
-            yield Edit(ANSWERS, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS}")
+        if ANSWERS_FILE in self.head and self._answers_file_was_edited():
+            yield Edit(
+                ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
+            )
         for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
             if name.startswith(ZONE) and self.manifest:
                 yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             current = self.head.get(name)
-            if name in (ANSWERS, MANIFEST) or not self._is_templates(name):
+            if name in (ANSWERS_FILE, MANIFEST) or not self._is_templates(name):
                 continue
             if current is None and name.startswith(ZONE):
                 yield Edit(name, "removed", self._seam(name))
@@ -164,13 +165,13 @@ class Trial:
         if MANIFEST_CHECK not in self.new:
             return False
         check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK))
-        return bool(check["edited_by_hand"](self.head[ANSWERS].decode("utf-8", "replace")))
+        return bool(check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
 
     def _losses(self) -> Iterator[Loss]:
         for name in sorted(self.new.keys() - self.now.keys()):
             if self._is_templates(name) and (self.clone / name).is_file():
                 yield Loss(name, "your .gitignore hides this file of the template, so git would not add it")
-        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS}):
+        for name in sorted(self.head.keys() & self.old.keys() - self.taken - {ANSWERS_FILE}):
             ours, now, old = self.head[name], self.now.get(name), self.old[name]
             if is_same(ours, old):
                 continue
@@ -183,27 +184,16 @@ class Trial:
                 if lost := {*ours.splitlines()} - kept:
                     yield Loss(name, f"{len(lost)} of your lines would be lost without a conflict")
 
-    def _choices(self) -> Iterator[ChoiceChange]:
-        before, after = self.choices
-        if self.source.address != self.source.recorded:
-            yield ChoiceChange("_src_path", self.source.recorded, self.source.address, "given")
-        for name in sorted({*before, *after}):
-            kind = "given" if name in self.given else "dropped" if name not in after else "reset"
-            if kind != "given" and name not in before:
-                yield ChoiceChange(name, None, after[name], "new")
-            elif before.get(name) != after.get(name):
-                yield ChoiceChange(name, before.get(name), after.get(name), kind)
-
     def offers(self) -> Iterator[Offer]:
         """Yield the files of the team's zone that a new repository would get in another version."""
         for name in sorted(self.new):
             fresh, old, now = self.new[name], self.old.get(name), self.now.get(name)
-            if fresh in (old, now) or name == ANSWERS or self._is_templates(name) or name in self.changed():
+            if fresh in (old, now) or name == ANSWERS_FILE or self._is_templates(name) or name in self.changed():
                 continue
-            if now is None:
-                # A file that the team deleted is not offered again.
-                if old is None:
-                    yield Offer(name, "new")
+            if now is None and old is None:
+                yield Offer(name, "new")
+            elif now is None:
+                continue  # the team deleted it
             elif old is not None and is_same(now, old):
                 yield Offer(name, "unedited")
             else:
@@ -225,10 +215,10 @@ class Trial:
     def _earlier(self) -> Iterator[dict[str, bytes]]:
         """Yield renders of the commits and choices that the repository had before, the latest first."""
         seen = [(self.before, self.choices[0])]
-        for commit in git("log", "--format=%H", "--", ANSWERS, folder=self.clone).split():
+        for commit in git("log", "--format=%H", "--", ANSWERS_FILE, folder=self.clone).split():
             # Commits that the template no longer has, and choices that it no longer accepts, are skipped.
             with suppress(UpdateError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
-                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS}", folder=self.clone))
+                content = yaml.safe_load(git("show", f"{commit}:./{ANSWERS_FILE}", folder=self.clone))
                 state = (self.source.commit(str(content["_commit"])), choices_in(content))
                 if state not in seen:
                     seen.append(state)
@@ -256,6 +246,5 @@ class Trial:
         return name.startswith(ZONE) or name in self.manifest.get("files", ())
 
     def _seam(self, name: str) -> str:
-        seams: dict[str, str] = self.manifest.get("seams", {})
-        default = "Keep it in a file of your own."
-        return next((hint for pattern, hint in seams.items() if fnmatch(name, pattern)), default)
+        seams = self.manifest.get("seams", {}) | {"*": "Keep it outside lifecycle/: everything else is yours."}
+        return next(str(hint) for pattern, hint in seams.items() if fnmatch(name, pattern))

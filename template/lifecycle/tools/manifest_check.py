@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-ANSWERS = ".copier-answers.yml"
+ANSWERS_FILE = ".copier-answers.yml"
 MANIFEST = "lifecycle/manifest.json"
 MARKER = "^(<<<<<<< before updating|>>>>>>> after updating)"
 # `make update` keeps its backup under this name in the git folder until the update is complete.
@@ -55,14 +55,14 @@ def markers(root: Path) -> list[Finding]:
     ]
 
 
-def answers(root: Path) -> list[Finding]:
+def answers_file(root: Path) -> list[Finding]:
     """Report an answers file that was edited by hand."""
-    path = root / ANSWERS
+    path = root / ANSWERS_FILE
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if not edited_by_hand(text):
         return []
-    hint = f"Restore it: git checkout HEAD -- {ANSWERS}; change a choice with make update SET='ci=gitlab'."
-    return [Finding(ANSWERS, "it was edited by hand, and the next update would use the edited choices", hint)]
+    hint = f"Restore it: git checkout HEAD -- {ANSWERS_FILE}; change a choice with make update SET='ci=gitlab'."
+    return [Finding(ANSWERS_FILE, "it was edited by hand, and the next update would use the edited choices", hint)]
 
 
 def edited_by_hand(text: str) -> bool:
@@ -108,7 +108,7 @@ def alternative(seams: dict[str, str], name: str) -> str:
     return next(text for pattern, text in seams.items() if fnmatch(name, pattern))
 
 
-CHECKS: dict[str, Callable[[Path], list[Finding]]] = {"markers": markers, "answers": answers, "edits": edits}
+CHECKS: dict[str, Callable[[Path], list[Finding]]] = {"markers": markers, "answers": answers_file, "edits": edits}
 
 
 def check(root: Path, names: list[str] | None = None) -> list[Finding]:

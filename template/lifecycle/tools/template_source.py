@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-ANSWERS = ".copier-answers.yml"
+ANSWERS_FILE = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 # Abbreviations that Copier accepts.
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
@@ -53,7 +53,7 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
         url, commit = match.groups() if match and not (root / named).exists() else (named, "")
         url = _expanded(url)
         return Source(url if _is_remote(url) else _folder(url, root, VARIABLE), commit)
-    path = root / ANSWERS
+    path = root / ANSWERS_FILE
     try:
         recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
         url, commit = str(recorded["_src_path"]), str(recorded.get("_commit") or "")
@@ -64,9 +64,9 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
     url = _expanded(url)
     if _is_remote(url):
         return Source(url, commit)
-    folder = _folder(url, root, f"_src_path in {ANSWERS}")
+    folder = _folder(url, root, f"_src_path in {ANSWERS_FILE}")
     if commit and not _has(folder, commit):
-        problem = f"the commit {commit} in {ANSWERS} is not in {folder}"
+        problem = f"the commit {commit} in {ANSWERS_FILE} is not in {folder}"
         raise SourceError(f"{problem}\n  The template was copied with uncommitted changes. {HINT}")
     return Source(folder, commit)
 

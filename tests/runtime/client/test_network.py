@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lifecycle.models.bundle import Bundle
+from lifecycle.storage import Store
 from support.clients import Response, load, scripted
 from support.services import KNOWN, Service, running
 from support.storages import CHURN, Storage
@@ -34,9 +34,20 @@ def next_churn(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return load(replace(CHURN, version=2), "wire-next", tmp_path_factory.mktemp("client"))
 
 
-@pytest.fixture
-def service(storage: Storage, bundle: Bundle, tmp_path: Path) -> Iterator[Service]:
-    with running(storage.store.root, tmp_path, LIFECYCLE_SERVE__MAX_ROWS="50") as process:
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """Return a storage with a deployed bundle and features of three customers."""
+    folder = tmp_path_factory.mktemp("storage")
+    storage = Storage(Store(folder / "storage"), folder / "drafts")
+    made = storage.publish(created="2026-01-01T00:00:00+00:00")
+    storage.fill(made, KNOWN, as_of=1_767_225_600)
+    storage.deploy(made)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def service(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(storage.store.root, tmp_path_factory.mktemp("service"), LIFECYCLE_SERVE__MAX_ROWS="50") as process:
         yield process
 
 
@@ -51,13 +62,13 @@ def unused_address() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def test_the_service_predicts_for_the_client(churn: ModuleType, service: Service, bundle: Bundle) -> None:
+def test_the_service_predicts_for_the_client(churn: ModuleType, service: Service, storage: Storage) -> None:
     with churn.Client(url(service)) as client:
         assert client.ready()
         prediction = client.predict(churn.Row(customer_id="ann"), request_id="mine")
         assert prediction.prediction in ("stays", "churns")
         assert 0 <= prediction.probability <= 1
-        assert (prediction.model_version, prediction.request_id) == (bundle.version, "mine")
+        assert (prediction.model_version, prediction.request_id) == (storage.store.versions()[-1], "mine")
         rows = [churn.Row(customer_id=name, discount=at) for at in range(50) for name in KNOWN]
         many = client.predict_many(rows)
         assert len(many) == 150
@@ -83,9 +94,7 @@ def test_a_refused_row_is_an_exception(churn: ModuleType, service: Service) -> N
         assert unknown.value.request_id == "mine"
 
 
-def test_a_request_of_too_many_bytes_is_an_exception(
-    churn: ModuleType, storage: Storage, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_request_of_too_many_bytes_is_an_exception(churn: ModuleType, storage: Storage, tmp_path: Path) -> None:
     huge = churn.Row.model_construct(_fields_set={"customer_id"}, customer_id="x" * 5_000_000)
     with running(storage.store.root, tmp_path, LIFECYCLE_SERVE__MAX_BYTES="2000") as process:
         client = churn.Client(url(process))
@@ -105,11 +114,9 @@ def test_another_major_version_of_the_contract_is_an_exception(
             client.predict(next_churn.Row.model_construct(_fields_set={"customer_id"}, customer_id=3))
 
 
-def test_a_killed_service_is_unreachable_until_it_is_back(
-    churn: ModuleType, service: Service, storage: Storage, tmp_path: Path
-) -> None:
+def test_a_killed_service_is_unreachable_until_it_is_back(churn: ModuleType, storage: Storage, tmp_path: Path) -> None:
     row = churn.Row(customer_id="ann")
-    with churn.Client(url(service), retries=1) as client:
+    with running(storage.store.root, tmp_path) as service, churn.Client(url(service), retries=1) as client:
         before = client.predict(row)
         service.end(signal.SIGKILL)
         with pytest.raises(churn.Unreachable) as gone:

@@ -100,9 +100,10 @@ def test_a_full_disk_is_reported_with_path_and_hint(path: Path, monkeypatch: pyt
         return connection
 
     connect = sqlite3.connect
-    with monkeypatch.context() as patched, pytest.raises(LifecycleError, match="is full") as caught:
+    with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", connect_to_a_small_disk)
-        write_table(path, CONTRACT, ((str(at), 1.0, True, "x" * 99) for at in range(5000)), as_of=2)
+        with pytest.raises(LifecycleError, match="is full") as caught:
+            write_table(path, CONTRACT, ((str(at), 1.0, True, "x" * 99) for at in range(5000)), as_of=2)
     assert str(path) in caught.value.problem
     assert os.listdir(path.parent) == [path.name]
     assert FeatureTable(path, CONTRACT).as_of == 1

@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
 from lifecycle.contract.schema import Target
-from lifecycle.models.metrics import improvement, losses, metrics
+from lifecycle.models.metrics import improvement, losses, metrics, weighted_measure
+from support.teams import TARGETS
 
 BINARY, REGRESSION = Target("binary", "label", ("no", "yes")), Target("regression", "label")
 MULTICLASS = Target("multiclass", "label", ("a", "b", "c"))
@@ -46,3 +47,19 @@ def test_equal_models_are_called_better_no_more_often_than_the_confidence_allows
         random = np.random.default_rng(seed)
         called += improvement(random.exponential(size=400), random.exponential(size=400), 0.95, 200, seed).lower > 0
     assert called / 200 < 0.10
+
+
+@pytest.mark.parametrize("task", TARGETS)
+def test_the_measure_of_each_task_equals_that_of_scikit_learn_with_weights(task: str) -> None:
+    from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+
+    random, target = np.random.default_rng(0), TARGETS[task]
+    actual = random.integers(0, max(len(target.classes), 2), 300).astype(float)
+    outputs = random.dirichlet([1, 1, 1], 300) if task == "multiclass" else random.random(300).round(1)
+    usual = {"binary": roc_auc_score, "multiclass": accuracy_score, "regression": r2_score}[task]
+    decided = outputs.argmax(axis=1) if task == "multiclass" else outputs
+    drawn = random.integers(0, 300, 300)
+    weights = np.bincount(drawn, minlength=300).astype(float)
+    measure = weighted_measure(target, actual, outputs)
+    assert measure(np.ones(len(actual))) == pytest.approx(usual(actual, decided))
+    assert measure(weights) == pytest.approx(usual(actual[drawn], decided[drawn]))

@@ -23,7 +23,7 @@ from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.services import KNOWN, QUICK, eventually
 from support.storages import CHURN, Storage
 
-BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION | {"prediction": "churns"}]}
+BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION | {"prediction": "churns"}]}
 
 
 def left(store: Store) -> list[tuple[str, str, int]]:
@@ -116,7 +116,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
 def test_an_integer_key_and_a_key_column_of_another_contract_are_erased(storage: Storage) -> None:
     number = replace(CHURN, columns=(Column("account", "key", "integer"), *CHURN.columns[1:2]))
     version = storage.publish(number).version
-    rows = {"rows": [{"account": 7.0}, {"account": 77}], "answers": [PREDICTION, PREDICTION]}
+    rows = {"rows": [{"account": 7.0}, {"account": 77}], "predictions": [PREDICTION, PREDICTION]}
     write(storage.store, "a.jsonl", line(version, **rows))
     collect(storage.store, "local")
     write(storage.store, "b.jsonl", line(version, **rows))

@@ -22,7 +22,7 @@ from support.storages import CHURN, Storage
 @pytest.fixture
 def store(storage: Storage, bundle: Bundle) -> Store:
     """Predictions for Ann and Bob in one request at noon, for Ann again in the evening and on the next day."""
-    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION]}
+    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION]}
     lines = [line(bundle.version, NOON, id="r1", **both), line(bundle.version, NOON + 9 * 3600, id="r2")]
     write(storage.store, "a.jsonl", *lines, line(bundle.version, NOON + DAY, id="r3"))
     collect(storage.store, "local")

@@ -131,14 +131,17 @@ def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_completes_them(
     assert Path(request["evidence"]).exists()
 
 
-def test_from_the_service_to_the_verdict(sample: Sample, settings: Settings, tmp_path: Path) -> None:
+def test_from_the_service_to_the_verdict(
+    sample: Sample, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that the service logs are collected, labelled by key, recomputed and judged."""
     data, requested = sample_team().data, timestamps.parse("2025-12-02")
     materialize(settings, data, timestamps.parse("2025-12-01"))
     with closing(sqlite3.connect(table_path(settings.store, sample.bundle.feature_set))) as features_table:
         keys = [key for (key,) in features_table.execute("SELECT customer_id FROM features ORDER BY customer_id")]
-    app = create(settings.store, "local", settings.serve, settings.log, lambda: float(requested))
-    with TestClient(app) as client:
+    app = create(settings.store, "local", settings.serve, settings.log)
+    with monkeypatch.context() as patched, TestClient(app) as client:
+        patched.setattr(timestamps, "clock", lambda: float(requested))
         for start in range(0, len(keys), 100):
             rows = [{"customer_id": key, "discount": 0} for key in keys[start : start + 100]]
             assert client.post("/predict", json=rows).status_code == 200

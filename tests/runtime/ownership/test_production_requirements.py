@@ -19,9 +19,9 @@ LACKING: dict[str, tuple[str, str, str, str]] = {
     "no OWNERS": ("OWNERS", "", "", "the file is missing"),
     "an open question": (
         "docs/agreement.md",
-        "| No answer | filled |",
-        "| No answer | |",
-        "docs/agreement.md:23: the answer is missing: No answer",
+        "| No prediction | filled |",
+        "| No prediction | |",
+        "the answer is missing: No prediction",
     ),
     "no agreement": ("docs/agreement.md", "", "", "docs/agreement.md is missing"),
 }

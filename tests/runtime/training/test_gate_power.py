@@ -1,7 +1,7 @@
-"""The gate's power and its false alarms, counted: equal, worse and better models of real and made tables.
+"""The power and the false alarms of the gate, counted for equal, worse and better models of real and synthetic tables.
 
 A champion and a candidate of the same recipe learn from two draws of 95 % of the same rows, as two retrains a month
-apart do. They answer 2,000 labelled rows that neither has seen, drawn anew for each trial.
+apart do. They predict 2,000 labelled rows that neither has seen, drawn anew for each trial.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ LABELS, SHARE, MODELS, POINTS = 2000, 0.95, 20, 0.03
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that no model has seen, what MODELS equal models answer to them, and as many that are worse by POINTS."""
+    """Rows that no model has seen, the predictions of MODELS equal models, and of as many that are worse by POINTS."""
 
     contract: Contract
     frame: pd.DataFrame
@@ -44,7 +44,7 @@ class Table:
     worse: list[Floats]
 
     def agreed(self, candidate: Floats, champion: Floats, reason: str, seed: int) -> bool:
-        """Whether the gate lets the candidate replace the champion, on a draw of LABELS rows."""
+        """Return whether the gate accepts the candidate instead of the champion, on a draw of LABELS rows."""
         drawn = np.random.default_rng(seed).choice(len(self.label), LABELS, replace=False)
         frame, label = self.frame.iloc[drawn], self.label[drawn]
         own, other, trivial = candidate[drawn], champion[drawn], np.full(LABELS, self.label.mean())
@@ -78,7 +78,7 @@ def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any
 
 
 def worsened(contract: Contract, label: Floats, given: Floats, seed: int) -> Floats:
-    """The same answers with as much noise in their logits as costs POINTS of ROC AUC."""
+    """Return the predictions with as much noise in their logits as costs POINTS of ROC AUC."""
     noise, logit = np.random.default_rng(seed).normal(size=len(given)), np.log(given / (1 - given))
 
     def auc(outputs: Floats) -> float:

@@ -1,10 +1,12 @@
-"""The mirror of runs shows what was trained, and its absence costs nothing."""
+"""MLflow shows the runs where it is installed, and training does not need it."""
 
+import importlib.util
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from lifecycle.errors import LifecycleError
 from lifecycle.training.tracking import mirror
 from lifecycle.training.train import train
 from support.teams import order_team, settings_in
@@ -24,7 +26,7 @@ def test_a_run_is_mirrored_with_metrics_and_files(tmp_path: Path) -> None:
     assert copied.read_bytes() == (bundle.path / "bundle.json").read_bytes()
 
 
-def test_without_it_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written_when_tracking_is_off(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, tracking={"enabled": False})
     bundle = train(order_team(rows=500), settings, tmp_path)
     assert mirror(settings, bundle) is None
@@ -36,3 +38,18 @@ def test_a_tracking_server_that_fails_costs_a_warning(tmp_path: Path, capsys: py
     bundle = train(order_team(rows=500), settings, tmp_path)
     assert mirror(settings, bundle) is None
     assert "warning: the run is not mirrored at http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_without_mlflow_runs_are_not_mirrored_and_only_a_tracking_server_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlflow" else find_spec(name))
+    settings = settings_in(tmp_path, tracking={"enabled": True})
+    assert mirror(settings, train(order_team(rows=500), settings, tmp_path)) is None
+    assert not (settings.storage / "mlflow.db").exists()
+    assert capsys.readouterr().err == ""
+    wanted = settings_in(tmp_path / "other", tracking={"enabled": True, "uri": "http://127.0.0.1:9"})
+    with pytest.raises(LifecycleError, match=r"tracking\.uri is http://127\.0\.0\.1:9, and MLflow is not installed"):
+        train(order_team(rows=500), wanted, tmp_path)
+    assert wanted.store.versions() == []

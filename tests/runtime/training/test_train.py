@@ -1,4 +1,4 @@
-"""From a table to a bundle that proves itself, for each kind of answer; what cannot be trained is refused in words."""
+"""Training writes a verified bundle for each task, and refuses what it cannot use with a message that names it."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer
 
+import lifecycle
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import verify
 from lifecycle.models.predictor import Predictor
@@ -30,27 +31,28 @@ def with_candidate(candidate: Any, task: str = "binary", linear: Any = None) -> 
 
 
 @pytest.mark.parametrize("task", TARGETS)
-def test_each_kind_of_answer_is_learned_and_answered(task: str, tmp_path: Path) -> None:
+def test_a_model_of_each_task_is_trained_and_predicts(task: str, tmp_path: Path) -> None:
     team = order_team(task)
     bundle = train(team, settings_in(tmp_path), tmp_path)
     assert bundle.facts["estimator"] == "candidate"
+    assert bundle.facts["lifecycle"] == lifecycle.__version__
     loss = "root_mean_squared_error" if task == "regression" else "log_loss"
     metrics = bundle.facts["metrics"]
     assert metrics["candidate"][loss] < metrics["linear"][loss] < metrics["trivial"][loss]
     rows = [json.loads(line)["row"] for line in bundle.read("golden.jsonl").splitlines()]
-    answers = Predictor(verify(bundle.path)).predict(rows, bundle.facts["threshold"])
-    assert len(answers) == 50
-    for answer in answers:
+    responses = Predictor(verify(bundle.path)).predict(rows, bundle.facts["threshold"])
+    assert len(responses) == 50
+    for response in responses:
         if task == "regression":
-            assert isinstance(answer["prediction"], float)
+            assert isinstance(response["prediction"], float)
         elif task == "binary":
-            assert answer["prediction"] == ("returns" if answer["probability"] >= 0.5 else "keeps")
+            assert response["prediction"] == ("returns" if response["probability"] >= 0.5 else "keeps")
         else:
-            assert sum(answer["probabilities"].values()) == pytest.approx(1)
-            assert answer["prediction"] == max(answer["probabilities"], key=answer["probabilities"].get)
+            assert sum(response["probabilities"].values()) == pytest.approx(1)
+            assert response["prediction"] == max(response["probabilities"], key=response["probabilities"].get)
 
 
-def test_golden_rows_are_nobodys(tmp_path: Path) -> None:
+def test_golden_rows_describe_no_real_entity(tmp_path: Path) -> None:
     frame = orders()
     bundle = train(order_team(), settings_in(tmp_path), tmp_path)
     real = set(map(tuple, frame[["items", "city", "order amount €"]].to_numpy(dtype=object)))
@@ -68,7 +70,7 @@ def test_the_same_data_give_the_same_model(tmp_path: Path) -> None:
     assert other.facts["data"] != first.facts["data"]
 
 
-def test_labels_may_be_words_booleans_or_codes(tmp_path: Path) -> None:
+def test_labels_may_be_class_names_booleans_or_codes(tmp_path: Path) -> None:
     frame = orders()
     found = []
     for label in (frame.returned, frame.returned.astype(int), frame.returned.map({True: "returns", False: "keeps"})):
@@ -78,7 +80,7 @@ def test_labels_may_be_words_booleans_or_codes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
         (lambda f: f.assign(returned=f.returned.map({True: "perhaps", False: "keeps"})), "TARGET does not name"),
         (lambda f: f.assign(returned=f.returned.astype(int) * 2), "TARGET does not name"),
@@ -90,11 +92,11 @@ def test_labels_may_be_words_booleans_or_codes(tmp_path: Path) -> None:
         (lambda f: f.assign(items=-1), "items is below 0 in 2000 of 2000 rows"),
     ],
 )
-def test_data_that_cannot_be_learned_from_are_refused(change: Any, told: str, tmp_path: Path) -> None:
+def test_invalid_training_data_are_refused(change: Any, problem: str, tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with pytest.raises(LifecycleError) as caught:
         train(order_team(data=data_of(change(orders()), "returned")), settings, tmp_path)
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
     assert settings.store.versions() == []
 
 
@@ -105,7 +107,7 @@ def test_an_estimator_that_does_not_fit_is_named(tmp_path: Path) -> None:
         train(team, settings_in(tmp_path), tmp_path)
 
 
-def test_an_estimator_with_code_of_its_own_is_refused_by_type(tmp_path: Path) -> None:
+def test_an_estimator_with_custom_code_is_refused_by_type(tmp_path: Path) -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
 
@@ -116,14 +118,14 @@ def test_an_estimator_with_code_of_its_own_is_refused_by_type(tmp_path: Path) ->
     assert "python" in caught.value.hint
 
 
-def test_baselines_must_be_the_two(tmp_path: Path) -> None:
+def test_baselines_must_be_trivial_and_linear(tmp_path: Path) -> None:
     estimator = with_candidate(RandomForestClassifier())
     estimator.baselines = lambda inputs, seed: {"trivial": None}
     with pytest.raises(LifecycleError, match=r"baselines\(\) returns trivial"):
         train(order_team(estimator=estimator), settings_in(tmp_path), tmp_path)
 
 
-def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> None:
+def test_a_python_model_becomes_a_python_bundle(tmp_path: Path) -> None:
     # The linear baseline must not win: it is made trivial here.
     estimator = with_candidate(CityMeans(), linear=estimator_of(TARGETS["binary"]).baselines(None, 0)["trivial"])
     bundle = train(order_team(name="looseleaf-lifecycle", estimator=estimator), settings_in(tmp_path), tmp_path)
@@ -133,9 +135,9 @@ def test_a_model_of_the_teams_own_becomes_a_python_bundle(tmp_path: Path) -> Non
     # pandas imports pyarrow where there is one, and needs none.
     assert not {"mlflow-skinny", "pyarrow"} & set(bundle.facts["requires"])
     row = {"order_id": "x", "order amount €": None, "items": 1, "gift": None, "class": None, "city": "Bonn"}
-    [answer] = Predictor(verify(bundle.path)).predict([row], 0.5)
+    [response] = Predictor(verify(bundle.path)).predict([row], 0.5)
     means = json.loads(bundle.read("model/means.json"))
-    assert answer["probability"] == means["Bonn"]
+    assert response["probability"] == means["Bonn"]
 
 
 @pytest.mark.parametrize("pickling", [Pickled, Zipped])
@@ -148,7 +150,7 @@ def test_a_pickle_in_a_python_bundle_is_refused(pickling: type[CityMeans], tmp_p
 
 
 class Odd(CityMeans):
-    """Answers what is no answer."""
+    """A model that returns invalid predictions."""
 
     kind = ""
 
@@ -159,16 +161,16 @@ class Odd(CityMeans):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "problem"),
     [("column", "the shape"), ("two", "the shape"), ("nan", "not a finite number"), ("5", "not a probability")],
 )
-def test_what_is_no_answer_is_refused_by_estimator(kind: str, told: str, tmp_path: Path) -> None:
+def test_invalid_predictions_are_refused_and_the_estimator_named(kind: str, problem: str, tmp_path: Path) -> None:
     odd = Odd()
     odd.kind = kind
     settings = settings_in(tmp_path)
     with pytest.raises(LifecycleError, match="the candidate estimator does not fit or predict") as caught:
         train(order_team(estimator=with_candidate(odd)), settings, tmp_path)
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
     assert settings.store.versions() == []
 
 
@@ -181,7 +183,7 @@ def test_a_classifier_without_probabilities_is_named(tmp_path: Path) -> None:
         train(order_team(estimator=with_candidate(own)), settings_in(tmp_path), tmp_path)
 
 
-def test_a_bundle_that_does_not_prove_itself_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_fails_its_verification_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(self: Any, directory: Path) -> None:
         (directory / "means.json").write_text("{}")
 

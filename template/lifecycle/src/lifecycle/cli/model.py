@@ -78,13 +78,13 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     for name, metrics in facts["metrics"].items():
         print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     if facts["estimator"] != "candidate":
-        print("the linear baseline was not beaten: it is the model of this bundle")
+        print("the candidate did not beat the linear baseline, which is the model of this bundle")
     if facts["kind"] == "skops":
         reason = json.loads(bundle.read("export.json"))["reason"]
-        print(f"no ONNX, so a row takes milliseconds instead of microseconds: {reason}")
+        print(f"not converted to ONNX, so one prediction takes milliseconds instead of microseconds: {reason}")
         print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/export.md")
     if uri := mirror(loaded.settings, bundle):
-        print(f"mirrored at {uri}")
+        print(f"run mirrored at {uri}")
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -111,7 +111,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{_described(done)} already; nothing changed")
         return
     print(_described(done))
-    print(f"{done.who}: {done.why}")
+    print(f"{provenance.who()}: {done.why}")
 
 
 def _approve(given: argparse.Namespace, loaded: Loaded) -> None:

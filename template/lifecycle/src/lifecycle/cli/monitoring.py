@@ -130,7 +130,7 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         last = timestamps.format_utc(period.last) if period.last is not None else "now"
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
-        print(f"    {period.action} by {period.who}: {period.why or 'no reason given'}")
+        print(f"    {period.action} by {period.who} (recorded, not verified): {period.why or 'no reason given'}")
         if period.decision:
             print(f"    decision: {store.root / period.decision}")
     if not periods:

@@ -126,7 +126,7 @@ def _split(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, s
 def _rows(line: Line, contract: Contract) -> Iterator[list[Any]]:
     """Yield the rows of a line in the order of `log_columns`, without the erased ones (null)."""
     facts = [int(line["ts"]), line.get("as_of"), line["version"], line.get("threshold"), line["id"]]
-    for position, (row, prediction) in enumerate(zip(line["rows"], line["answers"], strict=True)):
+    for position, (row, prediction) in enumerate(zip(line["rows"], line["predictions"], strict=True)):
         if row is not None:
             values = [_plain(column, row.get(column.name, column.default)) for column in predictions.loggable(contract)]
             yield [*values, *facts, position, *_flat(prediction)]

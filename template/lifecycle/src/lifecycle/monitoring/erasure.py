@@ -144,7 +144,7 @@ def _from_segment(path: Path, key: _Key) -> int:
         positions = key.positions(line) if line else []
         if line and positions:
             for position in positions:
-                line["rows"][position] = line["answers"][position] = None
+                line["rows"][position] = line["predictions"][position] = None
             raw = segments.dumped(line) + b"\n"
         elif line is None and key.text in raw.decode(errors="replace"):
             # An incomplete line may contain the key; the empty one is still counted by the collection.

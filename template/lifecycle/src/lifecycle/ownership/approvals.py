@@ -89,7 +89,7 @@ def _how_to_be_known(who: Identity) -> str:
 
 
 def faults(
-    root: Path, store: Store, seen: Deployment | None, live: Deployed, default: float | None, who: Identity
+    root: Path, store: Store, seen: Deployment | None, wanted: Deployed, default: float | None, who: Identity
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Return what production still requires before a deployment, and the approvals that count for it.
 
@@ -99,9 +99,9 @@ def faults(
         root: the repository, with OWNERS, the agreement and config/.
         store: the storage, with the audit log.
         seen: the current deployment, None before the first.
-        live: the version and threshold to be deployed.
+        wanted: the version and threshold to be deployed.
         default: the threshold of the bundle; None for models without one.
-        who: the person who promotes, and who needs no approval for the roles they hold.
+        who: the person who promotes, and who needs no approval for their own roles.
     """
     report = repository.examine(root, repository.today())
     missing = _uncommitted(root, *COMMITTED)
@@ -113,11 +113,11 @@ def faults(
     if report.owners is None or report.refused:
         return missing, []
     owners, own, waiting = report.owners, roles_of(report.owners, who), []
-    given, used = list(_approvals(store, live.version)), list[Approval]()
-    for decision in _decisions(seen, live, default):
+    given, used = list(_approvals(store, wanted.version)), list[Approval]()
+    for decision in _decisions(seen, wanted, default):
         promoting = decision == "promote"
         # An approval of a threshold is for no other; one without a threshold does not decide about it.
-        thresholds = (None, live.threshold) if promoting else (live.threshold,)
+        thresholds = (None, wanted.threshold) if promoting else (wanted.threshold,)
         for role in (each for each in owners.decisions[decision] if each not in own):
             fitting = [
                 each
@@ -126,7 +126,7 @@ def faults(
             ]
             used += [each for each in fitting[-1:] if each not in used]
             if not fitting:
-                version = f"VERSION={live.version}" + ("" if promoting else f" THRESHOLD={live.threshold}")
+                version = f"VERSION={wanted.version}" + ("" if promoting else f" THRESHOLD={wanted.threshold}")
                 command = f"`make approve {version} ENVIRONMENT={PRODUCTION}`"
                 people = ", ".join(owners.behind(role)) or "no owner yet"
                 waiting.append(f"{role} decides {decision} and has not approved ({people}): {command}")
@@ -144,10 +144,10 @@ def _uncommitted(root: Path, *places: str) -> list[str]:
     return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
-def _decisions(seen: Deployment | None, live: Deployed, default: float | None) -> list[str]:
-    needed = ["promote"] if seen is None or seen.current.version != live.version else []
+def _decisions(seen: Deployment | None, wanted: Deployed, default: float | None) -> list[str]:
+    needed = ["promote"] if seen is None or seen.current.version != wanted.version else []
     current = seen.current.threshold if seen and seen.current.threshold is not None else default
-    return needed + (["change-threshold"] if live.threshold not in (None, current) else [])
+    return needed + (["change-threshold"] if wanted.threshold not in (None, current) else [])
 
 
 def _approvals(store: Store, version: str) -> Iterator[Approval]:

@@ -17,18 +17,9 @@ _Problem = tuple[Names, tuple[str, str, bool]]
 
 
 def examine(content: bytes, files: Sequence[str] | None, today: date) -> tuple[Owners | None, list[Finding]]:
-    """Read and check OWNERS.
+    """Return the owners in a file, None while its format has errors, and the findings, errors first.
 
-    Args:
-        content: the bytes of the file.
-        files: the files of the repository; None (outside git) skips what compares filters with files.
-        today: the day with which review and waiver are compared.
-
-    Returns:
-        The owners, None while the format has errors, and the findings, each with file and line, errors first.
-
-    Raises:
-        LifecycleError: the content is not a YAML mapping.
+    Without `files` (outside git), filters are not compared with them. Raises LifecycleError where it is not YAML.
     """
     data = load(content)
     owners, found = parse(data)

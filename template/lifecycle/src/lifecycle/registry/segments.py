@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lifecycle.storage import Store
 
 OPEN, CLOSED = ".open", ".jsonl"
-FIELDS = {"ts", "id", "version", "rows", "answers"}
+FIELDS = {"ts", "id", "version", "rows", "predictions"}
 
 Line = dict[str, Any]
 # `json.dumps` with these options would build an encoder for each call.
@@ -99,8 +99,8 @@ def parsed(line: bytes) -> Line | None:
         return None
     if not isinstance(content, dict) or not content.keys() >= FIELDS or type(content["ts"]) not in (int, float):
         return None
-    rows, answers = content["rows"], content["answers"]
-    are_pairs = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
+    rows, predictions = content["rows"], content["predictions"]
+    are_pairs = isinstance(rows, list) and isinstance(predictions, list) and len(rows) == len(predictions)
     return content if are_pairs else None
 
 

@@ -130,7 +130,7 @@ def _headline(record: Record) -> str:
 def _facts(record: Record) -> str:
     champion = f"{record.champion} is deployed" if record.champion else "no version is deployed yet"
     why, when = f" ({record.why})" if record.why else "", timestamps.format_utc(record.decided_at)
-    return f"Decided {when}, requested by {record.who}{why}; the reason is {record.reason}; {champion}."
+    return f"Decided {when}, requested by {record.who} (recorded, not verified){why}; the reason is {record.reason}; {champion}."
 
 
 def _title(name: str) -> str:

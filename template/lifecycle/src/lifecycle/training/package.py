@@ -61,7 +61,7 @@ def pack(
         LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
     """
     predictions = model.predict_rows(golden).tolist()
-    # The name `answer` is read by every release.
+    # Every release reads this name.
     lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -87,8 +87,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     try:
         content = skops.io.dumps(model.estimator)
         unknown = untrusted_types(content)
-    # Estimators of any library are possible, and so are their exceptions.
-    except Exception as error:
+    except Exception as error:  # Estimators of any library are possible, and so are their exceptions.
         unknown = [f"what skops cannot write ({type(error).__name__})"]
     if not unknown:
         # An ONNX bundle keeps the estimator for people to inspect; the service does not read it.

@@ -45,8 +45,8 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
 def _log(uri: str, artifacts: str, bundle: Bundle) -> None:
     import mlflow
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     facts, name = bundle.facts, bundle.facts["name"]
     mlflow.set_tracking_uri(uri)
     if mlflow.get_experiment_by_name(name) is None:

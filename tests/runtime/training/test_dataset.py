@@ -1,4 +1,4 @@
-"""The holdout is the later part, else whole entities, else rows, the same each time."""
+"""The holdout is the later part, else whole entities, else rows, and the same in each run."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from support.teams import TARGETS, Order, orders
 CONTRACT = derive(Order, TARGETS["binary"], 1)
 
 
-def test_the_later_part_is_held_out_and_moments_stay_whole() -> None:
+def test_the_later_part_is_held_out_and_rows_of_one_time_stay_together() -> None:
     frame = orders(1000).assign(ts=np.repeat(np.arange(10), 100) * 86_400)
     found = split(frame, CONTRACT, 0.25)
     assert found.holdout.mean() == pytest.approx(0.2)
@@ -39,7 +39,7 @@ def test_rows_are_held_out_by_a_stable_hash_without_a_key() -> None:
     np.testing.assert_array_equal(first.holdout, again.holdout[::-1])
 
 
-def test_a_handful_of_different_rows_is_divided_by_place() -> None:
+def test_a_few_distinct_rows_are_divided_by_position() -> None:
     contract = replace(CONTRACT, columns=(next(column for column in CONTRACT.columns if column.name == "gift"),))
     found = split(orders(1000), contract, 0.2)
     assert 0.15 < found.holdout.mean() < 0.25

@@ -1,0 +1,55 @@
+"""Candidates, champions and promotions for the tests of the gate."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from lifecycle.contract.team import Team
+from lifecycle.jobs.promote import promote
+from lifecycle.registry import deployments
+from lifecycle.registry.provenance import Identity
+from lifecycle.settings import Settings
+from lifecycle.training.decision import Decision
+from lifecycle.training.gate import Case
+from support.teams import order_team
+
+ANA = Identity("ana", "login")
+
+
+def weak(team: Team, **limits: Any) -> Team:
+    """Return the same team with a candidate of less capacity."""
+    made = SimpleNamespace(
+        candidate=lambda inputs, seed: HistGradientBoostingClassifier(random_state=seed, **limits),
+        baselines=team.estimator.baselines,
+    )
+    return replace(team, estimator=made)
+
+
+def promoted(settings: Settings, **given: Any) -> deployments.Deployment:
+    """Promote in `local`, by default the newest version."""
+    usual: dict[str, Any] = {"version": None, "threshold": None, "who": ANA, "why": ""}
+    return promote(settings, order_team(rows=4000).data, "local", **usual | given, root=settings.storage)
+
+
+def own(settings: Settings, folder: Path) -> Settings:
+    """Return settings of a storage with the same bundles, and deployments and reports of the test's own."""
+    storage = folder / "storage"
+    storage.mkdir()
+    (storage / "bundles").symlink_to(settings.storage / "bundles")
+    return settings.model_copy(update={"storage": storage})
+
+
+def failed(decision: Decision) -> list[str]:
+    """Return the names of the failed checks."""
+    return [check.name for check in decision.checks if not check.passed]
+
+
+def swapped(case: Case) -> Case:
+    """Exchange the predictions of candidate and champion, so that the candidate is worse."""
+    given, opponent = case.evidence.predictions, case.champion.version if case.champion else ""
+    slices = {name: each | {"mean": -each["mean"]} for name, each in case.evidence.slices[opponent].items()}
+    turned = given | {"candidate": given[opponent], opponent: given["candidate"]}
+    return replace(case, evidence=replace(case.evidence, predictions=turned, slices={opponent: slices}))
