@@ -160,12 +160,7 @@ class Loaded:
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
-    """Load the settings of an environment.
-
-    Args:
-        root: the repository.
-        environment: one of ENVIRONMENTS.
-        environ: environment variables; None for those of the process.
+    """Load the settings of an environment of the repository `root`, with `environ` or those of the process.
 
     Raises:
         LifecycleError: a file or variable is wrong; the message names it, the setting and the nearest valid name.

@@ -1,8 +1,4 @@
-"""The storage directory: the paths of everything that outlives a process, and atomic writes to them.
-
-A file is written to a temporary sibling path, synchronised to the disk and renamed, so that a reader sees either the
-old file or the new one, never a part of it.
-"""
+"""The storage directory: the paths of everything that outlives a process, and atomic writes to them."""
 
 import contextlib
 import errno
@@ -74,7 +70,7 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step and create missing folders.
+    """Write `content` to `path` in one step and create missing folders; a reader never sees a part of it.
 
     Raises:
         LifecycleError: the disk is full or not writable.
@@ -117,11 +113,7 @@ class Busy(LifecycleError):
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file at `path`. It works between processes of one machine; a killed holder releases it.
-
-    Args:
-        path: the lock file; it is created, with its folder, and stays afterwards.
-        wait: whether to wait for the current holder.
+    """Hold the lock file at `path`, between processes of one machine; a killed holder releases it.
 
     Raises:
         Busy: another process holds the lock and `wait` is False.

@@ -11,6 +11,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.settings import ENVIRONMENTS, Loaded
 
 Command = Callable[[argparse.Namespace, Loaded], None]
+AddCommand = Callable[..., argparse.ArgumentParser]
 # The package that each choice of `usage` brings; a repository that was rendered without the choice lacks the package.
 PACKAGES = {"online": "serving", "batch": "scoring"}
 # Why a model is trained. The gate requires superiority for some of these reasons and non-inferiority for the others.
@@ -19,10 +20,7 @@ TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
 
 def add_command(parsers: Any, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
-    """Add a command to the subparsers of argparse, described by `about`, and return its parser.
-
-    `usage` is the choice of `usage` that the command needs ("online" or "batch"); empty for none.
-    """
+    """Add a command to the subparsers of argparse and return its parser; `usage` is the choice that it needs, if any."""
     missing = usage and not (Path(lifecycle.__file__).parent / PACKAGES[usage] / "__init__.py").exists()
     # argparse does not list a command that has no `help`.
     listed: dict[str, Any] = {} if missing else {"help": about}

@@ -2,19 +2,18 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import lifecycle
 from lifecycle import settings
 from lifecycle.cli import model, monitoring, repository
+from lifecycle.cli.commands import add_command
 from lifecycle.errors import LifecycleError, NotHere
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: the words after `lifecycle`; None for those of the process.
+    """Run one command: `arguments`, or those of the process.
 
     Returns:
         0 when the command succeeded, 1 when it was refused or failed, 3 when the tables are missing, 130 when it was
@@ -24,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=lifecycle.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for group in (repository, model, monitoring):
-        group.add(commands)
+        group.add_commands(partial(add_command, commands))
     try:
         given = parser.parse_args(arguments)
         given.run(given, settings.load(Path.cwd(), given.environment))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import REASONS, TIMESTAMP, add_command
+from lifecycle.cli.commands import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded, Serve
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from lifecycle.registry.deployments import Deployment
 
 
-def add(commands: Any) -> None:
+def add_commands(add: AddCommand) -> None:
     """Add the commands."""
-    features = add_command(commands, "features", _features, "compute the features that the service looks up", "online")
-    train = add_command(commands, "train", _train, "train, evaluate and write a bundle")
+    features = add("features", _features, "compute the features that the service looks up", "online")
+    train = add("train", _train, "train, evaluate and write a bundle")
     for command in (features, train):
         about = f"{TIMESTAMP}; default: the latest time in the data, or now"
         command.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=about)
     train.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    promote = add_command(commands, "promote", _promote, "deploy a version if the gate passes")
-    approve = add_command(commands, "approve", _approve, "approve a version for production, for the roles you hold")
-    rollback = add_command(commands, "rollback", _rollback, "deploy the previous version again")
+    promote = add("promote", _promote, "deploy a version if the gate passes")
+    approve = add("approve", _approve, "approve a version for production, for the roles you hold")
+    rollback = add("rollback", _rollback, "deploy the previous version again")
     for command in (promote, approve):
         command.add_argument("version", nargs="?", help="default: the newest")
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is predicted")
@@ -36,17 +36,14 @@ def add(commands: Any) -> None:
     for command in (promote, approve, rollback):
         command.add_argument("--why", default="", help="reason, for the audit log")
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
-    score = add_command(commands, "score", _score, "predict for everyone on a date or on each date of a range", "batch")
-    score.add_argument(
-        "--date",
-        type=timestamps.parse_date,
-        help="2026-01-31; default: the date of the latest time in the data, or today",
-    )
-    score.add_argument("--from", dest="first", metavar="DATE", type=timestamps.parse_date, help="first date of a range")
-    score.add_argument("--to", dest="last", metavar="DATE", type=timestamps.parse_date, help="last date of a range")
+    score = add("score", _score, "predict for everyone on a date or on each date of a range", "batch")
+    date: dict[str, Any] = {"metavar": "DATE", "type": timestamps.parse_date}
+    score.add_argument("--date", help="2026-01-31; default: the date of the latest time in the data, or today", **date)
+    score.add_argument("--from", dest="first", help="first date of a range", **date)
+    score.add_argument("--to", dest="last", help="last date of a range", **date)
     score.add_argument("--input", type=Path, metavar="FILE", help="predict for the rows of this Parquet or CSV file")
     score.add_argument("--output", type=Path, metavar="FILE", help="where to write their predictions, as Parquet")
-    serve = add_command(commands, "serve", _serve, "respond to prediction requests until SIGTERM", "online")
+    serve = add("serve", _serve, "respond to prediction requests until SIGTERM", "online")
     serve.add_argument("--storage", type=Path, help="default: the setting `storage`")
     serve.add_argument("--port", type=int, help="default: the setting `serve.port`")
     serve.add_argument("--workers", type=int, metavar="N", help="processes; default: the setting `serve.workers`")
@@ -121,8 +118,7 @@ def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
     store, who = loaded.settings.store, provenance.who()
     version = open_version(store, given.version or newest(store)).version
     roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
-    threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
-    print(f"{who} approves {version}{threshold} for {loaded.environment}, as {', '.join(roles)}")
+    print(f"{who} approves {version}{_with_threshold(given.threshold)} for {loaded.environment}, as {', '.join(roles)}")
 
 
 def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -170,5 +166,8 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _described(done: "Deployment") -> str:
-    threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
-    return f"{done.current.version} is deployed in {done.environment}{threshold}"
+    return f"{done.current.version} is deployed in {done.environment}{_with_threshold(done.current.threshold)}"
+
+
+def _with_threshold(threshold: float | None) -> str:
+    return "" if threshold is None else f" with the threshold {threshold}"

@@ -2,10 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import REASONS, TIMESTAMP, add_command
+from lifecycle.cli.commands import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
@@ -13,12 +13,10 @@ if TYPE_CHECKING:
     from lifecycle.contract.schema import Contract
 
 
-def add(commands: Any) -> None:
+def add_commands(add: AddCommand) -> None:
     """Add the commands."""
-    add_command(
-        commands, "collect", _collect, "convert the service's prediction log to Parquet, and remove what is too old"
-    )
-    labels = add_command(commands, "labels", _coverage, "import labels, or show how many predictions have one")
+    add("collect", _collect, "convert the service's prediction log to Parquet, and remove what is too old")
+    labels = add("labels", _coverage, "import labels, or show how many predictions have one")
     parts = labels.add_subparsers(dest="part", required=True, metavar="PART")
     new = parts.add_parser("add", help="import the labels of a CSV or Parquet file")
     new.add_argument("file", type=Path)
@@ -27,17 +25,15 @@ def add(commands: Any) -> None:
     share = parts.add_parser("coverage", help="show how many predictions have a label")
     share.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=f"{TIMESTAMP}; default: now")
     share.set_defaults(run=_coverage)
-    erase = add_command(commands, "erase", _erase, "erase every logged row, score and label of a key, in this storage")
+    erase = add("erase", _erase, "erase every logged row, score and label of a key, in this storage")
     erase.add_argument("key")
-    monitor = add_command(commands, "monitor", _monitor, "measure drift, skew and quality of the deployed version")
+    monitor = add("monitor", _monitor, "measure drift, skew and quality of the deployed version")
     monitor.add_argument("--as-of", metavar="TIME", type=timestamps.parse, help=f"{TIMESTAMP}; default: now")
-    retrain = add_command(commands, "retrain", _retrain, "train again and promote if the gate passes")
+    retrain = add("retrain", _retrain, "train again and promote if the gate passes")
     retrain.add_argument("--reason", choices=REASONS, help="default: that of monitoring's request, else manual")
     retrain.add_argument("--due", action="store_true", help="only if monitoring, the schedule or new labels demand it")
     retrain.add_argument("--force", action="store_true", help="ignore cooldown, weekly limit and off switch")
-    history = add_command(
-        commands, "history", _history, "list which version and threshold were deployed from when to when"
-    )
+    history = add("history", _history, "list which version and threshold were deployed from when to when")
     history.add_argument("--at", metavar="TIMESTAMP", type=timestamps.parse, help=TIMESTAMP)
 
 
@@ -142,7 +138,6 @@ def _contract(loaded: Loaded) -> "Contract":
     from lifecycle.contract.team import load_contract
     from lifecycle.registry import deployments, predictions
 
-    deployment = deployments.read(loaded.settings.store, loaded.environment)
-    if deployment:
+    if deployment := deployments.read(loaded.settings.store, loaded.environment):
         return predictions.contract_of(loaded.settings.store, deployment.current.version)
     return load_contract()[0]

@@ -4,28 +4,25 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from lifecycle.cli.commands import add_command
+from lifecycle.cli.commands import AddCommand
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
 MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
 
 
-def add(commands: Any) -> None:
+def add_commands(add: AddCommand) -> None:
     """Add the commands."""
-    add_command(commands, "check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
-    add_command(commands, "contract", _contract, "write contract.json from src/model/contract.py")
-    client = add_command(
-        commands, "client", _client, "build a typed client of the service, as a wheel in dist/", "online"
-    )
+    add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
+    add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
     client.add_argument("--build", type=int, default=0, help="second part of the client's version; default: 0")
-    sample = add_command(commands, "sample", _sample, "write the tables of the sample into the data folder")
+    sample = add("sample", _sample, "write the tables of the sample into the data folder")
     sample.add_argument("--drift", action="store_true", help="with a known drift in the last quarter")
-    add_command(commands, "tables", _tables, "check that the tables can be read on this machine")
-    add_command(commands, "config", _config, "show every setting, its value and where the value comes from")
-    owners = add_command(commands, "owners", _owners, "check OWNERS and derive files from it")
+    add("tables", _tables, "check that the tables can be read on this machine")
+    add("config", _config, "show every setting, its value and where the value comes from")
+    owners = add("owners", _owners, "check OWNERS and derive files from it")
     parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
     parts.add_parser("check", help="check OWNERS and the files derived from it")
     parts.add_parser("derive", help="write CODEOWNERS and the other derived files")

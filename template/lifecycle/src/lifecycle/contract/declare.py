@@ -114,7 +114,8 @@ def _column(field: str, info: FieldInfo) -> Column:
     notes = [item for item in info.metadata if isinstance(item, Note)]
     problem = f"carries {len(notes)} of Key(), Request(), Lookup()"
     _refuse_if(len(notes) != 1, field, problem, "Write exactly one of them.")
-    note, fallback = notes[0], getattr(notes[0], "fallback", ...)
+    note = notes[0]
+    stated = {name: value for name, value in vars(note).items() if value is not ...}
     kind, nullable, levels = _type(field, info.annotation, note.source)
     allowed = () if levels else CONSTRAINTS.get(kind, ())
     types = [type(item) for item in info.metadata]
@@ -138,18 +139,10 @@ def _column(field: str, info: FieldInfo) -> Column:
         high=high,
         levels=levels,
         max_length=limits.get("max_length"),
-        unit=note.unit,
-        expected=note.expected,
-        loggable=note.loggable,
         description=info.description or "",
-        fallback=None if fallback is ... else fallback,
-        has_fallback=fallback is not ...,
+        has_fallback="fallback" in stated,
+        **stated,
     )
-    _check_column(field, column)
-    return column
-
-
-def _check_column(field: str, column: Column) -> None:
     is_key, is_open = column.source == "key", column.kind == "category" and not column.levels
     hint = "Only a Request() field has a default; a Lookup() field has a fallback."
     _refuse_if(column.source != "request" and not column.required, field, "has a default", hint)
@@ -157,14 +150,15 @@ def _check_column(field: str, column: Column) -> None:
     hint = "Name its levels in a Literal, or remove the field: every bundle contains the levels seen in training."
     hidden = is_open and not is_key and not column.loggable
     _refuse_if(hidden, field, "is open text that must not be logged", hint)
-    stated = {"default": column.default} if not column.required else {}
-    stated |= {"fallback": column.fallback} if column.has_fallback else {}
-    for name, value in stated.items():
+    values = {"default": column.default} if not column.required else {}
+    values |= {"fallback": column.fallback} if column.has_fallback else {}
+    for name, value in values.items():
         try:
             TypeAdapter(field_of(column), config=CONFIG).validate_python(value)
         except ValidationError as error:
             problem = f"has the {name} {value!r}: {error.errors(include_url=False)[0]['msg']}"
             _refuse_if(True, field, problem, f"Change the {name} or the limits.")
+    return column
 
 
 def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tuple[str, ...]]:

@@ -33,9 +33,7 @@ class Inputs:
 class Encoder:
     """An encoder of rows, frames and Arrow batches, which satisfy the contract, to the matrix, shape (rows, inputs).
 
-    Args:
-        contract: the contract.
-        levels: the levels of each category column, in the order of their codes 0, 1, …
+    `levels` are those of each category column, in the order of their codes 0, 1, …
     """
 
     def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:

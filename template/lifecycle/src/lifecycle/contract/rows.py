@@ -33,13 +33,7 @@ class TooManyRows(Exception):
 
 
 class RowReader:
-    """A reader of the request fields of a contract.
-
-    Args:
-        contract: the contract of the deployed version.
-        ignored: fields that only other contracts have; they are accepted and dropped.
-        max_rows: how many rows a request may contain; None for any number.
-    """
+    """A reader of requests with at most `max_rows` rows of a contract; it drops `ignored` fields of other contracts."""
 
     def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
         self.ignored = ignored - {column.name for column in contract.request}
@@ -55,8 +49,7 @@ class RowReader:
         """Validate the body of a request: JSON, one row or a list of rows.
 
         Returns:
-            The rows, with timestamps as UTC without a zone, as in tables; whether the body was a list; and the ignored
-            fields, one entry per occurrence.
+            The rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field met.
 
         Raises:
             RowError: the body is not JSON, or a row violates the contract.

@@ -1,7 +1,4 @@
-"""The contract as data: the content of `contract.json`, and everything that is derived from it at run time.
-
-Nothing here imports the team's code: for a trained model, the `contract.json` in its bundle is the only contract.
-"""
+"""The contract as data: `contract.json`, in a model's bundle its only contract, and what is derived from it."""
 
 import json
 from collections.abc import Callable
@@ -16,13 +13,6 @@ Source = Literal["key", "request", "lookup"]
 Kind = Literal["number", "integer", "boolean", "category", "time"]
 Task = Literal["binary", "multiclass", "regression"]
 
-JSON_TYPES: dict[Kind, str] = {
-    "number": "number",
-    "integer": "integer",
-    "boolean": "boolean",
-    "category": "string",
-    "time": "string",
-}
 # Attributes of a column that JSON Schema writes under another name, where they have a value.
 KEYWORDS = {
     "low": "minimum",
@@ -41,9 +31,8 @@ OLD_TASKS: dict[str, Task] = {"two classes": "binary", "classes": "multiclass", 
 class Column:
     """One column of a row, under the name that requests and tables use.
 
-    `low`, `high`, `levels` and `max_length` are hard limits: other values are refused. `expected` is the usual range or
-    the usual levels: other values are predicted and counted. A category without `levels` is open: its levels are those
-    of the training rows.
+    Values outside `low`, `high`, `levels` and `max_length` are refused; values outside `expected`, the usual range or
+    levels, are predicted and counted. A category without `levels` is open: its levels are those of the training rows.
     """
 
     name: str
@@ -65,7 +54,7 @@ class Column:
 
     def to_schema(self) -> dict[str, Any]:
         """Return the JSON Schema property of this column; `x-` keys hold what JSON Schema cannot express."""
-        json_type = JSON_TYPES[self.kind]
+        json_type = "string" if self.kind in ("category", "time") else self.kind
         schema: dict[str, Any] = {"type": [json_type, "null"] if self.nullable else json_type}
         if self.levels:
             schema["enum"] = [*self.levels, None] if self.nullable else list(self.levels)
@@ -85,12 +74,14 @@ class Column:
     def from_schema(cls, name: str, schema: dict[str, Any], required: bool) -> "Column":
         """Return the column that `to_schema` of this or an earlier release wrote."""
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        is_time = schema.get("format") == "date-time"
+        (kind,) = (each for each in types if each != "null")
+        if kind == "string":
+            kind = "time" if schema.get("format") == "date-time" else "category"
         facts = {each: schema[keyword] for each, keyword in KEYWORDS.items() if keyword in schema}
         return cls(
             name=name,
             source=OLD_SOURCES.get(schema["x-source"], schema["x-source"]),
-            kind="time" if is_time else next(kind for kind, each in JSON_TYPES.items() if each in types),
+            kind=kind,
             nullable="null" in types,
             required=required,
             default=schema.get("default"),
@@ -107,8 +98,7 @@ class Column:
 class Target:
     """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
-    In binary classification, the second class is the positive one; a prediction contains its probability. A regression
-    has no classes.
+    In binary classification, the second class is the positive one. A regression has no classes.
     """
 
     task: Task
@@ -192,19 +182,18 @@ class Contract:
     answer = renamed_property("contract.answer", "contract.target")
     entity = renamed_property("contract.entity", "contract.lookups")
 
-    def row_schema(self, columns: tuple[Column, ...] | None = None) -> dict[str, Any]:
-        """Return the JSON Schema of a row, or of its part that `columns` lists."""
-        chosen = self.columns if columns is None else columns
+    def row_schema(self, columns: tuple[Column, ...]) -> dict[str, Any]:
+        """Return the JSON Schema of the part of a row that `columns` lists."""
         return {
             "type": "object",
-            "properties": {column.name: column.to_schema() for column in chosen},
-            "required": [column.name for column in chosen if column.required],
+            "properties": {column.name: column.to_schema() for column in columns},
+            "required": [column.name for column in columns if column.required],
             "additionalProperties": False,
         }
 
     def to_json(self) -> str:
         """Return the text of `contract.json`."""
-        document = {"$schema": SCHEMA, "x-version": self.version} | self.row_schema()
+        document = {"$schema": SCHEMA, "x-version": self.version} | self.row_schema(self.columns)
         return json.dumps(document | {"x-target": self.target.to_schema()}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

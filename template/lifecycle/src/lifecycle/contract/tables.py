@@ -56,10 +56,7 @@ def path_literal(path: Path) -> str:
 
 
 def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:
-    """Return one message per column that a table lacks or has with another type.
-
-    `described` is column name → SQL type, as `describe` returns it; `where` names the table in messages.
-    """
+    """Return one message per column that a table, `described` as by `describe`, lacks or has with another type."""
     faults = []
     for column in columns:
         found = described.get(column.name)

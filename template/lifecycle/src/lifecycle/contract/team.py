@@ -1,7 +1,4 @@
-"""The only module that imports the team's code: what `src/model` must contain, and how it is loaded.
-
-The protocols are a public interface: a new member is always optional.
-"""
+"""The only module that imports the team's code: what `src/model` must contain, and how it is loaded."""
 
 import importlib
 import os
@@ -30,10 +27,11 @@ if TYPE_CHECKING:
 SUFFIX = "-model"
 
 
+# The protocols are a public interface: a new member is always optional.
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
 
-    Optional: `latest(connection) -> int`, the time that jobs use as now; without it, they use the system clock.
+    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock.
     """
 
     def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
@@ -62,8 +60,8 @@ class Estimator(Protocol):
 class PythonModel(Protocol):
     """A model that is not a scikit-learn estimator. Its files contain no pickle.
 
-    Define its class in a module of its own: everything that this module imports must be installed in the serving
-    environment, which contains only the team's own dependencies (`uv add pandas`, and whatever else it needs).
+    Define its class in a module of its own: the serving environment contains only the team's own dependencies, so that
+    everything this module imports needs `uv add`.
     """
 
     def fit(self, frame: "pd.DataFrame", label: Any) -> Any:
@@ -77,10 +75,7 @@ class PythonModel(Protocol):
         """Read the files that `save` wrote."""
 
     def predict(self, frame: "pd.DataFrame") -> Any:
-        """Return, per row, the probability of the positive class, of all classes, or the number.
-
-        The shape is (rows,) for binary classification and regression, (rows, classes) for multiclass.
-        """
+        """Return P(positive) or the number, shape (rows,), or for multiclass all probabilities, (rows, classes)."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +155,9 @@ print(*found)
 
 
 def requirements(module: str, project: str) -> set[str]:
-    """Return the distributions that serving a class of `module` needs.
+    """Return the distributions that serving a class of `module` needs; raise LifecycleError where it has an error.
 
-    They are the team's distribution, its declared dependencies and those that its code imports, which is recorded while
-    a new process imports the module.
-
-    Raises:
-        LifecycleError: the module cannot be imported.
+    They are the team's distribution, its declared dependencies, and what its code imports in a new process.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", RECORD_IMPORTS, module]
