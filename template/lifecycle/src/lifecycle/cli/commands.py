@@ -20,7 +20,7 @@ TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
 
 def add_command(parsers: Any, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
-    """Add a command to the subparsers of argparse and return its parser; `usage` is the choice that it needs, if any."""
+    """Add a command to subparsers of argparse and return its parser; `usage` is the choice that it needs, if any."""
     missing = usage and not (Path(lifecycle.__file__).parent / PACKAGES[usage] / "__init__.py").exists()
     # argparse does not list a command that has no `help`.
     listed: dict[str, Any] = {} if missing else {"help": about}
