@@ -1,12 +1,14 @@
 """Collecting the prediction log: no row is lost or doubled, damaged lines are counted, old dates are removed."""
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect, prune
 from lifecycle.registry import predictions, segments
@@ -169,8 +171,8 @@ def test_a_segment_stays_when_the_disk_refuses(storage: Storage, version: str, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictions.os, "replace", full)
-        with pytest.raises(predictions.LifecycleError, match="No space left"):
+        patch.setattr(os, "replace", full)
+        with pytest.raises(LifecycleError, match="No space left"):
             collect(storage.store, "local")
     assert segment.exists()
     left = [path for path in storage.store.predictions.rglob("*") if path.suffix in (".draft", ".json", ".parquet")]

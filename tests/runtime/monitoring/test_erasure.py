@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lifecycle.contract.schema import Column
+from lifecycle.contract.tables import write_parquet
 from lifecycle.features.online import FeatureTable, table_path
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import erasure, labels
@@ -65,9 +66,7 @@ def test_a_key_is_removed_from_log_scores_labels_and_features_and_other_keys_sta
 
     scores = store.scores / "local/date=2026-01-01/scores.parquet"
     with predictions.connect() as connection:
-        predictions.write_parquet(
-            connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores
-        )
+        write_parquet(connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores)
 
     done = erase(store, "ann", CHURN)
     assert (done.rows, done.labels) == (5, 3)
@@ -95,7 +94,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
     labels.add(store, CHURN, file, NOON)
     write(store, "a.jsonl", line(bundle.version))
     collect(store, "local")
-    real = predictions.write_parquet
+    real = write_parquet
     for allowed in range(3):
         left_to_do = [None] * allowed
 
@@ -105,7 +104,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
             left_to_do.pop()
             real(*given)
 
-        monkeypatch.setattr(predictions, "write_parquet", killed)
+        monkeypatch.setattr(erasure, "write_parquet", killed)
         with contextlib.suppress(KeyboardInterrupt):
             erase(store, "ann", CHURN)
     assert left(store) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import labels
@@ -115,7 +116,7 @@ def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: 
     file = tmp_path / "labels.parquet"
     with predictions.connect() as connection:
         query = "SELECT 'ann' AS customer_id, TIMESTAMP '2026-01-01 08:00:00' AS ts, TRUE AS churned"
-        predictions.write_parquet(connection, query, file)
+        write_parquet(connection, query, file)
     assert labels.add(store, CHURN, file, NOON) == 1
     assert [row[2] for row in known(store, NOON)] == ["churns", None, "churns", None]
 
