@@ -96,11 +96,13 @@ $(RUN):
 	@echo "There is no environment yet: run make setup." >&2; exit 1
 
 # Lint and types cover the team's code only: the template checks lifecycle/ itself, and the manifest shows edits of it. The
-# options repeat what pyproject.toml says, because repositories of older releases do not have it there.
+# options repeat what pyproject.toml says, because repositories of older releases do not have it there. Without the last one,
+# ruff would sort imports of renamed modules of the lifecycle with those of other packages.
+RUFF_OPTIONS := --extend-exclude lifecycle --config 'lint.isort.known-first-party = ["lifecycle", "model"]'
 check: $(RUN) ## check lint, formatting and types; check that the contract, features.sql, config and OWNERS agree
 	@.venv/bin/python lifecycle/tools/manifest_check.py
-	.venv/bin/ruff check --extend-exclude lifecycle
-	.venv/bin/ruff format --check --extend-exclude lifecycle
+	.venv/bin/ruff check $(RUFF_OPTIONS)
+	.venv/bin/ruff format --check $(RUFF_OPTIONS)
 	.venv/bin/mypy --follow-imports=silent src
 	$(RUN) check
 

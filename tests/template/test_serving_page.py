@@ -1,4 +1,4 @@
-"""`lifecycle/docs/serving.md`: its endpoints, statuses, settings and words are those of the code."""
+"""`lifecycle/docs/serving.md`: its endpoints, statuses, settings and names are those of the code."""
 
 import re
 from pathlib import Path
@@ -16,27 +16,27 @@ from support.storages import Storage
 PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
 
 
-def test_endpoints_and_who_may_ask_them_are_those_of_the_application(tmp_path: Path) -> None:
+def test_endpoints_and_which_of_them_require_a_key_are_those_of_the_application(tmp_path: Path) -> None:
     storage = Storage(Store(tmp_path / "storage"), tmp_path / "drafts")
     storage.deploy(storage.publish())
     app = create(storage.store, "local", QUICK)
-    told = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
-    assert set(told) == set(app.fastapi.openapi()["paths"]) | {"/docs"}
-    assert {path for path, key in told.items() if key == "no"} | {"/openapi.json"} == set(openapi.OPEN)
+    page = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
+    assert set(page) == set(app.fastapi.openapi()["paths"]) | {"/docs"}
+    assert {path for path, key in page.items() if key == "no"} | {"/openapi.json"} == set(openapi.OPEN)
     assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(openapi.NAMED)
 
 
 def test_statuses_are_those_that_are_documented() -> None:
-    told = set(map(int, re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)))
-    assert told == {401, *openapi.errors(Serve())}
+    page = set(map(int, re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)))
+    assert page == {401, *openapi.errors(Serve())}
 
 
-def test_settings_have_these_defaults_and_the_words_are_those_of_the_code() -> None:
+def test_settings_have_these_defaults_and_the_names_are_those_of_the_code() -> None:
     defaults = Serve().model_dump()
-    told = re.findall(r"^\| `serve\.(\w+)` \| (\S+) \|", PAGE, re.MULTILINE)
-    assert {name: value for name, value in told} == {name: str(defaults[name]) for name, _ in told}
+    page = re.findall(r"^\| `serve\.(\w+)` \| (\S+) \|", PAGE, re.MULTILINE)
+    assert {name: value for name, value in page} == {name: str(defaults[name]) for name, _ in page}
     assert {"max_rows", "max_bytes", "timeout_seconds", "max_in_flight", "queue_rows", "batch_rows"} <= dict(
-        told
+        page
     ).keys()
     assert set(re.findall(r"`serve\.(\w+)`", PAGE)) <= set(defaults)
     assert Serve().timeout_seconds < Serve().drain_seconds

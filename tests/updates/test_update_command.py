@@ -152,10 +152,10 @@ def test_a_file_that_an_earlier_update_offered_can_still_be_taken(
     ("arguments", "problem"),
     [
         (("--to", "0.0.7"), "the template has no version or commit 0.0.7"),
-        (("--set", "modle_name=x"), "modle_name=x: names no choice"),
-        (("--set", "owners"), "owners: names no choice"),
+        (("--set", "modle_name=x"), "modle_name=x names no choice"),
+        (("--set", "owners"), "owners names no choice"),
         (("--set", "usage=[online"), "usage=[online: the list is not valid YAML"),
-        (("--set", "model_name=Not A Name"), "lower-case arguments"),
+        (("--set", "model_name=Not A Name"), "lower-case words"),
     ],
 )
 def test_an_invalid_call_is_an_error(

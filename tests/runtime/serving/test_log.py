@@ -1,4 +1,4 @@
-"""The log of the service: every answer is in it once, what may not be kept is not, and no answer fails for it."""
+"""The prediction log: every prediction once, no field that may not be logged, and no request that fails for it."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def service(storage: Storage, **limits: Any) -> Iterator[TestClient]:
 
 
 def ask(client: TestClient, body: Any, **headers: str) -> Any:
-    """Ask, and be answered."""
+    """Send a request and return the predictions."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = client.post("/predict", content=content, headers=headers)
     assert reply.status_code == 200, reply.text
@@ -70,7 +70,7 @@ def _at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timestamps, "now", lambda: NOON)
 
 
-def test_a_completed_row_and_its_answer_are_logged_with_all_that_made_them(storage: Storage, bundle: Bundle) -> None:
+def test_a_complete_row_is_logged_with_its_prediction_and_version(storage: Storage, bundle: Bundle) -> None:
     with service(storage) as client:
         one = ask(client, {"customer_id": "ann", "discount": 1.5}, **{"x-request-id": 'a"\\b'})
         many = ask(client, [{"customer_id": "bob"}, {"customer_id": "zoë"}])
@@ -84,10 +84,10 @@ def test_a_completed_row_and_its_answer_are_logged_with_all_that_made_them(stora
         "threshold": 0.3,
         "as_of": 1_767_225_600,
         "rows": [{"customer_id": "ann", "discount": 1.5} | KNOWN["ann"]],
-        "answers": [one],
+        "predictions": [one],
     }
     assert [row["customer_id"] for row in second["rows"]] == ["bob", "zoë"]
-    assert (second["answers"], second["rows"][0]["discount"]) == (many, 0.0)
+    assert (second["predictions"], second["rows"][0]["discount"]) == (many, 0.0)
     assert re.fullmatch("[0-9a-f]{32}", second["id"])
     assert collect(storage.store, "local").rows == 3
 
@@ -96,16 +96,16 @@ def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storag
     storage.deploy(storage.publish(PLAIN))
     odd = b'{"express": true , "order":1.0, "express" :false, "when": "2026-01-01T01:00:00+02:00"}'
     with service(storage) as client:
-        answers = [ask(client, odd), *ask(client, b" [" + odd + b"]"), ask(client, odd.replace(b" :", b"\r\n:"))]
+        sent = [ask(client, odd), *ask(client, b" [" + odd + b"]"), ask(client, odd.replace(b" :", b"\r\n:"))]
     (path,) = segments.folder(storage.store, "local").glob("[!.]*")
     assert path.read_bytes().count(odd) == 2
-    assert answers[0] == answers[1] == answers[2]
+    assert sent[0] == sent[1] == sent[2]
     assert collect(storage.store, "local").rows == 3
     with predictions.connect() as connection:
         predictions.load_rows(connection, storage.store, "local", 0, 2**40)
         columns = '"order", CAST("when" AS VARCHAR), weight, express, probability'
         found = set(connection.execute(f"SELECT {columns} FROM {predictions.LOGGED}").fetchall())
-    assert found == {(1, "2025-12-31 23:00:00", 2.5, False, answers[0]["probability"])}
+    assert found == {(1, "2025-12-31 23:00:00", 2.5, False, sent[0]["probability"])}
 
 
 @pytest.mark.parametrize("where", ["key", "request"])

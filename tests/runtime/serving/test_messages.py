@@ -21,11 +21,11 @@ SECRET = "eve7123"
 def said(program: str, format: str = "json") -> list[dict[str, Any]]:
     """What a process says that is set up as the service is."""
     whole = f"from lifecycle.serving import messages\nmessages.configure({format!r})\n{textwrap.dedent(program)}"
-    told = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stderr
-    return [json.loads(line) for line in told.splitlines()]
+    log = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stderr
+    return [json.loads(line) for line in log.splitlines()]
 
 
-# What a model may do with a row, other than answer: it fails, fails while it handles a failure, warns.
+# A model that fails on a row, fails while it handles the failure, and warns.
 RAISES = (
     f"import warnings; warnings.warn(str(frame.values))\n"
     f"            if {SECRET!r} in str(frame.values):\n"
@@ -50,7 +50,7 @@ def test_a_model_that_puts_the_row_into_its_error_shows_where_it_failed_and_no_v
     code, log = service.end()
     assert code == 0
     assert SECRET not in log
-    assert "own_model.py" in log, "the place is told"
+    assert "own_model.py" in log, "the place is logged"
     assert "RuntimeError" in log
     assert "ValueError" in log, "and what led to it"
     if format == "json":
@@ -61,7 +61,7 @@ def test_a_model_that_puts_the_row_into_its_error_shows_where_it_failed_and_no_v
         assert any(line["message"].startswith("UserWarning at ") for line in lines)
 
 
-def test_what_crashes_a_thread_or_is_never_awaited_is_told_without_its_message() -> None:
+def test_an_exception_that_crashes_a_thread_or_is_never_awaited_is_logged_without_its_message() -> None:
     crashed, forgotten = said("""
         import asyncio, threading
 

@@ -1,4 +1,4 @@
-"""What the service tells Prometheus: each event counted once, each series bounded, each age as it is."""
+"""Metrics: each event is counted once, the number of series is bounded, and gauges show the current state."""
 
 import json
 import math
@@ -65,18 +65,20 @@ def test_requests_are_counted_and_timed_by_route_and_status(client: TestClient) 
     assert "7123" not in client.get("/metrics").text
 
 
-def test_answers_are_counted_by_version_and_class(client: TestClient, bundle: Bundle) -> None:
+def test_predictions_are_counted_by_version_and_class(client: TestClient, bundle: Bundle) -> None:
     rows = [{"customer_id": key} for key in KNOWN]
-    answers = client.post("/predict", json=rows).json()
-    for word in {answer["prediction"] for answer in answers}:
-        times = sum(answer["prediction"] == word for answer in answers)
+    predictions = client.post("/predict", json=rows).json()
+    for word in {prediction["prediction"] for prediction in predictions}:
+        times = sum(prediction["prediction"] == word for prediction in predictions)
         assert value(client, "model_predictions_total", version=bundle.version, prediction=word) == times
     assert value(client, "model_prediction_score_count") == 3
-    assert value(client, "model_prediction_score_sum") == pytest.approx(sum(each["probability"] for each in answers))
+    assert value(client, "model_prediction_score_sum") == pytest.approx(
+        sum(each["probability"] for each in predictions)
+    )
 
 
-def test_an_answer_that_is_refused_is_counted_by_its_reason(client: TestClient) -> None:
-    client.post("/predict", json={"customer_id": "nobody"})
+def test_a_refused_request_is_counted_by_its_reason(client: TestClient) -> None:
+    client.post("/predict", json={"customer_id": "unknown"})
     client.post("/predict", json={"customer_id": "ann", "discount": "much"})
     client.post("/predict", json=[{"customer_id": "ann"}] * 1001)
     found = {reason: value(client, "model_requests_refused_total", reason=reason) for reason in REASONS}
@@ -98,7 +100,7 @@ def watched(storage: Storage) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_value_outside_what_is_expected_is_answered_and_counted(watched: TestClient) -> None:
+def test_a_value_outside_what_is_expected_is_predicted_and_counted(watched: TestClient) -> None:
     rows = [{"customer_id": "ann", "discount": 30}, {"customer_id": "bob", "discount": 30.5}, {"customer_id": "zoë"}]
     assert watched.post("/predict", json=rows).status_code == 200
     assert value(watched, "model_input_unusual_total", column="discount") == 1
@@ -108,9 +110,9 @@ def test_a_value_outside_what_is_expected_is_answered_and_counted(watched: TestC
 
 def test_an_open_end_has_no_limit_and_what_is_not_expected_is_not_looked_at() -> None:
     age = Column("age", "request", "number", nullable=True, expected=(None, 10))
-    answer = replace(age, name="answer", kind="boolean", expected=(True,))
-    found = expected_values([age, answer, replace(age, expected=())])
-    assert found == ([("age", -math.inf, 10)], [("answer", frozenset({True}))])
+    prediction = replace(age, name="paid", kind="boolean", expected=(True,))
+    found = expected_values([age, prediction, replace(age, expected=())])
+    assert found == ([("age", -math.inf, 10)], [("paid", frozenset({True}))])
 
 
 def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:
@@ -124,19 +126,19 @@ def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:
         assert metrics._counters.get_sample_value("model_input_unusual_total", {"column": "plan"}) == 0
 
 
-def test_the_model_and_the_ages_are_those_of_what_answers(client: TestClient, storage: Storage, bundle: Bundle) -> None:
-    told: Labels = {"contract": "1", "environment": "local"}
-    assert value(client, "model_info", version=bundle.version, **told) == 1
+def test_model_and_ages_are_those_of_the_deployed_version(client: TestClient, storage: Storage, bundle: Bundle) -> None:
+    labels: Labels = {"contract": "1", "environment": "local"}
+    assert value(client, "model_info", version=bundle.version, **labels) == 1
     assert value(client, "model_trained_timestamp_seconds") == timestamps.parse("2026-01-01T00:00:00+00:00")
     assert value(client, "model_features_as_of_timestamp_seconds") == 1_767_225_600
     newer = storage.publish(made="20260202T000000")
     storage.deploy(newer)
-    eventually(lambda: series(client, "model_info") == [{"version": newer.version} | told])
+    eventually(lambda: series(client, "model_info") == [{"version": newer.version} | labels])
     (storage.store.deployments / "local.json").write_text("{")
     eventually(lambda: value(client, "model_deployment_pending") == 1)
 
 
-def test_the_newest_monitoring_report_is_told_and_followed(
+def test_the_newest_monitoring_report_is_shown_and_followed(
     client: TestClient, storage: Storage, bundle: Bundle
 ) -> None:
     assert value(client, "model_monitoring_last_success_timestamp_seconds") is None
@@ -156,7 +158,7 @@ def test_the_newest_monitoring_report_is_told_and_followed(
     assert series(client, "model_drift_score") == []
 
 
-def test_what_was_found_of_another_version_is_not_told_of_this_one(client: TestClient, storage: Storage) -> None:
+def test_the_report_of_another_version_is_not_shown(client: TestClient, storage: Storage) -> None:
     write(storage, report("20250101T000000-00000000", verdict="incident"))
     assert value(client, "model_monitoring_last_success_timestamp_seconds") is not None
     assert value(client, "model_monitoring_verdict", verdict="incident") is None
@@ -185,7 +187,7 @@ def test_the_size_of_the_prediction_log_is_reported(client: TestClient, storage:
     assert value(client, "prediction_log_dropped_total") == 0
 
 
-def test_few_rows_beyond_a_limit_and_a_bound_that_nobody_knows_are_not_told(
+def test_few_rows_beyond_a_limit_and_a_missing_bound_are_not_shown(
     client: TestClient, storage: Storage, bundle: Bundle
 ) -> None:
     whole = report(bundle.version)
@@ -218,9 +220,9 @@ def test_what_monitoring_writes_is_what_the_service_reads(tmp_path: Path) -> Non
 def write(storage: Storage, content: Any) -> None:
     path = storage.store.reports / "local" / "monitoring.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".draft")
-    beside.write_text(json.dumps(content))
-    os.replace(beside, path)
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content))
+    os.replace(draft, path)
 
 
 SHARED = """

@@ -1,4 +1,4 @@
-"""What the service answers, in process: every good and every bad request, and what it tells of itself."""
+"""The service in one process: valid and invalid requests, and /info."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from support.services import KNOWN, QUICK, counted, eventually
 from support.storages import CHURN, Storage
 
 
-def test_one_row_is_answered_with_the_features_of_its_key(client: TestClient, bundle: Bundle) -> None:
+def test_one_row_is_predicted_with_the_features_of_its_key(client: TestClient, bundle: Bundle) -> None:
     reply = client.post("/predict", json={"customer_id": "ann", "discount": 1.5})
     row = {"customer_id": "ann", "discount": 1.5} | KNOWN["ann"]
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
@@ -29,7 +29,7 @@ def test_one_row_is_answered_with_the_features_of_its_key(client: TestClient, bu
     assert reply.headers["x-model-version"] == bundle.version
 
 
-def test_many_rows_are_answered_as_each_of_them_alone(client: TestClient) -> None:
+def test_many_rows_are_predicted_as_each_of_them_alone(client: TestClient) -> None:
     rows = [{"customer_id": key, "discount": at / 7} for at, key in enumerate([*KNOWN] * 20)]
     singles = [client.post("/predict", json=row).json() for row in rows]
     assert client.post("/predict", json=rows).json() == singles
@@ -89,16 +89,16 @@ def test_of_a_field_that_stands_twice_the_last_one_counts(client: TestClient) ->
 
 
 def test_a_key_without_features_is_404_by_field_and_row_and_never_by_value(client: TestClient) -> None:
-    one = client.post("/predict", json={"customer_id": "nobody-7123"})
+    one = client.post("/predict", json={"customer_id": "unknown-7123"})
     assert one.status_code == 404
     assert [fault["loc"] for fault in one.json()["detail"]] == [["body", "customer_id"]]
-    many = client.post("/predict", json=[{"customer_id": key} for key in ("ann", "nobody-7123", "bob", "x-7123")])
+    many = client.post("/predict", json=[{"customer_id": key} for key in ("ann", "unknown-7123", "bob", "x-7123")])
     assert many.status_code == 404
     assert [fault["loc"] for fault in many.json()["detail"]] == [["body", 1, "customer_id"], ["body", 3, "customer_id"]]
     assert "7123" not in one.text + many.text
 
 
-def test_a_contract_with_a_fallback_row_answers_an_unknown_key_with_it_and_counts_it(
+def test_a_contract_with_a_fallback_row_predicts_an_unknown_key_with_it_and_counts_it(
     storage: Storage,
 ) -> None:
     fallback = {"plan": "plus", "visits": 0}
@@ -124,7 +124,7 @@ def test_too_many_rows_are_413_and_name_the_limit(client: TestClient) -> None:
         assert (reply.status_code, "1000 rows" in reply.json()["detail"]) == (413, True)
 
 
-def test_a_body_that_is_too_large_is_413_whether_its_length_is_told_or_not(client: TestClient) -> None:
+def test_a_body_that_is_too_large_is_413_with_and_without_a_content_length(client: TestClient) -> None:
     def in_parts() -> Iterator[bytes]:
         yield from (b" " * 100_000 for _ in range(100))
 
@@ -156,10 +156,10 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     reply = client.post("/predict", json={"customer_id": "ann"}, headers={"x-request-id": "order-71"})
     assert (reply.status_code, reply.json()) == (500, {"detail": "internal error", "request_id": "order-71"})
     [record] = [each for each in caplog.records if each.getMessage() == "a request failed"]
-    told = json.loads(Json().format(record))
-    assert told["request_id"] == "order-71"
-    assert "RuntimeError" in told["exception"]
-    assert "7123" not in str(told), "the text of an exception may hold the row"
+    logged = json.loads(Json().format(record))
+    assert logged["request_id"] == "order-71"
+    assert "RuntimeError" in logged["exception"]
+    assert "7123" not in str(logged), "the text of an exception may hold the row"
     monkeypatch.setattr(Predictor, "predict", lambda *_: [{"prediction": float("nan")}])
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 500
 
@@ -169,7 +169,7 @@ def test_other_methods_are_405_and_other_paths_404(client: TestClient) -> None:
     assert client.post("/predicted", json={}).status_code == 404
 
 
-def test_info_tells_what_answers_and_who_decided_it(client: TestClient, bundle: Bundle) -> None:
+def test_info_shows_the_deployed_version_and_who_deployed_it(client: TestClient, bundle: Bundle) -> None:
     info = client.get("/info").json()
     assert (info["name"], info["version"], info["kind"]) == ("churn", bundle.version, "skops")
     assert (info["contract_version"], info["threshold"]) == (1, 0.3)
@@ -182,7 +182,7 @@ def test_info_tells_what_answers_and_who_decided_it(client: TestClient, bundle: 
     assert client.get("/readyz").json() == {"status": "ready", "version": bundle.version, "pending": False}
 
 
-def test_info_tells_who_answers_for_it_as_of_the_decision_or_else_of_the_training(storage: Storage) -> None:
+def test_info_shows_the_owners_at_the_time_of_the_deployment_or_else_of_the_training(storage: Storage) -> None:
     trained, decided = {"product": ["ana"]}, {"product": ["bo"]}
     seen = storage.deploy(storage.publish(owners=trained))
     with TestClient(create(storage.store, "local", QUICK)) as client:
@@ -212,6 +212,6 @@ def test_more_classes_get_the_probability_of_each(
     classes = Target("multiclass", "kind", ("a", "b"))
     storage.deploy(storage.publish(replace(CHURN, target=classes, columns=CHURN.columns[:2])), threshold=None)
     with TestClient(create(storage.store, "local", QUICK)) as client:
-        answer = client.post("/predict", json={"customer_id": "ann", "discount": 50}).json()
-        assert answer["prediction"] == max(answer["probabilities"], key=answer["probabilities"].get)
-        assert sum(answer["probabilities"].values()) == pytest.approx(1)
+        prediction = client.post("/predict", json={"customer_id": "ann", "discount": 50}).json()
+        assert prediction["prediction"] == max(prediction["probabilities"], key=prediction["probabilities"].get)
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1)

@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def asked(client: TestClient, **headers: str) -> int:
+def status(client: TestClient, **headers: str) -> int:
     return client.post(
         "/predict", json=ROW, headers={name.replace("_", "-"): text for name, text in headers.items()}
     ).status_code
@@ -38,20 +38,18 @@ def asked(client: TestClient, **headers: str) -> int:
 def test_each_header_takes_the_key_and_nothing_else(storage: Storage, bundle: Bundle, file: Path) -> None:
     with service(storage, file) as client:
         for headers in ({"authorization": f"Bearer {OLD}"}, {"authorization": f"bearer {OLD}"}, {"x_api_key": OLD}):
-            assert asked(client, **headers) == 200
+            assert status(client, **headers) == 200
         # One of both is enough: a proxy may set the other.
         for other in ("Basic eDp5", f"Bearer {NEW}"):
-            assert asked(client, authorization=other, x_api_key=OLD) == 200
+            assert status(client, authorization=other, x_api_key=OLD) == 200
         near = [OLD[:-1], OLD + "0", OLD.upper(), OLD[:-1] + "8", "", " ", OLD.replace("-", " "), f"{OLD},{OLD}"]
         wrong = [{"x_api_key": each} for each in near] + [{"authorization": f"Bearer {each}"} for each in near]
         wrong += [{}, {"authorization": OLD}, {"authorization": f"Basic {OLD}"}, {"authorization": f"Bearer{OLD}"}]
         for headers in wrong:
-            assert asked(client, **headers) == 401, headers
+            assert status(client, **headers) == 401, headers
 
 
-def test_a_refusal_says_how_to_ask_comes_before_the_body_and_is_counted(
-    storage: Storage, bundle: Bundle, file: Path
-) -> None:
+def test_a_refusal_has_a_hint_precedes_the_body_and_is_counted(storage: Storage, bundle: Bundle, file: Path) -> None:
     with service(storage, file) as client:
         given = {"x-api-key": "wrong-7123456789012", "x-request-id": "order-71"}
         reply = client.post("/predict", content=b"no json" * 1_000_000, headers=given)
@@ -62,7 +60,7 @@ def test_a_refusal_says_how_to_ask_comes_before_the_body_and_is_counted(
         assert 'route="/predict",status="401"' in client.get("/metrics").text
 
 
-def test_what_orchestrators_and_readers_ask_is_open_and_all_else_is_not(
+def test_health_metrics_and_documentation_require_no_key_and_all_other_paths_do(
     storage: Storage, bundle: Bundle, file: Path
 ) -> None:
     with service(storage, file) as client:
@@ -84,7 +82,11 @@ def test_what_orchestrators_and_readers_ask_is_open_and_all_else_is_not(
 def test_several_keys_are_accepted_at_once(storage: Storage, bundle: Bundle, file: Path) -> None:
     file.write_text(f"{OLD}\n\n  {NEW} \n")
     with service(storage, file) as client:
-        assert (asked(client, x_api_key=OLD), asked(client, x_api_key=NEW), asked(client)) == (200, 200, 401)
+        assert (status(client, x_api_key=OLD), status(client, x_api_key=NEW), status(client)) == (
+            200,
+            200,
+            401,
+        )
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n", "7123", f"{OLD}\n7123", "7123 7123 7123 7123 7123", "ключ" * 8])
@@ -119,22 +121,22 @@ def test_production_without_a_key_is_refused_and_other_environments_are_not(
     with pytest.raises(LifecycleError, match=rf"(?s)would serve every caller.*{API_KEY}.*serve\.api_key_file"):
         service(storage, environment="production")
     with service(storage, file, environment="production") as client:
-        assert (asked(client), asked(client, x_api_key=OLD)) == (401, 200)
+        assert (status(client), status(client, x_api_key=OLD)) == (401, 200)
     monkeypatch.setenv(API_KEY, NEW)
     with service(storage, environment="production") as client:
-        assert (asked(client), asked(client, x_api_key=NEW)) == (401, 200)
+        assert (status(client), status(client, x_api_key=NEW)) == (401, 200)
     # What the environment says wins, here as in all settings.
     with service(storage, file) as client:
-        assert (asked(client, x_api_key=OLD), asked(client, x_api_key=NEW)) == (401, 200)
+        assert (status(client, x_api_key=OLD), status(client, x_api_key=NEW)) == (401, 200)
 
 
-def test_the_key_of_the_environment_is_no_setting(tmp_path: Path) -> None:
+def test_the_key_of_the_environment_is_not_a_setting(tmp_path: Path) -> None:
     loaded = settings.load(tmp_path, "local", {API_KEY: OLD, "LIFECYCLE_SERVE__PORT": "1"})
     assert loaded.settings.serve.port == 1
     assert OLD not in "\n".join(loaded.lines())
 
 
-def test_info_and_documentation_never_tell_a_key(storage: Storage, bundle: Bundle, file: Path) -> None:
+def test_info_and_documentation_never_show_a_key(storage: Storage, bundle: Bundle, file: Path) -> None:
     with service(storage, file) as client:
         for path in ("/info", "/openapi.json", "/docs", "/metrics", "/readyz"):
             assert OLD not in client.get(path, headers={"x-api-key": OLD}).text

@@ -91,7 +91,7 @@ def test_openapi_is_that_of_the_contract_and_follows_the_swap(
     number = replace(CHURN, target=Target("regression", "spent", unit="EUR"), columns=CHURN.columns[:2])
     storage.deploy(storage.publish(number, kind="skops", made="20260202T000000"), threshold=None)
     eventually(lambda: "plan" not in client.get("/openapi.json").text and _is_number(client))
-    assert client.post("/predict", json={"customer_id": "nobody"}).json().keys() == {"prediction"}
+    assert client.post("/predict", json={"customer_id": "unknown"}).json().keys() == {"prediction"}
 
 
 def _is_number(client: TestClient) -> bool:
@@ -122,7 +122,7 @@ def test_a_bundle_that_needs_what_is_not_installed_is_refused_by_name(
     assert client.post("/predict", json={"customer_id": "ann"}).headers["x-model-version"] == bundle.version
 
 
-def test_it_does_not_start_when_the_golden_answers_do_not_come_back(
+def test_it_does_not_start_when_the_golden_rows_are_not_reproduced(
     storage: Storage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -132,7 +132,7 @@ def test_it_does_not_start_when_the_golden_answers_do_not_come_back(
         create(storage.store, "local", QUICK)
 
 
-def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_answering_and_is_told_once(
+def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_in_use_and_is_logged_once(
     client: TestClient,
     storage: Storage,
     bundle: Bundle,
@@ -191,7 +191,7 @@ def test_a_swap_while_a_request_arrives_does_not_mix_two_versions(storage: Stora
     assert json.loads(sent[1]["body"]) == Predictor(bundle).predict([row], threshold=0.3)[0]
 
 
-def test_a_damaged_or_vanished_deployment_leaves_the_old_one_answering(
+def test_a_damaged_or_vanished_deployment_leaves_the_old_one_in_use(
     client: TestClient, storage: Storage, bundle: Bundle
 ) -> None:
     path = storage.store.deployments / "local.json"

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import logging
 import math
 import multiprocessing
 import os
@@ -11,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
@@ -25,12 +24,9 @@ from lifecycle.settings import Settings
 if TYPE_CHECKING:
     from lifecycle.serving.predict import PredictionService
 
-log = logging.getLogger("lifecycle.serving")
-# Environment variable with environment and settings for the worker processes, which uvicorn passes no argument.
+# Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-# Uvicorn starts a worker that failed again at once, and would use a core for it.
-SECONDS_BEFORE_RESTART = 1.0
 
 
 def run(settings: Settings, environment: str) -> None:
@@ -42,20 +38,21 @@ def run(settings: Settings, environment: str) -> None:
     serve = settings.serve
     messages.configure(serve.log_format)
     port = usable_port(serve.host, serve.port)
-    description = json.dumps({"environment": environment, "settings": settings.model_dump(mode="json")})
+    # One thread predicts; threads within the model would only wait for each other. Read when the model's library loads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    content = {"environment": environment, "settings": settings.model_dump(mode="json")}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_variable(WORKER_SETTINGS, json.dumps(content)))
         app: PredictionService | str
         if serve.workers == 1:
-            app = application(description)
+            app = application()
         else:
-            app = f"{__name__}:worker_application"
+            app = f"{__name__}:{application.__name__}"
             # Uvicorn would start a worker that cannot load the model again and again.
-            _verify_in_other_process(description)
-            os.environ[WORKER_SETTINGS] = description
-            stack.callback(os.environ.pop, WORKER_SETTINGS)
+            _verify_in_other_process()
             if METRICS_DIRECTORY not in os.environ:
-                os.environ[METRICS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory(prefix="metrics-"))
-                stack.callback(os.environ.pop, METRICS_DIRECTORY)
+                directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="metrics-"))
+                stack.enter_context(_variable(METRICS_DIRECTORY, directory))
         # Uvicorn raises the signal again after the graceful shutdown.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.run(
@@ -79,23 +76,15 @@ def run(settings: Settings, environment: str) -> None:
         )
 
 
-def worker_application() -> "PredictionService":
-    """Load what is deployed in a worker process of uvicorn; the process ends with 1 when that fails."""
-    try:
-        return application(os.environ[WORKER_SETTINGS])
-    except LifecycleError as error:
-        log.error("a worker cannot start: %s", error)
-        time.sleep(SECONDS_BEFORE_RESTART)
-        sys.exit(1)
+def application() -> "PredictionService":
+    """Load what is deployed and return the ASGI application; the factory that uvicorn calls in each worker.
 
-
-def application(description: str) -> "PredictionService":
-    """Load what is deployed; `description` is JSON with `environment` and `settings`. Raises LifecycleError."""
-    # One thread predicts; threads within the model would only wait for each other. Read when the model's library loads.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    Raises:
+        LifecycleError: the deployed model cannot be loaded.
+    """
     from lifecycle.serving.app import create
 
-    content = json.loads(description)
+    content = json.loads(os.environ[WORKER_SETTINGS])
     settings = Settings.model_validate(content["settings"])
     messages.configure(settings.serve.log_format)
     return create(settings.store, content["environment"], settings.serve, settings.log)
@@ -112,27 +101,33 @@ def usable_port(host: str, port: int) -> int:
         with socket.create_server((host, port), family=family) as listener:
             return int(listener.getsockname()[1])
     except OSError as error:
-        in_use = f"Stop the process that listens there, or use another port: `make serve PORT={port % 65535 + 1}`."
-        problem, hint = {
-            errno.EADDRINUSE: (f"port {port} of {host} is in use", in_use),
-            errno.EACCES: (f"this user may not listen on port {port}", "Use a port above 1023 (setting serve.port)."),
-        }.get(error.errno or 0, (f"{host} is not an address of this machine", "Change the setting serve.host."))
+        problem = f"port {port} of {host} is in use" if error.errno == errno.EADDRINUSE else f"{host}:{port}: {error}"
+        hint = f"Stop the process that listens there, or use another address: `make serve PORT={port % 65535 + 1}`."
         raise LifecycleError(problem, hint) from error
 
 
-def _verify_in_other_process(description: str) -> None:
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _verify_in_other_process() -> None:
     """Load what is deployed in a process of its own, so that no model stays in the memory of the supervisor."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            if problem := pool.submit(_loading_problem, description).result():
+            if problem := pool.submit(_loading_problem).result():
                 raise LifecycleError(*problem)
         except BrokenProcessPool:
             raise LifecycleError("the process crashed while it loaded the model", "Promote another version.") from None
 
 
-def _loading_problem(description: str) -> tuple[str, str] | None:
+def _loading_problem() -> tuple[str, str] | None:
     try:
-        application(description)
+        application()
     except LifecycleError as error:
         return error.problem, error.hint
     return None
