@@ -2,7 +2,7 @@
 
 import pytest
 
-from lifecycle.ownership.owners_file import roles
+from lifecycle.ownership.approvals import roles
 from lifecycle.registry import deployments
 from support.approving import SOON, Repository, approved
 from support.owned import PEOPLE, commit, owners_text
@@ -178,7 +178,7 @@ def test_a_rollback_survives_an_unexpected_error_of_the_reader(here: Repository)
     def fail(content: bytes) -> None:
         raise ZeroDivisionError
 
-    here.patch.setattr("lifecycle.ownership.owners_file._load", fail)
+    here.patch.setattr("lifecycle.ownership.owners_file.load", fail)
     assert roles(here.root) == {}
 
 

@@ -62,12 +62,12 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
-    from lifecycle.ownership import owners_file
+    from lifecycle.ownership import approvals
     from lifecycle.training.tracking import mirror
     from lifecycle.training.train import train
 
     root = Path.cwd()
-    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, owners_file.roles(root))
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root))
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]

@@ -62,7 +62,7 @@ def _report_owners(always: bool) -> None:
 
 
 def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import derived, owners_file
+    from lifecycle.ownership import derived
 
     if given.part == "check":
         _report_owners(always=True)
@@ -71,13 +71,13 @@ def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
             print(line)
     elif given.part == "who":
         path = Path(given.path).as_posix()
-        matching = [each for each in owners_file.read(Path.cwd()).valid().filters if each.matches(path)]
+        matching = [each for each in derived.read(Path.cwd()).valid().filters if each.matches(path)]
         if not matching:
             raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
         for each in matching:
             print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
     else:
-        owners, role = owners_file.read(Path.cwd()).valid(), given.role
+        owners, role = derived.read(Path.cwd()).valid(), given.role
         if role not in owners.roles:
             raise LifecycleError(f"OWNERS has no role {role!r}", f"The roles are {', '.join(owners.roles)}.")
         decides = [decision for decision, roles in owners.decisions.items() if role in roles]

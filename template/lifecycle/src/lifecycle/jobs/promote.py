@@ -16,7 +16,7 @@ from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.skew import measure_skew
-from lifecycle.ownership import approvals, owners_file
+from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
@@ -86,7 +86,7 @@ def promote(
         action="promote",
         who=who.name,
         why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
-        owners=owners_file.roles(root),
+        owners=approvals.roles(root),
         evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
     )
 
@@ -113,7 +113,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
         action="rollback",
         who=who.name,
         why=why,
-        owners=owners_file.roles(root),
+        owners=approvals.roles(root),
         evidence={"source": who.source},
     )
 

@@ -9,7 +9,7 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring import labels
-from lifecycle.ownership import owners_file
+from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import Settings
 from lifecycle.storage import Busy, lock
@@ -77,7 +77,7 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
 
     try:
         team = teams.load(root)
-        bundle = train(team, settings, root, reason=run.reason, owners=owners_file.roles(root))
+        bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root))
         run.version = bundle.version
         mirror(settings, bundle)
         promote(

@@ -28,6 +28,25 @@ UNKNOWN = {
 }
 
 
+def committed(root: Path) -> Owners:
+    """Return the owners as of the last commit; raises LifecycleError where OWNERS is not in it or has errors."""
+    content = provenance.committed(root, OWNERS)
+    if content is None:
+        raise Refused(f"git has no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
+    hint = f"This is {OWNERS} as of the last commit: correct it, and commit."
+    return owners_file.examine(content, provenance.files(root)).valid(hint)
+
+
+def roles(root: Path) -> dict[str, list[str]]:
+    """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
+    try:
+        found = owners_file.load((root / OWNERS).read_bytes())[0]["x-ownership"]["roles"]
+        return {str(role): [*map(str, each)] for role, each in found.items()}
+    except Exception:
+        # A rollback must not depend on OWNERS, whatever is wrong with it.
+        return {}
+
+
 def roles_of(owners: Owners, name: str, source: str) -> list[str]:
     """Return the roles of a handle of the CI host, or of a git address that `people` assigns; upper case is equal."""
     people = [name.lower()] if source == "ci" else []
@@ -53,7 +72,7 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = roles_of(owners_file.committed(root), who.name, who.source)
+    roles = roles_of(committed(root), who.name, who.source)
     if not roles:
         hints = [*_uncommitted(root, OWNERS), UNKNOWN[who.source].format(who.name)]
         raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))

@@ -14,7 +14,8 @@ import yaml
 from lifecycle.contract.team import project_name
 from lifecycle.errors import Refused
 from lifecycle.ownership import owners_file
-from lifecycle.ownership.owners_file import Finding, Names, Owners, Report
+from lifecycle.ownership.owners_file import OWNERS, SHOWN, Finding, Names, Owners, Report
+from lifecycle.registry import provenance
 from lifecycle.storage import write_atomically
 
 # Exported by lifecycle/org.mk.
@@ -127,9 +128,16 @@ def alertmanager(owners: Owners, url: str) -> str:
     return HEADER + yaml.safe_dump(json.loads(json.dumps(whole)), sort_keys=False, allow_unicode=True)
 
 
+def read(root: Path, day: date | None = None) -> Report:
+    """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
+    if not (root / OWNERS).is_file():
+        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
+    return owners_file.examine((root / OWNERS).read_bytes(), provenance.files(root), day)
+
+
 def examine(root: Path, day: date | None = None) -> Report:
     """Check OWNERS at `root` and its derived files as of a day; raises LifecycleError where OWNERS is not YAML."""
-    report = owners_file.read(root, day)
+    report = read(root, day)
     if report.owners is None or report.refused:
         return report
     stale = [name for name, now, wanted in _derived(root, report.owners) if now is not None and now != wanted]
@@ -144,7 +152,7 @@ def write(root: Path) -> list[str]:
         LifecycleError: OWNERS has errors.
         Refused: a file of that name is the team's own; it is not changed.
     """
-    owners, changes = owners_file.read(root).valid(), list[str]()
+    owners, changes = read(root).valid(), list[str]()
     for name, now, wanted in _derived(root, owners):
         if wanted is None and now is not None:
             (root / name).unlink()

@@ -5,14 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.registry import provenance
 
 OWNERS = "OWNERS"
 ROLES = ("data-science", "engineering", "product")
@@ -69,8 +67,9 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_keys(cls, value: Any) -> Any:
-        given = value.items() if isinstance(value, dict) else ()
-        return {name: each for name, each in given if each not in _EMPTY and name not in IGNORED} or value
+        if not isinstance(value, dict):
+            return value
+        return {name: each for name, each in value.items() if each not in _EMPTY and name not in IGNORED}
 
 
 class Waiver(_Part):
@@ -122,10 +121,7 @@ class _File(_Part):
 
 @dataclass(frozen=True)
 class Report:
-    """The owners (None without a readable OWNERS) and the findings, errors first.
-
-    A file that is not `enforced` has no `version`: it predates the rules, and `make check` only warns.
-    """
+    """The owners (None without a readable OWNERS), the findings, errors first, and whether `make check` refuses errors."""
 
     owners: Owners | None
     findings: list[Finding]
@@ -145,46 +141,16 @@ class Report:
         return self.owners
 
 
-def read(root: Path, day: date | None = None) -> Report:
-    """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
-    if not (root / OWNERS).is_file():
-        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
-    return examine((root / OWNERS).read_bytes(), provenance.files(root), day)
-
-
-def committed(root: Path) -> Owners:
-    """Return the owners as of the last commit; raises LifecycleError where OWNERS is not in it or has errors."""
-    content = provenance.committed(root, OWNERS)
-    if content is None:
-        raise Refused(f"git has no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
-    hint = f"This is {OWNERS} as of the last commit: correct it, and commit."
-    return examine(content, provenance.files(root)).valid(hint)
-
-
-def roles(root: Path) -> dict[str, list[str]]:
-    """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
-    try:
-        found = _load((root / OWNERS).read_bytes())[0]["x-ownership"]["roles"]
-        return {str(role): [*map(str, each)] for role, each in found.items()}
-    except Exception:
-        # A rollback must not depend on OWNERS, whatever is wrong with it.
-        return {}
-
-
 def examine(content: bytes, files: Sequence[str] | None, day: date | None = None) -> Report:
-    """Check the content of an OWNERS file as of a day, by default today, against the files (None outside git).
-
-    Raises:
-        LifecycleError: the content is not a YAML mapping.
-    """
-    data, lines = _load(content)
+    """Check OWNERS as of a day, by default today, against the files (None outside git); raises like `load`."""
+    data, lines = load(content)
     ours, filters, owners, problems = data.get("x-ownership"), data.get("filters"), None, list[_Problem]()
-    roles = dict(ours.get("roles") or {}) if isinstance(ours, dict) else {}
+    named = dict(ours.get("roles") or {}) if isinstance(ours, dict) else {}
     for regex, entry in filters.items() if isinstance(filters, dict) else ():
         if isinstance(entry, dict):
             # A YAML alias is the same object: `*product` means the role, also while it has no owner.
-            named = [role for role, each in roles.items() if each is entry.get("approvers")]
-            entry.update(line=lines["filters", regex], regex=regex, roles=named)
+            aliases = [role for role, each in named.items() if each is entry.get("approvers")]
+            entry.update(line=lines["filters", regex], regex=regex, roles=aliases)
     try:
         file = _File.model_validate(data)
         owners = file.ownership.model_copy(update={"filters": tuple(file.filters.values())})
@@ -200,11 +166,16 @@ def examine(content: bytes, files: Sequence[str] | None, day: date | None = None
         # A key that is missing has the line of the innermost key above it.
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1)
         found.append(Finding(f"{OWNERS}:{line}", problem, hint, refused))
+    # A file without `version` predates the rules.
     return Report(owners, found, enforced=not isinstance(ours, dict) or "version" in ours)
 
 
-def _load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
-    """Return the data of a file, with every scalar as text (`on` is a handle), and the line of each key by its path."""
+def load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
+    """Return the data of a file, with every scalar as text (`on` is a handle), and the line of each key by its path.
+
+    Raises:
+        LifecycleError: the content is not a YAML mapping.
+    """
     try:
         loader = yaml.BaseLoader(content.decode("utf-8"))
         node = loader.get_single_node()
@@ -275,6 +246,7 @@ def _problems(owners: Owners, files: Sequence[str] | None, day: date) -> Iterato
             yield at, f"{each.regex} names {name}, who has no role", "Add it to roles, people or teams.", True
         if files and each.regex not in MAY_BE_EMPTY and not any(map(each.matches, files)):
             yield at, f"the filter {each.regex} matches no file", "Remove it, or correct its name.", True
-    if unowned := [name for name in files or () if not any(each.matches(name) for each in owners.filters)]:
+    unowned = [name for name in files or () if not any(each.matches(name) for each in owners.filters)]
+    if unowned:
         hint = "Add filters for them with their approvers, or keep the files out of git."
         yield ("filters",), f"no owner for {', '.join(unowned)}", hint, True
