@@ -13,7 +13,7 @@ import pytest
 from lifecycle import cli, features, timestamps
 from lifecycle.cli import entry
 from lifecycle.contract import Contract, Target, team
-from lifecycle.jobs.check import compare, release
+from lifecycle.contract.compatibility import compare, release
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
 from lifecycle.renamed import MODULES, warn_renamed

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -202,7 +203,7 @@ def test_a_killed_record_of_a_retrain_is_the_old_or_the_new_one(sound: Path, tmp
     def work(settings: Settings) -> None:
         run = Run("2026-01-01T00:00:00Z", "drift", "hand", "ana", "refused", None, "", None)
         retrain.record(settings.store, "local", run)
-        retrain.complete(settings.store, "local", request, 0)
+        retrain.complete(settings.store, "local", request)
 
     requested = Path(shutil.copytree(sound, tmp_path / "requested"))
     (requested / "reports/local/20260101T000000Z").mkdir(parents=True)
@@ -248,7 +249,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
         prediction = {"prediction": "stays", "probability": 0.5}
-        kept.add(model, f"r{at}", b'"rows":[%b],"answers":[%b]' % (dumped(ROW), dumped(prediction)))
+        kept.add(model, f"r{at}", b'"rows":[%b],"predictions":[%b]' % (dumped(ROW), dumped(prediction)))
         if at % 3 == 2:
             kept.flush()
             flushed.write_text(str(at + 1))
@@ -256,17 +257,18 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
 
 
 def _kill_in_a_write(point: int) -> None:
-    usual, written = os.write, 0
+    written = 0
 
-    def write(handle: int, content: bytes) -> int:
-        nonlocal written
-        written += 1
-        if written == point:
-            usual(handle, content[: len(content) - 20])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return usual(handle, content)
+    class Killed(FileIO):
+        def write(self, content: Any) -> int:
+            nonlocal written
+            written += 1
+            if written == point:
+                super().write(content[:-20])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().write(content)
 
-    os.write = write
+    segments.FileIO = Killed  # type: ignore[misc]
 
 
 def doing_score(settings: Settings) -> None:

@@ -16,7 +16,7 @@ PREDICTION = {"prediction": "stays", "probability": 0.1234567890123456}
 def line(version: str, ts: float = NOON, **other: Any) -> dict[str, Any]:
     """Return a line of the log."""
     facts = {"ts": ts, "id": "r1", "version": version, "threshold": 0.5, "as_of": NOON - DAY}
-    return facts | {"rows": [ROW], "answers": [PREDICTION]} | other
+    return facts | {"rows": [ROW], "predictions": [PREDICTION]} | other
 
 
 def write(store: Store, name: str, *lines: dict[str, Any] | bytes, environment: str = "local") -> Path:

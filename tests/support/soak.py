@@ -1,7 +1,7 @@
-"""A service under mixed load for a while: memory and open files do not grow, and nothing undocumented is answered.
+"""Run a service under mixed load: memory and open files must not grow, and every status must be documented.
 
-Callers that are right, wrong, large, slow and gone before their answer; promotions, log segments that are rotated and
-collected, scrapes. Prints the figures of each run, and ends with 1 beyond a bound. `make proof` runs it.
+Valid, invalid, large, slow and abandoned requests; promotions; rotation and collection of log segments; scrapes. It
+prints the figures of each run and ends with 1 beyond a bound. `make soak` and `make proof` run it.
 """
 
 import argparse
@@ -33,14 +33,14 @@ SWAP_EVERY, COLLECT_EVERY, LOOK_EVERY = 20.0, 15.0, 1.0
 WARM, END = 0.3, 0.25
 ONE = json.dumps({"customer_id": "ann", "discount": 5}).encode()
 ROWS = b"[%b]" % b",".join([ONE] * 100)
-# By a kind of caller: what it sends, and what it may be told.
+# By kind of caller: the body that it sends, and the statuses that it may receive.
 SENT: dict[str, tuple[bytes, set[int]]] = {
     "right": (ONE, {200, 429, 503}),
     "many": (ROWS, {200, 429, 503}),
     "large": (ROWS[:-1] + b" " * (900_000 - len(ROWS)) + b"]", {200, 429, 503}),
     "too large": (b" " * 1_100_000, {413, 429, 503}),
     "too many": (b"[%b]" % b",".join([ONE] * 1001), {413, 429, 503}),
-    "unknown": (b'{"customer_id": "nobody"}', {404, 429, 503}),
+    "unknown": (b'{"customer_id": "unknown-key"}', {404, 429, 503}),
     "wrong": (b'{"customer_id": 7, "discount": "much", "other": 1}', {422, 429, 503}),
     "no JSON": (b"{", {422, 429, 503}),
 }
@@ -48,7 +48,7 @@ SENT: dict[str, tuple[bytes, set[int]]] = {
 
 @dataclass
 class Run:
-    """What was seen of one service."""
+    """The observations of one service."""
 
     service: Service
     storage: Storage
@@ -59,7 +59,7 @@ class Run:
     ends: threading.Event = field(default_factory=threading.Event)
 
     def calls(self) -> None:
-        """Ask all sorts of things on one connection."""
+        """Send every kind of request on one connection."""
         connection = self.service.connect()
         for name, (body, expected) in itertools.cycle(SENT.items()):
             if self.ends.is_set():
@@ -80,7 +80,7 @@ class Run:
             time.sleep(0.01)
 
     def dawdles(self) -> None:
-        """Send half a request and go away, now and then finish one slowly."""
+        """Send half a request and disconnect; now and then, finish one slowly."""
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(ONE)
         for part in itertools.cycle((b"POST /pre", head, head + ONE[:9], head + ONE)):
             with socket.create_connection(("127.0.0.1", self.service.port)) as caller:
@@ -90,7 +90,7 @@ class Run:
                         return
 
     def looks_around(self) -> None:
-        """What people and programs read of it."""
+        """Request what people and programs read."""
         for path in itertools.cycle(("/metrics", "/info", "/readyz", "/healthz", "/docs", "/openapi.json")):
             if self.ends.wait(0.2):
                 return
@@ -100,7 +100,7 @@ class Run:
                 self.faults[f"{path}: {status}"] += 1
 
     def swaps(self) -> None:
-        """Let one version answer, then the other; often at first, so that both have been loaded."""
+        """Deploy one version, then the other; often at first, so that both have been loaded."""
         versions = [self.storage.publish(made=f"2026010{day}T000000", kind="onnx") for day in (2, 3)]
         for each in versions:
             self.storage.fill(each, KNOWN)
@@ -110,7 +110,7 @@ class Run:
                 return
 
     def collects(self) -> None:
-        """What the nightly job does."""
+        """Collect the prediction log, as the nightly job does."""
         while not self.ends.wait(COLLECT_EVERY):
             done = collect(self.storage.store, "local")
             self.statuses["rows collected"] += done.rows
@@ -118,7 +118,7 @@ class Run:
                 self.faults[f"collect: {done.half_lines} half lines, waiting: {done.waiting}"] += 1
 
     def watch(self, seconds: float) -> None:
-        """Everybody at once for so long."""
+        """Run all kinds of load at once for so many seconds."""
         works: list[Callable[[], None]] = [self.calls, self.calls, self.calls, self.dawdles, self.dawdles]
         works += [self.looks_around, self.swaps, self.collects]
         threads = [threading.Thread(target=work) for work in works]
@@ -133,8 +133,8 @@ class Run:
         for thread in threads:
             thread.join()
 
-    def told(self) -> list[str]:
-        """The figures of each process, and of what was answered."""
+    def figures(self) -> list[str]:
+        """Return the figures of each process, and the number of responses by status."""
         lines = []
         for pid, looks in self.looks.items():
             (before, files), (after, files_after) = _ends(looks)
@@ -191,7 +191,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             run = soak(Path(folder), workers, given.minutes * 60 / len(given.workers))
         print(
-            f"{workers} worker(s), {given.minutes / len(given.workers):g} minutes", *run.told(), sep="\n  ", flush=True
+            f"{workers} worker(s), {given.minutes / len(given.workers):g} minutes",
+            *run.figures(),
+            sep="\n  ",
+            flush=True,
         )
         faults += run.faults
     for fault, times in faults.items():

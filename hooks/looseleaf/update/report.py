@@ -1,6 +1,7 @@
 """The report of an update: facts, formatted as text for a terminal, Markdown for a pull request, or JSON."""
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +45,20 @@ class ChoiceChange:
         if self.kind == "new":
             return f"{self.name}: a new question, its default is {self.after!r}"
         return f"{self.name}: {self.before!r} " + ("is dropped" if self.kind == "dropped" else f"→ {self.after!r}")
+
+
+def choice_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], given: Iterable[str], addresses: tuple[str, str]
+) -> Iterator[ChoiceChange]:
+    """Yield the choices that an update changes, after the address of the template if that changes."""
+    if addresses[0] != addresses[1]:
+        yield ChoiceChange("_src_path", *addresses, "given")
+    for name in sorted({*before, *after}):
+        kind = "given" if name in given else "dropped" if name not in after else "reset"
+        if kind != "given" and name not in before:
+            yield ChoiceChange(name, None, after[name], "new")
+        elif before.get(name) != after.get(name):
+            yield ChoiceChange(name, before.get(name), after.get(name), kind)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import yaml
 from looseleaf.errors import UpdateError
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update import trees
-from looseleaf.update.report import ChoiceChange, Edit, Loss, Offer, Report
+from looseleaf.update.report import Edit, Loss, Offer, Report, choice_changes
 from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
 
@@ -91,8 +91,7 @@ class Trial:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the new render; empty when the template has none."""
-        manifest: dict[str, Any] = json.loads(self.new.get(MANIFEST, b"{}"))
-        return manifest
+        return dict(json.loads(self.new.get(MANIFEST, b"{}")))
 
     def changed(self) -> list[str]:
         """Return the paths that differ from the commit in content or mode, with new and removed ones."""
@@ -130,7 +129,7 @@ class Trial:
                 for name in sorted(self.old)
                 if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
             ],
-            answers=list(self._choices()),
+            answers=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
             offers=list(self.offers()),
             tasks=self.source.tasks(self.before, self.after),
         )
@@ -185,27 +184,16 @@ class Trial:
                 if lost := {*ours.splitlines()} - kept:
                     yield Loss(name, f"{len(lost)} of your lines would be lost without a conflict")
 
-    def _choices(self) -> Iterator[ChoiceChange]:
-        before, after = self.choices
-        if self.source.address != self.source.recorded:
-            yield ChoiceChange("_src_path", self.source.recorded, self.source.address, "given")
-        for name in sorted({*before, *after}):
-            kind = "given" if name in self.given else "dropped" if name not in after else "reset"
-            if kind != "given" and name not in before:
-                yield ChoiceChange(name, None, after[name], "new")
-            elif before.get(name) != after.get(name):
-                yield ChoiceChange(name, before.get(name), after.get(name), kind)
-
     def offers(self) -> Iterator[Offer]:
         """Yield the files of the team's zone that a new repository would get in another version."""
         for name in sorted(self.new):
             fresh, old, now = self.new[name], self.old.get(name), self.now.get(name)
             if fresh in (old, now) or name == ANSWERS_FILE or self._is_templates(name) or name in self.changed():
                 continue
-            if now is None:
-                # A file that the team deleted is not offered again.
-                if old is None:
-                    yield Offer(name, "new")
+            if now is None and old is None:
+                yield Offer(name, "new")
+            elif now is None:
+                continue  # the team deleted it
             elif old is not None and is_same(now, old):
                 yield Offer(name, "unedited")
             else:
@@ -258,6 +246,5 @@ class Trial:
         return name.startswith(ZONE) or name in self.manifest.get("files", ())
 
     def _seam(self, name: str) -> str:
-        seams: dict[str, str] = self.manifest.get("seams", {})
-        default = "Keep it in a file of your own."
-        return next((hint for pattern, hint in seams.items() if fnmatch(name, pattern)), default)
+        seams = self.manifest.get("seams", {}) | {"*": "Keep it outside lifecycle/: everything else is yours."}
+        return next(str(hint) for pattern, hint in seams.items() if fnmatch(name, pattern))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from looseleaf.project import post
 from looseleaf.steps import StepFailed
 from looseleaf.year.repository import Question, Repository, format_utc, midnight
 
@@ -26,31 +27,21 @@ ROWS = 20  # of a request; the last customer of a month is sent alone
 LOW_THRESHOLD = "0.02"
 
 
-@dataclass(frozen=True)
-class Event:
-    """An event of the year: its date, its kind, and the output of the repository about it."""
-
-    date: str
-    what: str
-    text: str
-
-
 @dataclass
 class Year:
     """The events so far, and the labels that have not arrived yet."""
 
     repository: Repository
-    events: list[Event] = field(default_factory=list)
+    events: list[dict[str, str]] = field(default_factory=list)
     predictions: int = 0
     requests: int = 0
     waiting: deque[tuple[str, int, Question]] = field(default_factory=deque)
     positives: float = 0.0
 
     def happened(self, date: str, what: str, text: str) -> None:
-        """Add an event, and print it."""
-        event = Event(date, what, " ".join(text.split()))
-        self.events.append(event)
-        print(f"  {event.date}  {event.what:<11} {event.text}", flush=True)
+        """Add an event with the output of the repository about it, and print it."""
+        self.events.append({"date": date, "what": what, "text": " ".join(text.split())})
+        print(f"  {date}  {what:<11} {self.events[-1]['text']}", flush=True)
 
 
 def play(repository: Repository) -> Year:
@@ -90,8 +81,8 @@ def _predict(year: Year, address: str, questions: list[Question], label: bool = 
     for part in parts:
         rows = [{"customer_id": each.customer, "discount": each.discount} for each in part]
         request = f"year-{year.requests}"
-        predictions = year.repository.predict(address, rows if len(rows) > 1 else rows[0], request)
-        churns += sum(each["prediction"] == "churns" for each in predictions)
+        found = post(f"{address}/predict", rows if len(rows) > 1 else rows[0], **{"X-Request-ID": request})
+        churns += sum(each["prediction"] == "churns" for each in (found if len(rows) > 1 else [found]))
         year.requests += 1
         year.predictions += len(rows)
         if label:
@@ -128,7 +119,7 @@ def _run_jobs(year: Year, date: str) -> None:
         reasons = "; ".join(reason["text"] for reason in report["reasons"])
         year.happened(date, report["verdict"], reasons or "inputs and predictions are as in training")
     for run in repository.retrains()[retrains:]:
-        year.happened(date, run["outcome"], f"retrain for {run['reason']}: {_first_line(run['text'])}")
+        year.happened(date, run["outcome"], f"retrain for {run['reason']}: {run['text'].splitlines()[0]}")
 
 
 def _try_a_worse_candidate(year: Year, date: str) -> None:
@@ -138,7 +129,7 @@ def _try_a_worse_candidate(year: Year, date: str) -> None:
     output = year.repository.run("promote", "--why", "labels of a new pipeline", may_refuse=True, settings=tables)
     if "is not promoted" not in output:
         raise StepFailed("a model of mixed-up labels was promoted", "Report this: the gate did not refuse it.", output)
-    year.happened(date, "refused", _first_line(output.partition("is not promoted")[2].partition("\n")[2]))
+    year.happened(date, "refused", output.partition("is not promoted")[2].splitlines()[1])
 
 
 def _promote_badly_and_roll_back(year: Year, address: str) -> None:
@@ -157,10 +148,6 @@ def _promote_badly_and_roll_back(year: Year, address: str) -> None:
     year.happened(BAD, "rolled back", f"{why}; {_deployed_line(output)}")
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].strip()
-
-
 def _deployed_line(text: str) -> str:
     return next(line for line in text.splitlines() if " is deployed in " in line)
 
@@ -171,9 +158,9 @@ def summary(year: Year, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "requests": year.requests,
         "predictions": year.predictions,
-        "timeline": [vars(event) for event in year.events],
+        "timeline": year.events,
         "history": year.repository.run("history").splitlines(),
-        "report": year.repository.newest_page(),
+        "report": str(max((year.repository.storage / "reports/local").glob("*/monitoring.html"))),
     }
 
 

@@ -1,19 +1,20 @@
 """The repository in which a year is played: its commands and service, at a simulated time and with data of its own."""
 
+import contextlib
+import io
 import json
 import os
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from looseleaf.project import environment, post, service
+from looseleaf.project import environment, service
 from looseleaf.steps import StepFailed
 
 TIMEOUT = 10
@@ -83,22 +84,26 @@ class Repository:
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
         """Run a command and return its output; raise StepFailed unless it ends with 0, or with 1 where it may."""
-        given = {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
-        done = subprocess.run(
-            [self.root / ".venv/bin/python", "-m", "lifecycle.sample.clock", self.clock, *words],
-            cwd=self.root,
-            env=environment() | self.settings | given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode and not (may_refuse and done.returncode == 1):
-            problem = f"lifecycle {' '.join(words)} ended with {done.returncode}"
-            raise StepFailed(problem, "See the lines above.", done.stdout)
-        return done.stdout
+        # In this process: the imports of a process for each command would take most of the year's time.
+        from lifecycle import timestamps
+        from lifecycle.cli import entry
+        from lifecycle.sample.clock import simulated
 
-    @contextmanager
+        output, given = io.StringIO(), {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
+        with (
+            patch.dict(os.environ, environment() | self.settings | given, clear=True),
+            patch.object(timestamps, "clock", partial(simulated, self.clock)),
+            contextlib.chdir(self.root),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            code = entry.main(list(words))
+        if code and not (may_refuse and code == 1):
+            problem = f"lifecycle {' '.join(words)} ended with {code}"
+            raise StepFailed(problem, "See the lines above.", output.getvalue())
+        return output.getvalue()
+
+    @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
         """Run the service and return its address."""
         with (
@@ -106,11 +111,6 @@ class Repository:
             service(self.root, self.place / "serve.log", clock=self.clock) as address,
         ):
             yield address
-
-    def predict(self, address: str, body: Any, request_id: str) -> list[dict[str, Any]]:
-        """Return the predictions for one row or a list of rows."""
-        found = post(f"{address}/predict", body, **{"X-Request-ID": request_id})
-        return found if isinstance(found, list) else [found]
 
     def wait_for(self, address: str, name: str, value: Any) -> None:
         """Wait until /info of the service reports a value; raise StepFailed after ten seconds."""
@@ -176,13 +176,6 @@ class Repository:
         """Return the newest report of monitoring."""
         path = self.storage / "reports/local/monitoring.json"
         return dict(json.loads(path.read_bytes())) if path.exists() else None
-
-    def newest_page(self) -> str:
-        """Return the path of the newest report's page."""
-        pages = sorted((self.storage / "reports/local").glob("*/monitoring.html"))
-        if not pages:
-            raise StepFailed("monitoring has written no report", "Report this.")
-        return str(pages[-1])
 
     def retrains(self) -> list[dict[str, Any]]:
         """Return the record of every retrain."""

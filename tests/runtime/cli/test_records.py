@@ -55,7 +55,7 @@ def test_collect_prints_rows_incomplete_lines_and_removed_files(
 def test_labels_are_added_covered_and_erased(
     storage: Storage, bundle: Bundle, call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION]}
+    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION]}
     write(storage.store, "a.jsonl", line(bundle.version, NOON - 40 * DAY, **both), line(bundle.version, NOON, id="r2"))
     file = tmp_path / "labels.csv"
     file.write_text("request_id,label\nr1,stays\nr2,churns\nr9,churns\n", encoding="utf-8")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle.contract.compatibility import compare, release
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.jobs.check import check, compare, release, warnings
+from lifecycle.jobs.check import check, warnings
 from support.teams import sample_team, settings_in
 
 CONTRACT = sample_team().contract

@@ -68,11 +68,11 @@ def test_a_failed_retrain_counts_for_the_cooldown() -> None:
     ("trained", "given", "reason"),
     [
         (None, {"every_days": 30}, None),
-        (LastTraining(NOW - 31 * DAY, 0), {}, None),
-        (LastTraining(NOW - 31 * DAY, 0), {"every_days": 30}, "schedule"),
-        (LastTraining(NOW - 29 * DAY, 0), {"every_days": 30}, None),
-        (LastTraining(NOW, 500), {"new_labels": 500}, "labels"),
-        (LastTraining(NOW, 499), {"new_labels": 500}, None),
+        ((NOW - 31 * DAY, 0), {}, None),
+        ((NOW - 31 * DAY, 0), {"every_days": 30}, "schedule"),
+        ((NOW - 29 * DAY, 0), {"every_days": 30}, None),
+        ((NOW, 500), {"new_labels": 500}, "labels"),
+        ((NOW, 499), {"new_labels": 500}, None),
     ],
 )
 def test_schedule_and_new_labels_demand_a_retrain(trained: LastTraining | None, given: Any, reason: str | None) -> None:

@@ -25,7 +25,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import verify
 from lifecycle.models.export import edges
 from lifecycle.models.export import verify as exporting
-from lifecycle.models.export.convert import convert
+from lifecycle.models.export.verify import convert
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, OnnxModel, SkopsModel
 from lifecycle.training.train import train
@@ -86,7 +86,7 @@ def test_a_fall_back_names_the_rows_and_the_step_that_differ(
     assert report["differing"][0]["row"].startswith("edge ")
     assert report["largest_difference"] == report["differing"][0]["difference"] > 1e-3
     assert report["reason"] in bundle.read("card.md").decode()
-    [line] = [line for line in output.splitlines() if "no ONNX" in line]
+    [line] = [line for line in output.splitlines() if "not converted to ONNX" in line]
     assert report["reason"] in line
     assert not Predictor(bundle).is_fast
 

@@ -1,12 +1,14 @@
 """Collecting the prediction log: no row is lost or doubled, damaged lines are counted, old dates are removed."""
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect, prune
 from lifecycle.registry import predictions, segments
@@ -35,7 +37,7 @@ def version(bundle: Bundle) -> str:
 def test_each_row_of_each_line_is_read_back_with_its_prediction_and_facts(storage: Storage, version: str) -> None:
     two = {
         "rows": [ROW, ROW | {"customer_id": "zoë"}],
-        "answers": [PREDICTION, {"prediction": "churns", "probability": 1}],
+        "predictions": [PREDICTION, {"prediction": "churns", "probability": 1}],
     }
     segment = write(storage.store, "a.jsonl", line(version, NOON + 0.5, **two))
     done = collect(storage.store, "local")
@@ -125,7 +127,7 @@ def test_every_kind_keeps_its_type_and_two_contracts_share_a_table(storage: Stor
     row = {"who": 2**60 + 1, "when": "2026-01-01T01:00:00+02:00", 'odd "name"': True, "e-mail": "x@example.org"}
     answer = {"prediction": "a b", "probabilities": {"small": 0.1, "a b": 0.7, "large": 0.2}}
     huge = row | {"who": 2**70, 'odd "name"': None, "amount": 5, "when": "2026-01-01"}
-    both = {"rows": [row, huge], "answers": [answer, answer]}
+    both = {"rows": [row, huge], "predictions": [answer, answer]}
     write(storage.store, "a.jsonl", line(version), line(other, NOON + 1, as_of=None, threshold=None, **both))
     collect(storage.store, "local")
     first, second, third = logged(storage.store)
@@ -145,8 +147,8 @@ def test_a_regression_whose_column_types_changed_between_versions_is_read_togeth
         Contract(2, Target("regression", "price"), (replace(columns[0], kind="number"),)), "20260102T000000"
     )
     answers = [{"prediction": 1.5}]
-    write(storage.store, "a.jsonl", line(old.version, rows=[{"x": 1}], answers=answers))
-    write(storage.store, "b.jsonl", line(new.version, NOON + 1, rows=[{"x": 0.5}], answers=answers))
+    write(storage.store, "a.jsonl", line(old.version, rows=[{"x": 1}], predictions=answers))
+    write(storage.store, "b.jsonl", line(new.version, NOON + 1, rows=[{"x": 0.5}], predictions=answers))
     collect(storage.store, "local")
     assert [(row["x"], row["prediction"]) for row in logged(storage.store)] == [(1.0, 1.5), (0.5, 1.5)]
 
@@ -169,8 +171,8 @@ def test_a_segment_stays_when_the_disk_refuses(storage: Storage, version: str, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictions.os, "replace", full)
-        with pytest.raises(predictions.LifecycleError, match="No space left"):
+        patch.setattr(os, "replace", full)
+        with pytest.raises(LifecycleError, match="No space left"):
             collect(storage.store, "local")
     assert segment.exists()
     left = [path for path in storage.store.predictions.rglob("*") if path.suffix in (".draft", ".json", ".parquet")]
@@ -195,7 +197,7 @@ def test_a_damaged_line_does_not_stop_the_collection(storage: Storage, bundle: B
         line(version, 1e300),
         line(version, rows=[ROW | {"visits": "many"}]),
         line(version, rows=[7]),
-        line(version, answers=[None]),
+        line(version, predictions=[None]),
     ]
     write(storage.store, "a.jsonl", *bad, line(version, NOON, id="sound"))
     done = collect(storage.store, "local")

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lifecycle.contract.schema import Column
+from lifecycle.contract.tables import write_parquet
 from lifecycle.features.online import FeatureTable, table_path
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import erasure, labels
@@ -23,7 +24,7 @@ from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.services import KNOWN, QUICK, eventually
 from support.storages import CHURN, Storage
 
-BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION | {"prediction": "churns"}]}
+BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION | {"prediction": "churns"}]}
 
 
 def left(store: Store) -> list[tuple[str, str, int]]:
@@ -65,9 +66,7 @@ def test_a_key_is_removed_from_log_scores_labels_and_features_and_other_keys_sta
 
     scores = store.scores / "local/date=2026-01-01/scores.parquet"
     with predictions.connect() as connection:
-        predictions.write_parquet(
-            connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores
-        )
+        write_parquet(connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores)
 
     done = erase(store, "ann", CHURN)
     assert (done.rows, done.labels) == (5, 3)
@@ -95,7 +94,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
     labels.add(store, CHURN, file, NOON)
     write(store, "a.jsonl", line(bundle.version))
     collect(store, "local")
-    real = predictions.write_parquet
+    real = write_parquet
     for allowed in range(3):
         left_to_do = [None] * allowed
 
@@ -105,7 +104,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
             left_to_do.pop()
             real(*given)
 
-        monkeypatch.setattr(predictions, "write_parquet", killed)
+        monkeypatch.setattr(erasure, "write_parquet", killed)
         with contextlib.suppress(KeyboardInterrupt):
             erase(store, "ann", CHURN)
     assert left(store) == []
@@ -116,7 +115,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
 def test_an_integer_key_and_a_key_column_of_another_contract_are_erased(storage: Storage) -> None:
     number = replace(CHURN, columns=(Column("account", "key", "integer"), *CHURN.columns[1:2]))
     version = storage.publish(number).version
-    rows = {"rows": [{"account": 7.0}, {"account": 77}], "answers": [PREDICTION, PREDICTION]}
+    rows = {"rows": [{"account": 7.0}, {"account": 77}], "predictions": [PREDICTION, PREDICTION]}
     write(storage.store, "a.jsonl", line(version, **rows))
     collect(storage.store, "local")
     write(storage.store, "b.jsonl", line(version, **rows))

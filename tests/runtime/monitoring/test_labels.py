@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import labels
@@ -22,7 +23,7 @@ from support.storages import CHURN, Storage
 @pytest.fixture
 def store(storage: Storage, bundle: Bundle) -> Store:
     """Predictions for Ann and Bob in one request at noon, for Ann again in the evening and on the next day."""
-    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "answers": [PREDICTION, PREDICTION]}
+    both = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION]}
     lines = [line(bundle.version, NOON, id="r1", **both), line(bundle.version, NOON + 9 * 3600, id="r2")]
     write(storage.store, "a.jsonl", *lines, line(bundle.version, NOON + DAY, id="r3"))
     collect(storage.store, "local")
@@ -115,7 +116,7 @@ def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: 
     file = tmp_path / "labels.parquet"
     with predictions.connect() as connection:
         query = "SELECT 'ann' AS customer_id, TIMESTAMP '2026-01-01 08:00:00' AS ts, TRUE AS churned"
-        predictions.write_parquet(connection, query, file)
+        write_parquet(connection, query, file)
     assert labels.add(store, CHURN, file, NOON) == 1
     assert [row[2] for row in known(store, NOON)] == ["churns", None, "churns", None]
 

@@ -38,11 +38,11 @@ def test_promotion_receives_the_reason_why_features_cannot_be_recomputed(
 ) -> None:
     data = log_lookups(sample, settings, lambda rows: rows)
     monkeypatch.setattr(timestamps, "clock", lambda: NOW)
-    skew = logged_skew(settings, data, "local")
+    skew = logged_skew(settings, data, "local", sample.bundle)
     assert skew is not None
     assert skew["rows"] > 400
     renamed: Any = SimpleNamespace(tables=lambda connection, folder: None)
-    skew = logged_skew(settings, renamed, "local")
+    skew = logged_skew(settings, renamed, "local", sample.bundle)
     assert skew is not None
     assert "features.sql failed" in skew["problem"]
 

@@ -67,7 +67,7 @@ def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_pat
     line |= {"live": {"version": "a", "threshold": None}, "why": "", "changed": "2025-11-02T10:00:00+00:00"}
     store.audit.write_text(json.dumps(line) + "\n")
     audit.append(store, line | {"live": {"version": "b", "threshold": 0.5}, "changed": "2025-11-03T10:00:00+00:00"})
-    assert [(each.version, each.threshold, each.decision) for each in audit.periods(store, "local")] == [
-        ("a", None, None),
-        ("b", 0.5, None),
+    assert [(each.version, each.threshold) for each in audit.periods(store, "local")] == [
+        ("a", None),
+        ("b", 0.5),
     ]

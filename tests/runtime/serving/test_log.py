@@ -84,10 +84,10 @@ def test_a_complete_row_is_logged_with_its_prediction_and_version(storage: Stora
         "threshold": 0.3,
         "as_of": 1_767_225_600,
         "rows": [{"customer_id": "ann", "discount": 1.5} | KNOWN["ann"]],
-        "answers": [one],
+        "predictions": [one],
     }
     assert [row["customer_id"] for row in second["rows"]] == ["bob", "zoë"]
-    assert (second["answers"], second["rows"][0]["discount"]) == (many, 0.0)
+    assert (second["predictions"], second["rows"][0]["discount"]) == (many, 0.0)
     assert re.fullmatch("[0-9a-f]{32}", second["id"])
     assert collect(storage.store, "local").rows == 3
 

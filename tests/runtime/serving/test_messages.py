@@ -25,7 +25,7 @@ def said(program: str, format: str = "json") -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.splitlines()]
 
 
-# What a model may do with a row, other than answer: it fails, fails while it handles a failure, warns.
+# A model that fails on a row, fails while it handles the failure, and warns.
 RAISES = (
     f"import warnings; warnings.warn(str(frame.values))\n"
     f"            if {SECRET!r} in str(frame.values):\n"
@@ -50,7 +50,7 @@ def test_a_model_that_puts_the_row_into_its_error_shows_where_it_failed_and_no_v
     code, log = service.end()
     assert code == 0
     assert SECRET not in log
-    assert "own_model.py" in log, "the place is told"
+    assert "own_model.py" in log, "the place is logged"
     assert "RuntimeError" in log
     assert "ValueError" in log, "and what led to it"
     if format == "json":

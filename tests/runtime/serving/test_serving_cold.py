@@ -17,17 +17,17 @@ HEAVY = {"pandas", "sklearn", "scipy", "pyarrow", "duckdb", "mlflow", "skops", "
 AT_ITS_END = """
 import atexit, json, os, sys, time
 
-def tell():
+def write_modules():
     with open(f"modules-{os.getpid()}.json", "w") as file:
         json.dump(sorted(sys.modules), file)
 
-atexit.register(tell)
+atexit.register(write_modules)
 """
 
 
 @pytest.fixture
 def exported(storage: Storage) -> Bundle:
-    """A deployed bundle that answers as a graph."""
+    """A deployed ONNX bundle."""
     made = storage.publish(kind="onnx")
     storage.fill(made, KNOWN)
     storage.deploy(made)

@@ -91,7 +91,7 @@ def test_openapi_is_that_of_the_contract_and_follows_the_swap(
     number = replace(CHURN, target=Target("regression", "spent", unit="EUR"), columns=CHURN.columns[:2])
     storage.deploy(storage.publish(number, kind="skops", made="20260202T000000"), threshold=None)
     eventually(lambda: "plan" not in client.get("/openapi.json").text and _is_number(client))
-    assert client.post("/predict", json={"customer_id": "nobody"}).json().keys() == {"prediction"}
+    assert client.post("/predict", json={"customer_id": "unknown"}).json().keys() == {"prediction"}
 
 
 def _is_number(client: TestClient) -> bool:

@@ -26,7 +26,7 @@ Responses = list[tuple[int, dict[str, str], Any]]
 
 @contextmanager
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """A model that predicts nothing until the second event is set; the first one tells that it was called."""
+    """A model that predicts nothing until the second event is set; the first one is set when it is called."""
     called, free = threading.Event(), threading.Event()
     real = DeployedModel.predict
 

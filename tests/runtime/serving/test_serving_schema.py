@@ -29,7 +29,7 @@ TELCO = Contract(
     Target("binary", "Churn", ("No", "Yes")),
     (
         Column("customerID", "key", "category", max_length=12),
-        Column("asked at", "key", "time", required=False, nullable=True),
+        Column("sent at", "key", "time", required=False, nullable=True),
         Column("tenure", "request", "integer", low=0, high=2**24),
         Column("Monthly Charges", "request", "number", low=0.0, high=1e6, expected=(18.0, 119.0)),
         Column("Total Charges", "request", "number", nullable=True, low=-1e6, high=1e6, required=False),
@@ -66,8 +66,10 @@ def examined(url: str, folder: Path, *options: str) -> "subprocess.CompletedProc
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
     limits = ["--phases", "coverage,fuzzing", "--max-examples", "25", "--generation-deterministic"]
-    told = ["--no-color", "--no-shrink", "--output-truncate", "true"]
-    return subprocess.run([*command, *limits, *told, *options], cwd=folder, capture_output=True, text=True, timeout=60)
+    output = ["--no-color", "--no-shrink", "--output-truncate", "true"]
+    return subprocess.run(
+        [*command, *limits, *output, *options], cwd=folder, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,7 @@ CONTRACTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_every_response_is_as_documented(storage: Storage, tmp_path: Path, name: str) -> None:
     deploy(storage, CONTRACTS[name])
@@ -105,6 +108,7 @@ def test_every_response_is_as_documented(storage: Storage, tmp_path: Path, name:
     assert "Tested: 5" in found.stdout
 
 
+@pytest.mark.slow
 def test_with_a_key_and_before_there_are_features_too(storage: Storage, tmp_path: Path) -> None:
     storage.deploy(storage.publish())
     path = tmp_path / "keys"
@@ -116,6 +120,7 @@ def test_with_a_key_and_before_there_are_features_too(storage: Storage, tmp_path
     assert found.returncode == 0, found.stdout[-5000:] + found.stderr
 
 
+@pytest.mark.slow
 def test_a_response_outside_the_schema_is_found(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The soak can fail: a service that keeps every body is told by its growth, and a sound one is not."""
+"""The soak test fails for a service that keeps every body in memory, and passes for a sound one."""
 
 import os
 import subprocess

@@ -27,26 +27,32 @@ from support.gate import ANA, own, promoted, weak
 from support.teams import TARGETS, CityMeans, order_team, settings_in
 
 
-def test_promotion_is_refused_when_skew_cannot_be_measured(trained: Any, tmp_path: Path) -> None:
+def test_promotion_is_refused_when_skew_cannot_be_measured(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = own(trained[0], tmp_path)
     promoted(settings, version=trained[1].version)
     pages: list[Path] = []
+    monkeypatch.setattr("lifecycle.jobs.promote.logged_skew", lambda *given: {"problem": "no table visits"})
     with pytest.raises(Refused, match="uses the same features as training: no table visits"):
-        promoted(settings, skew={"problem": "no table visits"}, on_decision=pages.append)
+        promoted(settings, on_decision=pages.append)
     [page] = pages
     checks = json.loads(page.with_suffix(".json").read_text())["checks"]
     assert [check["name"] for check in checks if not check["passed"]] == ["skew"]
 
 
 @pytest.mark.parametrize("skew", [{"problem": "no table visits"}, {"rows": 9, "different": 9, "columns": {"items": 9}}])
-def test_skew_of_other_features_is_not_held_against_the_candidate(skew: dict[str, Any], tmp_path: Path) -> None:
+def test_skew_of_other_features_is_not_held_against_the_candidate(
+    skew: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, team = settings_in(tmp_path), order_team(rows=4000)
     first = train(weak(team, max_iter=5, max_depth=2), settings, tmp_path)
     promoted(settings)
     facts = json.loads((first.path / "bundle.json").read_text()) | {"feature_set": "another"}
     (first.path / "bundle.json").write_text(json.dumps(facts))
     second = train(team, settings, tmp_path)
-    assert promoted(settings, skew=skew).current.version == second.version
+    monkeypatch.setattr("lifecycle.jobs.promote.logged_skew", lambda *given: skew)
+    assert promoted(settings).current.version == second.version
 
 
 def test_each_decision_is_written_as_json_and_page(trained: Any, tmp_path: Path) -> None:

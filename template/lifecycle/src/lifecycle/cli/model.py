@@ -72,14 +72,14 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.promote import logged_skew, promote
+    from lifecycle.jobs.promote import promote
     from lifecycle.registry import deployments
 
-    settings, environment, data = loaded.settings, loaded.environment, load_data()
+    settings, environment = loaded.settings, loaded.environment
     before = deployments.read(settings.store, environment)
     done = promote(
         settings,
-        data,
+        load_data(),
         environment,
         given.version,
         given.threshold,
@@ -87,7 +87,6 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         given.why,
         Path.cwd(),
         reason=given.reason,
-        skew=logged_skew(settings, data, environment),
         on_decision=lambda page: print(f"decision: {page}"),
     )
     if done == before:

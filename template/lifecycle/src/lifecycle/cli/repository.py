@@ -103,8 +103,8 @@ def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.compatibility import RELEASED, release
     from lifecycle.contract.team import load_contract
-    from lifecycle.jobs.check import RELEASED, release
 
     changed = release(load_contract()[0], Path.cwd())
     print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")

@@ -35,8 +35,9 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         last = timestamps.format_utc(period.last) if period.last is not None else "now"
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
-        print(f"    {period.action} by {period.who} (recorded, not verified): {period.why or 'no reason given'}")
-        if period.decision:
-            print(f"    decision: {store.root / period.decision}")
+        entry = period.entry
+        print(f"    {entry['action']} by {entry['who']} (recorded, not verified): {entry['why'] or 'no reason given'}")
+        if decision := entry.get("evidence", {}).get("decision"):
+            print(f"    decision: {store.root / decision}")
     if not periods:
         print(f"nothing has been deployed in {loaded.environment} yet")

@@ -1,6 +1,12 @@
 """Comparison of two contracts: whether callers of the one can continue to call the other."""
 
+from pathlib import Path
+
 from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.storage import write_atomically
+
+RELEASED = "contract.json"
 
 
 def breaking_changes(old: Contract, new: Contract) -> list[str]:
@@ -27,6 +33,40 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 def undeclared_changes(old: Contract, new: Contract) -> list[str]:
     """Return the breaking changes of `new` when its major version is not higher than that of `old`."""
     return [] if new.version > old.version else breaking_changes(old, new)
+
+
+def compare(contract: Contract, root: Path) -> None:
+    """Raise LifecycleError when `contract.json`, the last released contract, is not what `contract.py` declares."""
+    path = root / RELEASED
+    if not path.exists():
+        raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
+    if _released(path, contract) != contract:
+        problem = "src/model/contract.py has changed since contract.json was written, in a way that breaks no caller"
+        raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
+
+
+def release(contract: Contract, root: Path) -> bool:
+    """Write `contract.json`; return whether it changed. A breaking change without a new VERSION raises Refused."""
+    path, content = root / RELEASED, contract.to_json()
+    # An older release of lifecycle wrote other names for the same content.
+    if path.exists() and _released(path, contract) == contract and path.read_text(encoding="utf-8") == content:
+        return False
+    write_atomically(path, content.encode())
+    return True
+
+
+def _released(path: Path, new: Contract) -> Contract:
+    """Return the released contract, unless `new` would break its callers (Refused)."""
+    old = Contract.from_json(path.read_text(encoding="utf-8"), RELEASED)
+    found = undeclared_changes(old, new)
+    if found or new.version < old.version:
+        reasons = "\n  ".join(found or ["its VERSION is lower"])
+        raise Refused(
+            f"the contract would break callers of version {old.version}:\n  {reasons}",
+            f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and inform the callers. "
+            "If nobody calls it yet, remove contract.json and run `make contract`.",
+        )
+    return old
 
 
 def _narrower(old: Column, new: Column) -> list[str]:

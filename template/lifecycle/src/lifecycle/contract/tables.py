@@ -1,6 +1,7 @@
 """SQL helpers, and the check of a DuckDB table against the contract."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
+from lifecycle.storage import draft, explain_disk_errors, flush
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,6 +153,30 @@ def explain_sql_errors(where: str) -> Iterator[None]:
                 "Raise score.memory_mb, or free disk space at `storage`: DuckDB writes there what exceeds the memory."
             )
         raise LifecycleError(f"{where} failed: {error}", hint) from error
+
+
+def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
+    """Write the result of a query to a Parquet file in one step, and return the number of rows.
+
+    Raises:
+        LifecycleError: the disk refuses.
+    """
+    import duckdb
+
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = draft(path)
+        try:
+            ((count,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+        except duckdb.IOException as error:
+            hint = "Free some space, or set `storage` or `data` to another place."
+            raise LifecycleError(f"{path} cannot be written ({error})", hint) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    return int(count)
 
 
 def subquery(sql: str) -> str:

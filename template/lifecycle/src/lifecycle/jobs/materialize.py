@@ -17,10 +17,7 @@ from lifecycle.storage import Store
 def materialize(settings: Settings, data: Data, as_of: int | None = None) -> dict[str, str]:
     """Refresh the feature table of every version that is deployed or would be deployed by a rollback.
 
-    Args:
-        settings: where data and storage are.
-        data: the team's tables.
-        as_of: timestamp in seconds; None means the data's latest, or now.
+    The features are as of `as_of` in seconds, by default the data's latest timestamp, or now.
 
     Returns:
         By version, the number of rows and the timestamp.
@@ -41,16 +38,16 @@ def materialize_for(settings: Settings, data: Data, bundle: Bundle) -> None:
     A table that a deployed version shares is fresh already; one that none shares may be of any age.
     """
     path = table_path(settings.store, bundle.feature_set)
-    if not path.exists() or path not in {
-        table_path(settings.store, each.feature_set) for each in _deployed(settings.store)[0]
-    }:
+    deployed, _ = _deployed(settings.store)
+    if not path.exists() or bundle.feature_set not in {each.feature_set for each in deployed}:
         _write(settings, data, [bundle], None)
 
 
 def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
     """Return the bundles in use in any environment, and a message for each that cannot be read."""
     bundles, faults = [], []
-    for version in sorted(set().union(*(deployments.versions_in_use(store, each) for each in ENVIRONMENTS))):
+    current = [deployment for each in ENVIRONMENTS if (deployment := deployments.read(store, each))]
+    for version in sorted({used.version for each in current for used in (each.current, each.previous) if used}):
         try:
             bundles.append(open_version(store, version))
         except BundleError as error:
@@ -59,22 +56,20 @@ def _deployed(store: Store) -> tuple[list[Bundle], list[str]]:
 
 
 def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | None) -> dict[str, str]:
-    paths: dict[Path, list[Bundle]] = {}
-    for bundle in bundles:
-        if bundle.contract.lookups:
-            paths.setdefault(table_path(settings.store, bundle.feature_set), []).append(bundle)
-    written: dict[str, str] = {}
-    if not paths:
-        return written
+    bundles = [bundle for bundle in bundles if bundle.contract.lookups]
+    if not bundles:
+        return {}
     connection = point_in_time.connect(data, settings.data)
     as_of = point_in_time.latest(connection, data) if as_of is None else as_of
-    for path, sharing in paths.items():
-        bundle = sharing[0]
-        assert bundle.features_sql is not None, "training refuses lookups without features.sql"
-        point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
-        names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
-        rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
-        count = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
-        for each in sharing:
-            written[each.version] = f"{count} rows as of {timestamps.format_utc(as_of)}"
+    counts: dict[Path, int] = {}
+    written = {}
+    for bundle in bundles:
+        path = table_path(settings.store, bundle.feature_set)
+        if path not in counts:
+            assert bundle.features_sql is not None, "training refuses lookups without features.sql"
+            point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
+            names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
+            rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
+            counts[path] = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
+        written[bundle.version] = f"{counts[path]} rows as of {timestamps.format_utc(as_of)}"
     return written

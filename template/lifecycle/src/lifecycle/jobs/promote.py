@@ -1,9 +1,10 @@
 """Promote a version in an environment if the gate passes, or roll back to the version before."""
 
+import contextlib
 import json
-import time
+import timeit
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,13 @@ def promote(
     why: str,
     root: Path,
     reason: str | None = None,
-    skew: Mapping[str, Any] | None = None,
     on_decision: Callable[[Path], object] = lambda path: None,
 ) -> Deployment:
     """Deploy a version in an environment if the gate and, before production, the owners agree.
 
-    Args:
-        settings: of the environment.
-        data: the team's tables, for the comparison with the champion and the feature table.
-        environment: where to deploy.
-        version: None means the newest.
-        threshold: from 0 to 1; None keeps that of the environment.
-        who: who decides, for the audit log.
-        why: for the audit log; empty means the gate's summary.
-        root: root of the repository.
-        reason: why the version was trained; None means the reason in its bundle.
-        skew: result of `logged_skew`.
-        on_decision: called with the path of the decision's page.
+    Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who`
+    and `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was
+    trained, is by default that of its bundle. `on_decision` is called with the path of the decision's page.
 
     Raises:
         Refused: a check failed or an approval is missing; nothing has changed.
@@ -69,23 +60,22 @@ def promote(
     wanted = Deployed(bundle.version, _threshold(bundle, threshold, seen))
     if seen and seen.current == wanted:
         return seen
-    case, decision = _examine(settings, data, bundle, seen, wanted, reason, skew)
+    reason = reason or bundle.facts.get("reason", "manual")
+    case, checks = _examine(settings, data, bundle, seen, wanted, reason)
     approved: list[dict[str, Any]] = []
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
-        decision = Decision((*decision.checks, *(Check("owners", False, each) for each in waiting)))
+        checks += tuple(Check("owners", False, each) for each in waiting)
+    decision, proposal = Decision(checks), gate.proposal(case, settings.gate)
     champion = case.champion.version if case.champion else None
-    proposal = gate.proposal(case, settings.gate)
-    now = timestamps.now()
-    page = decisions.write(
-        store, Record(environment, bundle.version, champion, case.reason, now, who.name, why, decision, proposal)
+    record = Record(
+        environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why, decision, proposal
     )
+    page = decisions.write(store, record)
     on_decision(page)
     if decision.faults:
-        raise Refused(
-            f"{bundle.version} is not promoted in {environment}:\n  " + "\n  ".join(decision.faults),
-            f"The deployment is unchanged. All checks: {page}",
-        )
+        problem = f"{bundle.version} is not promoted in {environment}:\n  " + "\n  ".join(decision.faults)
+        raise Refused(problem, f"The deployment is unchanged. All checks: {page}")
     materialize_for(settings, data, bundle)
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     return deployments.swap(
@@ -95,7 +85,7 @@ def promote(
         wanted,
         action="promote",
         who=who.name,
-        why=why or "; ".join(each.text for each in decision.checks if each.passed and each.name in SUMMARY),
+        why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
         owners=repository.roles(root),
         evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
     )
@@ -128,19 +118,15 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
     )
 
 
-def logged_skew(settings: Settings, data: Data, environment: str) -> Mapping[str, Any] | None:
-    """Compare logged features of the deployed version with features computed again from the tables.
+def logged_skew(settings: Settings, data: Data, environment: str, champion: Bundle) -> Mapping[str, Any] | None:
+    """Return the fields of `monitoring.skew.Skew` of the deployed version.
 
-    Returns:
-        The fields of `monitoring.skew.Skew`; `{"problem": …}` where the comparison fails; None where nothing can be
-        compared (nothing deployed, no log, no tables).
+    `{"problem": …}` stands for a comparison that fails, and None for one that is not possible (no log, no tables).
     """
-    deployment = deployments.read(settings.store, environment)
-    if deployment is None or not settings.log.enabled:
+    if not settings.log.enabled:
         return None
     try:
-        bundle = open_version(settings.store, deployment.current.version)
-        measured = measure_skew(settings, data, environment, bundle, timestamps.now())
+        measured = measure_skew(settings, data, environment, champion, timestamps.now())
     except NotHere:
         return None
     except LifecycleError as error:
@@ -149,62 +135,45 @@ def logged_skew(settings: Settings, data: Data, environment: str) -> Mapping[str
 
 
 def milliseconds(predictor: Predictor) -> float:
-    """Return the shortest time to predict one row, in milliseconds, without the network.
-
-    The minimum of several runs excludes most of the load that other processes cause.
-    """
+    """Return the shortest time to predict one row, in milliseconds, without the network."""
     row = json.loads(predictor.bundle.read("golden.jsonl").splitlines()[0])["row"]
-    taken = []
-    for _ in range(LATENCY_REPEATS + 1):
-        start = time.perf_counter()
-        predictor.predict([row], None)
-        taken.append(time.perf_counter() - start)
-    # The first run warms up.
-    return min(taken[1:]) * 1000
+    # The minimum excludes the first run, which warms up, and most of the load that other processes cause.
+    return min(timeit.repeat(lambda: predictor.predict([row], None), number=1, repeat=LATENCY_REPEATS)) * 1000
 
 
 def _examine(
-    settings: Settings,
-    data: Data,
-    bundle: Bundle,
-    seen: Deployment | None,
-    wanted: Deployed,
-    reason: str | None,
-    skew: Mapping[str, Any] | None,
-) -> tuple[Case, Decision]:
-    """Return the case for the gate and its decision."""
-    why = reason or bundle.facts.get("reason", "manual")
-    threshold = seen.current.threshold if seen else wanted.threshold
-
-    def decided(check: Check, champion: Bundle | None = None) -> tuple[Case, Decision]:
-        """Decide by one check alone, without a comparison."""
-        try:
-            own = evidence.read(bundle)
-        except LifecycleError:
-            # Bundles of 0.1.0 hold no evidence.
-            own = evidence.NOTHING
-        return Case(bundle, own, champion, why, threshold=threshold), Decision((check,))
-
+    settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
+) -> tuple[Case, tuple[Check, ...]]:
+    """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
+    threshold = seen.current.threshold if seen else new.threshold
+    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew, threshold=threshold)
+    # Bundles of 0.1.0 hold no evidence.
+    with contextlib.suppress(LifecycleError):
+        case = replace(case, evidence=evidence.read(bundle))
     predictor = Predictor(bundle)
     if seen and seen.current.version == bundle.version:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
-        text = f"{bundle.version} is deployed; its threshold was {threshold} and becomes {wanted.threshold}"
-        return decided(Check("threshold", True, text))
+        text = f"{bundle.version} is deployed; its threshold was {threshold} and becomes {new.threshold}"
+        return case, (Check("threshold", True, text),)
     try:
         champion = open_version(settings.store, seen.current.version) if seen else None
     except BundleError as error:
         text = f"the deployed version cannot be read: {error.problem}. Restore that folder, or run `make rollback`"
-        return decided(Check("champion", False, text))
-    if champion and champion.feature_set != bundle.feature_set:
-        # The logged features came from another feature table than the candidate's.
-        skew = None
+        return case, (Check("champion", False, text),)
+    case = replace(case, champion=champion)
     try:
-        compared = with_champion(settings, data, bundle, champion)
+        case = replace(case, evidence=with_champion(settings, data, bundle, champion))
     except LifecycleError as error:
-        return decided(Check("rows", False, f"{error.problem}. {error.hint}"), champion)
-    speed = milliseconds(predictor)
-    case = Case(bundle, compared, champion, why, skew, settings.monitor.max_skew, speed, threshold)
-    return case, Decision((*gate.decide(case, settings.gate).checks, *_contract_check(champion, bundle)))
+        return case, (Check("rows", False, f"{error.problem}. {error.hint}"),)
+    # Logged features of another feature table than the candidate's say nothing about the candidate.
+    if seen and champion and champion.feature_set == bundle.feature_set:
+        case = replace(case, skew=logged_skew(settings, data, seen.environment, champion))
+    checks = gate.decide(replace(case, milliseconds=milliseconds(predictor)), settings.gate).checks
+    if champion and (breaks := undeclared_changes(champion.contract, bundle.contract)):
+        version = bundle.contract.version
+        text = f"it would break callers of {champion.version}, and VERSION is still {version}: {'; '.join(breaks)}"
+        checks += (Check("callers", False, text),)
+    return case, checks
 
 
 def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> float | None:
@@ -218,12 +187,3 @@ def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> 
     if not 0 <= given <= 1:
         raise LifecycleError(f"the threshold {given} is not a probability", "Give a number from 0 to 1.")
     return given
-
-
-def _contract_check(champion: Bundle | None, candidate: Bundle) -> list[Check]:
-    breaks = undeclared_changes(champion.contract, candidate.contract) if champion else []
-    if champion is None or not breaks:
-        return []
-    version = candidate.contract.version
-    text = f"it would break callers of {champion.version}, and VERSION is still {version}: {'; '.join(breaks)}"
-    return [Check("callers", False, text)]

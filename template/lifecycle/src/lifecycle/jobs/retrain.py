@@ -6,7 +6,7 @@ from pathlib import Path
 from lifecycle import timestamps
 from lifecycle.contract import team as teams
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.jobs.promote import logged_skew, promote
+from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring import labels
 from lifecycle.ownership import repository
@@ -29,14 +29,9 @@ def retrain(
 ) -> Run | None:
     """Train and promote once, unless a guard (cooldown, weekly limit, incident, off switch) refuses it.
 
-    Args:
-        settings: of the environment.
-        environment: whose deployment is renewed.
-        root: root of the repository.
-        reason: one of `training.retrain.REASONS`; None means that of monitoring's request, else "manual".
-        due: train only if a request, the age of the last training or new labels demand it.
-        force: ignore the guards.
-        report: called with each line for the user.
+    The reason is by default that of monitoring's request, else "manual". With `due`, a model is trained only if a
+    request, the age of the last training or new labels demand it; with `force`, the guards are ignored. `report` is
+    called with each line for the user.
 
     Returns:
         The recorded run, whose outcome may be "refused"; None where nothing was trained.
@@ -48,9 +43,8 @@ def retrain(
     try:
         with lock(store.runs / f".{environment}.retrain.lock", wait=False):
             request = rules.requested(store, environment)
-            demanded = rules.demand(
-                request, _last_training(settings, environment) if due else None, settings.retrain, now
-            )
+            last = _last_training(settings, environment) if due else None
+            demanded = rules.demand(request, last, settings.retrain, now)
             if due and demanded is None:
                 report(rules.NOT_DUE)
                 return None
@@ -61,9 +55,10 @@ def retrain(
                 report(f"no retrain ({reason}): {refused}; `make retrain FORCE=1` starts one anyway")
                 return None
             report(f"retrain ({reason}): {text}")
-            run = _train_and_promote(settings, environment, root, reason, text, "schedule" if due else "hand", now)
+            run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
+            _train_and_promote(settings, environment, root, run, f"retrain ({reason}): {text}")
             if request:
-                rules.complete(store, environment, request, now)
+                rules.complete(store, environment, request)
     except Busy as error:
         raise LifecycleError("another retrain is running", "Wait until it ends.") from error
     if run.decision:
@@ -71,43 +66,31 @@ def retrain(
     return run
 
 
-def _train_and_promote(
-    settings: Settings, environment: str, root: Path, reason: str, text: str, by: str, now: int
-) -> Run:
+def _train_and_promote(settings: Settings, environment: str, root: Path, run: Run, why: str) -> None:
     """Train, promote and record the outcome; a candidate that the gate refuses is an outcome, not an error."""
-    who, pages, version = provenance.who(), list[str](), None
+    who = provenance.who()
+    run.who = who.name
 
-    def record(outcome: str, result: str) -> Run:
-        page = pages[0] if pages else None
-        run = Run(timestamps.format_utc(now), reason, by, who.name, outcome, version, result, page)
-        rules.record(settings.store, environment, run)
-        return run
+    def on_decision(page: Path) -> None:
+        run.decision = str(page)
 
     try:
         team = teams.load(root)
-        bundle = train(team, settings, root, reason=reason, owners=repository.roles(root))
-        version = bundle.version
+        bundle = train(team, settings, root, reason=run.reason, owners=repository.roles(root))
+        run.version = bundle.version
         mirror(settings, bundle)
         promote(
-            settings,
-            team.data,
-            environment,
-            version,
-            None,
-            who,
-            f"retrain ({reason}): {text}",
-            root,
-            reason=reason,
-            skew=logged_skew(settings, team.data, environment),
-            on_decision=lambda page: pages.append(str(page)),
+            settings, team.data, environment, bundle.version, None, who, why, root, run.reason, on_decision=on_decision
         )
+        run.outcome, run.text = "promoted", f"{bundle.version} is deployed in {environment}"
     except Refused as error:
-        return record("refused", str(error))
+        run.outcome, run.text = "refused", str(error)
     except BaseException as error:
         # A failed run counts for cooldown and weekly limit; otherwise a scheduler would repeat it each time.
-        record("failed", f"{type(error).__name__}: {error}")
+        run.text = f"{type(error).__name__}: {error}"
         raise
-    return record("promoted", f"{version} is deployed in {environment}")
+    finally:
+        rules.record(settings.store, environment, run)
 
 
 def _last_training(settings: Settings, environment: str) -> LastTraining | None:
@@ -119,4 +102,4 @@ def _last_training(settings: Settings, environment: str) -> LastTraining | None:
     # A newer candidate that the gate refused was trained on the newer labels, too.
     newest = max([*store.versions(), deployment.current.version])
     created = timestamps.parse(open_version(store, newest).facts["created"])
-    return LastTraining(created, labels.count_since(store, created) if settings.retrain.new_labels else 0)
+    return created, labels.count_since(store, created) if settings.retrain.new_labels else 0

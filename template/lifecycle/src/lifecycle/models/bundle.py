@@ -93,7 +93,7 @@ def publish(
         created: time of creation as `YYYYMMDDTHHMMSS[ffffff]`; the version is this and a hash of all files.
         check: is called with the written draft; when it raises, no version appears.
     """
-    files = {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = _hashes(folder)
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
     version = f"{created}-{digest[:8]}"
     target = store.bundles / version
@@ -120,6 +120,10 @@ def publish(
     return verify(target)
 
 
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def _feature_set(bundle: Bundle) -> str:
     # Published bundles record their identifier, so a change of this formula does not affect them.
     contract = bundle.contract
@@ -136,23 +140,25 @@ def verify(path: Path) -> Bundle:
     """
     try:
         facts = json.loads((path / "bundle.json").read_bytes())
-        recorded = dict(facts["files"])
-        fault = None if facts["format"] == FORMAT else f"has format {facts['format']}, this lifecycle reads {FORMAT}"
+        recorded, form = dict(facts["files"]), facts["format"]
     except FileNotFoundError:
         raise BundleError(f"{path} is not a bundle: it has no bundle.json", "`make train` writes one.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
-    if facts.get("version") != path.name:
+    found = _hashes(path)
+    del found["bundle.json"]
+    fault = ""
+    if form != FORMAT:
+        fault = f"has format {form}, this lifecycle reads {FORMAT}"
+    elif facts.get("version") != path.name:
         fault = f"has the version {facts.get('version')} in its bundle.json"
-    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {"bundle.json"}
-    for name, digest in recorded.items():
-        if name not in present:
-            fault = f"lacks {name}"
-        elif hash_of(path / name) != digest:
-            # Tests of repositories of 0.1.0 and 0.2.0 look for "holds a changed {file}".
-            fault = f"holds a changed {name}: its hash is not the one in bundle.json"
-    if fault is None and present - set(recorded):
-        fault = f"holds {sorted(present - set(recorded))[0]}, which bundle.json does not list"
+    elif lacking := sorted(recorded.keys() - found):
+        fault = f"lacks {lacking[0]}"
+    elif changed := [name for name in recorded if found[name] != recorded[name]]:
+        # Tests of repositories of 0.1.0 and 0.2.0 look for "holds a changed {file}".
+        fault = f"holds a changed {changed[0]}: its hash is not the one in bundle.json"
+    elif added := sorted(found.keys() - recorded):
+        fault = f"holds {added[0]}, which bundle.json does not list"
     if fault:
         raise BundleError(f"{path} {fault}", RETRAIN)
     return Bundle(path, facts)

@@ -86,11 +86,9 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
         resamples: how often the rows are drawn.
         seed: of the random generator.
     """
-    differences = before - after
-    random = np.random.default_rng(seed)
-    size = len(differences)
-    means = np.array([differences[random.integers(0, size, size)].mean() for _ in range(resamples)])
-    return _improvement(float(differences.mean()), means, confidence)
+    differences, size = before - after, len(before)
+    resampled = bootstrap(lambda weights: float(weights @ differences / size), size, resamples, seed)
+    return _improvement(float(differences.mean()), resampled, confidence)
 
 
 def measure_improvement(

@@ -10,8 +10,8 @@ import numpy as np
 from lifecycle.contract import team
 from lifecycle.contract.matrix import Encoder
 from lifecycle.contract.schema import Target
-from lifecycle.models.bundle import RETRAIN, Bundle, BundleError, check_environment
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, tolerance
+from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
+from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance
 from lifecycle.renamed import warn_renamed
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ class Predictor:
         return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
     def predict_frame(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
-        """Return one response object for each row of a validated frame; see `predict`."""
+        """Do the same as `predict` for a validated frame."""
         return format_predictions(self._model.predict_frame(frame), self.contract.target, threshold)
 
     def predict_raw(self, frame: "pd.DataFrame") -> Outputs:
-        """Return the raw outputs for a validated frame; see `Outputs` for shape and unit."""
+        """Return the raw outputs (see `Outputs`) for a validated frame."""
         return self._model.predict_frame(frame)
 
     def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
-        """Return the raw outputs for a validated Arrow batch; see `Outputs` for shape and unit."""
+        """Return the raw outputs (see `Outputs`) for a validated Arrow batch."""
         return self._model.predict_batch(batch)
 
     def answers(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
@@ -94,12 +94,10 @@ class Predictor:
         except Exception as error:
             problem = f"bundle {version} cannot predict its golden rows ({type(error).__name__}: {error})"
             raise BundleError(problem, hint) from error
-        problem = f"bundle {version} does not reproduce its training outputs"
+        problem, target = f"bundle {version} does not reproduce its training outputs", self.contract.target
         if outputs.shape != expected.shape:
             raise BundleError(f"{problem}: their shape differs", hint)
-        scale = np.maximum(1.0, np.abs(expected)) if self.contract.target.task == "regression" else 1.0
-        equal = np.abs(outputs - expected) <= tolerance(self.contract.target) * scale
-        wrong = np.flatnonzero(~equal.reshape(len(golden), -1).all(axis=1))
+        wrong = np.flatnonzero(~(differences(expected, outputs, target) <= tolerance(target)))
         if len(wrong):
             raise BundleError(f"{problem}: golden row {wrong[0] + 1} of {len(golden)} differs", hint)
 
@@ -130,41 +128,29 @@ def untrusted_types(content: bytes) -> list[str]:
 
 
 def _load(bundle: Bundle) -> Model:
-    loaders = {"onnx": _load_onnx, "skops": _load_skops, "python": _load_python}
-    if bundle.kind not in loaders:
+    if bundle.kind not in INSTALL:
         problem = f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load"
         raise BundleError(problem, "Update the repository, or promote another version.")
+    target, name = bundle.contract.target, f"model.{bundle.kind}"
     try:
-        return loaders[bundle.kind](bundle)
+        if bundle.kind == "python":
+            name = bundle.facts["class"]
+            return FrameModel(team.python_class(name).load(bundle.path / "model"), bundle.contract)
+        encoder, content = Encoder(bundle.contract, bundle.facts["levels"]), bundle.read(name)
+        if bundle.kind == "onnx":
+            return OnnxModel(content, encoder, target)
+        import skops.io
+
+        if unknown := untrusted_types(content):
+            raise BundleError(
+                f"bundle {bundle.version}: {name} holds {', '.join(unknown)}, which is not trusted",
+                "Return a `python` model from src/model/estimator.py for code of your own.",
+            )
+        return SkopsModel(skops.io.loads(content, trusted=list(TRUSTED)), encoder, target)
     except BundleError:
         raise
     # A runtime, skops and the team's code raise their own types.
     except Exception as error:
-        name = bundle.facts["class"] if bundle.kind == "python" else f"model.{bundle.kind}"
         first = "".join(str(error).strip().splitlines()[:1])
         problem = f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {first})"
         raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}. {RETRAIN}") from error
-
-
-def _load_onnx(bundle: Bundle) -> Model:
-    return OnnxModel(bundle.read("model.onnx"), _encoder(bundle), bundle.contract.target)
-
-
-def _load_skops(bundle: Bundle) -> Model:
-    import skops.io
-
-    content = bundle.read("model.skops")
-    if unknown := untrusted_types(content):
-        raise BundleError(
-            f"bundle {bundle.version}: model.skops holds {', '.join(unknown)}, which is not trusted",
-            "Return a `python` model from src/model/estimator.py for code of your own.",
-        )
-    return SkopsModel(skops.io.loads(content, trusted=list(TRUSTED)), _encoder(bundle), bundle.contract.target)
-
-
-def _load_python(bundle: Bundle) -> Model:
-    return FrameModel(team.python_class(bundle.facts["class"]).load(bundle.path / "model"), bundle.contract)
-
-
-def _encoder(bundle: Bundle) -> Encoder:
-    return Encoder(bundle.contract, bundle.facts["levels"])

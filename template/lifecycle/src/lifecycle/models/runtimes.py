@@ -4,7 +4,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,35 +34,38 @@ def tolerance(target: Target) -> float:
     return VALUE_TOLERANCE if target.task == "regression" else PROBABILITY_TOLERANCE
 
 
-class Model(Protocol):
-    """A loaded model. Every method returns validated outputs and raises LifecycleError for invalid ones."""
+def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
+    """Return how far each row's output is from the expected one, shape (rows,), in the unit of `tolerance`.
 
-    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Outputs:
-        """Predict rows as they arrive in requests, with their features."""
-
-    def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
-        """Predict a frame that was validated against the contract."""
-
-    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
-        """Predict an Arrow batch that was validated against the contract."""
+    Where neither output is finite it is 0: both models refuse such a row.
+    """
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(outputs - expected)
+        if target.task == "regression":
+            distance = distance / np.maximum(1.0, np.abs(expected))
+    distance = np.where(~np.isfinite(outputs) & ~np.isfinite(expected), 0.0, distance)
+    return np.asarray(distance.reshape(len(expected), -1).max(axis=1))
 
 
 class MatrixModel(ABC):
-    """A model that reads the float32 matrix of the contract's inputs."""
+    """A model that reads the float32 matrix of the contract's inputs.
+
+    Every `predict_` method returns validated outputs and raises LifecycleError for invalid ones.
+    """
 
     def __init__(self, encoder: Encoder, target: Target) -> None:
         self.encoder, self.target = encoder, target
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Outputs:
-        """Implement `Model`."""
+        """Predict rows as they arrive in requests, with their features."""
         return self.predict_matrix(self.encoder.rows(rows))
 
     def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
-        """Implement `Model`."""
+        """Predict a frame that was validated against the contract."""
         return self.predict_matrix(self.encoder.frame(frame))
 
     def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
-        """Implement `Model`."""
+        """Predict an Arrow batch that was validated against the contract."""
         return self.predict_matrix(self.encoder.batch(batch))
 
     def predict_matrix(self, matrix: Matrix) -> Outputs:
@@ -141,25 +144,28 @@ def session(content: bytes) -> Any:
 
 
 class FrameModel:
-    """The team's own class over frames; see `lifecycle.contract.team.PythonModel`."""
+    """The team's own class over frames (`lifecycle.contract.team.PythonModel`), with the methods of `MatrixModel`."""
 
     def __init__(self, model: Any, contract: Contract) -> None:
         self.model, self.columns, self.target = model, contract.columns, contract.target
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Outputs:
-        """Implement `Model`."""
+        """Predict rows of requests."""
         import pandas as pd
 
         names = [column.name for column in self.columns]
         return self.predict_frame(pd.DataFrame.from_records(list(rows), columns=names))
 
     def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
-        """Implement `Model`."""
+        """Predict a validated frame."""
         return validate_outputs(self.model.predict(typed_frame(frame, self.columns)), self.target, len(frame))
 
     def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
-        """Implement `Model`."""
+        """Predict a validated Arrow batch."""
         return self.predict_frame(batch.to_pandas())
+
+
+Model: TypeAlias = SkopsModel | OnnxModel | FrameModel
 
 
 def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":

@@ -5,7 +5,7 @@ Each segment becomes one file for each UTC date in it, named after the segment: 
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from lifecycle import timestamps
 from lifecycle.contract.rows import parse_utc
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import path_literal, quoted
+from lifecycle.contract.tables import SQL_TYPES, path_literal, quoted, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions, segments
 from lifecycle.registry.segments import Line
@@ -41,18 +41,14 @@ def collect(store: Store, environment: str) -> Collected:
     """Convert every segment to Parquet, and remove the closed ones once all their files are written.
 
     The complete lines of segments that are being written are converted, too; the next run replaces those files. A
-    segment of a version whose bundle is gone stays, and `waiting` names it.
-
-    Raises:
-        LifecycleError: the disk refuses.
+    segment of a version whose bundle is gone stays, and `waiting` names it. LifecycleError when the disk refuses.
     """
     done, directory = Collected(), segments.folder(store, environment)
     with predictions.exclusive(store, environment):
-        growing = segments.being_written(directory)
-        closed = segments.closed(directory)
+        growing, closed = segments.being_written(directory), segments.closed(directory)
         # A segment that its writer closed in between is listed twice, and read once.
-        stems = {path.stem for path in closed}
-        for segment in [*(path for path in growing if path.stem not in stems), *closed]:
+        by_stem = {path.stem: path for path in (*growing, *closed)}
+        for segment in by_stem.values():
             try:
                 _convert(store, environment, segment, done)
             except _BundleGone as error:
@@ -96,14 +92,16 @@ def _convert(store: Store, environment: str, segment: Path, done: Collected) -> 
         cleanup.callback(shutil.rmtree, work, ignore_errors=True)
         parts, damaged = _split(segment, work, contract)
         for day in sorted({day for day, _ in parts}):
+            queries = [_query(file, contract(version)) for (of, version), file in parts.items() if of == day]
+            query = f"FROM ({' UNION ALL BY NAME '.join(queries)}) ORDER BY ts, lifecycle_request, lifecycle_position"
             path = store.predictions / environment / f"date={day}" / f"{segment.stem}.parquet"
-            some = {version: file for (of, version), file in parts.items() if of == day}
-            done.rows += _write({file: contract(version) for version, file in some.items()}, path)
+            with predictions.connect() as connection:
+                done.rows += write_parquet(connection, query, path)
             done.files.append(path)
     done.half_lines += damaged
 
 
-def _split(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, str], Path], int]:
+def _split(segment: Path, work: Path, contract: Callable[[str], Contract]) -> tuple[dict[tuple[date, str], Path], int]:
     """Write one file of JSON arrays for each date and version of a segment; return them and the damaged lines."""
     files: dict[tuple[date, str], TextIO] = {}
     damaged = 0
@@ -124,9 +122,9 @@ def _split(segment: Path, work: Path, contract: Any) -> tuple[dict[tuple[date, s
 
 
 def _rows(line: Line, contract: Contract) -> Iterator[list[Any]]:
-    """Yield the rows of a line in the order of `log_columns`, without the erased ones (null)."""
+    """Yield the rows of a line in the order of `_query`, without the erased ones (null)."""
     facts = [int(line["ts"]), line.get("as_of"), line["version"], line.get("threshold"), line["id"]]
-    for position, (row, prediction) in enumerate(zip(line["rows"], line["answers"], strict=True)):
+    for position, (row, prediction) in enumerate(zip(line["rows"], line["predictions"], strict=True)):
         if row is not None:
             values = [_plain(column, row.get(column.name, column.default)) for column in predictions.loggable(contract)]
             yield [*values, *facts, position, *_flat(prediction)]
@@ -149,20 +147,12 @@ def _plain(column: Column, value: Any) -> Any:
     return float(value) if column.kind == "number" else value
 
 
-def _write(parts: dict[Path, Contract], path: Path) -> int:
-    with predictions.connect() as connection:
-        union = " UNION ALL BY NAME ".join(_query(file, contract) for file, contract in parts.items())
-        connection.execute(f"CREATE TEMP TABLE part AS {union}")
-        ((count,),) = connection.execute("SELECT count(*) FROM part").fetchall()
-        query = "SELECT * FROM part ORDER BY ts, lifecycle_request, lifecycle_position"
-        predictions.write_parquet(connection, query, path)
-    return int(count)
-
-
 def _query(file: Path, contract: Contract) -> str:
+    columns = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
+    columns |= predictions.FACTS | predictions.prediction_columns(contract.target)
     # By position: names may contain anything, and DuckDB does not distinguish upper from lower case.
-    columns = ", ".join(
+    selected = ", ".join(
         f"CAST(json ->> '$[{position}]' AS {kind}) AS {quoted(name)}"
-        for position, (name, kind) in enumerate(predictions.log_columns(contract).items())
+        for position, (name, kind) in enumerate(columns.items())
     )
-    return f"SELECT {columns} FROM read_json_objects({path_literal(file)}, format = 'newline_delimited')"
+    return f"SELECT {selected} FROM read_json_objects({path_literal(file)}, format = 'newline_delimited')"

@@ -4,13 +4,12 @@ import contextlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, path_literal, quoted, text
+from lifecycle.contract.tables import describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring import labels
 from lifecycle.registry import predictions, segments
@@ -42,9 +41,9 @@ class _Key:
         """Return the positions of the key's rows in a line of the log."""
         return [position for position, row in enumerate(line["rows"]) if isinstance(row, dict) and self._is_of(row)]
 
-    def condition(self, columns: Iterable[str]) -> str:
-        """Return the SQL condition that a row of a table with these columns is of the key."""
-        own = [quoted(name) for name in columns if name in self.columns]
+    def condition(self, connection: "duckdb.DuckDBPyConnection", path: Path) -> str:
+        """Return the SQL condition that a row of a Parquet file is of the key."""
+        own = [quoted(name) for name in describe(connection, f"FROM {_table(path)}") if name in self.columns]
         return " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(self.text)}, FALSE)" for name in own) or "FALSE"
 
     def _is_of(self, row: dict[str, Any]) -> bool:
@@ -54,13 +53,8 @@ class _Key:
 def erase(store: Store, key: str, contract: Contract) -> Erased:
     """Remove every row and label of a key. Each file is replaced in one step; a second call completes a killed one.
 
-    Args:
-        store: where the log, scores, labels and features are.
-        key: the key as text.
-        contract: the team's, which may be newer than every bundle.
-
-    Returns:
-        The numbers; rows in a segment that a service is writing are counted there and not erased.
+    `contract` is the team's, which may be newer than every bundle. Rows in a segment that a service is writing are
+    counted and not erased.
     """
     done, erased = Erased(), _Key(key, _key_columns(store, contract))
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
@@ -79,17 +73,17 @@ def erase(store: Store, key: str, contract: Contract) -> Erased:
             _find(connection, store, environment, erased)
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
+            request = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
             for path in labels.files(store):
-                done.labels += _from_parquet(connection, path, _label_condition(key))
+                done.labels += _from_parquet(connection, path, f"coalesce(key = {text(key)}, FALSE) OR {request}")
             _remove_temporary(store.labels)
         for environment in environments:
             for path in segments.closed(segments.folder(store, environment)):
                 done.rows += _from_segment(path, erased)
-            for path in predictions.files(store, environment):
-                done.rows += _from_parquet(connection, path, erased.condition(_columns(connection, path)))
             _remove_temporary(store.predictions / environment)
-        for path in sorted(store.scores.glob("*/date=*/scores.parquet")):
-            done.rows += _from_parquet(connection, path, erased.condition(_columns(connection, path)))
+        logged = (path for environment in environments for path in predictions.files(store, environment))
+        for path in (*logged, *sorted(store.scores.glob("*/date=*/scores.parquet"))):
+            done.rows += _from_parquet(connection, path, erased.condition(connection, path))
         for path in sorted(store.features.glob("[!.]*.sqlite")):
             _from_features(path, erased)
     return done
@@ -112,27 +106,18 @@ def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: st
             connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?)", rows)
     for path in predictions.files(store, environment):
         query = f"SELECT lifecycle_request, lifecycle_position FROM {_table(path)}"
-        connection.execute(f"INSERT INTO {ERASED} {query} WHERE {key.condition(_columns(connection, path))}")
-
-
-def _label_condition(key: str) -> str:
-    request = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
-    return f"coalesce(key = {text(key)}, FALSE) OR {request}"
+        connection.execute(f"INSERT INTO {ERASED} {query} WHERE {key.condition(connection, path)}")
 
 
 def _table(path: Path) -> str:
     return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
 
 
-def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Iterable[str]:
-    return describe(connection, f"FROM {_table(path)}")
-
-
 def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
     ((count,),) = connection.execute(f"SELECT count(*) FROM {_table(path)} WHERE {condition}").fetchall()
     if count:
-        predictions.write_parquet(connection, f"SELECT * FROM {_table(path)} WHERE NOT ({condition})", path)
+        write_parquet(connection, f"SELECT * FROM {_table(path)} WHERE NOT ({condition})", path)
     return int(count)
 
 
@@ -144,7 +129,7 @@ def _from_segment(path: Path, key: _Key) -> int:
         positions = key.positions(line) if line else []
         if line and positions:
             for position in positions:
-                line["rows"][position] = line["answers"][position] = None
+                line["rows"][position] = line["predictions"][position] = None
             raw = segments.dumped(line) + b"\n"
         elif line is None and key.text in raw.decode(errors="replace"):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
@@ -162,15 +147,12 @@ def _from_features(path: Path, key: _Key) -> None:
         columns = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")]
         if not columns or columns[0] not in key.columns:
             return
-        condition = f"CAST({quoted(columns[0])} AS TEXT) = ?"
-        if table.execute(f"SELECT count(*) FROM features WHERE {condition}", (key.text,)).fetchone() == (0,):
-            return
-        with contextlib.closing(sqlite3.connect(":memory:")) as remaining:
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as remaining:
             table.backup(remaining)
-            remaining.execute(f"DELETE FROM features WHERE {condition}", (key.text,))
-            remaining.commit()
-            remaining.execute("VACUUM")
-            write_atomically(path, remaining.serialize())
+            condition = f"CAST({quoted(columns[0])} AS TEXT) = ?"
+            if remaining.execute(f"DELETE FROM features WHERE {condition}", (key.text,)).rowcount:
+                remaining.execute("VACUUM")
+                write_atomically(path, remaining.serialize())
 
 
 def _as_text(value: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, is_parquet, path_literal, quoted, text
+from lifecycle.contract.tables import describe, is_parquet, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import hash_of
 from lifecycle.registry import predictions
@@ -53,17 +53,10 @@ class Coverage:
 
 
 def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | None = None) -> int | None:
-    """Import the labels of a CSV or Parquet file.
+    """Import the labels of a CSV or Parquet file (see FORMAT) and return their number; None if it was imported before.
 
-    Args:
-        store: where the labels are kept.
-        contract: names the label, its classes and the key.
-        file: see FORMAT.
-        now: current time in seconds; a label seen later is refused.
-        seen_ts: when the labels became known, for files without that column; None means now.
-
-    Returns:
-        The number of labels; None where the same file was imported before.
+    A label that was seen after `now` (seconds) is refused. `seen_ts`, by default now, is when the labels of a file
+    without that column became known.
 
     Raises:
         LifecycleError: names each column and rule that is broken, with count and first rows (from 1).
@@ -77,9 +70,8 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
         columns = _read(connection, file)
         _check_columns(file, columns, contract)
         _convert(connection, contract, columns, now if seen_ts is None else seen_ts)
-        _check_rows(connection, file, columns, contract, now)
-        predictions.write_parquet(connection, f"SELECT {', '.join(COLUMNS)} FROM converted ORDER BY row", path)
-        return _count(connection, "FROM converted")
+        _check_rows(connection, file, "request_id" in columns, contract, now)
+        return write_parquet(connection, f"SELECT {', '.join(COLUMNS)} FROM converted ORDER BY lifecycle_row", path)
 
 
 def matched(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, file: Path) -> int:
@@ -155,14 +147,17 @@ def _delivery(store: Store, file: Path) -> Path:
 
 def _by_key(connection: "duckdb.DuckDBPyConnection", contract: Contract) -> list[str]:
     """Return the condition that a label `l` belongs to a prediction `p` by key and date; none without a logged key."""
-    key = contract.key
-    if not (key and key.loggable and key.name in describe(connection, f"FROM {LOGGED}")):
+    if not (contract.key and _logs_key(contract) and contract.key.name in describe(connection, f"FROM {LOGGED}")):
         return []
-    return [f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
+    return [f"l.key = CAST(p.{quoted(contract.key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
+
+
+def _logs_key(contract: Contract) -> bool:
+    return contract.key is not None and contract.key.loggable
 
 
 def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
-    """Create the table `given` from the file, every value as text, and return its columns."""
+    """Create the table `given` from the file, every value as text, with row numbers from 1; return its columns."""
     import duckdb
 
     name = path_literal(file)
@@ -178,35 +173,30 @@ def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
 
 def _check_columns(file: Path, columns: set[str], contract: Contract) -> None:
     label, key = {"label", contract.target.label}, {"key"} | ({contract.key.name} if contract.key else set())
-    faults = [f"the column {name} is unknown" for name in sorted(columns - COLUMNS.keys() - label - key)]
-    if len(label & columns) != 1:
-        faults.append(f"it needs one column {' or '.join(sorted(label))}")
-    named, keyed = "request_id" in columns, bool(key & columns) or "ts" in columns
-    if named == keyed or ("position" in columns and not named):
-        faults.append("it needs either request_id or the key and ts")
-    if key & columns and not (contract.key and contract.key.loggable):
-        faults.append("the contract has no key that may be logged: use request_id")
-    if keyed and not (len(key & columns) == 1 and "ts" in columns):
-        faults.append(f"it needs one column {' or '.join(sorted(key))}, and ts")
-    if faults:
-        raise LifecycleError(f"{file}: " + "; ".join(faults), FORMAT)
+    named, keyed = "request_id" in columns, bool((key | {"ts"}) & columns)
+    complete = len(key & columns) == 1 and "ts" in columns
+    rules = {f"the column {name} is unknown": True for name in sorted(columns - COLUMNS.keys() - label - key)} | {
+        f"it needs one column {' or '.join(sorted(label))}": len(label & columns) != 1,
+        "it needs either request_id or the key and ts": named == keyed or ("position" in columns and not named),
+        "the contract has no key that may be logged: use request_id": bool(key & columns) and not _logs_key(contract),
+        f"it needs one column {' or '.join(sorted(key))}, and ts": keyed and not complete,
+    }
+    if any(rules.values()):
+        raise LifecycleError(f"{file}: " + "; ".join(fault for fault, broken in rules.items() if broken), FORMAT)
 
 
 def _convert(connection: "duckdb.DuckDBPyConnection", contract: Contract, columns: set[str], seen_ts: int) -> None:
-    """Create the table `converted`: COLUMNS, with null for values that are not valid, and `row` from 1."""
+    """Create the table `converted`: COLUMNS, with null for values that are not valid, and `lifecycle_row`."""
     own = {"label": contract.target.label, "key": contract.key.name if contract.key else "key"}
-    defaults = {"position": "'0'", "seen_ts": f"'{int(seen_ts)}'"}
-
-    def given(name: str) -> str:
-        return next((quoted(each) for each in (name, own.get(name)) if each in columns), defaults.get(name, "NULL"))
-
-    values = {name: given(name) for name in COLUMNS} | {"label": _label(contract, given("label"))}
-    for name in ("ts", "seen_ts"):
+    values = {"position": "0", "seen_ts": f"'{int(seen_ts)}'"}
+    for name in COLUMNS:
+        given = next((quoted(each) for each in (name, own.get(name)) if each in columns), values.get(name, "NULL"))
         # Seconds since 1970 UTC, or ISO 8601.
-        time = f"CAST(floor(epoch(TRY_CAST({given(name)} AS TIMESTAMPTZ))) AS BIGINT)"
-        values[name] = f"coalesce(TRY_CAST({given(name)} AS BIGINT), {time})"
+        time = f"coalesce(TRY_CAST({given} AS BIGINT), floor(epoch(TRY_CAST({given} AS TIMESTAMPTZ))))"
+        values[name] = time if name in ("ts", "seen_ts") else given
+    values["label"] = _label(contract, values["label"])
     selected = ", ".join(f"TRY_CAST({values[name]} AS {kind}) AS {name}" for name, kind in COLUMNS.items())
-    connection.execute(f"CREATE TEMP TABLE converted AS SELECT {selected}, lifecycle_row AS row FROM given")
+    connection.execute(f"CREATE TEMP TABLE converted AS SELECT {selected}, lifecycle_row FROM given")
 
 
 def _label(contract: Contract, value: str) -> str:
@@ -221,25 +211,22 @@ def _label(contract: Contract, value: str) -> str:
     return f"CASE {cases} END"
 
 
-def _check_rows(
-    connection: "duckdb.DuckDBPyConnection", file: Path, columns: set[str], contract: Contract, now: int
-) -> None:
+def _check_rows(connection: "duckdb.DuckDBPyConnection", file: Path, named: bool, contract: Contract, now: int) -> None:
+    """Check the table `converted`; `named` is whether its labels name a request."""
     classes = contract.target.classes
     rules = {
         f"label is not one of {', '.join(classes)}" if classes else "label is not a number": "label IS NULL",
         "seen_ts is not a timestamp": "seen_ts IS NULL",
         "seen_ts is in the future": f"seen_ts > {int(now)}",
+        "request_id is missing": f"{named} AND request_id IS NULL",
+        "position is not an index from 0": f"{named} AND NOT coalesce(position >= 0, FALSE)",
+        "the key is missing": f"NOT {named} AND key IS NULL",
+        "ts is not a timestamp": f"NOT {named} AND ts IS NULL",
     }
-    if "request_id" in columns:
-        rules["request_id is missing"] = "request_id IS NULL"
-        rules["position is not an index from 0"] = "NOT coalesce(position >= 0, FALSE)"
-    else:
-        rules |= {"the key is missing": "key IS NULL", "ts is not a timestamp": "ts IS NULL"}
     faults = []
     for fault, condition in rules.items():
-        rows = connection.execute(f"SELECT row FROM converted WHERE {condition} ORDER BY row").fetchall()
-        if rows:
-            first = ", ".join(str(row) for (row,) in rows[:SHOWN_ROWS])
-            faults.append(f"{fault} in {len(rows)} rows (first: {first})")
+        query = f"SELECT lifecycle_row FROM converted WHERE {condition} ORDER BY lifecycle_row"
+        if rows := connection.execute(query).fetchall():
+            faults.append(f"{fault} in {len(rows)} rows (first: {', '.join(str(row) for (row,) in rows[:SHOWN_ROWS])})")
     if faults:
         raise LifecycleError(f"{file}:\n  " + "\n  ".join(faults), "Fix the file; nothing of it was imported.")

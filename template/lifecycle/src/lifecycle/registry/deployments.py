@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -53,12 +54,8 @@ class DeploymentChanged(LifecycleError):
 
 
 def read(store: Store, environment: str) -> Deployment | None:
-    """Return the deployment of an environment, or None before the first promotion.
-
-    Raises:
-        LifecycleError: the file is damaged or of another format, or the environment does not exist.
-    """
-    path = store.deployments / f"{_validated(environment)}.json"
+    """Return the deployment of an environment, or None before the first promotion; a damaged file is an error."""
+    path = _path(store, environment)
     try:
         content = path.read_bytes()
         version = json.loads(content)["format"]
@@ -76,23 +73,13 @@ def read(store: Store, environment: str) -> Deployment | None:
 
 
 def required(store: Store, environment: str) -> Deployment:
-    """Return the deployment of an environment.
-
-    Raises:
-        LifecycleError: nothing was promoted yet, or the file is damaged.
-    """
+    """Return the deployment of an environment; raises LifecycleError before the first promotion."""
     deployment = read(store, environment)
     if deployment is None:
         option = "" if environment == "local" else f" ENVIRONMENT={environment}"
         hint = f"Run `make train promote{option}` first."
         raise LifecycleError(f"nothing is deployed in {environment} ({store.root} has no deployment of it)", hint)
     return deployment
-
-
-def versions_in_use(store: Store, environment: str) -> set[str]:
-    """Return the deployed version of an environment and the one that a rollback would deploy."""
-    deployment = read(store, environment)
-    return {each.version for each in (deployment.current, deployment.previous) if each} if deployment else set()
 
 
 def swap(
@@ -107,26 +94,16 @@ def swap(
     owners: dict[str, list[str]] | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> Deployment:
-    """Deploy `new` in an environment, provided that the deployment is still `seen`.
+    """Deploy `new` in an environment, provided that the deployment is still `seen` (None: nothing is deployed).
 
-    The audit line is written first, so that no change lacks its line.
-
-    Args:
-        store: where the deployment is kept.
-        environment: one of `settings.ENVIRONMENTS`.
-        seen: the deployment on which the decision was based; None for the first.
-        new: version and threshold to deploy.
-        action: "promote" or "rollback".
-        who: name of the person or job that decided.
-        why: the reason, for the audit log.
-        owners: the owners by role at this time.
-        evidence: numbers of the decision, written to the audit log only.
+    The audit line, which also holds `evidence`, is written first, so that no change lacks its line. `action` is
+    "promote" or "rollback"; `owners` are those by role at this time.
 
     Raises:
         DeploymentChanged: another process changed the deployment since it was read.
-        LifecycleError: the storage cannot be written.
     """
-    with lock(store.deployments / f".{_validated(environment)}.lock"):
+    path = _path(store, environment)
+    with lock(path.with_name(f".{environment}.lock")):
         current = read(store, environment)
         if current != seen:
             hint = "Check what is deployed now (`make config`), then decide again."
@@ -144,11 +121,11 @@ def swap(
         )
         audit.append(store, {"action": action} | deployment.as_document() | {"evidence": evidence or {}})
         content = json.dumps({"format": FORMAT} | deployment.as_document(), indent=2, ensure_ascii=False)
-        write_atomically(store.deployments / f"{environment}.json", f"{content}\n".encode())
+        write_atomically(path, f"{content}\n".encode())
         return deployment
 
 
-def _validated(environment: str) -> str:
+def _path(store: Store, environment: str) -> Path:
     if environment not in ENVIRONMENTS:
         raise LifecycleError(f"there is no environment {environment!r}", f"Use one of {', '.join(ENVIRONMENTS)}.")
-    return environment
+    return store.deployments / f"{environment}.json"

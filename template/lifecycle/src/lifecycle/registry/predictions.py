@@ -3,7 +3,6 @@
 Columns are the loggable ones of the contract, FACTS, and the prediction.
 """
 
-import os
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import SQL_TYPES, path_literal, text
+from lifecycle.contract.tables import path_literal, text
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, draft, explain_disk_errors, flush, lock
+from lifecycle.storage import Store, lock
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,18 +42,8 @@ def prediction_columns(target: Target) -> dict[str, str]:
     return {"prediction": "VARCHAR"} | {f"probabilities_{name}": "DOUBLE" for name in target.classes}
 
 
-def log_columns(contract: Contract) -> dict[str, str]:
-    """Return all columns of a logged prediction, with their SQL types."""
-    own = {column.name: SQL_TYPES[column.kind] for column in loggable(contract)}
-    return own | FACTS | prediction_columns(contract.target)
-
-
 def contract_of(store: Store, version: str) -> Contract:
-    """Return the contract of a version without opening its other files.
-
-    Raises:
-        LifecycleError: the bundle is gone.
-    """
+    """Return the contract of a version without opening its other files; raises LifecycleError when it is gone."""
     path = store.bundles / version / "contract.json"
     try:
         return Contract.from_json(path.read_bytes(), where=str(path))
@@ -94,31 +83,19 @@ def load_rows(
     last: int,
     version: str | None = None,
 ) -> int:
-    """Create the table LOGGED with the logged predictions of a time range, oldest first.
+    """Create the table LOGGED with the logged predictions of a time range, oldest first, and return their number.
 
-    Args:
-        connection: where the table is created.
-        store: where the log is.
-        environment: whose log is read.
-        first: start of the range in seconds, included.
-        last: end of the range in seconds, excluded.
-        version: only the predictions of this version; None means all, with the columns of all contracts.
-
-    Returns:
-        The number of rows.
+    The range is from `first` until before `last`, in seconds. Without a version, the table has the predictions of all
+    versions and the columns of all their contracts.
     """
-    paths = [
-        path for path in files(store, environment) if first - timestamps.DAY < timestamps.midnight(date_of(path)) < last
-    ]
+    every = files(store, environment)
+    paths = [path for path in every if first - timestamps.DAY < timestamps.midnight(date_of(path)) < last]
     if paths and version is not None:
         # A file of another contract would widen the types of this version's columns.
         query = f"SELECT DISTINCT filename FROM {_read(paths, 'filename = true')} WHERE version = {text(version)}"
         paths = sorted(Path(name) for (name,) in connection.execute(query).fetchall())
-    if paths:
-        source = _read(paths)
-    else:
-        empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in FACTS.items())
-        source = f"(SELECT {empty}, CAST(NULL AS VARCHAR) AS prediction WHERE FALSE)"
+    nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in (FACTS | {"prediction": "VARCHAR"}).items())
+    source = _read(paths) if paths else f"(SELECT {nothing} WHERE FALSE)"
     condition = "" if version is None else f" AND version = {text(version)}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {LOGGED} AS SELECT * FROM {source} "
@@ -126,28 +103,6 @@ def load_rows(
     )
     ((count,),) = connection.execute(f"SELECT count(*) FROM {LOGGED}").fetchall()
     return int(count)
-
-
-def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> None:
-    """Write the result of a query to a Parquet file in one step.
-
-    Raises:
-        LifecycleError: the disk refuses.
-    """
-    import duckdb
-
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = draft(path)
-        try:
-            connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)")
-            flush(temporary)
-            os.replace(temporary, path)
-            flush(path.parent)
-        except duckdb.IOException as error:
-            raise LifecycleError(f"{path} cannot be written ({error})", "Free some space, or set `storage`.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _read(paths: list[Path], *options: str) -> str:

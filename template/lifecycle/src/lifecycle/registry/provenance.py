@@ -36,7 +36,11 @@ def who() -> Identity:
             return Identity(name, "ci")
     if address := _git(Path.cwd(), "config", "user.email"):
         return Identity(address, "git")
-    return Identity(_login(), "login")
+    try:
+        return Identity(getpass.getuser(), "login")
+    except (KeyError, OSError):
+        # A container may run with a user number that has no name.
+        return Identity("unknown", "login")
 
 
 def code(root: Path) -> dict[str, object]:
@@ -63,19 +67,8 @@ def uncommitted(root: Path, *places: str) -> list[str] | None:
         # Of the untracked files of a folder, only YAML is read as settings.
         there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
         names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
-    return sorted(name for name in names if _content(root / name) != committed(root, name))
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run with a user number that has no name.
-        return "unknown"
+    contents = {name: (root / name).read_bytes() if (root / name).is_file() else None for name in names}
+    return sorted(name for name, content in contents.items() if content != committed(root, name))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

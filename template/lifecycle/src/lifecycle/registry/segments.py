@@ -1,7 +1,7 @@
 """Segment files of the prediction log: where they are, which of them are being written, and their lines.
 
-A writer appends to `NAME.open` and holds the lock `.NAME.lock` as long as it lives. It rotates by size and by time: a
-closed segment is `NAME.jsonl` and never grows. Readers may read the complete lines of both kinds.
+A writer appends to `NAME.open`, holds the lock `.NAME.lock` while it lives, and rotates by size and by time to
+`NAME.jsonl`, which never grows. Readers may read the complete lines of both kinds.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lifecycle.storage import Store
 
 OPEN, CLOSED = ".open", ".jsonl"
-FIELDS = {"ts", "id", "version", "rows", "answers"}
+FIELDS = {"ts", "id", "version", "rows", "predictions"}
 
 Line = dict[str, Any]
 # `json.dumps` with these options would build an encoder for each call.
@@ -76,14 +76,11 @@ def being_written(directory: Path) -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[Line | None]:
-    """Yield every line of a segment; None stands for a damaged line.
-
-    The unfinished last line of a segment that is being written is skipped. A segment that its writer has closed since
-    its path was listed is read under its new name.
-    """
+    """Yield every line of a segment, None for a damaged one; skip an unfinished line that is being written."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
+        # Its writer has closed it since the path was listed.
         file = path.with_suffix(CLOSED).open("rb")
     with file:
         for line in file:
@@ -99,9 +96,8 @@ def parsed(line: bytes) -> Line | None:
         return None
     if not isinstance(content, dict) or not content.keys() >= FIELDS or type(content["ts"]) not in (int, float):
         return None
-    rows, answers = content["rows"], content["answers"]
-    are_pairs = isinstance(rows, list) and isinstance(answers, list) and len(rows) == len(answers)
-    return content if are_pairs else None
+    pair = content["rows"], content["predictions"]
+    return content if all(isinstance(each, list) and len(each) == len(pair[0]) for each in pair) else None
 
 
 def dumped(content: Any) -> bytes:

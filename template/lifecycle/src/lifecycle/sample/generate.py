@@ -7,13 +7,13 @@ linear model cannot represent, and an optional drift in the last quarter.
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
 
-from lifecycle.errors import LifecycleError
-from lifecycle.storage import draft, explain_disk_errors
+from lifecycle.contract.tables import write_parquet
 from lifecycle.timestamps import DAY
 
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
@@ -26,8 +26,7 @@ PLANS = ("basic", "family", "plus")
 PRICES = np.array([24.0, 46.0, 62.0])  # of one box
 REGIONS = ("north", "south", "east", "west", "coast")
 
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-Times = np.ndarray[tuple[int], np.dtype[np.int64]]
+Array = np.ndarray[Any, Any]
 
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
@@ -35,20 +34,10 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
     people = _people(np.random.default_rng(seed), customers, drift)
     events, labels = _history(people, seed, drift)
     tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    drafts = {draft(folder / f"{name}.parquet"): folder / f"{name}.parquet" for name in tables}
-    try:
-        with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in random order
-            for path, frame in zip(drafts, tables.values(), strict=True):
-                connection.from_df(frame).write_parquet(str(path))
-        for path, place in drafts.items():
-            path.replace(place)
-    except duckdb.IOException as error:
-        raise LifecycleError(f"{folder} cannot be written ({error})", "Free some space, or set `data`.") from error
-    finally:
-        for path in drafts:
-            path.unlink(missing_ok=True)
+    with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in random order
+        for name, frame in tables.items():
+            connection.register("frame", frame)
+            write_parquet(connection, "FROM frame", folder / f"{name}.parquet")
 
 
 def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFrame:
@@ -74,8 +63,8 @@ def _people(random: np.random.Generator, count: int, drift: bool) -> pd.DataFram
 def _history(people: pd.DataFrame, seed: int, drift: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Simulate the months: label every customer, decide who leaves, then generate the events of the others."""
     leaves = np.full(len(people), np.iinfo(np.int64).max)
-    last = pd.DataFrame(0.0, index=people.index, columns=["visits", "spent", "complaints"])
-    recent = [last["complaints"].to_numpy()] * 3
+    last: dict[str, Array] = dict.fromkeys(("visit", "complaint", "spent"), np.zeros(len(people)))
+    recent = [last["complaint"]] * 3
     events, labels = [], []
     for month, (start, end) in enumerate(pairwise(MONTHS), start=1):
         # Each month has its own random stream, so that the drift does not change earlier months.
@@ -89,19 +78,23 @@ def _history(people: pd.DataFrame, seed: int, drift: bool) -> tuple[pd.DataFrame
         leaving = start + random.integers(3 * DAY, LABEL_DELAY - DAY, len(people))
         leaves = np.where(there & gone, np.minimum(leaves, leaving), leaves)
         if start >= FIRST_LABEL:
-            labels.append(_labels(people, start, discount, leaves)[there])
+            known = start + LABEL_DELAY
+            label = people[["customer_id"]].assign(ts=start, discount=discount, churned=leaves <= known, seen_ts=known)
+            labels.append(label[there])
         happened = _month(people, start, end, random, shifted)
         happened = happened[(happened["ts"] >= happened["joined"]) & (happened["ts"] < leaves[happened["who"]])]
-        last = _totals(happened, len(people))
-        recent = [*recent[1:], last["complaints"].to_numpy()]
+        who, kind = happened["who"].to_numpy(), happened["kind"].to_numpy()
+        last = {name: np.bincount(who[kind == name], minlength=len(people)) for name in ("visit", "complaint")}
+        last["spent"] = np.bincount(who, weights=happened["amount"].fillna(0.0), minlength=len(people))
+        recent = [*recent[1:], last["complaint"]]
         events.append(happened)
     return _events(people, pd.concat(events, ignore_index=True), leaves), pd.concat(labels, ignore_index=True)
 
 
-def _risk(people: pd.DataFrame, now: int, last: pd.DataFrame, complaints: Floats, discount: Floats) -> Floats:
+def _risk(people: pd.DataFrame, now: int, last: dict[str, Array], complaints: Array, discount: Array) -> Array:
     """Return the probability of leaving within 30 days, from thresholds and combinations instead of a weighted sum."""
     days = (now - people["joined"].to_numpy()) / DAY
-    visits, spent = last["visits"].to_numpy(), last["spent"].to_numpy()
+    visits, spent = last["visit"], last["spent"]
     basic, plus = (people["plan"].to_numpy() == name for name in ("basic", "plus"))
     looking = (visits >= 7) & (spent < 70)  # visits without purchases
     asleep = (visits <= 2) & (days > 30)
@@ -149,24 +142,7 @@ def _month(people: pd.DataFrame, start: int, end: int, random: np.random.Generat
     return happened.assign(joined=people["joined"].to_numpy()[happened["who"]])
 
 
-def _totals(happened: pd.DataFrame, count: int) -> pd.DataFrame:
-    who, kind = happened["who"].to_numpy(), happened["kind"].to_numpy()
-    return pd.DataFrame(
-        {
-            "visits": np.bincount(who[kind == "visit"], minlength=count),
-            "spent": np.bincount(who, weights=happened["amount"].fillna(0.0), minlength=count),
-            "complaints": np.bincount(who[kind == "complaint"], minlength=count),
-        }
-    )
-
-
-def _labels(people: pd.DataFrame, ts: int, discount: Floats, leaves: Times) -> pd.DataFrame:
-    churned = leaves <= ts + LABEL_DELAY
-    known = {"customer_id": people["customer_id"], "ts": ts, "discount": discount}
-    return pd.DataFrame({**known, "churned": churned, "seen_ts": ts + LABEL_DELAY})
-
-
-def _events(people: pd.DataFrame, happened: pd.DataFrame, leaves: Times) -> pd.DataFrame:
+def _events(people: pd.DataFrame, happened: pd.DataFrame, leaves: Array) -> pd.DataFrame:
     """Return the events and cancellations that were known at the end, in the order in which they happened."""
     who = np.flatnonzero(leaves < END)
     cancels = pd.DataFrame({"who": who, "ts": leaves[who], "seen_ts": leaves[who], "kind": "cancel", "amount": np.nan})

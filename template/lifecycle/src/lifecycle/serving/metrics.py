@@ -44,7 +44,7 @@ class Metrics:
         if not self.is_shared:
             ProcessCollector(registry=self._gauges)
         by_route = ("method", "route")
-        self.requests = self._counter("http_requests", "Requests answered.", *by_route, "status")
+        self.requests = self._counter("http_requests", "Requests with a response.", *by_route, "status")
         self.seconds = self._histogram("http_request_duration_seconds", "Time to the response.", SECONDS, *by_route)
         self.predictions = self._counter("model_predictions", "Rows predicted.", "version", "prediction")
         score = "Probability of the positive or of the predicted class."

@@ -27,6 +27,7 @@ from lifecycle.settings import Log
 log = logging.getLogger("lifecycle.serving")
 # While the disk hangs, lines wait in memory; beyond this size they are dropped.
 MAX_WAITING_BYTES = 64_000_000
+SECONDS_BETWEEN_REPORTS = 60.0
 
 
 def line(
@@ -43,7 +44,7 @@ def line(
         body = to_json(loggable)
     elif not is_list:
         body = b"[%b]" % body
-    return b'"rows":%b,"answers":%b' % (body, predictions if is_list else b"[%b]" % predictions)
+    return b'"rows":%b,"predictions":%b' % (body, predictions if is_list else b"[%b]" % predictions)
 
 
 def _with_zone(value: Any) -> Any:
@@ -61,7 +62,7 @@ class PredictionLog:
         # Held while lines are written: `close` may run while a thread still flushes.
         self._writing = threading.Lock()
         self._segment: tuple[FileIO, FileLock] | None = None
-        self._reported = False
+        self._next_report = 0.0
         self._prefix: tuple[DeployedModel | None, bytes] = (None, b"")
 
     def add(self, model: DeployedModel, request_id: str, content: bytes) -> None:
@@ -109,8 +110,6 @@ class PredictionLog:
                 problem = f"{self.directory} cannot be written ({error.strerror})"
             if problem:
                 self._drop(len(lines), problem)
-            elif lines:
-                self._reported = False
 
     def _write(self, content: bytes) -> str:
         """Append all of `content` or nothing, and return why nothing."""
@@ -137,9 +136,9 @@ class PredictionLog:
 
     def _drop(self, lines: int, problem: str) -> None:
         self.count_dropped(lines)
-        if not self._reported:
+        if time.monotonic() >= self._next_report:
             log.error("predictions are not logged: %s", problem)
-        self._reported = True
+            self._next_report = time.monotonic() + SECONDS_BETWEEN_REPORTS
 
 
 def segments_bytes(directory: Path) -> int:

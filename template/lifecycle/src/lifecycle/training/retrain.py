@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lifecycle import timestamps
@@ -12,22 +11,24 @@ from lifecycle.settings import Retrain
 from lifecycle.storage import Store, write_atomically
 from lifecycle.timestamps import DAY
 
-DONE = "retrain_done.json"
+DONE, RUNS = "retrain_done.json", "retrains.jsonl"
+# When the last version was trained (seconds), and how many labels became known since.
+LastTraining = tuple[int, int]
 NOT_DUE = "no retrain is due: monitoring has not requested one, and neither schedule nor new labels demand one"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page."""
 
     started: str
     reason: str
     by: str
-    who: str
-    outcome: str
-    version: str | None
-    text: str
-    decision: str | None
+    who: str = ""
+    outcome: str = "failed"
+    version: str | None = None
+    text: str = ""
+    decision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,15 @@ class Request:
     evidence: str
 
 
-@dataclass(frozen=True)
-class LastTraining:
-    """When the last version was trained (seconds), and how many labels became known since."""
-
-    created: int
-    new_labels: int
-
-
 def demand(request: Request | None, last: LastTraining | None, rules: Retrain, now: int) -> tuple[str, str] | None:
     """Return the reason for a retrain and its explanation, or None; without `last`, only a request counts."""
     if request:
         return request.reason, request.text
-    if last and rules.every_days and now - last.created >= rules.every_days * DAY:
-        return "schedule", f"the last training was {(now - last.created) // DAY} days ago"
-    if last and rules.new_labels and last.new_labels >= rules.new_labels:
-        return "labels", f"{last.new_labels:,} labels became known since the last training"
+    created, new_labels = last or (now, 0)
+    if rules.every_days and now - created >= rules.every_days * DAY:
+        return "schedule", f"the last training was {(now - created) // DAY} days ago"
+    if rules.new_labels and new_labels >= rules.new_labels:
+        return "labels", f"{new_labels:,} labels became known since the last training"
     return None
 
 
@@ -95,19 +89,16 @@ def incident(store: Store, environment: str) -> bool:
         return False
 
 
-def complete(store: Store, environment: str, request: Request, now: int) -> None:
+def complete(store: Store, environment: str, request: Request) -> None:
     """Move the request next to the report behind it, so that it is not served twice."""
     folder = store.reports / environment
     dated = folder / Path(request.evidence).parent.name
-    if not request.evidence or not dated.is_dir():
-        dated = folder / f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-        dated.mkdir(parents=True, exist_ok=True)
-    (folder / REQUEST).replace(dated / DONE)
+    (folder / REQUEST).replace((dated if dated.is_dir() else folder) / DONE)
 
 
 def runs(store: Store, environment: str) -> list[Run]:
     """Return every retrain that was started, oldest first; raises LifecycleError naming a damaged line."""
-    path = _path(store, environment)
+    path = store.reports / environment / RUNS
     found = []
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         try:
@@ -121,8 +112,4 @@ def runs(store: Store, environment: str) -> list[Run]:
 def record(store: Store, environment: str, run: Run) -> None:
     """Add a retrain to the record."""
     lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
-    write_atomically(_path(store, environment), "".join(lines).encode())
-
-
-def _path(store: Store, environment: str) -> Path:
-    return store.reports / environment / "retrains.jsonl"
+    write_atomically(store.reports / environment / RUNS, "".join(lines).encode())

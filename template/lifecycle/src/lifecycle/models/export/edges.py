@@ -4,20 +4,17 @@ Each is a holdout row with one value moved to an edge that the contract allows: 
 range, and both sides of the places where the estimator's output jumps.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.matrix import UNSEEN, Matrix
+from lifecycle.contract.matrix import UNSEEN, Encoder, Matrix
 from lifecycle.contract.schema import Column
 from lifecycle.models.runtimes import SkopsModel
 
-# Positions of values on a `Scale`.
+# Positions of values in the order of all values of their column.
 Places = npt.NDArray[np.int64]
-NamedRows = Iterator[tuple[str, Matrix]]
 
 BASES = 3  # holdout rows on which each single edge is tried
 LEVELS = 50  # levels of one category
@@ -28,12 +25,11 @@ ROUNDS = 33  # halvings of all float32 numbers
 NUMBERS = (0.0, -0.0, 1e-45, 1.1754944e-38, 1.0, 1e3, 2.0**24, 1e9, 1e18)
 
 
-@dataclass(frozen=True)
-class EdgeRows:
+class EdgeRows(NamedTuple):
     """Rows of the model's matrix, float32, shape (rows, inputs), and for each row the name of its edge."""
 
     matrix: Matrix
-    names: tuple[str, ...]
+    names: list[str]
 
 
 def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
@@ -41,112 +37,104 @@ def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
 
     The same arguments give the same rows.
     """
-    random, scales = np.random.default_rng(seed), _scales(model)
-    return _joined([*_ends(scales, holdout, random), *_jumps(model, scales, holdout, random)], holdout)
+    random, scales = np.random.default_rng(seed), _Scales(model.encoder)
+    ends, jumps = _ends(scales, holdout, random), _jumps(model, scales, holdout, random)
+    return EdgeRows(np.concatenate([ends.matrix, jumps.matrix]), ends.names + jumps.names)
 
 
 def split_rows(model: SkopsModel, holdout: Matrix, graph: bytes, seed: int) -> EdgeRows:
     """Return rows on both sides of the splits of a graph's own trees, where these read the matrix itself."""
-    return _joined([*_splits(graph, _scales(model), holdout, np.random.default_rng(seed))], holdout)
+    random, scales, found = np.random.default_rng(seed), _Scales(model.encoder), _splits(graph)
+    chosen = random.permutation(len(found))[:SPLITS]
+    at = np.array([column for column, _ in found], dtype=int)[chosen, None]
+    limits = np.array([limit for _, limit in found])[chosen, None]
+    columns, values = at.repeat(3), scales.neighbours(at, limits).ravel()
+    return EdgeRows(_moved(holdout, random, columns, values), scales.named("split of", columns))
 
 
-def _scales(model: SkopsModel) -> list["Scale"]:
-    return [Scale(column, len(model.encoder.codes.get(column.name, ()))) for column in model.encoder.columns]
+class _Scales:
+    """The values that each column of the matrix can have, in order: integers, codes, or every float32."""
 
+    def __init__(self, encoder: Encoder) -> None:
+        self.columns = encoder.columns
+        self.levels = [len(encoder.codes.get(column.name, ())) for column in self.columns]
+        self.ends = [_ends_of(column, levels) for column, levels in zip(self.columns, self.levels, strict=True)]
+        self.numbers = np.array([column.kind == "number" for column in self.columns])
+        self.low, self.high = (self.places(np.arange(len(self.columns)), each) for each in np.transpose(self.ends))
 
-def _joined(found: list[tuple[str, Matrix]], holdout: Matrix) -> EdgeRows:
-    names = tuple(name for name, rows in found for _ in rows)
-    return EdgeRows(np.concatenate([holdout[:0], *(rows for _, rows in found)]), names)
+    def places(self, at: Any, values: Any) -> Places:
+        """Return integers in the order of the values of the columns `at`: neighbouring values are one apart."""
+        bits = np.asarray(values, dtype=np.float32).view(np.int32).astype(np.int64)
+        ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+        return np.where(self.numbers[at], ordered, np.floor(values)).astype(np.int64)
 
-
-@dataclass(frozen=True)
-class Scale:
-    """The values that a column of the matrix can have, in order: integers, codes, or every float32."""
-
-    column: Column
-    levels: int
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Return the smallest and the largest value."""
-        if self.column.kind == "category":
-            return (0.0 if self.column.levels else UNSEEN), float(self.levels - 1)
-        if self.column.kind == "boolean":
-            return 0.0, 1.0
-        most = float(np.finfo(np.float32).max)
-        low = -most if self.column.low is None else self.column.low
-        return low, most if self.column.high is None else self.column.high
-
-    def places(self, values: Matrix) -> Places:
-        """Return integers in the order of the values: neighbouring values are one apart."""
-        if self.column.kind != "number":
-            return np.floor(values).astype(np.int64)
-        bits = values.view(np.int32).astype(np.int64)
-        return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
-
-    def values(self, places: Places) -> Matrix:
+    def values(self, at: Any, places: Places) -> Matrix:
         """Return the values at these places, or the nearest end."""
-        low, high = self.places(np.array(self.ends, dtype=np.float32))
-        inside = np.clip(places, low, high)
-        if self.column.kind != "number":
-            return inside.astype(np.float32)
-        bits = np.where(inside < 0, -inside | 0x80000000, inside)
-        return bits.astype(np.uint32).view(np.float32)
+        inside = np.clip(places, self.low[at], self.high[at])
+        bits = np.where(inside < 0, -inside | 0x80000000, inside).astype(np.uint32)
+        return np.where(self.numbers[at], bits.view(np.float32), inside).astype(np.float32)
 
-    def neighbours(self, value: float) -> Matrix:
-        """Return a value and the values before and after it."""
-        return self.values(self.places(np.array([value], dtype=np.float32)) + np.array([-1, 0, 1]))
+    def neighbours(self, at: Any, values: Any) -> Matrix:
+        """Return values, shape (values, 1), with the values before and after them, shape (values, 3)."""
+        return self.values(at, self.places(at, values) + np.array([-1, 0, 1]))
 
-    def edges(self, known: Matrix) -> Iterator[tuple[str, float]]:
-        """Return the edges of this column by name; `known` are values of the holdout rows."""
-        if self.column.nullable:
-            yield "null", np.nan
-        low, high = self.ends
-        yield from (("lowest", low), ("highest", high))
-        if self.column.kind == "category":
-            if not self.column.levels:
-                yield "unseen level", UNSEEN
-            codes = np.linspace(0, self.levels - 1, min(self.levels, LEVELS)).round()
-            yield from (("level", float(code)) for code in codes)
-        elif self.column.kind != "boolean":
-            usual = [float(each) for each in (*self.column.expected, *known)]
-            for each in (*usual, *NUMBERS, *(-number for number in NUMBERS)):
-                if low <= each <= high:
-                    yield from (("edge", float(value)) for value in self.neighbours(each))
+    def named(self, edge: str, columns: Any) -> list[str]:
+        """Return the name of a row for each column."""
+        return [f"{edge} {self.columns[at].name}" for at in columns]
+
+    def edges(self, at: int, known: Matrix) -> list[tuple[str, float]]:
+        """Return the edges of a column by name; `known` are values of the holdout rows."""
+        column, (low, high) = self.columns[at], self.ends[at]
+        edges = [("null", np.nan)] if column.nullable else []
+        edges += [("lowest", low), ("highest", high)]
+        if column.kind == "category":
+            edges += [] if column.levels else [("unseen level", UNSEEN)]
+            last = self.levels[at] - 1
+            return edges + [("level", code) for code in np.linspace(0, last, min(last + 1, LEVELS)).round().tolist()]
+        if column.kind == "boolean":
+            return edges
+        usual = np.array([*column.expected, *known, *NUMBERS, *(-number for number in NUMBERS)])
+        usual = usual[(usual >= low) & (usual <= high), None]
+        return edges + [("edge", value) for value in self.neighbours(at, usual).ravel().tolist()]
 
 
-def _ends(scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
-    far = []
-    for at, scale in enumerate(scales):
-        known = random.choice(_known(holdout, at), BASES)
-        single = list(scale.edges(known))
-        far.append([value for name, value in single if name in ("null", "lowest", "highest", "unseen level")])
-        for name, value in single:
-            yield f"{name} of {scale.column.name}", _moved(_some(holdout, random, BASES), at, np.float32(value))
+def _ends_of(column: Column, levels: int) -> tuple[float, float]:
+    if column.kind == "category":
+        return (0.0 if column.levels else UNSEEN), float(levels - 1)
+    if column.kind == "boolean":
+        return 0.0, 1.0
+    most = float(np.finfo(np.float32).max)
+    return (-most if column.low is None else column.low), (most if column.high is None else column.high)
+
+
+def _ends(scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
+    parts, names, far = [], [], []
+    for at in range(len(scales.columns)):
+        edges = scales.edges(at, random.choice(_known(holdout, at), BASES))
+        far.append([value for name, value in edges if name in ("null", "lowest", "highest", "unseen level")])
+        parts.append(_moved(holdout, random, at, np.repeat([value for _, value in edges], BASES)))
+        names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
     together = [[random.choice(each) for each in far] for _ in range(LEVELS)]
-    yield "ends of all columns", np.array(together, dtype=np.float32)
+    matrix = np.concatenate([*parts, np.array(together, dtype=np.float32)])
+    return EdgeRows(matrix, names + ["ends of all columns"] * LEVELS)
 
 
-def _jumps(model: SkopsModel, scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
+def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
     # Bisection keeps the half in which the output changes more. It needs the outputs alone, so that it finds the splits
     # of any model, behind a scaler as well.
-    column = np.sort(random.permutation(len(scales)).repeat(-(-PROBES // len(scales)))[:PROBES])
-    bases = _some(holdout, random, len(column))
-    low, high = np.empty(len(column), dtype=np.int64), np.empty(len(column), dtype=np.int64)
-    for at, scale in enumerate(scales):
-        here = column == at
-        pairs = scale.places(random.choice(_known(holdout, at), (2, here.sum())))
-        low[here], high[here] = pairs.min(axis=0, initial=2**40), pairs.max(axis=0, initial=-(2**40))
+    width = len(scales.columns)
+    column = np.sort(random.permutation(width).repeat(-(-PROBES // width))[:PROBES])
+    bases = _some(holdout, random, PROBES)
+    pairs = [random.choice(_known(holdout, at), (2, (column == at).sum())) for at in range(width)]
+    low, high = np.sort(scales.places(column, np.concatenate(pairs, axis=1)), axis=0)
 
     def rows(places: Places) -> Matrix:
         moved = bases.copy()
-        for at, scale in enumerate(scales):
-            here = column == at
-            moved[here, at] = scale.values(places[here])
+        moved[np.arange(PROBES), column] = scales.values(column, places)
         return moved
 
     def outputs(places: Places) -> Any:
-        return model.raw_outputs(rows(places)).reshape(len(places), -1)
+        return model.raw_outputs(rows(places)).reshape(PROBES, -1)
 
     below, above = outputs(low), outputs(high)
     for _ in range(ROUNDS):
@@ -155,12 +143,11 @@ def _jumps(model: SkopsModel, scales: list[Scale], holdout: Matrix, random: np.r
         up = (np.abs(above - between) > np.abs(between - below)).any(axis=1)
         low, below = np.where(up, middle, low), np.where(up[:, None], between, below)
         high, above = np.where(up, high, middle), np.where(up[:, None], above, between)
-    for near in (low - 1, low, low + 1, low + 2):
-        for at, row in zip(column, rows(near), strict=True):
-            yield f"jump in {scales[at].column.name}", row[None]
+    found = np.concatenate([rows(near) for near in (low - 1, low, low + 1, low + 2)])
+    return EdgeRows(found, scales.named("jump in", np.tile(column, 4)))
 
 
-def _splits(graph: bytes, scales: list[Scale], holdout: Matrix, random: np.random.Generator) -> NamedRows:
+def _splits(graph: bytes) -> list[tuple[int, float]]:
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -175,11 +162,7 @@ def _splits(graph: bytes, scales: list[Scale], holdout: Matrix, random: np.rando
             limits = fields.get("nodes_values", ()) if exact is None else onnx.numpy_helper.to_array(exact).tolist()
             nodes = zip(fields["nodes_featureids"], limits, fields["nodes_modes"], strict=True)
             found |= {(at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit)}
-    listed = sorted(found)
-    for place in random.permutation(len(listed))[:SPLITS]:
-        at, limit = listed[place]
-        for value in scales[at].neighbours(limit):
-            yield f"split of {scales[at].column.name}", _moved(_some(holdout, random, 1), at, value)
+    return sorted(found)
 
 
 def _known(holdout: Matrix, at: int) -> Matrix:
@@ -191,6 +174,7 @@ def _some(holdout: Matrix, random: np.random.Generator, count: int) -> Matrix:
     return holdout[random.integers(0, len(holdout), count)]
 
 
-def _moved(rows: Matrix, at: int, value: Any) -> Matrix:
-    rows[:, at] = value
+def _moved(holdout: Matrix, random: np.random.Generator, at: Any, values: Any) -> Matrix:
+    rows = _some(holdout, random, len(values))
+    rows[np.arange(len(values)), at] = values
     return rows

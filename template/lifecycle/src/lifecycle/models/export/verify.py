@@ -6,6 +6,7 @@ they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 from lifecycle.contract.matrix import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
-from lifecycle.models.export.convert import convert
+from lifecycle.models.export import trees
 from lifecycle.models.export.edges import EdgeRows, edge_rows, split_rows
-from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, session, tolerance
+from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
 
 Report = dict[str, Any]
 FILE = "export.json"
+OPSETS = {"": 21, "ai.onnx.ml": 3}
 MOST_ROWS = 20
 # How many rows are also predicted alone.
 ALONE = 64
@@ -97,50 +99,73 @@ def _attempt(
     except Exception as error:
         step = _first_differing_step(model.estimator, holdout[:ALONE], wide)
         return Export(None, report | {"reason": f"{step} does not convert ({_first_line(error)})", "step": step})
-    names = [f"holdout {at}" for at in range(len(holdout))]
-    names += [f"edge {at} ({name})" for at, name in enumerate((*edges.names, *splits.names))]
-    report = report | {"rows": {"holdout": len(holdout), "edge": len(names) - len(holdout)}, "warnings": warned}
+    edge_names = [*edges.names, *splits.names]
     distance = differences(expected, outputs, model.target)
     distance[sample] = np.maximum(distance[sample], differences(expected[sample], alone, model.target))
+    finite = distance[np.isfinite(distance)]
+    report = report | {
+        "rows": {"holdout": len(holdout), "edge": len(edge_names)},
+        "largest_difference": float(finite.max()) if len(finite) else None,
+        "warnings": warned,
+    }
     # Half the tolerance is allowed, because a row that was not compared may differ a little more.
     wrong = ~(distance <= report["tolerance"] / 2)
     wrong |= decisions(expected, model.target) != decisions(outputs, model.target)
-    finite = distance[np.isfinite(distance)]
-    report["largest_difference"] = float(np.max(finite)) if len(finite) else None
     if not wrong.any():
         return Export(content, report | {"kind": "onnx"})
     worst = np.flatnonzero(wrong)
-    worst = worst[np.argsort(-np.nan_to_num(distance[worst], nan=np.inf), kind="stable")]
-    report["differing"] = [
-        {"row": names[at], "difference": float(distance[at]) if np.isfinite(distance[at]) else None}
-        for at in worst[:MOST_ROWS]
-    ]
-    report["step"] = _first_differing_step(model.estimator, rows[worst[:MOST_ROWS]], wide)
-    first = report["differing"][0]
-    by = "not a finite number" if first["difference"] is None else f"by {first['difference']:.2g}"
-    count = f"{len(worst)} of {len(names)} rows"
-    reason = f"once converted, {report['step']} predicts {count} differently ({first['row']}: {by})"
-    return Export(None, report | {"reason": reason})
+    worst = worst[np.argsort(-np.nan_to_num(distance[worst], nan=np.inf), kind="stable")][:MOST_ROWS]
+    names = [f"holdout {at}" for at in range(len(holdout))]
+    names += [f"edge {at} ({name})" for at, name in enumerate(edge_names)]
+    known = [(names[at], float(distance[at]) if np.isfinite(distance[at]) else None) for at in worst]
+    step, (first, difference) = _first_differing_step(model.estimator, rows[worst], wide), known[0]
+    by = "not a finite number" if difference is None else f"by {difference:.2g}"
+    count = f"{wrong.sum()} of {len(names)} rows"
+    reason = f"once converted, {step} predicts {count} differently ({first}: {by})"
+    differing = [{"row": name, "difference": each} for name, each in known]
+    return Export(None, report | {"reason": reason, "differing": differing, "step": step})
 
 
-def _first_line(error: Exception) -> str:
-    text = error.problem if isinstance(error, LifecycleError) else str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
+def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[str]]:
+    """Convert a fitted estimator or transformer to ONNX.
 
+    Args:
+        estimator: a fitted scikit-learn, LightGBM or XGBoost object.
+        width: how many inputs the matrix has.
+        wide: compute in double precision, as scikit-learn does; some operators only exist in float32.
 
-def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
-    """Return how far each row's output is from the expected one, shape (rows,).
-
-    For regression the difference is relative to max(1, |expected|). Where neither output is finite it is 0: estimator
-    and graph both refuse such a row.
+    Returns:
+        The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
+        predicted value, or the output of a transformer), and the warnings of the converter.
     """
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(outputs - expected)
-        if target.task == "regression":
-            distance = distance / np.maximum(1.0, np.abs(expected))
-    distance = np.where(~np.isfinite(outputs) & ~np.isfinite(expected), 0.0, distance)
-    return np.asarray(distance.reshape(len(expected), -1).max(axis=1))
+    from onnx import TensorProto, helper
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+    from sklearn.base import is_classifier
+
+    trees.register_boosters()
+    kind = DoubleTensorType if wide else FloatTensorType
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = convert_sklearn(
+            estimator,
+            initial_types=[("wide" if wide else "rows", kind([None, width]))],
+            options={"zipmap": False} if is_classifier(estimator) else None,
+            target_opset=OPSETS,
+            **trees.converters(wide),
+        )
+    graph = model.graph
+    if wide:
+        graph.node.insert(0, helper.make_node("Cast", ["rows"], ["wide"], to=TensorProto.DOUBLE))
+        graph.input[0].CopyFrom(helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, width]))
+    # A classifier's graph returns the label first, then the probabilities.
+    del graph.output[:-1]
+    # Some operators return float32 for any input, so the types that the converter declared may be wrong.
+    del graph.value_info[:]
+    graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["outputs"], to=TensorProto.DOUBLE))
+    shape = [each.dim_value or None for each in graph.output[0].type.tensor_type.shape.dim]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("outputs", TensorProto.DOUBLE, shape or None))
+    return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})
 
 
 def decisions(outputs: Outputs, target: Target) -> Any:
@@ -148,6 +173,12 @@ def decisions(outputs: Outputs, target: Target) -> Any:
     if target.task == "regression":
         return np.zeros(len(outputs))
     return outputs >= 0.5 if target.task == "binary" else outputs.argmax(axis=1)
+
+
+def _first_line(error: Exception) -> str:
+    text = error.problem if isinstance(error, LifecycleError) else str(error)
+    lines = text.strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
 
 
 def _first_differing_step(estimator: Any, rows: Matrix, wide: bool) -> str:
