@@ -21,16 +21,12 @@ from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
 from lifecycle.settings import Settings, Train
 from lifecycle.training.dataset import Dataset
 
+Facts = dict[str, Any]
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 
 def pack(
-    settings: Settings,
-    dataset: Dataset,
-    model: Model,
-    facts: dict[str, Any],
-    files: dict[str, bytes],
-    export: Export | None,
+    settings: Settings, dataset: Dataset, model: Model, facts: Facts, files: dict[str, bytes], export: Export | None
 ) -> Bundle:
     """Publish a model with golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
 
@@ -62,8 +58,8 @@ def pack(
 
 def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
     """Return completed rows that describe no real entity: each column is drawn on its own, keys are synthetic."""
-    contract, frame, random = dataset.team.contract, dataset.holdout.frame, np.random.default_rng(train.seed)
-    size = min(train.golden_rows, len(frame))
+    contract, frame = dataset.team.contract, dataset.holdout.frame
+    random, size = np.random.default_rng(train.seed), min(train.golden_rows, len(frame))
     columns: dict[str, list[Any]] = {}
     for column in contract.inputs:
         drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
