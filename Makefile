@@ -19,7 +19,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## render the default repository into build/demo and serve a prediction from it
-	@.venv/bin/python -m looseleaf.demo --started $(STARTED)
+	@.venv/bin/python -m looseleaf.cli demo --started $(STARTED)
 
 test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
 	@.ci/packages

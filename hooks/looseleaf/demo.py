@@ -93,14 +93,3 @@ def compare(served: dict[str, Any], batch: dict[str, Any]) -> None:
 
 def _relative(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def main() -> int:
-    """Run `python -m looseleaf.demo`."""
-    parser = argparse.ArgumentParser(prog="looseleaf.demo", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

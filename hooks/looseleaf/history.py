@@ -91,10 +91,8 @@ def refuse_moved_tags(root: Path, known: dict[Version, str]) -> None:
     """Raise StepFailed when a tag and the record disagree."""
     for version, commit in known.items():
         if (tagged := _tagged(root, version)) not in ("", commit):
-            raise StepFailed(
-                f"The tag v{version} is at {tagged}, and {RECORD} has {commit}",
-                f"A published tag is never moved. If the tag is local only: git tag --delete v{version}",
-            )
+            hint = f"A published tag is never moved. If the tag is local only: git tag --delete v{version}"
+            raise StepFailed(f"The tag v{version} is at {tagged}, and {RECORD} has {commit}", hint)
 
 
 def recorded(root: Path) -> dict[Version, str]:
@@ -110,9 +108,8 @@ def read(root: Path, name: str) -> str:
     try:
         return (root / name).read_text(encoding="utf-8")
     except OSError as error:
-        raise StepFailed(
-            f"{name} cannot be read ({error.strerror})", "Run it in a checkout of the template."
-        ) from error
+        problem = f"{name} cannot be read ({error.strerror})"
+        raise StepFailed(problem, "Run it in a checkout of the template.") from error
 
 
 def _tagged(root: Path, version: Version) -> str:

@@ -23,7 +23,6 @@ TARGETS = {
     "monitoring/drift.py": ("tests/runtime/monitoring",),
     "monitoring/verdict.py": ("tests/runtime/monitoring",),
     "registry/deployments.py": ("tests/runtime/registry",),
-    "training/gate.py": ("tests/runtime/training",),
 }
 FOLDER = ROOT / "build" / "mutation"
 REPORT = ROOT / "build" / "mutation.json"

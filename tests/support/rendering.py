@@ -23,7 +23,7 @@ PRESETS = ROOT / "tests" / "answers"
 TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
 RELEASE = "v9999.0.0"
 # The demo of this tree, whichever one is installed; the folder to render into comes last.
-DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.demo", "--into")
+DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.cli", "demo", "--into")
 # Seconds after which a command counts as hanging.
 LONGEST = 1500
 

@@ -17,7 +17,7 @@ import yaml
 from looseleaf.project import make, predict, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
-from support.rendering import PRESETS, DEMO, ROOT, run, tool
+from support.rendering import DEMO, PRESETS, ROOT, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 

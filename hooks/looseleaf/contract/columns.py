@@ -1,12 +1,12 @@
 """Decide what each column is: the time of a row, a key, an input, or not usable."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT
+from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT, RESERVED
 from lifecycle.contract.schema import Kind
 from lifecycle.errors import LifecycleError
 from looseleaf.contract.plan import Field, Notes, Wishes
@@ -227,3 +227,20 @@ def _rounded(value: float, towards: "np.ufunc") -> float:
         return 0.0
     digits = 10.0 ** (np.floor(np.log10(abs(value))) - 1)
     return float(f"{towards(value / digits) * digits:.12g}")
+
+
+def wire_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of each column in requests and tables: its own, unless the runtime reserves it."""
+    names = list(names)
+    taken, chosen = {name.casefold() for name in names}, {}
+    for name in names:
+        candidate = name
+        while (
+            (is_prefixed := candidate.lower().startswith(("lifecycle_", "probabilities_")))
+            or candidate.lower() in RESERVED
+            or (candidate != name and candidate.casefold() in taken)
+        ):
+            candidate = f"column_{candidate}" if is_prefixed else f"{candidate}_value"
+        taken.add(candidate.casefold())
+        chosen[name] = candidate
+    return chosen

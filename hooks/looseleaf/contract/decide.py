@@ -10,7 +10,7 @@ import numpy as np
 from lifecycle.contract.names import python_name
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
-from looseleaf.contract import columns, leaks, names
+from looseleaf.contract import columns, leaks
 from looseleaf.contract.leaks import Label, Leak
 from looseleaf.contract.plan import Notes, Plan, Wishes
 from looseleaf.contract.profile import Profile, Table
@@ -59,9 +59,8 @@ def decide(
     for name, kind in table.unread.items():
         notes.exclude(name, f"the type {kind} cannot be a model input")
     if wishes.label in table.unread:
-        raise LifecycleError(
-            f"the label {wishes.label} has the type {table.unread[wishes.label]}", "Use a column of plain values."
-        )
+        problem = f"the label {wishes.label} has the type {table.unread[wishes.label]}"
+        raise LifecycleError(problem, "Use a column of plain values.")
     labels = read_label(table, wishes.label, wishes.task, connection)
     notes.decided += labels.decided
     notes.unsure += labels.unsure
@@ -93,7 +92,7 @@ def _plan(
     time_sql: str,
     notes: Notes,
 ) -> Plan:
-    wire = names.wire_names([*keys, *(name for name in table.profiles if name in inputs), wishes.label])
+    wire = columns.wire_names([*keys, *(name for name in table.profiles if name in inputs), wishes.label])
     for column, name in wire.items():
         if column != name:
             notes.decided.append(f"{column} is called {name} in requests, because the runtime reserves its name")

@@ -1,4 +1,4 @@
-"""All files that a plan creates, changes or removes in a repository, and the removal of the sample."""
+"""All files that a plan creates, changes or removes in a repository."""
 
 import filecmp
 import importlib.resources
@@ -6,27 +6,23 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lifecycle import sample, settings
+from lifecycle import settings
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
-from looseleaf.contract import generated, prose, report, texts
+from looseleaf.contract import generated, prose, removal, report, texts
 from looseleaf.contract.changes import REPORT, Changes, backup, link
 from looseleaf.contract.plan import Plan
 
 MODEL = "src/model"
-# Entries of the storage that training on the sample creates; other entries are never removed.
-STORED = ("bundles", "deployments", "features", "scores", "audit.jsonl", ".audit.lock", "mlflow.db", "mlruns")
-SAMPLE_TABLES = ("customers.parquet", "events.parquet", "labels.parquet")
 OWN_TESTS = ("conftest", "test_behaviour", "test_data", "test_gates", "test_notebook")
 PAGES = ("README.md", "docs/agreement.md")
 # The contract depends on these files; every other edited file is left unchanged.
@@ -63,8 +59,8 @@ class Draft:
         breaks = [] if is_sample or old is None else breaking_changes(old, contract)
         if breaks:
             version += 1
-        elif is_sample and not _is_of_sample(store, pristine):
-            version = 1 + max((each.version for each in _stored_contracts(store)), default=0)
+        elif is_sample and not removal.is_of_sample(store, pristine):
+            version = 1 + max((each.version for each in removal.stored_contracts(store)), default=0)
         contract, text = replace(contract, version=version), generated.contract(plan, file, version)
         difference = [] if is_sample or old is None else report.difference(old, contract, breaks)
         contents = dict(_contents(root, plan, file, text, contract, pristine))
@@ -98,7 +94,7 @@ class Draft:
         lines = self._place_table(changes)
         lines += [f"{name} was edited: only passages of the template were replaced" for name in merged]
         lines += [f"{name} was edited and is unchanged; it may mention columns that were removed" for name in kept]
-        lines += self._remove_sample() if self.is_sample else []
+        lines += removal.remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
         shown = ", ".join(name for name in written if not name.startswith("tests/"))
         lines += [*self.difference, "", f"written: {shown}, tests/, {REPORT}"]
@@ -127,28 +123,6 @@ class Draft:
                     place.symlink_to(before)
             raise
         return lines + [f"{name} was edited: its backup is {copy}" for name, copy in backups.items()]
-
-    def _remove_sample(self) -> list[str]:
-        lines = []
-        store = Store(self.root / settings.load(self.root).settings.storage)
-        root = self.root.resolve()
-        is_inside = store.root.resolve() != root and store.root.resolve().is_relative_to(root)
-        stored = [path for name in STORED if (path := store.root / name).exists()] if is_inside else []
-        has_links = any(path.is_symlink() for path in (store.root, *stored))
-        if stored and (has_links or not store.versions() or not _is_of_sample(store, self.pristine)):
-            lines.append(f"{store.root} is kept: it contains more than models of the sample")
-        elif stored:
-            for path in stored:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if not any(store.root.iterdir()):
-                store.root.rmdir()
-            lines.append(f"models of the sample were removed: {', '.join(path.name for path in stored)}")
-        tables = [self.folder / name for name in SAMPLE_TABLES]
-        if self.file not in SAMPLE_TABLES and not self.folder.is_symlink() and _are_sample_tables(tables):
-            for path in tables:
-                path.unlink()
-            lines.append(f"tables of the sample were removed: {', '.join(SAMPLE_TABLES)}")
-        return lines
 
 
 def _contents(
@@ -234,27 +208,6 @@ def _file_name(plan: Plan, folder: Path) -> str:
         if path.is_relative_to(folder.absolute()):
             return path.relative_to(folder.absolute()).as_posix()
     return given.name
-
-
-def _are_sample_tables(tables: list[Path]) -> bool:
-    """Return whether these are the sample's files, byte for byte."""
-    if any(path.is_symlink() or not path.is_file() for path in tables):
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        sample.write(Path(folder))
-        return all(path.read_bytes() == (Path(folder) / path.name).read_bytes() for path in tables)
-
-
-def _is_of_sample(store: Store, pristine: Mapping[str, bytes]) -> bool:
-    """Return whether every stored version has the sample's contract."""
-    wanted = Contract.from_json(pristine["contract.json"]) if "contract.json" in pristine else None
-    return all(each == wanted for each in _stored_contracts(store))
-
-
-def _stored_contracts(store: Store) -> Iterator[Contract]:
-    for version in store.versions():
-        path = store.bundles / version / "contract.json"
-        yield Contract.from_json(path.read_bytes(), where=str(path))
 
 
 def _command(plan: Plan, root: Path, file: str) -> str:

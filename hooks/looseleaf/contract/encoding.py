@@ -23,10 +23,8 @@ def detect(path: Path) -> str:
         while chunk := file.read(CHUNK):
             if b"\0" in chunk:
                 at = line + chunk[: chunk.index(0)].count(10)
-                raise LifecycleError(
-                    f"{path.name}, line {at}: a zero byte: this is not text",
-                    "Export it as CSV in UTF-8, or as Parquet.",
-                )
+                problem = f"{path.name}, line {at}: a zero byte: this is not text"
+                raise LifecycleError(problem, "Export it as CSV in UTF-8, or as Parquet.")
             if valid:
                 try:
                     beyond_ascii = beyond_ascii or len(chunk) != len(decoder.decode(chunk))

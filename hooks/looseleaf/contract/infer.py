@@ -31,11 +31,9 @@ def run(given: argparse.Namespace) -> int:
 
     try:
         infer(Path.cwd(), given, prompts.chooser(given.yes))
-    except LifecycleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (OSError, duckdb.Error) as error:
-        print(f"error: {given.data}: {error}", file=sys.stderr)
+    except (LifecycleError, OSError, duckdb.Error) as error:
+        place = "" if isinstance(error, LifecycleError) else f"{given.data}: "
+        print(f"error: {place}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)
@@ -71,7 +69,7 @@ def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> No
 
 
 def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, connection: Any) -> int:
-    """Read the rows through the generated data.py as training will, before anything is written.
+    """Return the number of labelled rows, read as training will read them, before anything is written.
 
     Args:
         plan: the decisions.
@@ -79,9 +77,6 @@ def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, con
         text: the text of the generated data.py.
         file: name of the table in the data folder.
         connection: the connection that has read the file.
-
-    Returns:
-        The number of labelled rows.
 
     Raises:
         LifecycleError: the rows do not satisfy the contract.

@@ -112,9 +112,7 @@ def _filled(name: str, column: "pd.Series", label: Label) -> Leak | None:
         return None
     for code, word in enumerate(label.classes):
         of_class = label.values == code
-        share = float(of_class[known].mean())
-        usual = float(of_class.mean())
-        covered = float(known[of_class].mean())
+        share, usual, covered = (float(each.mean()) for each in (of_class[known], of_class, known[of_class]))
         # For a frequent class every column looks like this; for a rarer one, none does by chance.
         if usual <= MOST_USUAL and share >= SURE and covered >= FILLED_SHARE:
             how = f"it is filled for {word!r} only ({share:.1%} of {known.sum()} rows): known only after the label"
@@ -246,8 +244,7 @@ def _sum_of(one: str, two: str, numbers: Mapping[str, Floats], label: Floats, si
         strength = abs(correlation(combined, target))
         # The pair must explain much more than the better one of the two columns.
         if strength >= SAME and 1 - strength**2 <= 0.1 * (1 - max(abs(each) for each in single) ** 2):
-            how = (
-                f"{one} {sign} {two} is the label (correlation {strength:.4f}; alone {single[0]:.4f}, {single[1]:.4f})"
-            )
+            alone = f"alone {single[0]:.4f}, {single[1]:.4f}"
+            how = f"{one} {sign} {two} is the label (correlation {strength:.4f}; {alone})"
             return Leak((one, two), how, strength)
     return None

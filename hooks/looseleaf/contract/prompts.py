@@ -42,7 +42,6 @@ def chooser(yes: bool) -> Defaults | Terminal:
 def choose_label(columns: list[str], at_terminal: bool) -> str:
     """Return the label column where none was named; raises LifecycleError without a terminal."""
     if not at_terminal:
-        raise LifecycleError(
-            "LABEL is missing: name the column to predict", f"Set LABEL to one of {', '.join(columns[:20])}."
-        )
+        hint = f"Set LABEL to one of {', '.join(columns[:20])}."
+        raise LifecycleError("LABEL is missing: name the column to predict", hint)
     return Terminal().choose("Which column is to be predicted?", {name: name for name in columns}, columns[-1])

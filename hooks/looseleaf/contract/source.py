@@ -124,9 +124,8 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
         problem = f"{where}{reason[2]} values, and the first line has {reason[1]} names"
         return LifecycleError(problem, "Fix that line; quote a value that contains the separator.")
     if "unterminated quote" in message:
-        return LifecycleError(
-            f"{where}a double quote is opened and not closed", "Close it, or double it inside a value."
-        )
+        problem = f"{where}a double quote is opened and not closed"
+        return LifecycleError(problem, "Close it, or double it inside a value.")
     if "unicode" in message or "encoded" in message:
         return LifecycleError(f"{where}this is not UTF-8", "Save the file as UTF-8.")
     if "maximum line size" in message.lower():
@@ -144,9 +143,8 @@ def _parquet(given: str, path: Path, connection: "duckdb.DuckDBPyConnection") ->
         sql = f"SELECT name FROM parquet_schema({text(str(path))}) WHERE num_children IS NULL"
         header = tuple(name for (name,) in connection.execute(sql).fetchall())
     except duckdb.Error as error:
-        raise LifecycleError(
-            f"{path.name} is not valid Parquet: {str(error).splitlines()[0]}", "Write it again."
-        ) from error
+        problem = f"{path.name} is not valid Parquet: {str(error).splitlines()[0]}"
+        raise LifecycleError(problem, "Write it again.") from error
     # Nested columns have several leaves; then the names of SQL are used.
     return Source(given, path, scan, columns, header if len(header) == len(columns) else tuple(columns), "Parquet")
 
@@ -165,24 +163,15 @@ def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", scratc
     scan += f"delim = {text(delimiter)}, quote = '\"', escape = '\"', strict_mode = true, comment = '', nullstr = ''"
     scan += {"utf-16": ", encoding = 'utf-16'", "latin-1": ", encoding = 'latin-1'"}.get(charset, "") + ")"
     names = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
-    description = f"CSV, separated by {names[delimiter]}, {charset}" + (
-        ", packed with gzip" if path.suffix == ".gz" else ""
-    )
+    packed = ", packed with gzip" if path.suffix == ".gz" else ""
+    description = f"CSV, separated by {names[delimiter]}, {charset}{packed}"
     copy = None
     if charset == "cp1252":
         copy = scratch / f"{path.name.partition('.')[0]}.utf8.csv"
         encoding.transcode(path, charset, copy)
         description += f" (rewritten in UTF-8 as {copy.name})"
-    made = Source(
-        given,
-        path,
-        scan,
-        {f"c{at}": "VARCHAR" for at in range(len(header))},
-        header,
-        description,
-        delimiter == ";",
-        copy,
-    )
+    columns = {f"c{at}": "VARCHAR" for at in range(len(header))}
+    made = Source(given, path, scan, columns, header, description, delimiter == ";", copy)
     try:
         columns = _described(connection, made.sql)
     except duckdb.Error as error:
@@ -208,9 +197,8 @@ def _dialect(head: str, path: Path) -> tuple[str, tuple[str, ...]]:
         raise LifecycleError(f"{path.name} has no line", "Use a file with a line of names and lines of values.")
     numbers = [name for name in names if re.fullmatch(r"[+-]?[0-9.,]+", name)]
     # pandas numbers the columns of an array: 0, 1, 2, …
-    if len(numbers) > len(names) / 2 and numbers not in (
-        [str(at + first) for at in range(len(numbers))] for first in (0, 1)
-    ):
+    counted = [[str(at + first) for at in range(len(numbers))] for first in (0, 1)]
+    if len(numbers) > len(names) / 2 and numbers not in counted:
         problem = f"{path.name}, line 1: it contains values ({', '.join(numbers[:3])} …) where names are expected"
         raise LifecycleError(problem, "Add a first line with the columns' names.")
     doubled = sorted({name for name in names if name and names.count(name) > 1})

@@ -73,8 +73,7 @@ def request(contract: Contract, plan: Plan) -> dict[str, Any]:
 def _usual(field: Field, plan: Plan) -> Any:
     if field.is_key:
         return "example-1"
-    known = plan.table.profiles[field.column].sample.dropna()
-    if not len(known):
+    if not len(known := plan.table.profiles[field.column].sample.dropna()):
         return None
     if field.kind == "boolean":
         return bool(known.mean() > 0.5)

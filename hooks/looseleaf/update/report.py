@@ -34,7 +34,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class ChoiceChange:
-    """An choice that changes: `given` by the user, `new` with its default, `reset` or `dropped` by the template."""
+    """A choice that changes: `given` by the user, `new` with its default, `reset` or `dropped` by the template."""
 
     name: str
     before: Any

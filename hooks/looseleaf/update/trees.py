@@ -20,9 +20,8 @@ def render(source: Source, commit: str, choices: Mapping[str, Any], into: Path) 
     """Render a commit of the template and return its files; an existing folder is returned as it is."""
     if not into.exists():
         with copier_errors(f"{source.label(commit)} cannot be rendered with the choices of this repository"):
-            copier.run_copy(
-                str(source.clone), into, data=dict(choices), vcs_ref=commit, defaults=True, quiet=True, unsafe=False
-            )
+            options: Any = {"vcs_ref": commit, "defaults": True, "quiet": True, "unsafe": False}
+            copier.run_copy(str(source.clone), into, data=dict(choices), **options)
     return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
 
 

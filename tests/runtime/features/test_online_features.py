@@ -94,14 +94,16 @@ def test_a_failed_write_leaves_the_old_table_and_no_temporary_file(path: Path) -
 def test_a_full_disk_is_reported_with_path_and_hint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(path, CONTRACT, ROWS, as_of=1)
 
-    def fill_a_small_disk(connection: sqlite3.Connection, *rest: Any) -> int:
+    def connect_to_a_small_disk(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute("PRAGMA max_page_count = 5")
-        return fill(connection, *rest)
+        return connection
 
-    fill = online._fill
-    monkeypatch.setattr(online, "_fill", fill_a_small_disk)
-    with pytest.raises(LifecycleError, match="is full") as caught:
-        write_table(path, CONTRACT, ((str(at), 1.0, True, "x" * 99) for at in range(5000)), as_of=2)
+    connect = sqlite3.connect
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", connect_to_a_small_disk)
+        with pytest.raises(LifecycleError, match="is full") as caught:
+            write_table(path, CONTRACT, ((str(at), 1.0, True, "x" * 99) for at in range(5000)), as_of=2)
     assert str(path) in caught.value.problem
     assert os.listdir(path.parent) == [path.name]
     assert FeatureTable(path, CONTRACT).as_of == 1

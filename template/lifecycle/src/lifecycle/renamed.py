@@ -30,6 +30,16 @@ def warn_renamed(old: str, new: str) -> None:
     warnings.warn(f"{old} is now {new}; the old name is removed in 0.5.0.", FutureWarning, stacklevel=3)
 
 
+def renamed_property(old: str, new: str) -> property:
+    """Return a property that warns that `old` is now `new`, and has the value of the attribute that `new` ends with."""
+
+    def get(self: object) -> object:
+        warn_renamed(old, new)
+        return getattr(self, new.rpartition(".")[2])
+
+    return property(get)
+
+
 class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """A finder that resolves an old module name to the module that replaced it."""
 

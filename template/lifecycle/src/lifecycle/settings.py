@@ -22,12 +22,6 @@ PREFIX = "LIFECYCLE_"
 # A secret, not a setting: `make config` prints every setting.
 API_KEY = "LIFECYCLE_API_KEY"
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
-# Settings of unreleased versions that rendered repositories may still contain.
-REMOVED = {
-    "schedule": "the setting schedule was removed. Delete it and let cron, a systemd timer or CI run "
-    "`make collect monitor` and `make retrain DUE=1` (lifecycle/docs/monitoring.md, Run it on a schedule)",
-    "clock": "the setting clock was removed. Delete it; `python -m lifecycle.sample.clock` simulates another time",
-}
 
 
 class Section(BaseModel):
@@ -166,12 +160,7 @@ class Loaded:
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
-    """Load the settings of an environment.
-
-    Args:
-        root: the repository.
-        environment: one of ENVIRONMENTS.
-        environ: environment variables; None for those of the process.
+    """Load the settings of an environment of the repository `root`, with `environ` or those of the process.
 
     Raises:
         LifecycleError: a file or variable is wrong; the message names it, the setting and the nearest valid name.
@@ -234,8 +223,6 @@ def _describe(error: Any, origins: Mapping[str, str]) -> str:
     origin = origins.get(dotted) or next(below, "settings")
     if error["type"] != "extra_forbidden":
         return f"{origin}: {dotted}: {error['msg']} (it is {error['input']!r})"
-    if dotted.partition(".")[0] in REMOVED:
-        return f"{origin}: {REMOVED[dotted.partition('.')[0]]}"
     known = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     return f"{origin}: there is no setting {dotted}" + (f"; is {near[0]} meant?" if near else "")

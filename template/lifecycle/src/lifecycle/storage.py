@@ -1,8 +1,4 @@
-"""The storage directory: the paths of everything that outlives a process, and atomic writes to them.
-
-A file is written to a temporary sibling path, synchronised to the disk and renamed, so that a reader sees either the
-old file or the new one, never a part of it.
-"""
+"""The storage directory: the paths of everything that outlives a process, and atomic writes to them."""
 
 import contextlib
 import errno
@@ -19,62 +15,44 @@ from lifecycle.errors import LifecycleError
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
 
+class _Below:
+    """A path below the root of a store."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, store: "Store", owner: type["Store"]) -> Path:
+        return store.root / self._name
+
+
 @dataclass(frozen=True)
 class Store:
     """The paths below one storage directory."""
 
     root: Path
 
-    @property
-    def bundles(self) -> Path:
-        """Return the folder with one immutable directory per trained version."""
-        return self.root / "bundles"
-
-    @property
-    def deployments(self) -> Path:
-        """Return the folder with one file per environment, which names the deployed version."""
-        return self.root / "deployments"
-
-    @property
-    def audit(self) -> Path:
-        """Return the audit log: one JSON line per change of a deployment."""
-        return self.root / "audit.jsonl"
-
-    @property
-    def features(self) -> Path:
-        """Return the folder with one SQLite file per feature set that a deployment needs."""
-        return self.root / "features"
-
-    @property
-    def scores(self) -> Path:
-        """Return the folder of batch predictions, by environment and date."""
-        return self.root / "scores"
-
-    @property
-    def predictions(self) -> Path:
-        """Return the folder of logged predictions, by environment: segments of the service, and Parquet by date."""
-        return self.root / "predictions"
-
-    @property
-    def labels(self) -> Path:
-        """Return the folder of labels, one Parquet file per delivery."""
-        return self.root / "labels"
-
-    @property
-    def reports(self) -> Path:
-        """Return the folder of the reports of monitoring and the gate, by environment."""
-        return self.root / "reports"
-
-    @property
-    def runs(self) -> Path:
-        """Return the folder of the records and locks of jobs, by environment."""
-        return self.root / "runs"
+    # One immutable directory per trained version.
+    bundles = _Below("bundles")
+    # One file per environment, which names the deployed version.
+    deployments = _Below("deployments")
+    # The audit log: one JSON line per change of a deployment.
+    audit = _Below("audit.jsonl")
+    # One SQLite file per feature set that a deployment needs.
+    features = _Below("features")
+    # Batch predictions, by environment and date.
+    scores = _Below("scores")
+    # Logged predictions, by environment: segments of the service, and Parquet by date.
+    predictions = _Below("predictions")
+    # Labels, one Parquet file per delivery.
+    labels = _Below("labels")
+    # Reports of monitoring and the gate, by environment.
+    reports = _Below("reports")
+    # Records and locks of jobs, by environment.
+    runs = _Below("runs")
 
     def versions(self) -> list[str]:
         """Return the names of all bundles, oldest first; other files in the folder are ignored."""
-        if not self.bundles.is_dir():
-            return []
-        return sorted(path.name for path in self.bundles.iterdir() if VERSION.fullmatch(path.name))
+        return sorted(path.name for path in self.bundles.glob("*") if VERSION.fullmatch(path.name))
 
 
 def draft(path: Path) -> Path:
@@ -92,7 +70,7 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step and create missing folders.
+    """Write `content` to `path` in one step and create missing folders; a reader never sees a part of it.
 
     Raises:
         LifecycleError: the disk is full or not writable.
@@ -135,11 +113,7 @@ class Busy(LifecycleError):
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file at `path`. It works between processes of one machine; a killed holder releases it.
-
-    Args:
-        path: the lock file; it is created, with its folder, and stays afterwards.
-        wait: whether to wait for the current holder.
+    """Hold the lock file at `path`, between processes of one machine; a killed holder releases it.
 
     Raises:
         Busy: another process holds the lock and `wait` is False.

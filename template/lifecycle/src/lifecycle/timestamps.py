@@ -37,11 +37,7 @@ def format_utc(timestamp: int) -> str:
 
 
 def parse_date(text: str) -> date:
-    """Return the date that an ISO 8601 text names.
-
-    Raises:
-        LifecycleError: `text` is not a date.
-    """
+    """Return the date that an ISO 8601 text names; raise LifecycleError for another text."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -54,11 +50,7 @@ def midnight(day: date) -> int:
 
 
 def days(first: date, last: date) -> list[date]:
-    """Return every date from `first` to `last`, both included.
-
-    Raises:
-        LifecycleError: `last` is before `first`.
-    """
+    """Return every date from `first` to `last`, both included; raise LifecycleError where `last` is before `first`."""
     if last < first:
         raise LifecycleError(f"the range ends ({last}) before it begins ({first})", "Give the earlier date as FROM.")
     return [first + timedelta(days=each) for each in range((last - first).days + 1)]

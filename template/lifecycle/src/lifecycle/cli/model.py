@@ -1,44 +1,59 @@
-"""Commands for versions of the model: train, promote, approve, rollback, and features for its look-ups."""
+"""Commands for versions of the model: features, train, promote, approve, rollback, score, serve."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lifecycle.cli.commands import REASONS, TIMESTAMP, Commands, parse_timestamp
+from pydantic import ValidationError
+
+from lifecycle import timestamps
+from lifecycle.cli.commands import REASONS, TIMESTAMP, AddCommand
+from lifecycle.errors import LifecycleError
 from lifecycle.registry import provenance
-from lifecycle.settings import Loaded
+from lifecycle.settings import Loaded, Serve
 
 if TYPE_CHECKING:
     from lifecycle.registry.deployments import Deployment
 
 
-def add(commands: Commands) -> None:
-    """Add features, train, promote, approve and rollback."""
-    for command in (
-        commands.add("features", _features, "compute the features that the service looks up", "online"),
-        commands.add("train", _train, "train, evaluate and write a bundle"),
-    ):
-        command.add_argument("--as-of", metavar="TIMESTAMP", help=TIMESTAMP)
-    command.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    promote = commands.add("promote", _promote, "deploy a version if the gate passes")
-    promote.add_argument("version", nargs="?", help="default: the newest")
+def add_commands(add: AddCommand) -> None:
+    """Add the commands."""
+    features = add("features", _features, "compute the features that the service looks up", "online")
+    train = add("train", _train, "train, evaluate and write a bundle")
+    for command in (features, train):
+        about = f"{TIMESTAMP}; default: the latest time in the data, or now"
+        command.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=about)
+    train.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
+    promote = add("promote", _promote, "deploy a version if the gate passes")
+    approve = add("approve", _approve, "approve a version for production, for the roles you hold")
+    rollback = add("rollback", _rollback, "deploy the previous version again")
+    for command in (promote, approve):
+        command.add_argument("version", nargs="?", help="default: the newest")
     promote.add_argument("--threshold", type=float, help="probability from which the positive class is predicted")
-    promote.add_argument("--why", default="", help="reason, for the audit log")
-    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
-    approve = commands.add("approve", _approve, "approve a version for production, for the roles you hold")
-    approve.add_argument("version", nargs="?", help="default: the newest")
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
-    approve.add_argument("--why", default="", help="reason, for the audit log")
-    rollback = commands.add("rollback", _rollback, "deploy the previous version again")
-    rollback.add_argument("--why", default="", help="reason, for the audit log")
+    for command in (promote, approve, rollback):
+        command.add_argument("--why", default="", help="reason, for the audit log")
+    promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
+    score = add("score", _score, "predict for everyone on a date or on each date of a range", "batch")
+    date: dict[str, Any] = {"metavar": "DATE", "type": timestamps.parse_date}
+    score.add_argument("--date", help="2026-01-31; default: the date of the latest time in the data, or today", **date)
+    score.add_argument("--from", dest="first", help="first date of a range", **date)
+    score.add_argument("--to", dest="last", help="last date of a range", **date)
+    score.add_argument("--input", type=Path, metavar="FILE", help="predict for the rows of this Parquet or CSV file")
+    score.add_argument("--output", type=Path, metavar="FILE", help="where to write their predictions, as Parquet")
+    serve = add("serve", _serve, "respond to prediction requests until SIGTERM", "online")
+    serve.add_argument("--storage", type=Path, help="default: the setting `storage`")
+    serve.add_argument("--port", type=int, help="default: the setting `serve.port`")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes; default: the setting `serve.workers`")
 
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.materialize import materialize
 
-    written = materialize(loaded.settings, load_data(), parse_timestamp(given.as_of))
+    written = materialize(loaded.settings, load_data(), given.as_of)
     for version, line in written.items():
         print(f"{version}: {line}")
     if not written:
@@ -51,9 +66,7 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.training.train import mirror, train
 
     root = Path.cwd()
-    bundle = train(
-        load(root), loaded.settings, root, parse_timestamp(given.as_of), given.reason, repository.roles(root)
-    )
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, repository.roles(root))
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]
@@ -103,8 +116,7 @@ def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
     store, who = loaded.settings.store, provenance.who()
     version = open_version(store, given.version or newest(store)).version
     roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
-    threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
-    print(f"{who} approves {version}{threshold} for {loaded.environment}, as {', '.join(roles)}")
+    print(f"{who} approves {version}{_with_threshold(given.threshold)} for {loaded.environment}, as {', '.join(roles)}")
 
 
 def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -115,6 +127,45 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{_described(done)} again")
 
 
+def _score(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.team import load_data
+    from lifecycle.scoring.batch import score, score_file
+
+    own, environment, progress = loaded.settings, loaded.environment, sys.stderr.isatty()
+    dates = (given.date, given.first, given.last)
+    if given.input or given.output:
+        if not (given.input and given.output) or any(dates):
+            problem = "scoring a file takes an input file, an output file and no date"
+            raise LifecycleError(problem, "Give --input and --output only.")
+        rows, ignored = score_file(own, environment, given.input, given.output, progress)
+        if ignored:
+            print(f"ignored columns of {given.input}: {', '.join(ignored)}", file=sys.stderr)
+        print(f"{given.output}: {rows} rows")
+        return
+    if (given.date and any(dates[1:])) or bool(given.first) != bool(given.last):
+        raise LifecycleError("scoring takes one date or a range", "Give --date, or --from and --to.")
+    days = timestamps.days(given.first, given.last) if given.first else [given.date] if given.date else None
+    for path in score(own, load_data(), environment, days, progress=progress):
+        print(path)
+
+
+def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.serving import server
+
+    own, options = loaded.settings, {"port": given.port, "workers": given.workers}
+    stated = {name: value for name, value in options.items() if value is not None}
+    try:
+        serve = Serve.model_validate(own.serve.model_dump() | stated)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = f"--{fault['loc'][0]}"
+        raise LifecycleError(f"{option} {fault['input']}: {fault['msg']}", f"Give {option} another value.") from None
+    server.run(own.model_copy(update={"serve": serve, "storage": given.storage or own.storage}), loaded.environment)
+
+
 def _described(done: "Deployment") -> str:
-    threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
-    return f"{done.current.version} is deployed in {done.environment}{threshold}"
+    return f"{done.current.version} is deployed in {done.environment}{_with_threshold(done.current.threshold)}"
+
+
+def _with_threshold(threshold: float | None) -> str:
+    return "" if threshold is None else f" with the threshold {threshold}"

@@ -5,36 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lifecycle.cli.commands import Commands
+from lifecycle.cli.commands import AddCommand
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 
 MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
 
 
-def add(commands: Commands) -> None:
-    """Add check, contract, client, sample, tables, config and owners."""
-    commands.add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
-    commands.add("contract", _contract, "write contract.json from src/model/contract.py")
-    client = commands.add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
+def add_commands(add: AddCommand) -> None:
+    """Add the commands."""
+    add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
+    add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
     client.add_argument("--build", type=int, default=0, help="second part of the client's version; default: 0")
-    sample = commands.add("sample", _sample, "write the tables of the sample into the data folder")
+    sample = add("sample", _sample, "write the tables of the sample into the data folder")
     sample.add_argument("--drift", action="store_true", help="with a known drift in the last quarter")
-    commands.add("tables", _tables, "check that the tables can be read on this machine")
-    commands.add("config", _config, "show every setting, its value and where the value comes from")
-    _add_owners(commands.add("owners", _owners_check, "check OWNERS and derive files from it"))
-
-
-def _add_owners(owners: argparse.ArgumentParser) -> None:
+    add("tables", _tables, "check that the tables can be read on this machine")
+    add("config", _config, "show every setting, its value and where the value comes from")
+    owners = add("owners", _owners, "check OWNERS and derive files from it")
     parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
-    parts.add_parser("check", help="check OWNERS and the files derived from it").set_defaults(run=_owners_check)
-    parts.add_parser("derive", help="write CODEOWNERS and the other derived files").set_defaults(run=_owners_derive)
-    who = parts.add_parser("who", help="show who may approve a change of a file")
-    who.add_argument("path")
-    who.set_defaults(run=_owners_who)
-    role = parts.add_parser("role", help="show who holds a role, and what the role decides")
-    role.add_argument("role")
-    role.set_defaults(run=_owners_role)
+    parts.add_parser("check", help="check OWNERS and the files derived from it")
+    parts.add_parser("derive", help="write CODEOWNERS and the other derived files")
+    parts.add_parser("who", help="show who may approve a change of a file").add_argument("path")
+    parts.add_parser("role", help="show who holds a role, and what the role decides").add_argument("role")
 
 
 def _check(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -49,10 +42,6 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
     for finding in warnings(loaded.settings.store):
         print(finding, file=sys.stderr)
     _report_owners(always=False)
-
-
-def _owners_check(given: argparse.Namespace, loaded: Loaded) -> None:
-    _report_owners(always=True)
 
 
 def _report_owners(always: bool) -> None:
@@ -72,34 +61,29 @@ def _report_owners(always: bool) -> None:
         print(f"ok  owners: {filters} filters, {roles}{waits}")
 
 
-def _owners_derive(given: argparse.Namespace, loaded: Loaded) -> None:
+def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.ownership import repository
 
-    for line in repository.write(Path.cwd()):
-        print(line)
-
-
-def _owners_who(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
-
-    path = Path(given.path).as_posix()
-    matching = [each for each in repository.required(Path.cwd()).filters if each.matches(path)]
-    if not matching:
-        raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
-    for each in matching:
-        print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
-
-
-def _owners_role(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
-
-    owners = repository.required(Path.cwd())
-    if given.role not in owners.roles:
-        raise LifecycleError(f"OWNERS has no role {given.role!r}", f"The roles are {', '.join(owners.roles)}.")
-    decides = [decision for decision, roles in owners.decisions.items() if given.role in roles]
-    print(f"{', '.join(owners.roles[given.role]) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}")
-    if owners.behind(given.role) != owners.roles[given.role]:
-        print(f"people: {', '.join(owners.behind(given.role)) or 'not known'}")
+    if given.part == "check":
+        _report_owners(always=True)
+    elif given.part == "derive":
+        for line in repository.write(Path.cwd()):
+            print(line)
+    elif given.part == "who":
+        path = Path(given.path).as_posix()
+        matching = [each for each in repository.required(Path.cwd()).filters if each.matches(path)]
+        if not matching:
+            raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
+        for each in matching:
+            print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
+    else:
+        owners, role = repository.required(Path.cwd()), given.role
+        if role not in owners.roles:
+            raise LifecycleError(f"OWNERS has no role {role!r}", f"The roles are {', '.join(owners.roles)}.")
+        decides = [decision for decision, roles in owners.decisions.items() if role in roles]
+        print(f"{', '.join(owners.roles[role]) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}")
+        if owners.behind(role) != owners.roles[role]:
+            print(f"people: {', '.join(owners.behind(role)) or 'not known'}")
 
 
 def _contract(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -14,8 +14,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
 
     Looked-up columns are ignored: callers neither send nor receive them.
     """
-    before = {column.name: column for column in old.request}
-    after = {column.name: column for column in new.request}
+    before, after = ({column.name: column for column in contract.request} for contract in (old, new))
     found = [f"the request field {name} is gone" for name in before if name not in after]
     for name, column in after.items():
         if name in before:
@@ -70,28 +69,28 @@ def _released(path: Path, new: Contract) -> Contract:
 
 
 def _narrower(old: Column, new: Column) -> list[str]:
-    found = []
-    # Adding a unit where the old contract states none is documentation, not a change.
-    if (old.kind, old.source, old.unit or new.unit) != (new.kind, new.source, new.unit):
-        was, now = (f"{c.source} {c.kind} {c.unit}".strip() for c in (old, new))
-        found.append(f"was {was} and is {now}")
-    if old.nullable and not new.nullable:
-        found.append("may no longer be null")
-    if new.required and not old.required:
-        found.append("is now required")
-    elif not old.required and new.default != old.default:
-        found.append(f"has another default ({old.default!r} → {new.default!r})")
-    if old.levels and new.levels and not set(old.levels) <= set(new.levels):
-        found.append(f"no longer takes {', '.join(sorted(set(old.levels) - set(new.levels)))}")
-    if new.levels and not old.levels and old.kind == new.kind:
-        found.append("no longer takes any text")
-    if new.low is not None and (old.low is None or new.low > old.low):
-        found.append(f"has a higher lower limit ({old.low} → {new.low})")
-    if new.high is not None and (old.high is None or new.high < old.high):
-        found.append(f"has a lower upper limit ({old.high} → {new.high})")
-    if new.max_length is not None and (old.max_length is None or new.max_length < old.max_length):
-        found.append(f"takes fewer characters ({old.max_length} → {new.max_length})")
-    return found
+    was, now = (f"{column.source} {column.kind} {column.unit}".strip() for column in (old, new))
+    gone = sorted(set(old.levels) - set(new.levels)) if new.levels else []
+    changes = {
+        # Adding a unit where the old contract states none is documentation, not a change.
+        f"was {was} and is {now}": (old.kind, old.source, old.unit or new.unit) != (new.kind, new.source, new.unit),
+        "may no longer be null": old.nullable and not new.nullable,
+        "is now required": new.required and not old.required,
+        f"has another default ({old.default!r} → {new.default!r})": not old.required
+        and not new.required
+        and new.default != old.default,
+        f"no longer takes {', '.join(gone)}": bool(gone),
+        "no longer takes any text": bool(new.levels) and not old.levels and old.kind == new.kind,
+    }
+    limits = (
+        ("has a higher lower limit", old.low, new.low, -1),
+        ("has a lower upper limit", old.high, new.high, 1),
+        ("takes fewer characters", old.max_length, new.max_length, 1),
+    )
+    for change, before, after, sign in limits:
+        narrower = after is not None and (before is None or after * sign < before * sign)
+        changes[f"{change} ({before} → {after})"] = narrower
+    return [change for change, is_made in changes.items() if is_made]
 
 
 def _describe(target: Target) -> str:

@@ -10,10 +10,9 @@ from datetime import datetime
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from annotated_types import Ge, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from lifecycle.contract.rows import CONFIG, field_of
 from lifecycle.contract.schema import Column, Contract, Kind, Source, Target
@@ -28,7 +27,7 @@ KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str
 # Columns that lifecycle adds to tables and responses.
 RESERVED = {"as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version"}
 CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
-UNSET = object()
+LIMITS = ("ge", "le", "max_length")
 
 
 class Row(BaseModel):
@@ -51,14 +50,12 @@ class Note:
     source: ClassVar[Source] = "request"
 
 
-@dataclass(frozen=True)
 class Key(Note):
     """A field that identifies the entity, or as a datetime the time of the row; never a model input."""
 
     source: ClassVar[Source] = "key"
 
 
-@dataclass(frozen=True)
 class Request(Note):
     """A field that the caller sends."""
 
@@ -70,7 +67,7 @@ class Lookup(Note):
     `fallback` is its value for a key without features; without a fallback, such a key gets 404.
     """
 
-    fallback: Any = UNSET
+    fallback: Any = ...
     source: ClassVar[Source] = "lookup"
 
 
@@ -97,18 +94,17 @@ def derive(row: type[Row], target: Target, version: int) -> Contract:
     """
     hint = "Write the major version of the contract: 1, 2, …"
     _refuse_if(not isinstance(version, int) or version < 1, "VERSION", f"is {version!r}", hint)
+    is_row = isinstance(row, type) and issubclass(row, Row)
     hint = "Write `class Customer(Row): …` and `ROW = Customer`."
-    _refuse_if(
-        not (isinstance(row, type) and issubclass(row, Row)), "ROW", "is not a subclass of lifecycle.contract.Row", hint
-    )
+    _refuse_if(not is_row, "ROW", "is not a subclass of lifecycle.contract.Row", hint)
     is_target = isinstance(target, Target) and all(isinstance(name, str) for name in (target.label, *target.classes))
     hint = "Call Binary, Multiclass or Regression; the label and the names of classes are text."
     _refuse_if(not is_target, "TARGET", "is not a valid target", hint)
     found = row.__pydantic_decorators__
     code = (found.field_validators, found.validators, found.model_validators, found.root_validators)
-    for name in (name for each in (*code, found.computed_fields) for name in each):
-        hint = "Use a type, ge, le, max_length or Literal: JSON Schema and SQL cannot run code of the contract."
-        raise _fault(name, "is a validator or a computed field", hint)
+    names = [name for each in (*code, found.computed_fields) for name in each]
+    hint = "Use a type, ge, le, max_length or Literal: JSON Schema and SQL cannot run code of the contract."
+    _refuse_if(bool(names), ", ".join(names), "is a validator or a computed field", hint)
     contract = Contract(version, target, tuple(_column(name, info) for name, info in row.model_fields.items()))
     _check(contract)
     return contract
@@ -118,40 +114,35 @@ def _column(field: str, info: FieldInfo) -> Column:
     notes = [item for item in info.metadata if isinstance(item, Note)]
     problem = f"carries {len(notes)} of Key(), Request(), Lookup()"
     _refuse_if(len(notes) != 1, field, problem, "Write exactly one of them.")
-    note, fallback = notes[0], getattr(notes[0], "fallback", UNSET)
+    note = notes[0]
+    stated = {name: value for name, value in vars(note).items() if value is not ...}
     kind, nullable, levels = _type(field, info.annotation, note.source)
     allowed = () if levels else CONSTRAINTS.get(kind, ())
     types = [type(item) for item in info.metadata]
     for item in info.metadata:
         # JSON Schema, SQL and Pydantic share no other constraint: one of them would ignore it without a message.
-        wrong = not isinstance(item, (Note, Gt, Lt, *allowed)) or types.count(type(item)) > 1
-        hint = "A number takes one ge and one le, and open text takes one max_length."
+        wrong = not isinstance(item, (Note, *allowed)) or types.count(type(item)) > 1
+        hint = "A number takes one ge and one le, no open bound (gt, lt), and open text takes one max_length."
         _refuse_if(wrong, field, f"carries {item!r}", hint)
-    low, high = _bounds(field, info, kind, note.source)
+    limits = {"max_length": MAX_TEXT} if MaxLen in allowed else {}
+    limits |= {name: getattr(item, name) for item in info.metadata for name in LIMITS if hasattr(item, name)}
+    low, high = _bounds(field, limits, kind, note.source)
     _refuse_if(info.default_factory is not None, field, "has a default_factory", "Write the default itself.")
     column = Column(
         name=info.alias or field,
         source=note.source,
         kind=kind,
         nullable=nullable,
-        required=info.default is PydanticUndefined,
-        default=None if info.default is PydanticUndefined else info.default,
+        required=info.is_required(),
+        default=None if info.is_required() else info.default,
         low=low,
         high=high,
         levels=levels,
-        max_length=_attribute(info, "max_length", MAX_TEXT if kind == "category" and not levels else None),
-        unit=note.unit,
-        expected=note.expected,
-        loggable=note.loggable,
+        max_length=limits.get("max_length"),
         description=info.description or "",
-        fallback=None if fallback is UNSET else fallback,
-        has_fallback=fallback is not UNSET,
+        has_fallback="fallback" in stated,
+        **stated,
     )
-    _check_column(field, column)
-    return column
-
-
-def _check_column(field: str, column: Column) -> None:
     is_key, is_open = column.source == "key", column.kind == "category" and not column.levels
     hint = "Only a Request() field has a default; a Lookup() field has a fallback."
     _refuse_if(column.source != "request" and not column.required, field, "has a default", hint)
@@ -159,15 +150,15 @@ def _check_column(field: str, column: Column) -> None:
     hint = "Name its levels in a Literal, or remove the field: every bundle contains the levels seen in training."
     hidden = is_open and not is_key and not column.loggable
     _refuse_if(hidden, field, "is open text that must not be logged", hint)
-    stated = {"default": column.default} if not column.required else {}
-    stated |= {"fallback": column.fallback} if column.has_fallback else {}
-    for name, value in stated.items():
+    values = {"default": column.default} if not column.required else {}
+    values |= {"fallback": column.fallback} if column.has_fallback else {}
+    for name, value in values.items():
         try:
             TypeAdapter(field_of(column), config=CONFIG).validate_python(value)
         except ValidationError as error:
-            reason = error.errors(include_url=False)[0]["msg"]
-            problem = f"has the {name} {value!r}: {reason}"
-            raise _fault(field, problem, f"Change the {name} or the limits.") from None
+            problem = f"has the {name} {value!r}: {error.errors(include_url=False)[0]['msg']}"
+            _refuse_if(True, field, problem, f"Change the {name} or the limits.")
+    return column
 
 
 def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tuple[str, ...]]:
@@ -175,18 +166,17 @@ def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tupl
     alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     types = [one for one in alternatives if one is not type(None)]
     _refuse_if(len(types) != 1, field, f"has the type {annotation}", "Write one type, or one type and None.")
-    plain, nullable = types[0], len(alternatives) > 1
+    plain, nullable, is_key = types[0], len(alternatives) > 1, source == "key"
     # Pydantic ignores a bound inside `Annotated[float, …] | None` when it derives JSON Schema.
     hint = "Write Annotated[float | None, Field(ge=0)]."
     _refuse_if(get_origin(plain) is Annotated, field, "has a bound inside the alternative", hint)
     if get_origin(plain) is Literal:
         is_text = all(isinstance(level, str) for level in get_args(plain))
-        hint = "Write whole numbers as int with ge and le."
-        _refuse_if(not is_text, field, "has levels that are not text", hint)
+        _refuse_if(not is_text, field, "has levels that are not text", "Write whole numbers as int with ge and le.")
         return "category", nullable, get_args(plain)
     hint = "Write float, int, bool, str, Literal or, in a key, datetime."
     _refuse_if(plain not in KINDS, field, f"has the type {plain}", hint)
-    kind, is_key = KINDS[plain], source == "key"
+    kind = KINDS[plain]
     hint = "Dates are keys; give the model a number of days instead."
     _refuse_if(kind == "time" and not is_key, field, "is a datetime", hint)
     hint = "A key is text, a whole number or a datetime."
@@ -194,22 +184,17 @@ def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tupl
     return kind, nullable, ()
 
 
-def _bounds(field: str, info: FieldInfo, kind: Kind, source: Source) -> tuple[float | None, float | None]:
-    is_open = any(_attribute(info, name) is not None for name in ("gt", "lt"))
-    _refuse_if(is_open, field, "has an open bound (gt, lt)", "Write ge and le: JSON Schema and SQL share them.")
+def _bounds(field: str, limits: dict[str, Any], kind: Kind, source: Source) -> list[float | None]:
     limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind) if source != "key" else None
-    # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
-    low, high = _attribute(info, "ge", limit and -limit), _attribute(info, "le", limit)
+    bounds = limits.get("ge"), limits.get("le")
     if limit:
+        # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
+        bounds = low, high = limits.get("ge", -limit), limits.get("le", limit)
         hint = f"Keep them finite, in order, within ±{limit:g}."
         _refuse_if(not -limit <= low <= high <= limit, field, f"has the limits {low} … {high}", hint)
     # The same type for 0 and 0.0 gives the same contract.json.
     to_type = int if kind == "integer" else float
-    return None if low is None else to_type(low), None if high is None else to_type(high)
-
-
-def _attribute(info: FieldInfo, name: str, default: Any = None) -> Any:
-    return next((getattr(item, name) for item in info.metadata if hasattr(item, name)), default)
+    return [None if bound is None else to_type(bound) for bound in bounds]
 
 
 def _check(contract: Contract) -> None:
@@ -224,8 +209,9 @@ def _check(contract: Contract) -> None:
         other = folded[name.lower()]
         _refuse_if(other != name, name, f"differs from {other} in its case only", "Give one another alias.")
     without = [column.name for column in contract.lookups if not column.has_fallback]
-    if without and len(without) < len(contract.lookups):
-        raise _fault(without[0], "has no fallback, and other fields have", "Give every Lookup() field one, or none.")
+    some = 0 < len(without) < len(contract.lookups)
+    hint = "Give every Lookup() field one, or none."
+    _refuse_if(some, "".join(without[:1]), "has no fallback, and other fields have", hint)
     _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
     keys = [column.name for column in contract.keys if column.kind != "time"]
     problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"
@@ -237,8 +223,4 @@ def _check(contract: Contract) -> None:
 
 def _refuse_if(wrong: bool, field: str, problem: str, hint: str) -> None:
     if wrong:
-        raise _fault(field, problem, hint)
-
-
-def _fault(field: str, problem: str, hint: str) -> LifecycleError:
-    return LifecycleError(f"{WHERE}: {field} {problem}", hint)
+        raise LifecycleError(f"{WHERE}: {field} {problem}", hint) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.schema import Contract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +31,9 @@ class Inputs:
 
 
 class Encoder:
-    """An encoder of rows, frames and Arrow batches to the matrix.
+    """An encoder of rows, frames and Arrow batches, which satisfy the contract, to the matrix, shape (rows, inputs).
 
-    Args:
-        contract: the contract that the rows satisfy.
-        levels: the levels of each category column, in the order of their codes 0, 1, …
+    `levels` are those of each category column, in the order of their codes 0, 1, …
     """
 
     def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:
@@ -52,7 +50,7 @@ class Encoder:
         return Inputs(tuple(column.name for column in self.columns), numbers, categories)
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
-        """Return the matrix, shape (rows, inputs), of completed rows: dictionaries of JSON values and features."""
+        """Return the matrix of completed rows: dictionaries of JSON values and features."""
         values = [
             row[name] if codes is None else codes.get(row[name], UNSEEN)
             for row in rows
@@ -62,44 +60,36 @@ class Encoder:
         return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
 
     def frame(self, frame: "pd.DataFrame") -> Matrix:
-        """Return the matrix, shape (rows, inputs), of a frame that satisfies the contract."""
+        """Return the matrix of a frame."""
         import pyarrow as pa
 
         names = [column.name for column in self.columns]
         return self.batch(pa.Table.from_pandas(frame[names], preserve_index=False))
 
     def batch(self, batch: "pa.RecordBatch | pa.Table") -> Matrix:
-        """Return the matrix, shape (rows, inputs), of Arrow data whose rows satisfy the contract."""
+        """Return the matrix of Arrow data."""
         import pyarrow as pa
 
         matrix = np.empty((len(batch), len(self.columns)), dtype=np.float32)
         for at, column in enumerate(self.columns):
-            values = batch.column(column.name)
-            whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            matrix[:, at] = self._encode(whole, column)
+            values, codes = batch.column(column.name), self.codes.get(column.name)
+            if isinstance(values, pa.ChunkedArray):
+                values = values.combine_chunks()
+            if codes is not None:
+                # Each level is looked up once; a null takes the last entry, NaN.
+                coded = values.dictionary_encode()
+                levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
+                matrix[:, at] = np.array([*levels, np.nan])[coded.indices.fill_null(-1).to_numpy()]
+            else:
+                plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+                matrix[:, at] = plain.to_numpy(zero_copy_only=False)
         return matrix
-
-    def _encode(self, values: "pa.Array", column: Column) -> npt.NDArray[Any]:
-        import pyarrow as pa
-
-        codes = self.codes.get(column.name)
-        if codes is not None:
-            # Each level is looked up once; a null takes the last entry, NaN.
-            coded = values.dictionary_encode()
-            levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
-            encoded: npt.NDArray[Any] = np.array([*levels, np.nan], dtype=np.float32)
-            encoded = encoded[coded.indices.fill_null(-1).to_numpy()]
-        else:
-            plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
-            encoded = plain.to_numpy(zero_copy_only=False)
-        return encoded
 
 
 def learn_levels(contract: Contract, frame: "pd.DataFrame") -> dict[str, list[str]]:
     """Return the levels of each category column: those of the contract, or of the training rows where it has none."""
-    learned = {}
-    for column in contract.inputs:
-        if column.kind == "category":
-            seen = frame[column.name].dropna().unique() if not column.levels else column.levels
-            learned[column.name] = list(column.levels) or sorted(str(level) for level in seen)
-    return learned
+    return {
+        column.name: list(column.levels) or sorted(str(level) for level in frame[column.name].dropna().unique())
+        for column in contract.inputs
+        if column.kind == "category"
+    }

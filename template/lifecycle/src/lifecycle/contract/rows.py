@@ -33,13 +33,7 @@ class TooManyRows(Exception):
 
 
 class RowReader:
-    """A reader of the request fields of a contract.
-
-    Args:
-        contract: the contract of the deployed version.
-        ignored: fields that only other contracts have; they are accepted and dropped.
-        max_rows: how many rows a request may contain; None for any number.
-    """
+    """A reader of requests with at most `max_rows` rows of a contract; it drops `ignored` fields of other contracts."""
 
     def __init__(self, contract: Contract, ignored: frozenset[str] = frozenset(), max_rows: int | None = None) -> None:
         self.ignored = ignored - {column.name for column in contract.request}
@@ -52,14 +46,10 @@ class RowReader:
         self._many: TypeAdapter[list[Row]] = TypeAdapter(rows)
 
     def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
-        """Validate the body of a request.
-
-        Args:
-            body: JSON, one row or a list of rows.
+        """Validate the body of a request: JSON, one row or a list of rows.
 
         Returns:
-            The rows, with timestamps as UTC without a zone, as in tables; whether the body was a list; and the ignored
-            fields, one entry per occurrence.
+            The rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field met.
 
         Raises:
             RowError: the body is not JSON, or a row violates the contract.
@@ -82,17 +72,10 @@ class RowReader:
 def field_of(column: Column) -> Any:
     """Return the Pydantic type of a column, with its limits, and its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
-    whole = int if column.kind == "integer" else float
-    limits: Any = {
-        "ge": None if column.low is None else whole(column.low),
-        "le": None if column.high is None else whole(column.high),
-        "max_length": None if column.levels else column.max_length,
-    }
-    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    alternatives: Any = kind | None if column.nullable else kind
-    if not column.required:
-        given["default"] = column.default
-    annotated: Any = Annotated[alternatives, Field(**given)]
+    facts = Field(
+        ... if column.required else column.default, ge=column.low, le=column.high, max_length=column.max_length
+    )
+    annotated: Any = Annotated[kind | None if column.nullable else kind, facts]
     return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
 
 

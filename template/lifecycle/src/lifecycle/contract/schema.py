@@ -1,21 +1,26 @@
-"""The contract as data: the content of `contract.json`, and everything that is derived from it at run time.
-
-Nothing here imports the team's code: for a trained model, the `contract.json` in its bundle is the only contract.
-"""
+"""The contract as data: `contract.json`, in a model's bundle its only contract, and what is derived from it."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from lifecycle.errors import LifecycleError
-from lifecycle.renamed import warn_renamed
+from lifecycle.renamed import renamed_property
 
 Source = Literal["key", "request", "lookup"]
 Kind = Literal["number", "integer", "boolean", "category", "time"]
 Task = Literal["binary", "multiclass", "regression"]
 
-JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string", "time": "string"}
+# Attributes of a column that JSON Schema writes under another name, where they have a value.
+KEYWORDS = {
+    "low": "minimum",
+    "high": "maximum",
+    "max_length": "maxLength",
+    "description": "description",
+    "unit": "x-unit",
+}
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 # Values in the contract.json of releases before 0.3.0.
 OLD_SOURCES: dict[str, Source] = {"entity": "lookup"}
@@ -26,9 +31,8 @@ OLD_TASKS: dict[str, Task] = {"two classes": "binary", "classes": "multiclass", 
 class Column:
     """One column of a row, under the name that requests and tables use.
 
-    `low`, `high`, `levels` and `max_length` are hard limits: other values are refused. `expected` is the usual range or
-    the usual levels: other values are predicted and counted. A category without `levels` is open: its levels are those
-    of the training rows.
+    Values outside `low`, `high`, `levels` and `max_length` are refused; values outside `expected`, the usual range or
+    levels, are predicted and counted. A category without `levels` is open: its levels are those of the training rows.
     """
 
     name: str
@@ -50,20 +54,16 @@ class Column:
 
     def to_schema(self) -> dict[str, Any]:
         """Return the JSON Schema property of this column; `x-` keys hold what JSON Schema cannot express."""
-        json_type = JSON_TYPES[self.kind]
+        json_type = "string" if self.kind in ("category", "time") else self.kind
         schema: dict[str, Any] = {"type": [json_type, "null"] if self.nullable else json_type}
         if self.levels:
             schema["enum"] = [*self.levels, None] if self.nullable else list(self.levels)
-        facts = {
-            "format": "date-time" if self.kind == "time" else None,
-            "minimum": self.low,
-            "maximum": self.high,
-            "maxLength": self.max_length,
-            "description": self.description or None,
-            "x-unit": self.unit or None,
-            "x-expected": list(self.expected) or None,
-        }
-        schema |= {name: value for name, value in facts.items() if value is not None}
+        if self.kind == "time":
+            schema["format"] = "date-time"
+        facts = {keyword: getattr(self, name) for name, keyword in KEYWORDS.items()}
+        schema |= {keyword: value for keyword, value in facts.items() if value not in (None, "")}
+        if self.expected:
+            schema["x-expected"] = list(self.expected)
         if not self.required:
             schema["default"] = self.default
         if self.has_fallback:
@@ -72,11 +72,12 @@ class Column:
 
     @classmethod
     def from_schema(cls, name: str, schema: dict[str, Any], required: bool) -> "Column":
-        """Return the column that `to_schema` wrote."""
+        """Return the column that `to_schema` of this or an earlier release wrote."""
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        json_type = next(one for one in types if one != "null")
-        text_kind = "time" if schema.get("format") == "date-time" else "category"
-        kind: Any = text_kind if json_type == "string" else json_type
+        (kind,) = (each for each in types if each != "null")
+        if kind == "string":
+            kind = "time" if schema.get("format") == "date-time" else "category"
+        facts = {each: schema[keyword] for each, keyword in KEYWORDS.items() if keyword in schema}
         return cls(
             name=name,
             source=OLD_SOURCES.get(schema["x-source"], schema["x-source"]),
@@ -84,16 +85,12 @@ class Column:
             nullable="null" in types,
             required=required,
             default=schema.get("default"),
-            low=schema.get("minimum"),
-            high=schema.get("maximum"),
             levels=tuple(level for level in schema.get("enum", ()) if level is not None),
-            max_length=schema.get("maxLength"),
-            unit=schema.get("x-unit", ""),
             expected=tuple(schema.get("x-expected", ())),
             loggable=schema["x-loggable"],
-            description=schema.get("description", ""),
             fallback=schema.get("x-fallback"),
             has_fallback="x-fallback" in schema,
+            **facts,
         )
 
 
@@ -101,8 +98,7 @@ class Column:
 class Target:
     """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
-    In binary classification, the second class is the positive one; a prediction contains its probability. A regression
-    has no classes.
+    In binary classification, the second class is the positive one. A regression has no classes.
     """
 
     task: Task
@@ -112,22 +108,16 @@ class Target:
 
     def to_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of one prediction in a response, with `x-` keys."""
-        properties: dict[str, Any]
         probability = {"type": "number", "minimum": 0, "maximum": 1}
+        prediction: dict[str, Any] = {"type": "string", "enum": list(self.classes)}
+        properties = {"prediction": prediction}
         if self.task == "regression":
             properties = {"prediction": {"type": "number"} | ({"x-unit": self.unit} if self.unit else {})}
         elif self.task == "binary":
-            meaning = f"Probability of {self.classes[1]!r}."
-            properties = {
-                "prediction": {"type": "string", "enum": list(self.classes)},
-                "probability": probability | {"description": meaning},
-            }
+            properties["probability"] = probability | {"description": f"Probability of {self.classes[1]!r}."}
         else:
-            each = {name: probability for name in self.classes}
-            properties = {
-                "prediction": {"type": "string", "enum": list(self.classes)},
-                "probabilities": {"type": "object", "properties": each, "required": list(self.classes)},
-            }
+            each = dict.fromkeys(self.classes, probability)
+            properties["probabilities"] = {"type": "object", "properties": each, "required": list(self.classes)}
         return {
             "type": "object",
             "properties": properties,
@@ -145,13 +135,17 @@ class Target:
         return cls(task, schema["x-label"], tuple(schema["x-classes"]), unit)
 
 
+def _select(condition: Callable[[Column], bool]) -> "cached_property[tuple[Column, ...]]":
+    return cached_property(lambda contract: tuple(filter(condition, contract.columns)))
+
+
 @dataclass(frozen=True)
 class Contract:
     """The columns of a row, in the order of the model's matrix, and the target, under a major `version`."""
 
     version: int
     target: Target
-    columns: tuple[Column, ...] = field(default=())
+    columns: tuple[Column, ...] = ()
 
     @cached_property
     def key(self) -> Column | None:
@@ -163,25 +157,16 @@ class Contract:
         """Return the key column that holds the time of a row, or None."""
         return next((column for column in self.columns if column.kind == "time"), None)
 
-    @cached_property
-    def keys(self) -> tuple[Column, ...]:
-        """Return every key column; keys are stored and logged and never reach the model."""
-        return tuple(column for column in self.columns if column.source == "key")
-
-    @cached_property
-    def inputs(self) -> tuple[Column, ...]:
-        """Return the columns of the model's matrix, left to right."""
-        return tuple(column for column in self.columns if column.source != "key")
-
-    @cached_property
-    def lookups(self) -> tuple[Column, ...]:
-        """Return the columns that `features.sql` computes and the service looks up by key."""
-        return tuple(column for column in self.columns if column.source == "lookup")
-
-    @cached_property
-    def loggable(self) -> tuple[Column, ...]:
-        """Return the columns that may be logged."""
-        return tuple(column for column in self.columns if column.loggable)
+    # Key columns are stored and logged, and are never model inputs.
+    keys = _select(lambda column: column.source == "key")
+    # The columns of the model's matrix, left to right.
+    inputs = _select(lambda column: column.source != "key")
+    # The columns that `features.sql` computes and the service looks up by key.
+    lookups = _select(lambda column: column.source == "lookup")
+    # The columns that the caller sends.
+    request = _select(lambda column: column.source != "lookup")
+    # The columns that may be written to a log.
+    loggable = _select(lambda column: column.loggable)
 
     @cached_property
     def looked_up(self) -> tuple[Column, ...]:
@@ -189,42 +174,26 @@ class Contract:
         return (self.key, *self.lookups) if self.key else ()
 
     @cached_property
-    def request(self) -> tuple[Column, ...]:
-        """Return the columns that the caller sends."""
-        return tuple(column for column in self.columns if column.source != "lookup")
-
-    @cached_property
     def fallback(self) -> dict[str, Any] | None:
         """Return the looked-up columns of a key without features, or None where the contract states no fallback."""
-        if self.lookups and all(column.has_fallback for column in self.lookups):
-            return {column.name: column.fallback for column in self.lookups}
-        return None
+        stated = {column.name: column.fallback for column in self.lookups if column.has_fallback}
+        return stated if stated and len(stated) == len(self.lookups) else None
 
-    @property
-    def answer(self) -> Target:
-        """Return `target`, under its name before 0.3.0."""
-        warn_renamed("contract.answer", "contract.target")
-        return self.target
+    answer = renamed_property("contract.answer", "contract.target")
+    entity = renamed_property("contract.entity", "contract.lookups")
 
-    @property
-    def entity(self) -> tuple[Column, ...]:
-        """Return `lookups`, under their name before 0.3.0."""
-        warn_renamed("contract.entity", "contract.lookups")
-        return self.lookups
-
-    def row_schema(self, columns: tuple[Column, ...] | None = None) -> dict[str, Any]:
-        """Return the JSON Schema of a row, or of its part that `columns` lists."""
-        chosen = self.columns if columns is None else columns
+    def row_schema(self, columns: tuple[Column, ...]) -> dict[str, Any]:
+        """Return the JSON Schema of the part of a row that `columns` lists."""
         return {
             "type": "object",
-            "properties": {column.name: column.to_schema() for column in chosen},
-            "required": [column.name for column in chosen if column.required],
+            "properties": {column.name: column.to_schema() for column in columns},
+            "required": [column.name for column in columns if column.required],
             "additionalProperties": False,
         }
 
     def to_json(self) -> str:
         """Return the text of `contract.json`."""
-        document = {"$schema": SCHEMA, "x-version": self.version} | self.row_schema()
+        document = {"$schema": SCHEMA, "x-version": self.version} | self.row_schema(self.columns)
         return json.dumps(document | {"x-target": self.target.to_schema()}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -236,13 +205,10 @@ class Contract:
         """
         try:
             document = json.loads(text)
-            required = set(document["required"])
-            columns = tuple(
-                Column.from_schema(name, schema, name in required) for name, schema in document["properties"].items()
-            )
-            return cls(
-                document["x-version"], Target.from_schema(document.get("x-target") or document["x-answer"]), columns
-            )
+            columns, required = document["properties"].items(), document["required"]
+            target = Target.from_schema(document.get("x-target") or document["x-answer"])
+            read = (Column.from_schema(name, schema, name in required) for name, schema in columns)
+            return cls(document["x-version"], target, tuple(read))
         except (ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
             problem = f"{where} is not a contract ({type(error).__name__}: {error})"
             raise LifecycleError(problem, "It is written by `make contract`; restore it from git.") from error

@@ -42,11 +42,9 @@ def text(value: str) -> str:
 
 def literal(value: object) -> str:
     """Return a value of a contract as an SQL literal."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    return repr(value) if isinstance(value, int | float) else text(str(value))
+    if isinstance(value, str):
+        return text(value)
+    return "NULL" if value is None else repr(value)
 
 
 def is_parquet(path: Path) -> bool:
@@ -60,10 +58,7 @@ def path_literal(path: Path) -> str:
 
 
 def check_types(described: dict[str, str], columns: tuple[Column, ...], where: str) -> list[str]:
-    """Return one message per column that a table lacks or has with another type.
-
-    `described` is column name → SQL type, as `describe` returns it; `where` names the table in messages.
-    """
+    """Return one message per column that a table, `described` as by `describe`, lacks or has with another type."""
     faults = []
     for column in columns:
         found = described.get(column.name)
@@ -79,29 +74,23 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
     """Check every value of a table against the contract, and return the number of rows.
 
     Raises:
-        LifecycleError: a column is missing, has another type or violates a limit; the message names the column, the
-            rule, how many rows violate it and the first of them, counted from 0.
+        LifecycleError: a column is missing, has another type or violates a limit; see `check_rules`.
     """
-    faults = check_types(describe(connection, f"FROM {quoted(table)}"), columns, where)
-    if faults:
-        raise contract_error(faults)
-    rules = [(column.name, rule, sql) for column in columns for rule, sql in _rules(column)]
-    faults = find_violations(connection, table, rules, where)
-    if faults:
-        raise contract_error(faults)
-    return _count(connection, table)
+    if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
+        raise _contract_error(faults)
+    check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
+    return int(rows)
 
 
-def find_violations(
+def check_rules(
     connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
-) -> list[str]:
-    """Return one message per violated rule of a table.
+) -> None:
+    """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
-    Args:
-        connection: where the table is.
-        table: its name.
-        rules: column name, description of the violation, and the SQL condition of a row that violates it.
-        where: the name of the table for messages.
+    Raises:
+        LifecycleError: rows violate a rule; the message names `where`, the column, the rule, how many rows violate it
+            and the first of them, counted from 0.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -111,23 +100,16 @@ def find_violations(
         found = connection.execute(f"SELECT {any_of} FROM {quoted(table)}").fetchone() or ()
         for (name, rule, sql), is_broken in zip(some, found, strict=True):
             if is_broken:
-                numbered = f"SELECT *, row_number() OVER () - 1 AS lifecycle_row FROM {quoted(table)}"
-                first = connection.execute(
-                    f"SELECT lifecycle_row FROM ({numbered}) WHERE {sql} ORDER BY lifecycle_row LIMIT {EXAMPLES}"
-                ).fetchall()
-                count, rows = _count(connection, table, sql), _count(connection, table)
-                examples = ", ".join(str(row) for (row,) in first)
+                numbered = f"SELECT {sql} AS wrong, row_number() OVER () - 1 AS row FROM {quoted(table)}"
+                counts = f"count(*) FILTER (wrong), min(row, {EXAMPLES}) FILTER (wrong), count(*)"
+                ((count, first, rows),) = connection.execute(f"SELECT {counts} FROM ({numbered})").fetchall()
+                examples = ", ".join(str(row) for row in first)
                 faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {examples})")
-    return faults
+    if faults:
+        raise _contract_error(faults)
 
 
-def _count(connection: "duckdb.DuckDBPyConnection", table: str, condition: str = "TRUE") -> int:
-    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {condition}").fetchall()
-    return int(rows)
-
-
-def contract_error(faults: list[str]) -> LifecycleError:
-    """Return the error for rows that violate the contract."""
+def _contract_error(faults: list[str]) -> LifecycleError:
     hint = "Fix the data at its source, or change the contract in src/model/contract.py."
     return LifecycleError("the data violate the contract:\n  " + "\n  ".join(faults), hint)
 
@@ -150,7 +132,7 @@ def explain_sql_errors(where: str) -> Iterator[None]:
         hint = "The message is from DuckDB and names the place in the SQL."
         if isinstance(error, duckdb.OutOfMemoryException):
             hint = (
-                "Raise score.memory_mb, or free disk space at `storage`: DuckDB writes there what exceeds the memory."
+                "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds the memory."
             )
         raise LifecycleError(f"{where} failed: {error}", hint) from error
 
@@ -191,18 +173,19 @@ def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, s
 
 def _rules(column: Column) -> Iterator[tuple[str, str]]:
     name = quoted(column.name)
+    finite = f"isfinite(CAST({name} AS DOUBLE))"
     if not column.nullable:
         yield "is null", f"{name} IS NULL"
     if column.kind in ("number", "integer"):
-        yield "is not finite", f"NOT isfinite(CAST({name} AS DOUBLE))"
+        yield "is not finite", f"NOT {finite}"
     if column.kind == "integer":
-        yield "is not a whole number", f"isfinite(CAST({name} AS DOUBLE)) AND {name} <> trunc(CAST({name} AS DOUBLE))"
+        yield "is not a whole number", f"{finite} AND {name} <> trunc(CAST({name} AS DOUBLE))"
     if column.low is not None:
         yield f"is below {column.low:g}", f"{name} < {column.low!r}"
     if column.high is not None:
-        yield f"is above {column.high:g}", f"isfinite(CAST({name} AS DOUBLE)) AND {name} > {column.high!r}"
+        yield f"is above {column.high:g}", f"{finite} AND {name} > {column.high!r}"
     if column.levels:
         levels = ", ".join(text(level) for level in column.levels)
         yield "has a level that the contract does not name", f"CAST({name} AS VARCHAR) NOT IN ({levels})"
-    if column.max_length is not None and not column.levels:
+    if column.max_length is not None:
         yield f"is longer than {column.max_length} characters", f"length({name}) > {column.max_length}"

@@ -1,10 +1,8 @@
-"""The only module that imports the team's code: what `src/model` must contain, and how it is loaded.
-
-The protocols are a public interface: a new member is always optional.
-"""
+"""The only module that imports the team's code: what `src/model` must contain, and how it is loaded."""
 
 import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -29,10 +27,11 @@ if TYPE_CHECKING:
 SUFFIX = "-model"
 
 
+# The protocols are a public interface: a new member is always optional.
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
 
-    Optional: `latest(connection) -> int`, the time that jobs use as now; without it, they use the system clock.
+    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock.
     """
 
     def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
@@ -61,8 +60,8 @@ class Estimator(Protocol):
 class PythonModel(Protocol):
     """A model that is not a scikit-learn estimator. Its files contain no pickle.
 
-    Define its class in a module of its own: everything that this module imports must be installed in the serving
-    environment, which contains only the team's own dependencies (`uv add pandas`, and whatever else it needs).
+    Define its class in a module of its own: the serving environment contains only the team's own dependencies, so that
+    everything this module imports needs `uv add`.
     """
 
     def fit(self, frame: "pd.DataFrame", label: Any) -> Any:
@@ -76,10 +75,7 @@ class PythonModel(Protocol):
         """Read the files that `save` wrote."""
 
     def predict(self, frame: "pd.DataFrame") -> Any:
-        """Return, per row, the probability of the positive class, of all classes, or the number.
-
-        The shape is (rows,) for binary classification and regression, (rows, classes) for multiclass.
-        """
+        """Return P(positive) or the number, shape (rows,), or for multiclass all probabilities, (rows, classes)."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,12 @@ def load_contract() -> tuple[Contract, str | None]:
         LifecycleError: the declaration is wrong, or it does not fit `features.sql`.
     """
     declared = _module("contract", "ROW", "VERSION")
-    contract = derive(declared.ROW, _target(declared), declared.VERSION)
+    if hasattr(declared, "ANSWER") and not hasattr(declared, "TARGET"):
+        warn_renamed("ANSWER in src/model/contract.py", "TARGET")
+        target = declared.ANSWER
+    else:
+        target = _module("contract", "TARGET").TARGET
+    contract = derive(declared.ROW, target, declared.VERSION)
     sql = Path(str(declared.__file__)).with_name("features.sql")
     features_sql = sql.read_text(encoding="utf-8") if sql.exists() else None
     if contract.lookups and features_sql is None:
@@ -116,15 +117,6 @@ def load_contract() -> tuple[Contract, str | None]:
     if features_sql is not None and not contract.lookups:
         raise LifecycleError(f"{sql} computes columns, and the contract has no Lookup() field", f"Delete {sql}.")
     return contract, features_sql
-
-
-def _target(declared: ModuleType) -> Any:
-    if hasattr(declared, "TARGET"):
-        return declared.TARGET
-    if hasattr(declared, "ANSWER"):
-        warn_renamed("ANSWER in src/model/contract.py", "TARGET")
-        return declared.ANSWER
-    raise LifecycleError("src/model/contract.py does not define TARGET", "Write TARGET = Binary(label=…, …).")
 
 
 def load_data() -> Data:
@@ -145,12 +137,10 @@ def project_name(root: Path) -> str:
 
 def python_class(path: str) -> Any:
     """Return the class that a `python` bundle names as `module:Class`."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return pkgutil.resolve_name(path)
 
 
-# Optional imports inside a dependency (pandas imports what happens to be installed) are not needed to serve, so only
-# the imports of the team's own package are recorded.
+# Prints the imports of the package of a module. Imports inside a dependency do not count: they are often optional.
 RECORD_IMPORTS = """
 import builtins, importlib, sys
 module, original, found = sys.argv[1], builtins.__import__, set()
@@ -165,13 +155,9 @@ print(*found)
 
 
 def requirements(module: str, project: str) -> set[str]:
-    """Return the distributions that serving a class of `module` needs.
+    """Return the distributions that serving a class of `module` needs; raise LifecycleError where it has an error.
 
-    They are the team's distribution, its declared dependencies and those that its code imports, which is recorded while
-    a new process imports the module.
-
-    Raises:
-        LifecycleError: the module cannot be imported.
+    They are the team's distribution, its declared dependencies, and what its code imports in a new process.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", RECORD_IMPORTS, module]
@@ -180,26 +166,22 @@ def requirements(module: str, project: str) -> set[str]:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         problem = f"{module} cannot be imported on its own: {reason}"
         raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
-    distribution = _distribution(project)
+    # Repositories of 0.1.0 and 0.2.0 have no suffix.
+    distribution = _installed(f"{project}{SUFFIX}") or project
     known = metadata.packages_distributions()
     imported = {name for top in done.stdout.split() for name in known.get(top, ())}
     lines = [line for line in metadata.requires(distribution) or [] if "extra ==" not in line]
-    declared = {_canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines}
     # A requirement of another platform is not installed here.
-    installed = {each.name for each in metadata.distributions() if _canonical(each.name) in declared}
-    return {distribution, *imported, *installed}
+    declared = (_installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines)
+    return {distribution, *imported, *filter(None, declared)}
 
 
-def _distribution(project: str) -> str:
-    """Return the name under which the team's code is installed. Repositories of 0.1.0 and 0.2.0 have no suffix."""
+def _installed(distribution: str) -> str | None:
+    """Return the name that an installed distribution gives itself."""
     try:
-        return metadata.distribution(f"{project}{SUFFIX}").name
+        return metadata.distribution(distribution).name
     except metadata.PackageNotFoundError:
-        return project
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        return None
 
 
 def _module(name: str, *members: str) -> ModuleType:

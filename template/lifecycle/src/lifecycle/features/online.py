@@ -27,16 +27,13 @@ def table_path(store: Store, feature_set: str) -> Path:
 
 
 def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], as_of: int) -> int:
-    """Replace a feature table in one step.
+    """Replace a feature table in one step, and return its number of rows.
 
     Args:
         path: the file.
         contract: the contract whose looked-up columns the table contains.
         rows: the key and the looked-up columns, in contract order.
         as_of: the timestamp that the features were computed for.
-
-    Returns:
-        The number of rows.
 
     Raises:
         LifecycleError: the disk is full or not writable; the old table is unchanged.
@@ -46,8 +43,16 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = draft(path)
         try:
-            with closing(sqlite3.connect(temporary)) as connection:
-                count = _fill(connection, names, rows, as_of)
+            with closing(sqlite3.connect(temporary)) as connection, connection:
+                # A file that is not written completely is deleted, so it needs no journal.
+                connection.execute("PRAGMA journal_mode = OFF")
+                columns = ", ".join(quoted(name) for name in names)
+                key = f"PRIMARY KEY ({quoted(names[0])})"
+                connection.execute(f"CREATE TABLE features ({columns}, {key}) WITHOUT ROWID")
+                connection.execute("CREATE TABLE written (as_of INTEGER)")
+                connection.execute("INSERT INTO written VALUES (?)", (as_of,))
+                insert = f"INSERT INTO features VALUES ({', '.join('?' * len(names))})"
+                count = connection.executemany(insert, rows).rowcount
             os.replace(temporary, path)
         except sqlite3.OperationalError as error:
             # SQLite has error codes of its own; `explain_disk_errors` reads those of the operating system.
@@ -56,18 +61,6 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
         finally:
             temporary.unlink(missing_ok=True)
     return count
-
-
-def _fill(connection: sqlite3.Connection, names: list[str], rows: Iterable[Sequence[Any]], as_of: int) -> int:
-    # A file that is not written completely is deleted, so it needs no journal.
-    connection.execute("PRAGMA journal_mode = OFF")
-    columns = ", ".join(quoted(name) for name in names)
-    with connection:
-        connection.execute(f"CREATE TABLE features ({columns}, PRIMARY KEY ({quoted(names[0])})) WITHOUT ROWID")
-        connection.execute("CREATE TABLE written (as_of INTEGER)")
-        connection.execute("INSERT INTO written VALUES (?)", (as_of,))
-        connection.executemany(f"INSERT INTO features VALUES ({', '.join('?' * len(names))})", rows)
-        return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
 
 
 class FeatureTable:
@@ -79,14 +72,14 @@ class FeatureTable:
     """
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        assert contract.key is not None, "a contract with looked-up columns has a key"
+        key, *_ = contract.looked_up
         self.path = path
         self._names = [column.name for column in contract.lookups]
         # SQLite stores booleans as 0 and 1.
-        self._booleans = [column.name for column in contract.lookups if column.kind == "boolean"]
+        self._booleans = {column.name for column in contract.lookups if column.kind == "boolean"}
         # Without the table's name, SQLite reads a quoted name that is not a column as a text.
         names = ", ".join(f"features.{quoted(name)}" for name in self._names)
-        self._query = f"SELECT {names} FROM features WHERE features.{quoted(contract.key.name)} = ?"
+        self._query = f"SELECT {names} FROM features WHERE features.{quoted(key.name)} = ?"
         self._stamp = _stamp(path)
         try:
             # `immutable` skips the locks against writers, which take two thirds of the time of a look-up. One thread
@@ -117,11 +110,10 @@ class FeatureTable:
             return None
         if found is None:
             return None
-        values = dict(zip(self._names, found, strict=True))
-        for name in self._booleans:
-            if values[name] is not None:
-                values[name] = bool(values[name])
-        return values
+        return {
+            name: bool(value) if name in self._booleans and value is not None else value
+            for name, value in zip(self._names, found, strict=True)
+        }
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -58,12 +58,9 @@ def latest(connection: "Connection", data: Data) -> int:
 
 
 def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
-    """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first.
+    """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first, and return their number.
 
     Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them.
-
-    Returns:
-        The number of rows.
 
     Raises:
         LifecycleError: the SQL of the team fails, or the rows violate the contract.
@@ -101,9 +98,8 @@ def population_rows(
 
 def lookup_rows(connection: "Connection", data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
     """Fill ROWS with key and looked-up columns of everyone in the population at `as_of`, and return their number."""
-    assert contract.key is not None, "a contract with looked-up columns has a key"
     known = _read_population(connection, data, as_of)
-    key = quoted(contract.key.name)
+    key = quoted(contract.looked_up[0].name)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {REQUESTS} AS SELECT DISTINCT {key}, ts FROM {REQUESTS}")
     only = Contract(contract.version, contract.target, contract.looked_up)
     return _complete(connection, only, features_sql, known, ())
@@ -117,18 +113,16 @@ def recompute_query(connection: "Connection", contract: Contract, features_sql: 
     Raises:
         LifecycleError: `features.sql` does not fit the tables of the connection.
     """
-    assert contract.key is not None, "a contract with looked-up columns has a key"
     known = _read_requests(connection, query, "the prediction log")
-    types = _fill_spine(connection, contract, contract.key, features_sql, known)
+    types = _fill_spine(connection, contract, features_sql, known)
     parts = [cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
 
 
 def check_sql(connection: "Connection", contract: Contract, features_sql: str) -> None:
     """Compare the columns of `features.sql` with the contract, without running it; raise LifecycleError."""
-    assert contract.key is not None, "a contract with looked-up columns has a key"
-    name, kind = quoted(contract.key.name), SQL_TYPES[contract.key.kind]
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine ({name} {kind}, ts BIGINT)")
+    key, *_ = contract.looked_up
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine ({quoted(key.name)} {SQL_TYPES[key.kind]}, ts BIGINT)")
     _check_columns(connection, contract, features_sql)
 
 
@@ -184,8 +178,12 @@ def _complete(
     source, order = f"{REQUESTS} q", ["q.ts", "q.rowid"] if "ts" in known else ["q.rowid"]
     if contract.lookups and contract.key and features_sql is not None:
         key = f"q.{quoted(contract.key.name)}"
-        types |= _fill_spine(connection, contract, contract.key, features_sql, known)
-        parts += [_looked_up(column, contract.fallback, types[column.name]) for column in contract.lookups]
+        types |= _fill_spine(connection, contract, features_sql, known)
+        for column in contract.lookups:
+            value = f"f.{quoted(column.name)}"
+            if contract.fallback:
+                value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(column.fallback)} END"
+            parts.append(cast(value, column, types[column.name]))
         parts += [f"q.rowid AS {REQUEST}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
         source += f" LEFT JOIN (SELECT *, TRUE AS {FOUND} FROM {subquery(features_sql)}) f"
         source += f" ON f.{quoted(contract.key.name)} = {key} AND f.ts = q.ts"
@@ -208,28 +206,22 @@ def _complete(
     return rows
 
 
-def _looked_up(column: Column, fallback: dict[str, object] | None, sql_type: str) -> str:
-    value = f"f.{quoted(column.name)}"
-    if fallback is not None:
-        value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(fallback[column.name])} END"
-    return cast(value, column, sql_type)
-
-
 def _check_one_row_each(connection: "Connection", contract: Contract) -> None:
     missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
-    wrong = f"SELECT {REQUEST} FROM {ROWS} GROUP BY {REQUEST} HAVING count(*) > 1 OR {missing}"
-    ((count, first),) = connection.execute(f"SELECT count(*), min({REQUEST}) FROM ({wrong})").fetchall()
+    counted = f"SELECT {REQUEST}, count(*) FILTER ({FOUND}) AS found FROM {ROWS} GROUP BY {REQUEST}"
+    wrong = f"{counted} HAVING count(*) > 1 OR {missing}"
+    query = f"SELECT count(*), arg_min(found, {REQUEST}) FROM ({wrong})"
+    ((count, found),) = connection.execute(query).fetchall()
     if count:
-        query = f"SELECT count(*) FROM {ROWS} WHERE {REQUEST} = {first} AND {FOUND}"
-        ((found,),) = connection.execute(query).fetchall()
         problem = f"{WHERE} does not return one row for each of {count} rows of the spine (for the first: {found} rows)"
         raise LifecycleError(problem, "It returns exactly one row for each row of the spine.")
 
 
 def _fill_spine(
-    connection: "Connection", contract: Contract, key: Column, features_sql: str, known: dict[str, str]
+    connection: "Connection", contract: Contract, features_sql: str, known: dict[str, str]
 ) -> dict[str, str]:
     """Fill `spine` from REQUESTS, and return the SQL types of the features."""
+    key, *_ = contract.looked_up
     if "ts" not in known:
         problem = f"{DATA}: labels() lacks the column ts"
         raise LifecycleError(problem, "features.sql needs the time of each row, in seconds since 1970 UTC.")

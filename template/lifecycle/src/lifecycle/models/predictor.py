@@ -12,7 +12,7 @@ from lifecycle.contract.matrix import Encoder
 from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance
-from lifecycle.renamed import warn_renamed
+from lifecycle.renamed import renamed_property
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,15 +66,9 @@ class Predictor:
         """Return the raw outputs (see `Outputs`) for a validated Arrow batch."""
         return self._model.predict_batch(batch)
 
-    def answers(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
-        """Call `predict` (name of releases before 0.3.0)."""
-        warn_renamed("Predictor.answers", "Predictor.predict")
-        return self.predict(rows, threshold)
-
-    def frame_answers(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
-        """Call `predict_frame` (name of releases before 0.3.0)."""
-        warn_renamed("Predictor.frame_answers", "Predictor.predict_frame")
-        return self.predict_frame(frame, threshold)
+    # Names of releases before 0.3.0.
+    answers = renamed_property("Predictor.answers", "Predictor.predict")
+    frame_answers = renamed_property("Predictor.frame_answers", "Predictor.predict_frame")
 
     @property
     def is_fast(self) -> bool:
