@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
-from lifecycle.reports.verdicts import FORMAT, LATEST, VERDICTS
+from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.prediction_log import segments_bytes
 
