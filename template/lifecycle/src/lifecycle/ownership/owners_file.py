@@ -170,7 +170,7 @@ def parse(data: Mapping) -> tuple[Owners | None, list[Finding]]:
     if isinstance(filters, Mapping):
         for regex, entry in filters.items():
             if isinstance(entry, Mapping):
-                # A YAML alias is the same object: `*product` means the role, also while nobody holds it.
+                # A YAML alias is the same object: `*product` means the role, also while it is vacant.
                 named = [role for role, each in dict(roles or {}).items() if each is entry.get("approvers")]
                 entry.update(line=filters.lines[regex], regex=regex, roles=named)
     try:
