@@ -147,7 +147,7 @@ def test_a_rollback_needs_no_approval_and_records_the_person(here: Repository) -
         assert here.call("promote", version)[0] == 0
     (here.root / "docs/agreement.md").unlink()
     here.git("eve@example.org")
-    assert here.call("rollback", "--why", "odd answers")[0] == 0
+    assert here.call("rollback", "--why", "odd predictions")[0] == 0
     line = here.audit()[-1]
     assert (line["action"], line["who"], line["evidence"]["source"]) == ("rollback", "eve@example.org", "git")
     assert line["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}

@@ -170,7 +170,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a tab": (CLEAN.replace("  ^src/:", "\t^src/:").encode(), "cannot be read as YAML"),
     "an open bracket": (CLEAN.replace('["ana"]', '["ana"').encode(), "cannot be read as YAML"),
     "an unknown alias": (CLEAN.replace("*product", "*produkt").encode(), "cannot be read as YAML"),
-    "a handle with its @": (CLEAN.replace('["cy"]', "[@cy]").encode(), "Write handles without the @."),
+    "a handle with its @": (CLEAN.replace('["cy"]', "[@cy]").encode(), "write handles without the @."),
     "two documents": (CLEAN.encode() + b"---\na: 1\n", "cannot be read as YAML"),
     "no UTF-8": (b"x: \xff\xfe\n", "cannot be read as YAML"),
     "a zero byte": (b"x: \x00\n", "cannot be read as YAML"),

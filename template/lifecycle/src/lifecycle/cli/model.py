@@ -63,8 +63,7 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
     from lifecycle.ownership import approvals
-    from lifecycle.training.tracking import mirror
-    from lifecycle.training.train import train
+    from lifecycle.training.train import mirror, train
 
     root = Path.cwd()
     bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root))

@@ -23,8 +23,8 @@ from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
-from lifecycle.training.comparison import with_champion
 from lifecycle.training.decision import Check, Decision, Record
+from lifecycle.training.evidence import with_champion
 from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20

@@ -15,8 +15,7 @@ from lifecycle.settings import Settings
 from lifecycle.storage import Busy, lock
 from lifecycle.training import retrain as rules
 from lifecycle.training.retrain import LastTraining, Run
-from lifecycle.training.tracking import mirror
-from lifecycle.training.train import train
+from lifecycle.training.train import mirror, train
 
 
 def retrain(

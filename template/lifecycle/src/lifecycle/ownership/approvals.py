@@ -19,7 +19,7 @@ from lifecycle.registry.provenance import Identity
 from lifecycle.storage import Store
 
 PRODUCTION, AGREEMENT = "production", "docs/agreement.md"
-# Only what is committed counts: an edit that nobody else can see would remove the need for approvals.
+# Only what is committed counts: an edit that no one else can see would remove the need for approvals.
 COMMITTED = (OWNERS, AGREEMENT, "config")
 UNKNOWN = {
     "git": "Assign the address to a person: `people: {{ana: [{}]}}` below x-ownership.",
@@ -148,5 +148,5 @@ def open_questions(root: Path) -> list[str]:
         if line.startswith("|") and not rule.fullmatch(line) and not rule.fullmatch(below):
             first, *cells = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.removesuffix("|"))[1:])
             if not cells or not all(cells):
-                found.append(f"{AGREEMENT}:{number}: the answer is missing: {first}")
+                found.append(f"{AGREEMENT}:{number}: the text is missing: {first}")
     return found

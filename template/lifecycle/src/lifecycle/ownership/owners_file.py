@@ -121,7 +121,7 @@ class _File(_Part):
 
 @dataclass(frozen=True)
 class Report:
-    """The owners (None without a readable OWNERS), the findings, errors first, and whether `make check` refuses errors."""
+    """The owners (None without a readable OWNERS), the findings, and whether `make check` refuses errors."""
 
     owners: Owners | None
     findings: list[Finding]
@@ -182,9 +182,8 @@ def load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
         data, lines = node and loader.construct_document(node), dict(_lines(node, ()))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-        where = f"{OWNERS}:{mark.line + 1 if mark else 1}"
-        hint = "Write handles without the @." if "'@'" in problem else "Correct that line."
-        raise LifecycleError(f"{where}: it cannot be read as YAML: {' '.join(problem.split())}", hint) from None
+        line, hint = mark.line + 1 if mark else 1, "Correct that line; write handles without the @."
+        raise LifecycleError(f"{OWNERS}:{line}: it cannot be read as YAML: {' '.join(problem.split())}", hint) from None
     if not isinstance(data, dict):
         raise LifecycleError(f"{OWNERS}:1: the file is {'not a mapping' if data else 'empty'}", SHOWN)
     return data, lines
