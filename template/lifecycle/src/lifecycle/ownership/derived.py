@@ -30,10 +30,7 @@ LAST = "engineering"
 
 
 def texts(owners: Owners, name: str, description: str, alert_url: str = "") -> dict[str, str]:
-    """Return the text of each derived file, by path; nothing while no role has an owner.
-
-    Without `alert_url`, the address to which alerts are posted, Alertmanager only groups and shows them.
-    """
+    """Return the text of each derived file, by path; nothing while no role has an owner."""
     if not any(owners.roles.values()):
         return {}
     made = {GITHUB: github(owners), GITLAB: gitlab(owners), CATALOG: catalog(owners, name, description)}
@@ -110,7 +107,7 @@ def _quoted(text: str) -> str:
 
 
 def alertmanager(owners: Owners, url: str) -> str:
-    """Return Alertmanager's configuration, which posts each alert to `url` for the role in its label `owner`."""
+    """Return Alertmanager's configuration: alerts are posted to `url`, if any, for the role in their label `owner`."""
     # Alertmanager forgets after five days what it has sent.
     tickets = {"matchers": ['severity = "ticket"'], "repeat_interval": "4d"}
     others = [role for role, names in owners.roles.items() if names and role != LAST]

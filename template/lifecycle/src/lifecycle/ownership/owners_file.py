@@ -55,8 +55,8 @@ def _like(shape: str, what: str) -> AfterValidator:
 
 _Handle = Annotated[str, _like(r"[A-Za-z0-9][\w./-]*", "a person or a team; Write a handle without the @.")]
 _Address = Annotated[str, _like(r"[^\s@]+@[^\s@]+", "an e-mail address; Write what `git config user.email` prints.")]
-_EXPRESSIBLE = r"a filter that CODEOWNERS can express; Write `^folder/`, `^file\.ext$`, `^[^/]+$` or `\.ext$`."
-_Regex = Annotated[str, _like(rf"\^{_PATH}/|\^{_PATH}\$|\^\[\^/\]\+\$|\\\.{_PATH}\$", _EXPRESSIBLE)]
+_FILTER = r"a filter that CODEOWNERS can express; Write `^folder/`, `^file\.ext$`, `^[^/]+$` or `\.ext$`."
+_Regex = Annotated[str, _like(rf"\^{_PATH}/|\^{_PATH}\$|\^\[\^/\]\+\$|\\\.{_PATH}\$", _FILTER)]
 _Empty = BeforeValidator(lambda value: () if value in _EMPTY else value)
 _Handles = Annotated[tuple[_Handle, ...], _Empty]
 
@@ -121,7 +121,7 @@ class _File(_Part):
 
 @dataclass(frozen=True)
 class Report:
-    """The owners (None without a readable OWNERS), the findings, and whether `make check` refuses errors."""
+    """The owners (None without a readable OWNERS), the findings, and whether it has a `version` and errors count."""
 
     owners: Owners | None
     findings: list[Finding]
@@ -166,7 +166,6 @@ def examine(content: bytes, files: Sequence[str] | None, day: date | None = None
         # A key that is missing has the line of the innermost key above it.
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1)
         found.append(Finding(f"{OWNERS}:{line}", problem, hint, refused))
-    # A file without `version` predates the rules.
     return Report(owners, found, enforced=not isinstance(ours, dict) or "version" in ours)
 
 
@@ -247,5 +246,4 @@ def _problems(owners: Owners, files: Sequence[str] | None, day: date) -> Iterato
             yield at, f"the filter {each.regex} matches no file", "Remove it, or correct its name.", True
     unowned = [name for name in files or () if not any(each.matches(name) for each in owners.filters)]
     if unowned:
-        hint = "Add filters for them with their approvers, or keep the files out of git."
-        yield ("filters",), f"no owner for {', '.join(unowned)}", hint, True
+        yield ("filters",), f"no owner for {', '.join(unowned)}", "Add filters, or keep the files out of git.", True
