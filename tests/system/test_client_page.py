@@ -1,14 +1,15 @@
 """`lifecycle/docs/client.md`: its code runs, and its names, numbers and statuses are those of the client."""
 
+import importlib
 import inspect
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from lifecycle.client import build
-from lifecycle.client.package import calls, client, errors
 from lifecycle.contract.schema import Contract
 from looseleaf.contract import prose
 from support.clients import Response, load, scripted
@@ -32,31 +33,55 @@ def test_the_code_of_the_pages_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_lines_of_the_readme_are_those_that_the_command_prints() -> None:
-    printed = build.example(SAMPLE, "churn").replace("=...", '="c-00890", discount=25')
-    assert printed in README
+    # `make client` prints the code block in the README of the client.
+    (printed,) = re.findall(r"```python\n(.*?)```", build.files(SAMPLE, "churn", "1.0.0")["README.md"], re.DOTALL)
+    assert printed.replace("=...", '="c-00890", discount=25') in README
     # `make contract DATA=…` replaces it with the row of another table.
     assert len(prose.EXAMPLE_CALL.findall(README)) == 1
 
 
-def test_the_page_has_every_exception_and_status() -> None:
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    return load(SAMPLE, "page", tmp_path_factory.mktemp("client"))
+
+
+def outcome(package: ModuleType, status: int, retries: int) -> tuple[str, int]:
+    """Return the exception that a response with this status raises, and how many requests were sent."""
+    body = json.dumps({"detail": [{"loc": ["body", "x"], "msg": "m"}]}).encode()
+    with scripted(Response(status, body)) as service, package.Client(service.url, retries=retries) as client:
+        with pytest.raises(package.ClientError) as raised:
+            client.predict(package.Row(customer_id="c-1"))
+        return raised.type.__name__, len(service.requests)
+
+
+def test_the_page_has_every_exception_and_status(package: ModuleType) -> None:
     named = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
-    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ClientError)]
-    assert {*named} == {kind.__name__ for kind in kinds} - {"ClientError"}
-    for name, description in named.items():
-        for status in re.findall(r"\b\d{3}\b", description):
-            body = json.dumps({"detail": [{"loc": ["body", "x"], "msg": "m"}]}).encode()
-            assert type(calls.error_of(calls.Reply(int(status), {}, body), "")).__name__ == name
-    retried = re.search(r"statuses ([\d, and]+) are retried", PAGE)
-    assert retried
-    assert {*map(int, re.findall(r"\d+", retried[1]))} == {*calls.BUSY, *calls.GATEWAY}
+    kinds = {
+        name for name in package.__all__ if inspect.isclass(kind := vars(package)[name]) and issubclass(kind, Exception)
+    }
+    assert {*named} == kinds - {"ClientError"}
+    statuses = {(int(status), name) for name, text in named.items() for status in re.findall(r"\b\d{3}\b", text)}
+    assert len(statuses) == 9
+    for status, name in statuses:
+        assert outcome(package, status, retries=0)[0] == name, status
 
 
-def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
-    defaults = {name: each.default for name, each in inspect.signature(client.SyncClient).parameters.items()}
+def test_the_client_retries_the_statuses_of_the_page(package: ModuleType) -> None:
+    found = re.search(r"statuses ([\d, and]+) are retried", PAGE)
+    assert found
+    tried = {401, 404, 408, 413, 422, 429, 500, 501, 502, 503, 504}
+    assert {*map(int, re.findall(r"\d+", found[1]))} == {
+        status for status in tried if outcome(package, status, retries=1)[1] == 2
+    }
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code(package: ModuleType) -> None:
+    defaults = {name: each.default for name, each in inspect.signature(package.Client).parameters.items()}
     assert f"timeout={defaults['timeout']}, retries={defaults['retries']}" in PAGE
-    assert inspect.signature(client.AsyncClient).parameters.keys() == defaults.keys()
-    assert f"at most {calls.MOST_ROWS} rows" in PAGE
-    assert f"up to {calls.FIRST_PAUSE} seconds" in PAGE
-    assert f"to at most {calls.LONGEST_PAUSE:g}" in PAGE
-    public = {name for name in vars(client.SyncClient) if not name.startswith("_")} - {"close", "http_client"}
+    assert inspect.signature(package.AsyncClient).parameters.keys() == defaults.keys()
+    core = importlib.import_module(f"{package.__name__}.core")
+    assert f"at most {core.MOST_ROWS} rows" in PAGE
+    assert f"up to {core.FIRST_PAUSE} seconds" in PAGE
+    assert f"to at most {core.LONGEST_PAUSE:g}" in PAGE
+    public = {name for name in vars(package.Client) if not name.startswith("_")} - {"close"}
     assert public == {"predict", "predict_many", "ready"} <= set(re.findall(r"`(\w+)`", PAGE))

@@ -21,7 +21,7 @@ from support.rendering import DEMO, PRESETS, ROOT, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
-HOOKS = ["ruff check", "ruff format", "contract, features, config and owners agree"]
+HOOKS = ["ruff check", "ruff format", "contract, features, config, owners and template files"]
 
 
 def test_the_demo_shows_each_step_and_the_next_commands(demo: dict[str, Any]) -> None:
@@ -221,7 +221,7 @@ def test_a_failing_demo_names_the_step_and_what_to_do(tmp_path: Path) -> None:
     done = run(*command, folder=tmp_path, UV_CACHE_DIR=str(tmp_path / "cache"), **nowhere)
     assert done.returncode == 1
     assert "The demo stopped. make setup" in done.stdout
-    assert "The package index has to be reachable" in done.stdout
+    assert "The package index must be reachable" in done.stdout
     assert "Traceback" not in done.stdout
 
 

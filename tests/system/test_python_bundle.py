@@ -115,7 +115,7 @@ def test_an_environment_without_the_teams_code_refuses_a_python_bundle(own: tupl
     )  # fmt: skip
     assert done.returncode == 1
     assert "of kind python needs" in done.stderr
-    assert "churn 0.1.0 (not installed)" in done.stderr
+    assert "churn-model 0.1.0 (not installed)" in done.stderr
     assert "pandas" in done.stderr
     assert "--all-packages" in done.stderr
     assert "Traceback" not in done.stderr

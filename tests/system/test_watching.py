@@ -1,11 +1,9 @@
 """With a real Prometheus and Alertmanager: the service is scraped, alerts reach their role, dashboard queries run."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +19,7 @@ from lifecycle.storage import Store
 from support.owned import owners_of, owners_text
 from support.rendering import TEMPLATE
 from support.reports import report
+from support.services import running
 from support.storages import Storage
 from support.tools import needs
 from support.watching import alertmanager, get_json, inbox, prometheus, value, wait
@@ -75,25 +74,18 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     bundle = storage.publish(created="2026-11-01T00:00:00+00:00")
     storage.fill(bundle, KNOWN, as_of=0)
     storage.deploy(bundle)
-    command = [sys.executable, "-m", "lifecycle", "serve", "--storage", str(storage.store.root), "--port", "0"]
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    service = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-    assert service
     owners = owners_of(owners_text())
-    with inbox() as (url, posted):
+    with running(storage.store.root, folder) as service, inbox() as (url, posted):
+        target = f"127.0.0.1:{service.port}"
         (folder / "alertmanager.yml").write_text(quick(derived.alertmanager(owners, url)), encoding="utf-8")
         (folder / "alerts.yml").write_text(quick((DEPLOY / "alerts.yml").read_text(encoding="utf-8")), encoding="utf-8")
         with alertmanager(folder, folder / "alertmanager.yml") as manager:
             config = yaml.safe_load(quick((DEPLOY / "prometheus.yml").read_text(encoding="utf-8")))
-            config["scrape_configs"][0]["static_configs"][0]["targets"] = [service[0].removeprefix("http://")]
+            config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
             config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [manager.removeprefix("http://")]
             (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
             with prometheus(folder, folder / "prometheus.yml") as watching:
-                yield Watched(storage, bundle.version, service[0], watching, posted, process)
-    process.kill()
-    process.communicate()
+                yield Watched(storage, bundle.version, f"http://{target}", watching, posted, service.process)
 
 
 real = [pytest.mark.slow, pytest.mark.xdist_group("watching"), needs("prometheus", "prometheus-alertmanager")]
