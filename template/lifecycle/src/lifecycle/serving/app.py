@@ -93,8 +93,8 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         # A signal handler can be set in the main thread only; tests run the application in another one.
         if limits.leave_seconds and threading.current_thread() is threading.main_thread():
             leave_before_stopping(service, limits.leave_seconds)
-        running = [follower.follow(limits.poll_seconds), *([prediction_log.run()] if prediction_log else [])]
-        tasks = [asyncio.create_task(each) for each in running]
+        running = [follower.follow(limits.poll_seconds), service.cancel_slow_bodies()]
+        tasks = [asyncio.create_task(each) for each in running + ([prediction_log.run()] if prediction_log else [])]
         version, environment = follower.deployed.version, follower.environment
         logger.info("lifecycle %s serves %s in %s; documentation at /docs", __version__, version, environment)
         yield

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,14 +59,15 @@ Levels = list[tuple[str, frozenset[Any]]]
 Value = tuple[str, tuple[str, ...], float]
 
 
-class Metrics:
-    """The counters of one process, and the gauges that are read from the storage when they are requested."""
+class Metrics(Collector):
+    """The counters of one process, and the collector of the gauges of its environment."""
 
     def __init__(self, follower: DeploymentFollower, in_flight: Callable[[], float] = lambda: 0) -> None:
+        self.follower = follower
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.is_shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._counters, self._gauges = CollectorRegistry(), CollectorRegistry()
-        self._gauges.register(StorageMetrics(follower))
+        self._gauges.register(self)
         if not self.is_shared:
             ProcessCollector(registry=self._gauges)
             # Several processes have no such gauge: one that was killed would leave its value.
@@ -95,8 +95,8 @@ class Metrics:
         """Count complete rows, their predictions, and values outside of `expected`."""
         classes = model.contract.target.classes
         values = [each["prediction"] for each in predictions] if classes else ["number"] * len(predictions)
-        for value, times in Tally(values).items() if len(values) > 1 else [(value, 1) for value in values]:
-            self._series(self.predictions, model.version, value).inc(times)
+        for value in set(values):
+            self._series(self.predictions, model.version, value).inc(values.count(value))
         for each in predictions if classes else ():
             self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
         if model is not self._expected[0]:
@@ -132,31 +132,6 @@ class Metrics:
             MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
         return generate_latest(counters) + generate_latest(self._gauges)
 
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(name, description, labels, registry=self._counters)
-
-    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, description, labels, registry=self._counters, buckets=buckets)
-
-
-def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
-    """Return what `expected` declares: the range of each number, the levels of any other column."""
-    ranges, levels = [], []
-    for column in columns:
-        if column.expected and column.kind in ("number", "integer"):
-            low, high = column.expected
-            ranges.append((column.name, -math.inf if low is None else low, math.inf if high is None else high))
-        elif column.expected:
-            levels.append((column.name, frozenset(column.expected)))
-    return ranges, levels
-
-
-class StorageMetrics(Collector):
-    """The collector of the gauges of one environment; it never raises, and skips what the storage does not contain."""
-
-    def __init__(self, follower: DeploymentFollower) -> None:
-        self.follower = follower
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield every family, also those without a value: a query for them is no mistake."""
         families = {name: GaugeMetricFamily(name, text, labels=labels) for name, (text, labels) in GAUGES.items()}
@@ -184,6 +159,24 @@ class StorageMetrics(Collector):
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError, LifecycleError) as error:
             log.error("%s is not a valid monitoring report: %s", path, error)
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, registry=self._counters)
+
+    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, description, labels, registry=self._counters, buckets=buckets)
+
+
+def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
+    """Return what `expected` declares: the range of each number, the levels of any other column."""
+    ranges, levels = [], []
+    for column in columns:
+        if column.expected and column.kind in ("number", "integer"):
+            low, high = column.expected
+            ranges.append((column.name, -math.inf if low is None else low, math.inf if high is None else high))
+        elif column.expected:
+            levels.append((column.name, frozenset(column.expected)))
+    return ranges, levels
 
 
 def _monitoring(report: dict[str, Any], version: str) -> Iterator[Value]:

@@ -48,12 +48,7 @@ class PredictionLog:
     ) -> None:
         """Keep a line until the next flush; never raises and never waits.
 
-        Args:
-            model: the model that predicted the rows.
-            request_id: printable ASCII.
-            received: the rows as a JSON list, as they arrived; empty when it contains other fields than `rows`.
-            rows: the complete rows.
-            predictions: JSON list of the predictions.
+        `received` and `predictions` are JSON lists; `received` is empty when it has fields that the rows do not have.
         """
         if model is not self._model:
             self._describe(model)
