@@ -63,10 +63,10 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Rend
     """`render(model_name="fraud")` returns the folder of that render, which is shared and must not be changed."""
     done: dict[str, Path] = {}
 
-    def rendered(**answers: Any) -> Path:
-        name = repr(sorted(answers.items()))
+    def rendered(**choices: Any) -> Path:
+        name = repr(sorted(choices.items()))
         if name not in done:
-            done[name] = template.copy(tmp_path_factory.mktemp("render") / "project", **answers)
+            done[name] = template.copy(tmp_path_factory.mktemp("render") / "project", **choices)
         return done[name]
 
     return rendered

@@ -99,7 +99,7 @@ def test_names_of_any_kind_become_fields(tmp_path: Path) -> None:
     assert len(made.inputs) == len(ODD_NAMES)
     assert "date_value" in made.inputs
     assert "date is called date_value in requests" in made.notes
-    assert "A B is called A B_1" in made.notes, "SQL does not tell upper from lower case"
+    assert "A B is called A B_1" in made.notes, "SQL does not distinguish upper and lower case"
 
 
 def test_a_label_with_a_reserved_name_is_renamed(table: Any) -> None:

@@ -71,13 +71,13 @@ def test_the_questions_lead_to_the_next_command(copy: Callable[[], Terminal], tm
     terminal.press(SPACE + DOWN + SPACE + ENTER)
     terminal.wait_for("[online], [batch] or [online, batch]")
     terminal.press(SPACE + ENTER)
-    terminal.wait_for("What is the model called?")
+    terminal.wait_for("What is the name of the model?")
     terminal.press(CLEAR + "Card Fraud" + ENTER)
     terminal.wait_for("lower-case words, joined by hyphens")
     terminal.press(CLEAR + "card-fraud" + ENTER)
     terminal.wait_for("Which decision does a prediction improve")
     terminal.press(ENTER)
-    terminal.wait_for("Who answers for it?")
+    terminal.wait_for("Who owns it?")
     terminal.press(CLEAR + "@ana" + ENTER)
     terminal.wait_for("Which host runs the checks")
     terminal.press(DOWN + ENTER)
@@ -87,7 +87,7 @@ def test_the_questions_lead_to_the_next_command(copy: Callable[[], Terminal], tm
     assert terminal.exit_code() == 0
     assert (tmp_path / "project/.gitlab-ci.yml").exists()
     assert not (tmp_path / "project/lifecycle/online.mk").exists()
-    assert 'name = "card-fraud"' in (tmp_path / "project/pyproject.toml").read_text(encoding="utf-8")
+    assert 'name = "card-fraud-model"' in (tmp_path / "project/pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[], Terminal]) -> None:
@@ -97,8 +97,8 @@ def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[]
     terminal.press(ENTER)
     questions = [
         ("joined by hyphens.", "x" * 41, "at most 40 characters"),
-        ("One sentence.", " ", "say it in one sentence"),
-        ("(science, engineering, product).", "ana", "@ana; or @ana, @bo, @cy; or nobody yet"),
+        ("One sentence.", " ", "one sentence is required"),
+        ("science, engineering, product).", "ana", "@ana; or @ana, @bo, @cy; or nobody yet"),
     ]
     for end_of_question, wrong, reason in questions:
         terminal.wait_for(end_of_question)
@@ -112,7 +112,7 @@ def test_stopping_leaves_no_folder_and_is_reported(copy: Callable[[], Terminal],
     terminal = copy()
     terminal.wait_for("How will predictions be used?")
     terminal.press(ENTER)
-    terminal.wait_for("What is the model called?")
+    terminal.wait_for("What is the name of the model?")
     terminal.press(STOP)
     assert terminal.exit_code() == 1
     assert "Execution stopped by user" in terminal.text

@@ -24,7 +24,7 @@ HOSTILE = Contract(
     Target("multiclass", "label", ("a b", 'q"uote', "it's", "back\\slash", "größer")),
     (
         Column("class", "key", "category", max_length=8),
-        Column("moment", "key", "time"),
+        Column("seen_at", "key", "time"),
         Column("a b", "request", "number", low=-FLOAT32, high=FLOAT32),
         Column("a_b", "request", "number", low=0.5, high=1e30, unit="€/m²"),
         Column("a_b_2", "request", "integer", low=-3, high=2**24, nullable=True),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from lifecycle.ownership.owners_file import Owners, load, parse
+from lifecycle.ownership.owners_file import Owners, examine
 from looseleaf.snapshot import IDENTITY, git
 from support.rendering import TEMPLATE, rendered_name, template_files
 
@@ -38,9 +38,9 @@ def owners_text(people: Mapping[str, Sequence[str]] | None = None, known: str = 
 
 def owners_of(text: str) -> Owners:
     """Return the owners of a text whose format has no errors."""
-    owners, findings = parse(load(text.encode()))
-    assert owners is not None, findings
-    return owners
+    report = examine(text.encode(), None, DAY)
+    assert report.owners is not None, report.findings
+    return report.owners
 
 
 def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES) -> Path:

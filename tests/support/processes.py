@@ -51,7 +51,7 @@ class Service:
     def socket(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def ask(self, body: Any, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any, str]:
+    def predict(self, body: Any, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any, str]:
         """Return status, content and model version of a prediction request."""
         used = connection or self.connect()
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -200,7 +200,7 @@ class Traffic:
         port = connection.sock.getsockname()[1]
         while self.going and port not in self.failures:
             try:
-                status, content, version = self.service.ask(row, connection)
+                status, content, version = self.service.predict(row, connection)
             except (OSError, http.client.HTTPException) as error:
                 self.failures[port] = f"{row}: {error!r}"
                 break

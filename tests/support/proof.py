@@ -39,9 +39,12 @@ def page(mutation: dict[str, Any], sweep: dict[str, Any], soak: dict[str, Any], 
             "",
             "## Soak test",
             "",
-            f"{soak['requests']:,} requests in {soak['minutes']:g} minutes of mixed load: memory "
-            f"{soak['first_mb']:.1f} MB at the start and {soak['last_mb']:.1f} MB at the end, open files {soak['first_files']} and "
-            f"{soak['last_files']}, {soak['errors']} responses with status 5xx.",
+            *(
+                line
+                for name, lines in soak["figures"].items()
+                for line in (f"{name}:", "", *(f"- {each}" for each in lines), "")
+            ),
+            "Exceeded bounds: " + ("; ".join(soak["faults"]) or "none") + ".",
             "",
         ]
     )

@@ -3,10 +3,11 @@
 from typing import Any
 
 from lifecycle.monitoring.drift import ColumnDrift
+from lifecycle.monitoring.monitor import build_document
 from lifecycle.monitoring.quality import Interval, Quality
-from lifecycle.monitoring.report import build_document, render_page
 from lifecycle.monitoring.skew import Skew
-from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.monitoring.verdict import Findings, Window
+from lifecycle.reports import pages
 from lifecycle.settings import Settings
 from lifecycle.training.decision import Check, Decision, Record, page
 
@@ -63,8 +64,8 @@ def monitoring_page() -> str:
     slices = {"plan=basic": Interval(300, 0.6, 0.55, 0.65)}
     quality = Quality(2100, 1400, 1200, "roc_auc", Interval(1200, 0.71, 0.69, 0.735), 0.8, 0.75, slices, 0.77)
     findings = Findings(windows[-1].last, windows, quality, Skew(600, 12, {"visits": 12}), trained=FIRST)
-    verdict, reasons = decide(findings, Settings())
-    return render_page(build_document("local", "v1", verdict, reasons, findings), findings, {"plan <b>": "plan"})
+    document = build_document("local", "v1", findings, Settings())
+    return pages.render("monitoring.html.j2", report=document, units={"plan <b>": "plan"})
 
 
 def decision_page() -> str:

@@ -22,18 +22,20 @@ from pathlib import Path
 from lifecycle.monitoring.collect import collect
 from lifecycle.storage import Store
 from support.processes import Service, served
+from support.rendering import ROOT
 from support.services import KNOWN
 from support.storages import Storage
 
 # Beyond what it has once it is warm: what an allocator keeps between two swaps is about a megabyte.
 MOST_MEGABYTES, MOST_SHARE = 5.0, 0.05
 MOST_FILES = 8
-SWAP_EVERY, COLLECT_EVERY, LOOK_EVERY = 20.0, 15.0, 1.0
+REPORT = ROOT / "build/soak.json"
+SWAP_EVERY, COLLECT_EVERY, SAMPLE_EVERY = 20.0, 15.0, 1.0
 # The share of a run that warms it up, and the share at either end whose median counts.
 WARM, END = 0.3, 0.25
 ONE = json.dumps({"customer_id": "ann", "discount": 5}).encode()
 ROWS = b"[%b]" % b",".join([ONE] * 100)
-# By kind of caller: the body that it sends, and the statuses that it may receive.
+# By kind of request: the body that it sends, and the statuses that it may receive.
 SENT: dict[str, tuple[bytes, set[int]]] = {
     "right": (ONE, {200, 429, 503}),
     "many": (ROWS, {200, 429, 503}),
@@ -54,15 +56,15 @@ class Run:
     storage: Storage
     statuses: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    # By process: megabytes and open files at each look.
-    looks: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
-    ends: threading.Event = field(default_factory=threading.Event)
+    # By process: megabytes and open files at each sample.
+    samples: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
-    def calls(self) -> None:
+    def send_requests(self) -> None:
         """Send every kind of request on one connection."""
         connection = self.service.connect()
         for name, (body, expected) in itertools.cycle(SENT.items()):
-            if self.ends.is_set():
+            if self.stopped.is_set():
                 return
             try:
                 connection.request("POST", "/predict", body)
@@ -79,39 +81,39 @@ class Run:
                 self.faults[f"{name}: {reply.status}"] += 1
             time.sleep(0.01)
 
-    def dawdles(self) -> None:
+    def send_slowly(self) -> None:
         """Send half a request and disconnect; now and then, finish one slowly."""
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(ONE)
         for part in itertools.cycle((b"POST /pre", head, head + ONE[:9], head + ONE)):
             with socket.create_connection(("127.0.0.1", self.service.port)) as caller:
                 for at in range(0, len(part), 9):
                     caller.sendall(part[at : at + 9])
-                    if self.ends.wait(0.05):
+                    if self.stopped.wait(0.05):
                         return
 
-    def looks_around(self) -> None:
+    def read_pages(self) -> None:
         """Request what people and programs read."""
         for path in itertools.cycle(("/metrics", "/info", "/readyz", "/healthz", "/docs", "/openapi.json")):
-            if self.ends.wait(0.2):
+            if self.stopped.wait(0.2):
                 return
             status = self.service.text(path)[0]
             self.statuses[f"{path} {status}"] += 1
             if status != 200:
                 self.faults[f"{path}: {status}"] += 1
 
-    def swaps(self) -> None:
+    def deploy_versions(self) -> None:
         """Deploy one version, then the other; often at first, so that both have been loaded."""
         versions = [self.storage.publish(made=f"2026010{day}T000000", kind="onnx") for day in (2, 3)]
         for each in versions:
             self.storage.fill(each, KNOWN)
         for at, each in enumerate(itertools.cycle(versions)):
             self.storage.deploy(each)
-            if self.ends.wait(1.0 if at < 4 else SWAP_EVERY):
+            if self.stopped.wait(1.0 if at < 4 else SWAP_EVERY):
                 return
 
-    def collects(self) -> None:
+    def collect_log(self) -> None:
         """Collect the prediction log, as the nightly job does."""
-        while not self.ends.wait(COLLECT_EVERY):
+        while not self.stopped.wait(COLLECT_EVERY):
             done = collect(self.storage.store, "local")
             self.statuses["rows collected"] += done.rows
             if done.half_lines or done.waiting:
@@ -119,25 +121,25 @@ class Run:
 
     def watch(self, seconds: float) -> None:
         """Run all kinds of load at once for so many seconds."""
-        works: list[Callable[[], None]] = [self.calls, self.calls, self.calls, self.dawdles, self.dawdles]
-        works += [self.looks_around, self.swaps, self.collects]
-        threads = [threading.Thread(target=work) for work in works]
+        tasks: list[Callable[[], None]] = [*[self.send_requests] * 3, *[self.send_slowly] * 2]
+        tasks += [self.read_pages, self.deploy_versions, self.collect_log]
+        threads = [threading.Thread(target=task) for task in tasks]
         for thread in threads:
             thread.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for pid in self.service.workers() or [self.service.process.pid]:
-                self.looks.setdefault(pid, []).append((_megabytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir()))))
-            time.sleep(LOOK_EVERY)
-        self.ends.set()
+                self.samples.setdefault(pid, []).append((_megabytes(pid), len(list(Path(f"/proc/{pid}/fd").iterdir()))))
+            time.sleep(SAMPLE_EVERY)
+        self.stopped.set()
         for thread in threads:
             thread.join()
 
     def figures(self) -> list[str]:
         """Return the figures of each process, and the number of responses by status."""
         lines = []
-        for pid, looks in self.looks.items():
-            (before, files), (after, files_after) = _ends(looks)
+        for pid, samples in self.samples.items():
+            (before, files), (after, files_after) = _ends(samples)
             bound = MOST_MEGABYTES + MOST_SHARE * before
             lines.append(
                 f"process {pid}: {before:.1f} MB when warm, {after:.1f} MB at the end "
@@ -146,7 +148,7 @@ class Run:
             if after - before > bound:
                 self.faults[f"process {pid} grew by {after - before:.1f} MB"] += 1
             if files_after - files > MOST_FILES:
-                self.faults[f"process {pid} holds {files_after - files} files more"] += 1
+                self.faults[f"process {pid} holds {files_after - files} more files"] += 1
         return [*lines, ", ".join(f"{name}: {times}" for name, times in sorted(self.statuses.items()))]
 
 
@@ -155,12 +157,12 @@ def _megabytes(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def _ends(looks: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    warm = looks[int(len(looks) * WARM) :]
-    some = max(1, int(len(warm) * END))
+def _ends(samples: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    warm = samples[int(len(samples) * WARM) :]
+    count = max(1, int(len(warm) * END))
     return [
         (statistics.median(megabytes for megabytes, _ in part), int(statistics.median(files for _, files in part)))
-        for part in (warm[:some], warm[-some:])
+        for part in (warm[:count], warm[-count:])
     ]
 
 
@@ -187,16 +189,16 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args()
     faults: Counter[str] = Counter()
+    figures = {}
     for workers in given.workers:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             run = soak(Path(folder), workers, given.minutes * 60 / len(given.workers))
-        print(
-            f"{workers} worker(s), {given.minutes / len(given.workers):g} minutes",
-            *run.figures(),
-            sep="\n  ",
-            flush=True,
-        )
+        name = f"{workers} worker(s), {given.minutes / len(given.workers):g} minutes"
+        figures[name] = run.figures()
+        print(name, *figures[name], sep="\n  ", flush=True)
         faults += run.faults
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps({"figures": figures, "faults": dict(faults)}), encoding="utf-8")
     for fault, times in faults.items():
         print(f"{fault} ({times} times)", file=sys.stderr)
     return int(bool(faults))

@@ -85,7 +85,7 @@ class Storage:
 @lru_cache
 def _fitted(width: int) -> LogisticRegression:
     matrix = np.random.default_rng(0).normal(size=(200, width)).astype(np.float32)
-    # Weak weights: answers stay away from 0 and 1, so that two rows never have the same by rounding.
+    # Weak weights: predictions stay away from 0 and 1, so that no two rows have the same one after rounding.
     return LogisticRegression(C=1e-3).fit(matrix, (matrix.sum(axis=1) > 0).astype(int))
 
 

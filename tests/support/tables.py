@@ -27,7 +27,7 @@ WINE = Path(sklearn.datasets.__file__).parent / "data" / "wine_data.csv"
 
 @dataclass(frozen=True)
 class Table:
-    """A file, what a row of it is, and what it is asked."""
+    """A file, the meaning of its rows, and its label."""
 
     file: str
     row: type[Row]
@@ -125,9 +125,9 @@ def data_of(table: Table) -> SimpleNamespace:
     )
 
 
-def estimator_of(answer: Target) -> SimpleNamespace:
-    """The default estimator and its baselines, for a kind of answer."""
-    number = answer.task == "regression"
+def estimator_of(target: Target) -> SimpleNamespace:
+    """The default estimator and its baselines, for a kind of target."""
+    number = target.task == "regression"
 
     def baselines(inputs: Inputs, seed: int) -> dict[str, Any]:
         columns = ColumnTransformer(

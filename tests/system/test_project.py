@@ -136,7 +136,7 @@ def test_the_readmes_client_code_runs_with_the_client_alone(project: Path, tmp_p
     with service(project, tmp_path / "log") as address:
         done = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
         assert float(done.stdout) == predict(f"{address}/predict", request)["probability"], done.stdout
-        unknown = lines.replace("http://127.0.0.1:8000", address).replace("c-00890", "nobody")
+        unknown = lines.replace("http://127.0.0.1:8000", address).replace("c-00890", "c-unknown")
         assert "churn_client.errors.UnknownKey: " in run(python, "-c", unknown, folder=tmp_path).stdout
     gone = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
     assert "churn_client.errors.Unreachable: " in gone.stdout

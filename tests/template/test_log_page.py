@@ -20,7 +20,7 @@ PAGE = (TEMPLATE / "lifecycle/docs/log.md").read_text(encoding="utf-8")
 SEGMENTS = "storage/predictions/<environment>/segments/"
 
 
-def test_the_query_reads_what_was_collected_and_the_columns_are_those_told(
+def test_the_query_reads_what_was_collected_and_the_columns_are_the_documented_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -31,9 +31,11 @@ def test_the_query_reads_what_was_collected_and_the_columns_are_those_told(
     collect(storage.store, "local")
     (query,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     found = duckdb.sql(query)
-    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.split("## Labels")[0], re.MULTILINE))))
-    assert told == {*predictions.FACTS, "prediction"}
-    assert told < set(found.columns)
+    documented = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.split("## Labels")[0], re.MULTILINE)))
+    )
+    assert documented == {*predictions.FACTS, "prediction"}
+    assert documented < set(found.columns)
     assert "probability" in predictions.prediction_columns(Target("binary", "x", ("a", "b")))
 
 

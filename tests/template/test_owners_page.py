@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.ownership import rules
-from lifecycle.ownership.owners_file import Owners
+from lifecycle.ownership.owners_file import DECISIONS, ROLES, Owners, examine
 from lifecycle.training.train import train
 from looseleaf.snapshot import git
 from support.owned import DAY, PEOPLE, commit, owners_text
@@ -55,10 +54,10 @@ def call(render: Render, tmp_path: Path) -> Run:
 
 
 def test_the_example_of_the_page_has_no_findings() -> None:
-    owners, findings = rules.examine(EXAMPLE.encode(), ["src/model/data.py", "README.md"], DAY)
-    assert findings == []
-    assert owners is not None
-    assert owners.behind("engineering") == ("bo",)
+    report = examine(EXAMPLE.encode(), ["src/model/data.py", "README.md"], DAY)
+    assert report.findings == []
+    assert report.owners is not None
+    assert report.owners.behind("engineering") == ("bo",)
 
 
 def test_the_commands_of_the_page_work(call: Run) -> None:
@@ -102,6 +101,6 @@ def test_a_render_passes_on_its_first_day_and_after_deriving(render: Render, tmp
 
 
 def test_the_page_names_every_role_and_key() -> None:
-    for word in (*rules.ROLES, *rules.DECISIONS, *Owners.model_fields):
+    for word in (*ROLES, *DECISIONS, *Owners.model_fields):
         assert word in PAGE, word
-    assert len(PEOPLE) == len(rules.ROLES)
+    assert len(PEOPLE) == len(ROLES)

@@ -40,7 +40,7 @@ def workflow(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Pat
     return (ROOT if request.param == "test" else render()) / f".github/workflows/{request.param}.yml"
 
 
-def test_nothing_in_copier_yml_asks_for_trust() -> None:
+def test_nothing_in_copier_yml_needs_trust() -> None:
     assert not {"_tasks", "_jinja_extensions", "_migrations"} & SETTINGS.keys()
 
 
@@ -73,7 +73,7 @@ def test_a_question_fits_a_terminal_of_80_columns(name: str) -> None:
     assert len(f"🎤 {QUESTIONS[name]['help']}") < 80
 
 
-def test_the_default_path_asks_at_most_eight_questions() -> None:
+def test_the_default_path_has_at_most_eight_questions() -> None:
     assert len(QUESTIONS) <= 8
 
 

@@ -117,7 +117,7 @@ def test_a_changed_choice_offers_the_files_that_it_renders(newer: Template, tmp_
     taken = trial.contents()["OWNERS"] or b""
     assert b'["ana"]' in taken
     assert taken.endswith(b"# ours\n")
-    assert [(choice.name, choice.kind) for choice in trial.report().answers] == [("owners", "given")]
+    assert [(choice.name, choice.kind) for choice in trial.report().choices] == [("owners", "given")]
     assert "old choice" not in trial.report().text()
 
 
@@ -250,7 +250,7 @@ def test_a_file_of_the_team_in_lifecycle_is_reported(newer: Template, tmp_path: 
     assert "Keep it outside lifecycle/" in edit.seam
 
 
-def test_answers_that_were_edited_by_hand_stop_the_update(newer: Template, tmp_path: Path) -> None:
+def test_choices_that_were_edited_by_hand_stop_the_update(newer: Template, tmp_path: Path) -> None:
     project = owned(newer, tmp_path / "project")
     choices = project / ".copier-answers.yml"
     choices.write_text(choices.read_text(encoding="utf-8").replace("- online\n", ""), encoding="utf-8")

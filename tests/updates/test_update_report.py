@@ -187,7 +187,7 @@ def test_every_edit_that_would_be_lost_without_a_conflict_is_reported(report: Re
 
 @in_one_place
 def test_every_choice_that_the_template_changes_is_reported(report: Report) -> None:
-    choices = {choice.name: (choice.kind, choice.before, choice.after) for choice in report.answers}
+    choices = {choice.name: (choice.kind, choice.before, choice.after) for choice in report.choices}
     assert choices == {
         "port": ("reset", 8080, 9000),
         "tracker": ("reset", "mlflow", "none"),
@@ -231,7 +231,7 @@ def test_an_unedited_repository_has_no_losses_or_conflicts(torture: Torture, tmp
     assert not report.losses
     assert not report.edits
     assert not report.kept_deleted
-    assert [(choice.name, choice.kind) for choice in report.answers] == [("colour", "dropped"), ("shade", "new")]
+    assert [(choice.name, choice.kind) for choice in report.choices] == [("colour", "dropped"), ("shade", "new")]
 
 
 def test_a_changed_file_mode_is_part_of_the_update(torture: Torture, tmp_path: Path) -> None:

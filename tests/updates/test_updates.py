@@ -224,7 +224,7 @@ def test_the_report_names_a_choice_that_a_release_drops(history: Template, tmp_p
     template.release("v9999.1.0")
     report = reported(project, template, tmp_path / "work").report()
     assert not report.safe
-    assert [(choice.name, choice.kind) for choice in report.answers if choice.kind != "new"] == [
+    assert [(choice.name, choice.kind) for choice in report.choices if choice.kind != "new"] == [
         ("model_name", "dropped")
     ]
 
@@ -243,7 +243,7 @@ def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tm
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("update choices")
-def test_changed_answers_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
+def test_changed_choices_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
     project = edited_by(history.copy(tmp_path / "project", owners="@ana"), untouched)
     changes = ["--set", "ci=gitlab", "--set", "usage=[batch]", "--set", "owners=@ana, @bo, @cy"]
     done = update(project, *changes, "--take", ".gitlab-ci.yml OWNERS README.md")

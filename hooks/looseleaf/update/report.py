@@ -82,7 +82,7 @@ class Report:
     edits: list[Edit] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     kept_deleted: list[str] = field(default_factory=list)
-    answers: list[ChoiceChange] = field(default_factory=list)
+    choices: list[ChoiceChange] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
 
@@ -122,7 +122,7 @@ class Report:
         return {"text": self.text, "markdown": self.markdown, "json": self.json}[name]()
 
     def _unrequested(self) -> list[ChoiceChange]:
-        return [choice for choice in self.answers if choice.kind in ("reset", "dropped")]
+        return [choice for choice in self.choices if choice.kind in ("reset", "dropped")]
 
     def _title(self) -> str:
         if self.up_to_date and self.safe:
@@ -132,7 +132,7 @@ class Report:
 
     def _parts(self) -> dict[str, list[str]]:
         unrequested = self._unrequested()
-        changed_choice = any(choice.kind == "given" and not choice.name.startswith("_") for choice in self.answers)
+        changed_choice = any(choice.kind == "given" and not choice.name.startswith("_") for choice in self.choices)
         parts = {
             "Edited files of the template: do what is said of each file, then restore it": [
                 f"{edit.path} ({edit.kind}): {edit.seam}" for edit in self.edits
@@ -141,7 +141,7 @@ class Report:
             "Conflicts": self.conflicts,
             "Choices that the template would change": [str(choice) for choice in unrequested],
             "What you do": self.tasks,
-            "Choices": [str(choice) for choice in self.answers if choice not in unrequested],
+            "Choices": [str(choice) for choice in self.choices if choice not in unrequested],
             "Your own files that may still follow the old choice": [
                 f"{offer.path}: take it with TAKE={offer.path}, or edit it by hand"
                 for offer in self.offers

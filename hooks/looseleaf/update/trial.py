@@ -129,7 +129,7 @@ class Trial:
                 for name in sorted(self.old)
                 if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
             ],
-            answers=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
+            choices=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
             offers=list(self.offers()),
             tasks=self.source.tasks(self.before, self.after),
         )

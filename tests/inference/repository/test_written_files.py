@@ -156,7 +156,8 @@ def test_no_file_mentions_the_sample_any_more(repository: Path, contract: Run, t
     paths = [path for path in repository.rglob("*") if path.suffix in (".md", ".py", ".ipynb", ".json")]
     for path in (each for each in paths if not {"lifecycle", ".venv"} & set(each.relative_to(repository).parts)):
         text = path.read_text(encoding="utf-8").replace("customers who are about to leave", "")
-        text = text.replace('WHY="better on late complaints"', "").replace('WHY="support reports odd answers"', "")
+        for example in ('WHY="better on late complaints"', 'WHY="support reports wrong predictions"'):
+            text = text.replace(example, "")
         for word in words:
             assert word not in text, f"{word} in {path}"
 

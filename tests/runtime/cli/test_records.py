@@ -43,11 +43,11 @@ def test_collect_prints_rows_incomplete_lines_and_removed_files(
     write(storage.store, "b.jsonl", line("20200101T000000-00000000"))
     monkeypatch.setenv("LIFECYCLE_LOG__RETENTION_DAYS", "1")
     assert call("collect") == 1
-    told = capsys.readouterr()
-    assert "2 rows of 1 segments" in told.out
-    assert "1 incomplete lines were skipped" in told.out
-    assert "1 files older than 1 days (log.retention_days) were removed" in told.out
-    assert "b.jsonl was not collected: bundle 20200101T000000-00000000 is gone" in told.err
+    output = capsys.readouterr()
+    assert "2 rows of 1 segments" in output.out
+    assert "1 incomplete lines were skipped" in output.out
+    assert "1 files older than 1 days (log.retention_days) were removed" in output.out
+    assert "b.jsonl was not collected: bundle 20200101T000000-00000000 is gone" in output.err
     assert call("collect") == 1
     assert "0 rows of 0 segments" in capsys.readouterr().out
 
@@ -62,13 +62,13 @@ def test_labels_are_added_covered_and_erased(
     assert [call("collect"), call("labels", "add", str(file), "--seen", "2026-01-02"), call("labels", "coverage")] == [
         0
     ] * 3
-    told = capsys.readouterr().out
-    assert f"3 labels of {file} were imported\n1 of them belong to no collected prediction of local" in told
-    assert "3 predictions, 2 of them older than 30 days\n1 of the older ones have a label (50.0%)" in told
+    output = capsys.readouterr().out
+    assert f"3 labels of {file} were imported\n1 of them belong to no collected prediction of local" in output
+    assert "3 predictions, 2 of them older than 30 days\n1 of the older ones have a label (50.0%)" in output
     assert [call("labels", "add", str(file)), call("labels", "coverage", "--as-of", "2026-01-01T13:00:00Z")] == [0, 0]
-    told = capsys.readouterr().out
-    assert f"{file} was imported before; nothing changed" in told
-    assert "0 of the older ones have a label (0.0%)" in told
+    output = capsys.readouterr().out
+    assert f"{file} was imported before; nothing changed" in output
+    assert "0 of the older ones have a label (0.0%)" in output
     assert call("erase", "ann") == 0
     assert "2 logged or scored rows and 2 labels of ann were erased" in capsys.readouterr().out
 
@@ -104,8 +104,8 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
     clock = tmp_path / "clock"
     clock.write_text("2026-01-03T12:00:00Z", encoding="utf-8")
     with running(storage.store.root, tmp_path, clock=clock, LIFECYCLE_LOG__FLUSH_SECONDS="0.02") as service:
-        answered: list[tuple[str, float]] = []
-        callers = [threading.Thread(target=_call, args=(service, at, answered)) for at in range(3)]
+        completed: list[tuple[str, float]] = []
+        callers = [threading.Thread(target=_call, args=(service, at, completed)) for at in range(3)]
         for caller in callers:
             caller.start()
         time.sleep(1.0)
@@ -130,17 +130,17 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
     assert {int(ts) for _, ts in found} == {NOON + 2 * DAY}
     ids = [name for name, _ in found]
     assert len(ids) == len(set(ids)) >= 50
-    safe = {name for name, at in answered if ending == signal.SIGTERM or at < ended - 0.5}
+    safe = {name for name, at in completed if ending == signal.SIGTERM or at < ended - 0.5}
     assert safe - set(ids) == set()
 
 
-def _call(service: Any, caller: int, answered: list[tuple[str, float]]) -> None:
+def _call(service: Any, caller: int, completed: list[tuple[str, float]]) -> None:
     connection = service.connect()
     for at in range(100_000):
         name = f"r{caller}-{at}"
         try:
             connection.request("POST", "/predict", json.dumps({"customer_id": "ann"}), {"x-request-id": name})
             if connection.getresponse().read():
-                answered.append((name, time.monotonic()))
+                completed.append((name, time.monotonic()))
         except (OSError, http.client.HTTPException):
             return

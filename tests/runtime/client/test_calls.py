@@ -217,7 +217,7 @@ def limited(limit: int, sizes: list[int], change: Callable[[float], Reply | None
 
 
 def predict_many(world: World, count: int, most: int) -> list[Any]:
-    world.client._most_rows = most
+    world.client._core.most_rows = most
     found: list[Any] = world.client.predict_many([world.package.Row(x=at) for at in range(count)])
     return found
 
@@ -247,7 +247,7 @@ def test_a_single_row_that_is_too_large_does_not_slow_down_later_calls(world: Wo
     with pytest.raises(world.package.TooLarge):
         predict_many(world, 8, 8)
     assert sizes == [8, 4, 2, 1]
-    assert world.client._most_rows == 8
+    assert world.client._core.most_rows == 8
 
 
 def test_a_fault_among_many_rows_has_the_position_among_all(world: World) -> None:

@@ -55,7 +55,7 @@ def test_the_wheel_is_built_without_a_network_and_can_be_used(
     metadata = zipfile.ZipFile(second).read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert "Name: card-fraud-client\n" in metadata
     assert [line.split(">")[0] for line in metadata.splitlines() if line.startswith("Requires-Dist")] == [
-        f"Requires-Dist: {name}" for name in ("httpx", "pydantic", "tenacity")
+        f"Requires-Dist: {name}" for name in ("httpx", "pydantic")
     ]
     code = "from card_fraud_client import Client, Row; print(Row(customer_id='a'))"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(second)}, check=False)
@@ -98,8 +98,9 @@ def test_equal_contracts_give_equal_bytes_and_the_version_identifies_the_content
 def test_every_model_name_gives_a_package_that_can_be_imported(model: str, package: str) -> None:
     assert build.package_name(model) == package
     assert package.isidentifier()
-    assert f"src/{package}/py.typed" in build.files(SAMPLE, model, "1.0.0")
-    compile(build.example(SAMPLE, model), "example", "exec")
+    project = build.files(SAMPLE, model, "1.0.0")
+    assert f"src/{package}/py.typed" in project
+    compile(project["README.md"].split("```")[1].removeprefix("python"), "example", "exec")
 
 
 @pytest.mark.parametrize(
@@ -110,11 +111,8 @@ def test_every_model_name_gives_a_package_that_can_be_imported(model: str, packa
         (b"\xff", "is not a contract"),
         (b"[]", "is not a contract"),
         (b'{"x-version": 1}', "is not a contract"),
-        (SAMPLE.to_json().replace('"x-version": 1', '"x-version": "1; import os"').encode(), "has the version"),
-        (SAMPLE.to_json().replace('"x-version": 1', '"x-version": true').encode(), "has the version"),
-        (SAMPLE.to_json().replace('"x-version": 1', '"x-version": 0').encode(), "has the version"),
     ],
-    ids=range(8),
+    ids=range(5),
 )
 def test_there_is_no_client_without_a_valid_contract(
     repository: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, problem: str

@@ -48,14 +48,14 @@ def test_check_says_what_is_in_order_and_names_what_is_missing(tmp_path: Path) -
     with pytest.raises(LifecycleError, match=r"contract\.json is missing"):
         check(team.contract, team.features_sql, team.data, settings, tmp_path)
     release(team.contract, tmp_path)
-    told = check(team.contract, team.features_sql, team.data, settings, tmp_path)
-    assert [line.split(":")[0] for line in told] == ["config", "contract", "features.sql"]
+    output = check(team.contract, team.features_sql, team.data, settings, tmp_path)
+    assert [line.split(":")[0] for line in output] == ["config", "contract", "features.sql"]
     settings.storage.mkdir()
     assert warnings(settings.store) == []
     settings.store.audit.write_text('{"after": ""}\n{"aft')
     check(team.contract, team.features_sql, team.data, settings, tmp_path)
-    [told_of] = warnings(settings.store)
-    assert str(told_of).startswith(f"warning: {settings.store.audit}:2: incomplete line")
+    [warning] = warnings(settings.store)
+    assert str(warning).startswith(f"warning: {settings.store.audit}:2: incomplete line")
     settings.store.audit.unlink()
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "production.yaml").write_text("storag: x")

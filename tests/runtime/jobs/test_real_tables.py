@@ -1,4 +1,4 @@
-"""From a real CSV to a served answer that the batch confirms: two classes, more classes, and a number.
+"""From a real CSV to a served prediction that equals the batch prediction: binary, multiclass and regression.
 
 One table ships inside scikit-learn and is always there; the others stand under LOOSELEAF_DATA, and where that is set
 their absence fails.
@@ -28,7 +28,7 @@ NEEDS_DATA = pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA does not name t
 
 
 @pytest.mark.parametrize("name", ["wine", *(pytest.param(each, marks=NEEDS_DATA) for each in TABLES if each != "wine")])
-def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path) -> None:
+def test_a_real_table_goes_from_file_to_a_served_prediction(name: str, tmp_path: Path) -> None:
     table = TABLES[name]
     contract = derive(table.row, table.target, 1)
     team = Team(name, contract, None, data_of(table), estimator_of(table.target))
@@ -53,14 +53,14 @@ def test_a_real_table_goes_from_file_to_served_answer(name: str, tmp_path: Path)
         client = caller.Client("http://service", transport=through(service))
         for row, expected in zip(rows.to_dict("records"), batch.to_dict("records"), strict=True):
             sent = caller.Row(**{name: None if value != value else value for name, value in row.items()})
-            answer = client.predict(sent)
-            assert answer.model_version == bundle.version
+            served = client.predict(sent)
+            assert served.model_version == bundle.version
             if table.target.task == "regression":
-                np.testing.assert_allclose(answer.prediction, expected["prediction"], rtol=VALUE_TOLERANCE)
+                np.testing.assert_allclose(served.prediction, expected["prediction"], rtol=VALUE_TOLERANCE)
             else:
-                assert answer.prediction == expected["prediction"]
+                assert served.prediction == expected["prediction"]
             if table.target.task == "binary":
-                assert answer.probability == pytest.approx(expected["probability"], abs=PROBABILITY_TOLERANCE)
+                assert served.probability == pytest.approx(expected["probability"], abs=PROBABILITY_TOLERANCE)
 
 
 @NEEDS_DATA

@@ -153,10 +153,10 @@ def test_a_refused_candidate_is_not_an_error_and_the_decision_page_is_named(
     use(monkeypatch, weak(2))
     request(here)
     assert entry.main(["retrain"]) == 0
-    told = capsys.readouterr().out
-    assert "refused: " in told
-    assert "it may be worse by more than 0.015" in told
-    [page] = [line.removeprefix("decision: ") for line in told.splitlines() if line.startswith("decision: ")][1:]
+    output = capsys.readouterr().out
+    assert "refused: " in output
+    assert "it may be worse by more than 0.015" in output
+    [page] = [line.removeprefix("decision: ") for line in output.splitlines() if line.startswith("decision: ")][1:]
     assert Path(page).exists()
     assert deployments.required(here, "local") == first
     assert not (here.reports / "local/retrain_request.json").exists()
@@ -198,9 +198,9 @@ def test_history_lists_periods_and_finds_one_by_timestamp(here: Store, capsys: p
     version = deployments.required(here, "local").current.version
     capsys.readouterr()
     assert entry.main(["history"]) == 0
-    told = capsys.readouterr().out
-    assert f"2026-03-10T00:00:00Z to now  {version}  threshold 0.5" in told
-    assert "decision: " in told
+    output = capsys.readouterr().out
+    assert f"2026-03-10T00:00:00Z to now  {version}  threshold 0.5" in output
+    assert "decision: " in output
     assert entry.main(["history", "--at", "2026-03-09"]) == 1
 
 
@@ -213,8 +213,8 @@ def test_a_setting_that_was_removed_is_refused_with_what_replaces_it(here: Store
 
 def test_the_lock_of_a_killed_retrain_is_released(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    told = "print(1, flush=True); input()"
-    code = f"from pathlib import Path; from lifecycle.storage import lock\nwith lock(Path({str(path)!r})): {told}"
+    body = "print(1, flush=True); input()"
+    code = f"from pathlib import Path; from lifecycle.storage import lock\nwith lock(Path({str(path)!r})): {body}"
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
     )

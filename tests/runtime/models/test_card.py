@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models import card
-from lifecycle.ownership import repository
+from lifecycle.ownership import approvals
 from lifecycle.training.train import train
 from support.owned import owners_text
 from support.teams import order_team, settings_in
@@ -89,7 +89,7 @@ def test_the_card_describes_the_target(target: Target, line: str) -> None:
 
 def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text(owners_text(), encoding="utf-8")
-    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=approvals.roles(tmp_path))
     assert "card.md" in bundle.facts["files"]
     shown = bundle.read("card.md").decode()
     [runtime] = re.findall(r"^\| runtime \| (ONNX, equal on .*) \|$", shown, re.MULTILINE)
@@ -102,5 +102,5 @@ def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> No
 
 def test_training_continues_with_an_invalid_owners_file(tmp_path: Path) -> None:
     (tmp_path / "OWNERS").write_text("a: [", encoding="utf-8")
-    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=repository.roles(tmp_path))
+    bundle = train(order_team(), settings_in(tmp_path), tmp_path, owners=approvals.roles(tmp_path))
     assert bundle.facts["owners"] == {}

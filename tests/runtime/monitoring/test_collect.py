@@ -125,9 +125,9 @@ def test_every_kind_keeps_its_type_and_two_contracts_share_a_table(storage: Stor
     (storage.store.bundles / other).mkdir()
     (storage.store.bundles / other / "contract.json").write_text(KINDS.to_json(), encoding="utf-8")
     row = {"who": 2**60 + 1, "when": "2026-01-01T01:00:00+02:00", 'odd "name"': True, "e-mail": "x@example.org"}
-    answer = {"prediction": "a b", "probabilities": {"small": 0.1, "a b": 0.7, "large": 0.2}}
+    output = {"prediction": "a b", "probabilities": {"small": 0.1, "a b": 0.7, "large": 0.2}}
     huge = row | {"who": 2**70, 'odd "name"': None, "amount": 5, "when": "2026-01-01"}
-    both = {"rows": [row, huge], "predictions": [answer, answer]}
+    both = {"rows": [row, huge], "predictions": [output, output]}
     write(storage.store, "a.jsonl", line(version), line(other, NOON + 1, as_of=None, threshold=None, **both))
     collect(storage.store, "local")
     first, second, third = logged(storage.store)
@@ -146,9 +146,9 @@ def test_a_regression_whose_column_types_changed_between_versions_is_read_togeth
     new = storage.publish(
         Contract(2, Target("regression", "price"), (replace(columns[0], kind="number"),)), "20260102T000000"
     )
-    answers = [{"prediction": 1.5}]
-    write(storage.store, "a.jsonl", line(old.version, rows=[{"x": 1}], predictions=answers))
-    write(storage.store, "b.jsonl", line(new.version, NOON + 1, rows=[{"x": 0.5}], predictions=answers))
+    outputs = [{"prediction": 1.5}]
+    write(storage.store, "a.jsonl", line(old.version, rows=[{"x": 1}], predictions=outputs))
+    write(storage.store, "b.jsonl", line(new.version, NOON + 1, rows=[{"x": 0.5}], predictions=outputs))
     collect(storage.store, "local")
     assert [(row["x"], row["prediction"]) for row in logged(storage.store)] == [(1.0, 1.5), (0.5, 1.5)]
 

@@ -19,7 +19,7 @@ from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.labels import LABEL
 from lifecycle.monitoring.quality import measure_quality
 from lifecycle.monitoring.verdict import Findings, Window, decide
-from lifecycle.reports.verdicts import INCIDENT, OK, RETRAIN, WATCH
+from lifecycle.reports import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
 from support.monitored import Sample, labelled_rows
 

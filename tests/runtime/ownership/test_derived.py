@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import derived
-from lifecycle.ownership.derived import last_match_wins
+from lifecycle.ownership.derived import ALERT_URL, examine, last_match_wins, write
 from lifecycle.ownership.owners_file import Owners
-from lifecycle.ownership.repository import ALERT_URL, examine, write
 from support.owned import DAY, FILES, owners_of, owners_text, repository
 from support.rendering import run
 from support.tools import needs

@@ -12,7 +12,7 @@ import pytest
 from lifecycle.cli import entry
 from lifecycle.cli.repository import _report_owners
 from lifecycle.errors import Refused
-from lifecycle.ownership.repository import examine
+from lifecycle.ownership.derived import examine
 from support.owned import DAY, FILES, owners_text, repository
 
 CLEAN = owners_text()

@@ -21,7 +21,7 @@ LACKING: dict[str, tuple[str, str, str, str]] = {
         "docs/agreement.md",
         "| No prediction | filled |",
         "| No prediction | |",
-        "the answer is missing: No prediction",
+        "the text is missing: No prediction",
     ),
     "no agreement": ("docs/agreement.md", "", "", "docs/agreement.md is missing"),
 }
@@ -163,7 +163,7 @@ def test_the_rendered_agreement_has_open_questions_and_a_filled_one_has_none(tmp
     lines = PAGE.splitlines()
     for each in problem:
         _, number, problem, question = each.split(":", 3)
-        assert problem == " the answer is missing"
+        assert problem == " the text is missing"
         assert lines[int(number) - 1].startswith(f"| {question.strip()} |")
     page.write_text(filled(PAGE), encoding="utf-8")
     assert open_questions(tmp_path) == []

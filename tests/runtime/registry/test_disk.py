@@ -58,7 +58,7 @@ def fill_up(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full", "read-only"])
-def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Storage, full: bool) -> None:
+def test_nothing_is_half_written_and_the_message_names_place_and_hint(disk: Storage, full: bool) -> None:
     bundle = disk.publish(made="20260102T000000")
     before = state(disk)
     if full:
@@ -82,7 +82,7 @@ def test_nothing_is_half_written_and_the_message_names_place_and_mend(disk: Stor
     assert found.current.version != bundle.version
 
 
-def test_a_service_on_a_full_disk_answers_and_counts_what_it_cannot_log(
+def test_a_service_on_a_full_disk_predicts_and_counts_what_it_cannot_log(
     disk: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk.fill(disk.publish(), KNOWN)
@@ -113,12 +113,12 @@ def _whole(folder: Path) -> list[Any]:
     return [line for path in folder.glob("*.*") for line in segments.lines(path) if line]
 
 
-def test_a_batch_that_does_not_fit_is_told_by_its_place_and_leaves_no_output(disk: Storage, tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_names_its_place_and_leaves_no_output(disk: Storage, tmp_path: Path) -> None:
     many = tmp_path / "rows.parquet"
     names = "'c-' || i AS customer_id, (i * 7919) % 1000003 % 100 / 7 AS discount, 'plus' AS plan, i AS visits"
     with predictions.connect() as connection:
         connection.execute(f"COPY (SELECT {names} FROM range(300000) t(i)) TO '{many}'")
-    output = disk.store.root / "answers.parquet"
+    output = disk.store.root / "output.parquet"
     settings = Settings.model_validate({"storage": disk.store.root})
     with pytest.raises(LifecycleError) as caught:
         score_file(settings, "local", many, output, progress=False)
@@ -129,4 +129,4 @@ def test_a_batch_that_does_not_fit_is_told_by_its_place_and_leaves_no_output(dis
     with predictions.connect() as connection:
         connection.execute(f"COPY (SELECT {names} FROM range(3000) t(i)) TO '{few}'")
     assert score_file(settings, "local", few, output, progress=False) == (3000, [])
-    assert [path.name for path in disk.store.root.glob("*answers*")] == ["answers.parquet"]
+    assert [path.name for path in disk.store.root.glob("*output*")] == ["output.parquet"]

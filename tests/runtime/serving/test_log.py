@@ -45,7 +45,7 @@ def service(storage: Storage, **limits: Any) -> Iterator[TestClient]:
         yield client
 
 
-def ask(client: TestClient, body: Any, **headers: str) -> Any:
+def predict(client: TestClient, body: Any, **headers: str) -> Any:
     """Send a request and return the predictions."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = client.post("/predict", content=content, headers=headers)
@@ -72,9 +72,9 @@ def _at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_complete_row_is_logged_with_its_prediction_and_version(storage: Storage, bundle: Bundle) -> None:
     with service(storage) as client:
-        one = ask(client, {"customer_id": "ann", "discount": 1.5}, **{"x-request-id": 'a"\\b'})
-        many = ask(client, [{"customer_id": "bob"}, {"customer_id": "zoë"}])
-        assert ask(client, []) == []
+        one = predict(client, {"customer_id": "ann", "discount": 1.5}, **{"x-request-id": 'a"\\b'})
+        many = predict(client, [{"customer_id": "bob"}, {"customer_id": "zoë"}])
+        assert predict(client, []) == []
         assert client.post("/predict", json={}).status_code == 422
     first, second = lines(storage)
     assert first == {
@@ -96,7 +96,11 @@ def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storag
     storage.deploy(storage.publish(PLAIN))
     odd = b'{"express": true , "order":1.0, "express" :false, "when": "2026-01-01T01:00:00+02:00"}'
     with service(storage) as client:
-        sent = [ask(client, odd), *ask(client, b" [" + odd + b"]"), ask(client, odd.replace(b" :", b"\r\n:"))]
+        sent = [
+            predict(client, odd),
+            *predict(client, b" [" + odd + b"]"),
+            predict(client, odd.replace(b" :", b"\r\n:")),
+        ]
     (path,) = segments.folder(storage.store, "local").glob("[!.]*")
     assert path.read_bytes().count(odd) == 2
     assert sent[0] == sent[1] == sent[2]
@@ -116,12 +120,12 @@ def test_what_may_not_be_logged_never_reaches_the_disk(storage: Storage, where: 
     storage.deploy(storage.publish(replace(PLAIN, columns=(*PLAIN.columns[2:], secret))))
     row = {"contact": "eve7123@example.org", "express": True}
     with service(storage) as client:
-        ask(client, row)
+        predict(client, row)
         # A field of the contract before is not a field of this one.
-        ask(client, [row | {"next": "eve7123@example.org"}])
+        predict(client, [row | {"next": "eve7123@example.org"}])
     collect(storage.store, "local")
     with service(storage) as client:
-        ask(client, row)
+        predict(client, row)
     files = [path for path in storage.store.predictions.rglob("*") if path.is_file()]
     assert sum(path.suffix in (".parquet", ".jsonl") for path in files) == 2
     assert not any(b"7123" in path.read_bytes() for path in files)
@@ -132,20 +136,20 @@ def test_an_ignored_field_of_the_version_before_is_not_logged(storage: Storage) 
     storage.deploy(storage.publish(newer, made="20260101T000000"))
     storage.deploy(storage.publish(PLAIN))
     with service(storage) as client:
-        ask(client, {"order": 1, "express": True, "mail": "eve7123@example.org"})
+        predict(client, {"order": 1, "express": True, "mail": "eve7123@example.org"})
     assert "7123" not in json.dumps(lines(storage))
 
 
 def test_a_segment_is_closed_by_size_by_age_and_at_the_end(storage: Storage, bundle: Bundle) -> None:
     folder = segments.folder(storage.store, "local")
     with service(storage, segment_bytes=1000, segment_seconds=0.3) as client:
-        ask(client, [{"customer_id": "ann"}] * 20)
+        predict(client, [{"customer_id": "ann"}] * 20)
         eventually(lambda: len(list(folder.glob("*.jsonl"))) == 1)
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
         eventually(lambda: len(list(folder.glob("*.open"))) == 1)
         assert segments.being_written(folder) == list(folder.glob("*.open"))
         eventually(lambda: len(list(folder.glob("*.jsonl"))) == 2)
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
     assert [path.suffix for path in folder.iterdir()] == [".jsonl"] * 3
     assert len(lines(storage)) == 3
 
@@ -155,13 +159,13 @@ def test_beyond_the_cap_whole_lines_are_dropped_and_counted_until_the_log_is_col
 ) -> None:
     with service(storage, max_bytes=2000, segment_bytes=1000) as client:
         for at in range(30):
-            ask(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
+            predict(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
         eventually(lambda: len(lines(storage, "[!.]*")) + dropped(client) == 30)
         kept = 30 - dropped(client)
         assert 0 < kept < 30
         assert sum(path.stat().st_size for path in segments.folder(storage.store, "local").iterdir()) <= 2000
         eventually(lambda: collect(storage.store, "local").rows > 0)
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
         eventually(lambda: len(lines(storage, "[!.]*")) > 0)
         assert dropped(client) == 30 - kept
     assert None not in lines(storage)
@@ -183,12 +187,12 @@ def test_a_full_disk_costs_lines_and_no_predictions_and_leaves_no_half_line(
     monkeypatch.setattr(segments, "FileIO", SmallDisk)
     with service(storage) as client:
         for at in range(20):
-            ask(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
+            predict(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
         eventually(lambda: len(lines(storage, "*.open")) + dropped(client) == 20)
         kept = 20 - dropped(client)
         assert kept < 5
         room[0] = 10**6
-        ask(client, {"customer_id": "bob"})
+        predict(client, {"customer_id": "bob"})
         eventually(lambda: len(lines(storage, "*.open")) == kept + 1)
     assert None not in lines(storage)
     assert caplog.text.count("not logged") == 1
@@ -198,10 +202,10 @@ def test_a_full_disk_costs_lines_and_no_predictions_and_leaves_no_half_line(
 def test_a_directory_that_cannot_be_written_costs_no_predictions(storage: Storage, bundle: Bundle) -> None:
     storage.store.predictions.write_text("not a directory")
     with service(storage) as client:
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
         eventually(lambda: dropped(client) == 1)
         storage.store.predictions.unlink()
-        ask(client, {"customer_id": "bob"})
+        predict(client, {"customer_id": "bob"})
         eventually(lambda: len(lines(storage, "*.open")) == 1)
     assert [line["rows"][0]["customer_id"] for line in lines(storage)] == ["bob"]
 
@@ -212,7 +216,7 @@ def test_lines_that_wait_for_a_disk_that_hangs_are_bounded(
     monkeypatch.setattr(prediction_log, "MAX_WAITING_BYTES", 1000)
     with service(storage, flush_seconds=10) as client:
         for _ in range(20):
-            ask(client, {"customer_id": "ann"})
+            predict(client, {"customer_id": "ann"})
         assert 10 < dropped(client) < 20
         kept = 20 - dropped(client)
     assert len(lines(storage)) == kept
@@ -220,7 +224,7 @@ def test_lines_that_wait_for_a_disk_that_hangs_are_bounded(
 
 def test_without_the_setting_nothing_is_logged(storage: Storage, bundle: Bundle) -> None:
     with service(storage, enabled=False) as client:
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
     assert not storage.store.predictions.exists()
 
 
@@ -237,8 +241,8 @@ def test_a_request_does_not_wait_for_the_disk(
 
     monkeypatch.setattr(segments, "FileIO", HangingDisk)
     with service(storage) as client:
-        ask(client, {"customer_id": "ann"})
+        predict(client, {"customer_id": "ann"})
         assert writes.wait(20)
-        ask(client, {"customer_id": "bob"})
+        predict(client, {"customer_id": "bob"})
         finish.set()
     assert len(lines(storage)) == 2

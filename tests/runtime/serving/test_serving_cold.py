@@ -45,7 +45,7 @@ def test_an_exported_model_is_served_without_any_library_of_the_training(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(AT_ITS_END)
     service = serve()
-    assert service.ask(ROW)[0] == 200
+    assert service.predict(ROW)[0] == 200
     for path in ("/info", "/metrics", "/openapi.json"):
         assert service.text(path)[0] == 200
     assert service.end()[0] == 0

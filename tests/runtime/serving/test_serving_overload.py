@@ -134,11 +134,11 @@ def test_slow_bodies_take_no_place_from_other_requests_and_get_408(
             caller.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY[:9]))
         # The request for the metrics counts, too.
         eventually(lambda: service.metric("http_requests_in_flight") == 33, seconds=20)
-        assert [service.ask(ROW)[0] for _ in range(5)] == [200] * 5
+        assert [service.predict(ROW)[0] for _ in range(5)] == [200] * 5
         began = time.monotonic()
         replies = [caller.makefile("rb").read() for caller in callers]
         # Each connection is closed after the response.
         assert {(reply.split()[1], b"connection: close" in reply) for reply in replies} == {(b"408", True)}
         assert all(b"serve.timeout_seconds" in reply for reply in replies)
         assert time.monotonic() - began < 30
-    assert service.ask(ROW)[0] == 200
+    assert service.predict(ROW)[0] == 200

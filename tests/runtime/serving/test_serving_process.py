@@ -72,7 +72,7 @@ def test_before_it_stops_it_is_not_ready_and_still_predicts_for_leave_seconds(
 ) -> None:
     service = serve(workers=workers, leave_seconds="4")
     connection = service.connect()
-    assert service.ask(ROW, connection)[0] == 200
+    assert service.predict(ROW, connection)[0] == 200
     service.process.send_signal(signal.SIGTERM)
     eventually(lambda: service.text("/readyz")[0] == 503, seconds=3)
     connection.request("POST", "/predict", json.dumps(ROW))
@@ -127,13 +127,13 @@ def test_promotion_and_rollback_under_traffic_fail_no_request(
 
 def test_a_body_of_10_mb_gets_413_and_not_a_broken_connection(serve: Callable[..., Service], bundle: Bundle) -> None:
     service = serve()
-    status, content, _ = service.ask(b"[" + b" " * 10_000_000 + b"]")
+    status, content, _ = service.predict(b"[" + b" " * 10_000_000 + b"]")
     assert (status, "1000000 bytes" in content["detail"]) == (413, True)
     connection = service.connect()
     parts, headers = iter([b" " * 100_000] * 100), {"transfer-encoding": "chunked"}
     connection.request("POST", "/predict", parts, encode_chunked=True, headers=headers)
     assert connection.getresponse().status == 413
-    assert service.ask(ROW)[0] == 200
+    assert service.predict(ROW)[0] == 200
 
 
 def test_a_port_in_use_is_reported_with_a_hint(storage: Storage, tmp_path: Path, bundle: Bundle) -> None:
@@ -167,7 +167,7 @@ def test_it_starts_from_a_storage_alone_and_imports_nothing_of_the_training(
 ) -> None:
     blocked = tmp_path / "sitecustomize.py"
     blocked.write_text("import sys\nfor name in ('pandas', 'duckdb', 'mlflow', 'model'): sys.modules[name] = None\n")
-    assert serve().ask(ROW)[0] == 200
+    assert serve().predict(ROW)[0] == 200
 
 
 def test_a_killed_worker_loses_only_its_own_requests_and_is_replaced(
@@ -187,13 +187,13 @@ def test_a_killed_worker_loses_only_its_own_requests_and_is_replaced(
         eventually(lambda: traffic.responses.qsize() > before + 100, seconds=60)
     _, failures = traffic.stop()
     assert failures.keys() <= own
-    assert [service.ask(ROW)[0] for _ in range(20)] == [200] * 20
+    assert [service.predict(ROW)[0] for _ in range(20)] == [200] * 20
     assert service.end()[0] == 0
 
 
 def test_metrics_are_the_sum_of_all_workers(serve: Callable[..., Service], bundle: Bundle, tmp_path: Path) -> None:
     service = serve(workers="2")
-    threads = [threading.Thread(target=lambda: [service.ask(ROW) for _ in range(10)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [service.predict(ROW) for _ in range(10)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -212,7 +212,7 @@ def test_the_supervisor_of_several_workers_holds_no_model(serve: Callable[..., S
     storage.fill(made, KNOWN)
     storage.deploy(made)
     service = serve(workers="2")
-    assert service.ask(ROW)[0] == 200
+    assert service.predict(ROW)[0] == 200
     loaded = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in (service.process.pid, *service.workers())}
     assert "onnxruntime" not in loaded.pop(service.process.pid)
     assert any("onnxruntime" in each for each in loaded.values())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,7 +55,7 @@ def test_skew_of_other_features_is_not_held_against_the_candidate(
     assert promoted(settings).current.version == second.version
 
 
-def test_each_decision_is_written_as_json_text_and_page(trained: Any, tmp_path: Path) -> None:
+def test_each_decision_is_written_as_json_and_page(trained: Any, tmp_path: Path) -> None:
     settings = own(trained[0], tmp_path)
     pages: list[Path] = []
     first = promoted(settings, version=trained[1].version, on_decision=pages.append)
@@ -69,7 +70,9 @@ def test_each_decision_is_written_as_json_text_and_page(trained: Any, tmp_path: 
     document = json.loads(pages[2].with_suffix(".json").read_text())
     assert (document["version"], document["champion"]) == (trained[2].version, trained[1].version)
     assert document["checks"][0]["numbers"]["rows"] > 200
-    assert "  NO  Size: the bundle has" in pages[1].with_suffix(".txt").read_text()
+    refused = pages[1].read_text()
+    assert f"{trained[2].version}\nmay not be deployed in local" in refused
+    assert ">Size</th><td>no</td><td>the bundle has" in re.sub(r"\s*\n\s*", "", refused)
     assert "&lt;b&gt;better" in pages[2].read_text()
     [line] = [each for each in settings.store.audit.read_text().splitlines() if second.current.version in each]
     assert settings.storage / json.loads(line)["evidence"]["decision"] == pages[2]
@@ -208,7 +211,7 @@ def test_a_bundle_of_an_earlier_release_is_not_promoted_and_can_be_replaced(tmp_
     second = train(team, settings, tmp_path)
     pages: list[Path] = []
     assert promoted(settings, on_decision=pages.append).current.version == second.version
-    assert "was trained on held-out rows is not known" in pages[0].with_suffix(".txt").read_text()
+    assert "was trained on held-out rows is not known" in pages[0].read_text()
     rollback(settings, team.data, "local", ANA, "", tmp_path)
 
 

@@ -7,8 +7,7 @@ import mlflow
 import pytest
 
 from lifecycle.errors import LifecycleError
-from lifecycle.training.tracking import mirror
-from lifecycle.training.train import train
+from lifecycle.training.train import mirror, train
 from support.teams import order_team, settings_in
 
 

@@ -63,6 +63,6 @@ def date_of(timestamp: int) -> date:
 
 def __getattr__(name: str) -> Any:
     if name == "told":
-        warn_renamed("lifecycle.timestamps.told", "format_utc")
+        warn_renamed("lifecycle.timestamps.told", "format_utc")  # codespell:ignore told
         return format_utc
     raise AttributeError(name)

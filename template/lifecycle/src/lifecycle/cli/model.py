@@ -62,12 +62,11 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
-    from lifecycle.ownership import repository
-    from lifecycle.training.tracking import mirror
-    from lifecycle.training.train import train
+    from lifecycle.ownership import approvals
+    from lifecycle.training.train import mirror, train
 
     root = Path.cwd()
-    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, repository.roles(root))
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root))
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     rows = facts["rows"]
@@ -117,7 +116,8 @@ def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
     store, who = loaded.settings.store, provenance.who()
     version = open_version(store, given.version or newest(store)).version
     roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
-    print(f"{who} approves {version}{_with_threshold(given.threshold)} for {loaded.environment}, as {', '.join(roles)}")
+    threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
+    print(f"{who} approves {version}{threshold} for {loaded.environment}, as {', '.join(roles)}")
 
 
 def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -165,8 +165,5 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _described(done: "Deployment") -> str:
-    return f"{done.current.version} is deployed in {done.environment}{_with_threshold(done.current.threshold)}"
-
-
-def _with_threshold(threshold: float | None) -> str:
-    return "" if threshold is None else f" with the threshold {threshold}"
+    threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
+    return f"{done.current.version} is deployed in {done.environment}{threshold}"

@@ -45,9 +45,9 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _report_owners(always: bool) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership.derived import examine
 
-    report = repository.examine(Path.cwd(), repository.today())
+    report = examine(Path.cwd())
     for finding in report.findings:
         print(finding, file=sys.stderr)
     if report.refused and not (always or report.enforced):
@@ -62,22 +62,22 @@ def _report_owners(always: bool) -> None:
 
 
 def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.ownership import repository
+    from lifecycle.ownership import derived
 
     if given.part == "check":
         _report_owners(always=True)
     elif given.part == "derive":
-        for line in repository.write(Path.cwd()):
+        for line in derived.write(Path.cwd()):
             print(line)
     elif given.part == "who":
         path = Path(given.path).as_posix()
-        matching = [each for each in repository.required(Path.cwd()).filters if each.matches(path)]
+        matching = [each for each in derived.read(Path.cwd()).valid().filters if each.matches(path)]
         if not matching:
             raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
         for each in matching:
             print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
     else:
-        owners, role = repository.required(Path.cwd()), given.role
+        owners, role = derived.read(Path.cwd()).valid(), given.role
         if role not in owners.roles:
             raise LifecycleError(f"OWNERS has no role {role!r}", f"The roles are {', '.join(owners.roles)}.")
         decides = [decision for decision, roles in owners.decisions.items() if role in roles]

@@ -63,7 +63,7 @@ def _released(path: Path, new: Contract) -> Contract:
         raise Refused(
             f"the contract would break callers of version {old.version}:\n  {reasons}",
             f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and inform the callers. "
-            "If nobody calls it yet, remove contract.json and run `make contract`.",
+            "If no caller uses it yet, remove contract.json and run `make contract`.",
         )
     return old
 

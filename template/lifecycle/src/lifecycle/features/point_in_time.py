@@ -108,10 +108,7 @@ def lookup_rows(connection: "Connection", data: Data, contract: Contract, featur
 def recompute_query(connection: "Connection", contract: Contract, features_sql: str, query: str) -> str:
     """Return SQL of key, ts and looked-up columns, computed again for each key and ts that `query` selects.
 
-    A key without features has no row.
-
-    Raises:
-        LifecycleError: `features.sql` does not fit the tables of the connection.
+    A key without features has no row. Raise LifecycleError where `features.sql` does not fit the tables.
     """
     known = _read_requests(connection, query, "the prediction log")
     types = _fill_spine(connection, contract, features_sql, known)
@@ -176,8 +173,8 @@ def _complete(
     ]
     parts += [f"q.{quoted(name)}" for name in extra]
     source, order = f"{REQUESTS} q", ["q.ts", "q.rowid"] if "ts" in known else ["q.rowid"]
-    if contract.lookups and contract.key and features_sql is not None:
-        key = f"q.{quoted(contract.key.name)}"
+    if contract.lookups and features_sql is not None:
+        key = quoted(contract.looked_up[0].name)
         types |= _fill_spine(connection, contract, features_sql, known)
         for column in contract.lookups:
             value = f"f.{quoted(column.name)}"
@@ -186,8 +183,8 @@ def _complete(
             parts.append(cast(value, column, types[column.name]))
         parts += [f"q.rowid AS {REQUEST}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
         source += f" LEFT JOIN (SELECT *, TRUE AS {FOUND} FROM {subquery(features_sql)}) f"
-        source += f" ON f.{quoted(contract.key.name)} = {key} AND f.ts = q.ts"
-        order = ["q.ts", key]
+        source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
+        order = ["q.ts", f"q.{key}"]
     if by is not None:
         order = [f"q.{quoted(column.name)}" for column in by]
     ordered = f"{source} ORDER BY {', '.join(order)}" if order else source

@@ -16,15 +16,15 @@ from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.skew import measure_skew
-from lifecycle.ownership import approvals, repository
+from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
-from lifecycle.training.comparison import with_champion
 from lifecycle.training.decision import Check, Decision, Record
+from lifecycle.training.evidence import with_champion
 from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20
@@ -86,7 +86,7 @@ def promote(
         action="promote",
         who=who.name,
         why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
-        owners=repository.roles(root),
+        owners=approvals.roles(root),
         evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
     )
 
@@ -113,7 +113,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
         action="rollback",
         who=who.name,
         why=why,
-        owners=repository.roles(root),
+        owners=approvals.roles(root),
         evidence={"source": who.source},
     )
 

@@ -9,14 +9,13 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring import labels
-from lifecycle.ownership import repository
+from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import Settings
 from lifecycle.storage import Busy, lock
 from lifecycle.training import retrain as rules
 from lifecycle.training.retrain import LastTraining, Run
-from lifecycle.training.tracking import mirror
-from lifecycle.training.train import train
+from lifecycle.training.train import mirror, train
 
 
 def retrain(
@@ -77,7 +76,7 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
 
     try:
         team = teams.load(root)
-        bundle = train(team, settings, root, reason=run.reason, owners=repository.roles(root))
+        bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root))
         run.version = bundle.version
         mirror(settings, bundle)
         promote(

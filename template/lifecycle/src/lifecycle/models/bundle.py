@@ -78,11 +78,7 @@ def hash_of(path: Path) -> str:
 
 
 def publish(
-    store: Store,
-    folder: Path,
-    facts: dict[str, Any],
-    created: str,
-    check: Callable[[Bundle], object] = lambda bundle: None,
+    store: Store, folder: Path, facts: dict[str, Any], created: str, check: Callable[[Bundle], object] | None = None
 ) -> Bundle:
     """Copy a finished folder of files into the storage as a new version, in one step.
 
@@ -106,11 +102,11 @@ def publish(
             for name in files:
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, temporary / name)
-            own = {"version": version, "feature_set": _feature_set(Bundle(folder, {"files": files}))}
-            content = {"format": FORMAT} | own | facts | {"files": files}
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            own = {"format": FORMAT, "version": version, "feature_set": _feature_set(Bundle(folder, {"files": files}))}
+            text = json.dumps(own | facts | {"files": files}, indent=2, ensure_ascii=False) + "\n"
             (temporary / "bundle.json").write_text(text, encoding="utf-8")
-            check(Bundle(temporary, json.loads(text)))
+            if check:
+                check(Bundle(temporary, json.loads(text)))
             for path in (*temporary.rglob("*"), temporary):
                 flush(path)
             os.replace(temporary, target)
@@ -180,10 +176,8 @@ def check_environment(bundle: Bundle) -> None:
         if not installed or _major_minor(installed) < _major_minor(required):
             missing.append(f"{name} {required} ({f'installed is {installed}' if installed else 'not installed'})")
     if missing:
-        raise BundleError(
-            f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}",
-            f"Install what it needs: {INSTALL[bundle.kind]}",
-        )
+        problem = f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}"
+        raise BundleError(problem, f"Install what it needs: {INSTALL[bundle.kind]}")
 
 
 def _major_minor(version: str) -> tuple[int, ...]:

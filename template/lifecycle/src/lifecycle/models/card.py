@@ -1,14 +1,12 @@
 """Render the model card (Mitchell et al. 2019): what a version predicts, from which data, and how well."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lifecycle.contract.schema import Column, Contract
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
-MOST_LEVELS = 10
-NOT_ASSIGNED = "not assigned"
 
 
 def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
@@ -18,27 +16,18 @@ def text(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
     """
     import jinja2
 
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, finalize=_cell, trim_blocks=True, keep_trailing_newline=True
-    )
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(undefined=strict, finalize=_cell, trim_blocks=True, keep_trailing_newline=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     columns = [(column, _expected(column)) for column in contract.columns]
-    owners = _owners(facts.get("owners", {}))
-    return template.render(contract=contract, facts=facts, runtime=runtime, owners=owners, columns=columns)
-
-
-def _owners(roles: Mapping[str, Iterable[str]]) -> str:
-    named = {role: ", ".join(f"@{handle}" for handle in handles) for role, handles in roles.items()}
-    if not any(named.values()):
-        return NOT_ASSIGNED
-    return "; ".join(f"{role.replace('-', ' ')} {handles or NOT_ASSIGNED}" for role, handles in named.items())
+    return template.render(contract=contract, facts=facts, runtime=runtime, columns=columns)
 
 
 def _expected(column: Column) -> str:
     if column.kind != "category":
         return " … ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in column.expected[:2])
     levels = column.levels or column.expected
-    return ", ".join(map(str, levels[:MOST_LEVELS])) + (" …" if len(levels) > MOST_LEVELS else "")
+    return ", ".join(map(str, levels[:10])) + (" …" if len(levels) > 10 else "")
 
 
 def _cell(value: Any) -> str:

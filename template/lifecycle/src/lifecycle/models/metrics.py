@@ -1,8 +1,7 @@
 """Losses, metrics and the bootstrap that compares two models on the same rows.
 
-Losses are log loss for classes and squared error for regression; lower is better. Both are proper scoring rules
-(Gneiting & Raftery 2007), minimised by the true probabilities or means. In this module `actual` holds class codes or
-values, shape (rows,), and `outputs` the raw outputs of a model (see `models.runtimes.Outputs`).
+Losses are log loss for classes and squared error for regression, both proper scoring rules (Gneiting & Raftery 2007).
+`actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
 from collections.abc import Callable
@@ -65,10 +64,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
 
 @dataclass(frozen=True)
 class Improvement:
-    """By how much one model is better than another on the same rows; all NaN where the rows do not define it.
-
-    `lower` and `upper` are one-sided bounds, `error` is the standard deviation of the resampled improvements.
-    """
+    """By how much one model is better than another on the same rows, with one-sided bounds and the standard error."""
 
     mean: float
     lower: float
@@ -84,7 +80,7 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
         after: losses of the other model on the same rows, shape (rows,).
         confidence: of each one-sided bound, below 1.
         resamples: how often the rows are drawn.
-        seed: of the random generator.
+        seed: of the draws.
     """
     differences, size = before - after, len(before)
     resampled = bootstrap(lambda weights: float(weights @ differences / size), size, resamples, seed)
@@ -92,18 +88,16 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
 
 
 def measure_improvement(
-    target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0
+    target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int
 ) -> Improvement:
     """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
 
     `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
     """
     old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
-
-    def gain(weights: Floats) -> float:
-        return new(weights) - old(weights)
-
-    return _improvement(gain(np.ones(len(actual))), bootstrap(gain, len(actual), resamples, seed), confidence)
+    all_rows, size = np.ones(len(actual)), len(actual)
+    resampled = bootstrap(lambda weights: new(weights) - old(weights), size, resamples, seed=0)
+    return _improvement(new(all_rows) - old(all_rows), resampled, confidence)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
@@ -111,9 +105,9 @@ def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, see
 
     A resample that does not define the measure is dropped, such as one class for ROC AUC.
     """
-    random, found = np.random.default_rng(seed), np.empty(resamples)
-    for at in range(resamples):
-        found[at] = measure(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
+    random = np.random.default_rng(seed)
+    drawn = (np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64) for _ in range(resamples))
+    found: Floats = np.array([measure(weights) for weights in drawn])
     return found[np.isfinite(found)]
 
 

@@ -35,10 +35,9 @@ TRUSTED = (
 
 
 class Predictor:
-    """A loaded model bundle whose golden rows were verified."""
+    """A loaded bundle; BundleError when this environment cannot load it or does not reproduce its golden rows."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Load a bundle; raise BundleError when this environment cannot load it or its golden outputs differ."""
         check_environment(bundle)
         self.bundle = bundle
         self.contract = bundle.contract
@@ -46,11 +45,9 @@ class Predictor:
         self.verify_golden_rows()
 
     def predict(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
-        """Return one response object for each row.
+        """Return one response object for each validated row, which has every column of the contract.
 
-        Args:
-            rows: validated rows with every column of the contract, features included.
-            threshold: probability from which the positive class is predicted; 0.5 when None, unused for other tasks.
+        The positive class is predicted from the probability `threshold` on; 0.5 when None, unused for other tasks.
         """
         return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
@@ -136,10 +133,8 @@ def _load(bundle: Bundle) -> Model:
         import skops.io
 
         if unknown := untrusted_types(content):
-            raise BundleError(
-                f"bundle {bundle.version}: {name} holds {', '.join(unknown)}, which is not trusted",
-                "Return a `python` model from src/model/estimator.py for code of your own.",
-            )
+            problem = f"bundle {bundle.version}: {name} holds {', '.join(unknown)}, which is not trusted"
+            raise BundleError(problem, "Return a `python` model from src/model/estimator.py for code of your own.")
         return SkopsModel(skops.io.loads(content, trusted=list(TRUSTED)), encoder, target)
     except BundleError:
         raise

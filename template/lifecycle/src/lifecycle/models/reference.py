@@ -4,15 +4,15 @@ A category level is stored only when at least MIN_LEVEL_ROWS training rows have 
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import TypeAdapter
 
-from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.schema import Contract
 from lifecycle.models.bundle import Bundle
+from lifecycle.models.metrics import Floats
 from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ FILE, FORMAT = "profile.json", 1
 MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 5
 PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 200
 DIGITS = 7
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,15 @@ class Distribution:
         edges = [f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
 
-    def counts(self, values: "pd.Series[Any]") -> FloatArray:
+    def counts(self, values: "pd.Series[Any]") -> Floats:
         """Count values, none of them null, by bin; shape (bins,)."""
         if not self.levels:
-            return _count(values.to_numpy(dtype=np.float64), self.edges)
-        by_level = values.astype(str).value_counts()
-        named = [float(by_level.get(level, 0)) for level in self.levels]
-        return np.array([*named, len(values) - sum(named)])
+            places = np.searchsorted(self.edges, values.to_numpy(dtype=np.float64), side="left")
+            return np.bincount(places, minlength=len(self.edges) + 1).astype(np.float64)
+        named = values.astype(str).value_counts().reindex(list(self.levels), fill_value=0).to_numpy(dtype=np.float64)
+        return np.append(named, len(values) - named.sum())
 
-    def compare(self, values: "pd.Series[Any]") -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+    def compare(self, values: "pd.Series[Any]") -> tuple[tuple[str, ...], Floats, Floats]:
         """Return bin labels, training shares and counts of `values`; nulls, where there are any, get their own bin."""
         present = values.dropna()
         reference, current = np.array(self.shares) * (1 - self.nulls), self.counts(present)
@@ -80,15 +79,11 @@ class Profile:
         return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False) + "\n"
 
 
-def population_stability_index(reference: FloatArray, current: FloatArray) -> float:
-    """Return the population stability index of two samples over the same bins (Siddiqi 2006, §6).
+def population_stability_index(reference: Floats, current: Floats) -> float:
+    """Return the population stability index of two samples over the same bins, in nats (Siddiqi 2006, §6).
 
-    Args:
-        reference: counts of the training rows, shape (bins,).
-        current: counts of the production rows, shape (bins,).
-
-    Returns:
-        Index in nats, 0 for equal shares. Half a row is added to each bin, so that an empty bin gives a finite index.
+    `reference` and `current` are counts of training and production rows, shape (bins,). Half a row is added to each
+    bin, so that an empty bin gives a finite index.
     """
     before, now = ((each + 0.5) / (each.sum() + 0.5 * len(each)) for each in (reference, current))
     return float(((now - before) * np.log(now / before)).sum())
@@ -96,31 +91,28 @@ def population_stability_index(reference: FloatArray, current: FloatArray) -> fl
 
 def read_profile(bundle: Bundle) -> Profile | None:
     """Return the profile of a bundle, or None for a bundle written before there was monitoring."""
-    if FILE not in bundle.facts["files"]:
-        return None
-    content = json.loads(bundle.read(FILE))
-    columns = {name: _distribution(each) for name, each in content["columns"].items()}
-    return Profile(content["rows"], columns, content["scored"], _distribution(content["scores"]))
+    return TypeAdapter(Profile).validate_json(bundle.read(FILE)) if FILE in bundle.facts["files"] else None
 
 
-def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.DataFrame", scores: FloatArray) -> Profile:
-    """Describe the training rows of a model for later comparison.
+def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.DataFrame", scores: Floats) -> Profile:
+    """Describe the training rows of a model for later comparison, with the event time where there is one.
 
-    Args:
-        contract: only loggable inputs enter the profile, because nothing else can be compared later.
-        training: completed training rows, one column for each input, and the event time where there is one.
-        holdout: completed held-out rows.
-        scores: the model's outputs on the held-out rows, shape (rows,) or (rows, classes).
+    Only loggable inputs enter the profile, because nothing else can be compared later. Rows are completed; `scores` are
+    the model's outputs on the held-out rows, shape (rows,) or (rows, classes).
     """
-    periods = _periods(contract, training)
-    columns = {}
+    import pandas as pd
+
+    periods, columns = _periods(contract, training), {}
     for column in contract.inputs:
         if column.loggable and column.kind != "time":
-            distribution = _of_column(column, training[column.name], holdout[column.name])
-            seasonal = _seasonal(distribution, training[column.name], periods)
-            columns[column.name] = replace(distribution, seasonal=seasonal)
+            values = training[column.name]
+            is_number = column.kind in ("number", "integer")
+            distribution = _of_numbers(values) if is_number else _of_levels(values, holdout[column.name])
+            compared = [distribution.compare(values.iloc[places]) for places in periods]
+            indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
+            columns[column.name] = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
     highest = scores if scores.ndim == 1 else scores.max(axis=1)
-    return Profile(len(training), columns, len(highest), _of_numbers(highest, 0.0))
+    return Profile(len(training), columns, len(highest), _of_numbers(pd.Series(highest)))
 
 
 def _periods(contract: Contract, frame: "pd.DataFrame") -> list[Any]:
@@ -128,40 +120,30 @@ def _periods(contract: Contract, frame: "pd.DataFrame") -> list[Any]:
     name = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
     if name is None:
         return []
-    values = frame[name]
-    seconds = values.astype("datetime64[s]").astype("int64") if values.dtype.kind == "M" else values.astype("int64")
+    seconds = frame[name].astype("datetime64[s]").astype("int64")
     numbers = ((seconds - seconds.min()) // PERIOD).to_numpy()
-    positions = [np.flatnonzero(numbers == each) for each in np.unique(numbers)]
-    return [each for each in positions if len(each) >= MIN_PERIOD_ROWS]
+    return [places for places in frame.groupby(numbers).indices.values() if len(places) >= MIN_PERIOD_ROWS]
 
 
-def _seasonal(distribution: Distribution, values: "pd.Series[Any]", periods: list[Any]) -> float:
-    rows, indices = len(values), []
-    for positions in periods:
-        _, reference, current = distribution.compare(values.iloc[positions])
-        indices.append(population_stability_index(reference * rows, current))
-    return round(max(indices, default=0.0), DIGITS)
+def _of_numbers(values: "pd.Series[Any]") -> Distribution:
+    return _fill(Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64))), values)
 
 
-def _of_column(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
-    present, nulls = values.dropna(), round(float(values.isna().mean()), DIGITS)
-    if column.kind in ("number", "integer"):
-        return _of_numbers(present.to_numpy(dtype=np.float64), nulls)
-    texts = present.astype(str)
-    unseen = float((~later.dropna().astype(str).isin(texts.unique())).mean()) if later.notna().any() else 0.0
-    counted = texts.value_counts()
+def _of_levels(values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
+    counted, later = values.dropna().astype(str).value_counts(), later.dropna().astype(str)
+    unseen = round(float((~later.isin(counted.index)).mean()), DIGITS) if len(later) else 0.0
     # Ties are ordered by name, so that the order of the rows does not change the profile.
-    ordered = sorted(counted[counted >= MIN_LEVEL_ROWS].items(), key=lambda each: (-each[1], str(each[0])))
-    levels = tuple(str(level) for level, _ in ordered[:MAX_LEVELS]) or ("",)
-    distribution = Distribution((), levels=levels, nulls=nulls, unseen=round(unseen, DIGITS))
-    return replace(distribution, shares=_shares(distribution.counts(texts)))
+    ordered = counted[counted >= MIN_LEVEL_ROWS].sort_index().sort_values(ascending=False, kind="stable")
+    return _fill(Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=unseen), values)
 
 
-def _of_numbers(values: FloatArray, nulls: float) -> Distribution:
-    return Distribution(_shares(_count(values, edges := _edges(values))), edges=edges, nulls=nulls)
+def _fill(distribution: Distribution, values: "pd.Series[Any]") -> Distribution:
+    counts = distribution.counts(values.dropna())
+    shares = tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
+    return replace(distribution, shares=shares, nulls=round(float(values.isna().mean()), DIGITS))
 
 
-def _edges(values: FloatArray) -> tuple[float, ...]:
+def _edges(values: Floats) -> tuple[float, ...]:
     """Return distinct deciles; a constant lies between two edges, so that any other value falls into another bin."""
     if not len(values):
         return ()
@@ -171,16 +153,3 @@ def _edges(values: FloatArray) -> tuple[float, ...]:
     # "lower" returns values of the column itself, so that edges of an integer column are integers.
     cuts = np.quantile(values, np.arange(1, MAX_BINS) / MAX_BINS, method="lower")
     return tuple(float(cut) for cut in np.unique(cuts) if cut < high)
-
-
-def _count(values: FloatArray, edges: Sequence[float]) -> FloatArray:
-    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1).astype(np.float64)
-
-
-def _shares(counts: FloatArray) -> tuple[float, ...]:
-    return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
-
-
-def _distribution(content: Mapping[str, Any]) -> Distribution:
-    shares, edges, levels = (tuple(content[name]) for name in ("shares", "edges", "levels"))
-    return Distribution(shares, edges, levels, content["nulls"], content["unseen"], content["seasonal"])

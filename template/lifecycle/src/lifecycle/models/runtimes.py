@@ -48,10 +48,7 @@ def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
 
 
 class MatrixModel(ABC):
-    """A model that reads the float32 matrix of the contract's inputs.
-
-    Every `predict_` method returns validated outputs and raises LifecycleError for invalid ones.
-    """
+    """A model that reads the contract's matrix; predictions are validated (LifecycleError for invalid outputs)."""
 
     def __init__(self, encoder: Encoder, target: Target) -> None:
         self.encoder, self.target = encoder, target
@@ -72,9 +69,13 @@ class MatrixModel(ABC):
         """Predict a float32 matrix, shape (rows, inputs)."""
         return validate_outputs(self.raw_outputs(matrix), self.target, len(matrix))
 
-    @abstractmethod
     def raw_outputs(self, matrix: Matrix) -> Any:
         """Return the outputs for a float32 matrix, shape (rows, inputs), without validating them."""
+        outputs = self._run(matrix)
+        return outputs[:, 1] if self.target.task == "binary" else outputs
+
+    @abstractmethod
+    def _run(self, matrix: Matrix) -> Any: ...
 
 
 class SkopsModel(MatrixModel):
@@ -87,20 +88,15 @@ class SkopsModel(MatrixModel):
         super().__init__(encoder, target)
         self.estimator = estimator
 
-    def raw_outputs(self, matrix: Matrix) -> Any:
-        """Implement `MatrixModel`."""
+    def _run(self, matrix: Matrix) -> Any:
         wide = matrix.astype(np.float64)
-        if self.target.task == "regression":
-            return self.estimator.predict(wide)
-        probabilities = self.estimator.predict_proba(wide)
-        return probabilities[:, 1] if self.target.task == "binary" else probabilities
+        return self.estimator.predict(wide) if self.target.task == "regression" else self.estimator.predict_proba(wide)
 
 
 class OnnxModel(MatrixModel):
     """An ONNX graph from the matrix to the outputs; thread-safe, and each call uses one thread."""
 
     def __init__(self, content: bytes, encoder: Encoder, target: Target) -> None:
-        """Load a serialised graph; raise LifecycleError when it is not safe or its shape is not the contract's."""
         super().__init__(encoder, target)
         self.session = session(content)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -109,24 +105,18 @@ class OnnxModel(MatrixModel):
         if len(outputs) != 1 or shapes != [("tensor(float)", [len(encoder.columns)]), ("tensor(double)", [width])]:
             problem = f"the graph goes from {shapes[: len(inputs)]} to {shapes[len(inputs) :]}"
             raise LifecycleError(problem, f"The contract has {len(encoder.columns)} inputs and {width} outputs a row.")
-        self._input, self._outputs = inputs[0].name, [outputs[0].name]
+        self._input = inputs[0].name
 
-    def raw_outputs(self, matrix: Matrix) -> Any:
-        """Implement `MatrixModel`."""
+    def _run(self, matrix: Matrix) -> Any:
         if len(matrix) > ROWS_AT_ONCE:
             starts = range(0, len(matrix), ROWS_AT_ONCE)
-            return np.concatenate([self.raw_outputs(matrix[start : start + ROWS_AT_ONCE]) for start in starts])
-        [outputs] = self.session.run(self._outputs, {self._input: matrix})
-        if self.target.task == "regression":
-            return outputs.reshape(-1)
-        return outputs[:, 1] if self.target.task == "binary" else outputs
+            return np.concatenate([self._run(matrix[start : start + ROWS_AT_ONCE]) for start in starts])
+        [outputs] = self.session.run(None, {self._input: matrix})
+        return outputs.reshape(-1) if self.target.task == "regression" else outputs
 
 
 def session(content: bytes) -> Any:
-    """Return an ONNX Runtime session with one thread that does not spin and no memory kept between calls.
-
-    Raise LifecycleError for a graph that is too large, reads other files, or uses operators outside the ONNX standard.
-    """
+    """Return an ONNX Runtime session of one thread; raise LifecycleError for a graph that is too large or not safe."""
     import onnxruntime
 
     if len(content) > LARGEST_GRAPH:
@@ -150,11 +140,10 @@ class FrameModel:
         self.model, self.columns, self.target = model, contract.columns, contract.target
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Outputs:
-        """Predict rows of requests."""
+        """Predict rows as they arrive in requests."""
         import pandas as pd
 
-        names = [column.name for column in self.columns]
-        return self.predict_frame(pd.DataFrame.from_records(list(rows), columns=names))
+        return self.predict_frame(pd.DataFrame(list(rows), columns=[column.name for column in self.columns]))
 
     def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
         """Predict a validated frame."""

@@ -1,31 +1,42 @@
-"""Measure drift, skew and quality of the deployed version and write the monitoring report."""
+"""Measure drift, skew and quality of the deployed version and write the monitoring report.
 
+The report is a page, a JSON document that the service reads, and the request for a retrain. The dated report is written
+first, then the newest one, then the request, so that a run that is killed at any step leaves whole files and the next
+run completes them.
+"""
+
+import contextlib
+import json
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import check_table
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
-from lifecycle.models.reference import Profile, read_profile
+from lifecycle.models.reference import read_profile
 from lifecycle.monitoring import labels
 from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.quality import Quality, measure_quality
-from lifecycle.monitoring.report import Document, build_document, render_page, write_report
 from lifecycle.monitoring.skew import comparable, compare_logged
 from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.registry import deployments, predictions
-from lifecycle.settings import Monitor, Settings
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, pages
+from lifecycle.settings import Settings
+from lifecycle.storage import Store, write_atomically
 from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
+    from duckdb import DuckDBPyConnection as Connection
 
+PAGE = "monitoring.html"
 WINDOW = "lifecycle_window"
+Document = dict[str, Any]
 
 
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
@@ -46,106 +57,142 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     as_of = timestamps.now() if as_of is None else as_of
     bundle = open_version(settings.store, deployments.required(settings.store, environment).current.version)
     findings = collect_findings(settings, data, environment, bundle, as_of)
-    verdict, reasons = decide(findings, settings)
-    document = build_document(environment, bundle.version, verdict, reasons, findings)
-    page = render_page(document, findings, {column.name: column.unit for column in bundle.contract.inputs})
-    return document, write_report(settings.store, document, page, as_of)
+    document = build_document(environment, bundle.version, findings, settings)
+    units = {column.name: column.unit for column in bundle.contract.inputs}
+    page = pages.render("monitoring.html.j2", report=document, units=units)
+    return document, write_report(settings.store, document, page)
 
 
 def collect_findings(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Findings:
     """Measure everything that the verdict on a version depends on, as of a time in seconds."""
     import duckdb
 
-    rules, contract, facts = settings.monitor, bundle.contract, bundle.facts
-    known: dict[str, Any] = {"trained": timestamps.parse(facts["as_of"]) if "as_of" in facts else None}
-    known["has_profile"] = read_profile(bundle) is not None
+    rules, length = settings.monitor, settings.monitor.window_days * DAY
+    windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
+    findings = Findings(as_of, windows, has_profile=read_profile(bundle) is not None)
+    if "as_of" in bundle.facts:
+        findings.trained = timestamps.parse(bundle.facts["as_of"])
     try:
         connection = point_in_time.connect(data, settings.data)
-        known["newest_data"] = point_in_time.latest(connection, data)
+        findings.newest_data = point_in_time.latest(connection, data)
     except LifecycleError as error:
         connection = duckdb.connect()
-        known["has_tables"] = False
+        findings.has_tables = False
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
-        known["skew_error"] = "" if isinstance(error, NotHere) else error.problem
+        findings.skew_error = "" if isinstance(error, NotHere) else error.problem
     with connection:
         # Quality covers as many days of mature predictions as the windows cover of all predictions.
-        first = as_of - (rules.label_days + rules.windows * rules.window_days) * DAY
-        if not predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
-            return Findings(as_of, _empty_windows(rules, as_of), **known)
-        windows, newest = _windows(connection, settings, bundle, as_of)
-        labels.joined(connection, settings.store, contract, as_of)
-        known["quality"] = _quality(connection, settings, bundle, as_of, newest)
-        connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
-        if known.get("has_tables", True):
-            try:
-                known["skew"] = compare_logged(connection, bundle) if comparable(contract) else None
-            except LifecycleError as error:
-                known["skew_error"] = error.problem
-        known["features_lag"] = _features_lag(connection, contract, known.get("newest_data"))
-        return Findings(as_of, windows, **known)
+        first = windows[0].first - rules.label_days * DAY
+        if predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
+            for window in windows:
+                rows = _measure_window(connection, settings, bundle, window)
+            labels.joined(connection, settings.store, bundle.contract, as_of)
+            findings.quality = _quality(connection, settings, bundle, findings, rows)
+            connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
+            if findings.has_tables and comparable(bundle.contract):
+                try:
+                    findings.skew = compare_logged(connection, bundle)
+                except LifecycleError as error:
+                    findings.skew_error = error.problem
+            # How far the features of the newest prediction were behind the data of that time.
+            lag = f"SELECT least(ts, CAST(? AS BIGINT)) - as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL"
+            found = connection.execute(f"{lag} ORDER BY ts DESC LIMIT 1", [findings.newest_data]).fetchone()
+            findings.features_lag = found[0] if found else None
+    return findings
 
 
-def _empty_windows(rules: Monitor, as_of: int) -> list[Window]:
-    length = rules.window_days * DAY
-    return [Window(as_of - back * length, as_of - (back - 1) * length, 0) for back in range(rules.windows, 0, -1)]
-
-
-def _windows(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, as_of: int
-) -> tuple[list[Window], "pd.Series[Any]"]:
-    """Return the windows, oldest first, and the scores of the last one."""
-    rules, profile, contract = settings.monitor, read_profile(bundle), bundle.contract
-    windows = []
-    for span in _empty_windows(rules, as_of):
-        inside = f"ts >= {span.first} AND ts < {span.last}"
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS FROM {predictions.LOGGED} WHERE {inside}")
-        rows = connection.execute(f"FROM {WINDOW}").df()
-        columns = {}
-        if len(rows) and profile is not None:
-            violations = _violations(connection, contract, profile)
-            columns = measure_drift(contract, profile, bundle.facts["levels"], rows, rules, violations)
-        windows.append(Window(span.first, span.last, len(rows), columns))
-    return windows, scores_of(contract.target, rows)
-
-
-def _violations(connection: "duckdb.DuckDBPyConnection", contract: Contract, profile: Profile) -> dict[str, str]:
-    """Return, for each column of WINDOW that violates the contract, how."""
-    violations = {}
-    for column in contract.inputs:
-        if column.name in profile.columns:
-            try:
-                check_table(connection, WINDOW, (column,), "the log")
-            except LifecycleError as error:
-                last_line = error.problem.splitlines()[-1].strip()
-                violations[column.name] = last_line.removeprefix(f"the log: {column.name} ")
-    return violations
+def _measure_window(connection: "Connection", settings: Settings, bundle: Bundle, window: Window) -> "pd.DataFrame":
+    """Set the number of rows and the drift of a window, and return its rows."""
+    profile, contract = read_profile(bundle), bundle.contract
+    query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
+    rows = connection.execute(f"FROM {WINDOW}").df()
+    window.rows = len(rows)
+    if window.rows and profile is not None:
+        window.columns = measure_drift(contract, profile, bundle.facts["levels"], rows, settings.monitor)
+        for column in contract.inputs:
+            if column.name in profile.columns:
+                try:
+                    check_table(connection, WINDOW, (column,), "the log")
+                except LifecycleError as error:
+                    how = error.problem.splitlines()[-1].strip().removeprefix(f"the log: {column.name} ")
+                    window.columns[column.name] = replace(window.columns[column.name], broken=how, drifted=False)
+    return rows
 
 
 def _quality(
-    connection: "duckdb.DuckDBPyConnection", settings: Settings, bundle: Bundle, as_of: int, newest: "pd.Series[Any]"
+    connection: "Connection", settings: Settings, bundle: Bundle, findings: Findings, last: "pd.DataFrame"
 ) -> Quality:
     """Measure quality on mature predictions only, because labels that are known early are not a random sample."""
-    days, facts = settings.monitor.label_days, bundle.facts
-    covered = labels.coverage(connection, as_of, days)
+    days = settings.monitor.label_days
+    covered = labels.coverage(connection, findings.as_of, days)
     # A batch for a past day may have been scored by a model whose training labels include that day.
-    trained = timestamps.midnight(timestamps.date_of(timestamps.parse(facts["as_of"]))) if "as_of" in facts else 0
+    trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {as_of - days * DAY} "
+        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {findings.as_of - days * DAY} "
         f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-')) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    scores = newest.to_numpy()
-    return measure_quality(bundle.contract, facts, settings, labelled, covered.predictions, covered.mature, scores)
+    counts, newest = (covered.predictions, covered.mature), scores_of(bundle.contract.target, last).to_numpy()
+    return measure_quality(bundle.contract, bundle.facts, settings, labelled, *counts, newest)
 
 
-def _features_lag(connection: "duckdb.DuckDBPyConnection", contract: Contract, newest_data: int | None) -> int | None:
-    """Return by how many seconds the features of the newest prediction were behind the data of that time."""
-    if not contract.lookups:
-        return None
-    row = connection.execute(
-        f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
-    ).fetchone()
-    if row is None:
-        return None
-    ts, as_of = row
-    return int(min(ts, ts if newest_data is None else newest_data)) - int(as_of)
+def build_document(environment: str, version: str, findings: Findings, settings: Settings) -> Document:
+    """Return the report as a document for `monitoring.json`: the verdict, its reasons and every figure behind them."""
+    verdict, reasons = decide(findings, settings)
+    measured, utc = asdict(findings), timestamps.format_utc
+    return {
+        "format": FORMAT,
+        "environment": environment,
+        "as_of": utc(findings.as_of),
+        "version": version,
+        "verdict": verdict,
+        "reasons": [asdict(reason) for reason in reasons],
+        "windows": [
+            {"from": utc(window.pop("first")), "to": utc(window.pop("last"))} | window for window in measured["windows"]
+        ],
+        "quality": measured["quality"],
+        "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],
+    }
+
+
+def write_report(store: Store, document: Document, page: str) -> Path:
+    """Write the report, add or withdraw the request for a retrain, and return the dated folder of the report.
+
+    A report about an earlier time than the newest one changes neither the newest report nor the request.
+    """
+    folder = store.reports / str(document["environment"])
+    dated = folder / re.sub("[-:]", "", document["as_of"])
+    is_newest = document["as_of"] >= str(_read(folder / LATEST).get("as_of", ""))
+    if document["verdict"] == INCIDENT and is_newest:
+        # Before anything else, so that no model is trained on broken data.
+        _withdraw(folder / REQUEST)
+    write_atomically(dated / PAGE, page.encode())
+    _write(dated / LATEST, document)
+    if is_newest:
+        _write(folder / LATEST, document)
+        if document["verdict"] == RETRAIN:
+            reason = document["reasons"][0]
+            request = {name: document[name] for name in ("format", "environment", "as_of", "version")}
+            request |= {"reason": reason["kind"], "text": reason["text"], "evidence": str(dated / LATEST)}
+            _write(folder / REQUEST, request)
+        else:
+            _withdraw(folder / REQUEST)
+    return dated
+
+
+def _read(path: Path) -> Document:
+    """Return a JSON object; it is empty where none can be read."""
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+        return dict(json.loads(path.read_bytes()))
+    return {}
+
+
+def _withdraw(path: Path) -> None:
+    """Remove a request that monitoring wrote; a request made by a person stays."""
+    if _read(path).get("reason") != "manual":
+        path.unlink(missing_ok=True)
+
+
+def _write(path: Path, document: Document) -> None:
+    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

@@ -1,5 +1,6 @@
 """Measure the quality of a version's predictions with labels that arrived later, and estimate it without labels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
+from lifecycle.monitoring.drift import output_columns
 from lifecycle.monitoring.labels import LABEL
 from lifecycle.settings import Settings
 
@@ -77,11 +79,14 @@ def measure_quality(
     overall, slices = None, {}
     if len(labelled) >= rules.min_labels:
         # Evenly spaced rows keep the bootstrap fast and cover the whole period.
-        kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))]
-        actual, predicted = _actual(target, kept), _predicted(target, kept)
-        overall = _interval(target, actual, predicted, settings)
-        for name, rows in _slices(contract, kept, settings.gate.min_slice_rows):
-            if (measured := _interval(target, actual[rows], predicted[rows], settings)) is not None:
+        places = np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))
+        kept = labelled.iloc[places]
+        codes = kept[LABEL].map(target.classes.index) if target.classes else kept[LABEL]
+        actual, outputs = (each.to_numpy(dtype=np.float64) for each in (codes, kept[output_columns(target)]))
+        outputs = outputs if target.task == "multiclass" else outputs[:, 0]
+        overall = _interval(target, actual, outputs, settings)
+        for name, of_slice in _slices(contract, kept, settings.gate.min_slice_rows):
+            if measured := _interval(target, actual[of_slice], outputs[of_slice], settings):
                 slices[name] = measured
     estimate = None
     if target.task != "regression" and len(newest):
@@ -89,39 +94,24 @@ def measure_quality(
     return Quality(predictions, mature, len(labelled), metric, overall, expected, bound, slices, estimate)
 
 
-def _interval(target: Target, actual: Floats, predicted: Floats, settings: Settings) -> Interval | None:
+def _interval(target: Target, actual: Floats, outputs: Floats, settings: Settings) -> Interval | None:
     """Return the percentile bootstrap interval (Efron & Tibshirani 1993, §13.3), or None where it is not defined."""
-    measure = metrics.weighted_measure(target, actual, predicted)
-    size = len(actual)
-    resampled = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
+    measure = metrics.weighted_measure(target, actual, outputs)
+    size, tail = len(actual), (1 - settings.monitor.confidence) / 2
     value = measure(np.ones(size))
+    resampled = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
     if not np.isfinite(value) or not len(resampled):
         return None
-    tail = (1 - settings.monitor.confidence) / 2
     lower, upper = np.quantile(resampled, [tail, 1 - tail])
     return Interval(size, value, float(lower), float(upper))
 
 
-def _actual(target: Target, rows: "pd.DataFrame") -> Floats:
-    if target.task == "regression":
-        return rows[LABEL].to_numpy(dtype=np.float64)
-    codes = {name: float(code) for code, name in enumerate(target.classes)}
-    return np.asarray(rows[LABEL].map(codes).to_numpy(dtype=np.float64))
-
-
-def _predicted(target: Target, rows: "pd.DataFrame") -> Floats:
-    if target.task == "multiclass":
-        return rows[[f"probabilities_{name}" for name in target.classes]].to_numpy(dtype=np.float64)
-    return rows["prediction" if target.task == "regression" else "probability"].to_numpy(dtype=np.float64)
-
-
-def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> list[tuple[str, Any]]:
-    """Return a row mask for each level of every category and boolean with few levels, named `column=level`."""
-    slices = []
+def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> Iterator[tuple[str, Any]]:
+    """Yield the positions of the rows of each level, as `column=level`, of categories and booleans with few levels."""
     for column in contract.inputs:
         if column.kind in ("category", "boolean") and column.name in rows:
-            levels = rows[column.name].value_counts()
+            levels = {str(level): places for level, places in rows.groupby(column.name).indices.items()}
             if len(levels) <= MAX_LEVELS:
-                named = sorted((str(level), level) for level in levels[levels >= min_rows].index)
-                slices += [(f"{column.name}={name}", (rows[column.name] == level).to_numpy()) for name, level in named]
-    return slices
+                for level in sorted(levels):
+                    if len(levels[level]) >= min_rows:
+                        yield f"{column.name}={level}", levels[level]

@@ -32,11 +32,6 @@ class Skew:
     different: int
     columns: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def share(self) -> float:
-        """The share of rows that differ."""
-        return self.different / self.rows if self.rows else 0.0
-
 
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
     """Compare the newest rows that a version predicted for within one window before `as_of` (seconds).
@@ -69,34 +64,30 @@ def compare_logged(connection: "duckdb.DuckDBPyConnection", bundle: Bundle) -> S
     contract, key = bundle.contract, bundle.contract.key
     assert key is not None, "a contract with lookups has a key"
     assert bundle.features_sql is not None, "a contract with lookups has features.sql"
-    looked_up = f"as_of IS NOT NULL AND NOT ({_is_fallback(contract)})"
+    columns = _columns(contract)
+    looked_up = "as_of IS NOT NULL"
+    if contract.fallback is not None:
+        # A row of fallback values was not looked up, so there is nothing to compare.
+        same = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in columns)
+        looked_up += f" AND NOT ({' AND '.join(same)})"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {predictions.LOGGED} WHERE {looked_up} "
         f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {MAX_ROWS}"
     )
     spine = f"SELECT DISTINCT {quoted(key.name)}, as_of AS ts FROM {SAMPLE}"
     recomputed = point_in_time.recompute_query(connection, contract, bundle.features_sql, spine)
-    different = {column.name: _different(column) for column in _columns(contract)}
+    different = {column.name: _different(column) for column in columns}
     counts = ", ".join(f"count(*) FILTER ({sql})" for sql in different.values())
-    row = connection.execute(
+    ((rows, differing, *found),) = connection.execute(
         f"SELECT count(*), count(*) FILTER ({' OR '.join(different.values())}), {counts} FROM {SAMPLE} l "
         f"LEFT JOIN ({recomputed}) f ON f.{quoted(key.name)} = l.{quoted(key.name)} AND f.ts = l.as_of"
-    ).fetchone()
-    assert row is not None, "an aggregate has one row"
-    columns = {name: int(count) for name, count in zip(different, row[2:], strict=True) if count}
-    return Skew(int(row[0]), int(row[1]), columns) if row[0] else None
+    ).fetchall()
+    counted = {name: count for name, count in zip(different, found, strict=True) if count}
+    return Skew(rows, differing, counted) if rows else None
 
 
 def _columns(contract: Contract) -> tuple[Column, ...]:
     return tuple(column for column in contract.lookups if column.loggable)
-
-
-def _is_fallback(contract: Contract) -> str:
-    """Return the SQL condition for a row of fallback values: it was not looked up, so there is nothing to compare."""
-    if contract.fallback is None:
-        return "FALSE"
-    equal = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in _columns(contract))
-    return " AND ".join(equal)
 
 
 def _different(column: Column) -> str:

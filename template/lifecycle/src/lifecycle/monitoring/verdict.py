@@ -7,12 +7,9 @@ from lifecycle import timestamps
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.monitoring.quality import Quality
 from lifecycle.monitoring.skew import Skew
-from lifecycle.reports.verdicts import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
+from lifecycle.reports import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
-
-# Of several reasons for a retrain the first of these is requested, because it determines what the gate requires.
-PRIORITY = ("decay", "drift", "stale")
 
 
 @dataclass(frozen=True)
@@ -25,13 +22,13 @@ class Reason:
     columns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Window:
     """The rows of `first` <= timestamp < `last` (seconds), with the drift of each column."""
 
     first: int
     last: int
-    rows: int
+    rows: int = 0
     columns: dict[str, ColumnDrift] = field(default_factory=dict)
 
     @property
@@ -40,7 +37,7 @@ class Window:
         return [name for name, column in self.columns.items() if column.drifted and name != SCORE]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Findings:
     """Everything that monitoring measured as of a time; all times in seconds, `windows` oldest first.
 
@@ -66,11 +63,11 @@ def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
 
     Broken data are an incident whatever else was found, so that no model is trained on them.
     """
-    checks = (_broken, _drift, _decay, _age, _too_few)
+    # Of several reasons for a retrain the first is requested, because it determines what the gate requires.
+    checks = (_broken, _decay, _drift, _age, _too_few)
     reasons = [reason for check in checks for reason in check(findings, settings)]
-    rank = {kind: place for place, kind in enumerate(PRIORITY)}
-    reasons.sort(key=lambda each: (-VERDICTS.index(each.verdict), rank.get(each.kind, len(rank))))
-    return max((each.verdict for each in reasons), key=VERDICTS.index, default=OK), reasons
+    reasons.sort(key=lambda each: -VERDICTS.index(each.verdict))
+    return reasons[0].verdict if reasons else OK, reasons
 
 
 def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
@@ -80,11 +77,11 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
             yield Reason("broken", f"{name}: {column.broken}", INCIDENT, (name,))
     if findings.skew_error:
         yield Reason("skew", f"features of logged requests cannot be recomputed: {findings.skew_error}", INCIDENT)
-    if skew and skew.share > rules.max_skew:
+    if skew and skew.different / skew.rows > rules.max_skew:
         text = f"{skew.different} of {skew.rows} logged rows differ when recomputed ({', '.join(skew.columns)})"
         yield Reason("skew", text, INCIDENT, tuple(skew.columns))
     if lag is not None and lag > rules.feature_days * DAY:
-        text = f"the newest prediction used features {_days(lag)} older than the data; run `make features`"
+        text = f"the newest prediction used features {lag / DAY:.0f} days older than the data; run `make features`"
         yield Reason("broken", text, INCIDENT)
 
 
@@ -95,58 +92,53 @@ def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
     """
     *earlier, last = findings.windows
     rules = settings.monitor
-    before = {name for window in earlier for name in window.drifted} if earlier else set(last.drifted)
-    lasting: list[str] = []
-    watched: list[str] = []
-    for name in last.drifted:
-        column = last.columns[name]
-        learnable = column.psi > column.seasonal and column.outside <= rules.outside_share
-        (lasting if learnable and name in before else watched).append(name)
-    if lasting:
-        text = "drift from the training rows, in the last window and an earlier one: "
-        yield Reason("drift", text + _indices(last, lasting), RETRAIN, tuple(lasting))
-    if watched:
-        yield Reason("drift", "drift from the training rows: " + _indices(last, watched), WATCH, tuple(watched))
-    if SCORE in last.columns and last.columns[SCORE].drifted and not last.drifted:
-        text = f"the predictions have drifted and the inputs have not: {_indices(last, [SCORE])}"
-        yield Reason("drift", text, WATCH, (SCORE,))
+    before = {name for window in earlier or [last] for name in window.drifted}
+    learnable = {
+        name for name, each in last.columns.items() if each.psi > each.seasonal and each.outside <= rules.outside_share
+    }
+    lasting = [name for name in last.drifted if name in before & learnable]
+    watched = [name for name in last.drifted if name not in lasting]
+    scores = [SCORE] if SCORE in last.columns and last.columns[SCORE].drifted and not last.drifted else []
+    text = "drift from the training rows, in the last window and an earlier one"
+    yield from _drifted(text, last, lasting, RETRAIN)
+    yield from _drifted("drift from the training rows", last, watched, WATCH)
+    yield from _drifted("the predictions have drifted and the inputs have not", last, scores, WATCH)
     for name, column in last.columns.items():
         if column.outside > rules.outside_share and column.broken is None and last.rows >= rules.min_rows:
             text = f"{name}: {column.outside:.1%} of the rows are outside what the contract expects"
             yield Reason("drift", text, WATCH, (name,))
 
 
-def _indices(window: Window, names: list[str]) -> str:
+def _drifted(text: str, window: Window, names: list[str], verdict: str) -> Iterator[Reason]:
     parts = []
     for name in names:
         column = window.columns[name]
         seasonal = "" if column.psi > column.seasonal else f"; {column.seasonal:.2f} within the training period"
         parts.append(f"{name} (PSI {column.psi:.2f}, limit {column.limit:.2f}{seasonal})")
-    return ", ".join(parts)
+    if parts:
+        yield Reason("drift", f"{text}: {', '.join(parts)}", verdict, tuple(names))
 
 
 def _decay(findings: Findings, settings: Settings) -> Iterator[Reason]:
     quality = findings.quality
-    if quality and quality.decayed and quality.overall:
+    if quality and quality.overall and quality.decayed:
         overall = quality.overall
         text = (
             f"{quality.metric} is {overall.value:.3f} ({overall.lower:.3f} to {overall.upper:.3f}) on {overall.rows} "
+            f"labelled predictions, below the bound of {quality.bound:.3f}; the holdout had {quality.expected:.3f}"
         )
-        text += "labelled predictions, below "
-        text += f"the bound of {quality.bound:.3f}; the holdout had {quality.expected:.3f}"
         yield Reason("decay", text, RETRAIN)
 
 
 def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
     trained, newest = findings.trained, findings.newest_data
-    if trained is None or findings.as_of - trained <= settings.monitor.stale_days * DAY:
-        return
-    text = f"the training data are from {timestamps.format_utc(trained)}, {_days(findings.as_of - trained)} ago"
-    if newest is None or newest > trained:
-        yield Reason("stale", text, RETRAIN)
-    else:
+    if trained is not None and (age := findings.as_of - trained) > settings.monitor.stale_days * DAY:
+        text = f"the training data are from {timestamps.format_utc(trained)}, {age / DAY:.0f} days ago"
         # Training on the same data again would produce the same model.
-        yield Reason("stale", f"{text}, and there are no newer data", WATCH)
+        if newest is not None and newest <= trained:
+            yield Reason("stale", f"{text}, and there are no newer data", WATCH)
+        else:
+            yield Reason("stale", text, RETRAIN)
 
 
 def _too_few(findings: Findings, settings: Settings) -> Iterator[Reason]:
@@ -166,7 +158,3 @@ def _too_few(findings: Findings, settings: Settings) -> Iterator[Reason]:
     if quality and quality.mature and quality.overall is None:
         text = f"{quality.labelled} of {quality.mature} mature predictions have a label, too few to measure quality"
         yield Reason("rows", f"{text} (monitor.min_labels is {rules.min_labels})", OK)
-
-
-def _days(seconds: int) -> str:
-    return f"{seconds / DAY:.0f} days"

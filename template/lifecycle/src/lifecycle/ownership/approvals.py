@@ -4,53 +4,55 @@ An approval is a line of the audit log. It is used up when the version is deploy
 decision. Names come from the CI host or from git configuration; they are recorded, not verified.
 """
 
-import contextlib
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import repository
-from lifecycle.ownership.owners_file import OWNERS, Owners
+from lifecycle.ownership import derived, owners_file
+from lifecycle.ownership.owners_file import OWNERS, Decision, Owners
 from lifecycle.registry import audit, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.registry.provenance import Identity, Source
+from lifecycle.registry.provenance import Identity
 from lifecycle.storage import Store
 
 PRODUCTION, AGREEMENT = "production", "docs/agreement.md"
-MOST_QUESTIONS = 5
-# Only what is committed counts: an edit that nobody else can see would remove the need for approvals.
+# Only what is committed counts: an edit that no one else can see would remove the need for approvals.
 COMMITTED = (OWNERS, AGREEMENT, "config")
+UNKNOWN = {
+    "git": "Assign the address to a person: `people: {{ana: [{}]}}` below x-ownership.",
+    "ci": "Add the handle to `roles`, or to the members of a team in `teams`.",
+    "login": "A login name is not enough: set `git config user.email`, or approve in a CI job.",
+}
 
 
-@dataclass(frozen=True)
-class Approval:
-    """An approval in the audit log."""
-
-    who: str
-    source: Source
-    roles: list[str]
-    threshold: float | None
-    why: str
-    changed: str
+def committed(root: Path) -> Owners:
+    """Return the owners as of the last commit; raises LifecycleError where OWNERS is not in it or has errors."""
+    content = provenance.committed(root, OWNERS)
+    if content is None:
+        raise Refused(f"git has no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
+    hint = f"This is {OWNERS} as of the last commit: correct it, and commit."
+    return owners_file.examine(content, provenance.files(root)).valid(hint)
 
 
-_APPROVAL = TypeAdapter(Approval)
+def roles(root: Path) -> dict[str, list[str]]:
+    """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
+    try:
+        found = owners_file.load((root / OWNERS).read_bytes())[0]["x-ownership"]["roles"]
+        return {str(role): [*map(str, each)] for role, each in found.items()}
+    except Exception:
+        # A rollback must not depend on OWNERS, whatever is wrong with it.
+        return {}
 
 
-def roles_of(owners: Owners, who: Identity) -> list[str]:
-    """Return the roles of an identity: a handle of the CI host, or a git address that `people` assigns to a person."""
-    people = [who.name] if who.source == "ci" else []
-    if who.source == "git":
-        people = [name for name, given in owners.people.items() if who.name.lower() in map(str.lower, given)]
-    known = {name.lower() for name in people}
-    return [role for role in owners.roles if known & {each.lower() for each in owners.behind(role)}]
+def roles_of(owners: Owners, name: str, source: str) -> list[str]:
+    """Return the roles of a handle of the CI host, or of a git address that `people` assigns; upper case is equal."""
+    people = [name.lower()] if source == "ci" else []
+    if source == "git":
+        people = [who.lower() for who, given in owners.people.items() if name.lower() in map(str.lower, given)]
+    return [role for role in owners.roles if {*people} & {*map(str.lower, owners.behind(role))}]
 
 
 def approve(
@@ -70,22 +72,14 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = roles_of(repository.committed(root), who)
+    roles = roles_of(committed(root), who.name, who.source)
     if not roles:
-        hints = [*_uncommitted(root, OWNERS), _how_to_be_known(who)]
+        hints = [*_uncommitted(root, OWNERS), UNKNOWN[who.source].format(who.name)]
         raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     given = {"who": who.name, "source": who.source, "roles": roles, "why": why}
     audit.append(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
-
-
-def _how_to_be_known(who: Identity) -> str:
-    return {
-        "git": f"Assign the address to a person: `people: {{ana: [{who.name}]}}` below x-ownership.",
-        "ci": "Add the handle to `roles`, or to the members of a team in `teams`.",
-        "login": "A login name is not enough: set `git config user.email`, or approve in a CI job.",
-    }[who.source]
 
 
 def faults(
@@ -95,46 +89,36 @@ def faults(
 
     A new version needs the roles that decide `promote`, a new threshold those that decide `change-threshold`.
 
-    Args:
-        root: the repository, with OWNERS, the agreement and config/.
-        store: the storage, with the audit log.
-        seen: the current deployment, None before the first.
-        wanted: the version and threshold to be deployed.
-        default: the threshold of the bundle; None for models without one.
-        who: the person who promotes, and who needs no approval for their own roles.
+    The person who promotes needs no approval for their own roles. `seen` is the current deployment, and `default` the
+    threshold of the bundle.
     """
-    report = repository.examine(root, repository.today())
-    missing = _uncommitted(root, *COMMITTED)
-    missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
-    questions = open_questions(root)
-    missing += questions[:MOST_QUESTIONS]
-    if len(questions) > MOST_QUESTIONS:
-        missing.append(f"and {len(questions) - MOST_QUESTIONS} more open questions")
+    report = derived.examine(root)
+    findings = [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
+    missing = [*_uncommitted(root, *COMMITTED), *findings, *open_questions(root)]
     if report.owners is None or report.refused:
         return missing, []
-    owners, own, waiting = report.owners, roles_of(report.owners, who), []
-    given, used = list(_approvals(store, wanted.version)), list[Approval]()
-    for decision in _decisions(seen, wanted, default):
-        promoting = decision == "promote"
+    owners, own, waiting, used = report.owners, roles_of(report.owners, who.name, who.source), [], []
+    current = seen.current.threshold if seen and seen.current.threshold is not None else default
+    needed: dict[Decision, bool] = {
+        "promote": seen is None or seen.current.version != wanted.version,
+        "change-threshold": wanted.threshold not in (None, current),
+    }
+    for decision in (each for each in needed if needed[each]):
         # An approval of a threshold is for no other; one without a threshold does not decide about it.
-        thresholds = (None, wanted.threshold) if promoting else (wanted.threshold,)
+        thresholds = (None, wanted.threshold) if decision == "promote" else (wanted.threshold,)
+        given = [each for each in _approvals(store, wanted.version) if each["threshold"] in thresholds]
         for role in (each for each in owners.decisions[decision] if each not in own):
-            fitting = [
-                each
-                for each in given
-                if each.threshold in thresholds and role in roles_of(owners, Identity(each.who, each.source))
-            ]
+            fitting = [each for each in given if role in roles_of(owners, each["who"], each["source"])]
             used += [each for each in fitting[-1:] if each not in used]
             if not fitting:
-                version = f"VERSION={wanted.version}" + ("" if promoting else f" THRESHOLD={wanted.threshold}")
-                command = f"`make approve {version} ENVIRONMENT={PRODUCTION}`"
+                threshold = "" if decision == "promote" else f" THRESHOLD={wanted.threshold}"
+                command = f"`make approve VERSION={wanted.version}{threshold} ENVIRONMENT={PRODUCTION}`"
                 people = ", ".join(owners.behind(role)) or "no owner yet"
                 waiting.append(f"{role} decides {decision} and has not approved ({people}): {command}")
     if waiting and not own:
-        missing.append(
-            f"{who} holds no role in OWNERS, so every deciding role must approve\n    {_how_to_be_known(who)}"
-        )
-    return missing + waiting, [asdict(each) for each in used]
+        hint = UNKNOWN[who.source].format(who.name)
+        missing.append(f"{who} holds no role in OWNERS, so every deciding role must approve\n    {hint}")
+    return missing + waiting, used
 
 
 def _uncommitted(root: Path, *places: str) -> list[str]:
@@ -144,35 +128,25 @@ def _uncommitted(root: Path, *places: str) -> list[str]:
     return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 
-def _decisions(seen: Deployment | None, wanted: Deployed, default: float | None) -> list[str]:
-    needed = ["promote"] if seen is None or seen.current.version != wanted.version else []
-    current = seen.current.threshold if seen and seen.current.threshold is not None else default
-    return needed + (["change-threshold"] if wanted.threshold not in (None, current) else [])
-
-
-def _approvals(store: Store, version: str) -> Iterator[Approval]:
-    """Yield the approvals of a version in production since it was last deployed there."""
-    found: list[Approval] = []
+def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
+    """Return the approvals of a version in production since it was last deployed there."""
+    found = list[dict[str, Any]]()
     for entry in audit.entries(store):
-        # A line of another form is not an approval.
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            approved = entry["action"] == "approve"
-            if entry["environment"] == PRODUCTION and (entry if approved else entry["live"])["version"] == version:
-                found = [*found, _APPROVAL.validate_json(json.dumps(entry), strict=True)] if approved else []
-    yield from found
+        if entry.get("environment") == PRODUCTION and entry.get("live", entry)["version"] == version:
+            found = [*found, entry] if entry["action"] == "approve" else []
+    return found
 
 
 def open_questions(root: Path) -> list[str]:
     """Return why docs/agreement.md is not filled: a row of its tables with an empty cell, or no text at all."""
-    path, rule = root / AGREEMENT, re.compile(r"\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?\s*)?")
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    path, rule = root / AGREEMENT, re.compile(r"[|:\s]*-[|:\s-]*")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not text.strip():
         return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
-    found, lines = [], [*map(str.strip, text.splitlines()), ""]
-    for number, line in enumerate(lines[:-1], 1):
-        is_heading = rule.fullmatch(line) or rule.fullmatch(lines[number])
-        if line.startswith("|") and not is_heading:
+    found = []
+    for number, (line, below) in enumerate(pairwise([*map(str.strip, text.splitlines()), ""]), 1):
+        if line.startswith("|") and not rule.fullmatch(line) and not rule.fullmatch(below):
             first, *cells = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.removesuffix("|"))[1:])
             if not cells or not all(cells):
-                found.append(f"{AGREEMENT}:{number}: the answer is missing: {first}")
+                found.append(f"{AGREEMENT}:{number}: the text is missing: {first}")
     return found

@@ -1,13 +1,25 @@
-"""The texts of the files that are derived from OWNERS. Each begins with a header that says so."""
+"""The files that are derived from OWNERS. Each begins with a header that says so."""
 
 import json
+import os
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
 import yaml
 
-from lifecycle.ownership.owners_file import Names, Owners
+from lifecycle.contract.team import project_name
+from lifecycle.errors import Refused
+from lifecycle.ownership import owners_file
+from lifecycle.ownership.owners_file import OWNERS, SHOWN, Finding, Names, Owners, Report
+from lifecycle.registry import provenance
+from lifecycle.storage import write_atomically
 
+# Exported by lifecycle/org.mk.
+ALERT_URL = "LOOSELEAF_ALERT_URL"
 MARK = "derived from OWNERS by make owners"
 HEADER = f"# This file is {MARK}: change OWNERS and run it again; an edit here is refused.\n"
 GITHUB, GITLAB = ".github/CODEOWNERS", ".gitlab/CODEOWNERS"
@@ -18,10 +30,7 @@ LAST = "engineering"
 
 
 def texts(owners: Owners, name: str, description: str, alert_url: str = "") -> dict[str, str]:
-    """Return the text of each derived file, by path; nothing while no role has an owner.
-
-    Without `alert_url`, the address to which alerts are posted, Alertmanager only groups and shows them.
-    """
+    """Return the text of each derived file, by path; nothing while no role has an owner."""
     if not any(owners.roles.values()):
         return {}
     made = {GITHUB: github(owners), GITLAB: gitlab(owners), CATALOG: catalog(owners, name, description)}
@@ -35,16 +44,15 @@ def github(owners: Owners) -> str:
 
 def gitlab(owners: Owners) -> str:
     """Return CODEOWNERS of GitLab, where a file needs an approval of each section, and a section is a role."""
-    held = {role: {name.lower() for name in handles} for role, handles in owners.roles.items()}
     made = HEADER
     for title in (*owners.roles, "others"):
         # A person without any role may approve in each section.
-        out = {name for role, names in held.items() if role != title for name in names} - held.get(title, set())
+        elsewhere = {name for names in owners.roles.values() for name in names} - {*owners.roles.get(title, ())}
         inside = []
         for each in owners.filters:
-            given = {name.lower() for name in each.approvers}
-            if title in (each.roles or [role for role, names in held.items() if names & given] or ["others"]):
-                inside.append((each.regex, tuple(name for name in each.approvers if name.lower() not in out)))
+            held = [role for role, names in owners.roles.items() if {*names} & {*each.approvers}]
+            if title in (each.roles or held or ["others"]):
+                inside.append((each.regex, tuple(name for name in each.approvers if name not in elsewhere)))
         if text := _lines(inside):
             made += f"\n[{title}]\n{text}"
     return made
@@ -82,15 +90,13 @@ def last_match_wins(filters: Sequence[tuple[str, Names]]) -> Iterator[tuple[str,
 
 def catalog(owners: Owners, name: str, description: str) -> str:
     """Return the Backstage component; its one owner is engineering, or the first role that has one."""
-    order = ("engineering", *owners.roles)
-    owner = next(handle for role in order for handle in owners.roles.get(role, ()))
+    owner = next(handle for role in (LAST, *owners.roles) for handle in owners.roles.get(role, ()))
     # Backstage's own importers name a team of a host by the last part of its name.
-    team = "/" in owner or owner.lower() in map(str.lower, owners.teams)
-    reference = f"{'group' if team else 'user'}:{owner.rpartition('/')[2]}"
-    held = "".join(f"    ownership/{role}: {_quoted(', '.join(each))}\n" for role, each in owners.roles.items() if each)
+    reference = f"{'group' if '/' in owner or owner in owners.teams else 'user'}:{owner.rpartition('/')[2]}"
+    held = [f"    ownership/{role}: {_quoted(', '.join(each))}\n" for role, each in owners.roles.items() if each]
     return (
         f"{HEADER}apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata:\n  name: {_quoted(name)}\n"
-        f"  description: {_quoted(description)}\n  annotations:\n{held}"
+        f"  description: {_quoted(description)}\n  annotations:\n{''.join(held)}"
         f"spec:\n  type: ml-model\n  lifecycle: production\n  owner: {_quoted(reference)}\n"
     )
 
@@ -101,7 +107,7 @@ def _quoted(text: str) -> str:
 
 
 def alertmanager(owners: Owners, url: str) -> str:
-    """Return Alertmanager's configuration, which posts each alert to `url` for the role in its label `owner`."""
+    """Return Alertmanager's configuration: alerts are posted to `url`, if any, for the role in their label `owner`."""
     # Alertmanager forgets after five days what it has sent.
     tickets = {"matchers": ['severity = "ticket"'], "repeat_interval": "4d"}
     others = [role for role, names in owners.roles.items() if names and role != LAST]
@@ -115,9 +121,68 @@ def alertmanager(owners: Owners, url: str) -> str:
         "inhibit_rules": [down | {"equal": ["job"]}],
         "receivers": [{"name": each, **hook} for each in (*others, LAST)],
     }
-    return HEADER + yaml.dump(whole, Dumper=_Plain, sort_keys=False, allow_unicode=True)
+    # YAML would write a reference to an object that it has written before.
+    return HEADER + yaml.safe_dump(json.loads(json.dumps(whole)), sort_keys=False, allow_unicode=True)
 
 
-class _Plain(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+def read(root: Path, day: date | None = None) -> Report:
+    """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
+    if not (root / OWNERS).is_file():
+        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
+    return owners_file.examine((root / OWNERS).read_bytes(), provenance.files(root), day)
+
+
+def examine(root: Path, day: date | None = None) -> Report:
+    """Check OWNERS at `root` and its derived files as of a day; raises LifecycleError where OWNERS is not YAML."""
+    report = read(root, day)
+    if report.owners is None or report.refused:
+        return report
+    stale = [name for name, now, wanted in _derived(root, report.owners) if now is not None and now != wanted]
+    found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale]
+    return replace(report, findings=found + report.findings)
+
+
+def write(root: Path) -> list[str]:
+    """Write every derived file that applies to the repository at `root`, and return a line for each change.
+
+    Raises:
+        LifecycleError: OWNERS has errors.
+        Refused: a file of that name is the team's own; it is not changed.
+    """
+    owners, changes = read(root).valid(), list[str]()
+    for name, now, wanted in _derived(root, owners):
+        if wanted is None and now is not None:
+            (root / name).unlink()
+            changes.append(f"{name} is removed: no role has an owner")
+        elif wanted is not None and wanted != now and (now is not None or _applies(root, name, owners)):
+            write_atomically(root / name, wanted.encode())
+            changes.append(f"{name} is updated; commit it")
+    if own := [name for name in ALL if (root / name).is_file() and not _is_derived(root / name)]:
+        problem = f"{', '.join(own)} lacks the header of a derived file: it is the team's own and was not changed"
+        raise Refused(problem, "Move it away and run `make owners` again, or keep your own.")
+    return changes or ["the files derived from OWNERS are up to date"]
+
+
+def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield name, current text and wanted text of each derived file that is not the team's own."""
+    now = {name: (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None for name in ALL}
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = re.search(r"- url: (.+)", now[ALERTS] or "")
+    # Only make knows the address of alerts; without make, the one in the file stays.
+    url = os.environ.get(ALERT_URL, str(yaml.safe_load(known[1])) if known else "")
+    wanted = texts(owners, project_name(root), str(project.get("description", "")), url)
+    for name, text in now.items():
+        if text is None or _is_derived(root / name):
+            yield name, text, wanted.get(name)
+
+
+def _is_derived(path: Path) -> bool:
+    return MARK in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+
+
+def _applies(root: Path, name: str, owners: Owners) -> bool:
+    # Without a filter for deploy/, the new file would have no owner.
+    if name == ALERTS and not any(each.matches(name) for each in owners.filters):
+        return False
+    needs = {GITHUB: ".github", GITLAB: ".gitlab-ci.yml", ALERTS: "lifecycle/deploy"}
+    return (root / needs.get(name, ".")).exists()

@@ -51,7 +51,13 @@ def code(root: Path) -> dict[str, object]:
 
 def committed(root: Path, name: str) -> bytes | None:
     """Return the content of a file at `root` in the last commit; None without that file or without git."""
-    return output(root, "cat-file", "blob", f"HEAD:./{name}")
+    return _output(root, "cat-file", "blob", f"HEAD:./{name}")
+
+
+def files(root: Path) -> list[str] | None:
+    """Return the files that are in git or that `git add --all` would add; None outside a repository."""
+    listed = _output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return None if listed is None else sorted({*os.fsdecode(listed).split("\0")} - {""})
 
 
 def uncommitted(root: Path, *places: str) -> list[str] | None:
@@ -59,7 +65,7 @@ def uncommitted(root: Path, *places: str) -> list[str] | None:
 
     Bytes are compared because `git status` trusts its index, where a file can be marked with --assume-unchanged.
     """
-    listed = output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
+    listed = _output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
     if listed is None:
         return None
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
@@ -72,12 +78,12 @@ def uncommitted(root: Path, *places: str) -> list[str] | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    printed = output(root, *arguments)
+    printed = _output(root, *arguments)
     return printed.decode("utf-8", "replace").strip() or None if printed else None
 
 
-def output(root: Path, *arguments: str) -> bytes | None:
-    """Return what git prints in a folder; None where it fails or is not installed."""
+def _output(root: Path, *arguments: str) -> bytes | None:
+    # None where git fails or is not installed.
     try:
         return subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

@@ -10,14 +10,9 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the HTML of a page.
+    """Return the HTML of a page, made from a file in `reports/templates` that can call `shares` and `intervals`.
 
-    Args:
-        template: name of a file in `reports/templates`; it can call `shares` and `intervals` of `reports.charts`.
-        values: variables of the template. Text is escaped.
-
-    Raises:
-        jinja2.UndefinedError: the template uses a variable that is not in `values`.
+    Text in `values` is escaped. A variable of the template that is not in `values` raises jinja2.UndefinedError.
     """
     return _environment().get_template(template).render(**values)
 

@@ -20,7 +20,7 @@ from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import connect, exclusive, loggable, prediction_columns
 from lifecycle.scoring import parts
-from lifecycle.scoring.output import POSITION, Output, write
+from lifecycle.scoring.parts import POSITION, Output
 from lifecycle.scoring.rows import RowFile, own_rows
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors, lock
@@ -32,12 +32,8 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     A file has the keys (without a key, the request fields), the prediction, `as_of`, version and threshold. Scoring a
     date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction log.
 
-    Args:
-        settings: the settings of the environment.
-        data: the team's `model.data`.
-        environment: the environment whose deployed version predicts.
-        days: the dates, at 00:00 UTC; default: the date of the latest time in the data, or today.
-        progress: whether to show a progress bar on stderr.
+    `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
+    time in the data, or today. `progress` shows a progress bar on stderr.
 
     Raises:
         LifecycleError: nothing is deployed, the data violate the contract, or the disk is full.
@@ -53,12 +49,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
 def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
     """Predict for the rows of a Parquet or CSV file, in its order; no feature is looked up and nothing is logged.
 
-    Args:
-        settings: the settings of the environment.
-        environment: the environment whose deployed version predicts.
-        file: the file to read; it has every column of the contract.
-        output: the Parquet file to write.
-        progress: whether to show a progress bar on stderr.
+    `file` has every column of the contract, and `output` is the Parquet file to write; see `score` for the others.
 
     Returns:
         The number of rows, and the columns of the file that are not in the contract.
@@ -98,9 +89,8 @@ class _Run:
 
 @contextlib.contextmanager
 def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_Run]:
-    folder = settings.store.scores / environment
-    spill = folder / ".spill"
-    with lock(folder / ".lock"):
+    spill = settings.store.scores / environment / ".spill"
+    with lock(spill.with_name(".lock")):
         deployed = deployments.required(settings.store, environment).current
         predictor = Predictor(open_version(settings.store, deployed.version))
         limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
@@ -154,6 +144,6 @@ def _predict(
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        write(rows, predicted, contract, [scores, *logged])
+        parts.write(rows, predicted, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
     return count

@@ -1,28 +1,46 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""Predictions in parts that survive a killed run: one file per row group, in a hidden sibling folder of the output.
+"""Predict completed rows in parts that survive a killed run, and combine them into the output files.
 
-A part is reused when the completed rows (by hash), the version, the threshold and `as_of` are the same.
+There is one part per row group, in a hidden sibling folder of the output. A part is reused when the completed rows (by
+hash), the version, the threshold and `as_of` are the same.
 """
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry.predictions import prediction_columns
-from lifecycle.scoring.output import arrow_types, open_rows, values_of
+from lifecycle.registry.predictions import FACTS, prediction_columns
 from lifecycle.scoring.rows import RowFile
 from lifecycle.storage import explain_disk_errors, flush, write_atomically
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+WHOLE, POSITION = "whole.parquet", "lifecycle_position"
+# A column with more bytes of different values is written without a dictionary. Readers see plain text in either case.
+OPTIONS: dict[str, Any] = {"dictionary_pagesize_limit": 2**13, "store_schema": False}
 
-ROWS, FACTS, WHOLE = "rows.parquet", "facts.json", "whole.parquet"
+
+@dataclass(frozen=True)
+class Output:
+    """A Parquet file that is written to `draft` and renamed to `path`.
+
+    Its columns are `columns` of the rows, then `facts`: a value for all rows, or, for the name of a prediction column
+    or POSITION, the value of each row.
+    """
+
+    path: Path
+    draft: Path
+    columns: tuple[Column, ...]
+    facts: dict[str, Any]
 
 
 def folder_of(output: Path) -> Path:
@@ -32,7 +50,7 @@ def folder_of(output: Path) -> Path:
 
 def begin(folder: Path, fill: Callable[[RowFile], object], group_rows: int, facts: dict[str, Any]) -> Path:
     """Let `fill` write the completed rows, and return their file; parts of other rows or facts are removed."""
-    rows, fresh, known = folder / ROWS, folder / f"{ROWS}.draft", folder / FACTS
+    rows, fresh, known = folder / "rows.parquet", folder / "rows.parquet.draft", folder / "facts.json"
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -56,54 +74,116 @@ def begin(folder: Path, fill: Callable[[RowFile], object], group_rows: int, fact
 
 def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float | None) -> Iterator[tuple[Path, int]]:
     """Yield each part in order with its number of rows, after predicting the parts that are missing."""
-    with open_rows(rows, predictor.contract) as source:
+    # Probabilities hardly repeat, and a part is read once.
+    options: dict[str, Any] = {"compression": "none", "write_statistics": False, "use_dictionary": False}
+    if predictor.contract.target.classes:
+        options["use_dictionary"] = ["prediction"]
+    with _open(rows, predictor.contract) as source:
         # Without rows there is one part, which defines the columns.
         for at in range(max(1, source.num_row_groups)):
             path = folder / f"{at:06}.part.parquet"
             count = source.metadata.row_group(at).num_rows if source.num_row_groups else 0
             if not _is_whole(path, count):
-                group = source.read_row_group(at, use_threads=False) if count else None
-                _write(path, _predictions(predictor, group, threshold))
+                table, content = _predictions(predictor, _group(source, at), threshold), pa.BufferOutputStream()
+                pq.write_table(table, content, **options)
+                write_atomically(path, content.getvalue().to_pybytes())
             yield path, count
 
 
-def _is_whole(path: Path, count: int) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
+    """Write completed rows and their predictions (one part per row group) to every output.
 
+    Each output appears at its path in one step, when all are complete.
+
+    Raises:
+        LifecycleError: the disk is full or read-only.
+    """
     try:
-        return bool(pq.read_metadata(path).num_rows == count)
-    except (OSError, pa.ArrowException):
-        return False
+        with explain_disk_errors(outputs[0].path):
+            for output in outputs:
+                output.path.parent.mkdir(parents=True, exist_ok=True)
+            _fill(rows, parts, contract, outputs)
+            for output in outputs:
+                flush(output.draft)
+            for output in outputs:
+                os.replace(output.draft, output.path)
+                flush(output.path.parent)
+    finally:
+        for output in outputs:
+            output.draft.unlink(missing_ok=True)
 
 
-def _predictions(predictor: Predictor, group: "pa.Table | None", threshold: float | None) -> "pa.Table":
+def _fill(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
+    names = list({column.name: None for output in outputs for column in output.columns})
+    writers: dict[Path, pq.ParquetWriter] = {}
+    start = 0
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_open(rows, contract))
+        for at, path in enumerate(parts):
+            group = _group(source, at, names)
+            with pq.ParquetFile(path, read_dictionary=["prediction"]) as part:
+                predictions = part.read(use_threads=False)
+            for output in outputs:
+                table = _table(output, group, predictions, start)
+                if output.draft not in writers:
+                    writer = pq.ParquetWriter(output.draft, table.schema, **OPTIONS)
+                    writers[output.draft] = stack.enter_context(writer)
+                writers[output.draft].write_table(table)
+            start += len(group)
+
+
+def _table(output: Output, rows: pa.Table, predictions: pa.Table, start: int) -> pa.Table:
+    types = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}
+    columns = {column.name: _values(rows, column) for column in output.columns}
+    for name, value in output.facts.items():
+        if name in predictions.column_names:
+            columns[name] = predictions[name]
+        elif name == POSITION:
+            columns[name] = pa.array(np.arange(start, start + len(rows), dtype=np.int32))
+        elif value is None:
+            columns[name] = pa.nulls(len(rows), types[FACTS[name]])
+        else:
+            same = np.zeros(len(rows), dtype=np.int8)
+            columns[name] = pa.DictionaryArray.from_arrays(same, pa.array([value], type=types[FACTS[name]]))
+    return pa.table(columns)
+
+
+def _predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
     """Return the same predictions as `format_predictions`, by column."""
-    import pyarrow as pa
-
     contract, target = predictor.contract, predictor.contract.target
-    names = prediction_columns(target)
-    if group is None:
-        types = arrow_types()
-        return pa.table({name: pa.array([], type=types[kind]) for name, kind in names.items()})
-    values = {column.name: values_of(group, column).combine_chunks() for column in contract.columns}
-    raw = predictor.predict_batch(pa.record_batch(list(values.values()), names=list(values)))
+    names = list(prediction_columns(target))
+    if len(rows):
+        values = {column.name: _values(rows, column).combine_chunks() for column in contract.columns}
+        raw = predictor.predict_batch(pa.record_batch(values))
+    else:
+        raw = np.empty((0, len(target.classes)) if target.task == "multiclass" else 0)
     if target.task == "regression":
-        return pa.table([pa.array(raw)], names=list(names))
+        return pa.table([pa.array(raw)], names=names)
     if target.task == "binary":
         codes, probabilities = raw >= (0.5 if threshold is None else threshold), [raw]
     else:
         codes, probabilities = raw.argmax(axis=1), list(raw.T)
     classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
-    return pa.table([classes, *map(pa.array, probabilities)], names=list(names))
+    return pa.table([classes, *map(pa.array, probabilities)], names=names)
 
 
-def _write(path: Path, table: "pa.Table") -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _open(path: Path, contract: Contract) -> pq.ParquetFile:
+    """Open a file of completed rows; the model's categories are read as codes and levels, which is much cheaper."""
+    return pq.ParquetFile(path, read_dictionary=[each.name for each in contract.inputs if each.kind == "category"])
 
-    content = pa.BufferOutputStream()
-    # Probabilities hardly repeat, and a part is read once.
-    text = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind != pa.float64()]
-    pq.write_table(table, content, use_dictionary=text or False, compression="none", write_statistics=False)
-    write_atomically(path, content.getvalue().to_pybytes())
+
+def _group(source: pq.ParquetFile, at: int, names: list[str] | None = None) -> pa.Table:
+    # A file without rows has no row group.
+    return source.read_row_group(at, names, use_threads=False) if source.num_row_groups else source.read(names)
+
+
+def _values(rows: pa.Table, column: Column) -> pa.ChunkedArray:
+    # Whole numbers may be stored as doubles.
+    return rows[column.name].cast("int64") if column.kind == "integer" else rows[column.name]
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    try:
+        return bool(pq.read_metadata(path).num_rows == count)
+    except (OSError, pa.ArrowException):
+        return False

@@ -1,14 +1,14 @@
 """Keep completed rows in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk.
 
-This one file is validated against the contract, predicted for and logged, so that a table that changes during the run
-changes nothing.
+This one file is validated, predicted for and logged, so that a table that changes during the run changes nothing.
 """
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
@@ -16,9 +16,6 @@ from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.storage import explain_disk_errors
-
-if TYPE_CHECKING:
-    import duckdb
 
 GIVEN = "lifecycle_given"
 HINT = "Give a Parquet file, or a CSV file with a header."
@@ -43,10 +40,8 @@ class RowFile:
     path: Path
     group_rows: int
 
-    def keep(self, connection: "duckdb.DuckDBPyConnection", query: str, where: str) -> None:
+    def keep(self, connection: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
         """Write the rows of a query to the file and make ROWS a view of it; `where` names the query in errors."""
-        import duckdb
-
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{tables.text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
@@ -61,7 +56,7 @@ class RowFile:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({tables.path_literal(self.path)})")
 
 
-def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Contract, to: RowFile) -> list[str]:
+def own_rows(connection: duckdb.DuckDBPyConnection, file: Path, contract: Contract, to: RowFile) -> list[str]:
     """Fill ROWS with the rows of a Parquet or CSV file, in its order.
 
     Returns:
@@ -78,20 +73,14 @@ def own_rows(connection: "duckdb.DuckDBPyConnection", file: Path, contract: Cont
         source = f"{'read_csv' if is_csv else 'read_parquet'}({tables.path_literal(file)}{options})"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {GIVEN} AS FROM {source}")
         known = tables.describe(connection, f"FROM {GIVEN}")
-    sent = [column for column in columns if column.name in known or column.required]
-    as_read = tuple(replace(column, kind="category") if is_csv else column for column in sent)
-    if faults := tables.check_types(known, as_read, str(file)):
-        raise LifecycleError("\n  ".join(faults), "Its columns are those of the contract, each under its own name.")
-    with _explaining(file):
-        rules = [
-            (
-                column.name,
-                f"is not a valid {column.kind}",
-                f"{_converted(column)} IS NULL AND {_raw(column)} IS NOT NULL",
-            )
-            for column in sent
-            if is_csv and column.name in known
-        ]
+        sent = [column for column in columns if column.name in known or column.required]
+        as_read = tuple(replace(column, kind="category") if is_csv else column for column in sent)
+        if faults := tables.check_types(known, as_read, str(file)):
+            raise LifecycleError("\n  ".join(faults), "Its columns are those of the contract, each under its own name.")
+        rules = []
+        for column in sent if is_csv else ():
+            invalid = f"{_converted(column)} IS NULL AND {_raw(column)} IS NOT NULL"
+            rules.append((column.name, f"is not a valid {column.kind}", invalid))
         tables.check_rules(connection, GIVEN, rules, str(file))
     values = ", ".join(_value(column, known, is_csv) for column in columns)
     to.keep(connection, f"SELECT {values} FROM {GIVEN}", str(file))
@@ -129,8 +118,6 @@ def _is_parquet(file: Path) -> bool:
 
 @contextlib.contextmanager
 def _explaining(file: Path) -> Iterator[None]:
-    import duckdb
-
     try:
         yield
     except (OSError, duckdb.Error) as error:

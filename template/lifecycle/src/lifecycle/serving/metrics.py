@@ -23,7 +23,7 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
-from lifecycle.reports.verdicts import FORMAT, LATEST, VERDICTS
+from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
 from lifecycle.serving.openapi import PATH
 from lifecycle.serving.prediction_log import segments_bytes

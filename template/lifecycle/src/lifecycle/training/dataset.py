@@ -28,8 +28,8 @@ Hashes = npt.NDArray[np.uint64]
 class Split:
     """The rows for training and the holdout, as masks of shape (rows,), and the rule that chose them.
 
-    A row is in neither part when its label became known only after the holdout began: a model trained on that day could
-    not have used it. `identity` names the columns that identify a row; it is empty where only its position does.
+    A row is in neither when its label became known only after the holdout began: a model trained then could not have
+    used it. `identity` names the columns that identify a row; it is empty where only its position does.
     """
 
     training: Mask
@@ -51,6 +51,7 @@ class LabelledRows:
 class Dataset:
     """Every labelled row known at `as_of` (seconds), the rows for training, and the holdout for evaluation."""
 
+    connection: "duckdb.DuckDBPyConnection"
     team: Team
     as_of: int
     split: Split
@@ -61,12 +62,12 @@ class Dataset:
     @property
     def digest(self) -> str:
         """SHA-256 of all rows and labels, in hexadecimal."""
-        return hashlib.sha256(_hashes(self.rows.frame).tobytes() + self.rows.label.tobytes()).hexdigest()
+        rows = _hashes(self.rows.frame, [*self.rows.frame.columns])
+        return hashlib.sha256(rows.tobytes() + self.rows.label.tobytes()).hexdigest()
 
     def row_hashes(self) -> Hashes:
         """Return a hash of each row's identity, shape (rows,)."""
-        frame, identity = self.rows.frame, list(self.split.identity)
-        return _hashes(frame[identity] if identity else _positions(frame))
+        return _hashes(self.rows.frame, [*self.split.identity])
 
 
 def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, share: float) -> Dataset:
@@ -78,7 +79,7 @@ def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
     divided = split(frame, team.contract, share)
     training, holdout = (LabelledRows(frame[mask], label[mask]) for mask in (divided.training, divided.holdout))
-    return Dataset(team, as_of, divided, LabelledRows(frame, label), training, holdout)
+    return Dataset(connection, team, as_of, divided, LabelledRows(frame, label), training, holdout)
 
 
 def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
@@ -95,13 +96,13 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
         if {"ts", "seen_ts"} <= set(frame.columns):
             late = (frame["seen_ts"] > cut).to_numpy()
     elif key is not None:
-        holdout, rule = _by_hash(frame[[key]], share), f"whole entities by a hash of {key}"
+        holdout, rule = _by_hash(frame, [key], share), f"whole entities by a hash of {key}"
     elif len(frame[columns].drop_duplicates()) >= min(FEW_DISTINCT_ROWS, len(frame) / 2):
-        holdout, rule = _by_hash(frame[columns], share), "rows by a hash"
+        holdout, rule = _by_hash(frame, columns, share), "rows by a hash"
     else:
         # Equal rows have equal hashes: a few distinct rows could not be divided by their content.
         rule = f"rows by a hash of their position: fewer than {FEW_DISTINCT_ROWS} are different"
-        holdout, identity = _by_hash(_positions(frame), share), ()
+        holdout, identity = _by_hash(frame, [], share), ()
     training = ~holdout & ~late
     if not training.any() or not holdout.any():
         problem = f"{len(frame)} rows cannot be divided into training and holdout ({rule})"
@@ -114,11 +115,7 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
 
 
 def codes(label: "pd.Series[Any]", target: Target) -> Floats:
-    """Return labels as class codes 0, 1, … or as numbers, shape (rows,).
-
-    Raises:
-        LifecycleError: a label is null, not a class of the target, or not a number.
-    """
+    """Return labels as class codes or numbers, shape (rows,); raise LifecycleError where one is null or not valid."""
     if label.isna().any():
         problem = f"the label {target.label} is null in {int(label.isna().sum())} of {len(label)} rows"
         raise LifecycleError(problem, "Exclude rows without a label in labels() (src/model/data.py).")
@@ -134,10 +131,9 @@ def codes(label: "pd.Series[Any]", target: Target) -> Floats:
         values = label.astype(str).map(code_of).to_numpy(np.float64)
         wrong = np.isnan(values)
     if wrong.any():
-        raise LifecycleError(
-            f"the label {target.label} holds values that TARGET does not name, in {int(wrong.sum())} rows",
-            f"TARGET in src/model/contract.py is: {target.task} {', '.join(target.classes)}".strip(),
-        )
+        problem = f"the label {target.label} holds values that TARGET does not name, in {int(wrong.sum())} rows"
+        hint = f"TARGET in src/model/contract.py is: {target.task} {', '.join(target.classes)}".strip()
+        raise LifecycleError(problem, hint)
     return np.asarray(values)
 
 
@@ -149,18 +145,14 @@ def _cut(times: "pd.Series[Any]", share: float) -> Any:
     return later.index[0] if len(later) else counts.index[-1]
 
 
-def _by_hash(frame: "pd.DataFrame", share: float) -> Mask:
+def _by_hash(frame: "pd.DataFrame", columns: list[str], share: float) -> Mask:
     # The high bits, so that the share is a plain threshold.
-    return np.asarray((_hashes(frame) >> np.uint64(11)).astype(np.float64) / 2**53 < share)
+    return np.asarray((_hashes(frame, columns) >> np.uint64(11)).astype(np.float64) / 2**53 < share)
 
 
-def _positions(frame: "pd.DataFrame") -> "pd.DataFrame":
+def _hashes(frame: "pd.DataFrame", columns: list[str]) -> Hashes:
+    """Return a hash of the columns of each row, or of its position where there are no columns."""
     import pandas as pd
 
-    return pd.DataFrame({"place": range(len(frame))})
-
-
-def _hashes(frame: "pd.DataFrame") -> Hashes:
-    import pandas as pd
-
-    return np.asarray(pd.util.hash_pandas_object(frame, index=False).to_numpy(dtype=np.uint64))
+    hashed = frame[columns] if columns else pd.DataFrame({"place": range(len(frame))})
+    return np.asarray(pd.util.hash_pandas_object(hashed, index=False).to_numpy(dtype=np.uint64))

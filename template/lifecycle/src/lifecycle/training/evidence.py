@@ -1,21 +1,28 @@
-"""The evidence of a bundle: labels and predictions of held-out rows, and hashes of the rows that were used.
+"""The evidence of a bundle: labels, predictions of all models on the same held-out rows, and hashes of the used rows.
 
 No input of a row is kept. The hash of a row's identity shows whether another model was trained on the same row.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from lifecycle import timestamps
 from lifecycle.contract.schema import Contract
+from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
+from lifecycle.features import point_in_time
 from lifecycle.models import metrics
-from lifecycle.models.bundle import Bundle
+from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
-from lifecycle.training.dataset import Dataset, Hashes
+from lifecycle.models.predictor import Predictor
+from lifecycle.settings import Settings
+from lifecycle.storage import Store
+from lifecycle.training.dataset import Dataset, Hashes, codes, load_dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +45,7 @@ class Evidence:
         label: class codes or numbers, shape (rows,).
         predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass.
         slices: by opponent, what `slices` returns.
-        incomparable: by version, why it cannot be compared: it has another target, or its features other rows.
+        incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
         failed: by version, the error of one that could be compared but does not load or predict here.
     """
 
@@ -48,14 +55,80 @@ class Evidence:
     incomparable: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """Return the text of `evidence.json`."""
-        predictions = {name: _rounded(each) for name, each in self.predictions.items()}
-        document = {"format": FORMAT} | asdict(self) | {"label": self.label.tolist(), "predictions": predictions}
-        return json.dumps(document) + "\n"
-
 
 NOTHING = Evidence(np.empty(0), {})
+
+
+class Incomparable(LifecycleError):
+    """A version with another target or other rows than the candidate; the version itself is sound."""
+
+
+def compare(store: Store, dataset: Dataset, predictions: dict[str, Floats], versions: Iterable[str]) -> Evidence:
+    """Let other versions predict the held-out rows, and return the evidence of all models on them.
+
+    `predictions` has those of the candidate and its baselines, by name, for all held-out rows of the dataset.
+    """
+    incomparable, failed, predictions = dict[str, str](), dict[str, str](), dict(predictions)
+    for version in versions:
+        try:
+            predictions[version] = _predict(open_version(store, version), dataset)
+        except Incomparable as error:
+            incomparable[version] = error.problem
+        except LifecycleError as error:
+            failed[version] = error.problem
+    kept = sampled(predictions[CANDIDATE])
+    sample = {name: each[kept] for name, each in predictions.items()}
+    label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
+    contract, own = dataset.team.contract, sample[CANDIDATE]
+    others = {name: each for name, each in sample.items() if name != CANDIDATE}
+    compared = {name: slices(contract, frame, label, own, each) for name, each in others.items()}
+    return Evidence(label, sample, compared, incomparable, failed)
+
+
+def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
+    """Return the evidence of a bundle, with the champion's predictions added where training did not compare the two.
+
+    Raises:
+        LifecycleError: an earlier release wrote the bundle, or the tables have changed since its training.
+    """
+    found = read(bundle)
+    if champion is None or champion.version in {*found.predictions, *found.incomparable, *found.failed}:
+        return found
+    connection = point_in_time.connect(data, settings.data)
+    team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
+    as_of, share = timestamps.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
+    try:
+        dataset = load_dataset(connection, team, as_of, share)
+    except LifecycleError:
+        dataset = None
+    if dataset is None or dataset.digest != bundle.facts["data"]:
+        problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
+        raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
+    own = {CANDIDATE: Predictor(bundle).predict_raw(dataset.holdout.frame)}
+    added = compare(settings.store, dataset, own, [champion.version])
+    names = ("predictions", "slices", "incomparable", "failed")
+    return Evidence(added.label, **{name: getattr(found, name) | getattr(added, name) for name in names})
+
+
+def _predict(version: Bundle, dataset: Dataset) -> Floats:
+    """Return the predictions of a version on the held-out rows, completed by its own contract and features."""
+    own, other = dataset.team.contract, version.contract
+    if replace(own.target, unit="") != replace(other.target, unit=""):
+        raise Incomparable(f"{version.version} has another target")
+    if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
+        return Predictor(version).predict_raw(dataset.holdout.frame)
+    team = replace(dataset.team, contract=other, features_sql=version.features_sql)
+    try:
+        point_in_time.training_rows(dataset.connection, team, dataset.as_of)
+        frame = dataset.connection.execute(f"FROM {point_in_time.ROWS}").df()
+        label = codes(frame.pop(other.target.label), other.target)
+    except LifecycleError as error:
+        raise Incomparable(error.problem, error.hint) from error
+    sent = {column.name for column in (*own.request, *other.request)} | point_in_time.TIMES
+    shared = [name for name in frame.columns if name in sent and name in dataset.rows.frame.columns]
+    if not (frame[shared].equals(dataset.rows.frame[shared]) and np.array_equal(label, dataset.rows.label)):
+        raise Incomparable(f"{version.version} does not complete the same rows")
+    return Predictor(version).predict_raw(frame[dataset.split.holdout])
 
 
 def read(bundle: Bundle) -> Evidence:
@@ -70,12 +143,15 @@ def read(bundle: Bundle) -> Evidence:
 
 def files(evidence: Evidence, dataset: Dataset) -> dict[str, bytes]:
     """Return the files of a bundle that hold its evidence and the hashes of its rows, by name."""
-    hashes = dataset.row_hashes()
-    return {
-        FILE: evidence.to_json().encode(),
-        TRAINING: _lowest(hashes[dataset.split.training]),
-        HOLDOUT: _lowest(hashes[dataset.split.holdout]),
-    }
+    # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
+    rounded = np.vectorize(lambda value: float(f"{value:.9g}"), otypes=[float])
+    predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}
+    document = {"format": FORMAT} | asdict(evidence) | {"label": evidence.label.tolist(), "predictions": predictions}
+    result, hashes = {FILE: (json.dumps(document) + "\n").encode()}, dataset.row_hashes()
+    for name, mask in {TRAINING: dataset.split.training, HOLDOUT: dataset.split.holdout}.items():
+        # The lowest hashes: of two models, the same part of all possible rows is kept.
+        result[name] = np.unique(hashes[mask])[:MOST_HASHES].astype("<u8").tobytes()
+    return result
 
 
 def sampled(predictions: Floats) -> npt.NDArray[np.intp]:
@@ -87,47 +163,24 @@ def sampled(predictions: Floats) -> npt.NDArray[np.intp]:
 def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats) -> Slices:
     """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
 
-    Args:
-        contract: the contract of the rows.
-        frame: completed rows, shape (rows, columns).
-        label: class codes or numbers, shape (rows,).
-        candidate: predictions, shape (rows,) or (rows, classes).
-        opponent: predictions of the same shape.
+    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
 
     Returns:
         By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
         Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
     """
-    worse = metrics.squared_errors(contract.target, label, candidate) - metrics.squared_errors(
-        contract.target, label, opponent
-    )
+    own, other = (metrics.squared_errors(contract.target, label, each) for each in (candidate, opponent))
     result: Slices = {}
-    for column in contract.inputs:
-        if column.kind not in ("category", "boolean"):
-            continue
-        known = frame[column.name].notna()
-        values = frame[column.name].astype("object").where(known, "null").astype(str).to_numpy()
+    for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
+        values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()
         levels, counts = np.unique(values, return_counts=True)
-        if len(levels) > MOST_LEVELS:
-            continue
-        for level in levels[counts >= FEWEST_ROWS]:
-            own = worse[values == level]
-            error = float(own.std(ddof=1) / len(own) ** 0.5)
-            result[f"{column.name}={level}"] = {"rows": len(own), "mean": float(own.mean()), "se": error}
+        for level in levels[counts >= FEWEST_ROWS] if len(levels) <= MOST_LEVELS else ():
+            worse = (own - other)[values == level]
+            error = float(worse.std(ddof=1) / len(worse) ** 0.5)
+            result[f"{name}={level}"] = {"rows": len(worse), "mean": float(worse.mean()), "se": error}
     return result
 
 
 def hashes(bundle: Bundle, name: str) -> Hashes | None:
     """Return the row hashes that a bundle keeps in TRAINING or HOLDOUT; None for a bundle of an earlier release."""
     return np.frombuffer(bundle.read(name), dtype="<u8") if name in bundle.facts["files"] else None
-
-
-def _lowest(found: Hashes) -> bytes:
-    # The lowest hashes: of two models, the same part of all possible rows is kept.
-    return np.unique(found)[:MOST_HASHES].astype("<u8").tobytes()
-
-
-def _rounded(predictions: Floats) -> Any:
-    # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
-    rounded = [float(f"{value:.9g}") for value in predictions.ravel().tolist()]
-    return np.array(rounded).reshape(predictions.shape).tolist()

@@ -12,7 +12,7 @@ import numpy as np
 
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.metrics import Floats, Improvement
+from lifecycle.models.metrics import Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.decision import Check, Decision
@@ -20,7 +20,6 @@ from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
 NOT_WORSE = ("drift", "decay", "stale")
-MEGABYTE = 1e6
 # Share of the cases in which an existing difference is detected (Cohen 1988).
 POWER = 0.8
 # Evidence keeps nine digits of a prediction.
@@ -29,15 +28,11 @@ SAME = 1e-8
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate (`bundle`) and what the gate needs to decide on it.
+    """A candidate (`bundle`), the deployed `champion` and `threshold`, and what else the gate needs to decide.
 
-    Attributes:
-        champion: the deployed version; None before the first promotion.
-        reason: why the candidate was trained.
-        skew: `rows`, `different` and `columns` of the logged rows that were recomputed; or `problem`, why they could
-            not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ.
-        milliseconds: the time that the prediction of one row takes.
-        threshold: the deployed threshold.
+    `skew` has `rows`, `different` and `columns` of the logged rows that were recomputed, or `problem`, why they could
+    not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ, and
+    `milliseconds` the time that the prediction of one row takes.
     """
 
     bundle: Bundle
@@ -68,9 +63,9 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
     """
     if case.bundle.contract.target.task != "binary" or CANDIDATE not in case.evidence.predictions:
         return None
-    label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
     costs = gate.false_positive_cost, gate.false_negative_cost
     best, live = costs[0] / sum(costs), case.threshold
+    label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
     live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
     cost = metrics.mean_cost(label, predictions, best, *costs)
     return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
@@ -85,7 +80,7 @@ def _rows(case: Case, gate: Gate) -> Check:
     if len(np.unique(case.evidence.label)) < 2:
         return Check("rows", False, f"all {rows} held-out rows have the same label, so they decide nothing")
     opponent = case.champion.version if case.champion else TRIVIAL
-    error = _measured(case, gate, opponent if opponent in case.evidence.predictions else TRIVIAL).error
+    error = _gain(case, gate, opponent if opponent in case.evidence.predictions else TRIVIAL).error
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
     text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
@@ -110,18 +105,14 @@ def _unseen(case: Case) -> Iterator[Check]:
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
     """Check that the candidate is better than the trivial baseline and not worse than the linear one."""
-    loss, own = metrics.loss_name(case.bundle.contract.target), _losses(case, CANDIDATE)
-    for name in (TRIVIAL, LINEAR):
-        other = _losses(case, name)
-        found = metrics.improvement(other, own, gate.confidence, gate.resamples)
-        text = f"mean {loss} {own.mean():.4f}, of the {name} baseline {other.mean():.4f}, "
-        text += f"on {len(own)} held-out rows {_bounds(gate, found)}"
+    # Older repositories test for the words up to "looking".
+    trivial = "it is not surely better than answering without looking at the inputs"
+    for name, fault in {TRIVIAL: trivial, LINEAR: "a linear model is better"}.items():
+        loss, found, (own, other) = _loss_gain(case, gate, name)
+        text = f"mean {loss} {own:.4f}, of the {name} baseline {other:.4f}, "
+        text += f"on {len(case.evidence.label)} held-out rows {_bounds(gate, found)}"
         passed = found.lower > 0 if name == TRIVIAL else found.upper >= 0
-        if not passed:
-            # Older repositories test for the words up to "looking".
-            trivial = "it is not surely better than answering without looking at the inputs"
-            text = f"{trivial if name == TRIVIAL else 'a linear model is better'}: {text}"
-        yield Check(name, passed, text, asdict(found))
+        yield Check(name, passed, text if passed else f"{fault}: {text}", asdict(found))
 
 
 def _champion(case: Case, gate: Gate) -> Iterator[Check]:
@@ -145,37 +136,33 @@ def _champion(case: Case, gate: Gate) -> Iterator[Check]:
     elif np.allclose(found.predictions[version], found.predictions[CANDIDATE], rtol=SAME, atol=0):
         unchanged = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         text = f"it predicts the same as the champion {version} for every held-out row"
-        hint = f": there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
-        yield Check("champion", not unchanged, text + (hint if unchanged else ""))
+        hint = f"there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
+        yield Check("champion", not unchanged, f"{text}: {hint}" if unchanged else text)
     else:
-        # The margin also applies to the loss and to each slice, as the same share of them.
-        allowed = gate.margin if case.reason in NOT_WORSE else 0.0
-        yield _better(case, gate, version, new_major)
-        yield _loss(case, gate, version, new_major, allowed)
-        yield _slices(case, gate, version, new_major, allowed)
+        yield from _better(case, gate, version, new_major)
 
 
-def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Check:
-    found, measure = _measured(case, gate, champion), metrics.MEASURES[case.bundle.contract.target.task]
+def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[Check]:
+    """Check the measure, the loss and the slices against those of the champion."""
+    rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
+    found, measure = _gain(case, gate, champion), metrics.MEASURES[case.bundle.contract.target.task]
     limit = -gate.margin if new_major or case.reason in NOT_WORSE else 0.0
     passed = found.lower > limit
-    rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
     if limit:
         worse = f"it is at most {-limit:g} worse, as {rule} may be"
         result = worse if passed else f"it may be worse by more than {-limit:g}, the limit of {rule}"
     else:
         result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
     text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
-    return Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
-
-
-def _loss(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
-    """Check the loss: a model may rank rows as well as the champion and still predict wrong probabilities."""
-    name, other = metrics.loss_name(case.bundle.contract.target), _losses(case, champion)
-    found = metrics.improvement(other, _losses(case, CANDIDATE), gate.confidence, gate.resamples)
-    passed = new_major or found.upper >= -allowed * float(other.mean())
-    text = f"mean {name} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
-    return Check("loss", passed, text if passed else f"its {name} is surely worse: {text}", asdict(found))
+    yield Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
+    # A model may rank rows as well as the champion and still predict wrong probabilities.
+    loss, found, (_, other) = _loss_gain(case, gate, champion)
+    # The margin also applies to the loss and to each slice, as the same share of them.
+    allowed = gate.margin if case.reason in NOT_WORSE else 0.0
+    passed = new_major or found.upper >= -allowed * other
+    text = f"mean {loss} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
+    yield Check("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
+    yield _slices(case, gate, champion, new_major, allowed)
 
 
 def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
@@ -212,19 +199,24 @@ def _costs(case: Case, gate: Gate) -> Iterator[Check]:
     if (taken := case.milliseconds) is not None:
         text = f"one prediction takes {taken:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
         yield Check("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
-    size = sum(path.stat().st_size for path in case.bundle.path.rglob("*") if path.is_file()) / MEGABYTE
+    size = sum(path.stat().st_size for path in case.bundle.path.rglob("*") if path.is_file()) / 1e6
     text = f"the bundle has {size:.1f} MB (gate.max_megabytes is {gate.max_megabytes:g})"
     yield Check("size", size <= gate.max_megabytes, text, {"megabytes": size})
 
 
-def _losses(case: Case, name: str) -> Floats:
-    return metrics.losses(case.bundle.contract.target, case.evidence.label, case.evidence.predictions[name])
-
-
-def _measured(case: Case, gate: Gate, opponent: str) -> Improvement:
+def _gain(case: Case, gate: Gate, opponent: str) -> Improvement:
+    """Return the improvement of the task's measure against an opponent."""
     target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
     over, by = predictions[opponent], predictions[CANDIDATE]
     return metrics.measure_improvement(target, label, over, by, gate.confidence, gate.resamples)
+
+
+def _loss_gain(case: Case, gate: Gate, opponent: str) -> tuple[str, Improvement, tuple[float, float]]:
+    """Return the name of the loss, its improvement against an opponent, and the mean losses of both."""
+    target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
+    own, other = (metrics.losses(target, label, predictions[name]) for name in (CANDIDATE, opponent))
+    found = metrics.improvement(other, own, gate.confidence, gate.resamples)
+    return metrics.loss_name(target), found, (float(own.mean()), float(other.mean()))
 
 
 def _bounds(gate: Gate, found: Improvement) -> str:

@@ -3,14 +3,12 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
@@ -20,63 +18,59 @@ from lifecycle.models.export.verify import FILE as EXPORT
 from lifecycle.models.export.verify import Export
 from lifecycle.models.predictor import Predictor, untrusted_types
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
-from lifecycle.settings import Train
-from lifecycle.storage import Store
+from lifecycle.settings import Settings, Train
+from lifecycle.training.dataset import Dataset
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+Facts = dict[str, Any]
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 
-def golden_rows(contract: Contract, frame: "pd.DataFrame", train: Train) -> list[dict[str, Any]]:
+def pack(
+    settings: Settings, dataset: Dataset, model: Model, facts: Facts, files: dict[str, bytes], export: Export | None
+) -> Bundle:
+    """Publish a model with golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
+
+    The golden rows are drawn from the holdout; `export` is the result of the conversion to ONNX, None for a model class
+    of the team.
+
+    Raises:
+        LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
+    """
+    team, golden = dataset.team, _golden_rows(dataset, settings.train)
+    predictions = model.predict_rows(golden).tolist()
+    # Every release reads this name.
+    lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
+    texts = {
+        "contract.json": team.contract.to_json(),
+        "golden.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
+        "card.md": card.text(team.contract, facts, export.summary if export else "a model class of the team"),
+    }
+    if team.features_sql is not None:
+        texts["features.sql"] = team.features_sql
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path, content in (files | {path: text.encode() for path, text in texts.items()}).items():
+            (folder / path).write_bytes(content)
+        kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
+        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
+        return bundles.publish(settings.store, folder, kind | facts, made, check=Predictor)
+
+
+def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
     """Return completed rows that describe no real entity: each column is drawn on its own, keys are synthetic."""
-    random = np.random.default_rng(train.seed)
-    size = min(train.golden_rows, len(frame))
+    contract, frame = dataset.team.contract, dataset.holdout.frame
+    random, size = np.random.default_rng(train.seed), min(train.golden_rows, len(frame))
     columns: dict[str, list[Any]] = {}
     for column in contract.inputs:
         drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
-        columns[column.name] = [_plain(value, column.kind) for value in drawn]
+        convert = {"number": float, "integer": int, "boolean": bool}.get(column.kind, str)
+        known = zip(drawn, drawn.notna(), strict=True)
+        columns[column.name] = [convert(value) if is_known else None for value, is_known in known]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
         other: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
         columns[column.name] = other.get(column.kind, texts)
     return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
-
-
-def pack(
-    team: Team,
-    store: Store,
-    model: Model,
-    facts: Mapping[str, Any],
-    golden: list[dict[str, Any]],
-    files: Mapping[str, bytes],
-    export: Export | None,
-) -> Bundle:
-    """Publish a model, its golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
-
-    `export` is the result of the conversion to ONNX, None for a model class of the team.
-
-    Raises:
-        LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
-    """
-    predictions = model.predict_rows(golden).tolist()
-    # Every release reads this name.
-    lines = [{"row": row, "answer": each} for row, each in zip(golden, predictions, strict=True)]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for path, content in files.items():
-            (folder / path).write_bytes(content)
-        (folder / "contract.json").write_text(team.contract.to_json(), encoding="utf-8")
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / "golden.jsonl").write_text(text, encoding="utf-8")
-        if team.features_sql is not None:
-            (folder / "features.sql").write_text(team.features_sql, encoding="utf-8")
-        kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
-        runtime = "a model class of the team" if export is None else export.summary
-        (folder / "card.md").write_text(card.text(team.contract, facts, runtime), encoding="utf-8")
-        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(store, folder, {**kind, **facts}, made, check=Predictor)
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
@@ -96,12 +90,11 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
         (folder / "model.onnx").write_bytes(export.graph)
         return {"kind": "onnx", "requires": bundles.installed_versions(["numpy", "onnxruntime"])}
     if unknown:
-        raise LifecycleError(
-            f"the model does not convert to ONNX ({export.report['reason']}), and it contains "
-            f"{', '.join(unknown)}, which a bundle of kind skops does not take",
-            "lifecycle/docs/export.md lists what converts. Otherwise return a `python` model from candidate() in "
-            "src/model/estimator.py (see PythonModel in lifecycle.contract.team).",
-        )
+        problem = f"the model does not convert to ONNX ({export.report['reason']}), and it contains "
+        problem += f"{', '.join(unknown)}, which a bundle of kind skops does not take"
+        hint = "lifecycle/docs/export.md lists what converts. Otherwise return a `python` model from candidate() in "
+        hint += "src/model/estimator.py (see PythonModel in lifecycle.contract.team)."
+        raise LifecycleError(problem, hint)
     return {"kind": "skops", "requires": bundles.installed_versions(["numpy", "scikit-learn", "skops"])}
 
 
@@ -125,11 +118,3 @@ def _is_pickle(path: Path) -> bool:
     inside = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     protocol = start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
     return protocol or any(name.endswith(PICKLES) for name in (path.name, *inside))
-
-
-def _plain(value: Any, kind: str) -> Any:
-    import pandas as pd
-
-    if pd.isna(value):
-        return None
-    return {"number": float, "integer": int, "boolean": bool}.get(kind, str)(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.reports.verdicts import INCIDENT, LATEST, REQUEST
+from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain
 from lifecycle.storage import Store, write_atomically
 from lifecycle.timestamps import DAY

@@ -1,6 +1,10 @@
-"""Fit the candidate and its baselines, evaluate them on held-out rows and write the bundle."""
+"""Fit the candidate and its baselines, evaluate them on held-out rows, write the bundle and mirror it in MLflow."""
 
 import contextlib
+import importlib.util
+import logging
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +23,14 @@ from lifecycle.models.export.verify import export
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
-from lifecycle.training import evidence, package, tracking
-from lifecycle.training.comparison import compare
+from lifecycle.training import evidence
 from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
+from lifecycle.training.package import pack
+
+# With its defaults, MLflow would wait minutes for a server that is unreachable.
+MLFLOW = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def train(
@@ -49,7 +56,7 @@ def train(
     Raises:
         LifecycleError: the data, an estimator or the model cannot be used; no version was written.
     """
-    tracking.is_on(settings)
+    _is_mirrored(settings)
     connection = point_in_time.connect(team.data, settings.data)
     as_of = point_in_time.latest(connection, team.data) if as_of is None else as_of
     dataset = load_dataset(connection, team, as_of, settings.train.holdout)
@@ -59,7 +66,7 @@ def train(
         raise LifecycleError(problem, "Give labelled rows of every class.")
 
     encoder = Encoder(team.contract, learn_levels(team.contract, training.frame))
-    models = fit(team, encoder, training, settings.train.seed)
+    models = _fit(team, encoder, training, settings.train.seed)
     predictions = {}
     for name, each in models.items():
         with _naming(name):
@@ -94,14 +101,55 @@ def train(
     seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
     deployed = sorted({each.current.version for each in seen if each})
     predictions[CANDIDATE] = predictions[chosen]
-    found = compare(settings.store, connection, dataset, predictions, deployed)
+    compared = evidence.compare(settings.store, dataset, predictions, deployed)
     profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
-    files = evidence.files(found, dataset) | {reference.FILE: profile.to_json().encode()}
-    golden = package.golden_rows(team.contract, holdout.frame, settings.train)
-    return package.pack(team, settings.store, model, facts, golden, files, exported)
+    files = evidence.files(compared, dataset) | {reference.FILE: profile.to_json().encode()}
+    return pack(settings, dataset, model, facts, files, exported)
 
 
-def fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str, Model]:
+def mirror(settings: Settings, bundle: Bundle) -> str | None:
+    """Log a trained bundle as an MLflow run, for people: no decision reads it.
+
+    Returns:
+        The tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
+    """
+    if not _is_mirrored(settings):
+        return None
+    for key, value in MLFLOW.items():
+        os.environ.setdefault(key, value)
+    root, facts, name = settings.storage.absolute(), bundle.facts, bundle.facts["name"]
+    uri = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    try:
+        import mlflow
+
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(uri)
+        if mlflow.get_experiment_by_name(name) is None:
+            mlflow.create_experiment(name, str(root / "mlruns") if uri.startswith("sqlite:") else None)
+        mlflow.set_experiment(name)
+        with mlflow.start_run(run_name=bundle.version):
+            mlflow.set_tags({"version": bundle.version, "data": facts["data"], "estimator": facts["estimator"]})
+            mlflow.log_params(facts["settings"] | facts["rows"] | {"as_of": facts["as_of"]})
+            for model, values in facts["metrics"].items():
+                mlflow.log_metrics({f"{model}.{metric}": value for metric, value in values.items()})
+            mlflow.log_artifacts(str(bundle.path), "bundle")
+    except Exception as error:
+        print(f"warning: the run is not mirrored at {uri}: {error}", file=sys.stderr)
+        return None
+    return uri
+
+
+def _is_mirrored(settings: Settings) -> bool:
+    """Return whether runs are mirrored; raise LifecycleError where `tracking.uri` needs MLflow and it is missing."""
+    installed = importlib.util.find_spec("mlflow") is not None
+    if settings.tracking.enabled and settings.tracking.uri and not installed:
+        problem = f"tracking.uri is {settings.tracking.uri}, and MLflow is not installed"
+        raise LifecycleError(problem, "Run `make setup EXTRAS=mlflow`, or remove the setting.")
+    return settings.tracking.enabled and installed
+
+
+def _fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str, Model]:
     """Return the fitted models by name: CANDIDATE, TRIVIAL and LINEAR."""
     target = team.contract.target
     estimators = {CANDIDATE: team.estimator.candidate(encoder.inputs, seed)}

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 
+import pydantic
 
-@dataclass(frozen=True)
+
+@pydantic.dataclasses.dataclass(frozen=True)
 class Fault:
     """What is wrong with a field: `loc` ends with its name, and begins with the position of its row among several."""
 
-    loc: tuple[str | int, ...]
+    loc: tuple[int | str, ...]
     msg: str
     type: str = ""
 
 
+@dataclass(eq=False)
 class ClientError(Exception):
     """Base class of the exceptions.
 
@@ -23,20 +26,13 @@ class ClientError(Exception):
         retry_after: seconds after which the service may be called again.
     """
 
-    def __init__(
-        self,
-        problem: str,
-        request_id: str = "",
-        status: int = 0,
-        faults: tuple[Fault, ...] = (),
-        retry_after: float = 0,
-    ) -> None:
-        super().__init__(problem, request_id, status, faults, retry_after)
-        self.problem, self.request_id, self.status = problem, request_id, status
-        self.faults, self.retry_after = faults, retry_after
+    problem: str
+    request_id: str = ""
+    status: int = 0
+    faults: tuple[Fault, ...] = ()
+    retry_after: float = 0
 
     def __str__(self) -> str:
-        """Return the problem and the request id."""
         return f"{self.problem} (request {self.request_id})" if self.request_id else self.problem
 
 

@@ -13,9 +13,6 @@ from lifecycle.contract.matrix import UNSEEN, Encoder, Matrix
 from lifecycle.contract.schema import Column
 from lifecycle.models.runtimes import SkopsModel
 
-# Positions of values in the order of all values of their column.
-Places = npt.NDArray[np.int64]
-
 BASES = 3  # holdout rows on which each single edge is tried
 LEVELS = 50  # levels of one category
 PROBES = 480  # searches for a jump, in all columns together
@@ -62,14 +59,13 @@ class _Scales:
         self.numbers = np.array([column.kind == "number" for column in self.columns])
         self.low, self.high = (self.places(np.arange(len(self.columns)), each) for each in np.transpose(self.ends))
 
-    def places(self, at: Any, values: Any) -> Places:
+    def places(self, at: Any, values: Any) -> npt.NDArray[np.int64]:
         """Return integers in the order of the values of the columns `at`: neighbouring values are one apart."""
         bits = np.asarray(values, dtype=np.float32).view(np.int32).astype(np.int64)
         ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
         return np.where(self.numbers[at], ordered, np.floor(values)).astype(np.int64)
 
-    def values(self, at: Any, places: Places) -> Matrix:
-        """Return the values at these places, or the nearest end."""
+    def values(self, at: Any, places: npt.NDArray[np.int64]) -> Matrix:
         inside = np.clip(places, self.low[at], self.high[at])
         bits = np.where(inside < 0, -inside | 0x80000000, inside).astype(np.uint32)
         return np.where(self.numbers[at], bits.view(np.float32), inside).astype(np.float32)
@@ -79,7 +75,6 @@ class _Scales:
         return self.values(at, self.places(at, values) + np.array([-1, 0, 1]))
 
     def named(self, edge: str, columns: Any) -> list[str]:
-        """Return the name of a row for each column."""
         return [f"{edge} {self.columns[at].name}" for at in columns]
 
     def edges(self, at: int, known: Matrix) -> list[tuple[str, float]]:
@@ -90,12 +85,12 @@ class _Scales:
         if column.kind == "category":
             edges += [] if column.levels else [("unseen level", UNSEEN)]
             last = self.levels[at] - 1
-            return edges + [("level", code) for code in np.linspace(0, last, min(last + 1, LEVELS)).round().tolist()]
-        if column.kind == "boolean":
-            return edges
-        usual = np.array([*column.expected, *known, *NUMBERS, *(-number for number in NUMBERS)])
-        usual = usual[(usual >= low) & (usual <= high), None]
-        return edges + [("edge", value) for value in self.neighbours(at, usual).ravel().tolist()]
+            edges += [("level", code) for code in np.linspace(0, last, min(last + 1, LEVELS)).round().tolist()]
+        elif column.kind != "boolean":
+            usual = np.array([*column.expected, *known, *NUMBERS, *(-number for number in NUMBERS)])
+            usual = usual[(usual >= low) & (usual <= high), None]
+            edges += [("edge", value) for value in self.neighbours(at, usual).ravel().tolist()]
+        return edges
 
 
 def _ends_of(column: Column, levels: int) -> tuple[float, float]:
@@ -128,12 +123,12 @@ def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.rando
     pairs = [random.choice(_known(holdout, at), (2, (column == at).sum())) for at in range(width)]
     low, high = np.sort(scales.places(column, np.concatenate(pairs, axis=1)), axis=0)
 
-    def rows(places: Places) -> Matrix:
+    def rows(places: npt.NDArray[np.int64]) -> Matrix:
         moved = bases.copy()
         moved[np.arange(PROBES), column] = scales.values(column, places)
         return moved
 
-    def outputs(places: Places) -> Any:
+    def outputs(places: npt.NDArray[np.int64]) -> Any:
         return model.raw_outputs(rows(places)).reshape(PROBES, -1)
 
     below, above = outputs(low), outputs(high)

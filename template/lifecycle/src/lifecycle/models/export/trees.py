@@ -1,13 +1,13 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
 """Convert trees, imputers and one-hot encoders to ONNX with splits and sums in double precision.
 
-The converters of skl2onnx and onnxmltools compute in float32: a rounded split sends a value to the wrong side, a sum of
-trees loses its last digits, a null takes the wrong branch, and categorical splits or a logarithmic link are ignored
-without a warning.
+The converters of skl2onnx and onnxmltools compute in float32, which sends values to the wrong side of a split and loses
+digits of sums; nulls take the wrong branch, and categorical splits or a logarithmic link are ignored without a warning.
 """
 
+import importlib.util
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +22,9 @@ class NoConversion(Exception):
     """An estimator without an equivalent graph: the bundle keeps the estimator itself."""
 
 
-class Tree(NamedTuple):
-    """Arrays over the nodes of a tree; `values`, shape (nodes, targets), are for the targets from `target` on."""
-
-    leaf: npt.NDArray[np.bool_]
-    feature: Any
-    limit: Any
-    left: Any
-    right: Any
-    null_goes_left: Any
-    values: npt.NDArray[np.float64]
-    target: int
+# Arrays over the nodes of a tree: whether it is a leaf, feature, limit, left and right node, whether a null goes left,
+# and the values, shape (nodes, targets); last the number of the first target.
+Tree = tuple[Any, Any, Any, Any, Any, Any, Any, int]
 
 
 def converters(wide: bool) -> dict[str, dict[type, Any]]:
@@ -60,26 +52,22 @@ def register_boosters() -> None:
     from skl2onnx import update_registered_converter
     from skl2onnx.common import shape_calculator as shapes
 
-    def register(classifier: type, regressor: type, converter: Any) -> None:
-        options = {"zipmap": [True, False], "nocl": [True, False]}
-        of_classes = shapes.calculate_linear_classifier_output_shapes
-        update_registered_converter(classifier, classifier.__name__, of_classes, converter, options=options)
-        of_value = shapes.calculate_linear_regressor_output_shapes
-        update_registered_converter(regressor, regressor.__name__, of_value, converter)
-
+    found: dict[type, Any] = {}
     if "lightgbm" in sys.modules:
         from lightgbm import LGBMClassifier, LGBMRegressor
 
-        register(LGBMClassifier, LGBMRegressor, _convert_lightgbm)
-    if "xgboost" in sys.modules:
+        found |= dict.fromkeys((LGBMClassifier, LGBMRegressor), _convert_lightgbm)
+    # Without the extra, XGBoost does not convert, and the report says so.
+    if "xgboost" in sys.modules and importlib.util.find_spec("onnxmltools"):
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
         from xgboost import XGBClassifier, XGBRegressor
 
-        try:
-            from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-        # Without the extra the estimator does not convert, and the report says so.
-        except ImportError:
-            return
-        register(XGBClassifier, XGBRegressor, convert_xgboost)
+        found |= dict.fromkeys((XGBClassifier, XGBRegressor), convert_xgboost)
+    for each, converter in found.items():
+        kind = "classifier" if each.__name__.endswith("Classifier") else "regressor"
+        options = {"zipmap": [True, False], "nocl": [True, False]} if kind == "classifier" else None
+        shape = getattr(shapes, f"calculate_linear_{kind}_output_shapes")
+        update_registered_converter(each, each.__name__, shape, converter, options=options)
 
 
 class _Writer:
@@ -99,14 +87,12 @@ class _Writer:
         self.precision = self.double if isinstance(operator.inputs[0].type, DoubleTensorType) else self.single
 
     def node(self, operator: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
         name: str = output or self.scope.get_unique_variable_name(operator.lower())
         own = self.scope.get_unique_operator_name(operator)
         self.container.add_node(operator, inputs, [name], name=own, **attributes)
         return name
 
     def vector(self, values: Any) -> str:
-        """Add a constant."""
         from onnx.numpy_helper import from_array
 
         name: str = self.scope.get_unique_variable_name("constant")
@@ -114,7 +100,6 @@ class _Writer:
         return name
 
     def sum_of_trees(self, value: str, trees: list[Tree], base: Any) -> str:
-        """Add up the trees of each target and its base, in double precision."""
         wide = self.node("Cast", [value], to=self.double)
         attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base)
         return self.node("Cast", [self.node("TreeEnsembleRegressor", [wide], **attributes)], to=self.double)
@@ -132,9 +117,7 @@ class _Writer:
 
 def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, _Writer(scope, operator, container)
-    link = type(model._loss.link).__name__
-    if link not in LINKS:
-        raise NoConversion(f"the link {link} has no conversion")
+    link = LINKS[type(model._loss.link).__name__]
     grown = [(target, each.nodes) for iteration in model._predictors for target, each in enumerate(iteration)]
     if any(nodes["is_categorical"].any() for _, nodes in grown):
         raise NoConversion("categorical_features have no conversion: leave codes as numbers")
@@ -142,21 +125,21 @@ def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
     for target, nodes in grown:
         left, right, nulls = nodes["left"], nodes["right"], nodes["missing_go_to_left"]
         leaf, feature, limit = nodes["is_leaf"].astype(bool), nodes["feature_idx"], nodes["num_threshold"]
-        trees.append(Tree(leaf, feature, limit, left, right, nulls, nodes["value"][:, None], target))
-    write.outputs(write.sum_of_trees(write.input, trees, model._baseline_prediction.ravel()), LINKS[link])
+        trees.append((leaf, feature, limit, left, right, nulls, nodes["value"][:, None], target))
+    write.outputs(write.sum_of_trees(write.input, trees, model._baseline_prediction.ravel()), link)
 
 
 def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, _Writer(scope, operator, container)
-    grown, trees = [each.tree_ for each in getattr(model, "estimators_", [model])], []
+    grown, trees = [each.tree_ for each in getattr(model, "estimators_", [model])], list[Tree]()
     for each in grown:
         values = each.value[:, 0, :]
         values = values / values.sum(axis=1, keepdims=True) if len(write.names) == 2 else values
         left, right, nulls = each.children_left, each.children_right, each.missing_go_to_left
-        trees.append(Tree(left < 0, each.feature, each.threshold, left, right, nulls, values / len(grown), 0))
+        trees.append((left < 0, each.feature, each.threshold, left, right, nulls, values / len(grown), 0))
     # Trees of scikit-learn round their input to float32.
     narrow = write.node("Cast", [write.input], to=write.single)
-    write.outputs(write.sum_of_trees(narrow, trees, np.zeros(trees[0].values.shape[1])))
+    write.outputs(write.sum_of_trees(narrow, trees, np.zeros(values.shape[1])))
 
 
 def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
@@ -182,19 +165,18 @@ def _lightgbm_tree(root: dict[str, Any], target: int) -> Tree:
     null_goes_left = np.where([node.get("missing_type") == "NaN" for node in nodes], default, limit >= 0)
     feature = np.array([node.get("split_feature", 0) for node in nodes])
     values = np.array([[node.get("leaf_value", 0.0)] for node in nodes])
-    return Tree(left == 0, feature, limit, left, right, null_goes_left, values, target)
+    return left == 0, feature, limit, left, right, null_goes_left, values, target
 
 
 def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, Any]:
     from onnx.numpy_helper import from_array
 
-    leaf, *splits, values = (np.concatenate(arrays) for arrays in list(zip(*trees, strict=True))[:-1])
+    *arrays, targets = zip(*trees, strict=True)
+    leaf, *splits, values = map(np.concatenate, arrays)
     feature, limit, left, right, null_goes_left = (np.where(leaf, 0, each) for each in splits)
-    tree_ids = np.repeat(np.arange(len(trees)), [len(tree.leaf) for tree in trees])
-    node_ids = np.concatenate([np.arange(len(tree.leaf)) for tree in trees])
+    sizes, width = [len(each) for each in arrays[0]], values.shape[1]
+    tree_ids, node_ids = np.repeat(np.arange(len(trees)), sizes), np.concatenate([*map(np.arange, sizes)])
     # One entry for each leaf and target of its tree; all trees have as many targets.
-    width = values.shape[1]
-    targets = np.repeat([tree.target for tree in trees], [tree.leaf.sum() for tree in trees])
     integers = {
         "nodes_treeids": tree_ids,
         "nodes_nodeids": node_ids,
@@ -204,13 +186,10 @@ def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, A
         "nodes_missing_value_tracks_true": null_goes_left,
         "target_treeids": np.repeat(tree_ids[leaf], width),
         "target_nodeids": np.repeat(node_ids[leaf], width),
-        "target_ids": np.add.outer(targets, np.arange(width)).ravel(),
+        "target_ids": np.add.outer(np.repeat(targets, sizes)[leaf], np.arange(width)).ravel(),
     }
-    doubles = {
-        "base_values_as_tensor": base,
-        "nodes_values_as_tensor": limit,
-        "target_weights_as_tensor": values[leaf].ravel(),
-    }
+    doubles = {"base_values_as_tensor": base, "nodes_values_as_tensor": limit}
+    doubles["target_weights_as_tensor"] = values[leaf].ravel()
     return {
         "n_targets": len(base),
         "post_transform": "NONE",

@@ -23,10 +23,8 @@ Report = dict[str, Any]
 FILE = "export.json"
 OPSETS = {"": 21, "ai.onnx.ml": 3}
 MOST_ROWS = 20
-# How many rows are also predicted alone.
-ALONE = 64
-# Tolerance, absolute and relative, within which two steps of a pipeline return the same.
-STEP_TOLERANCE = 1e-5
+ALONE = 64  # rows that are also predicted alone
+STEP_TOLERANCE = 1e-5  # of a step of a pipeline, absolute and relative
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> E
     Double precision is tried first, because scikit-learn computes in it; then float32.
 
     Args:
-        model: the fitted estimator with the encoder of its matrix.
+        model: the fitted estimator.
         holdout: rows that the estimator was not trained on, float32, shape (rows, inputs).
         outputs: the estimator's outputs for them.
         seed: of the random edge rows.
@@ -74,12 +72,11 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> E
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
-        attempts = []
-        for wide in (True, False):
-            attempts.append(_attempt(model, holdout, edges, expected, seed, wide, report))
-            if attempts[-1].graph is not None:
-                return attempts[-1]
-    return min(attempts, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
+        found = _attempt(model, holdout, edges, expected, seed, True, report)
+        if found.graph is not None:
+            return found
+        single = _attempt(model, holdout, edges, expected, seed, False, report)
+    return min(found, single, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
 
 
 def _attempt(
@@ -117,22 +114,19 @@ def _attempt(
     worst = worst[np.argsort(-np.nan_to_num(distance[worst], nan=np.inf), kind="stable")][:MOST_ROWS]
     names = [f"holdout {at}" for at in range(len(holdout))]
     names += [f"edge {at} ({name})" for at, name in enumerate(edge_names)]
-    known = [(names[at], float(distance[at]) if np.isfinite(distance[at]) else None) for at in worst]
-    step, (first, difference) = _first_differing_step(model.estimator, rows[worst], wide), known[0]
-    by = "not a finite number" if difference is None else f"by {difference:.2g}"
+    known = [float(each) if np.isfinite(each) else None for each in distance[worst]]
+    step = _first_differing_step(model.estimator, rows[worst], wide)
+    by = "not a finite number" if known[0] is None else f"by {known[0]:.2g}"
     count = f"{wrong.sum()} of {len(names)} rows"
-    reason = f"once converted, {step} predicts {count} differently ({first}: {by})"
-    differing = [{"row": name, "difference": each} for name, each in known]
+    reason = f"once converted, {step} predicts {count} differently ({names[worst[0]]}: {by})"
+    differing = [{"row": names[at], "difference": each} for at, each in zip(worst, known, strict=True)]
     return Export(None, report | {"reason": reason, "differing": differing, "step": step})
 
 
 def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[str]]:
-    """Convert a fitted estimator or transformer to ONNX.
+    """Convert a fitted estimator or transformer of scikit-learn, LightGBM or XGBoost to ONNX.
 
-    Args:
-        estimator: a fitted scikit-learn, LightGBM or XGBoost object.
-        width: how many inputs the matrix has.
-        wide: compute in double precision, as scikit-learn does; some operators only exist in float32.
+    Double precision (`wide`) is that of scikit-learn; some operators only exist in float32.
 
     Returns:
         The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
