@@ -47,14 +47,15 @@ def api_keys(serve: Serve, environment: str) -> list[bytes]:
     Raises:
         LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
     """
-    path = serve.api_key_file
+    path, text = serve.api_key_file, os.environ.get(API_KEY)
+    source = path if text is None else API_KEY
     try:
-        text = os.environ[API_KEY] if API_KEY in os.environ else path.read_text("utf-8") if path else ""
+        text = path.read_text("utf-8") if path and text is None else text or ""
     except (OSError, UnicodeDecodeError):
         raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
     keys = [line.strip() for line in text.splitlines() if line.strip()]
-    if not keys and (API_KEY in os.environ or path):
-        raise LifecycleError(f"{API_KEY if API_KEY in os.environ else path} contains no API key", KEY_HINT)
+    if source and not keys:
+        raise LifecycleError(f"{source} contains no API key", KEY_HINT)
     if not keys and environment == "production":
         hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
         raise LifecycleError("production without an API key would serve every caller", hint)

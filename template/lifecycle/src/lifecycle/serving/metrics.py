@@ -73,15 +73,17 @@ class Metrics(Collector):
             # Several processes have no such gauge: one that was killed would leave its value.
             gauge = Gauge("http_requests_in_flight", "Requests without a response yet.", registry=self._gauges)
             gauge.set_function(in_flight)
-        by_route = ("method", "route")
-        self.requests = self._counter("http_requests", "Requests with a response.", *by_route, "status")
-        self.seconds = self._histogram("http_request_duration_seconds", "Time to the response.", SECONDS, *by_route)
-        self.predictions = self._counter("model_predictions", "Rows predicted.", "version", "prediction")
+        counter = functools.partial(Counter, registry=self._counters)
+        histogram = functools.partial(Histogram, registry=self._counters)
+        by_route = ["method", "route"]
+        self.requests = counter("http_requests", "Requests with a response.", [*by_route, "status"])
+        self.seconds = histogram("http_request_duration_seconds", "Time to the response.", by_route, buckets=SECONDS)
+        self.predictions = counter("model_predictions", "Rows predicted.", ["version", "prediction"])
         score = "Probability of the positive or of the predicted class."
-        self.scores = self._histogram("model_prediction_score", score, PROBABILITIES)
-        self.unusual = self._counter("model_input_unusual", "Values outside what the contract expects.", "column")
-        self.refusals = self._counter("model_requests_refused", "Prediction requests without a prediction.", "reason")
-        self.dropped = self._counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
+        self.scores = histogram("model_prediction_score", score, buckets=PROBABILITIES)
+        self.unusual = counter("model_input_unusual", "Values outside what the contract expects.", ["column"])
+        self.refusals = counter("model_requests_refused", "Prediction requests without a prediction.", ["reason"])
+        self.dropped = counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
         self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
@@ -120,10 +122,6 @@ class Metrics(Collector):
         self._series(self.requests, method, route, status).inc()
         self._series(self.seconds, method, route).observe(seconds)
 
-    def count_refusal(self, reason: str) -> None:
-        """Count a prediction request without a prediction."""
-        self.refusals.labels(reason).inc()
-
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         counters = self._counters
@@ -159,12 +157,6 @@ class Metrics(Collector):
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError, LifecycleError) as error:
             log.error("%s is not a valid monitoring report: %s", path, error)
-
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(name, description, labels, registry=self._counters)
-
-    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, description, labels, registry=self._counters, buckets=buckets)
 
 
 def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:

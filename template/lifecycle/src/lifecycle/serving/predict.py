@@ -95,7 +95,7 @@ class PredictionService:
         except Rejected as rejection:
             status = rejection.status
             if is_predict:
-                self.metrics.count_refusal(rejection.reason)
+                self.metrics.refusals.labels(rejection.reason).inc()
             await self._send(send, status, rejection.content, [*headers, *rejection.headers])
         except asyncio.CancelledError:
             # Uvicorn cancels requests that take longer than the graceful shutdown.

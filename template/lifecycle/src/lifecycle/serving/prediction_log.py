@@ -40,7 +40,7 @@ class PredictionLog:
         # Held while lines are written: `close` may run while a thread still flushes.
         self._writing = threading.Lock()
         self._segment: tuple[FileIO, FileLock] | None = None
-        self._next_report = 0.0
+        self._next_report = self._opened = 0.0
         self._model: DeployedModel | None = None
 
     def add(
@@ -75,7 +75,9 @@ class PredictionLog:
         with self._writing:
             try:
                 problem = self._write(b"".join(lines)) if lines else ""
-                if self._segment and self._is_due(self._segment[0]):
+                age = time.monotonic() - self._opened
+                size = self._segment[0].tell() if self._segment else 0
+                if size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
                     self._rotate()
             except OSError as error:
                 problem = f"{self.directory} cannot be written ({error.strerror})"
@@ -121,10 +123,6 @@ class PredictionLog:
             file.seek(size)
             return f"the disk of {self.directory} is full"
         return ""
-
-    def _is_due(self, file: FileIO) -> bool:
-        age = time.monotonic() - self._opened
-        return file.tell() >= self.limits.segment_bytes or age > self.limits.segment_seconds
 
     def _rotate(self) -> None:
         segment, self._segment = self._segment, None

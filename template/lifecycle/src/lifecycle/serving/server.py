@@ -42,7 +42,7 @@ def run(settings: Settings, environment: str) -> None:
     port = usable_port(serve.host, serve.port)
     # One thread predicts; threads within the model would only wait for each other. Read when the model's library loads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ[WORKER_SETTINGS] = json.dumps({"environment": environment, "settings": settings.model_dump(mode="json")})
+    os.environ[WORKER_SETTINGS] = json.dumps([environment, settings.model_dump(mode="json")])
     if several:
         # Uvicorn would start a worker that cannot load the model again and again.
         _verify_in_other_process()
