@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from lifecycle import reports
 from lifecycle.monitoring.drift import ColumnDrift
 from lifecycle.monitoring.monitor import build_document
 from lifecycle.monitoring.quality import Interval, Quality
 from lifecycle.monitoring.skew import Skew
 from lifecycle.monitoring.verdict import Findings, Window
-from lifecycle.reports import pages
 from lifecycle.settings import Settings
 from lifecycle.training.decision import Check, Decision, Record, page
 
@@ -65,7 +65,7 @@ def monitoring_page() -> str:
     quality = Quality(2100, 1400, 1200, "roc_auc", Interval(1200, 0.71, 0.69, 0.735), 0.8, 0.75, slices, 0.77)
     findings = Findings(windows[-1].last, windows, quality, Skew(600, 12, {"visits": 12}), trained=FIRST)
     document = build_document("local", "v1", findings, Settings())
-    return pages.render("monitoring.html.j2", report=document, units={"plan <b>": "plan"})
+    return reports.render("monitoring.html.j2", report=document, units={"plan <b>": "plan"})
 
 
 def decision_page() -> str:

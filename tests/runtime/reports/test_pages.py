@@ -6,7 +6,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from lifecycle.reports import charts, pages
+from lifecycle import reports
+from lifecycle.reports import charts
 from support.reports import decision_page, monitoring_page
 
 
@@ -90,4 +91,4 @@ def test_of_many_bins_the_largest_are_drawn() -> None:
 def test_a_template_does_not_accept_a_missing_value() -> None:
     values: dict[str, Any] = {"record": None}
     with pytest.raises(jinja2.UndefinedError):
-        pages.render("decision.html.j2", **values)
+        reports.render("decision.html.j2", **values)

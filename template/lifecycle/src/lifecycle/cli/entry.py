@@ -7,8 +7,7 @@ from pathlib import Path
 
 import lifecycle
 from lifecycle import settings
-from lifecycle.cli import model, monitoring, repository
-from lifecycle.cli.commands import add_command
+from lifecycle.cli import add_command, model, monitoring, repository
 from lifecycle.errors import LifecycleError, NotHere
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import REASONS, TIMESTAMP, AddCommand
+from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import provenance
 from lifecycle.settings import Loaded, Serve

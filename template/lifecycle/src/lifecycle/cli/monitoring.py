@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.cli.commands import REASONS, TIMESTAMP, AddCommand
+from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lifecycle.cli.commands import AddCommand
+from lifecycle.cli import AddCommand
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.settings import Loaded
 

@@ -25,7 +25,7 @@ from lifecycle.monitoring.quality import Quality, measure_quality
 from lifecycle.monitoring.skew import comparable, compare_logged
 from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.registry import deployments, predictions
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, pages
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically
 from lifecycle.timestamps import DAY
@@ -59,7 +59,7 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     findings = collect_findings(settings, data, environment, bundle, as_of)
     document = build_document(environment, bundle.version, findings, settings)
     units = {column.name: column.unit for column in bundle.contract.inputs}
-    page = pages.render("monitoring.html.j2", report=document, units=units)
+    page = render("monitoring.html.j2", report=document, units=units)
     return document, write_report(settings.store, document, page)
 
 

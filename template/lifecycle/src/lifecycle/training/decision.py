@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifecycle import timestamps
-from lifecycle.reports import pages
+from lifecycle import reports, timestamps
 from lifecycle.storage import Store, lock, write_atomically
 
 FORMAT = 1
@@ -77,4 +76,4 @@ def write(store: Store, record: Record) -> Path:
 
 def page(record: Record) -> str:
     """Return the record as a page."""
-    return pages.render("decision.html.j2", record=record, decided_at=timestamps.format_utc(record.decided_at))
+    return reports.render("decision.html.j2", record=record, decided_at=timestamps.format_utc(record.decided_at))
