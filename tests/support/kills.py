@@ -249,7 +249,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
         prediction = {"prediction": "stays", "probability": 0.5}
-        kept.add(model, f"r{at}", b'"rows":[%b],"predictions":[%b]' % (dumped(ROW), dumped(prediction)))
+        kept.add(model, b"r%d" % at, b"", [ROW], dumped([prediction]))
         if at % 3 == 2:
             kept.flush()
             flushed.write_text(str(at + 1))

@@ -195,7 +195,6 @@ def test_a_choice_changes_only_what_it_owns(render: Render, question: str) -> No
 
 def test_a_render_is_small(render: Render) -> None:
     names = files(render())
-    assert len(names) <= 180
     assert len([path for path in render().iterdir() if not path.name.startswith(".")]) <= 15
     assert max(len(content) for content in names.values()) < 60_000
 

@@ -64,14 +64,14 @@ def test_edited_files_of_the_template_are_reported_with_hints(newer: Template, t
     project = owned(newer, tmp_path / "project")
     for name in ("lifecycle/pyproject.toml", "lifecycle/lifecycle.mk"):
         (project / name).write_text((project / name).read_text() + "# ours\n")
-    (project / "lifecycle/src/lifecycle/models/card.py").unlink()
+    (project / "lifecycle/src/lifecycle/models/metrics.py").unlink()
     commit(project, "Ours")
     before = files(project)
     code, output = called(project)
     assert code == 3
     assert "lifecycle/pyproject.toml (edited): Add your own dependency with uv add NAME" in output
     assert "lifecycle/lifecycle.mk (edited): Add or override the target in the Makefile" in output
-    assert "lifecycle/src/lifecycle/models/card.py (removed): Change it in config/" in output
+    assert "lifecycle/src/lifecycle/models/metrics.py (removed): Change it in config/" in output
     assert files(project) == before
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.serving.batching import BatchQueue, predict_each
-from lifecycle.serving.deployed import DeploymentFollower
+from lifecycle.serving.deployed import BatchQueue, DeploymentFollower, predict_each
 from support.services import KNOWN
 from support.storages import Storage
 

@@ -20,7 +20,7 @@ SECRET = "eve7123"
 
 def said(program: str, format: str = "json") -> list[dict[str, Any]]:
     """What a process says that is set up as the service is."""
-    whole = f"from lifecycle.serving import messages\nmessages.configure({format!r})\n{textwrap.dedent(program)}"
+    whole = f"from lifecycle.serving import server\nserver.configure_logging({format!r})\n{textwrap.dedent(program)}"
     log = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stderr
     return [json.loads(line) for line in log.splitlines()]
 
@@ -64,6 +64,7 @@ def test_a_model_that_puts_the_row_into_its_error_shows_where_it_failed_and_no_v
 def test_an_exception_that_crashes_a_thread_or_is_never_awaited_is_logged_without_its_message() -> None:
     crashed, forgotten = said("""
         import asyncio, threading
+        from lifecycle.serving.app import log_unawaited
 
         def crash():
             raise ValueError("eve7123")
@@ -74,7 +75,7 @@ def test_an_exception_that_crashes_a_thread_or_is_never_awaited_is_logged_withou
 
         async def forget():
             loop = asyncio.get_running_loop()
-            loop.set_exception_handler(messages.log_unawaited)
+            loop.set_exception_handler(log_unawaited)
             loop.create_future().set_exception(ValueError("eve7123"))
 
         asyncio.run(forget())
@@ -93,8 +94,8 @@ def test_other_loggers_go_the_same_way_and_a_line_stays_a_line() -> None:
 
 
 def test_a_terminal_gets_text_and_a_pipe_gets_json() -> None:
-    assert [line["message"] for line in said("messages.log.error('so it is')", "auto")] == ["so it is"]
-    program = "from lifecycle.serving import messages; messages.configure('auto'); messages.log.error('so it is')"
+    assert [line["message"] for line in said("server.log.error('so it is')", "auto")] == ["so it is"]
+    program = "from lifecycle.serving import server; server.configure_logging('auto'); server.log.error('so it is')"
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
     os.close(theirs)

@@ -232,7 +232,7 @@ from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import Metrics
 from lifecycle.storage import Store
 metrics = Metrics(DeploymentFollower(Store(Path(sys.argv[1])), "local", 10))
-metrics.count_refusal("unknown_key")
+metrics.refusals.labels("unknown_key").inc()
 print(metrics.text().decode())
 """
 

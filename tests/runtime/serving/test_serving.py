@@ -15,7 +15,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.serving.app import create
-from lifecycle.serving.messages import Json
+from lifecycle.serving.server import Json
 from support.services import KNOWN, QUICK, counted, eventually
 from support.storages import CHURN, Storage
 

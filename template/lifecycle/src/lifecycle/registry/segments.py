@@ -79,8 +79,7 @@ def lines(path: Path) -> Iterator[Line | None]:
     """Yield every line of a segment, None for a damaged one; skip an unfinished line that is being written."""
     try:
         file = path.open("rb")
-    except FileNotFoundError:
-        # Its writer has closed it since the path was listed.
+    except FileNotFoundError:  # its writer has closed it since the path was listed
         file = path.with_suffix(CLOSED).open("rb")
     with file:
         for line in file:

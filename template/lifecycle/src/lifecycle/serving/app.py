@@ -14,12 +14,10 @@ from fastapi_offline import FastAPIOffline
 
 from lifecycle import __version__, timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import segments
-from lifecycle.serving import messages, openapi
+from lifecycle.serving import openapi
 from lifecycle.serving.deployed import DeploymentFollower
-from lifecycle.serving.metrics import CONTENT_TYPE, Metrics
+from lifecycle.serving.metrics import CONTENT_TYPE
 from lifecycle.serving.predict import NO_FEATURES, PredictionService
-from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
@@ -37,13 +35,8 @@ def create(store: Store, environment: str, serve: Serve, log: Log | None = None)
     Raises:
         LifecycleError: nothing is deployed, the bundle cannot be loaded here, or an API key is missing or invalid.
     """
-    keys = api_keys(serve, environment)
     follower = DeploymentFollower(store, environment, serve.max_rows)
-    metrics = Metrics(follower)
-    directory = segments.folder(store, environment)
-    prediction_log = PredictionLog(directory, log, metrics.dropped.inc) if log and log.enabled else None
-    service = PredictionService(follower, serve, metrics, prediction_log, keys)
-    metrics.add_in_flight(lambda: service.in_flight)
+    service = PredictionService(follower, serve, log, api_keys(serve, environment))
     service.fastapi = _fastapi_app(service)
     return service
 
@@ -54,14 +47,15 @@ def api_keys(serve: Serve, environment: str) -> list[bytes]:
     Raises:
         LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
     """
-    path = serve.api_key_file
+    path, text = serve.api_key_file, os.environ.get(API_KEY)
+    source = path if text is None else API_KEY
     try:
-        text = os.environ[API_KEY] if API_KEY in os.environ else path.read_text("utf-8") if path else ""
+        text = path.read_text("utf-8") if path and text is None else text or ""
     except (OSError, UnicodeDecodeError):
         raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
     keys = [line.strip() for line in text.splitlines() if line.strip()]
-    if not keys and (API_KEY in os.environ or path):
-        raise LifecycleError(f"{API_KEY if API_KEY in os.environ else path} contains no API key", KEY_HINT)
+    if source and not keys:
+        raise LifecycleError(f"{source} contains no API key", KEY_HINT)
     if not keys and environment == "production":
         hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
         raise LifecycleError("production without an API key would serve every caller", hint)
@@ -69,6 +63,11 @@ def api_keys(serve: Serve, environment: str) -> list[bytes]:
         if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
             raise LifecycleError(f"API key {number} is too short or not printable ASCII", KEY_HINT)
     return [key.encode() for key in keys]
+
+
+def log_unawaited(loop: Any, context: dict[str, Any]) -> None:
+    """Log an exception that no code awaited; asyncio's own handler would print its message."""
+    logger.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 def leave_before_stopping(service: PredictionService, seconds: float) -> None:
@@ -87,43 +86,34 @@ def leave_before_stopping(service: PredictionService, seconds: float) -> None:
 
 
 def _fastapi_app(service: PredictionService) -> FastAPI:
-    follower, limits = service.follower, service.limits
+    follower, limits, prediction_log = service.follower, service.limits, service.prediction_log
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(messages.log_unawaited)
+        asyncio.get_running_loop().set_exception_handler(log_unawaited)
         # A signal handler can be set in the main thread only; tests run the application in another one.
         if limits.leave_seconds and threading.current_thread() is threading.main_thread():
             leave_before_stopping(service, limits.leave_seconds)
-        tasks = [asyncio.create_task(follower.follow(limits.poll_seconds))]
-        if service.prediction_log:
-            tasks.append(asyncio.create_task(service.prediction_log.run()))
+        running = [follower.follow(limits.poll_seconds), service.cancel_slow_bodies()]
+        tasks = [asyncio.create_task(each) for each in running + ([prediction_log.run()] if prediction_log else [])]
         version, environment = follower.deployed.version, follower.environment
         logger.info("lifecycle %s serves %s in %s; documentation at /docs", __version__, version, environment)
         yield
         for task in tasks:
             task.cancel()
-        if service.prediction_log:
-            service.prediction_log.close()
+        if prediction_log:
+            prediction_log.close()
 
+    name = follower.deployed.predictor.bundle.facts.get("name", "model")
+    # The validator badge of the documentation would be requested from the internet.
     app: FastAPI = FastAPIOffline(
-        title=follower.deployed.predictor.bundle.facts.get("name", "model"),
-        redoc_url=None,
-        lifespan=lifespan,
-        # The validator badge would be requested from the internet.
-        swagger_ui_parameters={"validatorUrl": None},
+        title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters={"validatorUrl": None}
     )
-    _add_routes(app, service)
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, follower.deployed.version, follower.deployed.contract, limits, bool(service.api_keys)
     )
-    return app
 
-
-def _add_routes(app: FastAPI, service: PredictionService) -> None:
-    follower = service.follower
-
-    @app.post(openapi.PATH, responses=openapi.errors(service.limits))
+    @app.post(openapi.PATH, responses=openapi.errors(limits))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
         """Predict one row or a list of rows: send the key and the request fields; other columns are looked up."""
         raise AssertionError("PredictionService handles this route; it is declared for its documentation")
@@ -133,16 +123,14 @@ def _add_routes(app: FastAPI, service: PredictionService) -> None:
         """Return 200 while the process runs."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: openapi.NOT_READY})
+    @app.get("/readyz", responses={503: openapi.not_ready()})
     async def readyz() -> dict[str, str | bool]:
         """Return 200 when requests can be predicted.
 
         `pending`: whether another version is deployed that cannot be loaded; `/info` says why.
         """
-        if service.leaving:
-            raise HTTPException(503, "the service is stopping", RETRY_LATER)
-        if follower.deployed.lacks_features:
-            raise HTTPException(503, NO_FEATURES, RETRY_LATER)
+        if service.leaving or follower.deployed.lacks_features:
+            raise HTTPException(503, "the service is stopping" if service.leaving else NO_FEATURES, RETRY_LATER)
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
     @app.get("/info")
@@ -155,13 +143,13 @@ def _add_routes(app: FastAPI, service: PredictionService) -> None:
         """Return all metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
+    return app
+
 
 def _info(service: PredictionService) -> dict[str, Any]:
     model = service.follower.deployed
     facts, features = model.predictor.bundle.facts, model.features
     deployment = model.deployment.as_document()
-    # A deployment of release 0.1.0 names no owners; its bundle may.
-    owners = deployment.pop("owners") or facts.get("owners", {})
     return {
         "name": facts.get("name"),
         "version": model.version,
@@ -172,7 +160,8 @@ def _info(service: PredictionService) -> dict[str, Any]:
         "task": model.contract.target.task,
         "columns": [column.name for column in model.contract.request],
         "threshold": model.deployment.current.threshold,
-        "owners": owners,
+        # A deployment of release 0.1.0 names no owners; its bundle may.
+        "owners": deployment.pop("owners") or facts.get("owners", {}),
         "deployment": deployment,
         "pending": service.follower.pending,
         "trained": {name: facts[name] for name in TRAINING_FACTS if name in facts},

@@ -1,14 +1,17 @@
-"""The deployed model of an environment, and the follower that replaces it when the deployment or features change."""
+"""The deployed model, the follower that replaces it when the deployment or features change, and its thread."""
 
 import asyncio
 import contextlib
 import logging
+import queue
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from lifecycle.contract.rows import RowReader
+from lifecycle.contract.rows import Row, RowReader
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import FeatureTable, table_path
@@ -22,6 +25,9 @@ log = logging.getLogger("lifecycle.serving")
 # Loading a large bundle again at every check would take a whole core while something is missing.
 CHECKS_BEFORE_RETRY = 10
 
+Header = tuple[bytes, bytes]
+Responses = list[Row]
+
 
 @dataclass(frozen=True, eq=False)
 class DeployedModel:
@@ -32,7 +38,7 @@ class DeployedModel:
     reader: RowReader
     features: FeatureTable | None
 
-    @property
+    @cached_property
     def contract(self) -> Contract:
         """The contract in the bundle."""
         return self.predictor.contract
@@ -43,17 +49,17 @@ class DeployedModel:
         return self.predictor.bundle.version
 
     @cached_property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The response headers that identify the model."""
-        contract = str(self.contract.version).encode()
-        return [(b"x-model-version", self.version.encode()), (b"x-contract-version", contract)]
+    def headers(self) -> list[Header]:
+        """The headers of every response to a prediction request."""
+        identity = {b"x-model-version": self.version, b"x-contract-version": str(self.contract.version)}
+        return [(b"content-type", b"application/json"), *((name, value.encode()) for name, value in identity.items())]
 
     @property
     def lacks_features(self) -> bool:
         """Whether the contract has looked-up columns and there is no table of them yet."""
         return bool(self.contract.lookups) and self.features is None
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Responses:
         """Return one response object for each complete row; scikit-learn estimators reject an empty matrix."""
         return self.predictor.predict(rows, self.deployment.current.threshold) if rows else []
 
@@ -69,8 +75,9 @@ class DeploymentFollower:
         """
         self.store, self.environment, self.max_rows = store, environment, max_rows
         self.pending, self._checks = "", 0
-        self.deployed = self._load(deployments.required(store, environment), None)
-        self._seen = self.deployed.deployment
+        self.deployed = self._load(None)
+        # Empty, so that the first check finds what has changed since the files were read.
+        self._seen: list[object] = []
 
     async def follow(self, seconds: float) -> None:
         """Check every so many seconds, in a thread: loading a bundle must not delay requests."""
@@ -80,15 +87,13 @@ class DeploymentFollower:
 
     def check(self) -> None:
         """Load what has changed. Never raises: after a failure, the model loaded before stays in use."""
-        old = self.deployed
+        old, stamps = self.deployed, self._stamps()
         self._checks += 1
+        if stamps == self._seen and not (self.pending and self._checks % CHECKS_BEFORE_RETRY == 0):
+            return
+        self._seen = stamps
         try:
-            deployment = deployments.required(self.store, self.environment)
-            is_due = bool(self.pending) and self._checks % CHECKS_BEFORE_RETRY == 0
-            if deployment == self._seen and not self._features_changed(old) and not is_due:
-                return
-            self._seen = deployment
-            self.deployed = self._load(deployment, old)
+            self.deployed = self._load(old)
         except Exception as error:
             is_expected = isinstance(error, LifecycleError)
             # The message of any other exception may contain values of rows; its traceback is logged without it.
@@ -97,33 +102,35 @@ class DeploymentFollower:
                 log.error("%s stays in use: %s", old.version, reason, exc_info=None if is_expected else error)
             self.pending = reason
             return
-        if deployment != old.deployment:
+        if self.deployed.deployment != old.deployment:
             log.info("%s is in use now (before: %s)", self.deployed.version, old.version)
         self.pending = ""
 
-    def _features_changed(self, model: DeployedModel) -> bool:
-        if model.features:
-            return not model.features.is_current()
-        return model.lacks_features and table_path(self.store, model.predictor.bundle.feature_set).exists()
+    def _stamps(self) -> list[object]:
+        """Return what changes when the deployment or the feature table in use is replaced or edited."""
+        stamps: list[object] = []
+        table = table_path(self.store, self.deployed.predictor.bundle.feature_set)
+        for path in (self.store.deployments / f"{self.environment}.json", table):
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                stamps.append((path, found.st_ino, found.st_mtime_ns, found.st_size))
+        return stamps
 
-    def _load(self, deployment: Deployment, old: DeployedModel | None) -> DeployedModel:
-        version = deployment.current.version
+    def _load(self, old: DeployedModel | None) -> DeployedModel:
+        deployment = deployments.required(self.store, self.environment)
+        version, features = deployment.current.version, None
         predictor = old.predictor if old and old.version == version else Predictor(open_version(self.store, version))
+        path = table_path(self.store, predictor.bundle.feature_set)
+        if old and old.predictor is predictor and old.features and old.features.is_current():
+            features = old.features
+        elif predictor.contract.lookups:
+            with contextlib.suppress(FileNotFoundError):
+                features = FeatureTable(path, predictor.contract)
         reader = RowReader(predictor.contract, self._other_request_fields(), self.max_rows)
-        new = DeployedModel(deployment, predictor, reader, self._features(predictor, old))
+        new = DeployedModel(deployment, predictor, reader, features)
         if old and new.lacks_features and not old.lacks_features:
-            path = table_path(self.store, predictor.bundle.feature_set)
             raise LifecycleError(f"{version} is deployed, and {path} is missing", "Run `make features`.")
         return new
-
-    def _features(self, predictor: Predictor, old: DeployedModel | None) -> FeatureTable | None:
-        if not predictor.contract.lookups:
-            return None
-        if old and old.predictor is predictor and old.features and old.features.is_current():
-            return old.features
-        with contextlib.suppress(FileNotFoundError):
-            return FeatureTable(table_path(self.store, predictor.bundle.feature_set), predictor.contract)
-        return None
 
     def _other_request_fields(self) -> frozenset[str]:
         """Return the request fields of the version deployed before: callers may still send them."""
@@ -133,6 +140,82 @@ class DeploymentFollower:
             path = self.store.bundles / period.version / "contract.json"
             # A bundle that was removed cannot be deployed again.
             with contextlib.suppress(OSError, LifecycleError):
-                contract = Contract.from_json(path.read_bytes(), where=str(path))
-                fields |= {column.name for column in contract.request}
+                fields |= {column.name for column in Contract.from_json(path.read_bytes()).request}
         return frozenset(fields)
+
+
+@dataclass
+class _Request:
+    model: DeployedModel
+    rows: Sequence[Row]
+    result: "asyncio.Future[Responses | Exception]"
+
+
+class BatchQueue:
+    """Requests for the thread of a model that takes as long for one row as for many (skops, python).
+
+    Requests that arrive while the thread is busy are predicted together; a request that arrives alone never waits.
+    `rows` is the number of rows that wait or are being predicted.
+    """
+
+    def __init__(self, batch_rows: int) -> None:
+        self.batch_rows, self.rows = batch_rows, 0
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def predict(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
+        """Return one response object for each complete row; raises whatever the model raises for them."""
+        if self._thread is None:
+            # A daemon: the process must be able to end while a model does not return.
+            self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
+            self._thread.start()
+        request = _Request(model, rows, asyncio.get_running_loop().create_future())
+        self.rows += len(rows)
+        self._requests.put(request)
+        try:
+            result = await request.result
+        finally:
+            self.rows -= len(rows)
+        # Raised here: a future does not accept every exception.
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _run(self) -> None:
+        first = self._requests.get()
+        while True:
+            batch, rows, following = [first], len(first.rows), None
+            while following is None and not self._requests.empty():
+                following = self._requests.get()
+                rows += len(following.rows)
+                if following.model is first.model and rows <= self.batch_rows:
+                    batch.append(following)
+                    following = None
+            # A caller that went away or waited too long has cancelled its result.
+            batch = [request for request in batch if not request.result.done()]
+            if batch:
+                results = predict_each(batch[0].model, [request.rows for request in batch])
+                # RuntimeError: the service has stopped meanwhile.
+                with contextlib.suppress(RuntimeError):
+                    batch[0].result.get_loop().call_soon_threadsafe(_deliver, batch, results)
+            first = following or self._requests.get()
+
+
+def predict_each(model: DeployedModel, requests: Sequence[Sequence[Row]]) -> list[Responses | Exception]:
+    """Return the responses to each request, or its exception; a request that fails does not affect the others."""
+    try:
+        responses = iter(model.predict([row for rows in requests for row in rows]))
+        return [list(islice(responses, len(rows))) for rows in requests]
+    # Libraries in other languages may raise a BaseException; it must not end the thread.
+    except BaseException as error:
+        if len(requests) == 1:
+            failure = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+            return [failure.with_traceback(error.__traceback__)]
+        half = len(requests) // 2
+        return [*predict_each(model, requests[:half]), *predict_each(model, requests[half:])]
+
+
+def _deliver(batch: list[_Request], results: list[Responses | Exception]) -> None:
+    for request, result in zip(batch, results, strict=True):
+        if not request.result.done():
+            request.result.set_result(result)

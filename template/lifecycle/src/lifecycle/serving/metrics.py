@@ -1,24 +1,34 @@
-"""Metrics of the service for Prometheus: requests, predictions, refusals and unusual inputs.
+"""Metrics of the service for Prometheus: what this process counts, and gauges that are read from the storage.
 
-Several processes count as one where PROMETHEUS_MULTIPROC_DIR names a directory that they share.
+Several processes count as one where PROMETHEUS_MULTIPROC_DIR names a directory that they share. All of them read the
+same storage, so that each of them returns the same gauges.
 """
 
+import contextlib
 import functools
+import json
+import logging
 import math
 import os
-from collections import Counter as Tally
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+from lifecycle import timestamps
 from lifecycle.contract.schema import Column
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import segments
+from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
 from lifecycle.serving.openapi import PATH
-from lifecycle.serving.storage_metrics import StorageMetrics
+from lifecycle.serving.prediction_log import segments_bytes
 
+log = logging.getLogger("lifecycle.serving")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Any other path or method is the client's own text and would create series without limit.
 UNMATCHED = "__unmatched__"
@@ -27,31 +37,53 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
 REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 422: "invalid", 503: "not_ready"}
 OVERLOADED = "overloaded"
-
+# The gauges that are read from the storage: description and labels.
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model_info": ("The deployed version.", ("version", "contract", "environment")),
+    "model_deployment_pending": ("1 while the deployed version cannot be loaded and the one before stays in use.", ()),
+    "model_trained_timestamp_seconds": ("When it was trained.", ()),
+    "model_features_as_of_timestamp_seconds": ("The time as of which the looked-up features are.", ()),
+    "model_monitoring_last_success_timestamp_seconds": ("The time of the newest monitoring report.", ()),
+    "model_monitoring_verdict": ("1 for the verdict of the newest monitoring report.", ("verdict",)),
+    "model_drift_score": ("PSI of the newest window.", ("column",)),
+    "model_drift_limit": ("PSI from which the column drifts.", ("column",)),
+    "model_quality": ("Quality on mature labels.", ("metric", "slice")),
+    "model_quality_upper": ("Upper end of its confidence interval.", ("metric", "slice")),
+    "model_quality_bound": ("Quality below which a retrain is due.", ("metric",)),
+    "prediction_log_bytes": ("Bytes of the prediction log that are not collected yet.", ()),
+}
 Rows = Sequence[Mapping[str, Any]]
 Ranges = list[tuple[str, float, float]]
 Levels = list[tuple[str, frozenset[Any]]]
+# A gauge, the values of its labels, and its value.
+Value = tuple[str, tuple[str, ...], float]
 
 
-class Metrics:
-    """The counters of one process, and the gauges that are read from the storage when they are requested."""
+class Metrics(Collector):
+    """The counters of one process, and the collector of the gauges of its environment."""
 
-    def __init__(self, follower: DeploymentFollower) -> None:
+    def __init__(self, follower: DeploymentFollower, in_flight: Callable[[], float] = lambda: 0) -> None:
+        self.follower = follower
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.is_shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._counters, self._gauges = CollectorRegistry(), CollectorRegistry()
-        self._gauges.register(StorageMetrics(follower))
+        self._gauges.register(self)
         if not self.is_shared:
             ProcessCollector(registry=self._gauges)
-        by_route = ("method", "route")
-        self.requests = self._counter("http_requests", "Requests with a response.", *by_route, "status")
-        self.seconds = self._histogram("http_request_duration_seconds", "Time to the response.", SECONDS, *by_route)
-        self.predictions = self._counter("model_predictions", "Rows predicted.", "version", "prediction")
+            # Several processes have no such gauge: one that was killed would leave its value.
+            gauge = Gauge("http_requests_in_flight", "Requests without a response yet.", registry=self._gauges)
+            gauge.set_function(in_flight)
+        counter = functools.partial(Counter, registry=self._counters)
+        histogram = functools.partial(Histogram, registry=self._counters)
+        by_route = ["method", "route"]
+        self.requests = counter("http_requests", "Requests with a response.", [*by_route, "status"])
+        self.seconds = histogram("http_request_duration_seconds", "Time to the response.", by_route, buckets=SECONDS)
+        self.predictions = counter("model_predictions", "Rows predicted.", ["version", "prediction"])
         score = "Probability of the positive or of the predicted class."
-        self.scores = self._histogram("model_prediction_score", score, PROBABILITIES)
-        self.unusual = self._counter("model_input_unusual", "Values outside what the contract expects.", "column")
-        self.refusals = self._counter("model_requests_refused", "Prediction requests without a prediction.", "reason")
-        self.dropped = self._counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
+        self.scores = histogram("model_prediction_score", score, buckets=PROBABILITIES)
+        self.unusual = counter("model_input_unusual", "Values outside what the contract expects.", ["column"])
+        self.refusals = counter("model_requests_refused", "Prediction requests without a prediction.", ["reason"])
+        self.dropped = counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
         self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
@@ -61,22 +93,20 @@ class Metrics:
         for reason in (*REASONS.values(), OVERLOADED):
             self.refusals.labels(reason)
 
-    def add_in_flight(self, in_flight: Callable[[], float]) -> None:
-        """Add the gauge of requests in flight; several processes have none: a killed one would leave its value."""
-        if not self.is_shared:
-            gauge = Gauge("http_requests_in_flight", "Requests without a response yet.", registry=self._gauges)
-            gauge.set_function(in_flight)
-
     def count_predictions(self, model: DeployedModel, rows: Rows, predictions: Rows) -> None:
         """Count complete rows, their predictions, and values outside of `expected`."""
         classes = model.contract.target.classes
         values = [each["prediction"] for each in predictions] if classes else ["number"] * len(predictions)
-        for value, times in Tally(values).items() if len(values) > 1 else [(value, 1) for value in values]:
-            self._series(self.predictions, model.version, value).inc(times)
+        for value in set(values):
+            self._series(self.predictions, model.version, value).inc(values.count(value))
         for each in predictions if classes else ():
             self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
+        if model is not self._expected[0]:
+            self._expected = model, *expected_values(model.contract.inputs)
+            for name, *_ in [*self._expected[1], *self._expected[2]]:
+                self.unusual.labels(name)
         # Compared in the loop itself: a function call for each value would take three times as long.
-        ranges, levels = self._expected_of(model)
+        _, ranges, levels = self._expected
         for row in rows:
             for name, low, high in ranges:
                 value = row.get(name)
@@ -89,12 +119,8 @@ class Metrics:
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request."""
-        self._series(self.requests, method, route, str(status)).inc()
+        self._series(self.requests, method, route, status).inc()
         self._series(self.seconds, method, route).observe(seconds)
-
-    def count_refusal(self, reason: str) -> None:
-        """Count a prediction request without a prediction."""
-        self.refusals.labels(reason).inc()
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
@@ -104,28 +130,64 @@ class Metrics:
             MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
         return generate_latest(counters) + generate_latest(self._gauges)
 
-    def _expected_of(self, model: DeployedModel) -> tuple[Ranges, Levels]:
-        if model is not self._expected[0]:
-            ranges, levels = expected_values(model.contract.inputs)
-            self._expected = model, ranges, levels
-            for name in [name for name, *_ in [*ranges, *levels]]:
-                self.unusual.labels(name)
-        return self._expected[1:]
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield every family, also those without a value: a query for them is no mistake."""
+        families = {name: GaugeMetricFamily(name, text, labels=labels) for name, (text, labels) in GAUGES.items()}
+        for name, labels, value in self._values():
+            families[name].add_metric(labels, value)
+        yield from families.values()
 
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(name, description, labels, registry=self._counters)
-
-    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, description, labels, registry=self._counters, buckets=buckets)
+    def _values(self) -> Iterator[Value]:
+        follower, model = self.follower, self.follower.deployed
+        yield "model_info", (model.version, str(model.contract.version), follower.environment), 1
+        yield "model_deployment_pending", (), float(bool(follower.pending))
+        with contextlib.suppress(KeyError, TypeError, LifecycleError):
+            yield "model_trained_timestamp_seconds", (), timestamps.parse(model.predictor.bundle.facts["created"])
+        if model.features:
+            yield "model_features_as_of_timestamp_seconds", (), model.features.as_of
+        yield "prediction_log_bytes", (), segments_bytes(segments.folder(follower.store, follower.environment))
+        path = follower.store.reports / follower.environment / LATEST
+        try:
+            report = json.loads(path.read_bytes())
+            if report["format"] != FORMAT:
+                raise ValueError(f"it has format {report['format']}, this service reads {FORMAT}")
+            # All of it before the first value, so that a damaged report has no values.
+            yield from list(_monitoring(report, model.version))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, LifecycleError) as error:
+            log.error("%s is not a valid monitoring report: %s", path, error)
 
 
 def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
     """Return what `expected` declares: the range of each number, the levels of any other column."""
-    expected = [column for column in columns if column.expected]
-    numbers = [column for column in expected if column.kind in ("number", "integer")]
-    ranges = [
-        (column.name, -math.inf if low is None else low, math.inf if high is None else high)
-        for column in numbers
-        for low, high in [column.expected]
-    ]
-    return ranges, [(column.name, frozenset(column.expected)) for column in expected if column not in numbers]
+    ranges, levels = [], []
+    for column in columns:
+        if column.expected and column.kind in ("number", "integer"):
+            low, high = column.expected
+            ranges.append((column.name, -math.inf if low is None else low, math.inf if high is None else high))
+        elif column.expected:
+            levels.append((column.name, frozenset(column.expected)))
+    return ranges, levels
+
+
+def _monitoring(report: dict[str, Any], version: str) -> Iterator[Value]:
+    yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["as_of"])
+    # The results of another version do not describe the deployed one.
+    if report["version"] != version:
+        return
+    for verdict in VERDICTS:
+        yield "model_monitoring_verdict", (verdict,), float(report["verdict"] == verdict)
+    for column, found in (report["windows"][-1]["columns"] if report["windows"] else {}).items():
+        # Beyond its limit without a drift: too few rows, or broken data, which the verdict reports.
+        if None not in (found["psi"], found["limit"]) and (found["drifted"] or found["psi"] <= found["limit"]):
+            yield "model_drift_score", (column,), float(found["psi"])
+            yield "model_drift_limit", (column,), float(found["limit"])
+    quality = report["quality"]
+    if not quality or quality["overall"] is None:
+        return
+    if quality["bound"] is not None:
+        yield "model_quality_bound", (quality["metric"],), float(quality["bound"])
+    for name, interval in ({"all": quality["overall"]} | quality["slices"]).items():
+        yield "model_quality", (quality["metric"], name), float(interval["value"])
+        yield "model_quality_upper", (quality["metric"], name), float(interval["upper"])

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract.rows import Row, RowError, TooManyRows
-from lifecycle.registry.segments import dumped
-from lifecycle.serving.batching import BatchQueue
-from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
+from lifecycle.registry import segments
+from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header
 from lifecycle.serving.metrics import METHODS, OVERLOADED, REASONS, UNMATCHED, Metrics
 from lifecycle.serving.openapi import PATH, is_open
-from lifecycle.serving.prediction_log import PredictionLog, line
-from lifecycle.settings import Serve
+from lifecycle.serving.prediction_log import PredictionLog
+from lifecycle.settings import Log, Serve
 
 log = logging.getLogger("lifecycle.serving")
 # Predicting more rows on the event loop would delay other requests longer than a change of thread takes.
@@ -37,123 +37,87 @@ CLOSE = (b"connection", b"close")
 CLIENT_CLOSED = 499
 VALID_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
-Header = tuple[bytes, bytes]
-Headers = list[Header]
-
 
 class Rejected(Exception):
-    """An error response; `reason` is the label of its metric where the status does not decide it."""
+    """An error response; `reason` is the label of its metric."""
 
     def __init__(self, status: int, detail: Any, *headers: Header, reason: str = "") -> None:
-        self.status, self.detail, self.headers, self.reason = status, detail, headers, reason
-        super().__init__(detail)
+        self.status, self.content, self.headers = status, to_json({"detail": detail}), headers
+        self.reason = reason or REASONS[status]
 
 
 class PredictionService:
     """The ASGI application of one process."""
 
     def __init__(
-        self,
-        follower: DeploymentFollower,
-        limits: Serve,
-        metrics: Metrics,
-        prediction_log: PredictionLog | None,
-        api_keys: Sequence[bytes],
+        self, follower: DeploymentFollower, limits: Serve, log_limits: Log | None, api_keys: Sequence[bytes]
     ) -> None:
-        self.follower, self.limits, self.metrics = follower, limits, metrics
-        self.prediction_log, self.api_keys = prediction_log, api_keys
+        self.follower, self.limits, self.api_keys = follower, limits, api_keys
+        self.metrics = Metrics(follower, lambda: self.in_flight)
+        self.prediction_log: PredictionLog | None = None
+        if log_limits and log_limits.enabled:
+            directory = segments.folder(follower.store, follower.environment)
+            self.prediction_log = PredictionLog(directory, log_limits, self.metrics.dropped.inc)
         self.batches = BatchQueue(limits.batch_rows)
         self.fastapi: ASGIApp
         # Set between SIGTERM and the end of the process, see `app.leave_before_stopping`.
         self.leaving = False
-        self.in_flight = 0
-        self.predicting = 0
+        self.in_flight = self.predicting = self.fallback_rows = 0
         self.ignored_fields: Counter[str] = Counter()
-        self.fallback_rows = 0
+        # The requests whose body is being read, with their deadlines.
+        self._reading: dict[asyncio.Task[Any] | None, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or the lifespan (ASGI 3)."""
         if scope["type"] != "http":
             await self.fastapi(scope, receive, send)
             return
-        started, status, model, request_id = time.perf_counter(), CLIENT_CLOSED, self.follower.deployed, _id(scope)
-        is_predict = scope["path"] == PATH and scope["method"] == "POST"
+        started, status, method, path = time.perf_counter(), CLIENT_CLOSED, scope["method"], scope["path"]
+        is_predict = path == PATH and method == "POST"
+        given, model = dict(scope["headers"]), self.follower.deployed
+        request_id = given.get(b"x-request-id", b"")
+        if not VALID_REQUEST_ID.fullmatch(request_id):
+            # It has to be unique, not secret.
+            request_id = b"%032x" % random.getrandbits(128)
         headers = [(b"x-request-id", request_id), *model.headers]
         self.in_flight += 1
         try:
-            if self.api_keys and not is_open(scope["path"]):
-                self._require_key(scope)
-            if not is_predict:
-                status = await self._pass_on(scope, receive, send)
-            elif (content := await self._predict(model, request_id.decode(), receive)) is not None:
+            if self.api_keys and (is_predict or not is_open(path)):
+                self._require_key(given)
+            if is_predict:
+                content = await self._predict(model, request_id, receive)
                 status = 200
                 await self._send(send, status, content, headers)
+            else:
+                status = await self._pass_on(scope, receive, send)
+        except ClientDisconnect:
+            pass
         except Rejected as rejection:
             status = rejection.status
             if is_predict:
-                self.metrics.count_refusal(rejection.reason or REASONS[status])
-            await self._send(send, status, dumped({"detail": rejection.detail}), [*headers, *rejection.headers])
+                self.metrics.refusals.labels(rejection.reason).inc()
+            await self._send(send, status, rejection.content, [*headers, *rejection.headers])
         except asyncio.CancelledError:
             # Uvicorn cancels requests that take longer than the graceful shutdown.
             status = 503
             await self._send(send, status, b'{"detail":"the service is stopping"}', [*headers, RETRY_LATER])
         except Exception:
-            status, name = 500, request_id.decode()
+            status = 500
             if not is_predict:
                 raise
-            log.exception("a request failed", extra={"request_id": name})
-            await self._send(send, status, dumped({"detail": "internal error", "request_id": name}), headers)
+            failure = {"detail": "internal error", "request_id": request_id.decode()}
+            log.exception("a request failed", extra={"request_id": failure["request_id"]})
+            await self._send(send, status, to_json(failure), headers)
         finally:
             self.in_flight -= 1
-            method = scope["method"] if scope["method"] in METHODS else "OTHER"
-            route = PATH if scope["path"] == PATH else getattr(scope.get("route"), "path", UNMATCHED)
-            self.metrics.count_request(method, route, status, time.perf_counter() - started)
+            route = PATH if path == PATH else getattr(scope.get("route"), "path", UNMATCHED)
+            seconds = time.perf_counter() - started
+            self.metrics.count_request(method if method in METHODS else "OTHER", route, status, seconds)
 
-    async def _predict(self, model: DeployedModel, request_id: str, receive: Receive) -> bytes | None:
-        """Return the JSON of the predictions, or None when the client has disconnected; raises Rejected."""
+    async def _predict(self, model: DeployedModel, request_id: bytes, receive: Receive) -> bytes:
+        """Return the JSON of the predictions, or raise Rejected or ClientDisconnect."""
         deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
         body = await self._read_body(receive, deadline)
-        if body is None:
-            return None
-        rows, is_list, ignored = self._complete_rows(model, body)
-        if not rows or (model.predictor.is_fast and len(rows) <= EVENT_LOOP_ROWS):
-            predictions = model.predict(rows)
-        else:
-            predictions = await self._predict_in_thread(model, rows, deadline)
-        self.metrics.count_predictions(model, rows, predictions)
-        content = to_json(predictions if is_list else predictions[0])
-        if self.prediction_log and rows:
-            self.prediction_log.add(model, request_id, line(model, body, rows, content, is_list, ignored))
-        return content
-
-    async def _read_body(self, receive: Receive, deadline: float) -> bytes | None:
-        limits, body, more, loop = self.limits, b"", True, asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None, "an ASGI server calls the application in a task"
-        # What `asyncio.timeout_at` does, for a third of its time: this is done for every request.
-        timer = loop.call_at(deadline, task.cancel)
-        try:
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                part, more = message.get("body", b""), message.get("more_body", False)
-                body = body + part if body else part
-                if len(body) > limits.max_bytes:
-                    problem = f"the body is larger than {limits.max_bytes} bytes (setting serve.max_bytes)"
-                    raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
-        except asyncio.CancelledError:
-            if loop.time() < deadline:
-                raise
-            task.uncancel()
-            problem = f"the body did not arrive within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
-            raise Rejected(408, problem, CLOSE) from None
-        finally:
-            timer.cancel()
-        return body
-
-    def _complete_rows(self, model: DeployedModel, body: bytes) -> tuple[list[Row], bool, bool]:
-        """Return the rows with looked-up columns, whether the body was a list, and whether fields were ignored."""
         try:
             rows, is_list, ignored = model.reader.read(body)
         except RowError as error:
@@ -165,7 +129,47 @@ class PredictionService:
             rows = self._look_up(model, rows, is_list)
         if ignored:
             self.ignored_fields.update(ignored)
-        return rows, is_list, bool(ignored)
+        if not rows or (model.predictor.is_fast and len(rows) <= EVENT_LOOP_ROWS):
+            predictions = model.predict(rows)
+        else:
+            predictions = await self._predict_in_thread(model, rows, deadline)
+        self.metrics.count_predictions(model, rows, predictions)
+        content = to_json(predictions if is_list else predictions[0])
+        if self.prediction_log and rows:
+            received = b"" if ignored else body if is_list else b"[%b]" % body
+            self.prediction_log.add(model, request_id, received, rows, content if is_list else b"[%b]" % content)
+        return content
+
+    async def cancel_slow_bodies(self) -> None:
+        """Cancel late requests again and again; a timer for each request would take a fifth of its time."""
+        while True:
+            await asyncio.sleep(self.limits.timeout_seconds / 20)
+            now = asyncio.get_running_loop().time()
+            for task in [task for task, deadline in self._reading.items() if task and deadline <= now]:
+                task.cancel()
+
+    async def _read_body(self, receive: Receive, deadline: float) -> bytes:
+        limits, body, more, task = self.limits, b"", True, asyncio.current_task()
+        self._reading[task] = deadline
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part, more = message.get("body", b""), message.get("more_body", False)
+                body = body + part if body else part
+                if len(body) > limits.max_bytes:
+                    problem = f"the body is larger than {limits.max_bytes} bytes (setting serve.max_bytes)"
+                    raise Rejected(413, f"{problem}; send the rows in parts, or score them as a batch")
+        except asyncio.CancelledError:
+            if task is None or asyncio.get_running_loop().time() < deadline:
+                raise
+            task.uncancel()
+            problem = f"the body did not arrive within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
+            raise Rejected(408, problem, CLOSE) from None
+        finally:
+            del self._reading[task]
+        return body
 
     def _look_up(self, model: DeployedModel, rows: list[Row], is_list: bool) -> list[Row]:
         if model.features is None:
@@ -175,9 +179,8 @@ class PredictionService:
         features = [model.features.look_up(row[key]) for row in rows]
         unknown = [at for at, found in enumerate(features) if found is None] if None in features else []
         if unknown and fallback is None:
-            places = [["body", at, key] if is_list else ["body", key] for at in unknown]
-            message = "There are no features for this key"
-            raise Rejected(404, [{"type": "unknown_key", "loc": place, "msg": message} for place in places])
+            fault = {"type": "unknown_key", "msg": "There are no features for this key"}
+            raise Rejected(404, [fault | {"loc": ["body", *([at] if is_list else []), key]} for at in unknown])
         self.fallback_rows += len(unknown)
         return [row | (found or fallback or {}) for row, found in zip(rows, features, strict=True)]
 
@@ -185,11 +188,9 @@ class PredictionService:
         limits, waiting = self.limits, self.batches.rows
         # Counted here, after the body was read: a client that sends slowly takes no place from others.
         if self.predicting >= limits.max_in_flight:
-            problem = f"{self.predicting} requests wait for a prediction (setting serve.max_in_flight)"
-            raise Rejected(503, problem, RETRY_SOON, reason=OVERLOADED)
+            raise _overloaded(503, f"{self.predicting} requests wait for a prediction (setting serve.max_in_flight)")
         if waiting and waiting + len(rows) > limits.queue_rows:
-            problem = f"{waiting} rows wait for a prediction (setting serve.queue_rows)"
-            raise Rejected(429, problem, RETRY_SOON, reason=OVERLOADED)
+            raise _overloaded(429, f"{waiting} rows wait for a prediction (setting serve.queue_rows)")
         self.predicting += 1
         try:
             async with asyncio.timeout_at(deadline) as timeout:
@@ -198,7 +199,7 @@ class PredictionService:
             if not timeout.expired():  # the model raised it
                 raise
             problem = f"no prediction within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
-            raise Rejected(503, problem, RETRY_SOON, reason=OVERLOADED) from None
+            raise _overloaded(503, problem) from None
         finally:
             self.predicting -= 1
 
@@ -216,27 +217,22 @@ class PredictionService:
         await self.fastapi(scope, receive, send_and_note_status)
         return status
 
-    def _require_key(self, scope: Scope) -> None:
-        authorization = _header(scope, b"authorization")
-        bearer = authorization[7:] if authorization[:7].lower() == b"bearer " else b""
-        # One of both headers is enough: a proxy may set the other. A list: the time must not show which key matched.
-        given = (bearer.strip(), _header(scope, b"x-api-key").strip())
-        if not any([hmac.compare_digest(value, key) for value in given for key in self.api_keys]):
+    def _require_key(self, given: dict[bytes, bytes]) -> None:
+        # One of both headers is enough: a proxy may set the other.
+        keys = [given[b"x-api-key"].strip()] if b"x-api-key" in given else []
+        if given.get(b"authorization", b"")[:7].lower() == b"bearer ":
+            keys.append(given[b"authorization"][7:].strip())
+        # A list: the time must not show which key matched.
+        if not any([hmac.compare_digest(key, valid) for key in keys for valid in self.api_keys]):
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))
 
-    async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    async def _send(self, send: Send, status: int, body: bytes, headers: list[Header]) -> None:
+        headers.append((b"content-length", b"%d" % len(body)))
         if self.leaving:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")
-
-
-def _id(scope: Scope) -> bytes:
-    given = _header(scope, b"x-request-id")
-    # It has to be unique, not secret.
-    return given if given and VALID_REQUEST_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
+def _overloaded(status: int, problem: str) -> Rejected:
+    return Rejected(status, problem, RETRY_SOON, reason=OVERLOADED)

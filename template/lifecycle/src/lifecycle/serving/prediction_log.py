@@ -20,7 +20,6 @@ from pydantic_core import to_json
 from lifecycle import timestamps
 from lifecycle.contract.rows import Row
 from lifecycle.registry import segments
-from lifecycle.registry.segments import dumped
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.settings import Log
 
@@ -30,64 +29,60 @@ MAX_WAITING_BYTES = 64_000_000
 SECONDS_BETWEEN_REPORTS = 60.0
 
 
-def line(
-    model: DeployedModel, body: bytes, rows: Sequence[Row], predictions: bytes, is_list: bool, ignored: bool
-) -> bytes:
-    """Return rows and predictions as part of a JSON line: the bytes received where every field may be logged."""
-    contract = model.contract
-    columns = contract.loggable
-    if len(columns) < len(contract.columns) or contract.lookups or ignored or b"\n" in body or b"\r" in body:
-        times = [column.name for column in columns if column.kind == "time"]
-        loggable = [{column.name: row.get(column.name) for column in columns} for row in rows]
-        for row in loggable if times else ():
-            row.update({name: _with_zone(row[name]) for name in times})
-        body = to_json(loggable)
-    elif not is_list:
-        body = b"[%b]" % body
-    return b'"rows":%b,"predictions":%b' % (body, predictions if is_list else b"[%b]" % predictions)
-
-
-def _with_zone(value: Any) -> Any:
-    return f"{value.isoformat()}Z" if isinstance(value, datetime) else value
-
-
 class PredictionLog:
     """The segments that one process writes."""
 
     def __init__(self, directory: Path, limits: Log, count_dropped: Callable[[int], None]) -> None:
         """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread."""
         self.directory, self.limits, self.count_dropped = directory, limits, count_dropped
-        self.waiting_bytes = 0
         self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         # Held while lines are written: `close` may run while a thread still flushes.
         self._writing = threading.Lock()
         self._segment: tuple[FileIO, FileLock] | None = None
-        self._next_report = 0.0
-        self._prefix: tuple[DeployedModel | None, bytes] = (None, b"")
+        self._next_report = self._opened = 0.0
+        self._model: DeployedModel | None = None
 
-    def add(self, model: DeployedModel, request_id: str, content: bytes) -> None:
-        """Keep what `line` returned until the next flush; never raises and never waits."""
-        # The part that describes the deployed version is the same for each request.
-        if model is not self._prefix[0]:
-            as_of = model.features.as_of if model.features else None
-            facts = {"version": model.version, "threshold": model.deployment.current.threshold, "as_of": as_of}
-            self._prefix = model, dumped(facts)[1:-1]
-        whole = b'{"ts":%d,"id":%b,%b,%b}\n' % (timestamps.now(), to_json(request_id), self._prefix[1], content)
-        if self.waiting_bytes + len(whole) > MAX_WAITING_BYTES:
+    def add(
+        self, model: DeployedModel, request_id: bytes, received: bytes, rows: Sequence[Row], predictions: bytes
+    ) -> None:
+        """Keep a line until the next flush; never raises and never waits.
+
+        `received` and `predictions` are JSON lists; `received` is empty when it has fields that the rows do not have.
+        """
+        if model is not self._model:
+            self._describe(model)
+        if not self._is_whole or not received or b"\n" in received or b"\r" in received:
+            received = self._loggable(rows)
+        facts = timestamps.now(), to_json(request_id), self._facts, received, predictions
+        line = b'{"ts":%d,"id":%b,%b,"rows":%b,"predictions":%b}\n' % facts
+        if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
             self._drop(1, "the disk is too slow")
             return
-        self.waiting_bytes += len(whole)
-        self._waiting.append(whole)
+        self._waiting_bytes += len(line)
+        self._waiting.append(line)
 
     async def run(self) -> None:
         """Flush again and again; the write happens in a thread."""
         while True:
             await asyncio.sleep(self.limits.flush_seconds)
-            await asyncio.to_thread(self._flush, self._take())
+            # Taken where `add` is called, on the event loop: an exchange in the thread could lose a line.
+            await asyncio.to_thread(self.flush, self._take())
 
-    def flush(self) -> None:
-        """Write what waits, and rotate the segment when it is large or old; never raises."""
-        self._flush(self._take())
+    def flush(self, lines: Sequence[bytes] | None = None) -> None:
+        """Write lines, or all that wait, and rotate the segment when it is large or old; never raises."""
+        lines = self._take() if lines is None else lines
+        with self._writing:
+            try:
+                problem = self._write(b"".join(lines)) if lines else ""
+                age = time.monotonic() - self._opened
+                size = self._segment[0].tell() if self._segment else 0
+                if size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
+                    self._rotate()
+            except OSError as error:
+                problem = f"{self.directory} cannot be written ({error.strerror})"
+            if problem:
+                self._drop(len(lines), problem)
 
     def close(self) -> None:
         """Write what waits, and close the segment; never raises."""
@@ -95,21 +90,25 @@ class PredictionLog:
         with self._writing, contextlib.suppress(OSError):
             self._rotate()
 
-    def _take(self) -> list[bytes]:
-        # Called where `add` is called, on the event loop: an exchange in the thread could lose a line.
-        lines, self._waiting, self.waiting_bytes = self._waiting, [], 0
-        return lines
+    def _describe(self, model: DeployedModel) -> None:
+        """Prepare the part of a line that is the same for each request, and which columns may be logged."""
+        contract, as_of = model.contract, model.features.as_of if model.features else None
+        facts = {"version": model.version, "threshold": model.deployment.current.threshold, "as_of": as_of}
+        self._model, self._facts = model, to_json(facts)[1:-1]
+        hidden = {column.name for column in contract.columns if not column.loggable}
+        self._exclude = {"__all__": hidden} if hidden else None
+        self._times = [column.name for column in contract.loggable if column.kind == "time"]
+        # Whether a request contains every column, and no other, so that its bytes can be logged as they are.
+        self._is_whole = not hidden and not contract.lookups
 
-    def _flush(self, lines: list[bytes]) -> None:
-        with self._writing:
-            try:
-                problem = self._write(b"".join(lines)) if lines else ""
-                if self._segment and self._is_due(self._segment[0]):
-                    self._rotate()
-            except OSError as error:
-                problem = f"{self.directory} cannot be written ({error.strerror})"
-            if problem:
-                self._drop(len(lines), problem)
+    def _loggable(self, rows: Sequence[Row]) -> bytes:
+        if self._times:
+            rows = [row | {name: _with_zone(row[name]) for name in self._times} for row in rows]
+        return to_json(rows, exclude=self._exclude)
+
+    def _take(self) -> list[bytes]:
+        lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return lines
 
     def _write(self, content: bytes) -> str:
         """Append all of `content` or nothing, and return why nothing."""
@@ -125,10 +124,6 @@ class PredictionLog:
             return f"the disk of {self.directory} is full"
         return ""
 
-    def _is_due(self, file: FileIO) -> bool:
-        age = time.monotonic() - self._opened
-        return file.tell() >= self.limits.segment_bytes or age > self.limits.segment_seconds
-
     def _rotate(self) -> None:
         segment, self._segment = self._segment, None
         if segment:
@@ -139,6 +134,10 @@ class PredictionLog:
         if time.monotonic() >= self._next_report:
             log.error("predictions are not logged: %s", problem)
             self._next_report = time.monotonic() + SECONDS_BETWEEN_REPORTS
+
+
+def _with_zone(value: Any) -> Any:
+    return f"{value.isoformat()}Z" if isinstance(value, datetime) else value
 
 
 def segments_bytes(directory: Path) -> int:

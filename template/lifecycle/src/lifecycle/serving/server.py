@@ -1,8 +1,9 @@
-"""Start the service: verify port and deployment, then leave HTTP, signals and worker processes to uvicorn."""
+"""Start the service: logging, port and deployment; HTTP, signals and worker processes are left to uvicorn."""
 
 import contextlib
 import errno
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -10,23 +11,24 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import traceback
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from lifecycle.errors import LifecycleError
-from lifecycle.serving import messages
 from lifecycle.settings import Settings
 
-if TYPE_CHECKING:
-    from lifecycle.serving.predict import PredictionService
-
+log = logging.getLogger("lifecycle.serving")
 # Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
-METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def run(settings: Settings, environment: str) -> None:
@@ -35,29 +37,24 @@ def run(settings: Settings, environment: str) -> None:
     Raises:
         LifecycleError: the address is in use or not usable, or the deployed model cannot be loaded.
     """
-    serve = settings.serve
-    messages.configure(serve.log_format)
+    serve, several = settings.serve, settings.serve.workers > 1
+    configure_logging(serve.log_format)
     port = usable_port(serve.host, serve.port)
     # One thread predicts; threads within the model would only wait for each other. Read when the model's library loads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    content = {"environment": environment, "settings": settings.model_dump(mode="json")}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_variable(WORKER_SETTINGS, json.dumps(content)))
-        app: PredictionService | str
-        if serve.workers == 1:
-            app = application()
-        else:
-            app = f"{__name__}:{application.__name__}"
-            # Uvicorn would start a worker that cannot load the model again and again.
-            _verify_in_other_process()
-            if METRICS_DIRECTORY not in os.environ:
-                directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="metrics-"))
-                stack.enter_context(_variable(METRICS_DIRECTORY, directory))
+    os.environ[WORKER_SETTINGS] = json.dumps([environment, settings.model_dump(mode="json")])
+    if several:
+        # Uvicorn would start a worker that cannot load the model again and again.
+        _verify_in_other_process()
+    with tempfile.TemporaryDirectory(prefix="metrics-") if several else contextlib.nullcontext() as directory:
+        if directory:
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
+        app = f"{__name__}:{application.__name__}" if several else application()
         # Uvicorn raises the signal again after the graceful shutdown.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.run(
             app,
-            factory=isinstance(app, str),
+            factory=several,
             host=serve.host,
             port=port,
             workers=serve.workers,
@@ -76,7 +73,7 @@ def run(settings: Settings, environment: str) -> None:
         )
 
 
-def application() -> "PredictionService":
+def application() -> ASGIApp:
     """Load what is deployed and return the ASGI application; the factory that uvicorn calls in each worker.
 
     Raises:
@@ -84,10 +81,10 @@ def application() -> "PredictionService":
     """
     from lifecycle.serving.app import create
 
-    content = json.loads(os.environ[WORKER_SETTINGS])
-    settings = Settings.model_validate(content["settings"])
-    messages.configure(settings.serve.log_format)
-    return create(settings.store, content["environment"], settings.serve, settings.log)
+    environment, content = json.loads(os.environ[WORKER_SETTINGS])
+    settings = Settings.model_validate(content)
+    configure_logging(settings.serve.log_format)
+    return create(settings.store, environment, settings.serve, settings.log)
 
 
 def usable_port(host: str, port: int) -> int:
@@ -106,28 +103,72 @@ def usable_port(host: str, port: int) -> int:
         raise LifecycleError(problem, hint) from error
 
 
-@contextlib.contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
 def _verify_in_other_process() -> None:
     """Load what is deployed in a process of its own, so that no model stays in the memory of the supervisor."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            if problem := pool.submit(_loading_problem).result():
-                raise LifecycleError(*problem)
+            pool.submit(_load).result()
         except BrokenProcessPool:
             raise LifecycleError("the process crashed while it loaded the model", "Promote another version.") from None
 
 
-def _loading_problem() -> tuple[str, str] | None:
-    try:
-        application()
-    except LifecycleError as error:
-        return error.problem, error.hint
-    return None
+def _load() -> None:
+    application()
+
+
+def configure_logging(format: Literal["auto", "json", "text"]) -> None:
+    """Format every log message, uncaught exception and warning of this process; `auto` is text on a terminal only.
+
+    No message contains a value of a row: an exception is logged by its type and the lines of code it passed through, a
+    warning by its type and place, because a model may have put the row into the message of either.
+    """
+    is_text = format == "text" or (format == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler()
+    handler.setFormatter(Text("%(asctime)s %(levelname)s %(name)s: %(message)s") if is_text else Json())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+    warnings.showwarning = lambda _, category, file, number, *__: log.warning(
+        "%s at %s:%d", category.__name__, file, number
+    )
+
+
+class Text(logging.Formatter):
+    """A line of text for people."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the traceback without the message of the exception."""
+        return "\n".join(_traceback_lines(ei[1])) if ei[1] else ""
+
+
+class Json(Text):
+    """A line of JSON for programs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time, level, logger and message; request id and exception where there is one."""
+        fields = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := getattr(record, "request_id", None):
+            fields["request_id"] = request_id
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def _traceback_lines(error: BaseException) -> list[str]:
+    """Return the lines of a traceback, those of its cause first, without any exception message."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = [*_traceback_lines(cause), "which led to:"] if cause else []
+    frames = traceback.extract_tb(error.__traceback__)
+    places = (f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames)
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    return [*before, *places, name]
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, frames: TracebackType | None) -> None:
+    if error is not None and not isinstance(error, KeyboardInterrupt):
+        log.critical("the process or one of its threads crashed", exc_info=(kind, error, frames))

@@ -1,18 +1,19 @@
-"""Write a trained model into a bundle, and verify that the bundle predicts as the model did in training."""
+"""Write a trained model with its card into a bundle, and verify that it predicts as the model did in training."""
 
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
-from lifecycle.models import card
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export.verify import FILE as EXPORT
 from lifecycle.models.export.verify import Export
@@ -22,6 +23,7 @@ from lifecycle.settings import Settings, Train
 from lifecycle.training.dataset import Dataset
 
 Facts = dict[str, Any]
+CARD = Path(__file__).with_name("card.md.j2")
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 
@@ -43,7 +45,7 @@ def pack(
     texts = {
         "contract.json": team.contract.to_json(),
         "golden.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
-        "card.md": card.text(team.contract, facts, export.summary if export else "a model class of the team"),
+        "card.md": model_card(team.contract, facts, export.summary if export else "a model class of the team"),
     }
     if team.features_sql is not None:
         texts["features.sql"] = team.features_sql
@@ -54,6 +56,21 @@ def pack(
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
         return bundles.publish(settings.store, folder, kind | facts, made, check=Predictor)
+
+
+def model_card(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
+    """Return the model card as Markdown (Mitchell et al. 2019).
+
+    `facts` are those of `bundle.json`; `runtime` is one line about what runs the model. The card does not contain the
+    version, which is derived from the hash of all files including this one.
+    """
+    import jinja2
+
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(undefined=strict, finalize=_cell, trim_blocks=True, keep_trailing_newline=True)
+    template = environment.from_string(CARD.read_text(encoding="utf-8"))
+    columns = [(column, _expected(column)) for column in contract.columns]
+    return template.render(contract=contract, facts=facts, runtime=runtime, columns=columns)
 
 
 def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
@@ -118,3 +135,15 @@ def _is_pickle(path: Path) -> bool:
     inside = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     protocol = start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
     return protocol or any(name.endswith(PICKLES) for name in (path.name, *inside))
+
+
+def _expected(column: Column) -> str:
+    if column.kind != "category":
+        return " … ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in column.expected[:2])
+    levels = column.levels or column.expected
+    return ", ".join(map(str, levels[:10])) + (" …" if len(levels) > 10 else "")
+
+
+def _cell(value: Any) -> str:
+    # A name may contain characters that end a cell or a line, or that start other Markdown.
+    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

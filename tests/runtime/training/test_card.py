@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.models import card
 from lifecycle.ownership import approvals
+from lifecycle.training.package import model_card
 from lifecycle.training.train import train
 from support.owned import owners_text
 from support.teams import order_team, settings_in
@@ -58,14 +58,14 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
     ],
 )
 def test_the_card_contains_each_fact(line: str) -> None:
-    assert line in card.text(CONTRACT, FACTS, "ONNX").splitlines()
+    assert line in model_card(CONTRACT, FACTS, "ONNX").splitlines()
 
 
 def test_the_card_names_the_linear_baseline_when_it_is_the_model() -> None:
     # Bundles before 0.3.0 do not record the version of lifecycle.
     older = {name: fact for name, fact in FACTS.items() if name != "lifecycle"}
     facts = older | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
-    shown = card.text(CONTRACT, facts, "ONNX")
+    shown = model_card(CONTRACT, facts, "ONNX")
     assert "| model | the linear baseline, which the candidate did not beat |" in shown
     assert "| code | no commit |" in shown
     assert "| owners | not assigned |" in shown
@@ -84,7 +84,7 @@ def test_the_card_names_the_linear_baseline_when_it_is_the_model() -> None:
     ],
 )
 def test_the_card_describes_the_target(target: Target, line: str) -> None:
-    assert line in card.text(Contract(1, target, COLUMNS), FACTS, "ONNX").splitlines()
+    assert line in model_card(Contract(1, target, COLUMNS), FACTS, "ONNX").splitlines()
 
 
 def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> No
     assert "card.md" in bundle.facts["files"]
     shown = bundle.read("card.md").decode()
     [runtime] = re.findall(r"^\| runtime \| (ONNX, equal on .*) \|$", shown, re.MULTILINE)
-    assert shown == card.text(bundle.contract, bundle.facts, runtime)
+    assert shown == model_card(bundle.contract, bundle.facts, runtime)
     assert "| order amount € | request | number | EUR |" in shown
     assert bundle.facts["owners"] == {"data-science": ["ana"], "engineering": ["acme/eng"], "product": ["cy"]}
     assert "| owners | data science @ana; engineering @acme/eng; product @cy |" in shown
