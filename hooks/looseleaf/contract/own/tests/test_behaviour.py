@@ -42,7 +42,7 @@ def test_the_model_is_better_than_the_trivial_baseline(trained: Project) -> None
 
 
 @pytest.mark.parametrize(
-    "how", sorted({how for each in team.load_contract()[0].inputs for how in unusual_values(each)})
+    "kind", sorted({kind for each in team.load_contract()[0].inputs for kind in unusual_values(each)})
 )
 def test_an_unusual_row_gets_a_valid_prediction(predict: Predict, rows: Rows, contract: Contract, kind: str) -> None:
     unusual = {column.name: found[kind] for column in contract.inputs if kind in (found := unusual_values(column))}
