@@ -66,7 +66,7 @@ def test_the_command_of_the_other_usage_is_missing(shape: Shape) -> None:
     command = LEFT_OUT[shape.usage]
     done = run(*make(command), folder=shape.folder)
     assert done.returncode == 2
-    assert f"there is no {command} here: this repository was rendered without" in done.stdout
+    assert f"{command} is not available: this repository was rendered without" in done.stdout
 
 
 def test_a_defect_is_rejected(shape: Shape, tmp_path: Path) -> None:
