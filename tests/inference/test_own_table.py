@@ -31,7 +31,7 @@ from support import plain
 from support.rendering import Template, run, tool
 
 DATA = os.environ.get("LOOSELEAF_DATA")
-HOOKS = ("ruff check", "ruff format", "contract, features, config and owners agree")
+HOOKS = ("ruff check", "ruff format", "contract, features, config, owners and template files")
 GOALS = ("check", "test", "train", "promote", "score")
 # Runs in the repository's environment: the labelled rows as training reads them, and which of them are held out.
 HELD = """

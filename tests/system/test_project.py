@@ -65,7 +65,7 @@ def test_the_first_commit_prints_each_hook_and_passes(project: Path) -> None:
         ("src/model/data.py", "import math\n", "ruff check", "F401"),
         ("src/model/planted.py", "x  =  1\n", "ruff format", "would be reformatted"),
         ("config/base.yaml", "sotrage: elsewhere\n", HOOKS[2], "storage"),
-        ("lifecycle/docs/data.md", "Ours.\n", HOOKS[2], "it is the template's and was edited"),
+        ("lifecycle/docs/data.md", "Ours.\n", HOOKS[2], "this file belongs to the template and was edited"),
         (".copier-answers.yml", "ours: 1\n", HOOKS[2], "it was edited by hand"),
     ],
 )

@@ -1,7 +1,9 @@
 """`looseleaf contract infer` in a rendered repository: what it writes, keeps and rejects."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from looseleaf.contract import generated, prose
 from looseleaf.snapshot import git
 from support.inference import written
 from support.inferred_repository import COLUMNS, RANDOM, ROWS, Run, everything, released
-from support.rendering import TEMPLATE, tool
+from support.rendering import TEMPLATE, run, tool
 
 
 def test_inference_writes_the_files_of_the_table_and_nothing_else(repository: Path, contract: Run, table: Path) -> None:
@@ -172,6 +174,16 @@ def test_the_estimator_follows_the_task_in_both_directions(repository: Path, con
     assert "LogisticRegression" not in number
     contract(table, "churn")
     assert path.read_text(encoding="utf-8") == classes
+
+
+def test_pytest_collects_the_written_tests(repository: Path, contract: Run, table: Path) -> None:
+    """A parameter that its test function lacks stops the collection."""
+    assert contract(table)[0] == 0
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider"]
+    done = run(*command, folder=repository, PYTHONPATH=os.pathsep.join([str(repository / "src"), *sys.path]))
+    assert done.returncode == 0, done.stdout
+    for name in ("behaviour", "data", "gates", "notebook"):
+        assert f"tests/test_{name}.py::" in done.stdout
 
 
 def test_a_wide_table_shows_its_request_as_a_file(repository: Path, contract: Run, tmp_path: Path) -> None:
