@@ -39,10 +39,11 @@ def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Templ
     later = Template(folder)
     for name, old, new in (
         ("template/lifecycle/docs/data.md", "\n", "\n\nMore.\n"),
-        ("template/config/base.yaml", "# What", "# Newer: what"),
+        ("template/config/base.yaml", "# Overrides", "# Newer: overrides"),
         ("template/src/model/estimator.py", '"""', '"""Newer: '),
     ):
         path = folder / name
+        assert old in path.read_text(encoding="utf-8"), name
         path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     (folder / "template/docs/newer.md").write_text("Newer.\n")
     run("python3", "-m", "looseleaf.manifest", folder=folder, PYTHONPATH=str(folder / "hooks"))

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle import settings, timestamps
+from lifecycle import timestamps
 from lifecycle.cli import entry
-from lifecycle.errors import LifecycleError
 from lifecycle.registry import deployments
 from lifecycle.settings import Retrain
 from lifecycle.storage import Busy, Store, lock
@@ -202,13 +201,6 @@ def test_history_lists_periods_and_finds_one_by_timestamp(here: Store, capsys: p
     assert f"2026-03-10T00:00:00Z to now  {version}  threshold 0.5" in output
     assert "decision: " in output
     assert entry.main(["history", "--at", "2026-03-09"]) == 1
-
-
-@pytest.mark.parametrize(("setting", "hint"), [("schedule", "make retrain DUE=1"), ("clock", "lifecycle.sample.clock")])
-def test_a_setting_that_was_removed_is_refused_with_what_replaces_it(here: Store, setting: str, hint: str) -> None:
-    Path("config/base.yaml").write_text(json.dumps({setting: {"monitor": "1d"}}))
-    with pytest.raises(LifecycleError, match=f"config/base.yaml: the setting {setting} was removed.*{hint}"):
-        settings.load(Path())
 
 
 def test_the_lock_of_a_killed_retrain_is_released(tmp_path: Path) -> None:
