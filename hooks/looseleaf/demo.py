@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         f"\nRequest:    {json.dumps(request)}\nPrediction: {json.dumps(prediction)}; make score returns the same.\n\n"
         f"{steps.seconds:.0f} seconds, and {downloads:.0f} for the steps that download. Next:\n\n"
         f"  cd {_relative(folder)}\n"
-        "  make year         # simulate a year in two minutes: drift, retraining, rollback\n"
+        "  make year         # simulate a year in about a minute: drift, retraining, rollback\n"
         "  make serve        # then open http://127.0.0.1:8000/docs\n"
         "  make check test   # lint, types and contract; the team's tests\n"
         "  make help"

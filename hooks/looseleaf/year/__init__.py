@@ -1,1 +1,1 @@
-"""A year of a model in about two minutes: `make year` plays it in a rendered repository, on the sample."""
+"""A year of a model in about a minute: `make year` plays it in a rendered repository, on the sample."""
