@@ -1,7 +1,9 @@
 """The template for the tests: a release made of the working tree, and renders that reject unknown choices."""
 
+import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,6 +143,13 @@ def template_files() -> list[Path]:
 def tool(name: str) -> str:
     """Return the path of a command in the environment of the suite."""
     return str(Path(sys.prefix) / "bin" / name)
+
+
+def start(*command: str, folder: Path, **options: Any) -> "subprocess.Popen[str]":
+    """Start a process with its own group that Ctrl-C stops; `options` are those of Popen."""
+    # A suite in the background ignores the signal, and child processes would inherit that.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=folder, text=True, start_new_session=True, preexec_fn=listen, **options)
 
 
 def run(*command: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -17,7 +17,7 @@ import yaml
 from looseleaf.project import make, predict, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
-from support.rendering import DEMO, PRESETS, ROOT, run, tool
+from support.rendering import DEMO, PRESETS, ROOT, run, start, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
@@ -181,19 +181,10 @@ def has_ended(group: int) -> bool:
 
 
 def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
-    command = [*DEMO, str(tmp_path / "project")]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A background job of a shell ignores the signal, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    project = tmp_path / "project"
+    process = start(*DEMO, str(project), folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until_setup = time.monotonic() + 60
-    while not (tmp_path / "project/uv.lock").exists() and time.monotonic() < until_setup:
+    while not (project / "uv.lock").exists() and time.monotonic() < until_setup:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)

@@ -13,7 +13,7 @@ from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from support.hosting import Api
 from support.proposals import REPORT, SECRET, UPDATE, environment, proposed, save, state
-from support.rendering import ROOT, Template, run
+from support.rendering import ROOT, Template, run, start
 
 
 def test_a_safe_update_becomes_a_request_with_the_report(
@@ -196,17 +196,9 @@ def test_ctrl_c_leaves_the_checkout_unchanged(project: Path, hub: Path, api: Api
     before = state(project)
     slow = UPDATE.replace("sys.exit(code)", "print('changed', file=sys.stderr)\nimport time\ntime.sleep(60)")
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {slow!r})))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=project,
-        env=os.environ | on_host | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A suite in the background ignores the signal, and child processes would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    env = os.environ | on_host | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT}
+    command = (sys.executable, "-c", program)
+    process = start(*command, folder=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout
     assert "changed\n" in iter(process.stdout.readline, "")
     assert state(project) != before

@@ -18,7 +18,7 @@ from packaging.version import Version
 from looseleaf import releases
 from looseleaf.history import check
 from looseleaf.snapshot import git
-from support.rendering import ROOT, run
+from support.rendering import ROOT, run, start
 
 RELEASE = (sys.executable, "-m", "looseleaf.release")
 HOOKS = {"PYTHONPATH": str(ROOT / "hooks")}
@@ -290,16 +290,8 @@ def test_work_that_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile
 def test_ctrl_c_leaves_the_repository_unchanged(checkout: Path) -> None:
     before = state(checkout)
     (checkout / ".git/test.sh").write_text("touch .git/started; sleep 60\n")
-    command = subprocess.Popen(
-        [*RELEASE, "release", "0.2.0"],
-        cwd=checkout,
-        env=os.environ | HOOKS,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A suite in the background ignores the signal, and child processes would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    env = os.environ | HOOKS
+    command = start(*RELEASE, "release", "0.2.0", folder=checkout, env=env, stderr=subprocess.PIPE)
     end = time.monotonic() + 30
     while not (checkout / ".git/started").exists() and time.monotonic() < end:
         time.sleep(0.05)

@@ -14,7 +14,7 @@ import copier
 import pytest
 
 from looseleaf.snapshot import git
-from support.rendering import ROOT, Template, files
+from support.rendering import ROOT, Template, files, start
 from support.repositories import commit, left_in_git, looseleaf, state
 
 COMMANDS = """.PHONY: setup check test
@@ -159,17 +159,9 @@ def test_ctrl_c_during_the_checks_changes_nothing_and_stops_every_process(
     released(small, "v2.0.0", test)
     temporary, started = tmp_path / "temporary", tmp_path / "started"
     temporary.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "looseleaf.cli", "update"],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "TMPDIR": str(temporary), "STARTED": str(started)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A suite in the background ignores Ctrl-C, and child processes would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    env = os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "TMPDIR": str(temporary), "STARTED": str(started)}
+    command = (sys.executable, "-m", "looseleaf.cli", "update")
+    process = start(*command, folder=project, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         wait_for(started.exists)
         if group:
