@@ -1,7 +1,7 @@
 """`looseleaf contract infer`: adapt the repository in the current folder to a table."""
 
 import argparse
-import importlib.util
+import runpy
 import sys
 import tempfile
 import warnings
@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from lifecycle import features
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
@@ -43,13 +44,10 @@ def run(given: argparse.Namespace) -> int:
 
 def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> None:
     """Profile the file, decide, and write all files or none; raises LifecycleError."""
-    import duckdb
-
     if not (root / MODEL / "contract.py").exists():
         raise LifecycleError(f"{root} has no {MODEL}/contract.py", "Run this in the root of a rendered repository.")
     with tempfile.TemporaryDirectory() as scratch:
-        connection = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY, "temp_directory": scratch})
-        connection.execute("SET TimeZone = 'UTC'")
+        connection = tables.connect(memory_limit=MEMORY, temp_directory=scratch)
         source = open_source(given.data, connection, Path(scratch))
         refuse_larger_than_disk(source, root)
         at_terminal = isinstance(chooser, prompts.Terminal)
@@ -101,7 +99,10 @@ def pristine(root: Path) -> dict[str, bytes]:
     import yaml
     from copier import run_copy
 
-    tool = _template_source_tool(root)
+    path = root / "lifecycle/tools/template_source.py"
+    if not path.is_file():
+        raise LifecycleError(f"{path} is missing", "Run `make update` first.")
+    tool = SimpleNamespace(**runpy.run_path(str(path)))
     try:
         source = tool.template_source(root)
     except tool.SourceError as error:
@@ -121,16 +122,3 @@ def pristine(root: Path) -> dict[str, bytes]:
             problem = f"the template cannot be rendered from {source.url} ({type(error).__name__}: {error})"
             raise LifecycleError(problem, tool.HINT) from error
         return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
-
-
-def _template_source_tool(root: Path) -> Any:
-    """Load the repository's own script that finds the template."""
-    path = root / "lifecycle/tools/template_source.py"
-    spec = importlib.util.spec_from_file_location("template_source", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise LifecycleError(f"{path} is missing", "Run `make update` first.")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while they are defined.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

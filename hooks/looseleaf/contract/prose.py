@@ -13,6 +13,7 @@ from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, wrapped
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
 # Passages by which a section is recognised.
 PASSAGES = ("curl -s", "_client import Client", "make score DATE=", "make contract DATA=", "| `src/model/` |")
+PREDICT, CLIENT, SCORE, OWN, LAYOUT = PASSAGES
 EXAMPLE_CALL = re.compile(r"Row\(customer_id=[^)]*\)\)\.\w+")
 # Sentences about customers in sections that are otherwise kept.
 CUSTOMER_SENTENCE = re.compile(r"(?<=[.;:]\s)[^.;:|`]*\b(customers?|churns?)\b[^.;|`]*[.;]\s")
@@ -50,15 +51,15 @@ def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: di
     for heading, body in old.items():
         if not heading:
             changed[heading] = SAMPLE_SENTENCE.sub(f"It learns {_target(plan)} from `{printable(file)}`.", body)
-        elif "curl -s" in body:
+        elif PREDICT in body:
             changed[heading] = _predict(plan, request)
-        elif "_client import Client" in body:
+        elif CLIENT in body:
             changed[heading] = EXAMPLE_CALL.sub("Row(**row)).prediction", body)
-        elif "make score DATE=" in body:
+        elif SCORE in body:
             changed[heading] = _score(plan)
-        elif "make contract DATA=" in body:
+        elif OWN in body:
             changed[heading] = OWN_TABLE.format(file=printable(file), command=command)
-        elif "| `src/model/` |" in body:
+        elif LAYOUT in body:
             changed[heading] = _what_is_where(body)
         else:
             changed[heading] = CUSTOMER_SENTENCE.sub("", body)

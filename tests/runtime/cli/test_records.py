@@ -14,6 +14,7 @@ import pytest
 
 from lifecycle import timestamps
 from lifecycle.cli import entry
+from lifecycle.contract import tables
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions, segments
@@ -124,7 +125,7 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
         os.truncate(path, path.stat().st_size - 7)
     done = collect(storage.store, "local")
     assert done.half_lines == (ending == signal.SIGKILL)
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, storage.store, "local", 0, 2**40)
         found = connection.execute(f"SELECT lifecycle_request, ts FROM {predictions.LOGGED}").fetchall()
     assert {int(ts) for _, ts in found} == {NOON + 2 * DAY}

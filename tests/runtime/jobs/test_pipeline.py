@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lifecycle import timestamps
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -77,7 +78,7 @@ def test_a_score_is_logged_with_its_row_once_for_a_date(settings: Settings) -> N
     data, day = sample_team().data, date(2025, 12, 1)
     for _ in range(2):
         (path,) = score(settings, data, "local", [day], progress=False)
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         first = timestamps.midnight(day)
         count = predictions.load_rows(connection, settings.store, "local", first, first + 1)
         same = f"""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
@@ -19,7 +20,7 @@ from support.storages import Storage
 
 def logged(store: Store, first: int = 0, last: int = 2**40, version: str | None = None) -> list[dict[str, Any]]:
     """Return what `load_rows` reads."""
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         count = predictions.load_rows(connection, store, "local", first, last, version)
         found = connection.execute(f"FROM {predictions.LOGGED}")
         names = [column[0] for column in found.description or ()]
@@ -51,7 +52,7 @@ def test_each_row_of_each_line_is_read_back_with_its_prediction_and_facts(storag
 
 def test_without_a_log_there_are_columns_and_no_rows(storage: Storage) -> None:
     assert logged(storage.store) == []
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, storage.store, "local", 0, 1)
         assert connection.execute(f"SELECT ts, version, prediction FROM {predictions.LOGGED}").fetchall() == []
 
@@ -183,7 +184,7 @@ def test_a_segment_stays_when_the_disk_refuses(storage: Storage, version: str, m
 def test_the_types_of_a_version_do_not_depend_on_other_versions(storage: Storage) -> None:
     folder = storage.store.predictions / "local/date=2026-01-01"
     folder.mkdir(parents=True)
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         for version, kind in (("v1", "VARCHAR"), ("v2", "BIGINT")):
             facts = f"1767225600 AS ts, '{version}' AS version, 'r' AS lifecycle_request, 0 AS lifecycle_position"
             connection.execute(f"COPY (SELECT CAST(3 AS {kind}) AS x, {facts}) TO '{folder}/{version}.parquet'")

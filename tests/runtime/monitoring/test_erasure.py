@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.contract.tables import write_parquet
 from lifecycle.features.online import FeatureTable, table_path
@@ -29,7 +30,7 @@ BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION,
 
 def left(store: Store) -> list[tuple[str, str, int]]:
     """Key, request and position of each collected row."""
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, store, "local", 0, 2**40)
         columns = "customer_id, lifecycle_request, lifecycle_position"
         return connection.execute(f"SELECT {columns} FROM {predictions.LOGGED}").fetchall()
@@ -65,7 +66,7 @@ def test_a_key_is_removed_from_log_scores_labels_and_features_and_other_keys_sta
         path.write_text("what a killed job left of ann", encoding="utf-8")
 
     scores = store.scores / "local/date=2026-01-01/scores.parquet"
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         write_parquet(connection, "SELECT unnest(['ann', 'bob']) AS customer_id, 0.5 AS probability", scores)
 
     done = erase(store, "ann", CHURN)
@@ -79,7 +80,7 @@ def test_a_key_is_removed_from_log_scores_labels_and_features_and_other_keys_sta
     assert collect(store, "local").half_lines == 1
     assert left(store) == [("bob", "r1", 1), ("bob", "r3", 1)]
     assert labels.add(store, CHURN, file, NOON + DAY) is labels.add(store, CHURN, other, NOON + DAY) is None
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         found = connection.execute(f"SELECT request_id, key FROM ({labels.known(store, NOON)}) ORDER BY ALL").fetchall()
     assert found == [("r1", None), ("r7", None), (None, "bob")]
     assert erase(store, "ann", CHURN) == erasure.Erased(0, 0)
@@ -108,7 +109,7 @@ def test_a_killed_erasure_is_completed_by_the_next(
         with contextlib.suppress(KeyboardInterrupt):
             erase(store, "ann", CHURN)
     assert left(store) == []
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         assert connection.execute(labels.known(store, NOON)).fetchall() == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import write_parquet
 from lifecycle.errors import LifecycleError
@@ -39,7 +40,7 @@ def deliver(store: Store, folder: Path, *lines: str, seen: int = NOON + DAY, con
 
 def known(store: Store, as_of: int, contract: Contract = CHURN) -> Sequence[Any]:
     """Request, position, label and when it was seen, for each prediction."""
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, store, "local", 0, 2**40)
         count = labels.joined(connection, store, contract, as_of)
         columns = f"lifecycle_request, lifecycle_position, {labels.LABEL}, {labels.SEEN}"
@@ -101,7 +102,7 @@ def test_labels_that_match_a_prediction_are_counted(store: Store, tmp_path: Path
 
     def meets(*lines: str) -> int:
         deliver(store, tmp_path, *lines)
-        with predictions.connect() as connection:
+        with tables.connect() as connection:
             predictions.load_rows(connection, store, "local", 0, 2**40)
             return labels.matched(connection, store, CHURN, file)
 
@@ -114,7 +115,7 @@ def test_labels_that_match_a_prediction_are_counted(store: Store, tmp_path: Path
 
 def test_labels_come_as_parquet_with_types_of_their_own(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "labels.parquet"
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         query = "SELECT 'ann' AS customer_id, TIMESTAMP '2026-01-01 08:00:00' AS ts, TRUE AS churned"
         write_parquet(connection, query, file)
     assert labels.add(store, CHURN, file, NOON) == 1
@@ -158,7 +159,7 @@ def test_a_label_of_a_regression_is_a_number(store: Store, tmp_path: Path) -> No
 def test_coverage_counts_predictions_older_than_the_label_delay(store: Store, tmp_path: Path) -> None:
     deliver(store, tmp_path, "request_id,label", "r2,stays", "r3,stays")
     as_of = NOON + 2 * DAY - 1
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, store, "local", 0, 2**40)
         labels.joined(connection, store, CHURN, as_of)
         found = labels.coverage(connection, as_of, label_days=1)

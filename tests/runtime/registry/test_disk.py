@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from lifecycle.contract import tables
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path, write_table
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import deployments, predictions, segments
+from lifecycle.registry import deployments, segments
 from lifecycle.scoring.batch import score_file
 from lifecycle.serving.app import create
 from lifecycle.settings import Log, Settings
@@ -116,7 +117,7 @@ def _whole(folder: Path) -> list[Any]:
 def test_a_batch_that_does_not_fit_names_its_place_and_leaves_no_output(disk: Storage, tmp_path: Path) -> None:
     many = tmp_path / "rows.parquet"
     names = "'c-' || i AS customer_id, (i * 7919) % 1000003 % 100 / 7 AS discount, 'plus' AS plan, i AS visits"
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         connection.execute(f"COPY (SELECT {names} FROM range(300000) t(i)) TO '{many}'")
     output = disk.store.root / "output.parquet"
     settings = Settings.model_validate({"storage": disk.store.root})
@@ -126,7 +127,7 @@ def test_a_batch_that_does_not_fit_names_its_place_and_leaves_no_output(disk: St
     assert "free some space" in caught.value.hint.lower()
     assert not output.exists()
     few = tmp_path / "few.parquet"
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         connection.execute(f"COPY (SELECT {names} FROM range(3000) t(i)) TO '{few}'")
     assert score_file(settings, "local", few, output, progress=False) == (3000, [])
     assert [path.name for path in disk.store.root.glob("*output*")] == ["output.parquet"]

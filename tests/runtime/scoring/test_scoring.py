@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.contract import tables
 from lifecycle.contract.tables import SQL_TYPES, describe
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
@@ -114,7 +115,7 @@ def test_output_and_log_have_the_column_types_of_the_contract(
     own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
     columns = predictions.prediction_columns(contract.target)
     facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         options = "hive_partitioning = false"
         scores = describe(connection, f"FROM read_parquet('{path}', {options})")
         log = describe(connection, f"FROM read_parquet('{logged}', {options})")

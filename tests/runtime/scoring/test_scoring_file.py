@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.cli.entry import main
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions
@@ -201,7 +202,7 @@ def test_a_long_integer_in_a_csv_file_keeps_its_digits(tmp_path: Path) -> None:
     )
     file = tmp_path / "own.csv"
     file.write_text("id,requested\n9007199254740993,2026-01-01T02:00:00+02:00\n3.0,2026-01-01\n")
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         own_rows(connection, file, contract, RowFile(tmp_path / "rows.parquet", PART))
         found = connection.execute("SELECT id, CAST(requested AS VARCHAR) FROM lifecycle_completed").fetchall()
     assert found == [(9007199254740993, "2026-01-01 00:00:00"), (3, "2026-01-01 00:00:00")]

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lifecycle import timestamps
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
@@ -105,7 +106,7 @@ def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storag
     assert path.read_bytes().count(odd) == 2
     assert sent[0] == sent[1] == sent[2]
     assert collect(storage.store, "local").rows == 3
-    with predictions.connect() as connection:
+    with tables.connect() as connection:
         predictions.load_rows(connection, storage.store, "local", 0, 2**40)
         columns = '"order", CAST("when" AS VARCHAR), weight, express, probability'
         found = set(connection.execute(f"SELECT {columns} FROM {predictions.LOGGED}").fetchall())

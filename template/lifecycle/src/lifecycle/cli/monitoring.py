@@ -54,6 +54,7 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.tables import connect
     from lifecycle.monitoring import labels
     from lifecycle.registry import predictions
 
@@ -63,7 +64,7 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{given.file} was imported before; nothing changed")
         return
     print(f"{count} labels of {given.file} were imported")
-    with predictions.connect() as connection:
+    with connect() as connection:
         predictions.load_rows(connection, store, loaded.environment, 0, now + 1)
         strays = count - labels.matched(connection, store, contract, given.file)
     if strays:
@@ -71,11 +72,12 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.tables import connect
     from lifecycle.monitoring import labels
     from lifecycle.registry import predictions
 
     own, as_of = loaded.settings, timestamps.now() if given.as_of is None else given.as_of
-    with predictions.connect() as connection:
+    with connect() as connection:
         predictions.load_rows(connection, own.store, loaded.environment, 0, as_of + 1)
         labels.joined(connection, own.store, _contract(loaded), as_of)
         found = labels.coverage(connection, as_of, own.monitor.label_days)

@@ -30,6 +30,16 @@ EXAMPLES = 5
 RULES_AT_ONCE = 100
 
 
+def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
+    """Return a DuckDB connection in UTC; `limits` are settings of DuckDB, such as `memory_limit`."""
+    import duckdb
+
+    # With one thread, sums of floating-point numbers repeat exactly and rows keep their order.
+    connection = duckdb.connect(config={"threads": 1, **limits})
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
 def quoted(name: str) -> str:
     """Return a column name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

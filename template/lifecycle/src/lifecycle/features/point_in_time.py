@@ -41,11 +41,7 @@ def connect(data: Data, folder: Path, **limits: str) -> "Connection":
 
     `limits` are further settings of DuckDB, such as `memory_limit`.
     """
-    import duckdb
-
-    # With one thread, sums of floating-point numbers repeat exactly.
-    connection = duckdb.connect(config={"threads": 1, **limits})
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = tables.connect(**limits)
     with tables.explain_sql_errors(f"{DATA}: tables()"):
         data.tables(connection, folder)
     return connection

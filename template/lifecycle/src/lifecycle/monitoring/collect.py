@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from lifecycle import timestamps
 from lifecycle.contract.rows import parse_utc
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import SQL_TYPES, path_literal, quoted, write_parquet
+from lifecycle.contract.tables import SQL_TYPES, connect, path_literal, quoted, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions, segments
 from lifecycle.registry.segments import Line
@@ -95,7 +95,7 @@ def _convert(store: Store, environment: str, segment: Path, done: Collected) -> 
             queries = [_query(file, contract(version)) for (of, version), file in parts.items() if of == day]
             query = f"FROM ({' UNION ALL BY NAME '.join(queries)}) ORDER BY ts, lifecycle_request, lifecycle_position"
             path = store.predictions / environment / f"date={day}" / f"{segment.stem}.parquet"
-            with predictions.connect() as connection:
+            with connect() as connection:
                 done.rows += write_parquet(connection, query, path)
             done.files.append(path)
     done.half_lines += damaged

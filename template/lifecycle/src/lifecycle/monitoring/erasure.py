@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring import labels
 from lifecycle.registry import predictions, segments
@@ -59,7 +59,7 @@ def erase(store: Store, key: str, contract: Contract) -> Erased:
     done, erased = Erased(), _Key(key, _key_columns(store, contract))
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(predictions.connect())
+        connection = stack.enter_context(connect())
         connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER)")
         for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
             # A running scoring ends first; what a killed one left is removed, and the next starts again.

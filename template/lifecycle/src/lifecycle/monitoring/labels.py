@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, is_parquet, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, describe, is_parquet, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import hash_of
-from lifecycle.registry import predictions
 from lifecycle.registry.predictions import LOGGED
 from lifecycle.storage import Store, lock
 from lifecycle.timestamps import DAY
@@ -66,7 +65,7 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
     path = _delivery(store, file)
     if path.exists():
         return None
-    with exclusive(store), predictions.connect() as connection:
+    with exclusive(store), connect() as connection:
         columns = _read(connection, file)
         _check_columns(file, columns, contract)
         _convert(connection, contract, columns, now if seen_ts is None else seen_ts)
@@ -131,7 +130,7 @@ def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: in
 
 def count_since(store: Store, timestamp: int) -> int:
     """Return how many labels became known after a timestamp in seconds."""
-    with predictions.connect() as connection:
+    with connect() as connection:
         # 2**62: every label, also one that is seen in the future.
         return _count(connection, f"FROM ({known(store, 2**62)}) WHERE seen_ts > {int(timestamp)}")
 

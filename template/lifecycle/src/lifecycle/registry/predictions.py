@@ -51,15 +51,6 @@ def contract_of(store: Store, version: str) -> Contract:
         raise LifecycleError(f"bundle {version} is gone", f"Restore {path.parent}.") from None
 
 
-def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
-    """Return a DuckDB connection in UTC that keeps the order of rows; `limits` are settings of DuckDB."""
-    import duckdb
-
-    connection = duckdb.connect(config={"threads": 1, **limits})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
 def exclusive(store: Store, environment: str) -> AbstractContextManager[None]:
     """Return the lock of the jobs that change the files of an environment."""
     return lock(store.predictions / environment / ".lock")

@@ -75,6 +75,14 @@ def being_written(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"[!.]*{OPEN}"))
 
 
+def size(directory: Path) -> int:
+    """Return the size of all segments in a directory, in bytes."""
+    # There may be no directory yet, and a segment may be collected while it is counted.
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in directory.iterdir())
+    return 0
+
+
 def lines(path: Path) -> Iterator[Line | None]:
     """Yield every line of a segment, None for a damaged one; skip an unfinished line that is being written."""
     try:

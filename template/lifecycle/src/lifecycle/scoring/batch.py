@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.contract.tables import is_parquet
+from lifecycle.contract.tables import connect, is_parquet
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -18,7 +18,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import connect, exclusive, loggable, prediction_columns
+from lifecycle.registry.predictions import exclusive, loggable, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output
 from lifecycle.scoring.rows import RowFile, own_rows

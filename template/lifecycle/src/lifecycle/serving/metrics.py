@@ -26,7 +26,6 @@ from lifecycle.registry import segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
 from lifecycle.serving.openapi import PATH
-from lifecycle.serving.prediction_log import segments_bytes
 
 log = logging.getLogger("lifecycle.serving")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -145,7 +144,7 @@ class Metrics(Collector):
             yield "model_trained_timestamp_seconds", (), timestamps.parse(model.predictor.bundle.facts["created"])
         if model.features:
             yield "model_features_as_of_timestamp_seconds", (), model.features.as_of
-        yield "prediction_log_bytes", (), segments_bytes(segments.folder(follower.store, follower.environment))
+        yield "prediction_log_bytes", (), segments.size(segments.folder(follower.store, follower.environment))
         path = follower.store.reports / follower.environment / LATEST
         try:
             report = json.loads(path.read_bytes())

@@ -112,7 +112,7 @@ class PredictionLog:
 
     def _write(self, content: bytes) -> str:
         """Append all of `content` or nothing, and return why nothing."""
-        if segments_bytes(self.directory) + len(content) > self.limits.max_bytes:
+        if segments.size(self.directory) + len(content) > self.limits.max_bytes:
             return f"{self.directory} has reached log.max_bytes; `make collect` empties it"
         if self._segment is None:
             self._segment, self._opened = segments.create(self.directory), time.monotonic()
@@ -138,11 +138,3 @@ class PredictionLog:
 
 def _with_zone(value: Any) -> Any:
     return f"{value.isoformat()}Z" if isinstance(value, datetime) else value
-
-
-def segments_bytes(directory: Path) -> int:
-    """Return the size of all segments of an environment, in bytes."""
-    # There may be no directory yet, and a segment may be collected while it is counted.
-    with contextlib.suppress(OSError):
-        return sum(path.stat().st_size for path in directory.iterdir())
-    return 0
