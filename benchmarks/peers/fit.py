@@ -27,9 +27,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     project, config = team.load(Path.cwd()), settings.load(Path.cwd()).settings
     connection = point_in_time.connect(project.data, config.data)
-    dataset = load_dataset(
-        connection, project, point_in_time.latest(connection, project.data, None), config.train.holdout
-    )
+    as_of = point_in_time.latest(connection, project.data)
+    dataset = load_dataset(connection, project, as_of, config.train.holdout)
     train, held = dataset.training, dataset.holdout
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]
