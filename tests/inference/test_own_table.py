@@ -61,7 +61,7 @@ from sklearn.model_selection import train_test_split
 from lifecycle import settings
 from lifecycle.contract import team
 from lifecycle import features
-from lifecycle.contract.matrix import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.training.train import codes
 project, config = team.load(Path.cwd()), settings.load(Path.cwd()).settings
 connection = features.connect(project.data, config.data)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from lifecycle.contract.matrix import Encoder, Matrix
+from lifecycle.contract.rows import Encoder, Matrix
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.models.export import verify as exporting
+from lifecycle.models import export as exporting
 from lifecycle.models.runtimes import OnnxModel, SkopsModel, tolerance
 
 TARGETS = {

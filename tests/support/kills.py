@@ -18,12 +18,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import timestamps
 from lifecycle.contract.rows import RowReader
+from lifecycle.jobs import retrain
 from lifecycle.jobs.promote import promote, rollback
+from lifecycle.jobs.retrain import Request, Run
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import audit, deployments, predictions, segments
+from lifecycle.registry import deployments, predictions, segments
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.registry.segments import dumped
@@ -32,8 +34,6 @@ from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Settings
 from lifecycle.storage import Store
-from lifecycle.training import retrain
-from lifecycle.training.retrain import Request, Run
 from lifecycle.training.train import train
 from support.logs import ROW
 from support.storages import Storage
@@ -101,7 +101,7 @@ def loads(store: Store) -> str | None:
     for version in store.versions():
         Predictor(open_version(store, version))
     found = deployments.read(store, "local")
-    assert audit.periods(store, "local")
+    assert deployments.periods(store, "local")
     if found:
         assert found.current.version in store.versions()
     return found.current.version if found else None

@@ -16,7 +16,6 @@ from support.rendering import ROOT, tool
 # Modules of the runtime, and the tests that have to detect their mutants.
 TARGETS = {
     "contract/compatibility.py": ("tests/runtime/contract",),
-    "contract/matrix.py": ("tests/runtime/contract",),
     "contract/rows.py": ("tests/runtime/contract",),
     "models/metrics.py": ("tests/runtime/models", "tests/runtime/training"),
     "models/predictor.py": ("tests/runtime/models",),

@@ -11,12 +11,12 @@ import numpy as np
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from lifecycle.contract.matrix import Encoder
+from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.features.online import table_path, write_table
 from lifecycle.models import bundle as bundles
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.export.verify import convert
+from lifecycle.models.export import convert
 from lifecycle.models.runtimes import SkopsModel
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed, Deployment

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from lifecycle.contract.declare import Binary, Key, Multiclass, Regression, Request, Row, derive
-from lifecycle.contract.matrix import Inputs
+from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Target
 
 DATA = os.environ.get("LOOSELEAF_DATA")

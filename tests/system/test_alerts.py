@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from lifecycle.ownership.owners_file import ROLES
-from support.rendering import TEMPLATE, run
+from support.rendering import ROOT, TEMPLATE, run
 from support.tools import needs
 
 DEPLOY = TEMPLATE / "lifecycle/deploy"
+RULE_TESTS = ROOT / "tests/system/alerts_test.yml"
 GROUPS: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))["groups"]
 RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 SERVED = "\n".join(
@@ -96,28 +97,30 @@ def test_the_metrics_of_a_query_are_neither_its_labels_nor_its_functions() -> No
     assert unknown_metrics("sum(http_requests_in_fligth)") == {"http_requests_in_fligth"}
 
 
-def rules_with_expression(tmp_path: Path, expression: str) -> Path:
-    """Copy the rules and their tests, with every expression replaced."""
+def with_rule_tests(tmp_path: Path, expression: str | None = None) -> Path:
+    """Copy the deployment files and the tests of their rules; `expression` replaces that of every rule."""
     copied = Path(shutil.copytree(DEPLOY, tmp_path / "deploy"))
-    rules = yaml.safe_load((copied / "alerts.yml").read_text(encoding="utf-8"))
-    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        rule["expr"] = expression
-    (copied / "alerts.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    shutil.copy(RULE_TESTS, copied)
+    if expression:
+        rules = yaml.safe_load((copied / "alerts.yml").read_text(encoding="utf-8"))
+        for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+            rule["expr"] = expression
+        (copied / "alerts.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
     return copied
 
 
 @needs("promtool")
-def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
-    for command in (("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")):
-        done = run("promtool", *command, folder=DEPLOY)
+def test_promtool_accepts_the_rules_and_their_tests_pass(tmp_path: Path) -> None:
+    for command in (("check", "config", "prometheus.yml"), ("test", "rules", RULE_TESTS.name)):
+        done = run("promtool", *command, folder=with_rule_tests(tmp_path / command[0]))
         assert done.returncode == 0, done.stdout
 
 
 @needs("promtool")
 @pytest.mark.parametrize("always", [False, True])
 def test_a_rule_that_never_or_always_fires_fails_its_test(tmp_path: Path, always: bool) -> None:
-    copied = rules_with_expression(tmp_path, "vector(1) == 1" if always else "vector(1) == 2")
-    done = run("promtool", "test", "rules", "alerts_test.yml", folder=copied)
+    copied = with_rule_tests(tmp_path, "vector(1) == 1" if always else "vector(1) == 2")
+    done = run("promtool", "test", "rules", RULE_TESTS.name, folder=copied)
     assert done.returncode == 1
     found = re.findall(r"name: (.*),\s+alertname: (\w+),", done.stdout)
     clean = [alert for name, alert in found if name == "a day without a fault"]

@@ -45,7 +45,7 @@ class Rates:
 ESTIMATOR = """
 from sklearn.dummy import DummyClassifier
 
-from lifecycle.contract.matrix import Inputs
+from lifecycle.contract.rows import Inputs
 from model.rates import Rates
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from lifecycle.contract.declare import derive
-from lifecycle.contract.matrix import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, learn_levels
 from support.teams import TARGETS, Order, orders
 
 CONTRACT = derive(Order, TARGETS["binary"], 1)

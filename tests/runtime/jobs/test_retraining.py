@@ -14,11 +14,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import timestamps
 from lifecycle.cli import entry
+from lifecycle.jobs import retrain
+from lifecycle.jobs.retrain import LastTraining, Request, Run
 from lifecycle.registry import deployments
 from lifecycle.settings import Retrain
 from lifecycle.storage import Busy, Store, lock
-from lifecycle.training import retrain
-from lifecycle.training.retrain import LastTraining, Request, Run
 from support.teams import order_team
 
 NOW = timestamps.parse("2026-03-10")

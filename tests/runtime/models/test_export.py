@@ -19,13 +19,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lifecycle.cli import entry
 from lifecycle.contract import team
-from lifecycle.contract.matrix import Encoder
+from lifecycle.contract.rows import Encoder
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
+from lifecycle.models import edge_rows as edges
+from lifecycle.models import export as exporting
 from lifecycle.models.bundle import verify
-from lifecycle.models.export import edges
-from lifecycle.models.export import verify as exporting
-from lifecycle.models.export.verify import convert
+from lifecycle.models.export import convert
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, OnnxModel, SkopsModel
 from lifecycle.training.train import train

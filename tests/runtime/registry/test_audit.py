@@ -8,35 +8,38 @@ import pytest
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import audit, deployments
+from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.storage import Store
 
 
 def test_each_entry_is_one_line_and_lines_before_it_never_change(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    audit.append(store, {"action": "promote", "why": "Zürich\nand more"})
+    deployments.append_audit(store, {"action": "promote", "why": "Zürich\nand more"})
     before = store.audit.read_bytes()
-    audit.append(store, {"action": "rollback"})
+    deployments.append_audit(store, {"action": "rollback"})
     assert store.audit.read_bytes().startswith(before)
     assert [json.loads(line)["action"] for line in store.audit.read_bytes().splitlines()] == ["promote", "rollback"]
-    assert audit.entries(store) == [{"action": "promote", "why": "Zürich\nand more"}, {"action": "rollback"}]
+    assert deployments.audit_entries(store) == [
+        {"action": "promote", "why": "Zürich\nand more"},
+        {"action": "rollback"},
+    ]
 
 
 @pytest.mark.parametrize("half", [b"{", b'{"after": "', b'{"action": "promote", "why": "\xc3', b'{"why": "\0\0\0'])
 def test_an_incomplete_line_is_skipped_reported_and_does_not_swallow_the_next(tmp_path: Path, half: bytes) -> None:
     store = Store(tmp_path)
-    audit.append(store, {"at": 1})
+    deployments.append_audit(store, {"at": 1})
     with store.audit.open("ab") as file:
         file.write(half)
-    assert (audit.entries(store), audit.incomplete_lines(store)) == ([{"at": 1}], [2])
-    audit.append(store, {"at": 2})
-    assert (audit.entries(store), audit.incomplete_lines(store)) == ([{"at": 1}, {"at": 2}], [2])
+    assert (deployments.audit_entries(store), deployments.incomplete_lines(store)) == ([{"at": 1}], [2])
+    deployments.append_audit(store, {"at": 2})
+    assert (deployments.audit_entries(store), deployments.incomplete_lines(store)) == ([{"at": 1}, {"at": 2}], [2])
 
 
 def test_an_audit_log_that_does_not_exist_is_empty(tmp_path: Path) -> None:
-    assert audit.entries(Store(tmp_path)) == []
-    assert audit.incomplete_lines(Store(tmp_path)) == []
+    assert deployments.audit_entries(Store(tmp_path)) == []
+    assert deployments.incomplete_lines(Store(tmp_path)) == []
 
 
 def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
@@ -47,18 +50,18 @@ def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
         monkeypatch.setattr(timestamps, "clock", lambda day=day: timestamps.parse(f"2026-01-0{day}"))
         given: dict[str, Any] = {"action": "promote", "who": "ana", "why": f"because {version}"}
         seen = deployments.swap(store, "local", seen, Deployed(version, 0.5), **given)
-    audit.append(store, {"action": "approve", "environment": "local"})
-    periods = audit.periods(store, "local")
+    deployments.append_audit(store, {"action": "approve", "environment": "local"})
+    periods = deployments.periods(store, "local")
     assert [(each.version, each.first, each.last) for each in periods] == [
         ("a", timestamps.parse("2026-01-01"), timestamps.parse("2026-01-02")),
         ("b", timestamps.parse("2026-01-02"), timestamps.parse("2026-01-03")),
         ("c", timestamps.parse("2026-01-03"), None),
     ]
-    assert audit.periods(store, "staging") == []
-    assert audit.period_at(periods, timestamps.parse("2026-01-02T23:59:59Z")).version == "b"
-    assert audit.period_at(periods, timestamps.parse("2026-06-01")).version == "c"
+    assert deployments.periods(store, "staging") == []
+    assert deployments.period_at(periods, timestamps.parse("2026-01-02T23:59:59Z")).version == "b"
+    assert deployments.period_at(periods, timestamps.parse("2026-06-01")).version == "c"
     with pytest.raises(LifecycleError, match="nothing was deployed at 2025-12-31"):
-        audit.period_at(periods, timestamps.parse("2025-12-31"))
+        deployments.period_at(periods, timestamps.parse("2025-12-31"))
 
 
 def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_path: Path) -> None:
@@ -66,8 +69,10 @@ def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_pat
     line = {"after": "", "action": "promote", "environment": "local", "revision": 1, "previous": None, "who": "ana"}
     line |= {"live": {"version": "a", "threshold": None}, "why": "", "changed": "2025-11-02T10:00:00+00:00"}
     store.audit.write_text(json.dumps(line) + "\n")
-    audit.append(store, line | {"live": {"version": "b", "threshold": 0.5}, "changed": "2025-11-03T10:00:00+00:00"})
-    assert [(each.version, each.threshold) for each in audit.periods(store, "local")] == [
+    deployments.append_audit(
+        store, line | {"live": {"version": "b", "threshold": 0.5}, "changed": "2025-11-03T10:00:00+00:00"}
+    )
+    assert [(each.version, each.threshold) for each in deployments.periods(store, "local")] == [
         ("a", None),
         ("b", 0.5),
     ]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.contract.declare import derive
-from lifecycle.contract.matrix import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time

@@ -119,11 +119,11 @@ def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _history(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.registry import audit
+    from lifecycle.registry import deployments
 
     store = loaded.settings.store
-    periods = audit.periods(store, loaded.environment)
-    for period in periods if given.at is None else [audit.period_at(periods, given.at)]:
+    periods = deployments.periods(store, loaded.environment)
+    for period in periods if given.at is None else [deployments.period_at(periods, given.at)]:
         last = timestamps.format_utc(period.last) if period.last is not None else "now"
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")

@@ -4,7 +4,7 @@ The team's code imports the names below.
 """
 
 from lifecycle.contract.declare import Binary, Key, Lookup, Multiclass, Regression, Request, Row
-from lifecycle.contract.matrix import Inputs
+from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Column, Contract, Target
 
 __all__ = [

@@ -1,15 +1,27 @@
-"""Strict validation of the rows in a request, built from the contract. Error messages never contain a value."""
+# mypy: disable-error-code="import-untyped, import-not-found"
+"""Rows: strict validation of those in a request, and their encoding to the matrix that every model reads.
+
+Error messages never contain a value. Training, batch scoring and the service build the same float32 matrix: columns in
+contract order, categories as codes. A null is NaN; a level that training did not see is -1.
+"""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
-
-# Pydantic accepts the TypedDict of `typing` only from Python 3.12 on; it depends on typing_extensions itself.
 from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
 
 Fault = dict[str, Any]
 Row = dict[str, Any]
@@ -102,3 +114,81 @@ def parse_utc(value: Any) -> datetime | None:
 
 PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
 PLAIN["time"] = Annotated[datetime, BeforeValidator(parse_utc)]
+
+
+Matrix = npt.NDArray[np.float32]
+UNSEEN = -1.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Names of the matrix columns, and the positions of `numbers` (with booleans) and `categories` among them."""
+
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    categories: tuple[int, ...]
+
+
+class Encoder:
+    """An encoder of rows, frames and Arrow batches, which satisfy the contract, to the matrix, shape (rows, inputs).
+
+    `levels` are those of each category column, in the order of their codes 0, 1, …
+    """
+
+    def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:
+        self.columns = contract.inputs
+        self.codes = {name: {level: float(code) for code, level in enumerate(each)} for name, each in levels.items()}
+        known = ((column.name, self.codes.get(column.name)) for column in self.columns)
+        self._encoding = [(name, None if codes is None else {**codes, None: np.nan}) for name, codes in known]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Return the names and positions of the matrix columns."""
+        categories = tuple(at for at, column in enumerate(self.columns) if column.kind == "category")
+        numbers = tuple(at for at, column in enumerate(self.columns) if column.kind != "category")
+        return Inputs(tuple(column.name for column in self.columns), numbers, categories)
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
+        """Return the matrix of completed rows: dictionaries of JSON values and features."""
+        values = [
+            row[name] if codes is None else codes.get(row[name], UNSEEN)
+            for row in rows
+            for name, codes in self._encoding
+        ]
+        # One call for all values, because it dominates the time of a single row. It converts None to NaN.
+        return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
+
+    def frame(self, frame: "pd.DataFrame") -> Matrix:
+        """Return the matrix of a frame."""
+        import pyarrow as pa
+
+        names = [column.name for column in self.columns]
+        return self.batch(pa.Table.from_pandas(frame[names], preserve_index=False))
+
+    def batch(self, batch: "pa.RecordBatch | pa.Table") -> Matrix:
+        """Return the matrix of Arrow data."""
+        import pyarrow as pa
+
+        matrix = np.empty((len(batch), len(self.columns)), dtype=np.float32)
+        for at, column in enumerate(self.columns):
+            values, codes = batch.column(column.name), self.codes.get(column.name)
+            if isinstance(values, pa.ChunkedArray):
+                values = values.combine_chunks()
+            if codes is not None:
+                # Each level is looked up once; a null takes the last entry, NaN.
+                coded = values.dictionary_encode()
+                levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
+                matrix[:, at] = np.array([*levels, np.nan])[coded.indices.fill_null(-1).to_numpy()]
+            else:
+                plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+                matrix[:, at] = plain.to_numpy(zero_copy_only=False)
+        return matrix
+
+
+def learn_levels(contract: Contract, frame: "pd.DataFrame") -> dict[str, list[str]]:
+    """Return the levels of each category column: those of the contract, or of the training rows where it has none."""
+    return {
+        column.name: list(column.levels) or sorted(str(level) for level in frame[column.name].dropna().unique())
+        for column in contract.inputs
+        if column.kind == "category"
+    }

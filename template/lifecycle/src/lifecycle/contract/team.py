@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.contract.declare import derive
-from lifecycle.contract.matrix import Inputs
+from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.renamed import warn_renamed

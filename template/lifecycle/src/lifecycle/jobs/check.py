@@ -8,7 +8,7 @@ from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.ownership.owners_file import Finding
-from lifecycle.registry import audit
+from lifecycle.registry import deployments
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store
 
@@ -38,4 +38,6 @@ def warnings(store: Store) -> list[Finding]:
     """Return warnings that do not fail the check: incomplete lines of the audit log."""
     problem = "incomplete line: its writer was killed, and the change was not recorded"
     hint = "Repeat the change if it was not made. The line itself does no harm."
-    return [Finding(f"{store.audit}:{line}", problem, hint, refused=False) for line in audit.incomplete_lines(store)]
+    return [
+        Finding(f"{store.audit}:{line}", problem, hint, refused=False) for line in deployments.incomplete_lines(store)
+    ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifecycle.contract import team
-from lifecycle.contract.matrix import Encoder
+from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance

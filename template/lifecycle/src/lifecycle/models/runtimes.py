@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.matrix import Encoder, Matrix
+from lifecycle.contract.rows import Encoder, Matrix
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 

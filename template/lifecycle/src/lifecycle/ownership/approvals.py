@@ -13,7 +13,7 @@ from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import derived, owners_file
 from lifecycle.ownership.owners_file import OWNERS, Decision, Owners
-from lifecycle.registry import audit, provenance
+from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
 from lifecycle.storage import Store
@@ -78,7 +78,7 @@ def approve(
         raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     given = {"who": who.name, "source": who.source, "roles": roles, "why": why}
-    audit.append(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
+    deployments.append_audit(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
     return roles
 
 
@@ -131,7 +131,7 @@ def _uncommitted(root: Path, *places: str) -> list[str]:
 def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
     """Return the approvals of a version in production since it was last deployed there."""
     found = list[dict[str, Any]]()
-    for entry in audit.entries(store):
+    for entry in deployments.audit_entries(store):
         if entry.get("environment") == PRODUCTION and entry.get("live", entry)["version"] == version:
             found = [*found, entry] if entry["action"] == "approve" else []
     return found

@@ -17,7 +17,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.features.online import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry import audit, deployments
+from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployment
 from lifecycle.storage import Store
 
@@ -136,7 +136,7 @@ class DeploymentFollower:
         """Return the request fields of the version deployed before: callers may still send them."""
         fields: set[str] = set()
         # The log, not the deployment: a deployment made by a rollback does not name the version it replaced.
-        for period in audit.periods(self.store, self.environment)[-2:]:
+        for period in deployments.periods(self.store, self.environment)[-2:]:
             path = self.store.bundles / period.version / "contract.json"
             # A bundle that was removed cannot be deployed again.
             with contextlib.suppress(OSError, LifecycleError):

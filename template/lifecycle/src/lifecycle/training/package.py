@@ -15,8 +15,8 @@ from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.export.verify import FILE as EXPORT
-from lifecycle.models.export.verify import Export
+from lifecycle.models.export import FILE as EXPORT
+from lifecycle.models.export import Export
 from lifecycle.models.predictor import Predictor, untrusted_types
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
 from lifecycle.settings import Settings, Train

@@ -13,13 +13,13 @@ import numpy as np
 
 import lifecycle
 from lifecycle import timestamps
-from lifecycle.contract.matrix import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.export.verify import export
+from lifecycle.models.export import export
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings

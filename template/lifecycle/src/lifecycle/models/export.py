@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.contract.matrix import Matrix
+from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
-from lifecycle.models.export import trees
-from lifecycle.models.export.edges import EdgeRows, edge_rows, split_rows
+from lifecycle.models import trees
+from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
 from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
 
 Report = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.matrix import UNSEEN, Encoder, Matrix
+from lifecycle.contract.rows import UNSEEN, Encoder, Matrix
 from lifecycle.contract.schema import Column
 from lifecycle.models.runtimes import SkopsModel
 

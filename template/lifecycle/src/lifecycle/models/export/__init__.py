@@ -1,1 +1,0 @@
-"""Conversion of fitted estimators to ONNX, verified against the estimator itself."""
