@@ -7,9 +7,8 @@ import duckdb
 import pytest
 
 from lifecycle.contract.schema import Target
-from lifecycle.monitoring import labels
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import predictions
+from lifecycle.registry import labels, predictions
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
 from support.logs import line, write

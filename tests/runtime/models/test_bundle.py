@@ -12,8 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from lifecycle.models import bundle as bundles
-from lifecycle.models.bundle import Bundle, BundleError, hash_of, open_version, verify
+from lifecycle.models.bundle import Bundle, BundleError, open_version, verify
 from lifecycle.models.predictor import Predictor
+from lifecycle.storage import hash_of
 from support.storages import CHURN, Storage
 
 

@@ -20,10 +20,11 @@ from sklearn.preprocessing import FunctionTransformer
 from lifecycle.contract import team
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
-from lifecycle.models.bundle import Bundle, BundleError, hash_of, verify
+from lifecycle.models.bundle import Bundle, BundleError, verify
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import OnnxModel, validate_outputs
 from lifecycle.renamed import warn_renamed
+from lifecycle.storage import hash_of
 from support.storages import Storage
 
 TWO, THREE, NUMBER = (

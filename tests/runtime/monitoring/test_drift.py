@@ -10,9 +10,9 @@ import pytest
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import build_profile
 from lifecycle.monitoring.drift import SCORE, ColumnDrift, measure_drift, psi_limit, scores_of
-from lifecycle.monitoring.labels import LABEL
 from lifecycle.monitoring.quality import measure_quality
 from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 
 RULES = Settings().monitor

@@ -14,10 +14,10 @@ from lifecycle.contract.schema import Column
 from lifecycle.contract.tables import write_parquet
 from lifecycle.features.online import FeatureTable, table_path
 from lifecycle.models.bundle import Bundle
-from lifecycle.monitoring import erasure, labels
+from lifecycle.monitoring import erasure
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.erasure import erase
-from lifecycle.registry import predictions, segments
+from lifecycle.registry import labels, predictions, segments
 from lifecycle.serving.app import create
 from lifecycle.settings import Log
 from lifecycle.storage import Store

@@ -15,9 +15,9 @@ from lifecycle.cli import entry
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
-from lifecycle.monitoring import labels
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.registry import labels
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from support.monitored import (

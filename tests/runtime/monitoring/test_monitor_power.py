@@ -16,9 +16,9 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import build_profile, read_profile
 from lifecycle.monitoring.drift import measure_drift, scores_of
-from lifecycle.monitoring.labels import LABEL
 from lifecycle.monitoring.quality import measure_quality
 from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.registry.labels import LABEL
 from lifecycle.reports import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
 from support.monitored import Sample, labelled_rows

@@ -16,11 +16,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from lifecycle.errors import Refused
 from lifecycle.jobs.promote import promote, rollback
 from lifecycle.models import metrics
-from lifecycle.models.bundle import Bundle, hash_of, open_version
+from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.settings import Gate
-from lifecycle.storage import Store
+from lifecycle.storage import Store, hash_of
 from lifecycle.training import evidence
 from lifecycle.training.train import train
 from support.gate import ANA, own, promoted, weak

@@ -55,8 +55,7 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.tables import connect
-    from lifecycle.monitoring import labels
-    from lifecycle.registry import predictions
+    from lifecycle.registry import labels, predictions
 
     store, now, contract = loaded.settings.store, timestamps.now(), _contract(loaded)
     count = labels.add(store, contract, given.file, now, given.seen)
@@ -73,8 +72,7 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.tables import connect
-    from lifecycle.monitoring import labels
-    from lifecycle.registry import predictions
+    from lifecycle.registry import labels, predictions
 
     own, as_of = loaded.settings, timestamps.now() if given.as_of is None else given.as_of
     with connect() as connection:

@@ -10,9 +10,8 @@ from lifecycle.contract import team as teams
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
-from lifecycle.monitoring import labels
 from lifecycle.ownership import approvals
-from lifecycle.registry import deployments, provenance
+from lifecycle.registry import deployments, labels, provenance
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain, Settings
 from lifecycle.storage import Busy, Store, lock, write_atomically

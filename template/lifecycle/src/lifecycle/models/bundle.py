@@ -18,7 +18,7 @@ from typing import Any
 
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, draft, explain_disk_errors, flush
+from lifecycle.storage import Store, draft, explain_disk_errors, flush, hash_of
 
 FORMAT = 1
 RETRAIN = "Promote another version, or train again; a bundle is never edited."
@@ -69,12 +69,6 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """Return the content of one file of the bundle."""
         return (self.path / name).read_bytes()
-
-
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def publish(

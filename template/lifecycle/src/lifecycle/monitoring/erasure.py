@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import connect, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
-from lifecycle.monitoring import labels
-from lifecycle.registry import predictions, segments
+from lifecycle.registry import labels, predictions, segments
 from lifecycle.storage import Store, lock, write_atomically
 
 if TYPE_CHECKING:

@@ -19,12 +19,11 @@ from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.reference import read_profile
-from lifecycle.monitoring import labels
 from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.quality import Quality, measure_quality
 from lifecycle.monitoring.skew import comparable, compare_logged
 from lifecycle.monitoring.verdict import Findings, Window, decide
-from lifecycle.registry import deployments, predictions
+from lifecycle.registry import deployments, labels, predictions
 from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically

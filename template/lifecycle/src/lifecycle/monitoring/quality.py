@@ -10,7 +10,7 @@ from lifecycle.contract.schema import Contract, Target
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
 from lifecycle.monitoring.drift import output_columns
-from lifecycle.monitoring.labels import LABEL
+from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.models.bundle import hash_of
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry.predictions import FACTS, prediction_columns
 from lifecycle.scoring.rows import RowFile
-from lifecycle.storage import explain_disk_errors, flush, write_atomically
+from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
 # A column with more bytes of different values is written without a dictionary. Readers see plain text in either case.

@@ -13,9 +13,8 @@ from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
-from lifecycle.monitoring import labels
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import predictions
+from lifecycle.registry import labels, predictions
 from lifecycle.storage import Store
 from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.storages import CHURN, Storage

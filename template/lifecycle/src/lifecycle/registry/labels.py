@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import connect, describe, is_parquet, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
-from lifecycle.models.bundle import hash_of
 from lifecycle.registry.predictions import LOGGED
-from lifecycle.storage import Store, lock
+from lifecycle.storage import Store, hash_of, lock
 from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
