@@ -211,7 +211,7 @@ def test_a_bundle_of_an_earlier_release_is_not_promoted_and_can_be_replaced(tmp_
     second = train(team, settings, tmp_path)
     pages: list[Path] = []
     assert promoted(settings, on_decision=pages.append).current.version == second.version
-    assert "was trained on held-out rows is not known" in pages[0].read_text()
+    assert "rows, some of which it may have been fitted to" in pages[0].read_text()
     rollback(settings, team.data, "local", ANA, "", tmp_path)
 
 

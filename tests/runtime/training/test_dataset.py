@@ -14,12 +14,40 @@ from support.teams import TARGETS, Order, orders
 CONTRACT = derive(Order, TARGETS["binary"], 1)
 
 
-def test_the_later_part_is_held_out_and_rows_of_one_time_stay_together() -> None:
+def test_the_newest_rows_are_not_fitted_and_rows_of_one_time_stay_together() -> None:
     frame = orders(1000).assign(ts=np.repeat(np.arange(10), 100) * 86_400)
     found = split(frame, CONTRACT, 0.25)
-    assert found.holdout.mean() == pytest.approx(0.2)
-    assert frame.ts[found.holdout].min() > frame.ts[~found.holdout].max()
-    assert found.rule == "rows from 1970-01-09T00:00:00Z on"
+    newest = found.selection | found.holdout
+    assert newest.mean() == pytest.approx(0.3)
+    assert found.holdout.sum() / newest.sum() == pytest.approx(2 / 3, abs=0.05)
+    assert frame.ts[newest].min() > frame.ts[found.training].max()
+    assert found.rule == "two thirds of the rows from 1970-01-08T00:00:00Z on"
+
+
+def test_the_newest_period_has_four_weeks_and_windows_end_before_it() -> None:
+    frame = orders(24_000).assign(ts=np.arange(24_000) * 86_400 // 60)
+    found = split(frame, CONTRACT, 0.2)
+    newest = found.selection | found.holdout
+    assert newest.sum() == 28 * 60
+    assert frame.ts[newest].min() >= frame.ts.max() - 28 * 86_400
+    assert (found.training & found.window(2)).sum() == 2 * 28 * 60
+    assert found.window(None).all()
+
+
+def test_the_newest_period_of_a_small_table_lasts_longer() -> None:
+    frame = orders(12_000).assign(ts=np.arange(12_000) * 86_400 // 10)
+    found = split(frame, CONTRACT, 0.2)
+    assert 1000 <= (found.selection | found.holdout).sum() <= 1000 + 28 * 10
+
+
+def test_a_label_known_later_is_not_fitted_where_the_newest_period_has_its_entity() -> None:
+    frame = orders(6000).assign(ts=np.arange(6000) * 86_400 // 60)
+    frame["seen_ts"] = frame.ts + 30 * 86_400
+    assert split(frame, CONTRACT, 0.2).training.sum() == 6000 - 28 * 60
+    frame["order_id"] = [f"o-{at % 700}" for at in range(6000)]
+    found = split(frame, CONTRACT, 0.2)
+    start = frame.ts[found.selection | found.holdout].min()
+    assert (frame.seen_ts[found.training] <= start).all()
 
 
 def test_entities_stay_whole_without_a_time() -> None:

@@ -14,6 +14,7 @@ from lifecycle.models import metrics
 from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
+from lifecycle.training.dataset import split
 from lifecycle.training.gate import Case, decide, proposal
 from lifecycle.training.train import train
 from support.gate import failed, swapped
@@ -23,25 +24,43 @@ from support.teams import order_team, orders, settings_in
 def test_evidence_has_predictions_and_row_hashes_and_no_input(trained: Any) -> None:
     _, first, second = trained
     found = json.loads(second.read("evidence.json"))
-    assert found["format"] == 3
-    assert set(found["predictions"]) == {"candidate", "linear", "trivial", first.version}
+    assert found["format"] == 4
+    assert set(found["predictions"]) == {"candidate", "linear", "trivial", "refit", first.version}
     assert {len(each) for each in found["predictions"].values()} == {len(found["label"])}
-    assert set(found) == {"format", "label", "predictions", "slices", "incomparable", "failed"}
+    assert {name for name, each in found.items() if each} == {
+        "format",
+        "label",
+        "predictions",
+        "rows",
+        "basis",
+        "slices",
+    }
+    # Both were trained on the same rows, so that the fits that evaluated them are compared.
+    assert found["basis"] == {first.version: "fits"}
     assert set(found["slices"]) == {"linear", "trivial", first.version}
     assert "class=null" in found["slices"][first.version]
-    seen, held = evidence.hashes(second, evidence.TRAINING), evidence.hashes(second, evidence.HOLDOUT)
-    assert seen is not None
+    names = (evidence.DEPLOYED, evidence.EVALUATED, evidence.HOLDOUT, evidence.IDS)
+    deployed, evaluated, held, kept = (evidence.hashes(second, name) for name in names)
+    rows = second.facts["rows"]
+    assert deployed is not None
+    assert evaluated is not None
     assert held is not None
-    assert (len(seen), len(held)) == (second.facts["rows"]["training"], second.facts["rows"]["holdout"])
-    assert (np.diff(seen.astype(float)) > 0).all()
-    assert not np.intersect1d(seen, held).size
+    assert kept is not None
+    assert (len(deployed), len(held)) == (rows["training"], rows["holdout"])
+    assert len(evaluated) == rows["evaluation"] + rows["selection"]
+    assert (np.diff(deployed.astype(float)) > 0).all()
+    assert not np.intersect1d(evaluated, held).size
+    assert np.isin(held, deployed).all()
+    assert {*kept.tolist()} == {*held.tolist()}
 
 
 def test_evidence_keeps_a_sample_of_many_rows_or_classes() -> None:
-    assert len(evidence.sampled(np.zeros(300))) == 300
-    kept = evidence.sampled(np.zeros(50_000))
-    assert (len(kept), kept[0], kept[-1]) == (evidence.MOST_ROWS, 0, 49_999)
-    assert len(evidence.sampled(np.zeros((50_000, 100)))) == 4000
+    hashes = np.random.default_rng(0).integers(0, 2**63, 50_000).astype(np.uint64)
+    assert len(evidence.sampled(hashes[:300], 1)) == 300
+    kept = evidence.sampled(hashes, 1)
+    assert len(kept) == evidence.MOST_ROWS
+    assert hashes[kept].max() < np.delete(hashes, kept).min()
+    assert len(evidence.sampled(hashes, 100)) == 4000
 
 
 def test_a_better_model_is_accepted_for_every_reason(case: Case) -> None:
@@ -105,14 +124,25 @@ def test_one_of_many_slices_may_look_worse_by_chance(case: Case) -> None:
         assert failed(decide(replace(case, evidence=found), Gate())) == wanted
 
 
-def test_a_holdout_that_overlaps_the_training_rows_of_either_model_is_refused(trained: Any, tmp_path: Path) -> None:
-    _, first, _ = trained
-    # Another share holds other rows out: some of them trained the champion.
-    other = settings_in(tmp_path, train={"holdout": 0.4})
-    leaking = train(order_team(rows=4000), other, tmp_path)
-    decision = decide(Case(leaking, evidence.read(leaking), first), Gate())
+def test_a_holdout_that_the_evaluated_fit_has_seen_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(*given: Any) -> Any:
+        found = split(*given)
+        return replace(found, training=found.training | found.holdout)
+
+    monkeypatch.setattr("lifecycle.training.dataset.split", leaking)
+    bundle = train(order_team(rows=4000), settings_in(tmp_path), tmp_path)
+    decision = decide(Case(bundle, evidence.read(bundle)), Gate())
     assert failed(decision) == ["unseen"]
-    assert f"{first.version} was trained on " in decision.faults[0]
+    assert "the evaluated fit used " in decision.faults[0]
+
+
+def test_a_deployed_fit_that_is_worse_than_the_evaluated_one_is_refused(case: Case) -> None:
+    assert failed(decide(case, Gate())) == []
+    spoilt = np.random.default_rng(0).permutation(case.evidence.predictions["refit"])
+    predictions = case.evidence.predictions | {"refit": spoilt}
+    decision = decide(replace(case, evidence=replace(case.evidence, predictions=predictions)), Gate())
+    assert failed(decision) == ["refit"]
+    assert "the deployed fit is surely worse" in decision.faults[0]
 
 
 @pytest.mark.parametrize(("different", "wanted"), [(0, []), (10, []), (11, ["skew"])])
@@ -155,7 +185,7 @@ def test_a_slice_that_only_the_candidate_predicts_wrong_is_found_from_the_rows(t
     label = frame.returned.to_numpy(float)
     good = np.where(label == 1, 0.8, 0.2)
     bad = np.where(frame.city == "Bonn", 1 - good, good)
-    found = evidence.slices(contract, frame, label, bad, good)
+    found = compare_slices(contract, frame, label, bad, good)
     assert found["city=Bonn"]["mean"] - 4 * found["city=Bonn"]["se"] > 0
     assert found["city=Aix"] == {"rows": int((frame.city == "Aix").sum()), "mean": 0.0, "se": 0.0}
     assert not any(name.startswith("order_id") for name in found)

@@ -23,10 +23,10 @@ from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
 from lifecycle.sample import generate
 from lifecycle.settings import Gate
-from lifecycle.training import evidence
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
 from lifecycle.training.gate import Case, decide
+from lifecycle.training.slices import compare_slices
 from support.tables import DATA, TABLES, data_of, estimator_of
 from support.teams import sample_team, settings_in
 
@@ -48,9 +48,10 @@ class Table:
         drawn = np.random.default_rng(seed).choice(len(self.label), LABELS, replace=False)
         frame, label = self.frame.iloc[drawn], self.label[drawn]
         own, other, trivial = candidate[drawn], champion[drawn], np.full(LABELS, self.label.mean())
-        slices = {"champion": evidence.slices(self.contract, frame, label, own, other)}
-        given = {"candidate": own, "champion": other, "trivial": trivial, "linear": trivial}
-        case = Case(self.bundle("new"), Evidence(label, given, slices), self.bundle("champion"), reason)
+        slices = {"champion": compare_slices(self.contract, frame, label, own, other)}
+        given = {"candidate": own, "refit": own, "champion": other, "trivial": trivial, "linear": trivial}
+        found = Evidence(label, np.arange(LABELS, dtype=np.uint64), given, slices=slices)
+        case = Case(self.bundle("new"), found, self.bundle("champion"), reason)
         return not decide(case, Gate(resamples=300)).faults
 
     def bundle(self, version: str) -> Any:
@@ -63,7 +64,9 @@ class Table:
 def of(team: Team, folder: Path, training: int, recipe: Callable[[Any, int], Any]) -> Table:
     """Fit the models on draws of `training` rows; all other rows are unseen."""
     connection = point_in_time.connect(team.data, folder)
-    rows = load_dataset(connection, team, point_in_time.latest(connection, team.data), 0.2).rows
+    rows = load_dataset(
+        connection, team, point_in_time.latest(connection, team.data), settings_in(folder), "local", 0.2
+    ).rows
     encoder = Encoder(team.contract, learn_levels(team.contract, rows.frame))
     matrix = encoder.frame(rows.frame).astype(np.float64)
     order = np.random.default_rng(0).permutation(len(rows.label))

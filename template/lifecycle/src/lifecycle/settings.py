@@ -34,7 +34,8 @@ class Train(Section):
     """How a candidate is trained."""
 
     seed: int = 0
-    holdout: float = Field(default=0.2, gt=0, lt=1, description="Share of the rows that is held out.")
+    holdout: float = Field(default=0.2, gt=0, lt=0.6, description="Largest share of the rows that is held out.")
+    windows: int = Field(default=6, ge=0, le=24, description="Shorter histories that are tried; 0: only the whole one.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
 
 

@@ -66,11 +66,12 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.training.train import mirror, train
 
     root = Path.cwd()
-    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root))
+    roles, environment = approvals.roles(root), loaded.environment
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, roles, environment)
     facts = bundle.facts
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
-    rows = facts["rows"]
-    print(f"{rows['training']} rows for training, {rows['holdout']} held out: {facts['holdout']['rule']}")
+    for line in described_rows(facts):
+        print(line)
     for name, metrics in facts["metrics"].items():
         print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     if facts["estimator"] != "candidate":
@@ -81,6 +82,24 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/export.md")
     if uri := mirror(loaded.settings, bundle):
         print(f"run mirrored at {uri}")
+
+
+def described_rows(facts: dict[str, Any]) -> list[str]:
+    """Return lines about the rows of a trained version: where they are from, and what each part was used for."""
+    rows, logged, periods = facts["rows"], facts["rows"]["logged"], facts["window"]["periods"]
+    source = f"{rows['from_labels']:,} labelled rows from labels()"
+    left_out = {"other": "of other columns or features", "immature": "too young", "repeated": "in labels() already"}
+    if logged["labelled"]:
+        why = [f"{logged[name]:,} {text}" for name, text in left_out.items() if logged[name]]
+        source += f", {logged['joined']:,} of {logged['labelled']:,} from the prediction log"
+        source += f" (not used: {', '.join(why)})" if why else ""
+    window = "the whole history" if periods is None else f"the last {periods + 1} periods, which predict better"
+    return [
+        source,
+        f"evaluated: fitted to {rows['evaluation']:,} rows, chosen with {rows['selection']:,}, held out are "
+        f"{rows['holdout']:,}: {facts['holdout']['rule']}",
+        f"to be deployed: fitted to {rows['training']:,} rows, {window}",
+    ]
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -26,7 +26,10 @@ NOT_DUE = "no retrain is due: monitoring has not requested one, and neither sche
 
 @dataclass
 class Run:
-    """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page."""
+    """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page.
+
+    `again`: it was the second one after a change, see `follow_up`.
+    """
 
     started: str
     reason: str
@@ -36,6 +39,7 @@ class Run:
     version: str | None = None
     text: str = ""
     decision: str | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,19 @@ def retrain(
         with lock(store.runs / f".{environment}.retrain.lock", wait=False):
             request = requested(store, environment)
             last = _last_training(settings, environment) if due else None
-            demanded = demand(request, last, settings.retrain, now)
+            past, broken = runs(store, environment), incident(store, environment)
+            second = follow_up(past, now, settings.monitor.window_days * DAY) if due else None
+            demanded = demand(request, last, settings.retrain, now) or second
             if due and demanded is None:
                 report(NOT_DUE)
                 return None
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
-            past, broken = runs(store, environment), incident(store, environment)
             refused = refusal(past, settings.retrain, now, by_hand=not due, incident=broken)
             if refused and not force:
                 report(f"no retrain ({reason}): {refused}; `make retrain FORCE=1` starts one anyway")
                 return None
             report(f"retrain ({reason}): {text}")
-            run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
+            run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand", again=demanded == second)
             _train_and_promote(settings, environment, root, run, f"retrain ({reason}): {text}")
             if request:
                 complete(store, environment, request)
@@ -105,7 +110,7 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
 
     try:
         team = teams.load(root)
-        bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root))
+        bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root), environment=environment)
         run.version = bundle.version
         mirror(settings, bundle)
         promote(
@@ -144,6 +149,19 @@ def demand(request: Request | None, last: LastTraining | None, rules: Retrain, n
     if rules.new_labels and new_labels >= rules.new_labels:
         return "labels", f"{new_labels:,} labels became known since the last training"
     return None
+
+
+def follow_up(runs: list[Run], now: int, period: int) -> tuple[str, str] | None:
+    """Return the reason for a second retrain after drift or decay, `period` seconds after the first one, or None.
+
+    The first labelled rows after a change are needed to notice that a shorter history predicts better. Only a second
+    retrain, with more of them, can learn what has changed.
+    """
+    if not runs or runs[-1].again or runs[-1].reason not in ("drift", "decay"):
+        return None
+    if now - timestamps.parse(runs[-1].started) < period:
+        return None
+    return runs[-1].reason, f"a second time, with the labels that arrived since the one of {runs[-1].started}"
 
 
 def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:

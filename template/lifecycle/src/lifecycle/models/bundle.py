@@ -96,7 +96,9 @@ def publish(
             for name in files:
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, temporary / name)
-            own = {"format": FORMAT, "version": version, "feature_set": _feature_set(Bundle(folder, {"files": files}))}
+            made = Bundle(folder, {"files": files})
+            identifier = feature_set(made.features_sql, made.contract)
+            own = {"format": FORMAT, "version": version, "feature_set": identifier}
             text = json.dumps(own | facts | {"files": files}, indent=2, ensure_ascii=False) + "\n"
             (temporary / "bundle.json").write_text(text, encoding="utf-8")
             if check:
@@ -114,12 +116,12 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def _feature_set(bundle: Bundle) -> str:
+def feature_set(features_sql: str | None, contract: Contract) -> str:
+    """Return the identifier of looked-up features: versions with the same one share a feature table."""
     # Published bundles record their identifier, so a change of this formula does not affect them.
-    contract = bundle.contract
     key = (contract.key.name, contract.key.kind) if contract.key else None
     columns = [(column.name, column.kind) for column in contract.lookups]
-    return hashlib.sha256(repr((bundle.features_sql, key, columns)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((features_sql, key, columns)).encode()).hexdigest()[:16]
 
 
 def verify(path: Path) -> Bundle:

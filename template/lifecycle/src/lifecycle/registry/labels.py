@@ -134,6 +134,13 @@ def count_since(store: Store, timestamp: int) -> int:
         return _count(connection, f"FROM ({known(store, 2**62)}) WHERE seen_ts > {int(timestamp)}")
 
 
+def newest(store: Store, now: int) -> int:
+    """Return when the newest label became known, in seconds and not after `now`; 0 without labels."""
+    with connect() as connection:
+        ((found,),) = connection.execute(f"SELECT max(seen_ts) FROM ({known(store, now)})").fetchall()
+    return int(found or 0)
+
+
 def _count(connection: "duckdb.DuckDBPyConnection", query: str) -> int:
     ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
     return int(count)

@@ -1,4 +1,7 @@
-"""The labelled rows known at one time, divided: later rows, whole entities or rows by a hash become the holdout."""
+"""The labelled rows known at one time, divided into rows to fit models, to choose one of them, and to evaluate it.
+
+With a time, the newest period is for choosing and evaluating; else whole entities, or rows, by a hash.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,12 +16,19 @@ from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.metrics import Floats
+from lifecycle.models.reference import PERIOD
+from lifecycle.settings import Settings
+from lifecycle.training.logged import Logged, add_logged
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
 FEW_DISTINCT_ROWS = 100
+# A period of fewer rows is too noisy to choose a model, so that a period of a small table lasts longer.
+MIN_PERIOD_ROWS = 1000
+# Of the rows that are not fitted, those for choosing; the others are the holdout.
+SELECTION = 1 / 3
 
 Mask = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
@@ -26,17 +36,26 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Split:
-    """The rows for training and the holdout, as masks of shape (rows,), and the rule that chose them.
+    """The rows to fit, to choose with and to hold out, as masks of shape (rows,), and the rule of the division.
 
-    A row is in neither when its label became known only after the holdout began: a model trained then could not have
-    used it. `identity` names the columns that identify a row; it is empty where only its position does.
+    A row is in none of them where its label became known only in the newest period, which also has its entity: that
+    label may reveal the entity's label there. `seconds` is the time of each row, and `age` how many periods before the
+    newest one it lies, both of shape (rows,); zeros without a time. `identity` names the columns that identify a row;
+    it is empty where only its position does.
     """
 
     training: Mask
+    selection: Mask
     holdout: Mask
     rule: str
     entities_also_in_training: float | None
+    seconds: npt.NDArray[np.int64]
+    age: npt.NDArray[np.int64]
     identity: tuple[str, ...] = ()
+
+    def window(self, periods: int | None) -> Mask:
+        """Return which rows lie in the newest period or at most `periods` before it; all rows for None."""
+        return np.full(len(self.age), True) if periods is None else self.age <= periods
 
 
 @dataclass(frozen=True)
@@ -46,18 +65,27 @@ class LabelledRows:
     frame: "pd.DataFrame"
     label: Floats
 
+    def take(self, mask: Mask) -> "LabelledRows":
+        """Return the rows of a mask."""
+        return LabelledRows(self.frame[mask], self.label[mask])
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Every labelled row known at `as_of` (seconds), the rows for training, and the holdout for evaluation."""
+    """Every labelled row known at `as_of` (seconds), how they are divided, and how many come from `labels()`."""
 
     connection: "duckdb.DuckDBPyConnection"
     team: Team
     as_of: int
     split: Split
     rows: LabelledRows
-    training: LabelledRows
-    holdout: LabelledRows
+    from_labels: int
+    logged: Logged
+
+    @property
+    def holdout(self) -> LabelledRows:
+        """The rows that evaluate the chosen model."""
+        return self.rows.take(self.split.holdout)
 
     @property
     def digest(self) -> str:
@@ -70,48 +98,69 @@ class Dataset:
         return _hashes(self.rows.frame, [*self.split.identity])
 
 
-def load_dataset(connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, share: float) -> Dataset:
-    """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them."""
-    if not point_in_time.training_rows(connection, team, as_of):
+def load_dataset(
+    connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, settings: Settings, environment: str, share: float
+) -> Dataset:
+    """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them.
+
+    The rows are those of `labels()` and, after them, the logged predictions of an environment that have a label.
+    """
+    from_labels = point_in_time.training_rows(connection, team, as_of)
+    logged = add_logged(connection, team, settings, environment, as_of)
+    if not from_labels + logged.joined:
         problem = f"no label is known at {timestamps.format_utc(as_of)}"
         raise LifecycleError(problem, "Give a later --as-of, or more labels.")
     frame = connection.execute(f"FROM {point_in_time.ROWS}").df()
     label = codes(frame.pop(team.contract.target.label), team.contract.target)
-    divided = split(frame, team.contract, share)
-    training, holdout = (LabelledRows(frame[mask], label[mask]) for mask in (divided.training, divided.holdout))
-    return Dataset(connection, team, as_of, divided, LabelledRows(frame, label), training, holdout)
+    rows = LabelledRows(frame, label)
+    return Dataset(connection, team, as_of, split(frame, team.contract, share), rows, from_labels, logged)
 
 
 def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
-    """Hold out about `share` of the rows of a frame; raise LifecycleError where one part would be empty."""
+    """Divide the rows of a frame, about `share` of which are held out.
+
+    With a time, the newest period is divided by a hash of entities (where there are few, of rows) into selection and
+    holdout. It lasts 28 days, or as many times as long as MIN_PERIOD_ROWS rows need.
+
+    Raises:
+        LifecycleError: a part would be empty.
+    """
     time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
     key = contract.key.name if contract.key else None
     columns = [column.name for column in contract.columns]
     identity = tuple(dict.fromkeys([*([key] if key else columns), *([time] if time else [])]))
-    late = np.zeros(len(frame), dtype=bool)
-    if time is not None and frame[time].nunique() > 1:
-        cut = _cut(frame[time], share)
-        holdout = (frame[time] >= cut).to_numpy()
-        rule = f"rows from {cut if hasattr(cut, 'isoformat') else timestamps.format_utc(int(cut))} on"
-        if {"ts", "seen_ts"} <= set(frame.columns):
-            late = (frame["seen_ts"] > cut).to_numpy()
-    elif key is not None:
-        holdout, rule = _by_hash(frame, [key], share), f"whole entities by a hash of {key}"
-    elif len(frame[columns].drop_duplicates()) >= min(FEW_DISTINCT_ROWS, len(frame) / 2):
-        holdout, rule = _by_hash(frame, columns, share), "rows by a hash"
+    age, late = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=bool)
+    seconds = np.zeros(len(frame), dtype=np.int64) if time is None else _seconds(frame[time])
+    if len(np.unique(seconds)) > 1:
+        start, length = _newest_period(seconds, share / (1 - SELECTION))
+        newest = seconds >= start
+        age = np.where(newest, 0, -((seconds - start) // length))
+        rule = f"two thirds of the rows from {timestamps.format_utc(start)} on"
+        few = key is None or frame.loc[newest, key].nunique() < FEW_DISTINCT_ROWS
+        selection = newest & _by_hash(frame, [*identity] if few else [str(key)], SELECTION)
+        holdout = newest & ~selection
+        if key is not None and {"ts", "seen_ts"} <= set(frame.columns):
+            late = ((frame["seen_ts"] > start) & frame[key].isin(frame.loc[newest, key])).to_numpy()
     else:
-        # Equal rows have equal hashes: a few distinct rows could not be divided by their content.
-        rule = f"rows by a hash of their position: fewer than {FEW_DISTINCT_ROWS} are different"
-        holdout, identity = _by_hash(frame, [], share), ()
-    training = ~holdout & ~late
-    if not training.any() or not holdout.any():
-        problem = f"{len(frame)} rows cannot be divided into training and holdout ({rule})"
+        if key is not None:
+            hashed, rule = [key], f"whole entities by a hash of {key}"
+        elif len(frame[columns].drop_duplicates()) >= min(FEW_DISTINCT_ROWS, len(frame) / 2):
+            hashed, rule = columns, "rows by a hash"
+        else:
+            # Equal rows have equal hashes: a few distinct rows could not be divided by their content.
+            rule = f"rows by a hash of their position: fewer than {FEW_DISTINCT_ROWS} are different"
+            hashed, identity = [], ()
+        newest, holdout = (_by_hash(frame, hashed, part) for part in (share / (1 - SELECTION), share))
+        selection = newest & ~holdout
+    training = ~newest & ~late
+    if not (training.any() and selection.any() and holdout.any()):
+        problem = f"{len(frame)} rows cannot be divided into rows to fit, to choose with and to hold out ({rule})"
         raise LifecycleError(problem, "Give more labelled rows, or change train.holdout in config/.")
     shared = None
     if key is not None:
         entities = frame.loc[holdout, key].drop_duplicates()
         shared = float(entities.isin(frame.loc[training, key].unique()).mean())
-    return Split(training, holdout, rule, shared, identity)
+    return Split(training, selection, holdout, rule, shared, seconds, age, identity)
 
 
 def codes(label: "pd.Series[Any]", target: Target) -> Floats:
@@ -137,12 +186,23 @@ def codes(label: "pd.Series[Any]", target: Target) -> Floats:
     return np.asarray(values)
 
 
-def _cut(times: "pd.Series[Any]", share: float) -> Any:
-    # Rows of one time stay together: the first time with no more than `share` of the rows at or after it.
-    counts = times.value_counts().sort_index()
-    at_or_after = counts[::-1].cumsum()[::-1] / len(times)
-    later = at_or_after[at_or_after <= share]
-    return later.index[0] if len(later) else counts.index[-1]
+def _seconds(times: "pd.Series[Any]") -> npt.NDArray[np.int64]:
+    """Return times in seconds; a null counts as the oldest time."""
+    found = times.to_numpy("datetime64[s]")
+    known = found[~np.isnat(found)]
+    return np.where(np.isnat(found), known.min() if len(known) else 0, found).astype(np.int64)
+
+
+def _newest_period(seconds: npt.NDArray[np.int64], share: float) -> tuple[int, int]:
+    """Return the start and the length in seconds of the newest period, with at most about `share` of the rows."""
+    times, counts = np.unique(seconds, return_counts=True)
+    after = counts[::-1].cumsum()[::-1]
+    # Rows of one time stay together: the first time with no more than this share of the rows at or after it.
+    within = times[after <= share * len(seconds)]
+    first, length = int(within[0] if len(within) else times[-1]), PERIOD
+    while times[-1] - length >= first and (seconds > times[-1] - length).sum() < MIN_PERIOD_ROWS:
+        length += PERIOD
+    return max(first, int(times[times > times[-1] - length][0])), length
 
 
 def _by_hash(frame: "pd.DataFrame", columns: list[str], share: float) -> Mask:

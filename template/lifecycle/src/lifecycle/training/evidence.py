@@ -1,40 +1,36 @@
-"""The evidence of a bundle: labels, predictions of all models on the same held-out rows, and hashes of the used rows.
+"""The evidence of a bundle: labels, and predictions of all models on the same held-out rows that none of them has seen.
 
-No input of a row is kept. The hash of a row's identity shows whether another model was trained on the same row.
+No input of a row is kept. The hash of a row's identity shows whether another model was fitted to the same row.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
-from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Settings
-from lifecycle.storage import Store
-from lifecycle.training.dataset import Dataset, Hashes, codes, load_dataset
+from lifecycle.training.dataset import Dataset, Hashes, Mask, codes, load_dataset
+from lifecycle.training.slices import Slices, compare_slices
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMAT, FILE, TRAINING, HOLDOUT = 3, "evidence.json", "training.ids", "holdout.ids"
+FORMAT, FILE, IDS = 4, "evidence.json", "evidence.ids"
+# Hashes of the rows that the deployed fit, and the evaluated fit, were fitted to or chosen with; and of the holdout.
+DEPLOYED, EVALUATED, HOLDOUT = "training.ids", "evaluation.ids", "holdout.ids"
 # Of many classes fewer rows are kept: each row has a probability for every class.
 MOST_ROWS, MOST_NUMBERS, MOST_HASHES = 20_000, 400_000, 1_000_000
-# Slices of fewer rows would describe individual people.
-FEWEST_ROWS, MOST_LEVELS = 20, 20
-CANDIDATE, TRIVIAL, LINEAR = "candidate", "trivial", "linear"
+CANDIDATE, TRIVIAL, LINEAR, REFIT = "candidate", "trivial", "linear", "refit"
+FITS, UNKNOWN = "fits", "unknown"
+# Nine digits of a prediction are kept.
+DIGITS, SAME = 9, 1e-8
 
-Slices = dict[str, dict[str, float]]
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -43,46 +39,86 @@ class Evidence:
 
     Attributes:
         label: class codes or numbers, shape (rows,).
-        predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass.
-        slices: by opponent, what `slices` returns.
+        ids: hashes of the rows' identities, shape (rows,).
+        predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass. REFIT is the fit that
+            is deployed; it was also fitted to these rows.
+        rows: by version, the positions of the rows that it is compared on and has predictions for; a version without
+            an entry, and a model of the candidate's own training, has all rows.
+        basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated it;
+            UNKNOWN where an earlier release does not tell what it was fitted to.
+        same: versions whose predictions equal those of the REFIT.
+        slices: by opponent, what `compare_slices` returns.
         incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
         failed: by version, the error of one that could be compared but does not load or predict here.
     """
 
     label: Floats
+    ids: Hashes
     predictions: dict[str, Floats]
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    basis: dict[str, str] = field(default_factory=dict)
+    same: list[str] = field(default_factory=list)
     slices: dict[str, Slices] = field(default_factory=dict)
     incomparable: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def pair(self, opponent: str) -> tuple[Floats, Floats, Floats]:
+        """Return labels, and the predictions of CANDIDATE and an opponent, on the rows that both are compared on."""
+        rows = self.rows.get(opponent, slice(None))
+        return self.label[rows], self.predictions[CANDIDATE][rows], self.predictions[opponent]
 
-NOTHING = Evidence(np.empty(0), {})
+
+NOTHING = Evidence(np.empty(0), np.empty(0, np.uint64), {})
 
 
 class Incomparable(LifecycleError):
     """A version with another target or other rows than the candidate; the version itself is sound."""
 
 
-def compare(store: Store, dataset: Dataset, predictions: dict[str, Floats], versions: Iterable[str]) -> Evidence:
-    """Let other versions predict the held-out rows, and return the evidence of all models on them.
-
-    `predictions` has those of the candidate and its baselines, by name, for all held-out rows of the dataset.
-    """
-    incomparable, failed, predictions = dict[str, str](), dict[str, str](), dict(predictions)
-    for version in versions:
-        try:
-            predictions[version] = _predict(open_version(store, version), dataset)
-        except Incomparable as error:
-            incomparable[version] = error.problem
-        except LifecycleError as error:
-            failed[version] = error.problem
-    kept = sampled(predictions[CANDIDATE])
-    sample = {name: each[kept] for name, each in predictions.items()}
+def evaluate(dataset: Dataset, predictions: dict[str, Floats]) -> Evidence:
+    """Return the evidence of a candidate: what its models, by name, predict for all held-out rows of the dataset."""
+    kept = _kept(dataset, predictions[CANDIDATE])
     label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
+    sample = {name: each[kept] for name, each in predictions.items()}
     contract, own = dataset.team.contract, sample[CANDIDATE]
-    others = {name: each for name, each in sample.items() if name != CANDIDATE}
-    compared = {name: slices(contract, frame, label, own, each) for name, each in others.items()}
-    return Evidence(label, sample, compared, incomparable, failed)
+    others = {name: each for name, each in sample.items() if name in (TRIVIAL, LINEAR)}
+    compared = {name: compare_slices(contract, frame, label, own, each) for name, each in others.items()}
+    return Evidence(label, dataset.row_hashes()[dataset.split.holdout][kept], sample, slices=compared)
+
+
+def with_version(settings: Settings, found: Evidence, dataset: Dataset, version: str) -> Evidence:
+    """Return the evidence with the predictions of a deployed version for the held-out rows that it has not seen.
+
+    Where these are fewer than `gate.min_rows`, the fits that evaluated the two are compared on their common holdout.
+    """
+    try:
+        bundle = open_version(settings.store, version)
+        if DEPLOYED in bundle.facts["files"] and tuple(bundle.facts["identity"]) != dataset.split.identity:
+            raise Incomparable(f"{version} identifies rows in another way, so that the rows it has seen are not known")
+        kept = _kept(dataset, found.predictions[CANDIDATE])
+        predicted = _predict(bundle, dataset)[kept]
+    except Incomparable as error:
+        return replace(found, incomparable=found.incomparable | {version: error.problem})
+    except LifecycleError as error:
+        return replace(found, failed=found.failed | {version: error.problem})
+    same = [version] if np.allclose(predicted, found.predictions[REFIT], rtol=SAME, atol=0) else []
+    rows, by_fits = (
+        np.flatnonzero(~_seen(bundle, found.ids, dataset.split.seconds[dataset.split.holdout][kept])),
+        list[str](),
+    )
+    predicted = predicted[rows]
+    if len(rows) < settings.gate.min_rows and (other := _of_fits(bundle, found.ids)):
+        rows, predicted, by_fits = *other, [version]
+    label, frame = found.label[rows], dataset.holdout.frame.iloc[kept].iloc[rows]
+    compared = compare_slices(dataset.team.contract, frame, label, found.predictions[CANDIDATE][rows], predicted)
+    return replace(
+        found,
+        predictions=found.predictions | {version: predicted},
+        rows=found.rows | {version: rows.tolist()},
+        basis=found.basis | basis,
+        same=found.same + same,
+        slices=found.slices | {version: compared},
+    )
 
 
 def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
@@ -98,20 +134,57 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
     team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
     as_of, share = timestamps.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
     try:
-        dataset = load_dataset(connection, team, as_of, share)
+        dataset = load_dataset(connection, team, as_of, settings, bundle.facts["environment"], share)
     except LifecycleError:
         dataset = None
     if dataset is None or dataset.digest != bundle.facts["data"]:
         problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
         raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
-    own = {CANDIDATE: Predictor(bundle).predict_raw(dataset.holdout.frame)}
-    added = compare(settings.store, dataset, own, [champion.version])
-    names = ("predictions", "slices", "incomparable", "failed")
-    return Evidence(added.label, **{name: getattr(found, name) | getattr(added, name) for name in names})
+    return with_version(settings, found, dataset, champion.version)
+
+
+def _kept(dataset: Dataset, predictions: Floats) -> Positions:
+    return sampled(dataset.row_hashes()[dataset.split.holdout], predictions[0].size)
+
+
+def sampled(hashes: Hashes, width: int) -> Positions:
+    """Return which rows are kept, with `width` numbers each: those with the lowest hashes, at most MOST_ROWS.
+
+    Of two models, the same part of all possible rows is kept.
+    """
+    return np.sort(np.argsort(hashes, kind="stable")[: min(MOST_ROWS, MOST_NUMBERS // width)])
+
+
+def _seen(bundle: Bundle, ids: Hashes, seconds: npt.NDArray[np.int64]) -> Mask:
+    """Return which rows, by hash and time, a version was fitted to, or may have been.
+
+    A bundle of a release before 0.3.0 has no hashes: only the rows after its training are surely unseen. Where there are
+    none, all rows are compared, which can only favour that version.
+    """
+    known = hashes(bundle, DEPLOYED)
+    if known is None:
+        before = seconds <= timestamps.parse(bundle.facts.get("as_of") or bundle.facts["created"])
+        return np.asarray(before & (not before.all()))
+    beyond = ids > known[-1] if len(known) == MOST_HASHES else np.full(len(ids), False)
+    return np.asarray(np.isin(ids, known) | beyond)
+
+
+def _of_fits(bundle: Bundle, ids: Hashes) -> tuple[Positions, Floats] | None:
+    """Return the positions of the rows that a version holds out, too, and what the fit that evaluated it predicted."""
+    try:
+        other = read(bundle)
+    except LifecycleError:
+        return None
+    _, rows, places = np.intersect1d(ids, other.ids, return_indices=True)
+    order = np.argsort(rows)
+    return rows[order], other.predictions[CANDIDATE][places[order]]
 
 
 def _predict(version: Bundle, dataset: Dataset) -> Floats:
-    """Return the predictions of a version on the held-out rows, completed by its own contract and features."""
+    """Return the predictions of a version on the held-out rows, completed by its own contract and features.
+
+    With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
+    """
     own, other = dataset.team.contract, version.contract
     if replace(own.target, unit="") != replace(other.target, unit=""):
         raise Incomparable(f"{version.version} has another target")
@@ -125,10 +198,12 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
     except LifecycleError as error:
         raise Incomparable(error.problem, error.hint) from error
     sent = {column.name for column in (*own.request, *other.request)} | point_in_time.TIMES
-    shared = [name for name in frame.columns if name in sent and name in dataset.rows.frame.columns]
-    if not (frame[shared].equals(dataset.rows.frame[shared]) and np.array_equal(label, dataset.rows.label)):
+    rows, count, held_out = dataset.rows, dataset.from_labels, dataset.split.holdout
+    shared = [name for name in frame.columns if name in sent and name in rows.frame.columns]
+    if not (frame[shared].equals(rows.frame[shared][:count]) and np.array_equal(label, rows.label[:count])):
         raise Incomparable(f"{version.version} does not complete the same rows")
-    return Predictor(version).predict_raw(frame[dataset.split.holdout])
+    found = Predictor(version).predict_raw(frame[held_out[:count]])
+    return np.concatenate([found, np.full((held_out[count:].sum(), *found.shape[1:]), np.nan)])
 
 
 def read(bundle: Bundle) -> Evidence:
@@ -138,49 +213,31 @@ def read(bundle: Bundle) -> Evidence:
         problem = f"{bundle.version} was trained by an earlier lifecycle, without the evidence that the gate needs"
         raise LifecycleError(problem, "Run `make train` for a version that has it; the deployed version stays.")
     predictions = {name: np.array(each, dtype=np.float64) for name, each in document.pop("predictions").items()}
-    return Evidence(np.array(document.pop("label"), dtype=np.float64), predictions, **document)
+    label, ids = np.array(document.pop("label"), dtype=np.float64), hashes(bundle, IDS)
+    assert ids is not None, "it is written with the evidence"
+    return Evidence(label, ids, predictions, **document)
 
 
-def files(evidence: Evidence, dataset: Dataset) -> dict[str, bytes]:
-    """Return the files of a bundle that hold its evidence and the hashes of its rows, by name."""
-    # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
-    rounded = np.vectorize(lambda value: float(f"{value:.9g}"), otypes=[float])
-    predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}
-    document = {"format": FORMAT} | asdict(evidence) | {"label": evidence.label.tolist(), "predictions": predictions}
-    result, hashes = {FILE: (json.dumps(document) + "\n").encode()}, dataset.row_hashes()
-    for name, mask in {TRAINING: dataset.split.training, HOLDOUT: dataset.split.holdout}.items():
-        # The lowest hashes: of two models, the same part of all possible rows is kept.
-        result[name] = np.unique(hashes[mask])[:MOST_HASHES].astype("<u8").tobytes()
-    return result
+def files(evidence: Evidence, dataset: Dataset, deployed: Mask) -> dict[str, bytes]:
+    """Return the files of a bundle that hold its evidence and the hashes of its rows, by name.
 
-
-def sampled(predictions: Floats) -> npt.NDArray[np.intp]:
-    """Return which held-out rows are kept for a model's predictions: evenly spaced, at most MOST_ROWS."""
-    rows, width = len(predictions), predictions[0].size
-    return np.unique(np.linspace(0, rows - 1, min(rows, MOST_ROWS, MOST_NUMBERS // width)).astype(np.intp))
-
-
-def slices(contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats) -> Slices:
-    """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
-
-    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
-
-    Returns:
-        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
-        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    `deployed` are the rows that the deployed model is fitted to.
     """
-    own, other = (metrics.squared_errors(contract.target, label, each) for each in (candidate, opponent))
-    result: Slices = {}
-    for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
-        values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()
-        levels, counts = np.unique(values, return_counts=True)
-        for level in levels[counts >= FEWEST_ROWS] if len(levels) <= MOST_LEVELS else ():
-            worse = (own - other)[values == level]
-            error = float(worse.std(ddof=1) / len(worse) ** 0.5)
-            result[f"{name}={level}"] = {"rows": len(worse), "mean": float(worse.mean()), "se": error}
+    # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
+    rounded = np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"), otypes=[float])
+    predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}
+    document = {"format": FORMAT} | asdict(replace(evidence, ids=np.empty(0, np.uint64)))
+    del document["ids"]
+    document |= {"label": evidence.label.tolist(), "predictions": predictions}
+    result = {FILE: (json.dumps(document) + "\n").encode(), IDS: evidence.ids.astype("<u8").tobytes()}
+    every, split = dataset.row_hashes(), dataset.split
+    masks = {DEPLOYED: deployed, EVALUATED: split.training | split.selection, HOLDOUT: split.holdout}
+    for name, mask in masks.items():
+        # The lowest hashes: of two models, the same part of all possible rows is kept.
+        result[name] = np.unique(every[mask])[:MOST_HASHES].astype("<u8").tobytes()
     return result
 
 
 def hashes(bundle: Bundle, name: str) -> Hashes | None:
-    """Return the row hashes that a bundle keeps in TRAINING or HOLDOUT; None for a bundle of an earlier release."""
+    """Return hashes that a bundle keeps: DEPLOYED, EVALUATED, HOLDOUT or IDS; None where an older release made it."""
     return np.frombuffer(bundle.read(name), dtype="<u8") if name in bundle.facts["files"] else None

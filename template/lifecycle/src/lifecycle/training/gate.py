@@ -16,14 +16,18 @@ from lifecycle.models.metrics import Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.decision import Check, Decision
-from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
+from lifecycle.training.evidence import CANDIDATE, FITS, LINEAR, REFIT, TRIVIAL, UNKNOWN, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
 NOT_WORSE = ("drift", "decay", "stale")
+# Which rows, and which fit of the champion, are compared.
+BASIS = {
+    "": " that it has not seen",
+    FITS: " that both hold out, by the fits that evaluated them",
+    UNKNOWN: ", some of which it may have been fitted to",
+}
 # Share of the cases in which an existing difference is detected (Cohen 1988).
 POWER = 0.8
-# Evidence keeps nine digits of a prediction.
-SAME = 1e-8
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def decide(case: Case, gate: Gate) -> Decision:
     enough = _rows(case, gate)
     if not enough.passed:
         return Decision((enough,))
-    compared = (*_unseen(case), *_baselines(case, gate), *_champion(case, gate))
+    compared = (*_unseen(case), *_refit(case, gate), *_baselines(case, gate), *_champion(case, gate))
     return Decision((enough, *compared, *_skew(case), *_costs(case, gate)))
 
 
@@ -80,7 +84,9 @@ def _rows(case: Case, gate: Gate) -> Check:
     if len(np.unique(case.evidence.label)) < 2:
         return Check("rows", False, f"all {rows} held-out rows have the same label, so they decide nothing")
     opponent = case.champion.version if case.champion else TRIVIAL
-    error = _gain(case, gate, opponent if opponent in case.evidence.predictions else TRIVIAL).error
+    # Few rows in common have no standard error.
+    common = len(case.evidence.predictions.get(opponent, ())) >= gate.min_rows
+    error = _gain(case, gate, opponent if common else TRIVIAL).error
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
     text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
@@ -88,19 +94,28 @@ def _rows(case: Case, gate: Gate) -> Check:
 
 
 def _unseen(case: Case) -> Iterator[Check]:
-    """Check that neither model was trained on a held-out row."""
-    held_out = evidence.hashes(case.bundle, evidence.HOLDOUT)
-    for bundle in filter(None, (case.bundle, case.champion)):
-        trained, version = evidence.hashes(bundle, evidence.TRAINING), bundle.version
-        same_identity = bundle.facts.get("identity") == case.bundle.facts.get("identity")
-        if trained is None or held_out is None or not same_identity:
-            text = f"whether {version} was trained on held-out rows is not known: it identifies rows in another way"
-            yield Check("unseen", True, text)
-            continue
-        shared = len(np.intersect1d(trained, held_out, assume_unique=True))
-        text = f"{version} was trained on {shared or 'none'} of the {len(held_out):,} held-out rows"
-        text += ": data leakage, its result on them would be too good" if shared else ""
-        yield Check("unseen", not shared, text, {"version": version, "held_out": len(held_out), "shared": shared})
+    """Check that the evaluated fit was not fitted to a held-out row, nor chosen with it."""
+    used, held_out = (evidence.hashes(case.bundle, name) for name in (evidence.EVALUATED, evidence.HOLDOUT))
+    if used is None or held_out is None:
+        # Without evidence, there are no rows to compare either.
+        return
+    shared = len(np.intersect1d(used, held_out, assume_unique=True))
+    text = f"the evaluated fit used {shared or 'none'} of the {len(held_out):,} held-out rows"
+    text += ": data leakage, its result on them would be too good" if shared else ""
+    yield Check("unseen", not shared, text, {"held_out": len(held_out), "shared": shared})
+
+
+def _refit(case: Case, gate: Gate) -> Iterator[Check]:
+    """Check that the fit that is deployed is not worse than the evaluated one, on rows that only the first has seen."""
+    target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
+    before, after = (metrics.losses(target, label, predictions[name]) for name in (CANDIDATE, REFIT))
+    found = metrics.improvement(before, after, gate.confidence, gate.resamples)
+    text = (
+        f"mean {metrics.loss_name(target)} {after.mean():.4f} of the deployed fit, {before.mean():.4f} of the evaluated"
+    )
+    text += f" one, {_bounds(gate, found)}"
+    passed = found.upper >= 0
+    yield Check("refit", passed, text if passed else f"the deployed fit is surely worse: {text}", asdict(found))
 
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
@@ -133,11 +148,16 @@ def _champion(case: Case, gate: Gate) -> Iterator[Check]:
     elif version not in found.predictions:
         why = found.incomparable.get(version, "its predictions are not known")
         yield Check("champion", True, f"not compared with the champion {version}: {why}")
-    elif np.allclose(found.predictions[version], found.predictions[CANDIDATE], rtol=SAME, atol=0):
+    elif version in found.same:
         unchanged = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         text = f"it predicts the same as the champion {version} for every held-out row"
         hint = f"there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
         yield Check("champion", not unchanged, f"{text}: {hint}" if unchanged else text)
+    elif len(found.predictions[version]) < gate.min_rows:
+        text = (
+            f"only {len(found.predictions[version])} held-out rows are unseen by the champion {version} too, and fewer"
+        )
+        yield Check("champion", True, f"not compared: {text} than {gate.min_rows} decide nothing (gate.min_rows)")
     else:
         yield from _better(case, gate, version, new_major)
 
@@ -154,6 +174,7 @@ def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[
     else:
         result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
     text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
+    text += f" on {len(case.evidence.predictions[champion]):,} rows{BASIS[case.evidence.basis.get(champion, '')]}"
     yield Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
     # A model may rank rows as well as the champion and still predict wrong probabilities.
     loss, found, (_, other) = _loss_gain(case, gate, champion)
@@ -172,7 +193,7 @@ def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: flo
     if not tested:
         return Check("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
-    label, predictions = case.evidence.label, case.evidence.predictions[champion]
+    label, _, predictions = case.evidence.pair(champion)
     most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
@@ -206,15 +227,15 @@ def _costs(case: Case, gate: Gate) -> Iterator[Check]:
 
 def _gain(case: Case, gate: Gate, opponent: str) -> Improvement:
     """Return the improvement of the task's measure against an opponent."""
-    target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
-    over, by = predictions[opponent], predictions[CANDIDATE]
-    return metrics.measure_improvement(target, label, over, by, gate.confidence, gate.resamples)
+    label, own, other = case.evidence.pair(opponent)
+    target = case.bundle.contract.target
+    return metrics.measure_improvement(target, label, other, own, gate.confidence, gate.resamples)
 
 
 def _loss_gain(case: Case, gate: Gate, opponent: str) -> tuple[str, Improvement, tuple[float, float]]:
     """Return the name of the loss, its improvement against an opponent, and the mean losses of both."""
-    target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
-    own, other = (metrics.losses(target, label, predictions[name]) for name in (CANDIDATE, opponent))
+    target, (label, *pair) = case.bundle.contract.target, case.evidence.pair(opponent)
+    own, other = (metrics.losses(target, label, each) for each in pair)
     found = metrics.improvement(other, own, gate.confidence, gate.resamples)
     return metrics.loss_name(target), found, (float(own.mean()), float(other.mean()))
 

@@ -1,32 +1,30 @@
-"""Fit the candidate and its baselines, evaluate them on held-out rows, write the bundle and mirror it in MLflow."""
+"""Train a model: fit and evaluate it on held-out rows, write the bundle and mirror it in MLflow."""
 
-import contextlib
 import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 import lifecycle
 from lifecycle import timestamps
-from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import export
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
-from lifecycle.registry import deployments, provenance
+from lifecycle.models.runtimes import OnnxModel, SkopsModel
+from lifecycle.registry import deployments, labels, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
-from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
-from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
+from lifecycle.training.dataset import load_dataset
+from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
+from lifecycle.training.fit import fit, naming
 from lifecycle.training.package import pack
 
 # With its defaults, MLflow would wait minutes for a server that is unreachable.
@@ -40,71 +38,81 @@ def train(
     as_of: int | None = None,
     reason: str = "manual",
     owners: Mapping[str, list[str]] | None = None,
+    environment: str = "local",
 ) -> Bundle:
     """Train on the team's tables and write a new bundle, verified against its golden rows.
 
-    The bundle has the linear baseline where the candidate does not beat it, and evidence for the gate.
+    The bundle has the fit that is deployed (see `training.fit`), and evidence for the gate of the fit that was
+    evaluated. Metrics are those of the evaluated fit.
 
     Args:
         team: contract, features, data and estimators of the team.
         settings: the settings of the environment.
         root: the repository, whose commit is recorded.
-        as_of: seconds since 1970 UTC; only labels known then are used. Default: the latest time in the data, or now.
+        as_of: seconds since 1970 UTC; only labels known then are used. Default: the latest time in the data, or now, or
+            the time of the newest imported label, whichever is later.
         reason: why the model is trained, such as `manual` or `drift`.
         owners: handles by role, recorded in the bundle.
+        environment: its logged predictions that have a label are training rows, too.
 
     Raises:
         LifecycleError: the data, an estimator or the model cannot be used; no version was written.
     """
     _is_mirrored(settings)
     connection = point_in_time.connect(team.data, settings.data)
-    as_of = point_in_time.latest(connection, team.data) if as_of is None else as_of
-    dataset = load_dataset(connection, team, as_of, settings.train.holdout)
-    target, training, holdout, split = team.contract.target, dataset.training, dataset.holdout, dataset.split
-    if missing := [name for code, name in enumerate(target.classes) if not (training.label == code).any()]:
-        problem = f"no training row is labelled {', '.join(missing)}"
-        raise LifecycleError(problem, "Give labelled rows of every class.")
-
-    encoder = Encoder(team.contract, learn_levels(team.contract, training.frame))
-    models = _fit(team, encoder, training, settings.train.seed)
+    if as_of is None:
+        as_of = max(point_in_time.latest(connection, team.data), labels.newest(settings.store, timestamps.now()))
+    dataset = load_dataset(connection, team, as_of, settings, environment, settings.train.holdout)
+    target, holdout, split = team.contract.target, dataset.holdout, dataset.split
+    fits = fit(team, dataset, settings.train.windows, settings.train.seed)
     predictions = {}
-    for name, each in models.items():
-        with _naming(name):
-            predictions[name] = each.predict_frame(holdout.frame)
-    losses = {name: metrics.losses(target, holdout.label, each).mean() for name, each in predictions.items()}
-    # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
-    chosen = LINEAR if losses[LINEAR] <= losses[CANDIDATE] else CANDIDATE
-    model, exported = models[chosen], None
-    if isinstance(model, SkopsModel):
-        exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed)
+    for name, model in (fits.evaluated | {REFIT: fits.deployed}).items():
+        with naming(name):
+            predictions[name] = model.predict_frame(holdout.frame)
+    deployed, exported = fits.deployed, None
+    if isinstance(deployed, SkopsModel):
+        exported = export(deployed, fits.encoder.frame(holdout.frame), predictions[REFIT], settings.train.seed)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
-            predictions[chosen] = OnnxModel(exported.graph, encoder, target).predict_frame(holdout.frame)
+            predictions[REFIT] = OnnxModel(exported.graph, fits.encoder, target).predict_frame(holdout.frame)
+    fitted = dataset.rows.take(fits.rows)
     facts = {
         "name": team.name,
         "lifecycle": lifecycle.__version__,
         "created": datetime.fromtimestamp(timestamps.clock(), UTC).isoformat(timespec="microseconds"),
         "as_of": timestamps.format_utc(as_of),
         "reason": reason,
-        "estimator": chosen,
+        "environment": environment,
+        "estimator": fits.chosen,
         "threshold": 0.5 if target.task == "binary" else None,
-        "levels": {name: list(each) for name, each in encoder.codes.items()},
-        "rows": {"training": len(training.frame), "holdout": len(holdout.frame)},
+        "levels": {name: list(each) for name, each in fits.encoder.codes.items()},
+        "rows": {
+            "training": len(fitted.frame),
+            "evaluation": int((split.training & split.window(fits.periods)).sum()),
+            "selection": int(split.selection.sum()),
+            "holdout": len(holdout.frame),
+            "from_labels": dataset.from_labels,
+            "logged": asdict(dataset.logged),
+        },
+        "window": {"periods": fits.periods, "losses": fits.losses},
         "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
         "identity": list(split.identity),
         "data": dataset.digest,
-        "metrics": {name: metrics.metrics(target, holdout.label, each) for name, each in predictions.items()},
+        "metrics": {
+            name: metrics.metrics(target, holdout.label, predictions[name]) for name in (CANDIDATE, TRIVIAL, LINEAR)
+        },
         "code": provenance.code(root),
         "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
     seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
-    deployed = sorted({each.current.version for each in seen if each})
-    predictions[CANDIDATE] = predictions[chosen]
-    compared = evidence.compare(settings.store, dataset, predictions, deployed)
-    profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
-    files = evidence.files(compared, dataset) | {reference.FILE: profile.to_json().encode()}
-    return pack(settings, dataset, model, facts, files, exported)
+    deployed_versions = sorted({each.current.version for each in seen if each})
+    found = evidence.evaluate(dataset, predictions)
+    for version in deployed_versions:
+        found = evidence.with_version(settings, found, dataset, version)
+    profile = reference.build_profile(team.contract, fitted.frame, holdout.frame, predictions[CANDIDATE])
+    files = evidence.files(found, dataset, fits.rows) | {reference.FILE: profile.to_json().encode()}
+    return pack(settings, dataset, deployed, facts, files, exported)
 
 
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
@@ -147,36 +155,3 @@ def _is_mirrored(settings: Settings) -> bool:
         problem = f"tracking.uri is {settings.tracking.uri}, and MLflow is not installed"
         raise LifecycleError(problem, "Run `make setup EXTRAS=mlflow`, or remove the setting.")
     return settings.tracking.enabled and installed
-
-
-def _fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[str, Model]:
-    """Return the fitted models by name: CANDIDATE, TRIVIAL and LINEAR."""
-    target = team.contract.target
-    estimators = {CANDIDATE: team.estimator.candidate(encoder.inputs, seed)}
-    baselines = team.estimator.baselines(encoder.inputs, seed)
-    if set(baselines) != {TRIVIAL, LINEAR}:
-        problem = f"src/model/estimator.py: baselines() returns {', '.join(sorted(baselines)) or 'nothing'}"
-        raise LifecycleError(problem, f"It returns two estimators, {TRIVIAL!r} and {LINEAR!r}.")
-    matrix = encoder.frame(rows.frame).astype(np.float64)
-    label = rows.label if target.task == "regression" else rows.label.astype(int)
-    fitted: dict[str, Model] = {}
-    for name, estimator in (estimators | baselines).items():
-        with _naming(name):
-            if hasattr(estimator, "save"):
-                estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
-                fitted[name] = FrameModel(estimator, team.contract)
-            else:
-                fitted[name] = SkopsModel(estimator.fit(matrix, label), encoder, target)
-    return fitted
-
-
-@contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Name the estimator in the error when its code fails."""
-    try:
-        yield
-    except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
-        cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
-        problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
-        hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
-        raise LifecycleError(problem, hint) from error
