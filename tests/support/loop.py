@@ -4,8 +4,8 @@
 with 1 unless nine in ten years of each kind are within the limit. The repository's own commands train, score, import
 labels, monitor and retrain; the clock is simulated.
 
-A month has four weeks and 1,500 rows, and their labels arrive a month later. The first year is history, in the tables of the team;
-labels of the second year reach training only through the prediction log.
+A month has four weeks and 1,500 rows, and their labels arrive a month later. The first year is history, in the tables
+of the team; labels of the second year reach training only through the prediction log.
 """
 
 import contextlib

@@ -187,7 +187,7 @@ def test_promotion_is_refused_when_the_bundle_of_the_champion_was_edited(tmp_pat
 def old(bundle: Bundle) -> Bundle:
     """The bundle as an earlier lifecycle wrote it: losses for evidence, and no questions."""
     facts = json.loads((bundle.path / "bundle.json").read_text())
-    for name in (evidence.TRAINING, evidence.HOLDOUT):
+    for name in (evidence.DEPLOYED, evidence.EVALUATED, evidence.IDS, evidence.HOLDOUT):
         (bundle.path / name).unlink()
         del facts["files"][name]
     (bundle.path / evidence.FILE).write_text(

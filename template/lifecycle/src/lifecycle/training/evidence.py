@@ -44,8 +44,8 @@ class Evidence:
             is deployed; it was also fitted to these rows.
         rows: by version, the positions of the rows that it is compared on and has predictions for; a version without
             an entry, and a model of the candidate's own training, has all rows.
-        basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated it;
-            UNKNOWN where an earlier release does not tell what it was fitted to.
+        basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated
+            it; UNKNOWN where an earlier release does not tell what it was fitted to.
         same: versions whose predictions equal those of the REFIT.
         slices: by opponent, what `compare_slices` returns.
         incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
@@ -102,13 +102,14 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
     except LifecycleError as error:
         return replace(found, failed=found.failed | {version: error.problem})
     same = [version] if np.allclose(predicted, found.predictions[REFIT], rtol=SAME, atol=0) else []
-    rows, by_fits = (
-        np.flatnonzero(~_seen(bundle, found.ids, dataset.split.seconds[dataset.split.holdout][kept])),
-        list[str](),
-    )
-    predicted = predicted[rows]
+    seconds = dataset.split.seconds[dataset.split.holdout][kept]
+    known = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
+    rows: Positions = np.flatnonzero(known & ~_seen(bundle, found.ids, seconds))
+    predicted, basis = predicted[rows], dict[str, str]()
     if len(rows) < settings.gate.min_rows and (other := _of_fits(bundle, found.ids)):
-        rows, predicted, by_fits = *other, [version]
+        (rows, predicted), basis = other, {version: FITS}
+    elif DEPLOYED not in bundle.facts["files"]:
+        basis = {version: UNKNOWN}
     label, frame = found.label[rows], dataset.holdout.frame.iloc[kept].iloc[rows]
     compared = compare_slices(dataset.team.contract, frame, label, found.predictions[CANDIDATE][rows], predicted)
     return replace(
@@ -158,8 +159,8 @@ def sampled(hashes: Hashes, width: int) -> Positions:
 def _seen(bundle: Bundle, ids: Hashes, seconds: npt.NDArray[np.int64]) -> Mask:
     """Return which rows, by hash and time, a version was fitted to, or may have been.
 
-    A bundle of a release before 0.3.0 has no hashes: only the rows after its training are surely unseen. Where there are
-    none, all rows are compared, which can only favour that version.
+    A bundle of a release before 0.3.0 has no hashes: only the rows after its training are surely unseen. Where there
+    are none, all rows are compared, which can only favour that version.
     """
     known = hashes(bundle, DEPLOYED)
     if known is None:
