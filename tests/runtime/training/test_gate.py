@@ -62,6 +62,7 @@ def test_too_few_rows_fail_and_the_smallest_detectable_difference_is_reported(ca
 def test_a_worse_model_is_refused_for_every_reason(case: Case, reason: str) -> None:
     decision = decide(replace(swapped(case), reason=reason), Gate())
     assert {"champion", "loss", "slices"} <= set(failed(decision))
+    assert decision.outcome == "failed"
     assert ("it is not surely better" if reason == "manual" else "worse by more than 0.015") in decision.faults[0]
 
 
@@ -112,7 +113,25 @@ def test_a_holdout_that_overlaps_the_training_rows_of_either_model_is_refused(tr
     leaking = train(order_team(rows=4000), other, tmp_path)
     decision = decide(Case(leaking, evidence.read(leaking), first), Gate())
     assert failed(decision) == ["unseen"]
+    assert decision.outcome == "not compared"
     assert f"{first.version} was trained on " in decision.faults[0]
+    # A number that uses the results of this champion is not valid: none is reported.
+    text = " ".join(check.text for check in decision.checks)
+    assert "against the champion" not in text
+    assert {"champion", "loss", "slices"}.isdisjoint(check.name for check in decision.checks)
+    numbers = decide(Case(leaking, evidence.read(leaking)), Gate()).numbers["rows"]
+    assert decision.numbers["rows"] == numbers, "the smallest detectable difference is that to a baseline"
+
+
+def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "HOLDOUT", evidence.TRAINING)
+    decision = decide(case, Gate())
+    assert decision.outcome == "failed"
+    assert f"failed: {case.bundle.version} was trained on " in decision.faults[0]
+    assert {check.name for check in decision.checks} == {"unseen", "size"}
+    assert proposal(case, Gate()) is None
 
 
 @pytest.mark.parametrize(("different", "wanted"), [(0, []), (10, []), (11, ["skew"])])

@@ -35,6 +35,8 @@ def add_commands(add: AddCommand) -> None:
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
     for command in (promote, approve, rollback):
         command.add_argument("--why", default="", help="reason, for the audit log")
+    about = "deploy it although checks did not pass, for this reason; it replaces no approval"
+    promote.add_argument("--override", metavar="REASON", default="", help=about)
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
     score = add("score", _score, "predict for everyone on a date or on each date of a range", "batch")
     date: dict[str, Any] = {"metavar": "DATE", "type": timestamps.parse_date}
@@ -101,6 +103,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         Path.cwd(),
         reason=given.reason,
         on_decision=lambda page: print(f"decision: {page}"),
+        override=given.override,
     )
     if done == before:
         print(f"{_described(done)} already; nothing changed")

@@ -15,7 +15,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
-from lifecycle.training.decision import Check, Decision
+from lifecycle.training.decision import ANYWAY, FAILED, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
@@ -30,6 +30,7 @@ SAME = 1e-8
 class Case:
     """A candidate (`bundle`), the deployed `champion` and `threshold`, and what else the gate needs to decide.
 
+    `unreadable` is why the bundle of the deployed version cannot be read; there is no `champion` then.
     `skew` has `rows`, `different` and `columns` of the logged rows that were recomputed, or `problem`, why they could
     not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ, and
     `milliseconds` the time that the prediction of one row takes.
@@ -43,15 +44,20 @@ class Case:
     max_skew: float = 0.0
     milliseconds: float | None = None
     threshold: float | None = None
+    unreadable: str = ""
 
 
 def decide(case: Case, gate: Gate) -> Decision:
-    """Run every check; with too few held-out rows, only that one."""
-    enough = _rows(case, gate)
-    if not enough.passed:
-        return Decision((enough,))
-    compared = (*_unseen(case), *_baselines(case, gate), *_champion(case, gate))
-    return Decision((enough, *compared, *_skew(case), *_costs(case, gate)))
+    """Run every check whose numbers are valid: those on rows that a model was trained on are not."""
+    own, *others = _unseen(case)
+    checks = [own, *others]
+    if own.passed:
+        is_valid = all(check.passed for check in others)
+        enough = _rows(case, gate, is_valid)
+        checks.insert(0, enough)
+        if enough.passed:
+            checks += (*_baselines(case, gate), *(_champion(case, gate) if is_valid else ()))
+    return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 
 def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
@@ -59,9 +65,9 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
 
     Returns:
         `threshold` and `live` (the deployed one), with `cost` and `live_cost`, the mean cost of a held-out row in the
-        unit of `gate.false_positive_cost`. None unless the task is binary and there is evidence.
+        unit of `gate.false_positive_cost`. None unless the task is binary and there is valid evidence.
     """
-    if case.bundle.contract.target.task != "binary" or CANDIDATE not in case.evidence.predictions:
+    if case.bundle.contract.target.task != "binary" or not is_measured(case):
         return None
     costs = gate.false_positive_cost, gate.false_negative_cost
     best, live = costs[0] / sum(costs), case.threshold
@@ -71,20 +77,27 @@ def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
     return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
 
 
-def _rows(case: Case, gate: Gate) -> Check:
+def is_measured(case: Case) -> bool:
+    """Return whether there are predictions of the candidate for rows that it was not trained on."""
+    return CANDIDATE in case.evidence.predictions and next(_unseen(case)).passed
+
+
+def _rows(case: Case, gate: Gate, is_valid: bool) -> Check:
+    """Check that there are enough rows; the champion's predictions are used only where they are valid."""
     rows, measure = len(case.evidence.label), metrics.MEASURES[case.bundle.contract.target.task]
     # Older repositories test for "decide nothing" and "gate.min_rows".
     if rows < gate.min_rows:
         few = f"only {rows} rows are held out, and fewer than {gate.min_rows} decide nothing (gate.min_rows)"
-        return Check("rows", False, few)
+        return Check("rows", NOT_COMPARED, few, hint=HINTS["rows"])
     if len(np.unique(case.evidence.label)) < 2:
-        return Check("rows", False, f"all {rows} held-out rows have the same label, so they decide nothing")
-    opponent = case.champion.version if case.champion else TRIVIAL
+        text = f"all {rows} held-out rows have the same label, so they decide nothing"
+        return Check("rows", NOT_COMPARED, text, hint="Add rows with other labels, then run `make train promote`.")
+    opponent = case.champion.version if case.champion and is_valid else TRIVIAL
     error = _gain(case, gate, opponent if opponent in case.evidence.predictions else TRIVIAL).error
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
     text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
-    return Check("rows", True, text, {"rows": rows, "smallest_difference": smallest})
+    return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest})
 
 
 def _unseen(case: Case) -> Iterator[Check]:
@@ -94,13 +107,16 @@ def _unseen(case: Case) -> Iterator[Check]:
         trained, version = evidence.hashes(bundle, evidence.TRAINING), bundle.version
         same_identity = bundle.facts.get("identity") == case.bundle.facts.get("identity")
         if trained is None or held_out is None or not same_identity:
-            text = f"whether {version} was trained on held-out rows is not known: it identifies rows in another way"
-            yield Check("unseen", True, text)
+            text = f"whether {version} was trained on held-out rows is not known, so no result on them is reported: "
+            text += "an earlier lifecycle trained it, or it identifies rows in another way"
+            yield Check("unseen", NOT_COMPARED, text, hint=ANYWAY)
             continue
         shared = len(np.intersect1d(trained, held_out, assume_unique=True))
         text = f"{version} was trained on {shared or 'none'} of the {len(held_out):,} held-out rows"
-        text += ": data leakage, its result on them would be too good" if shared else ""
-        yield Check("unseen", not shared, text, {"version": version, "held_out": len(held_out), "shared": shared})
+        text += ": data leakage, so no result of it on them is reported" if shared else ""
+        leak = FAILED if bundle is case.bundle else NOT_COMPARED
+        numbers = {"version": version, "held_out": len(held_out), "shared": shared}
+        yield Check("unseen", leak if shared else PASSED, text, numbers, HINTS["unseen"] if shared else "")
 
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
@@ -112,32 +128,35 @@ def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
         text = f"mean {loss} {own:.4f}, of the {name} baseline {other:.4f}, "
         text += f"on {len(case.evidence.label)} held-out rows {_bounds(gate, found)}"
         passed = found.lower > 0 if name == TRIVIAL else found.upper >= 0
-        yield Check(name, passed, text if passed else f"{fault}: {text}", asdict(found))
+        yield checked(name, passed, text if passed else f"{fault}: {text}", asdict(found))
 
 
 def _champion(case: Case, gate: Gate) -> Iterator[Check]:
     """Compare the candidate with the champion on the same rows."""
     champion, found = case.champion, case.evidence
     if champion is None:
-        yield Check("champion", True, "no version is deployed yet: there is no champion to compare with")
+        text, hint = "no version is deployed yet: there is no champion to compare with", ""
+        if case.unreadable:
+            text = f"the deployed version cannot be read, so results and contracts are not compared: {case.unreadable}"
+            hint = "Restore that folder, or run `make rollback`, then run `make promote`."
+        yield Check("champion", NOT_COMPARED if hint else PASSED, text, hint=hint)
         return
     version = champion.version
     # Callers agreed to another contract: a model of it does not have to be better at the old one.
     new_major = case.bundle.contract.version > champion.contract.version
     if version in found.failed:
-        hint = "Repair it and run `make train` again; or `make rollback` to a version that works; or train and promote "
-        hint += "with a new VERSION in src/model/contract.py"
-        hint = "It is not compared, because the contract has a new major version" if new_major else hint
-        text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}. {hint}"
-        yield Check("champion", new_major, text)
+        text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}"
+        hint = "Repair it and run `make train promote`, or run `make rollback` to a version that works."
+        yield Check("champion", NOT_COMPARED, text, hint=hint)
     elif version not in found.predictions:
         why = found.incomparable.get(version, "its predictions are not known")
-        yield Check("champion", True, f"not compared with the champion {version}: {why}")
+        yield Check("champion", NOT_COMPARED, f"the champion {version}: {why}", hint=ANYWAY)
     elif np.allclose(found.predictions[version], found.predictions[CANDIDATE], rtol=SAME, atol=0):
         unchanged = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         text = f"it predicts the same as the champion {version} for every held-out row"
-        hint = f"there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
-        yield Check("champion", not unchanged, f"{text}: {hint}" if unchanged else text)
+        hint = f"The deployed version stays; `make promote VERSION={version} THRESHOLD=…` changes its threshold."
+        text = f"{text}: there is nothing to gain" if unchanged else text
+        yield checked("champion", not unchanged, text, hint=hint)
     else:
         yield from _better(case, gate, version, new_major)
 
@@ -154,14 +173,14 @@ def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[
     else:
         result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
     text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
-    yield Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
+    yield checked("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
     # A model may rank rows as well as the champion and still predict wrong probabilities.
     loss, found, (_, other) = _loss_gain(case, gate, champion)
     # The margin also applies to the loss and to each slice, as the same share of them.
     allowed = gate.margin if case.reason in NOT_WORSE else 0.0
     passed = new_major or found.upper >= -allowed * other
     text = f"mean {loss} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
-    yield Check("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
+    yield checked("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
     yield _slices(case, gate, champion, new_major, allowed)
 
 
@@ -170,14 +189,14 @@ def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: flo
     every = case.evidence.slices.get(champion, {})
     tested = {name: each for name, each in every.items() if each["rows"] >= gate.min_slice_rows}
     if not tested:
-        return Check("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
+        return checked("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
     label, predictions = case.evidence.label, case.evidence.predictions[champion]
     most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
     text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
-    return Check("slices", new_major or not worse, text, {"tested": len(tested), "worse": worse})
+    return checked("slices", new_major or not worse, text, {"tested": len(tested), "worse": worse})
 
 
 def _skew(case: Case) -> Iterator[Check]:
@@ -185,23 +204,23 @@ def _skew(case: Case) -> Iterator[Check]:
     skew = case.skew or {"rows": 0}
     if "problem" in skew:
         text = f"it is not known whether the service uses the same features as training: {skew['problem']}"
-        yield Check("skew", False, text)
+        yield Check("skew", NOT_COMPARED, text, hint=HINTS["skew"])
     elif skew["rows"]:
         share = skew["different"] / skew["rows"]
         columns = f" ({', '.join(skew['columns'])})" if skew["columns"] else ""
         text = f"{share:.1%} of {skew['rows']:,} logged rows differ when their features are recomputed{columns}"
         text += ": the service does not use the same features as training" if share > case.max_skew else ""
-        yield Check("skew", share <= case.max_skew, text, {"share": share})
+        yield checked("skew", share <= case.max_skew, text, {"share": share})
 
 
 def _costs(case: Case, gate: Gate) -> Iterator[Check]:
     """Check the time and the space that the candidate needs."""
     if (taken := case.milliseconds) is not None:
         text = f"one prediction takes {taken:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
-        yield Check("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
+        yield checked("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
     size = sum(path.stat().st_size for path in case.bundle.path.rglob("*") if path.is_file()) / 1e6
     text = f"the bundle has {size:.1f} MB (gate.max_megabytes is {gate.max_megabytes:g})"
-    yield Check("size", size <= gate.max_megabytes, text, {"megabytes": size})
+    yield checked("size", size <= gate.max_megabytes, text, {"megabytes": size})
 
 
 def _gain(case: Case, gate: Gate, opponent: str) -> Improvement:

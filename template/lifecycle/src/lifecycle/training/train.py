@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, 
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
+from lifecycle.training.allowed import verify_allowed_rows
 from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
@@ -75,6 +76,7 @@ def train(
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if losses[LINEAR] <= losses[CANDIDATE] else CANDIDATE
     model, exported = models[chosen], None
+    verify_allowed_rows(model, team.contract, holdout.frame)
     if isinstance(model, SkopsModel):
         exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed)
         if exported.graph is not None:
@@ -158,10 +160,11 @@ def _fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[st
         problem = f"src/model/estimator.py: baselines() returns {', '.join(sorted(baselines)) or 'nothing'}"
         raise LifecycleError(problem, f"It returns two estimators, {TRIVIAL!r} and {LINEAR!r}.")
     matrix = encoder.frame(rows.frame).astype(np.float64)
+    nulls = [column for at, column in enumerate(encoder.inputs.names) if np.isnan(matrix[:, at]).any()]
     label = rows.label if target.task == "regression" else rows.label.astype(int)
     fitted: dict[str, Model] = {}
     for name, estimator in (estimators | baselines).items():
-        with _naming(name):
+        with _naming(name, nulls):
             if hasattr(estimator, "save"):
                 estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
                 fitted[name] = FrameModel(estimator, team.contract)
@@ -171,12 +174,13 @@ def _fit(team: Team, encoder: Encoder, rows: LabelledRows, seed: int) -> dict[st
 
 
 @contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Name the estimator in the error when its code fails."""
+def _naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
+    """Name the estimator, and the columns that contain `nulls`, in the error when its code fails."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
         cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
         problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
+        hint += f" Null occurs in {', '.join(nulls)}." if nulls else ""
         raise LifecycleError(problem, hint) from error
