@@ -51,6 +51,11 @@ class Gate(Section):
     false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
+    @property
+    def cheapest_threshold(self) -> float:
+        """The threshold with the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2)."""
+        return self.false_positive_cost / (self.false_positive_cost + self.false_negative_cost)
+
 
 class Log(Section):
     """The prediction log of the service and its retention."""

@@ -75,6 +75,13 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{rows['training']} rows for training, {rows['holdout']} held out: {facts['holdout']['rule']}")
     for name, metrics in facts["metrics"].items():
         print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    if found := facts["calibration"]:
+        pairs = ", ".join(f"{each['predicted']:.3f} → {each['observed']:.3f}" for each in found["bins"])
+        print(f"calibration error {found['error']:.4f}, {found['chance']:.4f} is usual by chance; in groups of rows,")
+        print(f"  predicted probability → observed share: {pairs}")
+        for name, each in found["thresholds"].items():
+            precision, recall = _share(each["precision"]), _share(each["recall"])
+            print(f"threshold {each['threshold']:.3g} ({name}): precision {precision}, recall {recall}")
     if facts["estimator"] != "candidate":
         print("the candidate did not beat the linear baseline, which is the model of this bundle")
     if facts["kind"] == "skops":
@@ -83,6 +90,10 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/export.md")
     if uri := mirror(loaded.settings, bundle):
         print(f"run mirrored at {uri}")
+
+
+def _share(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:

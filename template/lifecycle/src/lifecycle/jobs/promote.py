@@ -70,9 +70,10 @@ def promote(
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
         checks += tuple(Check(OWNERS, FAILED, each) for each in waiting)
     decision, proposal = Decision(checks), gate.proposal(case, settings.gate)
+    thresholds = {"requested": wanted.threshold, "proposed": settings.gate.cheapest_threshold}
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
-    record = Record(*about, decision, proposal, override)
+    record = Record(*about, decision, proposal, override, gate.calibration(case, thresholds))
     page = decisions.write(store, record)
     on_decision(page)
     if blocking := record.blocking:

@@ -44,7 +44,7 @@ def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame")
         LifecycleError: the model raises or returns an invalid output; the message names the first such columns.
     """
     first = frame[[column.name for column in contract.columns]].head(1).astype("object")
-    [row] = first.where(first.notna(), None).to_dict("records")
+    row = {str(name): value for name, value in first.where(first.notna(), None).iloc[0].items()}
     if reason := _failure(model, [row]):
         problem = f"src/model/estimator.py: the estimator {reason} a single row"
         raise LifecycleError(problem, "The service predicts rows one by one: accept any number of rows.")

@@ -90,8 +90,8 @@ class Decision:
 class Record:
     """A gate decision with what it was about.
 
-    `decided_at` is in seconds, `proposal` as returned by `gate.proposal`, and `override` the reason for which a version
-    is deployed although checks did not pass.
+    `decided_at` is in seconds, `override` the reason for which a version is deployed although checks did not pass, and
+    `proposal` and `calibration` are what the functions of these names in `gate` return.
     """
 
     environment: str
@@ -104,6 +104,7 @@ class Record:
     decision: Decision
     proposal: dict[str, float | None] | None
     override: str = ""
+    calibration: dict[str, Any] | None = None
 
     @property
     def verdict(self) -> Outcome:

@@ -61,23 +61,31 @@ def decide(case: Case, gate: Gate) -> Decision:
 
 
 def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
-    """Return the decision threshold with the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
+    """Return `gate.cheapest_threshold` and what it costs.
 
     Returns:
         `threshold` and `live` (the deployed one), with `cost` and `live_cost`, the mean cost of a held-out row in the
         unit of `gate.false_positive_cost`. None unless the task is binary and there is valid evidence.
     """
-    if case.bundle.contract.target.task != "binary" or not is_measured(case):
+    if case.bundle.contract.target.task != "binary" or not _is_measured(case):
         return None
     costs = gate.false_positive_cost, gate.false_negative_cost
-    best, live = costs[0] / sum(costs), case.threshold
+    best, live = gate.cheapest_threshold, case.threshold
     label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
     live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
     cost = metrics.mean_cost(label, predictions, best, *costs)
     return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
 
 
-def is_measured(case: Case) -> bool:
+def calibration(case: Case, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
+    """Return what `metrics.calibration` returns for the candidate; None where there is no valid evidence."""
+    if not _is_measured(case):
+        return None
+    target, predictions = case.bundle.contract.target, case.evidence.predictions[CANDIDATE]
+    return metrics.calibration(target, case.evidence.label, predictions, thresholds)
+
+
+def _is_measured(case: Case) -> bool:
     """Return whether there are predictions of the candidate for rows that it was not trained on."""
     return CANDIDATE in case.evidence.predictions and next(_unseen(case)).passed
 

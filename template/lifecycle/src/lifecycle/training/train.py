@@ -100,8 +100,11 @@ def train(
         "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
-    seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
-    deployed = sorted({each.current.version for each in seen if each})
+    seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
+    deployed = sorted({each.current.version for each in seen})
+    thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
+    thresholds["proposed"] = settings.gate.cheapest_threshold
+    facts["calibration"] = metrics.calibration(target, holdout.label, predictions[chosen], thresholds)
     predictions[CANDIDATE] = predictions[chosen]
     compared = evidence.compare(settings.store, dataset, predictions, deployed)
     profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
