@@ -79,4 +79,7 @@ def decision_page() -> str:
     )
     proposal = {"threshold": 0.1, "cost": 0.2, "live": 0.5, "live_cost": 0.3}
     about = ("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better")
-    return page(Record(*about, Decision(checks), proposal, override="a <b>reason"))
+    bins = [{"rows": 500, "predicted": 0.1, "observed": 0.08}, {"rows": 500, "predicted": 0.6, "observed": 0.7}]
+    at = {"threshold": 0.5, "predicted": 0, "precision": None, "recall": 0.0}
+    calibration = {"bins": bins, "error": 0.06, "chance": 0.013, "thresholds": {"requested": at}}
+    return page(Record(*about, Decision(checks), proposal, "a <b>reason", calibration))

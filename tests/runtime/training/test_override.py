@@ -86,6 +86,35 @@ def test_history_shows_who_overrode_which_check_and_why(
     assert shown.count("    not compared, overridden (rows): the old rows are lost\n") == 1
 
 
+def test_train_and_promote_report_calibration_and_thresholds(
+    champion: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    costs = {"gate": Gate(false_positive_cost=1, false_negative_cost=4), "storage": tmp_path / "new"}
+    settings, team = champion.model_copy(update=costs), order_team(rows=4000)
+    train(team, settings, tmp_path)
+    promoted(settings, threshold=0.3)
+    monkeypatch.setattr("lifecycle.contract.team.load", lambda root: team)
+    monkeypatch.chdir(tmp_path)
+    given = {"STORAGE": settings.storage, "GATE__FALSE_NEGATIVE_COST": 4, "TRACKING__ENABLED": "false"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"LIFECYCLE_{name}", str(value))
+    assert entry.main(["train"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"candidate  log_loss 0\.\d+  brier 0\.\d+  expected_calibration_error 0\.\d+", shown)
+    assert re.search(r"calibration error 0\.\d{4}, 0\.\d{4} is usual by chance", shown)
+    assert re.search(r"predicted probability → observed share: (0\.\d{3} → \d\.\d{3}, ){9}", shown)
+    for name in (r"0\.3 \(deployed in local\)", r"0\.2 \(proposed\)"):
+        assert re.search(rf"threshold {name}: precision 0\.\d{{3}}, recall 0\.\d{{3}}\n", shown)
+    pages: list[Path] = []
+    with pytest.raises(Refused):
+        promoted(settings, threshold=0.4, on_decision=pages.append)
+    found = json.loads(pages[0].with_suffix(".json").read_text())["calibration"]
+    thresholds = {name: each["threshold"] for name, each in found["thresholds"].items()}
+    assert thresholds == {"requested": 0.4, "proposed": 0.2}
+    assert len(found["bins"]) == 10
+    assert "Calibration on held-out rows. Predicted probability" in pages[0].read_text()
+
+
 def test_the_first_version_needs_no_champion(trained: Any, tmp_path: Path) -> None:
     settings, pages = own(trained[0], tmp_path), list[Path]()
     promoted(settings, version=trained[1].version, on_decision=pages.append)
