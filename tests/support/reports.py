@@ -77,9 +77,8 @@ def decision_page() -> str:
         Check("champion", NOT_COMPARED, "v1 has another target", hint="Compare <i>both</i>."),
         Check("size", FAILED, "the bundle has 12 MB", hint="Use a smaller estimator."),
     )
-    proposal = {"threshold": 0.1, "cost": 0.2, "live": 0.5, "live_cost": 0.3}
     about = ("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better")
     bins = [{"rows": 500, "predicted": 0.1, "observed": 0.08}, {"rows": 500, "predicted": 0.6, "observed": 0.7}]
-    at = {"threshold": 0.5, "predicted": 0, "precision": None, "recall": 0.0}
+    at = {"threshold": 0.5, "predicted": 0, "precision": None, "recall": 0.0, "cost": 0.25}
     calibration = {"bins": bins, "error": 0.06, "chance": 0.013, "thresholds": {"requested": at}}
-    return page(Record(*about, Decision(checks), proposal, "a <b>reason", calibration))
+    return page(Record(*about, Decision(checks), "a <b>reason", calibration))

@@ -78,11 +78,11 @@ def test_probabilities_that_are_too_extreme_have_a_calibration_error(target: Tar
     good, bad = metrics(target, actual, true), metrics(target, actual, extreme)
     assert good["expected_calibration_error"] < 0.03 < 0.15 < bad["expected_calibration_error"]
     assert good["brier"] < bad["brier"]
-    found = calibration(target, actual, true, {"deployed": 0.7, "none": None})
+    found = calibration(target, actual, true, {"deployed": 0.7, "none": None}, (1, 1))
     assert found is not None
     assert found["error"] == good["expected_calibration_error"]
     assert [each["rows"] for each in found["bins"]] == [400] * 10
-    assert set(found["thresholds"]) == ({"deployed"} if target is BINARY else set())
+    assert set(found["thresholds"]) == ({"deployed", "proposed"} if target is BINARY else set())
 
 
 def test_precision_and_recall_are_those_at_each_threshold() -> None:
@@ -91,17 +91,19 @@ def test_precision_and_recall_are_those_at_each_threshold() -> None:
     random = np.random.default_rng(0)
     outputs = random.random(500)
     actual = (random.random(500) < outputs).astype(float)
-    found = calibration(BINARY, actual, outputs, {"deployed": 0.3, "proposed": 0.8, "never": 1.0})
+    found = calibration(BINARY, actual, outputs, {"deployed": 0.3, "never": 1.0}, (4, 1))
     assert found is not None
+    assert found["thresholds"]["proposed"]["threshold"] == 0.8
     for each in (found["thresholds"]["deployed"], found["thresholds"]["proposed"]):
         called = outputs >= each["threshold"]
         wanted = {"precision": precision_score(actual, called), "recall": recall_score(actual, called)}
         assert {name: each[name] for name in wanted} == pytest.approx(wanted)
-    assert found["thresholds"]["never"]["precision"] is None
+    never = found["thresholds"]["never"]
+    assert (never["precision"], never["cost"]) == (None, actual.mean())
 
 
 def test_a_regression_has_a_bias_and_no_calibration() -> None:
     numbers = RANDOM.normal(size=500)
     found = metrics(REGRESSION, numbers, numbers + 0.25)
     assert found["bias"] == pytest.approx(found["mean_absolute_error"]) == pytest.approx(0.25)
-    assert calibration(REGRESSION, numbers, numbers, {}) is None
+    assert calibration(REGRESSION, numbers, numbers, {}, (1, 1)) is None

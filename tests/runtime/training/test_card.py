@@ -29,8 +29,8 @@ FACTS: dict[str, Any] = {
         "chance": 0.0107,
         "bins": [{"rows": 1150, "predicted": 0.04321, "observed": 0.05}],
         "thresholds": {
-            "deployed in local": {"threshold": 0.25, "predicted": 1034, "precision": 0.41, "recall": 0.7},
-            "proposed": {"threshold": 0.9, "predicted": 0, "precision": None, "recall": 0.0},
+            "deployed in local": {"threshold": 0.25, "predicted": 1034, "precision": 0.41, "recall": 0.7, "cost": 0.5},
+            "proposed": {"threshold": 0.9, "predicted": 0, "precision": None, "recall": 0.0, "cost": 0.25},
         },
     },
 }
@@ -66,8 +66,8 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "| linear | 0.2 |",
         "The expected calibration error of this model is 0.0213; calibrated probabilities have about 0.0107 by chance.",
         "| 0.0432 | 0.0500 | 1,150 |",
-        "| deployed in local | 0.25 | 1,034 | 0.410 | 0.700 |",
-        "| proposed | 0.9 | 0 | not defined | 0.000 |",
+        "| deployed in local | 0.25 | 1,034 | 0.410 | 0.700 | 0.5000 |",
+        "| proposed | 0.9 | 0 | not defined | 0.000 | 0.2500 |",
     ],
 )
 def test_the_card_contains_each_fact(line: str) -> None:

@@ -14,7 +14,7 @@ from lifecycle.models import metrics
 from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
-from lifecycle.training.gate import Case, decide, proposal
+from lifecycle.training.gate import Case, calibration, decide
 from lifecycle.training.train import train
 from support.gate import failed, swapped
 from support.teams import order_team, orders, settings_in
@@ -131,7 +131,7 @@ def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
     assert decision.outcome == "failed"
     assert f"failed: {case.bundle.version} was trained on " in decision.faults[0]
     assert {check.name for check in decision.checks} == {"unseen", "size"}
-    assert proposal(case, Gate()) is None
+    assert calibration(case, Gate(), {"deployed": 0.5}) is None
 
 
 @pytest.mark.parametrize(("different", "wanted"), [(0, []), (10, []), (11, ["skew"])])
@@ -161,12 +161,14 @@ def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.Monkey
 
 def test_the_threshold_with_the_lowest_cost_is_proposed(case: Case) -> None:
     gate = Gate(false_positive_cost=1, false_negative_cost=9)
-    found = proposal(replace(case, threshold=0.5), gate)
+    found = calibration(case, gate, {"deployed": 0.5})
     assert found is not None
-    assert found["threshold"] == pytest.approx(0.1)
+    deployed, proposed = found["thresholds"].values()
+    assert proposed["threshold"] == pytest.approx(0.1)
     given, label = case.evidence.predictions["candidate"], case.evidence.label
-    assert found["cost"] == metrics.mean_cost(label, given, 0.1, 1, 9)
-    assert found["cost"] < found["live_cost"]  # type: ignore[operator]
+    assert proposed["cost"] == metrics.mean_cost(label, given, 0.1, 1, 9)
+    assert proposed["cost"] < deployed["cost"]
+    assert proposed["recall"] > deployed["recall"]
 
 
 def test_a_slice_that_only_the_candidate_predicts_wrong_is_found_from_the_rows(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def test_train_and_promote_report_calibration_and_thresholds(
     for name in (r"0\.3 \(deployed in local\)", r"0\.2 \(proposed\)"):
         assert re.search(rf"threshold {name}: precision 0\.\d{{3}}, recall 0\.\d{{3}}\n", shown)
     pages: list[Path] = []
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="nothing to gain"):
         promoted(settings, threshold=0.4, on_decision=pages.append)
     found = json.loads(pages[0].with_suffix(".json").read_text())["calibration"]
     thresholds = {name: each["threshold"] for name, each in found["thresholds"].items()}
-    assert thresholds == {"requested": 0.4, "proposed": 0.2}
+    assert thresholds == {"deployed": 0.3, "requested": 0.4, "proposed": 0.2}
     assert len(found["bins"]) == 10
     assert "Calibration on held-out rows. Predicted probability" in pages[0].read_text()
 

@@ -52,9 +52,9 @@ class Gate(Section):
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
     @property
-    def cheapest_threshold(self) -> float:
-        """The threshold with the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2)."""
-        return self.false_positive_cost / (self.false_positive_cost + self.false_negative_cost)
+    def costs(self) -> tuple[float, float]:
+        """The costs of a false positive and of a false negative."""
+        return self.false_positive_cost, self.false_negative_cost
 
 
 class Log(Section):

@@ -69,11 +69,11 @@ def promote(
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
         checks += tuple(Check(OWNERS, FAILED, each) for each in waiting)
-    decision, proposal = Decision(checks), gate.proposal(case, settings.gate)
-    thresholds = {"requested": wanted.threshold, "proposed": settings.gate.cheapest_threshold}
+    decision = Decision(checks)
+    thresholds = ({"deployed": seen.current.threshold} if seen else {}) | {"requested": wanted.threshold}
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
-    record = Record(*about, decision, proposal, override, gate.calibration(case, thresholds))
+    record = Record(*about, decision, override, gate.calibration(case, settings.gate, thresholds))
     page = decisions.write(store, record)
     on_decision(page)
     if blocking := record.blocking:
@@ -89,7 +89,7 @@ def promote(
     materialize_for(settings, data, bundle)
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     if record.overridden:
-        numbers["override"] = {"reason": override, "checks": record.overridden, "verdict": record.verdict}
+        numbers["override"] = {"reason": override, "checks": record.overridden, "verdict": decision.outcome}
     return deployments.swap(
         store,
         environment,
@@ -157,15 +157,14 @@ def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
 ) -> tuple[Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
-    threshold = seen.current.threshold if seen else new.threshold
-    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew, threshold=threshold)
+    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew)
     # Bundles of 0.1.0 hold no evidence.
     with contextlib.suppress(LifecycleError):
         case = replace(case, evidence=evidence.read(bundle))
     predictor = Predictor(bundle)
     if seen and seen.current.version == bundle.version:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
-        text = f"{bundle.version} is deployed; its threshold was {threshold} and becomes {new.threshold}"
+        text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"
         return case, (Check("threshold", PASSED, text),)
     try:
         case = replace(case, champion=open_version(settings.store, seen.current.version) if seen else None)

@@ -67,18 +67,26 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
 
 
 def calibration(
-    target: Target, actual: Floats, outputs: Floats, thresholds: Mapping[str, float | None]
+    target: Target,
+    actual: Floats,
+    outputs: Floats,
+    thresholds: Mapping[str, float | None],
+    costs: tuple[float, float],
 ) -> dict[str, Any] | None:
-    """Return how well probabilities are calibrated, and what decision thresholds lead to; None for a regression.
+    """Return the fields of `calibration.Reliability`, and what each decision threshold leads to; None for a regression.
 
-    Returns:
-        The fields of `calibration.Reliability`, and `thresholds`: for a binary target, the fields of
-        `calibration.AtThreshold` by the name of each threshold that is not None.
+    The field `thresholds` has, for a binary target and by the name of each threshold that is not None, the fields of
+    `calibration.AtThreshold`, and the mean `cost` of a row; `costs` are those of a false positive and negative. The
+    threshold `proposed` has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
     """
     if target.task == "regression":
         return None
-    given = {name: each for name, each in thresholds.items() if each is not None and target.task == "binary"}
-    found = {name: asdict(at_threshold(actual == 1, outputs, each)) for name, each in given.items()}
+    given = {**thresholds, "proposed": costs[0] / sum(costs)} if target.task == "binary" else {}
+    found = {
+        name: asdict(at_threshold(actual == 1, outputs, each)) | {"cost": mean_cost(actual, outputs, each, *costs)}
+        for name, each in given.items()
+        if each is not None
+    }
     return asdict(reliability(*_events(target, actual, outputs))) | {"thresholds": found}
 
 

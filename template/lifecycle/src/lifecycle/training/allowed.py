@@ -5,7 +5,7 @@ Otherwise the service would return status 500 for such a row, possibly months af
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,22 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
-MOST_LEVELS = 50  # levels of one category
-MOST_NAMED = 5  # columns in the message
-AT_ONCE = 200  # rows of one prediction
+MOST_LEVELS, MOST_NAMED, ROWS_AT_ONCE = 50, 5, 200
 UNSEEN = "an unseen level"
 NULL_HINT = "add an imputer, use an estimator that takes NaN, or forbid the null in src/model/contract.py"
 LEVEL_HINT = "use an encoder that takes any code (that of an unseen level is -1), or state other levels in the contract"
 LIMIT_HINT = "use an estimator that takes it, or narrow the limits in src/model/contract.py"
-
-
-class Probe(NamedTuple):
-    """A value that the contract allows in a column, its name in messages, and what to do where the model fails."""
-
-    column: str
-    value: Any
-    name: str
-    hint: str
 
 
 def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame") -> None:
@@ -54,30 +43,30 @@ def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame")
 
 
 def _faults(model: Model, contract: Contract, row: Row) -> Iterator[str]:
-    probes = [probe for column in contract.inputs for probe in _probes(column)]
+    """Return a message for each column in which a value makes the model fail."""
+    probes = [(column.name, *each) for column in contract.inputs for each in _values(column)]
     named = set[str]()
-    for start in range(0, len(probes), AT_ONCE):
-        some = probes[start : start + AT_ONCE]
+    for start in range(0, len(probes), ROWS_AT_ONCE):
+        some = probes[start : start + ROWS_AT_ONCE]
         # One call for all of them, because there is usually no fault to find.
-        if not _failure(model, [row | {probe.column: probe.value} for probe in some]):
-            continue
-        for column, value, name, hint in some:
-            if column not in named and (reason := _failure(model, [row | {column: value}])):
-                named.add(column)
-                yield f"column {column} may be {name} in the contract, and the estimator {reason} {name}: {hint}"
+        if _failure(model, [row | {column: value} for column, value, _, _ in some]):
+            for column, value, text, hint in some:
+                if column not in named and (reason := _failure(model, [row | {column: value}])):
+                    named.add(column)
+                    yield f"column {column} may be {text} in the contract, and the estimator {reason} {text}: {hint}"
 
 
-def _probes(column: Column) -> Iterator[Probe]:
+def _values(column: Column) -> Iterator[tuple[Any, str, str]]:
+    """Return values that the contract allows in a column, each with its text and the hint for a model that fails."""
     if column.nullable:
-        yield Probe(column.name, None, "null", NULL_HINT)
+        yield None, "null", NULL_HINT
     if column.kind == "category" and not column.levels:
-        yield Probe(column.name, UNSEEN[: column.max_length], UNSEEN, LEVEL_HINT)
+        yield UNSEEN[: column.max_length], UNSEEN, LEVEL_HINT
     for level in column.levels[:MOST_LEVELS]:
-        yield Probe(column.name, level, repr(level), LEVEL_HINT)
+        yield level, repr(level), LEVEL_HINT
     for limit in (False, True) if column.kind == "boolean" else (column.low, column.high):
         if limit is not None:
-            value = int(limit) if column.kind == "integer" else limit
-            yield Probe(column.name, value, f"{limit}", LIMIT_HINT)
+            yield int(limit) if column.kind == "integer" else limit, f"{limit}", LIMIT_HINT
 
 
 def _failure(model: Model, rows: list[Row]) -> str:

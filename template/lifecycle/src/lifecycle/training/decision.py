@@ -91,7 +91,7 @@ class Record:
     """A gate decision with what it was about.
 
     `decided_at` is in seconds, `override` the reason for which a version is deployed although checks did not pass, and
-    `proposal` and `calibration` are what the functions of these names in `gate` return.
+    `calibration` what `gate.calibration` returns. The audit log says whether the version was then deployed.
     """
 
     environment: str
@@ -102,14 +102,8 @@ class Record:
     who: str
     why: str
     decision: Decision
-    proposal: dict[str, float | None] | None
     override: str = ""
     calibration: dict[str, Any] | None = None
-
-    @property
-    def verdict(self) -> Outcome:
-        """The outcome of the checks; the audit log says whether the version was then deployed."""
-        return self.decision.outcome
 
     @property
     def overridden(self) -> list[str]:
@@ -127,7 +121,7 @@ def write(store: Store, record: Record) -> Path:
     """Write the record as JSON and as a page, and return the path of the page."""
     folder = store.reports / record.environment / "decisions"
     stem = f"{record.version}-{datetime.fromtimestamp(record.decided_at, UTC):%Y%m%dT%H%M%SZ}"
-    document: dict[str, Any] = {"format": FORMAT, "verdict": record.verdict} | asdict(record)
+    document: dict[str, Any] = {"format": FORMAT, "verdict": record.decision.outcome} | asdict(record)
     document["overridden"] = record.overridden
     document |= document.pop("decision") | {"decided_at": timestamps.format_utc(record.decided_at)}
     with lock(folder / ".lock"):

@@ -28,7 +28,7 @@ SAME = 1e-8
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate (`bundle`), the deployed `champion` and `threshold`, and what else the gate needs to decide.
+    """A candidate (`bundle`), the deployed `champion`, and what else the gate needs to decide.
 
     `unreadable` is why the bundle of the deployed version cannot be read; there is no `champion` then.
     `skew` has `rows`, `different` and `columns` of the logged rows that were recomputed, or `problem`, why they could
@@ -43,7 +43,6 @@ class Case:
     skew: Mapping[str, Any] | None = None
     max_skew: float = 0.0
     milliseconds: float | None = None
-    threshold: float | None = None
     unreadable: str = ""
 
 
@@ -60,34 +59,12 @@ def decide(case: Case, gate: Gate) -> Decision:
     return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 
-def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
-    """Return `gate.cheapest_threshold` and what it costs.
-
-    Returns:
-        `threshold` and `live` (the deployed one), with `cost` and `live_cost`, the mean cost of a held-out row in the
-        unit of `gate.false_positive_cost`. None unless the task is binary and there is valid evidence.
-    """
-    if case.bundle.contract.target.task != "binary" or not _is_measured(case):
-        return None
-    costs = gate.false_positive_cost, gate.false_negative_cost
-    best, live = gate.cheapest_threshold, case.threshold
-    label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
-    live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
-    cost = metrics.mean_cost(label, predictions, best, *costs)
-    return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
-
-
-def calibration(case: Case, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
+def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
     """Return what `metrics.calibration` returns for the candidate; None where there is no valid evidence."""
-    if not _is_measured(case):
+    if CANDIDATE not in case.evidence.predictions or not next(_unseen(case)).passed:
         return None
     target, predictions = case.bundle.contract.target, case.evidence.predictions[CANDIDATE]
-    return metrics.calibration(target, case.evidence.label, predictions, thresholds)
-
-
-def _is_measured(case: Case) -> bool:
-    """Return whether there are predictions of the candidate for rows that it was not trained on."""
-    return CANDIDATE in case.evidence.predictions and next(_unseen(case)).passed
+    return metrics.calibration(target, case.evidence.label, predictions, thresholds, gate.costs)
 
 
 def _rows(case: Case, gate: Gate, is_valid: bool) -> Check:
@@ -150,7 +127,7 @@ def _champion(case: Case, gate: Gate) -> Iterator[Check]:
         yield Check("champion", NOT_COMPARED if hint else PASSED, text, hint=hint)
         return
     version = champion.version
-    # Callers agreed to another contract: a model of it does not have to be better at the old one.
+    # A model of another contract does not have to be better at the old one.
     new_major = case.bundle.contract.version > champion.contract.version
     if version in found.failed:
         text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}"
@@ -185,14 +162,13 @@ def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[
     # A model may rank rows as well as the champion and still predict wrong probabilities.
     loss, found, (_, other) = _loss_gain(case, gate, champion)
     # The margin also applies to the loss and to each slice, as the same share of them.
-    allowed = gate.margin if case.reason in NOT_WORSE else 0.0
-    passed = new_major or found.upper >= -allowed * other
+    passed = found.upper >= limit * other
     text = f"mean {loss} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
     yield checked("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
-    yield _slices(case, gate, champion, new_major, allowed)
+    yield _slices(case, gate, champion, -limit)
 
 
-def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
+def _slices(case: Case, gate: Gate, champion: str, allowed: float) -> Check:
     """Check each slice with a normal bound, corrected for the number of slices (Bonferroni; Dunn 1961)."""
     every = case.evidence.slices.get(champion, {})
     tested = {name: each for name, each in every.items() if each["rows"] >= gate.min_slice_rows}
@@ -204,7 +180,7 @@ def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: flo
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
     text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
-    return checked("slices", new_major or not worse, text, {"tested": len(tested), "worse": worse})
+    return checked("slices", not worse, text, {"tested": len(tested), "worse": worse})
 
 
 def _skew(case: Case) -> Iterator[Check]:

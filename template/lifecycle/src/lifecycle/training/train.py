@@ -103,8 +103,8 @@ def train(
     seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
     deployed = sorted({each.current.version for each in seen})
     thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
-    thresholds["proposed"] = settings.gate.cheapest_threshold
-    facts["calibration"] = metrics.calibration(target, holdout.label, predictions[chosen], thresholds)
+    costs = settings.gate.costs
+    facts["calibration"] = metrics.calibration(target, holdout.label, predictions[chosen], thresholds, costs)
     predictions[CANDIDATE] = predictions[chosen]
     compared = evidence.compare(settings.store, dataset, predictions, deployed)
     profile = reference.build_profile(team.contract, training.frame, holdout.frame, predictions[chosen])
