@@ -63,7 +63,7 @@ def test_an_estimator_that_raises_on_an_allowed_null_fails_training(tmp_path: Pa
 
 def test_nulls_in_the_training_rows_are_named_when_the_fit_fails(tmp_path: Path) -> None:
     message = trained(LogisticRegression(), tmp_path, orders())
-    assert f"Null occurs in {AMOUNT}, gift, class." in message
+    assert f"Null occurs in {AMOUNT}, gift, class: {FIX}." in message
 
 
 class Bounded(CityMeans):

@@ -24,7 +24,7 @@ from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, 
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
-from lifecycle.training.allowed import verify_allowed_rows
+from lifecycle.training.allowed import NULL_HINT, verify_allowed_rows
 from lifecycle.training.dataset import LabelledRows, load_dataset
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
@@ -185,5 +185,5 @@ def _naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
         cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
         problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
-        hint += f" Null occurs in {', '.join(nulls)}." if nulls else ""
+        hint += f" Null occurs in {', '.join(nulls)}: {NULL_HINT}." if nulls else ""
         raise LifecycleError(problem, hint) from error
