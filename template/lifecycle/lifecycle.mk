@@ -129,8 +129,8 @@ notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first r
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=…)
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
 
-promote: $(RUN) ## deploy a bundle that passes the gate (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…")
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY)
+promote: $(RUN) ## deploy a bundle that passes the gate (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…"; OVERRIDE="…" in spite of its checks)
+	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY) $(call option,--override,OVERRIDE)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
 	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)

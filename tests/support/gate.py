@@ -43,7 +43,7 @@ def own(settings: Settings, folder: Path) -> Settings:
 
 
 def failed(decision: Decision) -> list[str]:
-    """Return the names of the failed checks."""
+    """Return the names of the checks that did not pass."""
     return [check.name for check in decision.checks if not check.passed]
 
 

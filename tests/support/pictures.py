@@ -24,7 +24,7 @@ def main() -> None:
     reports = Path(year["report"]).parents[1]
     PICTURES.mkdir(exist_ok=True)
     retrain = _newest(reports.glob("*/monitoring.json"), "retrain")
-    refused = _newest((reports / "decisions").glob("*.json"), "refused")
+    refused = _newest((reports / "decisions").glob("*.json"), "failed")
     browsing.picture(retrain, PICTURES / "report.png", size=SIZE)
     browsing.picture(refused, PICTURES / "decision.png", scheme="dark", size=SIZE)
 

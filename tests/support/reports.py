@@ -9,7 +9,7 @@ from lifecycle.monitoring.quality import Interval, Quality
 from lifecycle.monitoring.skew import Skew
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.settings import Settings
-from lifecycle.training.decision import Check, Decision, Record, page
+from lifecycle.training.decision import FAILED, NOT_COMPARED, PASSED, Check, Decision, Record, page
 
 DAY = 86_400
 FIRST = 1_764_000_000
@@ -69,12 +69,16 @@ def monitoring_page() -> str:
 
 
 def decision_page() -> str:
-    """Return the page of a refused gate decision that has every section."""
+    """Return the page of a gate decision that has every section; its failed checks are overridden."""
     numbers = {"mean": 0.02, "lower": 0.01, "upper": 0.03, "error": 0.005}
     checks = (
-        Check("rows", True, "1,000 held-out rows", {"rows": 1000}),
-        Check("linear", True, "mean log loss 0.4 against 0.42", numbers),
-        Check("size", False, "the bundle has 12 MB"),
+        Check("rows", PASSED, "1,000 held-out rows", {"rows": 1000}),
+        Check("linear", PASSED, "mean log loss 0.4 against 0.42", numbers),
+        Check("champion", NOT_COMPARED, "v1 has another target", hint="Compare <i>both</i>."),
+        Check("size", FAILED, "the bundle has 12 MB", hint="Use a smaller estimator."),
     )
-    proposal = {"threshold": 0.1, "cost": 0.2, "live": 0.5, "live_cost": 0.3}
-    return page(Record("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better", Decision(checks), proposal))
+    about = ("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better")
+    bins = [{"rows": 500, "predicted": 0.1, "observed": 0.08}, {"rows": 500, "predicted": 0.6, "observed": 0.7}]
+    at = {"threshold": 0.5, "predicted": 0, "precision": None, "recall": 0.0, "cost": 0.25}
+    calibration = {"bins": bins, "error": 0.06, "chance": 0.013, "thresholds": {"requested": at}}
+    return page(Record(*about, Decision(checks), "a <b>reason", calibration))

@@ -286,9 +286,12 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     (folder / ".venv/bin/lifecycle").chmod(0o755)
     why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""
     exported = {"ENVIRONMENT": "production", "VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1"}
+    exported["OVERRIDE"] = "always"
     done = run("make", "-s", "promote", "VERSION=3", f"WHY={why}", "THRESHOLD=0.2", folder=folder, **exported)
     assert done.stdout == f"<promote><3><--threshold><0.2><--why><{why}>"
     assert run("make", "-s", "promote", folder=folder, **exported).stdout == "<promote>"
+    done = run("make", "-s", "promote", f"OVERRIDE={why}", folder=folder, **exported)
+    assert done.stdout == f"<promote><--override><{why}>"
     assert run("make", "-s", "sample", folder=folder, **exported).stdout == "<sample>"
     assert run("make", "-s", "sample", "DRIFT=1", folder=folder).stdout == "<sample><--drift>"
 

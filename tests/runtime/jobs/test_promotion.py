@@ -90,7 +90,7 @@ def test_rollback_restores_version_and_threshold(settings: Settings) -> None:
     assert actions == ["promote", "promote", "rollback"]
 
 
-def test_a_contract_that_breaks_callers_is_refused_without_a_new_version(trained: Any, tmp_path: Path) -> None:
+def test_a_contract_that_breaks_callers_is_refused_without_an_override(trained: Any, tmp_path: Path) -> None:
     settings = trained[0].model_copy(update={"storage": tmp_path})
     team = sample_team()
     train(team, settings, Path())
@@ -98,14 +98,20 @@ def test_a_contract_that_breaks_callers_is_refused_without_a_new_version(trained
     columns = tuple(c for c in team.contract.columns if c.name != "discount")
     narrower = replace(team.contract, columns=columns)
     train(replace(team, contract=narrower), settings, Path())
-    with pytest.raises(Refused, match="the request field discount is gone"):
+    gone = r"failed: it breaks callers of contract version 1 \(x-contract-version\): the request field discount is gone"
+    with pytest.raises(Refused, match=gone):
         promoted(settings)
     train(replace(team, contract=replace(narrower, version=2)), settings, Path())
     # Without the discount it ranks worse, by two points of ROC AUC.
     with pytest.raises(Refused, match=r"worse by more than 0\.015, the limit of a new major version"):
         promoted(settings)
     settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"margin": 0.05})})
-    assert promoted(settings).current.version == settings.store.versions()[-1]
+    # A new major version does not inform the callers of the old one.
+    with pytest.raises(Refused, match=f"{gone}; their client refuses responses of version 2") as caught:
+        promoted(settings)
+    assert "worse" not in str(caught.value)
+    assert 'OVERRIDE="reason"' in caught.value.hint
+    assert promoted(settings, override="the caller is replaced").current.version == settings.store.versions()[-1]
 
 
 def test_promotion_fills_only_missing_feature_tables_and_features_fills_all(settings: Settings, trained: Any) -> None:

@@ -165,6 +165,22 @@ def test_a_refused_candidate_is_not_an_error_and_the_decision_page_is_named(
     assert len(retrain.runs(here, "local")) == 3
 
 
+def test_a_candidate_that_was_not_compared_is_refused(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, weak(2))
+    assert entry.main(["retrain"]) == 0
+    first = deployments.required(here, "local")
+    (here.bundles / first.current.version / "golden.jsonl").unlink()
+    use(monkeypatch, weak(None, 60))
+    request(here)
+    assert entry.main(["retrain"]) == 0
+    assert deployments.required(here, "local") == first
+    run = retrain.runs(here, "local")[-1]
+    assert run.outcome == "refused"
+    assert "not compared: the deployed version cannot be read" in run.text
+    assert entry.main(["promote", str(run.version), "--override", "the folder is lost"]) == 0
+    assert deployments.required(here, "local").current.version == run.version
+
+
 def test_a_retrain_that_fails_is_recorded_and_its_request_stays(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     team = weak(2)
     use(monkeypatch, replace(team, estimator=SimpleNamespace(candidate=lambda inputs, seed: 1 / 0)))

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
 from lifecycle.contract.schema import Target
-from lifecycle.models.metrics import improvement, losses, metrics, weighted_measure
+from lifecycle.models.metrics import calibration, improvement, losses, metrics, weighted_measure
 from support.teams import TARGETS
 
 BINARY, REGRESSION = Target("binary", "label", ("no", "yes")), Target("regression", "label")
@@ -63,3 +63,47 @@ def test_the_measure_of_each_task_equals_that_of_scikit_learn_with_weights(task:
     measure = weighted_measure(target, actual, outputs)
     assert measure(np.ones(len(actual))) == pytest.approx(usual(actual, decided))
     assert measure(weights) == pytest.approx(usual(actual[drawn], decided[drawn]))
+
+
+@pytest.mark.parametrize("target", [BINARY, MULTICLASS], ids=lambda target: target.task)
+def test_probabilities_that_are_too_extreme_have_a_calibration_error(target: Target) -> None:
+    random = np.random.default_rng(0)
+    if target is BINARY:
+        true = random.random(4000)
+        actual, extreme = (random.random(4000) < true).astype(float), (true > 0.5) * 0.98 + 0.01
+    else:
+        true = random.dirichlet([1, 1, 1], 4000)
+        actual = np.array([random.choice(3, p=each) for each in true], dtype=float)
+        extreme = np.eye(3)[true.argmax(axis=1)] * 0.97 + 0.01
+    good, bad = metrics(target, actual, true), metrics(target, actual, extreme)
+    assert good["expected_calibration_error"] < 0.03 < 0.15 < bad["expected_calibration_error"]
+    assert good["brier"] < bad["brier"]
+    found = calibration(target, actual, true, {"deployed": 0.7, "none": None}, (1, 1))
+    assert found is not None
+    assert found["error"] == good["expected_calibration_error"]
+    assert [each["rows"] for each in found["bins"]] == [400] * 10
+    assert set(found["thresholds"]) == ({"deployed", "proposed"} if target is BINARY else set())
+
+
+def test_precision_and_recall_are_those_at_each_threshold() -> None:
+    from sklearn.metrics import precision_score, recall_score
+
+    random = np.random.default_rng(0)
+    outputs = random.random(500)
+    actual = (random.random(500) < outputs).astype(float)
+    found = calibration(BINARY, actual, outputs, {"deployed": 0.3, "never": 1.0}, (4, 1))
+    assert found is not None
+    assert found["thresholds"]["proposed"]["threshold"] == 0.8
+    for each in (found["thresholds"]["deployed"], found["thresholds"]["proposed"]):
+        called = outputs >= each["threshold"]
+        wanted = {"precision": precision_score(actual, called), "recall": recall_score(actual, called)}
+        assert {name: each[name] for name in wanted} == pytest.approx(wanted)
+    never = found["thresholds"]["never"]
+    assert (never["precision"], never["cost"]) == (None, actual.mean())
+
+
+def test_a_regression_has_a_bias_and_no_calibration() -> None:
+    numbers = RANDOM.normal(size=500)
+    found = metrics(REGRESSION, numbers, numbers + 0.25)
+    assert found["bias"] == pytest.approx(found["mean_absolute_error"]) == pytest.approx(0.25)
+    assert calibration(REGRESSION, numbers, numbers, {}, (1, 1)) is None

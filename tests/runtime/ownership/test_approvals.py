@@ -43,6 +43,27 @@ def test_an_approval_by_git_address_counts(here: Repository) -> None:
     assert (here.audit()[1]["who"], here.audit()[1]["evidence"]["source"]) == ("cy", "ci")
 
 
+def test_an_override_replaces_a_check_and_no_approval(here: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIFECYCLE_GATE__MAX_MEGABYTES", "0.001")
+    newest = here.versions[-1]
+    code, output = here.call("promote", "--override", "urgent")
+    assert code == 1
+    assert "failed: product decides promote and has not approved (cy)" in output
+    assert "failed: the bundle has" not in output
+    assert f"run `make promote VERSION={newest} ENVIRONMENT=production` again; no OVERRIDE replaces it" in output
+    approved(here, "cy")
+    here.git("ana@example.org")
+    code, output = here.call("promote")
+    assert code == 1
+    assert f'`make promote VERSION={newest} ENVIRONMENT=production OVERRIDE="reason"`' in output
+    code, output = here.call("promote", "--override", "urgent")
+    assert code == 0, output
+    line = here.audit()[-1]
+    assert (line["who"], line["evidence"]["source"]) == ("ana@example.org", "git")
+    assert line["evidence"]["override"] == {"reason": "urgent", "checks": ["size"], "verdict": "failed"}
+    assert [each["who"] for each in line["evidence"]["approvals"]] == ["cy"]
+
+
 def test_a_member_holds_the_role_of_the_team(here: Repository) -> None:
     here.owners("promote: [data-science, product]", "promote: [data-science, engineering]")
     approved(here, "bo")

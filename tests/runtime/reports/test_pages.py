@@ -63,8 +63,17 @@ def test_the_label_of_a_chart_gives_its_numbers() -> None:
         in labels
     )
     assert any("all rows 0.71 (0.69 to 0.735); plan=basic 0.6 (0.55 to 0.65); bound 0.75" in each for each in labels)
-    [label] = Elements(decision_page()).labels
-    assert label.endswith("linear baseline 0.02 (0.01 to 0.03); no difference 0")
+    intervals, calibration = Elements(decision_page()).labels
+    assert intervals.endswith("linear baseline 0.02 (0.01 to 0.03); no difference 0")
+    assert calibration.endswith("observed share: 0.1 and 0.08 (500 rows); 0.6 and 0.7 (500 rows)")
+
+
+def test_the_decision_page_states_outcomes_and_calibration() -> None:
+    text = decision_page()
+    for cell in ("passed", "not compared", "failed", "Use a smaller estimator.", "not defined", "0.000", "0.0800"):
+        assert cell in text
+    assert "The\nexpected calibration error is 0.0600; calibrated probabilities have about 0.0130 by chance" in text
+    assert "Compare &lt;i&gt;both&lt;/i&gt;." in text
 
 
 def test_equal_input_gives_equal_bytes() -> None:

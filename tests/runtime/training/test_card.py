@@ -24,6 +24,15 @@ FACTS: dict[str, Any] = {
     "code": {"commit": "def", "edited": True},
     "lifecycle": "0.3.0",
     "owners": {"data-science": ["ana"], "engineering": ["acme/bo", "cy"], "product": []},
+    "calibration": {
+        "error": 0.0213,
+        "chance": 0.0107,
+        "bins": [{"rows": 1150, "predicted": 0.04321, "observed": 0.05}],
+        "thresholds": {
+            "deployed in local": {"threshold": 0.25, "predicted": 1034, "precision": 0.41, "recall": 0.7, "cost": 0.5},
+            "proposed": {"threshold": 0.9, "predicted": 0, "precision": None, "recall": 0.0, "cost": 0.25},
+        },
+    },
 }
 COLUMNS = (
     Column("order_id", "key", "category", max_length=9),
@@ -55,6 +64,10 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "|  | log_loss |",
         "| candidate | 0.1235 |",
         "| linear | 0.2 |",
+        "The expected calibration error of this model is 0.0213; calibrated probabilities have about 0.0107 by chance.",
+        "| 0.0432 | 0.0500 | 1,150 |",
+        "| deployed in local | 0.25 | 1,034 | 0.410 | 0.700 | 0.5000 |",
+        "| proposed | 0.9 | 0 | not defined | 0.000 | 0.2500 |",
     ],
 )
 def test_the_card_contains_each_fact(line: str) -> None:
@@ -62,14 +75,15 @@ def test_the_card_contains_each_fact(line: str) -> None:
 
 
 def test_the_card_names_the_linear_baseline_when_it_is_the_model() -> None:
-    # Bundles before 0.3.0 do not record the version of lifecycle.
-    older = {name: fact for name, fact in FACTS.items() if name != "lifecycle"}
+    # Bundles before 0.3.0 record neither the version of lifecycle nor the calibration.
+    older = {name: fact for name, fact in FACTS.items() if name not in ("lifecycle", "calibration")}
     facts = older | {"estimator": "linear", "code": {"commit": None, "edited": None}, "owners": {}}
     shown = model_card(CONTRACT, facts, "ONNX")
     assert "| model | the linear baseline, which the candidate did not beat |" in shown
     assert "| code | no commit |" in shown
     assert "| owners | not assigned |" in shown
     assert "| lifecycle |" not in shown
+    assert "Calibration" not in shown
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.settings import Gate
+from lifecycle.settings import Gate, Settings
 from lifecycle.storage import Store, hash_of
 from lifecycle.training import evidence
 from lifecycle.training.train import train
@@ -38,7 +38,7 @@ def test_promotion_is_refused_when_skew_cannot_be_measured(
         promoted(settings, on_decision=pages.append)
     [page] = pages
     checks = json.loads(page.with_suffix(".json").read_text())["checks"]
-    assert [check["name"] for check in checks if not check["passed"]] == ["skew"]
+    assert [check["name"] for check in checks if check["outcome"] == "not compared"] == ["skew"]
 
 
 @pytest.mark.parametrize("skew", [{"problem": "no table visits"}, {"rows": 9, "different": 9, "columns": {"items": 9}}])
@@ -65,14 +65,14 @@ def test_each_decision_is_written_as_json_and_page(trained: Any, tmp_path: Path)
     assert deployments.read(settings.store, "local") == first
     second = promoted(settings, why="it is <b>better</b>", on_decision=pages.append)
     verdicts = [json.loads(page.with_suffix(".json").read_text())["verdict"] for page in pages]
-    assert verdicts == ["agreed", "refused", "agreed"]
+    assert verdicts == ["passed", "failed", "passed"]
     assert len({*pages}) == 3
     document = json.loads(pages[2].with_suffix(".json").read_text())
     assert (document["version"], document["champion"]) == (trained[2].version, trained[1].version)
     assert document["checks"][0]["numbers"]["rows"] > 200
     refused = pages[1].read_text()
     assert f"{trained[2].version}\nmay not be deployed in local" in refused
-    assert ">Size</th><td>no</td><td>the bundle has" in re.sub(r"\s*\n\s*", "", refused)
+    assert ">Size</th><td>failed</td><td>the bundle has" in re.sub(r"\s*\n\s*", "", refused)
     assert "&lt;b&gt;better" in pages[2].read_text()
     [line] = [each for each in settings.store.audit.read_text().splitlines() if second.current.version in each]
     assert settings.storage / json.loads(line)["evidence"]["decision"] == pages[2]
@@ -113,7 +113,10 @@ def test_equal_predictions_under_another_contract_are_promoted(tmp_path: Path) -
     train(team, settings, tmp_path)
     promoted(settings)
     second = train(replace(team, contract=replace(team.contract, version=2)), settings, tmp_path)
-    done = promoted(settings)
+    with pytest.raises(Refused, match=r"contract version 1 .* their client refuses responses of version 2") as caught:
+        promoted(settings)
+    assert "predicts the same" not in str(caught.value)
+    done = promoted(settings, override="both clients are replaced tonight")
     assert done.current.version == second.version
     assert "it predicts the same as the champion" in done.why
 
@@ -131,7 +134,7 @@ def test_promotion_compares_a_later_champion_only_while_the_tables_are_unchanged
     assert "it is surely better: ROC AUC +0." in done.why
 
 
-def test_a_champion_with_another_target_is_reported_and_does_not_prevent_promotion(tmp_path: Path) -> None:
+def test_a_champion_with_another_target_is_not_compared(tmp_path: Path) -> None:
     settings, team = settings_in(tmp_path), order_team(rows=4000)
     train(team, settings, tmp_path)
     first = promoted(settings)
@@ -141,11 +144,14 @@ def test_a_champion_with_another_target_is_reported_and_does_not_prevent_promoti
     other = replace(other, estimator=order_team("multiclass").estimator)
     second = train(other, settings, tmp_path)
     assert evidence.read(second).incomparable == {first.current.version: f"{first.current.version} has another target"}
-    assert promote(settings, other.data, "local", None, None, ANA, "", tmp_path).current.threshold is None
+    with pytest.raises(Refused, match=r"not compared: the champion .* has another target"):
+        promote(settings, other.data, "local", None, None, ANA, "", tmp_path)
+    done = promote(settings, other.data, "local", None, None, ANA, "", tmp_path, override="agreed with product")
+    assert done.current.threshold is None
 
 
 @pytest.mark.parametrize("when", ["before training", "after training"])
-def test_a_champion_that_does_not_load_can_only_be_replaced_under_a_new_contract(
+def test_a_champion_that_does_not_load_is_not_compared(
     when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, team = settings_in(tmp_path), order_team(rows=4000, name="looseleaf-lifecycle")
@@ -161,13 +167,12 @@ def test_a_champion_that_does_not_load_can_only_be_replaced_under_a_new_contract
         deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
     monkeypatch.delattr(CityMeans, "load")
     second = train(team, settings, tmp_path)
-    third = train(replace(team, contract=replace(team.contract, version=2)), settings, tmp_path)
     if when == "after training":
         deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
-    with pytest.raises(Refused, match=r"does not load .*`make rollback` .* a new VERSION"):
-        promoted(settings, version=second.version)
-    done = promoted(settings, version=third.version)
-    assert "the contract has a new major version" in done.why
+    with pytest.raises(Refused, match=r"(?s)not compared: the champion .* does not load .*`make rollback`"):
+        promoted(settings)
+    assert promoted(settings, override="it never loaded").current.version == second.version
+    assert audited(settings)["override"]["checks"] == ["champion"]
 
 
 def test_promotion_is_refused_when_the_bundle_of_the_champion_was_edited(tmp_path: Path) -> None:
@@ -178,10 +183,20 @@ def test_promotion_is_refused_when_the_bundle_of_the_champion_was_edited(tmp_pat
     second = train(team, settings, tmp_path)
     assert list(evidence.read(second).failed) == [first.version]
     pages: list[Path] = []
-    with pytest.raises(Refused, match=r"cannot be read: .*changed contract\.json.*`make rollback`"):
+    with pytest.raises(Refused, match=r"(?s)cannot be read.*changed contract\.json.*`make rollback`") as caught:
         promoted(settings, on_decision=pages.append)
-    assert pages[0].exists()
+    assert "failed" not in str(caught.value)
+    assert json.loads(pages[0].with_suffix(".json").read_text())["verdict"] == "not compared"
     assert deployments.read(settings.store, "local") == seen
+    # The checks that need no champion are made all the same.
+    strict = settings.model_copy(update={"gate": Gate(max_megabytes=0.001)})
+    with pytest.raises(Refused, match="failed: the bundle has"):
+        promoted(strict)
+
+
+def audited(settings: Settings) -> Any:
+    """Return the evidence in the last line of the audit log."""
+    return json.loads(settings.store.audit.read_text().splitlines()[-1])["evidence"]
 
 
 def old(bundle: Bundle) -> Bundle:
@@ -203,9 +218,10 @@ def old(bundle: Bundle) -> Bundle:
 def test_a_bundle_of_an_earlier_release_is_not_promoted_and_can_be_replaced(tmp_path: Path) -> None:
     settings, team = settings_in(tmp_path), order_team(rows=4000)
     first = old(train(weak(team, max_iter=5, max_depth=2), settings, tmp_path))
-    with pytest.raises(Refused, match="was trained by an earlier lifecycle") as caught:
+    with pytest.raises(Refused, match=r"not compared: .* was trained by an earlier lifecycle") as caught:
         promoted(settings)
     assert "make train" in str(caught.value)
+    assert "failed" not in str(caught.value)
     deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
     assert promoted(settings, threshold=0.4).current.threshold == 0.4, "the threshold of a deployed version may change"
     second = train(team, settings, tmp_path)

@@ -15,7 +15,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.dataset import split
-from lifecycle.training.gate import Case, decide, proposal
+from lifecycle.training.gate import Case, calibration, decide
 from lifecycle.training.slices import compare_slices
 from lifecycle.training.train import train
 from support.gate import failed, swapped
@@ -82,6 +82,7 @@ def test_too_few_rows_fail_and_the_smallest_detectable_difference_is_reported(ca
 def test_a_worse_model_is_refused_for_every_reason(case: Case, reason: str) -> None:
     decision = decide(replace(swapped(case), reason=reason), Gate())
     assert {"champion", "loss", "slices"} <= set(failed(decision))
+    assert decision.outcome == "failed"
     assert ("it is not surely better" if reason == "manual" else "worse by more than 0.015") in decision.faults[0]
 
 
@@ -146,6 +147,17 @@ def test_a_deployed_fit_that_is_worse_than_the_evaluated_one_is_refused(case: Ca
     assert "the deployed fit is surely worse" in decision.faults[0]
 
 
+def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "HOLDOUT", evidence.EVALUATED)
+    decision = decide(case, Gate())
+    assert decision.outcome == "failed"
+    assert "failed: the evaluated fit used " in decision.faults[0]
+    assert {check.name for check in decision.checks} == {"unseen", "size"}
+    assert calibration(case, Gate(), {"deployed": 0.5}) is None
+
+
 @pytest.mark.parametrize(("different", "wanted"), [(0, []), (10, []), (11, ["skew"])])
 def test_skew_above_the_limit_is_refused(case: Case, different: int, wanted: list[str]) -> None:
     skew = {"rows": 1000, "different": different, "columns": {"items": different}}
@@ -173,12 +185,14 @@ def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.Monkey
 
 def test_the_threshold_with_the_lowest_cost_is_proposed(case: Case) -> None:
     gate = Gate(false_positive_cost=1, false_negative_cost=9)
-    found = proposal(replace(case, threshold=0.5), gate)
+    found = calibration(case, gate, {"deployed": 0.5})
     assert found is not None
-    assert found["threshold"] == pytest.approx(0.1)
+    deployed, proposed = found["thresholds"].values()
+    assert proposed["threshold"] == pytest.approx(0.1)
     given, label = case.evidence.predictions["candidate"], case.evidence.label
-    assert found["cost"] == metrics.mean_cost(label, given, 0.1, 1, 9)
-    assert found["cost"] < found["live_cost"]  # type: ignore[operator]
+    assert proposed["cost"] == metrics.mean_cost(label, given, 0.1, 1, 9)
+    assert proposed["cost"] < deployed["cost"]
+    assert proposed["recall"] > deployed["recall"]
 
 
 def test_a_slice_that_only_the_candidate_predicts_wrong_is_found_from_the_rows(tmp_path: Path) -> None:

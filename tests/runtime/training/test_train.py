@@ -39,6 +39,11 @@ def test_a_model_of_each_task_is_trained_and_predicts(task: str, tmp_path: Path)
     loss = "root_mean_squared_error" if task == "regression" else "log_loss"
     metrics = bundle.facts["metrics"]
     assert metrics["candidate"][loss] < metrics["linear"][loss] < metrics["trivial"][loss]
+    found = bundle.facts["calibration"]
+    assert (found is None) == (task == "regression")
+    if found:
+        assert sum(each["rows"] for each in found["bins"]) == bundle.facts["rows"]["holdout"]
+        assert set(found["thresholds"]) == ({"default", "proposed"} if task == "binary" else set())
     rows = [json.loads(line)["row"] for line in bundle.read("golden.jsonl").splitlines()]
     responses = Predictor(verify(bundle.path)).predict(rows, bundle.facts["threshold"])
     assert len(responses) == 50

@@ -52,6 +52,11 @@ class Gate(Section):
     false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
+    @property
+    def costs(self) -> tuple[float, float]:
+        """The costs of a false positive and of a false negative."""
+        return self.false_positive_cost, self.false_negative_cost
+
 
 class Log(Section):
     """The prediction log of the service and its retention."""

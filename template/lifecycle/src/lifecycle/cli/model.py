@@ -35,6 +35,8 @@ def add_commands(add: AddCommand) -> None:
     approve.add_argument("--threshold", type=float, help="approve this threshold, too")
     for command in (promote, approve, rollback):
         command.add_argument("--why", default="", help="reason, for the audit log")
+    about = "deploy it although checks did not pass, for this reason; it replaces no approval"
+    promote.add_argument("--override", metavar="REASON", default="", help=about)
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
     score = add("score", _score, "predict for everyone on a date or on each date of a range", "batch")
     date: dict[str, Any] = {"metavar": "DATE", "type": timestamps.parse_date}
@@ -74,6 +76,13 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         print(line)
     for name, metrics in facts["metrics"].items():
         print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    if found := facts["calibration"]:
+        pairs = ", ".join(f"{each['predicted']:.3f} → {each['observed']:.3f}" for each in found["bins"])
+        print(f"calibration error {found['error']:.4f}, {found['chance']:.4f} is usual by chance; in groups of rows,")
+        print(f"  predicted probability → observed share: {pairs}")
+        for name, each in found["thresholds"].items():
+            precision, recall = _share(each["precision"]), _share(each["recall"])
+            print(f"threshold {each['threshold']:.3g} ({name}): precision {precision}, recall {recall}")
     if facts["estimator"] != "candidate":
         print("the candidate did not beat the linear baseline, which is the model of this bundle")
     if facts["kind"] == "skops":
@@ -102,6 +111,10 @@ def described_rows(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _share(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.promote import promote
@@ -120,6 +133,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         Path.cwd(),
         reason=given.reason,
         on_decision=lambda page: print(f"decision: {page}"),
+        override=given.override,
     )
     if done == before:
         print(f"{_described(done)} already; nothing changed")

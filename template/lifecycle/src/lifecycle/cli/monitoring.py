@@ -127,6 +127,8 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         entry = period.entry
         print(f"    {entry['action']} by {entry['who']} (recorded, not verified): {entry['why'] or 'no reason given'}")
+        if override := entry.get("evidence", {}).get("override"):
+            print(f"    {override['verdict']}, overridden ({', '.join(override['checks'])}): {override['reason']}")
         if decision := entry.get("evidence", {}).get("decision"):
             print(f"    decision: {store.root / decision}")
     if not periods:

@@ -29,11 +29,6 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
     return found
 
 
-def undeclared_changes(old: Contract, new: Contract) -> list[str]:
-    """Return the breaking changes of `new` when its major version is not higher than that of `old`."""
-    return [] if new.version > old.version else breaking_changes(old, new)
-
-
 def compare(contract: Contract, root: Path) -> None:
     """Raise LifecycleError when `contract.json`, the last released contract, is not what `contract.py` declares."""
     path = root / RELEASED
@@ -57,7 +52,7 @@ def release(contract: Contract, root: Path) -> bool:
 def _released(path: Path, new: Contract) -> Contract:
     """Return the released contract, unless `new` would break its callers (Refused)."""
     old = Contract.from_json(path.read_text(encoding="utf-8"), RELEASED)
-    found = undeclared_changes(old, new)
+    found = [] if new.version > old.version else breaking_changes(old, new)
     if found or new.version < old.version:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
         raise Refused(

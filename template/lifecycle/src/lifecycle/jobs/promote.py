@@ -3,13 +3,14 @@
 import contextlib
 import json
 import timeit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.contract.compatibility import undeclared_changes
+from lifecycle.contract.compatibility import breaking_changes
+from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere, Refused
 from lifecycle.jobs.materialize import materialize_for
@@ -23,7 +24,7 @@ from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
-from lifecycle.training.decision import Check, Decision, Record
+from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
 from lifecycle.training.evidence import with_champion
 from lifecycle.training.gate import Case
 
@@ -43,18 +44,20 @@ def promote(
     root: Path,
     reason: str | None = None,
     on_decision: Callable[[Path], object] = lambda path: None,
+    override: str = "",
 ) -> Deployment:
     """Deploy a version in an environment if the gate and, before production, the owners agree.
 
     Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who`
     and `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was
     trained, is by default that of its bundle. `on_decision` is called with the path of the decision's page.
+    `override` is the reason to deploy a version although checks did not pass; it does not replace an approval.
 
     Raises:
-        Refused: a check failed or an approval is missing; nothing has changed.
+        Refused: a check did not pass or an approval is missing; nothing has changed.
         LifecycleError: the version cannot be loaded, or the threshold is not valid.
     """
-    store = settings.store
+    store, override = settings.store, override.strip()
     bundle = open_version(store, version or newest(store))
     seen = deployments.read(store, environment)
     wanted = Deployed(bundle.version, _threshold(bundle, threshold, seen))
@@ -65,19 +68,28 @@ def promote(
     approved: list[dict[str, Any]] = []
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
-        checks += tuple(Check("owners", False, each) for each in waiting)
-    decision, proposal = Decision(checks), gate.proposal(case, settings.gate)
+        checks += tuple(Check(OWNERS, FAILED, each) for each in waiting)
+    decision = Decision(checks)
+    thresholds = ({"deployed": seen.current.threshold} if seen else {}) | {"requested": wanted.threshold}
     champion = case.champion.version if case.champion else None
-    record = Record(
-        environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why, decision, proposal
-    )
+    about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
+    record = Record(*about, decision, override, gate.calibration(case, settings.gate, thresholds))
     page = decisions.write(store, record)
     on_decision(page)
-    if decision.faults:
-        problem = f"{bundle.version} is not promoted in {environment}:\n  " + "\n  ".join(decision.faults)
-        raise Refused(problem, f"The deployment is unchanged. All checks: {page}")
+    if blocking := record.blocking:
+        faults = "\n  ".join(each.fault for each in blocking)
+        problem = f"{bundle.version} is not promoted in {environment}:\n  {faults}"
+        command = f"`make promote VERSION={bundle.version}"
+        command += "" if environment == "local" else f" ENVIRONMENT={environment}"
+        command += "" if threshold is None else f" THRESHOLD={threshold:g}"
+        hint = f'{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
+        if any(check.name == OWNERS for check in blocking):
+            hint = f"When this is done, run {command}` again; no OVERRIDE replaces it."
+        raise Refused(problem, f"The deployment is unchanged. {hint} All checks: {page}")
     materialize_for(settings, data, bundle)
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
+    if record.overridden:
+        numbers["override"] = {"reason": override, "checks": record.overridden, "verdict": decision.outcome}
     return deployments.swap(
         store,
         environment,
@@ -145,35 +157,43 @@ def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
 ) -> tuple[Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
-    threshold = seen.current.threshold if seen else new.threshold
-    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew, threshold=threshold)
+    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew)
     # Bundles of 0.1.0 hold no evidence.
     with contextlib.suppress(LifecycleError):
         case = replace(case, evidence=evidence.read(bundle))
     predictor = Predictor(bundle)
     if seen and seen.current.version == bundle.version:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
-        text = f"{bundle.version} is deployed; its threshold was {threshold} and becomes {new.threshold}"
-        return case, (Check("threshold", True, text),)
+        text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"
+        return case, (Check("threshold", PASSED, text),)
     try:
-        champion = open_version(settings.store, seen.current.version) if seen else None
+        case = replace(case, champion=open_version(settings.store, seen.current.version) if seen else None)
     except BundleError as error:
-        text = f"the deployed version cannot be read: {error.problem}. Restore that folder, or run `make rollback`"
-        return case, (Check("champion", False, text),)
-    case = replace(case, champion=champion)
-    try:
-        case = replace(case, evidence=with_champion(settings, data, bundle, champion))
-    except LifecycleError as error:
-        return case, (Check("rows", False, f"{error.problem}. {error.hint}"),)
+        case = replace(case, unreadable=error.problem)
+    champion = case.champion
     # Logged features of another feature table than the candidate's say nothing about the candidate.
     if seen and champion and champion.feature_set == bundle.feature_set:
         case = replace(case, skew=logged_skew(settings, data, seen.environment, champion))
-    checks = gate.decide(replace(case, milliseconds=milliseconds(predictor)), settings.gate).checks
-    if champion and (breaks := undeclared_changes(champion.contract, bundle.contract)):
-        version = bundle.contract.version
-        text = f"it would break callers of {champion.version}, and VERSION is still {version}: {'; '.join(breaks)}"
-        checks += (Check("callers", False, text),)
-    return case, checks
+    case = replace(case, milliseconds=milliseconds(predictor))
+    faults: tuple[Check, ...] = ()
+    try:
+        case = replace(case, evidence=with_champion(settings, data, bundle, champion))
+    except LifecycleError as error:
+        faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
+    callers = _callers(champion.contract, bundle.contract) if champion else ()
+    return case, (*faults, *gate.decide(case, settings.gate).checks, *callers)
+
+
+def _callers(old: Contract, new: Contract) -> Iterator[Check]:
+    """Check that callers of the deployed contract can call the candidate."""
+    breaks = breaking_changes(old, new)
+    if new.version != old.version:
+        breaks.append(f"their client refuses responses of version {new.version}")
+    if breaks:
+        text = f"it breaks callers of contract version {old.version} (x-contract-version): {'; '.join(breaks)}"
+        hint = "Undo the change in src/model/contract.py and run `make train promote`, or agree on a date with these "
+        hint += 'callers, give them the new client (`make client`), and run `make promote OVERRIDE="reason"`.'
+        yield Check("callers", FAILED, text, hint=hint)
 
 
 def _threshold(bundle: Bundle, given: float | None, seen: Deployment | None) -> float | None:

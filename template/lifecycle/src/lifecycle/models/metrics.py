@@ -4,13 +4,15 @@ Losses are log loss for classes and squared error for regression, both proper sc
 `actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lifecycle.contract.schema import Target
+from lifecycle.models.calibration import at_threshold, reliability
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
@@ -51,15 +53,48 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
             "root_mean_squared_error": mean**0.5,
             "mean_absolute_error": float(mean_absolute_error(actual, outputs)),
             "r2": float(r2_score(actual, outputs)),
+            "bias": float((outputs - actual).mean()),
         }
+    found = {"log_loss": mean, "brier": float(squared_errors(target, actual, outputs).mean())}
+    found["expected_calibration_error"] = reliability(*_events(target, actual, outputs)).error
     if target.task == "multiclass":
-        return {"log_loss": mean, "accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
-    found = {"log_loss": mean}
+        return found | {"accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
     # With rows of one class only, a ranking has no quality.
     if len(np.unique(actual)) == 2:
         found["roc_auc"] = float(roc_auc_score(actual, outputs))
         found["average_precision"] = float(average_precision_score(actual, outputs))
-    return found | {"brier": float(((outputs - actual) ** 2).mean())}
+    return found
+
+
+def calibration(
+    target: Target,
+    actual: Floats,
+    outputs: Floats,
+    thresholds: Mapping[str, float | None],
+    costs: tuple[float, float],
+) -> dict[str, Any] | None:
+    """Return the fields of `calibration.Reliability`, and what each decision threshold leads to; None for a regression.
+
+    The field `thresholds` has, for a binary target and by the name of each threshold that is not None, the fields of
+    `calibration.AtThreshold`, and the mean `cost` of a row; `costs` are those of a false positive and negative. The
+    threshold `proposed` has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
+    """
+    if target.task == "regression":
+        return None
+    given = {**thresholds, "proposed": costs[0] / sum(costs)} if target.task == "binary" else {}
+    found = {
+        name: asdict(at_threshold(actual == 1, outputs, each)) | {"cost": mean_cost(actual, outputs, each, *costs)}
+        for name, each in given.items()
+        if each is not None
+    }
+    return asdict(reliability(*_events(target, actual, outputs))) | {"thresholds": found}
+
+
+def _events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Return whether the event of `models.calibration` happened, and its predicted probability."""
+    if target.task == "binary":
+        return actual == 1, outputs
+    return outputs.argmax(axis=1) == actual, outputs.max(axis=1)
 
 
 @dataclass(frozen=True)

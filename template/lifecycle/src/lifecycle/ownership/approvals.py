@@ -94,7 +94,8 @@ def faults(
     """
     report = derived.examine(root)
     findings = [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
-    missing = [*_uncommitted(root, *COMMITTED), *findings, *open_questions(root)]
+    questions = [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]
+    missing = [*_uncommitted(root, *COMMITTED), *findings, *questions]
     if report.owners is None or report.refused:
         return missing, []
     owners, own, waiting, used = report.owners, roles_of(report.owners, who.name, who.source), [], []

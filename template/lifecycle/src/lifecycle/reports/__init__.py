@@ -17,7 +17,7 @@ REQUEST = "retrain_request.json"
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the HTML of a page, made from a file in `reports/templates` that can call `shares` and `intervals`.
+    """Return the HTML of a page, made from a file in `reports/templates` that can call the charts.
 
     Text in `values` is escaped. A variable of the template that is not in `values` raises jinja2.UndefinedError.
     """
@@ -38,5 +38,5 @@ def _environment() -> "jinja2.Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"shares": charts.shares, "intervals": charts.intervals}
+    environment.globals |= {each.__name__: each for each in (charts.shares, charts.intervals, charts.reliability)}
     return environment

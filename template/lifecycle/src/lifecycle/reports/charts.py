@@ -71,6 +71,23 @@ def intervals(
     return _svg(title, list(rows), draw, f"{title}. {unit}: {'; '.join(numbers)}")
 
 
+def reliability(title: str, bins: Sequence[Mapping[str, float]]) -> "Markup":
+    """Draw the observed share of each of `bins` over its mean predicted probability, and a line where both are equal.
+
+    A bin has `predicted`, `observed` and `rows`. The chart is an `<svg>` element whose `aria-label` holds every number.
+    """
+    predicted, observed = ([each[name] for each in bins] for name in ("predicted", "observed"))
+
+    def draw(axes: "Axes") -> None:
+        most = 1.05 * max(*predicted, *observed, 0.05)
+        axes.plot((0, most), (0, most), color=REFERENCE, linestyle="--", label="calibrated")
+        axes.plot(predicted, observed, "o-", color=CURRENT, label="this version")
+        axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, most), ylim=(0, most))
+
+    pairs = (f"{each['predicted']:.4g} and {each['observed']:.4g} ({each['rows']:,.0f} rows)" for each in bins)
+    return _svg(title, (), draw, f"{title}. Predicted probability and observed share: {'; '.join(pairs)}")
+
+
 def _svg(title: str, labels: Sequence[str], draw: Callable[["Axes"], None], text: str) -> "Markup":
     import matplotlib
     from markupsafe import Markup
@@ -82,13 +99,16 @@ def _svg(title: str, labels: Sequence[str], draw: Callable[["Axes"], None], text
         # Text stays text in the SVG, so a character that matplotlib's own font lacks does no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         names = [_short(label) for label in labels]
-        height, left = HEAD + FOOT + ROW * max(len(names), 2), (0.55 + LETTER * max(map(len, names))) / WIDTH
+        # Without labels, the vertical axis has numbers.
+        height = HEAD + FOOT + ROW * (max(len(names), 2) if names else MAX_BINS)
+        left = (0.55 + LETTER * max(map(len, names), default=0)) / WIDTH
         figure = Figure(figsize=(WIDTH, height))
         # A layout engine would draw every chart twice to measure text in a font that the browser does not use.
         axes = figure.add_axes((left, FOOT / height, 0.97 - left, 1 - (HEAD + FOOT) / height))
         draw(axes)
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        if names:
+            axes.set_yticks(range(len(names)), names)
+            axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_axisbelow(True)
         axes.grid(axis="x", linewidth=0.5, color=LINE)
         axes.spines[["top", "right"]].set_visible(False)

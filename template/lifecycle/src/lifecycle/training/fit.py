@@ -7,7 +7,7 @@ chosen recipe is then fitted again with the newest rows: that fit is deployed, a
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
+from lifecycle.training.allowed import NULL_HINT
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
 
@@ -117,21 +118,23 @@ def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) 
     label = rows.label if target.task == "regression" else rows.label.astype(int)
     # The team may return one object from all calls.
     estimator = copy.deepcopy(make(encoder.inputs))
-    with naming(name):
+    matrix = encoder.frame(rows.frame).astype(np.float64)
+    nulls = [column for at, column in enumerate(encoder.inputs.names) if np.isnan(matrix[:, at]).any()]
+    with naming(name, nulls):
         if hasattr(estimator, "save"):
             estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
             return FrameModel(estimator, team.contract)
-        matrix = encoder.frame(rows.frame).astype(np.float64)
         return SkopsModel(estimator.fit(matrix, label), encoder, target)
 
 
 @contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Name the estimator in the error when its code fails."""
+def naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
+    """Name the estimator, and the columns that contain `nulls`, in the error when its code fails."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
         cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
         problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
+        hint += f" Null occurs in {', '.join(nulls)}: {NULL_HINT}." if nulls else ""
         raise LifecycleError(problem, hint) from error

@@ -4,7 +4,7 @@ All models are compared on the same held-out rows. Every bound is one-sided, at 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -15,7 +15,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
-from lifecycle.training.decision import Check, Decision
+from lifecycle.training.decision import ANYWAY, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked
 from lifecycle.training.evidence import CANDIDATE, FITS, LINEAR, REFIT, TRIVIAL, UNKNOWN, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
@@ -32,8 +32,9 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate (`bundle`), the deployed `champion` and `threshold`, and what else the gate needs to decide.
+    """A candidate (`bundle`), the deployed `champion`, and what else the gate needs to decide.
 
+    `unreadable` is why the bundle of the deployed version cannot be read; there is no `champion` then.
     `skew` has `rows`, `different` and `columns` of the logged rows that were recomputed, or `problem`, why they could
     not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ, and
     `milliseconds` the time that the prediction of one row takes.
@@ -46,33 +47,26 @@ class Case:
     skew: Mapping[str, Any] | None = None
     max_skew: float = 0.0
     milliseconds: float | None = None
-    threshold: float | None = None
+    unreadable: str = ""
 
 
 def decide(case: Case, gate: Gate) -> Decision:
-    """Run every check; with too few held-out rows, only that one."""
-    enough = _rows(case, gate)
-    if not enough.passed:
-        return Decision((enough,))
-    compared = (*_unseen(case), *_refit(case, gate), *_baselines(case, gate), *_champion(case, gate))
-    return Decision((enough, *compared, *_skew(case), *_costs(case, gate)))
+    """Run every check whose numbers are valid: those on rows that the evaluated fit has seen are not."""
+    checks = [*_unseen(case)]
+    if all(check.passed for check in checks):
+        enough = _rows(case, gate)
+        checks.insert(0, enough)
+        if enough.passed:
+            checks += (*_refit(case, gate), *_baselines(case, gate), *_champion(case, gate))
+    return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 
-def proposal(case: Case, gate: Gate) -> dict[str, float | None] | None:
-    """Return the decision threshold with the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
-
-    Returns:
-        `threshold` and `live` (the deployed one), with `cost` and `live_cost`, the mean cost of a held-out row in the
-        unit of `gate.false_positive_cost`. None unless the task is binary and there is evidence.
-    """
-    if case.bundle.contract.target.task != "binary" or CANDIDATE not in case.evidence.predictions:
+def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
+    """Return what `metrics.calibration` returns for the candidate; None where there is no valid evidence."""
+    if CANDIDATE not in case.evidence.predictions or not all(check.passed for check in _unseen(case)):
         return None
-    costs = gate.false_positive_cost, gate.false_negative_cost
-    best, live = costs[0] / sum(costs), case.threshold
-    label, predictions = case.evidence.label, case.evidence.predictions[CANDIDATE]
-    live_cost = None if live is None else metrics.mean_cost(label, predictions, live, *costs)
-    cost = metrics.mean_cost(label, predictions, best, *costs)
-    return {"threshold": best, "cost": cost, "live": live, "live_cost": live_cost}
+    target, predictions = case.bundle.contract.target, case.evidence.predictions[CANDIDATE]
+    return metrics.calibration(target, case.evidence.label, predictions, thresholds, gate.costs)
 
 
 def _rows(case: Case, gate: Gate) -> Check:
@@ -80,9 +74,10 @@ def _rows(case: Case, gate: Gate) -> Check:
     # Older repositories test for "decide nothing" and "gate.min_rows".
     if rows < gate.min_rows:
         few = f"only {rows} rows are held out, and fewer than {gate.min_rows} decide nothing (gate.min_rows)"
-        return Check("rows", False, few)
+        return Check("rows", NOT_COMPARED, few, hint=HINTS["rows"])
     if len(np.unique(case.evidence.label)) < 2:
-        return Check("rows", False, f"all {rows} held-out rows have the same label, so they decide nothing")
+        text = f"all {rows} held-out rows have the same label, so they decide nothing"
+        return Check("rows", NOT_COMPARED, text, hint="Add rows with other labels, then run `make train promote`.")
     opponent = case.champion.version if case.champion else TRIVIAL
     # Few rows in common have no standard error.
     common = len(case.evidence.predictions.get(opponent, ())) >= gate.min_rows
@@ -90,7 +85,7 @@ def _rows(case: Case, gate: Gate) -> Check:
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
     text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
-    return Check("rows", True, text, {"rows": rows, "smallest_difference": smallest})
+    return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest})
 
 
 def _unseen(case: Case) -> Iterator[Check]:
@@ -101,8 +96,8 @@ def _unseen(case: Case) -> Iterator[Check]:
         return
     shared = len(np.intersect1d(used, held_out, assume_unique=True))
     text = f"the evaluated fit used {shared or 'none'} of the {len(held_out):,} held-out rows"
-    text += ": data leakage, its result on them would be too good" if shared else ""
-    yield Check("unseen", not shared, text, {"held_out": len(held_out), "shared": shared})
+    text += ": data leakage, so no result on them is reported" if shared else ""
+    yield checked("unseen", not shared, text, {"held_out": len(held_out), "shared": shared})
 
 
 def _refit(case: Case, gate: Gate) -> Iterator[Check]:
@@ -110,12 +105,10 @@ def _refit(case: Case, gate: Gate) -> Iterator[Check]:
     target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
     before, after = (metrics.losses(target, label, predictions[name]) for name in (CANDIDATE, REFIT))
     found = metrics.improvement(before, after, gate.confidence, gate.resamples)
-    text = (
-        f"mean {metrics.loss_name(target)} {after.mean():.4f} of the deployed fit, {before.mean():.4f} of the evaluated"
-    )
-    text += f" one, {_bounds(gate, found)}"
+    loss = f"mean {metrics.loss_name(target)} {after.mean():.4f}, of the evaluated fit {before.mean():.4f}"
     passed = found.upper >= 0
-    yield Check("refit", passed, text if passed else f"the deployed fit is surely worse: {text}", asdict(found))
+    text = f"the deployed fit is {'not' if passed else 'surely'} worse: {loss} {_bounds(gate, found)}"
+    yield checked("refit", passed, text, asdict(found))
 
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
@@ -127,39 +120,45 @@ def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
         text = f"mean {loss} {own:.4f}, of the {name} baseline {other:.4f}, "
         text += f"on {len(case.evidence.label)} held-out rows {_bounds(gate, found)}"
         passed = found.lower > 0 if name == TRIVIAL else found.upper >= 0
-        yield Check(name, passed, text if passed else f"{fault}: {text}", asdict(found))
+        yield checked(name, passed, text if passed else f"{fault}: {text}", asdict(found))
 
 
 def _champion(case: Case, gate: Gate) -> Iterator[Check]:
     """Compare the candidate with the champion on the same rows."""
     champion, found = case.champion, case.evidence
     if champion is None:
-        yield Check("champion", True, "no version is deployed yet: there is no champion to compare with")
+        text, hint = "no version is deployed yet: there is no champion to compare with", ""
+        if case.unreadable:
+            text = f"the deployed version cannot be read, so results and contracts are not compared: {case.unreadable}"
+            hint = "Restore that folder, or run `make rollback`, then run `make promote`."
+        yield Check("champion", NOT_COMPARED if hint else PASSED, text, hint=hint)
         return
     version = champion.version
-    # Callers agreed to another contract: a model of it does not have to be better at the old one.
+    # A model of another contract does not have to be better at the old one.
     new_major = case.bundle.contract.version > champion.contract.version
     if version in found.failed:
-        hint = "Repair it and run `make train` again; or `make rollback` to a version that works; or train and promote "
-        hint += "with a new VERSION in src/model/contract.py"
-        hint = "It is not compared, because the contract has a new major version" if new_major else hint
-        text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}. {hint}"
-        yield Check("champion", new_major, text)
+        text = f"the champion {version} cannot predict the held-out rows: {found.failed[version]}"
+        hint = "Repair it and run `make train promote`, or run `make rollback` to a version that works."
+        yield Check("champion", NOT_COMPARED, text, hint=hint)
     elif version not in found.predictions:
         why = found.incomparable.get(version, "its predictions are not known")
-        yield Check("champion", True, f"not compared with the champion {version}: {why}")
+        yield Check("champion", NOT_COMPARED, f"the champion {version}: {why}", hint=ANYWAY)
     elif version in found.same:
         unchanged = (champion.contract, champion.features_sql) == (case.bundle.contract, case.bundle.features_sql)
         text = f"it predicts the same as the champion {version} for every held-out row"
-        hint = f"there is nothing to gain; `make promote VERSION={version} THRESHOLD=…` changes the threshold"
-        yield Check("champion", not unchanged, f"{text}: {hint}" if unchanged else text)
-    elif len(found.predictions[version]) < gate.min_rows:
-        text = (
-            f"only {len(found.predictions[version])} held-out rows are unseen by the champion {version} too, and fewer"
-        )
-        yield Check("champion", True, f"not compared: {text} than {gate.min_rows} decide nothing (gate.min_rows)")
+        hint = f"The deployed version stays; `make promote VERSION={version} THRESHOLD=…` changes its threshold."
+        text = f"{text}: there is nothing to gain" if unchanged else text
+        yield checked("champion", not unchanged, text, hint=hint)
+    elif (common := len(found.predictions[version])) < gate.min_rows:
+        text = f"the champion {version} has not seen {common} of the held-out rows, and fewer than {gate.min_rows} "
+        hint = 'Run `make train promote` when more labels are known, or `make promote OVERRIDE="reason"`.'
+        yield Check("champion", NOT_COMPARED, f"{text}decide nothing (gate.min_rows)", hint=hint)
     else:
-        yield from _better(case, gate, version, new_major)
+        # A version that may have seen the rows looks better than it is.
+        is_unsure = found.basis.get(version) == UNKNOWN
+        for check in _better(case, gate, version, new_major):
+            unsure = is_unsure and not check.passed
+            yield replace(check, outcome=NOT_COMPARED, hint=ANYWAY) if unsure else check
 
 
 def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[Check]:
@@ -175,30 +174,29 @@ def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[
         result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
     text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
     text += f" on {len(case.evidence.predictions[champion]):,} rows{BASIS[case.evidence.basis.get(champion, '')]}"
-    yield Check("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
+    yield checked("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
     # A model may rank rows as well as the champion and still predict wrong probabilities.
     loss, found, (_, other) = _loss_gain(case, gate, champion)
     # The margin also applies to the loss and to each slice, as the same share of them.
-    allowed = gate.margin if case.reason in NOT_WORSE else 0.0
-    passed = new_major or found.upper >= -allowed * other
+    passed = found.upper >= limit * other
     text = f"mean {loss} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
-    yield Check("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
-    yield _slices(case, gate, champion, new_major, allowed)
+    yield checked("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
+    yield _slices(case, gate, champion, -limit)
 
 
-def _slices(case: Case, gate: Gate, champion: str, new_major: bool, allowed: float) -> Check:
+def _slices(case: Case, gate: Gate, champion: str, allowed: float) -> Check:
     """Check each slice with a normal bound, corrected for the number of slices (Bonferroni; Dunn 1961)."""
     every = case.evidence.slices.get(champion, {})
     tested = {name: each for name, each in every.items() if each["rows"] >= gate.min_slice_rows}
     if not tested:
-        return Check("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
+        return checked("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
     label, _, predictions = case.evidence.pair(champion)
     most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
     text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
-    return Check("slices", new_major or not worse, text, {"tested": len(tested), "worse": worse})
+    return checked("slices", not worse, text, {"tested": len(tested), "worse": worse})
 
 
 def _skew(case: Case) -> Iterator[Check]:
@@ -206,23 +204,23 @@ def _skew(case: Case) -> Iterator[Check]:
     skew = case.skew or {"rows": 0}
     if "problem" in skew:
         text = f"it is not known whether the service uses the same features as training: {skew['problem']}"
-        yield Check("skew", False, text)
+        yield Check("skew", NOT_COMPARED, text, hint=HINTS["skew"])
     elif skew["rows"]:
         share = skew["different"] / skew["rows"]
         columns = f" ({', '.join(skew['columns'])})" if skew["columns"] else ""
         text = f"{share:.1%} of {skew['rows']:,} logged rows differ when their features are recomputed{columns}"
         text += ": the service does not use the same features as training" if share > case.max_skew else ""
-        yield Check("skew", share <= case.max_skew, text, {"share": share})
+        yield checked("skew", share <= case.max_skew, text, {"share": share})
 
 
 def _costs(case: Case, gate: Gate) -> Iterator[Check]:
     """Check the time and the space that the candidate needs."""
     if (taken := case.milliseconds) is not None:
         text = f"one prediction takes {taken:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
-        yield Check("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
+        yield checked("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})
     size = sum(path.stat().st_size for path in case.bundle.path.rglob("*") if path.is_file()) / 1e6
     text = f"the bundle has {size:.1f} MB (gate.max_megabytes is {gate.max_megabytes:g})"
-    yield Check("size", size <= gate.max_megabytes, text, {"megabytes": size})
+    yield checked("size", size <= gate.max_megabytes, text, {"megabytes": size})
 
 
 def _gain(case: Case, gate: Gate, opponent: str) -> Improvement:

@@ -21,6 +21,7 @@ from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
+from lifecycle.training.allowed import verify_allowed_rows
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
@@ -70,6 +71,7 @@ def train(
         with naming(name):
             predictions[name] = model.predict_frame(holdout.frame)
     deployed, exported = fits.deployed, None
+    verify_allowed_rows(deployed, team.contract, holdout.frame)
     if isinstance(deployed, SkopsModel):
         exported = export(deployed, fits.encoder.frame(holdout.frame), predictions[REFIT], settings.train.seed)
         if exported.graph is not None:
@@ -105,10 +107,12 @@ def train(
         "owners": dict(owners or {}),
         "settings": settings.train.model_dump(),
     }
-    seen = (deployments.read(settings.store, environment) for environment in ENVIRONMENTS)
-    deployed_versions = sorted({each.current.version for each in seen if each})
+    seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
+    thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
+    costs = settings.gate.costs
+    facts["calibration"] = metrics.calibration(target, holdout.label, predictions[CANDIDATE], thresholds, costs)
     found = evidence.evaluate(dataset, predictions)
-    for version in deployed_versions:
+    for version in sorted({each.current.version for each in seen}):
         found = evidence.with_version(settings, found, dataset, version)
     profile = reference.build_profile(team.contract, fitted.frame, holdout.frame, predictions[CANDIDATE])
     files = evidence.files(found, dataset, fits.rows) | {reference.FILE: profile.to_json().encode()}
