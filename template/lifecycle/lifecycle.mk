@@ -46,7 +46,7 @@ UPDATE = $(ISOLATED) update \
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners \
-	collect labels erase monitor retrain history
+	collect labels erase monitor accept retrain history
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -151,11 +151,15 @@ labels: $(RUN) ## import the labels of a CSV or Parquet file (FILE=… SEEN=TIME
 erase: $(RUN) ## erase every logged row, score and label of a key (KEY=…)
 	$(RUN) erase $(environment) $(call option,--,KEY)
 
-monitor: $(RUN) ## check inputs, predictions and labels: ok, watch, retrain or incident (AS_OF=TIME ENVIRONMENT=…)
+monitor: $(RUN) ## check inputs, predictions and labels: ok, no data, watch, retrain or incident (AS_OF=TIME ENVIRONMENT=…)
 	$(RUN) monitor $(environment) $(call option,--as-of,AS_OF)
 
-retrain: $(RUN) ## train again and promote if the gate passes (REASON=… FORCE=1; DUE=1 only if something demands it)
-	$(RUN) retrain $(environment) $(call option,--reason,REASON) $(call flag,--force,FORCE) $(call flag,--due,DUE)
+accept: $(RUN) ## accept what monitoring found in a column as legitimate (COLUMN=… WHY="…" ENVIRONMENT=…)
+	$(RUN) accept $(environment) $(call option,--why,WHY) $(call option,--,COLUMN)
+
+retrain: $(RUN) ## train again and promote if the gate passes (REASON=… FORCE=1 WHY="…"; DUE=1 only if something demands it)
+	$(RUN) retrain $(environment) $(call option,--reason,REASON) $(call flag,--force,FORCE) $(call flag,--due,DUE) \
+		$(call option,--why,WHY)
 
 history: $(RUN) ## list which version and threshold were deployed when, by whom and why (AT=TIME ENVIRONMENT=…)
 	$(RUN) history $(environment) $(call option,--at,AT)

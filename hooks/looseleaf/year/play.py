@@ -1,12 +1,13 @@
 """The year 2025 of the sample, played with the repository's own commands and its running service.
 
 The time is simulated. On the first of each month, every customer is predicted by HTTP; labels arrive thirty days later.
-On the fifteenth, `collect`, `monitor` and `retrain --due` run as a scheduler would run them.
+On the fifteenth, `collect`, `monitor` and `retrain --due` run as a scheduler would run them, and once more at the end.
 """
 
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,15 +17,24 @@ from typing import Any
 
 from looseleaf.project import post
 from looseleaf.steps import StepFailed
-from looseleaf.year.repository import Question, Repository, format_utc, midnight
+from looseleaf.year.repository import WINDOW_DAYS, Question, Repository, format_utc, midnight
 
 DAY = 86_400
 YEAR = 2025
 CUSTOMERS = 3000
-WORSE, BAD = f"{YEAR}-06-15", f"{YEAR}-12-22"
+WORSE, BAD, END = f"{YEAR}-06-15", f"{YEAR}-12-22", f"{YEAR}-12-31"
 LABEL_DELAY = 30 * DAY
 ROWS = 20  # of a request; the last customer of a month is sent alone
-LOW_THRESHOLD = "0.02"
+LOW_THRESHOLD, USUAL_THRESHOLD = "0.02", "0.5"
+WIDTH, NEXT_LINE = 92, "\n" + 26 * " "
+INTRODUCTION = f"""\
+The year {YEAR} of a company that delivers meal boxes, played in build/year; your own storage and data are not changed.
+The model predicts which customers leave within 30 days. Every customer is predicted on the first of each month, and
+whether they left becomes known 30 days later. On the fifteenth, make monitor compares the last 31 days with the rows
+that the model was trained on, and make retrain trains again if monitoring requests it. PSI (population stability index)
+measures how much the distribution of a column has changed; above its limit, the column has drifted. In the last
+quarter the sample changes on purpose.
+"""
 
 
 @dataclass
@@ -41,7 +51,8 @@ class Year:
     def happened(self, date: str, what: str, text: str) -> None:
         """Add an event with the output of the repository about it, and print it."""
         self.events.append({"date": date, "what": what, "text": " ".join(text.split())})
-        print(f"  {date}  {what:<11} {self.events[-1]['text']}", flush=True)
+        lines = textwrap.wrap(self.events[-1]["text"], WIDTH, break_long_words=False, break_on_hyphens=False)
+        print(f"  {date}  {what:<11} {f'{NEXT_LINE}'.join(lines)}", flush=True)
 
 
 def play(repository: Repository) -> Year:
@@ -51,7 +62,7 @@ def play(repository: Repository) -> Year:
     repository.set_clock(midnight(first))
     repository.run("train")
     output = repository.run("promote", "--why", "the first model beats its baselines")
-    year.happened(first, "promoted", _deployed_line(output))
+    year.happened(first, "promoted", f"the first model beats its baselines: {_deployed_line(output)}")
     repository.run("features")
     with repository.serving() as address:
         for month in range(1, 13):
@@ -65,10 +76,11 @@ def play(repository: Repository) -> Year:
                 if date == WORSE:
                     _try_a_worse_candidate(year, date)
         _promote_badly_and_roll_back(year, address)
-    repository.set_clock(midnight(f"{YEAR}-12-31"))
-    _import_labels(year, midnight(f"{YEAR}-12-31"))
+    repository.set_clock(midnight(END))
+    _import_labels(year, midnight(END))
     repository.run("collect")
     repository.run("monitor", may_refuse=True)
+    _report(year, END)
     return year
 
 
@@ -114,12 +126,20 @@ def _run_jobs(year: Year, date: str) -> None:
     repository.run("collect")
     repository.run("monitor", may_refuse=True)
     repository.run("retrain", "--due")
-    report = repository.report()
-    if report and report != before:
-        reasons = "; ".join(reason["text"] for reason in report["reasons"])
-        year.happened(date, report["verdict"], reasons or "inputs and predictions are as in training")
+    if repository.report() != before:
+        _report(year, date)
     for run in repository.retrains()[retrains:]:
-        year.happened(date, run["outcome"], f"retrain for {run['reason']}: {run['text'].splitlines()[0]}")
+        found = f"a model was trained because of {run['reason']}, and the gate has {run['outcome']} it"
+        year.happened(date, run["outcome"], f"{found}: {run['text'].splitlines()[0]}")
+
+
+def _report(year: Year, date: str) -> None:
+    """Add the verdict of the newest report, its reasons and the size of the last window to the events."""
+    report = year.repository.report()
+    if report:
+        reasons = "; ".join(reason["text"] for reason in report["reasons"])
+        last = f"{report['windows'][-1]['rows']:,} predictions of the last {WINDOW_DAYS} days"
+        year.happened(date, report["verdict"], f"{last}: {reasons or 'inputs and predictions are as in training'}")
 
 
 def _try_a_worse_candidate(year: Year, date: str) -> None:
@@ -129,23 +149,28 @@ def _try_a_worse_candidate(year: Year, date: str) -> None:
     output = year.repository.run("promote", "--why", "labels of a new pipeline", may_refuse=True, settings=tables)
     if "is not promoted" not in output:
         raise StepFailed("a model of mixed-up labels was promoted", "Report this: the gate did not refuse it.", output)
-    year.happened(date, "refused", output.partition("is not promoted")[2].splitlines()[1])
+    why = output.partition("is not promoted")[2].splitlines()[1].strip()
+    year.happened(date, "refused", f"a model of labels that were mixed up on purpose is not deployed: {why}")
 
 
 def _promote_badly_and_roll_back(year: Year, address: str) -> None:
     """Promote a threshold at which nearly every customer counts as leaving, notice it, and roll back."""
     repository, usual = year.repository, year.positives
     repository.set_clock(midnight(BAD))
+    repository.run("features")
     version = repository.deployed()["version"]
     repository.run("promote", version, "--threshold", LOW_THRESHOLD, "--why", "call more customers")
-    year.happened(BAD, "promoted", f"{version} with the threshold {LOW_THRESHOLD}: call more customers")
+    threshold = f"customers count as leaving from a probability of {LOW_THRESHOLD} on, instead of {USUAL_THRESHOLD}"
+    year.happened(BAD, "promoted", f"a mistake on purpose, to call more customers: {threshold}")
     repository.wait_for(address, "threshold", float(LOW_THRESHOLD))
+    repository.wait_for(address, "features_as_of", format_utc(midnight(BAD)))
     still_there = [each for each in repository.questions(midnight(f"{YEAR}-12-01")) if not each.churned]
     _predict(year, address, still_there[:200], label=False)
     why = f"{year.positives:.0%} of the customers count as leaving, usual are {usual:.0%}"
     output = repository.run("rollback", "--why", why)
     repository.wait_for(address, "threshold", repository.deployed()["threshold"])
-    year.happened(BAD, "rolled back", f"{why}; {_deployed_line(output)}")
+    year.happened(BAD, "rolled back", f"{why}: {_deployed_line(output)}")
+    _predict(year, address, still_there[200:], label=False)
 
 
 def _deployed_line(text: str) -> str:
@@ -172,7 +197,7 @@ def run(root: Path, report: Callable[[str], object] = print) -> int:
         repository = Repository(root, place)
         # Nothing of it may be committed, whatever the team's own .gitignore contains.
         (place.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-        report("A year of the sample, in build/year; your own storage and data are not changed:")
+        report(INTRODUCTION)
         year = play(repository)
         found = summary(year, time.monotonic() - started)
     except StepFailed as failed:
@@ -184,7 +209,7 @@ def run(root: Path, report: Callable[[str], object] = print) -> int:
     (place.parent / "year.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     report(
         f"\n{found['predictions']:,} predictions in {found['requests']:,} requests, {found['seconds']:.0f} seconds. "
-        "What was deployed when:\n\n"
+        "What was deployed when (make history):\n\n"
         + "\n".join(f"  {line}" for line in found["history"])
         + f"\n\nThe last report: {found['report']}\nAll events: {place.parent / 'year.json'}"
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_the_page_has_a_chart_for_every_column(sample: Sample, settings: Setting
     text = page.read_text(encoding="utf-8")
     names = [column.name for column in sample.bundle.contract.inputs] + ["prediction"]
     for name in names:
-        assert f'aria-label="{name}. training rows and last window: ' in text
+        assert re.search(f'aria-label="{name}. (newest )?training rows and last window: ', text)
         assert f"<figcaption>{name}: " in text
     # One more shows quality.
     assert text.count('role="img"') == len(names) + 1

@@ -1,5 +1,6 @@
 """Each way in which production data go wrong leads to its own verdict and reason; unchanged data lead to `ok`."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle import timestamps
+from lifecycle.cli import entry
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
 from support.monitored import (
@@ -135,17 +138,48 @@ def test_a_stale_model_requests_a_retrain(sample: Sample, settings: Settings) ->
     fill_windows(sample, settings)
     report = run_monitor(settings, stale_days=60)
     assert (report["verdict"], report["reasons"][0]["kind"]) == ("retrain", "stale")
-    assert "75 days ago" in report["reasons"][0]["text"]
+    assert "the newest data are 68 days newer" in report["reasons"][0]["text"]
+
+
+def test_a_model_is_not_stale_without_newer_data(
+    sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_windows(sample, settings)
+    monkeypatch.setattr(timestamps, "clock", lambda: float(NOW + 2000 * 86_400))
+    changed = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"stale_days": 100})})
+    document, _ = monitor(changed, NO_TABLES, "local")
+    assert (document["verdict"], [reason["kind"] for reason in document["reasons"]]) == ("no data", ["rows", "rows"])
 
 
 def test_too_few_rows_decide_nothing(sample: Sample, settings: Settings) -> None:
-    assert run_monitor(settings)["verdict"] == "ok"
     rows = shifted(sample.draw(100)).assign(prediction="stays", probability=0.1)
     log(settings.store, sample.bundle, rows, NOW - 2 * SPAN, NOW, "few")
     report = run_monitor(settings)
     assert (report["verdict"], report["reasons"][0]["kind"]) == ("ok", "rows")
     log(settings.store, sample.bundle, sample.predict(sample.draw(ROWS)), NOW - 2 * SPAN, NOW - SPAN, "before")
     assert run_monitor(settings)["verdict"] == "watch", "traffic that stops is watched"
+
+
+def test_windows_without_requests_are_no_data(
+    sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(settings.store, sample.bundle, sample.predict(sample.draw(ROWS)), NOW - 3 * SPAN, NOW - 2 * SPAN, "old")
+    report = run_monitor(settings)
+    assert report["verdict"] == "watch", "requests have stopped"
+    assert "no data: the last window has no prediction" in report["reasons"][0]["text"]
+    assert [window["state"] for window in report["windows"]] == ["as in training", "no data", "no data"]
+    shutil.rmtree(settings.store.predictions)
+    report = run_monitor(settings)
+    assert (report["verdict"], report["windows"][-1]["state"]) == ("no data", "no data")
+    [page] = settings.store.reports.rglob("monitoring.html")
+    assert "<strong>no data</strong>: There was no request" in page.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").count("<td>no data</td>") == 3
+    monkeypatch.chdir(settings.storage.parent)
+    monkeypatch.setenv("LIFECYCLE_DATA", str(settings.data))
+    assert entry.main(["monitor", "--as-of", "2026-01-15"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("no data: ")
+    assert "windows: 2025-10-23 to 2025-11-20: no data; " in output
 
 
 def test_features_far_behind_the_data_are_an_incident(sample: Sample, settings: Settings) -> None:
@@ -158,7 +192,7 @@ def test_features_far_behind_the_data_are_an_incident(sample: Sample, settings: 
 def test_a_version_without_a_drift_reference_is_watched(storage: Storage) -> None:
     bundle = storage.publish()
     storage.deploy(bundle)
-    row: dict[str, Any] = {"customer_id": "ann", "discount": 0.0, "plan": "basic", "visits": 3, "ts": NOW}
+    row: dict[str, Any] = {"customer_id": "ann", "discount": 0.0, "plan": "basic", "visits": 3, "ts": NOW - SPAN // 4}
     rows = pd.DataFrame(row | {"prediction": "stays", "probability": 0.1}, index=range(400))
     log(storage.store, bundle, rows, NOW - SPAN, NOW, "old")
     settings = settings_in(storage.drafts).model_copy(update={"storage": storage.store.root})

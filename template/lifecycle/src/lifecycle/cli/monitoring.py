@@ -1,4 +1,4 @@
-"""Commands that follow a deployed version: collect, labels, erase, monitor, retrain, history."""
+"""Commands that follow a deployed version: collect, labels, erase, monitor, accept, retrain, history."""
 
 import argparse
 from pathlib import Path
@@ -29,10 +29,14 @@ def add_commands(add: AddCommand) -> None:
     erase.add_argument("key")
     monitor = add("monitor", _monitor, "measure drift, skew and quality of the deployed version")
     monitor.add_argument("--as-of", metavar="TIME", type=timestamps.parse, help=f"{TIMESTAMP}; default: now")
+    accept = add("accept", _accept, "accept what monitoring found in a column, until another version is deployed")
+    accept.add_argument("column", nargs="?", default="", help="a column that the newest report calls broken")
+    accept.add_argument("--why", default="", help="reason, for the audit log and later reports")
     retrain = add("retrain", _retrain, "train again and promote if the gate passes")
     retrain.add_argument("--reason", choices=REASONS, help="default: that of monitoring's request, else manual")
     retrain.add_argument("--due", action="store_true", help="only if monitoring, the schedule or new labels demand it")
-    retrain.add_argument("--force", action="store_true", help="ignore cooldown, weekly limit and off switch")
+    retrain.add_argument("--force", action="store_true", help="ignore cooldown, weekly limit, off switch and incident")
+    retrain.add_argument("--why", default="", help="reason, which --force needs during an incident")
     history = add("history", _history, "list which version and threshold were deployed from when to when")
     history.add_argument("--at", metavar="TIMESTAMP", type=timestamps.parse, help=TIMESTAMP)
 
@@ -97,21 +101,35 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
 def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.monitoring.monitor import PAGE, monitor
+    from lifecycle.monitoring.summary import summary
 
     document, folder = monitor(loaded.settings, load_data(), loaded.environment, given.as_of)
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['as_of']}")
     for reason in document["reasons"]:
         print(f"  {reason['verdict']}: {reason['text']}")
+    for line in summary(document):
+        print(f"  {line}")
     print(folder / PAGE)
     if document["verdict"] == "incident":
         problem = "the data of the last window are broken; no model is trained on them"
-        raise Refused(problem, "Fix the data that the report names, then run `make monitor` again.")
+        raise Refused(problem, "Fix or accept what the report names, then run `make monitor` again.")
+
+
+def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.monitoring.acceptance import accept, option
+    from lifecycle.registry import provenance
+
+    who, environment = provenance.who(), loaded.environment
+    finding = accept(loaded.settings.store, environment, given.column, who, given.why)
+    print(f"{given.column}: {finding}; accepted by {who} until another version is deployed in {environment}")
+    print(f"`make monitor{option(environment)}` reports it as drift from now on")
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.retrain import retrain
 
-    run = retrain(loaded.settings, loaded.environment, Path.cwd(), given.reason, given.due, given.force)
+    options = given.reason, given.due, given.force
+    run = retrain(loaded.settings, loaded.environment, Path.cwd(), *options, why=given.why)
     if run:
         print(f"{run.outcome}: {run.text}")
 
@@ -126,7 +144,9 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         entry = period.entry
-        print(f"    {entry['action']} by {entry['who']} (recorded, not verified): {entry['why'] or 'no reason given'}")
+        print(
+            f"    {entry['action']} by {entry['who']} (name recorded, not verified): {entry['why'] or 'no reason given'}"
+        )
         if override := entry.get("evidence", {}).get("override"):
             print(f"    {override['verdict']}, overridden ({', '.join(override['checks'])}): {override['reason']}")
         if decision := entry.get("evidence", {}).get("decision"):

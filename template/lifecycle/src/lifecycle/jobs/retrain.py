@@ -28,7 +28,8 @@ NOT_DUE = "no retrain is due: monitoring has not requested one, and neither sche
 class Run:
     """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page.
 
-    `again`: it was the second one after a change, see `follow_up`.
+    `again`: it was the second one after a change, see `follow_up`. `why` is the reason that was given, which a retrain
+    during an incident needs.
     """
 
     started: str
@@ -40,6 +41,7 @@ class Run:
     text: str = ""
     decision: str | None = None
     again: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,20 @@ def retrain(
     due: bool = False,
     force: bool = False,
     report: Callable[[str], object] = print,
+    why: str = "",
 ) -> Run | None:
     """Train and promote once, unless a guard (cooldown, weekly limit, incident, off switch) refuses it.
 
     The reason is by default that of monitoring's request, else "manual". With `due`, a model is trained only if a
-    request, the age of the last training or new labels demand it; with `force`, the guards are ignored. `report` is
-    called with each line for the user.
+    request, the age of the last training or new labels demand it; with `force`, the guards are ignored, during an
+    incident only with `why`, which is recorded. `report` is called with each line for the user.
 
     Returns:
         The recorded run, whose outcome may be "refused"; None where nothing was trained.
 
     Raises:
-        LifecycleError: another retrain is running, or training failed (recorded as "failed").
+        LifecycleError: another retrain is running, the reason for one during an incident is missing, or training
+            failed (recorded as "failed").
     """
     store, now = settings.store, timestamps.now()
     try:
@@ -86,10 +90,16 @@ def retrain(
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
             refused = refusal(past, settings.retrain, now, by_hand=not due, incident=broken)
             if refused and not force:
-                report(f"no retrain ({reason}): {refused}; `make retrain FORCE=1` starts one anyway")
+                command = f"make retrain FORCE=1{' WHY=…' if broken else ''}"
+                report(f"no retrain ({reason}): {refused}; `{command}` starts one anyway")
                 return None
+            if broken and not why.strip():
+                problem = "monitoring reports an incident, and a model is trained on broken data only with a reason"
+                raise LifecycleError(problem, 'Run `make retrain FORCE=1 WHY="…"`, or fix or accept the data first.')
+            text += f"; {'during an incident, ' if broken else ''}because {why.strip()}" if why.strip() else ""
             report(f"retrain ({reason}): {text}")
-            run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand", again=demanded == second)
+            run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
+            run.again, run.why = second is not None and demanded == second, why.strip()
             _train_and_promote(settings, environment, root, run, f"retrain ({reason}): {text}")
             if request:
                 complete(store, environment, request)
@@ -165,18 +175,18 @@ def follow_up(runs: list[Run], now: int, period: int) -> tuple[str, str] | None:
 
 
 def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
-    """Return why no retrain may start now, or None; by hand, only the weekly limit applies."""
-    if not by_hand and incident:
+    """Return why no retrain may start now, or None; by hand, only incident and weekly limit apply."""
+    if incident:
         return "monitoring reports an incident, and no model is trained on broken data"
     if not by_hand and not rules.enabled:
-        return "automatic retrains are switched off (enabled)"
+        return "automatic retrains are switched off (retrain.enabled)"
     started = [timestamps.parse(run.started) for run in runs]
     ago = (now - max(started, default=0)) / DAY
     if not by_hand and started and ago < rules.cooldown_days:
-        return f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (cooldown_days)"
+        return f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
     week = sum(now - each < 7 * DAY for each in started)
     if week >= rules.most_a_week:
-        return f"{week} started within the last seven days (most_a_week is {rules.most_a_week})"
+        return f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
     return None
 
 

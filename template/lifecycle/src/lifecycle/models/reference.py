@@ -1,16 +1,18 @@
 """The drift reference in a bundle: distributions of the training rows, a few kilobytes and no row.
 
-A category level is stored only when at least MIN_LEVEL_ROWS training rows have it, so that no rare value is disclosed.
+A category level is stored only when at least MIN_LEVEL_ROWS training rows have it: no rare value is disclosed, and the
+most frequent of many rare levels look more frequent in the training rows than they are.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from lifecycle.contract.schema import Contract
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats
 from lifecycle.timestamps import DAY
@@ -19,9 +21,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILE, FORMAT = "profile.json", 1
-MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 5
+MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 30
 PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 200
 DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The last four weeks of the training rows: their number, and what `Distribution` says of all of them."""
+
+    rows: int
+    shares: tuple[float, ...]
+    nulls: float
+    unseen: float
+    outside: float
+    rest: float | None
 
 
 @dataclass(frozen=True)
@@ -29,8 +43,10 @@ class Distribution:
     """Shares of the non-null values of one column in each bin.
 
     A number has bins up to and including each of `edges`, and one above the last. A category has one bin for each of
-    `levels` and one for all others. `nulls` is the share of nulls, `unseen` the share of held-out rows with a level
-    that training did not contain, `seasonal` the largest PSI of a four-week period of the training rows against all.
+    `levels` and one for all others, of which the most frequent has the share `rest`. `nulls` and `outside` are the
+    shares of nulls and of values outside `expected`, `unseen` that of later rows with a level that training did not
+    contain, `seasonal` the largest PSI of a four-week period of the training rows against all. `newest` describes the
+    last four weeks; it is None without times, with few rows, and in bundles of releases before 0.3.0.
     """
 
     shares: tuple[float, ...]
@@ -39,6 +55,9 @@ class Distribution:
     nulls: float = 0.0
     unseen: float = 0.0
     seasonal: float = 0.0
+    outside: float = 0.0
+    rest: float | None = None
+    newest: Newest | None = None
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -47,6 +66,13 @@ class Distribution:
             return (*self.levels, "other")
         edges = [f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
+
+    def of_newest(self) -> "Distribution | None":
+        """Return the distribution of the last four weeks, over the same bins."""
+        if self.newest is None:
+            return None
+        given = {name: value for name, value in vars(self.newest).items() if name != "rows"}
+        return replace(self, newest=None, **given)
 
     def counts(self, values: "pd.Series[Any]") -> Floats:
         """Count values, none of them null, by bin; shape (bins,)."""
@@ -57,12 +83,30 @@ class Distribution:
         return np.append(named, len(values) - named.sum())
 
     def compare(self, values: "pd.Series[Any]") -> tuple[tuple[str, ...], Floats, Floats]:
-        """Return bin labels, training shares and counts of `values`; nulls, where there are any, get their own bin."""
+        """Return bin labels, training shares and counts of `values`.
+
+        Nulls get their own bin where there are any, and so does a level without one that is more frequent than each of
+        the others was in training: a level that takes over must not disappear among the others.
+        """
         present = values.dropna()
-        reference, current = np.array(self.shares) * (1 - self.nulls), self.counts(present)
+        bins, reference, current = self.bins, np.array(self.shares) * (1 - self.nulls), self.counts(present)
+        if self.levels and self.rest is not None:
+            name, count = self._most_frequent_other(present)
+            if count >= max(MIN_LEVEL_ROWS, self.rest * len(present)):
+                split = np.array([self.rest * (1 - self.nulls), count])
+                bins = (*self.levels, name, "other")
+                reference, current = (
+                    np.array([*each[:-1], own, max(each[-1] - own, 0.0)])
+                    for each, own in zip((reference, current), split, strict=True)
+                )
         if not self.nulls and len(present) == len(values):
-            return self.bins, reference, current
-        return (*self.bins, "null"), np.append(reference, self.nulls), np.append(current, len(values) - len(present))
+            return bins, reference, current
+        return (*bins, "null"), np.append(reference, self.nulls), np.append(current, len(values) - len(present))
+
+    def _most_frequent_other(self, present: "pd.Series[Any]") -> tuple[str, int]:
+        named = present.astype(str)
+        others = named[~named.isin(self.levels)].value_counts()
+        return (str(others.index[0]), int(others.iloc[0])) if len(others) else ("", 0)
 
 
 @dataclass(frozen=True)
@@ -102,45 +146,92 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
     """
     import pandas as pd
 
-    periods, columns = _periods(contract, training), {}
+    seconds, columns = _seconds(contract, training), {}
+    periods = list(_periods(seconds))
+    newest = None if seconds is None else (seconds > seconds.max() - PERIOD).to_numpy()
     for column in contract.inputs:
         if column.loggable and column.kind != "time":
             values = training[column.name]
-            is_number = column.kind in ("number", "integer")
-            distribution = _of_numbers(values) if is_number else _of_levels(values, holdout[column.name])
+            distribution = _distribution(column, values, holdout[column.name])
             compared = [distribution.compare(values.iloc[places]) for places in periods]
             indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
-            columns[column.name] = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
-    highest = scores if scores.ndim == 1 else scores.max(axis=1)
-    return Profile(len(training), columns, len(highest), _of_numbers(pd.Series(highest)))
+            distribution = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
+            if newest is not None and newest.sum() >= MIN_PERIOD_ROWS:
+                distribution = replace(distribution, newest=_newest(column, distribution, values, newest))
+            columns[column.name] = distribution
+    highest = pd.Series(scores if scores.ndim == 1 else scores.max(axis=1))
+    by_score = Distribution((), edges=_edges(highest.to_numpy()))
+    return Profile(len(training), columns, len(highest), replace(by_score, shares=_shares(by_score, highest)))
 
 
-def _periods(contract: Contract, frame: "pd.DataFrame") -> list[Any]:
-    """Return the row positions of each four-week period that has enough rows."""
+def share_outside(column: Column, values: "pd.Series[Any]") -> float:
+    """Return the share of rows outside `expected` of a column; a null is inside."""
+    if not column.expected:
+        return 0.0
+    present = values.dropna()
+    if column.kind in ("number", "integer"):
+        low, high = column.expected
+        inside = present.between(-np.inf if low is None else low, np.inf if high is None else high)
+    else:
+        inside = present.isin(column.expected)
+    return float((~inside).sum()) / max(len(values), 1)
+
+
+def _seconds(contract: Contract, frame: "pd.DataFrame") -> "pd.Series[Any] | None":
+    """Return the time of each row, or None where the rows have no time."""
     name = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
-    if name is None:
-        return []
-    seconds = frame[name].astype("datetime64[s]").astype("int64")
-    numbers = ((seconds - seconds.min()) // PERIOD).to_numpy()
-    return [places for places in frame.groupby(numbers).indices.values() if len(places) >= MIN_PERIOD_ROWS]
+    return None if name is None else frame[name].astype("datetime64[s]").astype("int64")
 
 
-def _of_numbers(values: "pd.Series[Any]") -> Distribution:
-    return _fill(Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64))), values)
+def _periods(seconds: "pd.Series[Any] | None") -> Iterator[Any]:
+    """Yield the row positions of each four-week period that has enough rows."""
+    if seconds is not None:
+        numbers = ((seconds - seconds.min()) // PERIOD).to_numpy()
+        for number in np.unique(numbers):
+            places = np.flatnonzero(numbers == number)
+            if len(places) >= MIN_PERIOD_ROWS:
+                yield places
 
 
-def _of_levels(values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
-    counted, later = values.dropna().astype(str).value_counts(), later.dropna().astype(str)
-    unseen = round(float((~later.isin(counted.index)).mean()), DIGITS) if len(later) else 0.0
+def _distribution(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
+    """Describe all training rows of a column; `later` are the held-out rows."""
+    if column.kind in ("number", "integer"):
+        found = Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64)))
+        return replace(found, **_described(column, found, values))
+    counted, held = values.dropna().astype(str).value_counts(), later.dropna().astype(str)
     # Ties are ordered by name, so that the order of the rows does not change the profile.
     ordered = counted[counted >= MIN_LEVEL_ROWS].sort_index().sort_values(ascending=False, kind="stable")
-    return _fill(Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=unseen), values)
+    # The share of rows whose level occurs once estimates that of unseen levels (Good 1953), also where the model was
+    # trained on the held-out rows. They are later, so they show a share that grows with time.
+    once = float((counted == 1).sum() / max(counted.sum(), 1))
+    unseen = max(once, float((~held.isin(counted.index)).mean()) if len(held) else 0.0)
+    found = Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=round(unseen, DIGITS))
+    return replace(found, **_described(column, found, values))
 
 
-def _fill(distribution: Distribution, values: "pd.Series[Any]") -> Distribution:
+def _newest(column: Column, all_rows: Distribution, values: "pd.Series[Any]", is_newest: Any) -> Newest:
+    unseen, own = 0.0, values[is_newest]
+    if all_rows.levels:
+        # A frequent new level has a bin of its own; what is new and rare will also be new and rare in the next weeks.
+        known = {*values[~is_newest].dropna().astype(str), *all_rows.levels}
+        unseen = float((~own.dropna().astype(str).isin(known)).mean()) if own.notna().any() else 0.0
+    return Newest(int(is_newest.sum()), unseen=round(unseen, DIGITS), **_described(column, all_rows, own))
+
+
+def _described(column: Column, distribution: Distribution, values: "pd.Series[Any]") -> dict[str, Any]:
+    """Return what a distribution stores of some rows, over its bins."""
+    nulls, outside = float(values.isna().mean()), share_outside(column, values)
+    found: dict[str, Any] = {"shares": _shares(distribution, values)}
+    found |= {"nulls": round(nulls, DIGITS), "outside": round(outside, DIGITS), "rest": None}
+    if distribution.levels:
+        _, count = distribution._most_frequent_other(values.dropna())
+        found["rest"] = round(count / max(int(values.notna().sum()), 1), DIGITS)
+    return found
+
+
+def _shares(distribution: Distribution, values: "pd.Series[Any]") -> tuple[float, ...]:
     counts = distribution.counts(values.dropna())
-    shares = tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
-    return replace(distribution, shares=shares, nulls=round(float(values.isna().mean()), DIGITS))
+    return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
 
 
 def _edges(values: Floats) -> tuple[float, ...]:

@@ -1,9 +1,11 @@
 """Collect the prediction log: convert the segments that the service writes to dated Parquet, and remove old dates.
 
-Each segment becomes one file for each UTC date in it, named after the segment: collecting it again replaces them.
+Each segment becomes one file for each UTC date in it, named after the segment: collecting it again replaces them. The
+lines of each segment that cannot be read are counted in DAMAGED_LINES, because the segment itself is removed.
 """
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,9 +21,12 @@ from lifecycle.contract.tables import SQL_TYPES, connect, path_literal, quoted, 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions, segments
 from lifecycle.registry.segments import Line
-from lifecycle.storage import Store, explain_disk_errors
+from lifecycle.storage import Store, explain_disk_errors, write_atomically
+from lifecycle.timestamps import DAY
 
 INT64 = 2**63
+# Segment name → number of damaged lines and when it was collected, in the folder of an environment.
+DAMAGED_LINES = "damaged_lines.json"
 # What a line of another shape raises: it is counted, and the other lines are collected.
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError)
 
@@ -60,6 +65,11 @@ def collect(store: Store, environment: str) -> Collected:
     return done
 
 
+def damaged_lines(store: Store, environment: str, first: int, last: int) -> int:
+    """Return how many damaged lines were collected from `first` to `last`, in seconds."""
+    return sum(each["lines"] for each in _recorded(store, environment).values() if first <= each["ts"] <= last)
+
+
 def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
     """Remove every date that is more than `days` before `now` (seconds), and return the removed files."""
     oldest = timestamps.date_of(now) - timedelta(days=days)
@@ -67,7 +77,22 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
         old = [path for path in predictions.files(store, environment) if predictions.date_of(path) < oldest]
         for folder in {path.parent for path in old}:
             shutil.rmtree(folder)
+        _record(store, environment, {}, since=now - days * DAY)
     return old
+
+
+def _recorded(store: Store, environment: str) -> dict[str, dict[str, int]]:
+    # A damaged record of damaged lines must not stop the collection.
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((store.predictions / environment / DAMAGED_LINES).read_bytes()))
+    return {}
+
+
+def _record(store: Store, environment: str, new: dict[str, dict[str, int]], since: int = 0) -> None:
+    before = _recorded(store, environment)
+    after = {name: each for name, each in (before | new).items() if each["lines"] and each["ts"] >= since}
+    if after != before:
+        write_atomically(store.predictions / environment / DAMAGED_LINES, json.dumps(after).encode())
 
 
 class _BundleGone(LifecycleError):
@@ -99,6 +124,7 @@ def _convert(store: Store, environment: str, segment: Path, done: Collected) -> 
                 done.rows += write_parquet(connection, query, path)
             done.files.append(path)
     done.half_lines += damaged
+    _record(store, environment, {segment.stem: {"ts": timestamps.now(), "lines": damaged}})
 
 
 def _split(segment: Path, work: Path, contract: Callable[[str], Contract]) -> tuple[dict[tuple[date, str], Path], int]:

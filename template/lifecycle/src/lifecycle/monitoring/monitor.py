@@ -19,6 +19,8 @@ from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.reference import read_profile
+from lifecycle.monitoring import clocks, omitted
+from lifecycle.monitoring.acceptance import accepted
 from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.quality import Quality, measure_quality
 from lifecycle.monitoring.skew import comparable, compare_logged
@@ -51,89 +53,119 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
         The report and the dated folder that holds it.
 
     Raises:
-        LifecycleError: nothing is deployed in the environment.
+        LifecycleError: nothing is deployed in the environment, or a clock, `as_of` or `latest()` is wrong.
     """
-    as_of = timestamps.now() if as_of is None else as_of
-    bundle = open_version(settings.store, deployments.required(settings.store, environment).current.version)
-    findings = collect_findings(settings, data, environment, bundle, as_of)
+    now = timestamps.now()
+    as_of = now if as_of is None else as_of
+    if as_of > now:
+        problem = (
+            f"AS_OF is {timestamps.format_utc(as_of)}, and this machine's clock shows {timestamps.format_utc(now)}"
+        )
+        raise LifecycleError(problem, "Give a time of the past, or set the clock.")
+    deployed = deployments.required(settings.store, environment).current
+    bundle = open_version(settings.store, deployed.version)
+    findings = collect_findings(settings, data, environment, bundle, as_of, deployed.threshold)
     document = build_document(environment, bundle.version, findings, settings)
     units = {column.name: column.unit for column in bundle.contract.inputs}
     page = render("monitoring.html.j2", report=document, units=units)
     return document, write_report(settings.store, document, page)
 
 
-def collect_findings(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Findings:
-    """Measure everything that the verdict on a version depends on, as of a time in seconds."""
+def collect_findings(
+    settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None = None
+) -> Findings:
+    """Measure everything that the verdict on a version depends on, as of a time in seconds.
+
+    `threshold` is the deployed one. LifecycleError where data or predictions are from the future.
+    """
     import duckdb
 
     rules, length = settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
-    findings = Findings(as_of, windows, has_profile=read_profile(bundle) is not None)
+    findings = Findings(as_of, windows, has_profile=read_profile(bundle) is not None, environment=environment)
+    findings.accepted = accepted(settings.store, environment, bundle.version, as_of)
     if "as_of" in bundle.facts:
         findings.trained = timestamps.parse(bundle.facts["as_of"])
     try:
         connection = point_in_time.connect(data, settings.data)
-        findings.newest_data = point_in_time.latest(connection, data)
+        # Without latest() the data have no time of their own, and the clock is not one of theirs.
+        newest = point_in_time.latest(connection, data) if hasattr(data, "latest") else None
     except LifecycleError as error:
-        connection = duckdb.connect()
+        connection, newest = duckdb.connect(), None
         findings.has_tables = False
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
         findings.skew_error = "" if isinstance(error, NotHere) else error.problem
+    dates = [timestamps.midnight(predictions.date_of(path)) for path in predictions.files(settings.store, environment)]
+    clocks.check({"latest() of src/model/data.py": newest, "the newest prediction": max(dates, default=None)})
     with connection:
         # Quality covers as many days of mature predictions as the windows cover of all predictions.
         first = windows[0].first - rules.label_days * DAY
         if predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, settings, bundle, window)
+                rows = _measure_window(connection, settings, bundle, window, findings)
             labels.joined(connection, settings.store, bundle.contract, as_of)
-            findings.quality = _quality(connection, settings, bundle, findings, rows)
+            findings.quality = _quality(connection, settings, bundle, findings, rows, threshold)
+            ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
+            findings.newest_data = max(logged, min(newest or 0, as_of))
             connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
             if findings.has_tables and comparable(bundle.contract):
                 try:
                     findings.skew = compare_logged(connection, bundle)
                 except LifecycleError as error:
                     findings.skew_error = error.problem
-            # How far the features of the newest prediction were behind the data of that time.
-            lag = f"SELECT least(ts, CAST(? AS BIGINT)) - as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL"
-            found = connection.execute(f"{lag} ORDER BY ts DESC LIMIT 1", [findings.newest_data]).fetchone()
-            findings.features_lag = found[0] if found else None
+            findings.features_lag = clocks.features_lag(connection, newest)
+        elif newest is not None:
+            findings.newest_data = min(newest, as_of)
+        findings.left_out |= omitted.outside_the_report(
+            connection, settings.store, environment, bundle.contract, bundle.version, windows[0].first, as_of
+        )
     return findings
 
 
-def _measure_window(connection: "Connection", settings: Settings, bundle: Bundle, window: Window) -> "pd.DataFrame":
+def _measure_window(
+    connection: "Connection", settings: Settings, bundle: Bundle, window: Window, findings: Findings
+) -> "pd.DataFrame":
     """Set the number of rows and the drift of a window, and return its rows."""
     profile, contract = read_profile(bundle), bundle.contract
+    known = {(each.column, each.kind) for each in findings.accepted}
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
     rows = connection.execute(f"FROM {WINDOW}").df()
     window.rows = len(rows)
     if window.rows and profile is not None:
-        window.columns = measure_drift(contract, profile, bundle.facts["levels"], rows, settings.monitor)
+        window.columns = measure_drift(contract, profile, bundle.facts["levels"], rows, settings.monitor, known)
         for column in contract.inputs:
             if column.name in profile.columns:
                 try:
                     check_table(connection, WINDOW, (column,), "the log")
                 except LifecycleError as error:
                     how = error.problem.splitlines()[-1].strip().removeprefix(f"the log: {column.name} ")
-                    window.columns[column.name] = replace(window.columns[column.name], broken=how, drifted=False)
+                    found = replace(window.columns[column.name], broken=how, kind="", accepted=None, drifted=False)
+                    window.columns[column.name] = found
     return rows
 
 
 def _quality(
-    connection: "Connection", settings: Settings, bundle: Bundle, findings: Findings, last: "pd.DataFrame"
+    connection: "Connection",
+    settings: Settings,
+    bundle: Bundle,
+    findings: Findings,
+    last: "pd.DataFrame",
+    threshold: float | None,
 ) -> Quality:
     """Measure quality on mature predictions only, because labels that are known early are not a random sample."""
     days = settings.monitor.label_days
     covered = labels.coverage(connection, findings.as_of, days)
     # A batch for a past day may have been scored by a model whose training labels include that day.
     trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
+    eligible = f"(ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-'))"
+    findings.left_out |= omitted.unusable(connection, findings.as_of, days, eligible)
     labelled = connection.execute(
         f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {findings.as_of - days * DAY} "
-        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-')) "
-        "ORDER BY ts, lifecycle_request, lifecycle_position"
+        f"AND {eligible} ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
     counts, newest = (covered.predictions, covered.mature), scores_of(bundle.contract.target, last).to_numpy()
-    return measure_quality(bundle.contract, bundle.facts, settings, labelled, *counts, newest)
+    return measure_quality(bundle.contract, bundle.facts, settings, labelled, *counts, newest, threshold)
 
 
 def build_document(environment: str, version: str, findings: Findings, settings: Settings) -> Document:
@@ -148,8 +180,11 @@ def build_document(environment: str, version: str, findings: Findings, settings:
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],
         "windows": [
-            {"from": utc(window.pop("first")), "to": utc(window.pop("last"))} | window for window in measured["windows"]
+            {"from": utc(window.first), "to": utc(window.last), "rows": window.rows}
+            | {"state": window.state(settings.monitor.min_rows), "columns": measured["windows"][place]["columns"]}
+            for place, window in enumerate(findings.windows)
         ],
+        "left_out": omitted.described(findings.left_out, settings.monitor.label_days),
         "quality": measured["quality"],
         "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.models import metrics
+from lifecycle.models.calibration import AtThreshold, Reliability, at_threshold, reliability
 from lifecycle.models.metrics import Floats
 from lifecycle.monitoring.drift import output_columns
 from lifecycle.registry.labels import LABEL
@@ -38,7 +39,8 @@ class Quality:
     `overall` is None with fewer labels than `monitor.min_labels`, or where the rows do not define the metric.
     `expected` is the holdout's value and `bound` the lowest acceptable one. `estimate` is the accuracy implied by the
     probabilities of the last window; it cannot detect a changed relation between inputs and label, so no decision
-    depends on it.
+    depends on it. `brier` and `calibration` are measured on the same rows as `overall`, for classes; `at_threshold` at
+    the deployed threshold, for binary classification.
     """
 
     predictions: int
@@ -50,6 +52,9 @@ class Quality:
     bound: float | None
     slices: dict[str, Interval] = field(default_factory=dict)
     estimate: float | None = None
+    brier: float | None = None
+    calibration: Reliability | None = None
+    at_threshold: AtThreshold | None = None
 
     @property
     def decayed(self) -> bool:
@@ -65,10 +70,12 @@ def measure_quality(
     predictions: int,
     mature: int,
     newest: Floats,
+    threshold: float | None = None,
 ) -> Quality:
     """Measure quality over `labelled`, the mature rows with prediction and label, oldest first.
 
-    `facts` is the content of `bundle.json`; `newest` are the scores of the last window, shape (rows,).
+    `facts` is the content of `bundle.json`; `newest` are the scores of the last window, shape (rows,); `threshold` is
+    the deployed one.
     """
     target, rules = contract.target, settings.monitor
     metric = METRICS[target.task]
@@ -76,7 +83,7 @@ def measure_quality(
     # JSON has no NaN, and no prediction can be compared with it.
     expected = expected if expected is not None and np.isfinite(expected) else None
     bound = None if expected is None else expected - rules.quality_drop
-    overall, slices = None, {}
+    overall, slices, probabilistic = None, {}, {}
     if len(labelled) >= rules.min_labels:
         # Evenly spaced rows keep the bootstrap fast and cover the whole period.
         places = np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))
@@ -88,10 +95,24 @@ def measure_quality(
         for name, of_slice in _slices(contract, kept, settings.gate.min_slice_rows):
             if measured := _interval(target, actual[of_slice], outputs[of_slice], settings):
                 slices[name] = measured
+        probabilistic = _probabilistic(target, actual, outputs, threshold)
     estimate = None
     if target.task != "regression" and len(newest):
         estimate = float((np.maximum(newest, 1 - newest) if target.task == "binary" else newest).mean())
-    return Quality(predictions, mature, len(labelled), metric, overall, expected, bound, slices, estimate)
+    counts = predictions, mature, len(labelled)
+    return Quality(*counts, metric, overall, expected, bound, slices, estimate, **probabilistic)
+
+
+def _probabilistic(target: Target, actual: Floats, outputs: Floats, threshold: float | None) -> dict[str, Any]:
+    """Return the fields of Quality about probabilities, for classes."""
+    if target.task == "regression":
+        return {}
+    brier = float(metrics.squared_errors(target, actual, outputs).mean())
+    if target.task == "multiclass":
+        right = outputs.argmax(axis=1) == actual
+        return {"brier": brier, "calibration": reliability(right, outputs.max(axis=1))}
+    found = {"brier": brier, "calibration": reliability(actual, outputs)}
+    return found if threshold is None else found | {"at_threshold": at_threshold(actual, outputs, threshold)}
 
 
 def _interval(target: Target, actual: Floats, outputs: Floats, settings: Settings) -> Interval | None:

@@ -1,13 +1,15 @@
-"""Derive one verdict from what monitoring measured: ok, watch, retrain or incident, with a sentence for each reason."""
+"""Derive one verdict from what monitoring measured: one of `reports.VERDICTS`, with a sentence for each reason."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lifecycle import timestamps
+from lifecycle.monitoring.acceptance import Acceptance, option
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.monitoring.quality import Quality
 from lifecycle.monitoring.skew import Skew
-from lifecycle.reports import INCIDENT, OK, RETRAIN, VERDICTS, WATCH
+from lifecycle.reports import INCIDENT, NO_DATA, OK, RETRAIN, VERDICTS, WATCH
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
@@ -36,14 +38,25 @@ class Window:
         """The inputs that have drifted."""
         return [name for name, column in self.columns.items() if column.drifted and name != SCORE]
 
+    def state(self, min_rows: int) -> str:
+        """Return what can be said about the window in a few words; it is judged from `min_rows` rows on."""
+        if self.rows < min_rows:
+            return "too few rows to decide" if self.rows else NO_DATA
+        counts = {
+            "broken": sum(column.broken is not None for column in self.columns.values()),
+            "drifted": sum(column.drifted for column in self.columns.values()),
+        }
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "as in training"
+
 
 @dataclass
 class Findings:
     """Everything that monitoring measured as of a time; all times in seconds, `windows` oldest first.
 
-    `trained` is the time as of which the training data were read, `newest_data` the newest time in the tables,
-    `features_lag` how far the newest looked-up features were behind them. `skew_error` says why features could not be
-    recomputed. `has_profile`: the bundle has a drift reference. `has_tables`: the tables are on this machine.
+    `trained` is the time as of which the training data were read, `newest_data` the newest time in the tables or the
+    log, `features_lag` how far the newest looked-up features were behind them. `skew_error` says why features could not
+    be recomputed. `has_profile`: the bundle has a drift reference. `has_tables`: the tables are on this machine.
+    `left_out` counts what was not used, by the kinds of `omitted.TEXTS`.
     """
 
     as_of: int
@@ -56,6 +69,9 @@ class Findings:
     features_lag: int | None = None
     has_profile: bool = True
     has_tables: bool = True
+    accepted: list[Acceptance] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    environment: str = "local"
 
 
 def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
@@ -64,7 +80,7 @@ def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
     Broken data are an incident whatever else was found, so that no model is trained on them.
     """
     # Of several reasons for a retrain the first is requested, because it determines what the gate requires.
-    checks = (_broken, _decay, _drift, _age, _too_few)
+    checks = (_broken, _decay, _drift, _age, _accepted, _too_few)
     reasons = [reason for check in checks for reason in check(findings, settings)]
     reasons.sort(key=lambda each: -VERDICTS.index(each.verdict))
     return reasons[0].verdict if reasons else OK, reasons
@@ -74,7 +90,10 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
     rules, skew, lag = settings.monitor, findings.skew, findings.features_lag
     for name, column in findings.windows[-1].columns.items():
         if column.broken:
-            yield Reason("broken", f"{name}: {column.broken}", INCIDENT, (name,))
+            command = f"make accept COLUMN={shlex.quote(name)} WHY=…{option(findings.environment)}"
+            hint = "fix the source, or change the contract in src/model/contract.py and train a new version"
+            hint = f"fix the source, or, if this is as it should be, `{command}`" if column.kind else hint
+            yield Reason("broken", f"{name}: {column.broken}; {hint}", INCIDENT, (name,))
     if findings.skew_error:
         yield Reason("skew", f"features of logged requests cannot be recomputed: {findings.skew_error}", INCIDENT)
     if skew and skew.different / skew.rows > rules.max_skew:
@@ -91,10 +110,9 @@ def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
     A single window is watched, and so are a seasonal change that training contained and values outside `expected`.
     """
     *earlier, last = findings.windows
-    rules = settings.monitor
     before = {name for window in earlier or [last] for name in window.drifted}
     learnable = {
-        name for name, each in last.columns.items() if each.psi > each.seasonal and each.outside <= rules.outside_share
+        name for name, each in last.columns.items() if each.accepted or (each.psi > each.seasonal and not each.unusual)
     }
     lasting = [name for name in last.drifted if name in before & learnable]
     watched = [name for name in last.drifted if name not in lasting]
@@ -104,7 +122,7 @@ def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
     yield from _drifted("drift from the training rows", last, watched, WATCH)
     yield from _drifted("the predictions have drifted and the inputs have not", last, scores, WATCH)
     for name, column in last.columns.items():
-        if column.outside > rules.outside_share and column.broken is None and last.rows >= rules.min_rows:
+        if column.unusual and column.broken is None:
             text = f"{name}: {column.outside:.1%} of the rows are outside what the contract expects"
             yield Reason("drift", text, WATCH, (name,))
 
@@ -113,8 +131,12 @@ def _drifted(text: str, window: Window, names: list[str], verdict: str) -> Itera
     parts = []
     for name in names:
         column = window.columns[name]
+        if column.accepted:
+            parts.append(f"{name} (accepted)")
+            continue
+        newest = " against the last four weeks of training" if column.newest else ""
         seasonal = "" if column.psi > column.seasonal else f"; {column.seasonal:.2f} within the training period"
-        parts.append(f"{name} (PSI {column.psi:.2f}, limit {column.limit:.2f}{seasonal})")
+        parts.append(f"{name} (PSI {column.psi:.2f}, limit {column.limit:.2f}{newest}{seasonal})")
     if parts:
         yield Reason("drift", f"{text}: {', '.join(parts)}", verdict, tuple(names))
 
@@ -132,13 +154,19 @@ def _decay(findings: Findings, settings: Settings) -> Iterator[Reason]:
 
 def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
     trained, newest = findings.trained, findings.newest_data
-    if trained is not None and (age := findings.as_of - trained) > settings.monitor.stale_days * DAY:
-        text = f"the training data are from {timestamps.format_utc(trained)}, {age / DAY:.0f} days ago"
-        # Training on the same data again would produce the same model.
-        if newest is not None and newest <= trained:
-            yield Reason("stale", f"{text}, and there are no newer data", WATCH)
-        else:
-            yield Reason("stale", text, RETRAIN)
+    # Without newer data the same model would be trained again, whatever the clock shows.
+    if trained is not None and newest is not None and newest - trained > settings.monitor.stale_days * DAY:
+        days = f"{(newest - trained) / DAY:.0f} days newer (monitor.stale_days is {settings.monitor.stale_days})"
+        text = f"the training data end at {timestamps.format_utc(trained)}, and the newest data are {days}"
+        yield Reason("stale", text, RETRAIN)
+
+
+def _accepted(findings: Findings, settings: Settings) -> Iterator[Reason]:
+    for name, column in findings.windows[-1].columns.items():
+        if column.accepted:
+            given = [each for each in findings.accepted if each.column == name]
+            people = "; ".join(f"{each.who} on {each.when[:10]} ({each.why})" for each in given)
+            yield Reason("accepted", f"{name}: {column.accepted}; accepted by {people}", WATCH, (name,))
 
 
 def _too_few(findings: Findings, settings: Settings) -> Iterator[Reason]:
@@ -152,9 +180,11 @@ def _too_few(findings: Findings, settings: Settings) -> Iterator[Reason]:
     if last.rows < rules.min_rows:
         stopped = any(window.rows >= rules.min_rows for window in earlier)
         text = f"the last window has {last.rows} rows, too few to decide (monitor.min_rows is {rules.min_rows})"
+        if not last.rows:
+            text = "no data: the last window has no prediction of this version"
+            text += "; `make collect` reads what the service has logged"
         text += "; an earlier window had enough" if stopped else ""
-        text += "" if last.rows else "; `make collect` reads what the service has logged"
-        yield Reason("rows", text, WATCH if stopped else OK)
+        yield Reason("rows", text, WATCH if stopped else OK if last.rows else NO_DATA)
     if quality and quality.mature and quality.overall is None:
         text = f"{quality.labelled} of {quality.mature} mature predictions have a label, too few to measure quality"
         yield Reason("rows", f"{text} (monitor.min_labels is {rules.min_labels})", OK)

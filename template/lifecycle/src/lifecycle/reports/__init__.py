@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import jinja2
 
 FORMAT = 1
-OK, WATCH, RETRAIN, INCIDENT = VERDICTS = ("ok", "watch", "retrain", "incident")
+OK, NO_DATA, WATCH, RETRAIN, INCIDENT = VERDICTS = ("ok", "no data", "watch", "retrain", "incident")
 # The newest report; a dated folder holds a copy of each.
 LATEST = "monitoring.json"
 REQUEST = "retrain_request.json"

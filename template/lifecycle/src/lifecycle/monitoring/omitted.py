@@ -1,0 +1,71 @@
+"""Count what a report leaves out: predictions without a usable label, labels without a prediction, damaged lines."""
+
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.contract.schema import Contract
+from lifecycle.contract.tables import describe, path_literal, quoted, text
+from lifecycle.monitoring import collect
+from lifecycle.registry import labels, predictions
+from lifecycle.storage import Store
+from lifecycle.timestamps import DAY
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+TEXTS = {
+    "other_versions": "predictions of the windows were made by other versions",
+    "immature": "predictions are younger than {days} days (monitor.label_days), too young for a label",
+    "unlabelled": "older predictions have no label",
+    "trained_on": "labelled predictions are for days that the training data contain",
+    "unmatched": "labels that became known in the windows match no collected prediction",
+    "damaged": "lines of the prediction log could not be read",
+}
+
+
+def described(counts: dict[str, int], label_days: int) -> list[dict[str, Any]]:
+    """Return kind, count and a sentence for each count that is not zero."""
+    return [
+        {"kind": kind, "count": counts[kind], "text": f"{counts[kind]:,} {phrase.format(days=label_days)}"}
+        for kind, phrase in TEXTS.items()
+        if counts.get(kind)
+    ]
+
+
+def unusable(connection: "Connection", as_of: int, label_days: int, eligible: str) -> dict[str, int]:
+    """Count the rows of the table LABELLED that quality does not use; `eligible` is SQL that labelled rows fulfil."""
+    mature, known = f"ts <= {as_of - label_days * DAY}", f"{labels.LABEL} IS NOT NULL"
+    conditions = {
+        "immature": f"NOT ({mature})",
+        "unlabelled": f"{mature} AND NOT ({known})",
+        "trained_on": f"{mature} AND {known} AND NOT ({eligible})",
+    }
+    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
+    found = connection.execute(f"SELECT {counts} FROM {labels.LABELLED}").fetchone() or ()
+    return dict(zip(conditions, found, strict=True))
+
+
+def outside_the_report(
+    connection: "Connection", store: Store, environment: str, contract: Contract, version: str, first: int, as_of: int
+) -> dict[str, int]:
+    """Count what is not in the table of a version's predictions from `first` until before `as_of`, in seconds."""
+    found = {"damaged": collect.damaged_lines(store, environment, first, as_of)}
+    late = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
+    paths = predictions.files(store, environment)
+    if not paths:
+        return found | {"unmatched": _count(connection, late)}
+    source = f"read_parquet([{', '.join(map(path_literal, paths))}], union_by_name = true, hive_partitioning = false)"
+    conditions, key = [labels.NAMED], contract.key
+    if key and key.loggable and key.name in describe(connection, f"FROM {source}"):
+        conditions.append(f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}")
+    # One condition for each way to match: a single one with OR could not be a hash join.
+    unmatched = [f"NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})" for condition in conditions]
+    others = f"FROM {source} WHERE ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
+    return found | {
+        "unmatched": _count(connection, f"{late} AND {' AND '.join(unmatched)}"),
+        "other_versions": _count(connection, others),
+    }
+
+
+def _count(connection: "Connection", query: str) -> int:
+    ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
+    return int(count)
