@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
@@ -15,14 +16,8 @@ from lifecycle.errors import LifecycleError
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
 
-class _Below:
-    """A path below the root of a store."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, store: "Store", owner: type["Store"]) -> Path:
-        return store.root / self._name
+def _below(name: str) -> "cached_property[Path]":
+    return cached_property(lambda store: Path(store.root / name))
 
 
 @dataclass(frozen=True)
@@ -32,23 +27,23 @@ class Store:
     root: Path
 
     # One immutable directory per trained version.
-    bundles = _Below("bundles")
+    bundles = _below("bundles")
     # One file per environment, which names the deployed version.
-    deployments = _Below("deployments")
+    deployments = _below("deployments")
     # The audit log: one JSON line per change of a deployment.
-    audit = _Below("audit.jsonl")
+    audit = _below("audit.jsonl")
     # One SQLite file per feature set that a deployment needs.
-    features = _Below("features")
+    features = _below("features")
     # Batch predictions, by environment and date.
-    scores = _Below("scores")
+    scores = _below("scores")
     # Logged predictions, by environment: segments of the service, and Parquet by date.
-    predictions = _Below("predictions")
+    predictions = _below("predictions")
     # Labels, one Parquet file per delivery.
-    labels = _Below("labels")
+    labels = _below("labels")
     # Reports of monitoring and the gate, by environment.
-    reports = _Below("reports")
+    reports = _below("reports")
     # Records and locks of jobs, by environment.
-    runs = _Below("runs")
+    runs = _below("runs")
 
     def versions(self) -> list[str]:
         """Return the names of all bundles, oldest first; other files in the folder are ignored."""

@@ -18,7 +18,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import exclusive, loggable, prediction_columns
+from lifecycle.registry.predictions import exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -119,7 +119,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
         facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
-        logged.append(Output(log, draft(log), loggable(contract), facts))
+        logged.append(Output(log, draft(log), contract.loggable, facts))
     _predict(run, str(day), path, {"as_of": as_of}, fill, logged)
     return path
 
