@@ -64,8 +64,11 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step and create missing folders; a reader never sees a part of it.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, and rename what is written there to `path`; a reader never sees a part of it.
+
+    Missing folders are created. After an exception, `path` is as before.
 
     Raises:
         LifecycleError: the disk is full or not writable.
@@ -74,13 +77,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = draft(path)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            flush(temporary)
             os.replace(temporary, path)
+            flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 DISK_HINTS = {

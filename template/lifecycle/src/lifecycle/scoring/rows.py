@@ -15,7 +15,6 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
-from lifecycle.storage import explain_disk_errors
 
 GIVEN = "lifecycle_given"
 HINT = "Give a Parquet file, or a CSV file with a header."
@@ -45,14 +44,8 @@ class RowFile:
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{tables.text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
-        with explain_disk_errors(self.path), tables.explain_sql_errors(where):
-            try:
-                connection.execute(f"COPY ({query}) TO {target}")
-            except duckdb.IOException as error:
-                if "write" not in str(error) and "space" not in str(error):
-                    raise
-                hint = "Free some space, or set `storage` to another disk."
-                raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
+        with tables.explain_sql_errors(where):
+            connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({tables.path_literal(self.path)})")
 
 
