@@ -1,4 +1,4 @@
-"""`lifecycle/docs/client.md`: its code runs, and its names, numbers and statuses are those of the client."""
+"""The client in `lifecycle/docs/serving.md`: its code runs; names, numbers and statuses are those of the client."""
 
 import importlib
 import inspect
@@ -15,7 +15,7 @@ from looseleaf.contract import prose
 from support.clients import Response, load, scripted
 from support.rendering import TEMPLATE
 
-PAGE = (TEMPLATE / "lifecycle/docs/client.md").read_text(encoding="utf-8")
+PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8").partition("## The client\n")[2]
 README = (TEMPLATE / "README.md.jinja").read_text(encoding="utf-8")
 SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE + README, re.DOTALL)
