@@ -131,14 +131,15 @@ def cast(expression: str, column: Column, sql_type: str) -> str:
 
 
 @contextlib.contextmanager
-def explain_sql_errors(where: str) -> Iterator[None]:
+def explain_sql_errors(
+    where: str, hint: str = "The message is from DuckDB and names the place in the SQL."
+) -> Iterator[None]:
     """Convert an error of DuckDB to a LifecycleError that names `where` the SQL comes from."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        hint = "The message is from DuckDB and names the place in the SQL."
         if isinstance(error, duckdb.IOException):
             hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -75,9 +75,8 @@ def begin(folder: Path, fill: Callable[[RowFile], object], group_rows: int, fact
 def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float | None) -> Iterator[tuple[Path, int]]:
     """Yield each part in order with its number of rows, after predicting the parts that are missing."""
     # Probabilities hardly repeat, and a part is read once.
-    options: dict[str, Any] = {"compression": "none", "write_statistics": False, "use_dictionary": False}
-    if predictor.contract.target.classes:
-        options["use_dictionary"] = ["p0"]
+    options: dict[str, Any] = {"compression": "none", "write_statistics": False}
+    options["use_dictionary"] = ["p0"] if predictor.contract.target.classes else False
     with _open(rows, predictor.contract) as source:
         # Without rows there is one part, which defines the columns.
         for at in range(max(1, source.num_row_groups)):
