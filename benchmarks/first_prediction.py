@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from looseleaf.project import environment, predict, readme_request, service
+from looseleaf.project import environment, post, readme_request, service
 from looseleaf.snapshot import source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def one_run(cache: str, url: str, folder: Path, uv_cache: Path) -> list[Measured
 
     def serve_one() -> None:
         with service(project, folder / "serve.log") as address:
-            predict(f"{address}/predict", readme_request(project))
+            post(f"{address}/predict", readme_request(project))
 
     make = ("make", f"UV={binaries / 'uv'}")
     return [

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from looseleaf.project import environment, make, predict, readme_request, scored, service
+from looseleaf.project import environment, make, post, readme_request, scored, service
 from looseleaf.snapshot import git, source
 from looseleaf.steps import StepFailed, Steps
 
@@ -63,7 +63,7 @@ def play(steps: Steps, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     request = readme_request(folder)
     log = folder.parent / "demo-serve.log"
     with steps.step("make serve, one request, SIGTERM"), service(folder, log) as address:
-        prediction = predict(f"{address}/predict", request)
+        prediction = post(f"{address}/predict", request)
     output = steps.run("make score", make("score"), folder, f"Repeat it in {_relative(folder)}: make score.")
     with steps.step("compare the two predictions"):
         file = next((line.strip() for line in output.splitlines() if line.strip().endswith(".parquet")), "")

@@ -21,6 +21,7 @@ from looseleaf.steps import StepFailed
 
 READY_SECONDS = 30
 STOP_SECONDS = 15
+CLOCK = Path(__file__).with_name("year") / "clock.py"
 # Variables that the calling process may set and a user's shell would not.
 REMOVED = ("CI", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 SCORED = """
@@ -57,8 +58,8 @@ def service(folder: Path, log: Path, storage: Path | None = None, clock: Path | 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
-    command = [str(folder / ".venv/bin/python"), "-m", *module, "serve", "--port", str(port)]
+    module = [str(CLOCK), str(clock)] if clock else ["-m", "lifecycle"]
+    command = [str(folder / ".venv/bin/python"), *module, "serve", "--port", str(port)]
     command += ["--storage", str(storage)] if storage else []
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)
@@ -85,11 +86,6 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Pat
         except OSError:
             time.sleep(0.05)
     raise StepFailed(f"/readyz did not return 200 within {READY_SECONDS} s", f"See {log}.", log.read_text())
-
-
-def predict(url: str, row: dict[str, Any]) -> dict[str, Any]:
-    """POST one row and return its prediction; raises StepFailed with the service's message."""
-    return dict(post(url, row))
 
 
 def post(url: str, body: Any, **headers: str) -> Any:

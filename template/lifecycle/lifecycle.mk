@@ -26,9 +26,12 @@ option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
-# The steps of `make smoke`, and the commands of each kind of usage; online.mk and batch.mk add theirs.
-SMOKE := train promote
-USAGE :=
+# The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
+# to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
+package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
+ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score)
+# The steps of `make smoke`.
+SMOKE := train promote $(filter-out $(ABSENT),score)
 # The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
 SOURCE := .venv/bin/python lifecycle/tools/template_source.py
 LOOSELEAF = template=$$($(SOURCE)) && $(UV) run --quiet --no-sync "$$template" looseleaf
@@ -46,10 +49,10 @@ UPDATE = $(ISOLATED) update \
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners \
-	collect labels erase monitor accept retrain history
+	collect labels erase monitor accept retrain history features serve client year score
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow)
 	$(UV) sync --locked $(if $(call given,EXTRAS),--all-packages $(foreach extra,$(call given,EXTRAS),--extra $(call quote,$(extra))))
@@ -164,8 +167,18 @@ retrain: $(RUN) ## train again and promote if the gate passes (REASON=… FORCE=
 history: $(RUN) ## list which version and threshold were deployed when, by whom and why (AT=TIME ENVIRONMENT=…)
 	$(RUN) history $(environment) $(call option,--at,AT)
 
-# Only the commands of the chosen `usage` are rendered. For the others, `lifecycle` explains how to add them.
--include lifecycle/online.mk lifecycle/batch.mk
-.PHONY: features serve client score
-$(filter-out $(USAGE),features serve client score): $(RUN)
-	@$(RUN) $@
+features: $(RUN) ## compute the feature table of the service (AS_OF=TIME)
+	$(RUN) features $(environment) $(call option,--as-of,AS_OF)
+
+serve: $(RUN) ## run the service on this machine (PORT=8000 WORKERS=1 ENVIRONMENT=…)
+	$(RUN) serve $(environment) $(call option,--port,PORT) $(call option,--workers,WORKERS)
+
+client: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## build a typed client of the service, as a wheel in dist/ (BUILD=1)
+	@UV="$(UV)" $(RUN) client $(environment) $(call option,--build,BUILD)
+
+year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
+	@$(LOOSELEAF) year
+
+score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FROM=… TO=…), or a file (INPUT=… OUTPUT=…)
+	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \
+		$(call option,--input,INPUT) $(call option,--output,OUTPUT)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import storage
-from lifecycle.cli import entry
+from lifecycle import cli, storage
 from lifecycle.models import bundle
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +33,7 @@ class Project:
             settings = {"DATA": self.data, "STORAGE": self.storage, "TRACKING__ENABLED": "false"} | environment
             for name, value in settings.items():
                 patch.setenv(f"LIFECYCLE_{name}", str(value))
-            code = entry.main(list(arguments))
+            code = cli.main(list(arguments))
         return code, output.getvalue()
 
     def succeed(self, *arguments: str) -> str:

@@ -86,7 +86,7 @@ def test_the_questions_lead_to_the_next_command(copy: Callable[[], Terminal], tm
     terminal.wait_for("make score")
     assert terminal.exit_code() == 0
     assert (tmp_path / "project/.gitlab-ci.yml").exists()
-    assert not (tmp_path / "project/lifecycle/online.mk").exists()
+    assert not (tmp_path / "project/lifecycle/src/lifecycle/serving").exists()
     assert 'name = "card-fraud-model"' in (tmp_path / "project/pyproject.toml").read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.cli import entry
+from lifecycle import cli
 from lifecycle.storage import Store
 from support.owned import commit, owners_text
 from support.rendering import TEMPLATE
@@ -51,7 +51,7 @@ class Repository:
 
     def call(self, *words: str, environment: str = "production") -> tuple[int, str]:
         """Run a command, in production by default; return its exit code and output."""
-        code = entry.main([*words, "--environment", environment])
+        code = cli.main([*words, "--environment", environment])
         printed = self.printed()
         return code, printed.out + printed.err
 

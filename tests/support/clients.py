@@ -14,7 +14,7 @@ from types import ModuleType
 import httpx
 from starlette.testclient import TestClient
 
-from lifecycle.client import build
+from lifecycle.client import files, package_name
 from lifecycle.contract.schema import Column, Contract, Target
 
 FLOAT32 = 3.4028234663852886e38
@@ -46,13 +46,13 @@ HOSTILE = Contract(
 
 def load(contract: Contract, model: str, folder: Path) -> ModuleType:
     """Return the imported package of a new client; `model` must differ in each call of a process."""
-    for name, content in build.files(contract, model, "1.0.0").items():
+    for name, content in files(contract, model, "1.0.0").items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     sys.path.insert(0, str(folder / "src"))
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(build.package_name(model))
+        return importlib.import_module(package_name(model))
     finally:
         sys.path.remove(str(folder / "src"))
 

@@ -1,4 +1,4 @@
-"""False alarms and detection of monitoring, for every kind of column: `PYTHONPATH=tests python tests/support/false_alarms.py`.
+"""False alarms and detection of monitoring, by kind of column: `PYTHONPATH=tests python tests/support/false_alarms.py`.
 
 Training rows and windows are drawn from one process. A window raises a false alarm for a column that is reported as
 drifting, as broken or as unusual. The same windows with a real shift of each column give the detection rate.
@@ -77,8 +77,8 @@ def _column(name: str, kind: str, **given: Any) -> Column:
     return Column(name, "request", kind, **given)  # type: ignore[arg-type]
 
 
-# Shifts of the sizes in which drift matters: 0.4 standard deviations, nulls from 1 % to 10 %, a level that takes a fifth
-# of the rows, a new level in a tenth of the rows.
+# Shifts of the sizes in which drift matters: 0.4 standard deviations, nulls from 1 % to 10 %, a level that takes a
+# fifth of the rows, a new level in a tenth of the rows.
 KINDS = (
     Kind(_column("number", "number"), _normal, _add(0.4)),
     Kind(_column("wider number", "number"), _normal, lambda random, values: values * 1.8),

@@ -156,8 +156,7 @@ class Repository:
 
     def run(self, month: int, *words: str) -> tuple[int, str]:
         """Run a command on the first day of a month, and return its exit code and output."""
-        from lifecycle import timestamps
-        from lifecycle.cli import entry
+        from lifecycle import cli, timestamps
 
         output = io.StringIO()
         with (
@@ -167,7 +166,7 @@ class Repository:
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
         ):
-            return entry.main(list(words)), output.getvalue()
+            return cli.main(list(words)), output.getvalue()
 
     def import_labels(self, month: int) -> None:
         """Import the labels of the month before."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.models.bundle import Bundle
+from looseleaf.project import CLOCK
 from support.storages import CHURN, Storage
 
 ROW = {"customer_id": "ann", "discount": 5.0}
@@ -132,8 +133,8 @@ def start_command(
     storage: Path, folder: Path, *arguments: str, clock: Path | None = None, **variables: str
 ) -> "subprocess.Popen[str]":
     """Start the command with environment variables; `clock` is a file with a simulated time."""
-    module = ["lifecycle.sample.clock", str(clock)] if clock else ["lifecycle"]
-    command = [sys.executable, "-m", *module, "serve", "--storage", str(storage), *arguments]
+    module = [str(CLOCK), str(clock)] if clock else ["-m", "lifecycle"]
+    command = [sys.executable, *module, "serve", "--storage", str(storage), *arguments]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True)

@@ -1,4 +1,4 @@
-"""`lifecycle/docs/client.md`: its code runs, and its names, numbers and statuses are those of the client."""
+"""The client in `lifecycle/docs/serving.md`: its code runs; names, numbers and statuses are those of the client."""
 
 import importlib
 import inspect
@@ -9,13 +9,13 @@ from types import ModuleType
 
 import pytest
 
-from lifecycle.client import build
+from lifecycle.client import files
 from lifecycle.contract.schema import Contract
 from looseleaf.contract import prose
 from support.clients import Response, load, scripted
 from support.rendering import TEMPLATE
 
-PAGE = (TEMPLATE / "lifecycle/docs/client.md").read_text(encoding="utf-8")
+PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8").partition("## The client\n")[2]
 README = (TEMPLATE / "README.md.jinja").read_text(encoding="utf-8")
 SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE + README, re.DOTALL)
@@ -34,7 +34,7 @@ def test_the_code_of_the_pages_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_lines_of_the_readme_are_those_that_the_command_prints() -> None:
     # `make client` prints the code block in the README of the client.
-    (printed,) = re.findall(r"```python\n(.*?)```", build.files(SAMPLE, "churn", "1.0.0")["README.md"], re.DOTALL)
+    (printed,) = re.findall(r"```python\n(.*?)```", files(SAMPLE, "churn", "1.0.0")["README.md"], re.DOTALL)
     assert printed.replace("=...", '="c-00890", discount=25') in README
     # `make contract DATA=…` replaces it with the row of another table.
     assert len(prose.EXAMPLE_CALL.findall(README)) == 1

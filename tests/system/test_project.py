@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from looseleaf.project import make, predict, readme_request, scored, service
+from looseleaf.project import make, post, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
 from support.rendering import DEMO, PRESETS, ROOT, run, start, tool
@@ -135,7 +135,7 @@ def test_the_readmes_client_code_runs_with_the_client_alone(project: Path, tmp_p
     request = {"customer_id": "c-00890", "discount": 25}
     with service(project, tmp_path / "log") as address:
         done = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
-        assert float(done.stdout) == predict(f"{address}/predict", request)["probability"], done.stdout
+        assert float(done.stdout) == post(f"{address}/predict", request)["probability"], done.stdout
         unknown = lines.replace("http://127.0.0.1:8000", address).replace("c-00890", "c-unknown")
         assert "churn_client.errors.UnknownKey: " in run(python, "-c", unknown, folder=tmp_path).stdout
     gone = run(python, "-c", lines.replace("http://127.0.0.1:8000", address), folder=tmp_path)
@@ -203,7 +203,7 @@ def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     with pytest.raises(StepFailed, match="refused"):
-        predict(f"{addresses[0]}/predict", readme_request(project))
+        post(f"{addresses[0]}/predict", readme_request(project))
 
 
 def test_a_failing_demo_names_the_step_and_what_to_do(tmp_path: Path) -> None:

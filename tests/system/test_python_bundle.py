@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from looseleaf.project import make, predict, readme_request, service
+from looseleaf.project import make, post, readme_request, service
 from support.rendering import run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
@@ -100,7 +100,7 @@ def test_a_python_bundle_is_served_in_the_environment_that_it_requires(own: tupl
     assert run(str(there / ".venv/bin/python"), "-c", "import mlflow", folder=there).returncode == 1
     shutil.copytree(storage, there / "storage")
     with service(there, tmp_path / "log", there / "storage") as address:
-        response = predict(f"{address}/predict", readme_request(project))
+        response = post(f"{address}/predict", readme_request(project))
     assert response["prediction"] in ("churns", "stays")
     assert 0 < response["probability"] < 1
 

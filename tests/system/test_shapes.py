@@ -10,7 +10,7 @@ import pytest
 import sklearn.datasets
 import yaml
 
-from looseleaf.project import make, predict, readme_request, service
+from looseleaf.project import make, post, readme_request, service
 from looseleaf.snapshot import git
 from support.rendering import PRESETS, Template, run
 
@@ -30,7 +30,7 @@ def prediction_of(usage: str, folder: Path, log: Path, request: dict[str, Any]) 
     """Return a prediction of the service, or the output of batch scoring."""
     if usage == "online":
         with service(folder, log) as address:
-            return str(predict(f"{address}/predict", request)["prediction"])
+            return str(post(f"{address}/predict", request)["prediction"])
     done = run(*make("score"), folder=folder)
     assert done.returncode == 0, done.stdout
     return done.stdout

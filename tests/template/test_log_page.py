@@ -1,4 +1,4 @@
-"""`lifecycle/docs/log.md`: its query, columns, settings and commands are those of the code."""
+"""The prediction log in `lifecycle/docs/monitoring.md`: query, columns, settings and commands are those of the code."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from support.logs import line, write
 from support.rendering import TEMPLATE
 from support.storages import Storage
 
-PAGE = (TEMPLATE / "lifecycle/docs/log.md").read_text(encoding="utf-8")
+PAGE = (TEMPLATE / "lifecycle/docs/monitoring.md").read_text(encoding="utf-8").partition("## Prediction log")[2]
 SEGMENTS = "storage/predictions/<environment>/segments/"
 
 
@@ -31,7 +31,7 @@ def test_the_query_reads_what_was_collected_and_the_columns_are_the_documented_o
     (query,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     found = duckdb.sql(query)
     documented = set(
-        re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.split("## Labels")[0], re.MULTILINE)))
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.split("### Labels")[0], re.MULTILINE)))
     )
     assert documented == {*predictions.FACTS, "prediction"}
     assert documented < set(found.columns)

@@ -65,8 +65,8 @@ def test_a_model_may_have_the_name_of_a_keyword_or_dependency(render: Render, na
 def test_a_usage_is_a_yaml_list_in_any_notation(template: Template, tmp_path: Path, usage: str) -> None:
     code, output = copy(template, tmp_path / "project", "--data", f"usage={usage}")
     assert code == 0, output
-    assert not (tmp_path / "project/lifecycle/online.mk").exists()
-    assert (tmp_path / "project/lifecycle/batch.mk").exists()
+    assert not (tmp_path / "project/lifecycle/src/lifecycle/serving").exists()
+    assert (tmp_path / "project/lifecycle/src/lifecycle/scoring").exists()
 
 
 @pytest.mark.parametrize("name", ["README.md", "notes/one.txt", "a/b/c/d.txt"])

@@ -98,7 +98,7 @@ class Draft:
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
         shown = ", ".join(name for name in written if not name.startswith("tests/"))
         lines += [*self.difference, "", f"written: {shown}, tests/, {REPORT}"]
-        score = " score" if "lifecycle/batch.mk" in self.pristine else ""
+        score = " score" if "lifecycle/docs/scoring.md" in self.pristine else ""
         return [*lines, f"next: make check test train promote{score}"]
 
     def _place_table(self, changes: Changes) -> list[str]:
@@ -140,7 +140,7 @@ def _contents(
     yield "tests/test_features.py", None
     yield "notebooks/first_look.ipynb", (own / "notebooks" / "first_look.ipynb").read_bytes()
     request = texts.request(contract, plan)
-    is_wide = len(request) > texts.INLINE_FIELDS and "lifecycle/online.mk" in pristine
+    is_wide = len(request) > texts.INLINE_FIELDS and "lifecycle/deploy/alerts.yml" in pristine
     yield texts.REQUEST, (json.dumps(request, ensure_ascii=False, indent=2) + "\n").encode() if is_wide else None
     base, local = texts.config(plan, pristine["config/base.yaml"].decode())
     yield "config/base.yaml", base.encode()

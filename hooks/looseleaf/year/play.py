@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lifecycle import sample, timestamps
 from looseleaf.project import post
 from looseleaf.steps import StepFailed
-from looseleaf.year.repository import WINDOW_DAYS, Question, Repository, format_utc, midnight
+from looseleaf.year.repository import WINDOW_DAYS, Question, Repository
 
 DAY = 86_400
 YEAR = 2025
@@ -58,8 +59,8 @@ class Year:
 def play(repository: Repository) -> Year:
     """Play the year; raise StepFailed when the repository does not do what it promises."""
     year, first = Year(repository), f"{YEAR}-01-01"
-    repository.write_sample(CUSTOMERS)
-    repository.set_clock(midnight(first))
+    sample.write(repository.all_data, drift=True, customers=CUSTOMERS)
+    repository.set_clock(timestamps.parse(first))
     repository.run("train")
     output = repository.run("promote", "--why", "the first model beats its baselines")
     year.happened(first, "promoted", f"the first model beats its baselines: {_deployed_line(output)}")
@@ -67,17 +68,17 @@ def play(repository: Repository) -> Year:
     with repository.serving() as address:
         for month in range(1, 13):
             for date in (f"{YEAR}-{month:02}-01", f"{YEAR}-{month:02}-15"):
-                repository.set_clock(midnight(date))
-                _import_labels(year, midnight(date))
+                repository.set_clock(timestamps.parse(date))
+                _import_labels(year, timestamps.parse(date))
                 if date != first:
                     _run_jobs(year, date)
-                repository.wait_for(address, "features_as_of", format_utc(midnight(date)))
-                _predict(year, address, repository.questions(midnight(date)))
+                repository.wait_for(address, "features_as_of", timestamps.format_utc(timestamps.parse(date)))
+                _predict(year, address, repository.questions(timestamps.parse(date)))
                 if date == WORSE:
                     _try_a_worse_candidate(year, date)
         _promote_badly_and_roll_back(year, address)
-    repository.set_clock(midnight(END))
-    _import_labels(year, midnight(END))
+    repository.set_clock(timestamps.parse(END))
+    _import_labels(year, timestamps.parse(END))
     repository.run("collect")
     repository.run("monitor", may_refuse=True)
     _report(year, END)
@@ -113,7 +114,7 @@ def _import_labels(year: Year, now: int) -> None:
         lines += [f"{request},{position},{'churns' if each.churned else 'stays'}" for request, position, each in known]
         file = year.repository.place / "labels.csv"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        year.repository.run("labels", "add", str(file), "--seen", format_utc(now))
+        year.repository.run("labels", "add", str(file), "--seen", timestamps.format_utc(now))
 
 
 def _run_jobs(year: Year, date: str) -> None:
@@ -156,15 +157,15 @@ def _try_a_worse_candidate(year: Year, date: str) -> None:
 def _promote_badly_and_roll_back(year: Year, address: str) -> None:
     """Promote a threshold at which nearly every customer counts as leaving, notice it, and roll back."""
     repository, usual = year.repository, year.positives
-    repository.set_clock(midnight(BAD))
+    repository.set_clock(timestamps.parse(BAD))
     repository.run("features")
     version = repository.deployed()["version"]
     repository.run("promote", version, "--threshold", LOW_THRESHOLD, "--why", "call more customers")
     threshold = f"customers count as leaving from a probability of {LOW_THRESHOLD} on, instead of {USUAL_THRESHOLD}"
     year.happened(BAD, "promoted", f"a mistake on purpose, to call more customers: {threshold}")
     repository.wait_for(address, "threshold", float(LOW_THRESHOLD))
-    repository.wait_for(address, "features_as_of", format_utc(midnight(BAD)))
-    still_there = [each for each in repository.questions(midnight(f"{YEAR}-12-01")) if not each.churned]
+    repository.wait_for(address, "features_as_of", timestamps.format_utc(timestamps.parse(BAD)))
+    still_there = [each for each in repository.questions(timestamps.parse(f"{YEAR}-12-01")) if not each.churned]
     _predict(year, address, still_there[:200], label=False)
     why = f"{year.positives:.0%} of the customers count as leaving, usual are {usual:.0%}"
     output = repository.run("rollback", "--why", why)

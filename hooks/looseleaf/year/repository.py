@@ -8,14 +8,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from lifecycle import timestamps
 from looseleaf.project import environment, service
 from looseleaf.steps import StepFailed
+from looseleaf.year.clock import simulated
 
 TIMEOUT = 10
 WINDOW_DAYS = 31  # so that each window contains the first of one month
@@ -28,16 +29,6 @@ SETTINGS = {
     "LOG__FLUSH_SECONDS": "0.02",
     "SERVE__POLL_SECONDS": "0.05",
 }
-
-
-def format_utc(timestamp: int) -> str:
-    """Return a timestamp in ISO 8601."""
-    return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")
-
-
-def midnight(date: str) -> int:
-    """Return the timestamp of 00:00 UTC of a date."""
-    return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp())
 
 
 @dataclass(frozen=True)
@@ -80,15 +71,13 @@ class Repository:
                 connection.execute(f"COPY ({query}) TO '{path}.new' (FORMAT parquet)")
                 Path(f"{path}.new").replace(path)
         draft = self.clock.with_suffix(".draft")
-        draft.write_text(format_utc(timestamp), encoding="utf-8")
+        draft.write_text(timestamps.format_utc(timestamp), encoding="utf-8")
         draft.replace(self.clock)
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
         """Run a command and return its output; raise StepFailed unless it ends with 0, or with 1 where it may."""
         # In this process: the imports of a process for each command would take most of the year's time.
-        from lifecycle import timestamps
-        from lifecycle.cli import entry
-        from lifecycle.sample.clock import simulated
+        from lifecycle import cli
 
         output, given = io.StringIO(), {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
         with (
@@ -98,7 +87,7 @@ class Repository:
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
         ):
-            code = entry.main(list(words))
+            code = cli.main(list(words))
         if code and not (may_refuse and code == 1):
             problem = f"lifecycle {' '.join(words)} ended with {code}"
             raise StepFailed(problem, "See the lines above.", output.getvalue())
@@ -137,12 +126,6 @@ class Repository:
             if time.monotonic() > end:
                 raise StepFailed(f"{problem} after {TIMEOUT} s", f"See {self.place}/serve.log.")
             time.sleep(0.02)
-
-    def write_sample(self, customers: int) -> None:
-        """Write the sample's tables, with the drift of the last quarter."""
-        from lifecycle.sample import write
-
-        write(self.all_data, drift=True, customers=customers)
 
     def questions(self, ts: int) -> list[Question]:
         """Return the customers to predict at a timestamp: all at the first of a month, none otherwise."""

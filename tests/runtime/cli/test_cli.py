@@ -11,8 +11,7 @@ import duckdb
 import pytest
 
 import lifecycle
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.cli import repository as commands
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import provenance
@@ -46,7 +45,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_failed_command_prints_problem_and_hint(
     repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], problem: str, hint: str
 ) -> None:
-    assert entry.main(words) == 1
+    assert cli.main(words) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert problem in error
@@ -56,7 +55,7 @@ def test_a_failed_command_prints_problem_and_hint(
 def test_a_wrong_call_exits_with_2(repository: Path) -> None:
     for words in ([], ["fly"], ["train", "--environment", "prod"]):
         with pytest.raises(SystemExit) as caught:
-            entry.main(words)
+            cli.main(words)
         assert caught.value.code == 2
 
 
@@ -64,7 +63,7 @@ def test_an_unexpected_disk_error_is_printed_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (repository / "data").write_text("a file instead of the folder", encoding="utf-8")
-    assert entry.main(["sample"]) == 1
+    assert cli.main(["sample"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "data" in error
@@ -75,7 +74,7 @@ def test_an_unexpected_database_error_is_printed_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(commands, "_config", partial(_fail, error))
-    assert entry.main(["config"]) == 1
+    assert cli.main(["config"]) == 1
     assert capsys.readouterr().err == "error: config: no table 7\n"
 
 
@@ -88,7 +87,7 @@ def test_python_dash_m_is_the_same_command(repository: Path) -> None:
 
 def test_version_is_that_of_the_release(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        entry.main(["--version"])
+        cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"{lifecycle.__version__}\n"
 
@@ -110,10 +109,10 @@ def test_a_command_of_another_use_is_refused_and_not_listed(
         (rendered / other).mkdir(parents=True)
         (rendered / other / "__init__.py").touch()
     monkeypatch.setattr(lifecycle, "__file__", str(rendered / "__init__.py"))
-    assert entry.main([command]) == 1
+    assert cli.main([command]) == 1
     assert f"{command} is not available: this repository was rendered without {use} use" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        entry.main(["--help"])
+        cli.main(["--help"])
     listed = capsys.readouterr().out
     assert f"    {command} " not in listed
     assert "    train " in listed
@@ -121,8 +120,8 @@ def test_a_command_of_another_use_is_refused_and_not_listed(
 
 def test_help_imports_no_library_of_a_job() -> None:
     code = (
-        "import sys\nfrom lifecycle.cli import entry\n"
-        "try:\n    entry.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom lifecycle import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'duckdb', 'fastapi', 'filelock', 'numpy', 'onnxruntime', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.contract import tables
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
@@ -29,7 +28,7 @@ def call(storage: Storage, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(storage.store.root))
     monkeypatch.setattr(timestamps, "clock", lambda: NOON + 2 * DAY)
-    return lambda *words: entry.main([*words])
+    return lambda *words: cli.main([*words])
 
 
 def test_collect_prints_rows_incomplete_lines_and_removed_files(

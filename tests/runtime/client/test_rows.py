@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.client import build
+from lifecycle.client import PACKAGE
 from lifecycle.contract.rows import RowError, RowReader
 from lifecycle.contract.schema import Column, Contract
 from support.clients import HOSTILE, load
@@ -215,7 +215,7 @@ def test_the_generated_package_is_strictly_typed_and_finds_mistakes(
 
 
 def test_a_client_imports_only_what_it_requires(tmp_path: Path) -> None:
-    for path in build.PACKAGE.glob("*.py"):
+    for path in PACKAGE.glob("*.py"):
         assert "lifecycle" not in path.read_text(encoding="utf-8"), path
     load(SAMPLE, "alone", tmp_path)
     code = "import sys, alone_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"

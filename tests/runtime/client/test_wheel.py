@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.cli import entry
-from lifecycle.client import build
+from lifecycle import cli
+from lifecycle.client import build, files, package_name
 from lifecycle.contract.schema import Contract
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
@@ -39,9 +39,9 @@ def test_the_wheel_is_built_without_a_network_and_can_be_used(
     dist = repository / "dist"
     dist.mkdir()
     (dist / "another_client-1.0.0-py3-none-any.whl").touch()
-    assert entry.main(["client"]) == 0
+    assert cli.main(["client"]) == 0
     (first,) = dist.glob("card_fraud_client-*.whl")
-    assert entry.main(["client", "--build", "7"]) == 0
+    assert cli.main(["client", "--build", "7"]) == 0
     (second,) = dist.glob("card_fraud_client-*.whl")
     assert second.name.split("-")[1].startswith("1.7.")
     assert first != second
@@ -70,7 +70,7 @@ def test_the_wheel_is_built_without_a_network_and_can_be_used(
 def test_equal_contracts_give_equal_bytes_and_the_version_identifies_the_content(repository: Path) -> None:
     def version(contract: Contract) -> tuple[list[str], bytes]:
         (repository / "contract.json").write_text(contract.to_json(), encoding="utf-8")
-        path, _ = build.build(repository, 4)
+        path, _ = build(repository, 4)
         return path.name.split("-")[1].split("."), path.read_bytes()
 
     (major, number, content), wheel = version(SAMPLE)
@@ -96,9 +96,9 @@ def test_equal_contracts_give_equal_bytes_and_the_version_identifies_the_content
     ],
 )
 def test_every_model_name_gives_a_package_that_can_be_imported(model: str, package: str) -> None:
-    assert build.package_name(model) == package
+    assert package_name(model) == package
     assert package.isidentifier()
-    project = build.files(SAMPLE, model, "1.0.0")
+    project = files(SAMPLE, model, "1.0.0")
     assert f"src/{package}/py.typed" in project
     compile(project["README.md"].split("```")[1].removeprefix("python"), "example", "exec")
 
@@ -119,7 +119,7 @@ def test_there_is_no_client_without_a_valid_contract(
 ) -> None:
     path = repository / "contract.json"
     path.unlink() if content is None else path.write_bytes(content)
-    assert entry.main(["client"]) == 1
+    assert cli.main(["client"]) == 1
     error = capsys.readouterr().err
     assert problem in error
     assert "make contract" in error
@@ -130,13 +130,13 @@ def test_a_missing_or_failing_uv_is_reported(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(repository / "bin"))
-    assert entry.main(["client"]) == 1
+    assert cli.main(["client"]) == 1
     assert "uv is not on the PATH" in capsys.readouterr().err
     local = repository / ".uv/bin/uv"
     local.parent.mkdir(parents=True)
     local.write_text("#!/bin/sh\necho too old >&2\nexit 2\n", encoding="utf-8")
     local.chmod(0o755)
-    assert entry.main(["client"]) == 1
+    assert cli.main(["client"]) == 1
     assert "uv could not build the client: too old" in capsys.readouterr().err
 
 
@@ -147,14 +147,14 @@ def test_a_deployed_version_with_another_contract_gives_a_warning(
     storage.deploy(storage.publish(CHURN))
     for contract, warns in ((CHURN, False), (replace(CHURN, version=2), True)):
         (repository / "contract.json").write_text(contract.to_json(), encoding="utf-8")
-        assert entry.main(["client"]) == 0
+        assert cli.main(["client"]) == 0
         assert ("the version deployed in local has another contract" in capsys.readouterr().err) == warns
 
 
 def test_a_negative_build_and_a_folder_without_a_project_are_refused(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.main(["client", "--build", "-1"]) == 1
+    assert cli.main(["client", "--build", "-1"]) == 1
     (repository / "pyproject.toml").unlink()
-    assert entry.main(["client"]) == 1
+    assert cli.main(["client"]) == 1
     assert "does not name the project" in capsys.readouterr().err

@@ -1,16 +1,20 @@
-"""Breaking changes of a contract are named, compatible changes are not."""
+"""Breaking changes of a contract are named and need a new version; `contract.json` is the last released contract."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lifecycle.contract.compatibility import breaking_changes
+from lifecycle.contract.compatibility import breaking_changes, compare, release, released, undeclared_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Column, Contract
+from lifecycle.errors import LifecycleError, Refused
 from support.teams import TARGETS, Order
 
 OLD = derive(Order, TARGETS["binary"], 1)
+OPTIONAL = replace(OLD, columns=(*OLD.columns, Column("note", "request", "category", required=False)))
+REQUIRED = replace(OLD, columns=(*OLD.columns, Column("note", "request", "category")))
 
 
 def changed(name: str, **facts: Any) -> Contract:
@@ -24,25 +28,30 @@ def test_equal_contracts_have_no_breaking_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "word"),
+    ("new", "change"),
     [
-        (replace(OLD, columns=OLD.columns[:-1]), "city is gone"),
-        (replace(OLD, columns=(*OLD.columns, Column("new", "request", "number"))), "new is required"),
-        (changed("items", kind="number"), "was request integer and is request number"),
-        (changed("order amount €", unit="USD"), "EUR"),
-        (changed("order amount €", nullable=False), "no longer be null"),
-        (changed("class", required=True), "now required"),
-        (changed("class", levels=("blue",)), "no longer takes red"),
-        (changed("city", levels=("Bonn",)), "any text"),
-        (changed("items", low=1), "higher lower limit"),
-        (changed("items", high=10), "lower upper limit"),
-        (changed("city", max_length=3), "fewer characters"),
-        (replace(OLD, target=TARGETS["regression"]), "the prediction was binary"),
+        (replace(OLD, columns=OLD.columns[:-1]), "the request field city is gone"),
+        (
+            replace(OLD, columns=(*OLD.columns, Column("new", "request", "number"))),
+            "the new request field new is required",
+        ),
+        (changed("items", kind="number"), "items was request integer and is request number"),
+        (changed("order amount €", unit="USD"), "order amount € was request number EUR and is request number USD"),
+        (changed("order amount €", nullable=False), "order amount € may no longer be null"),
+        (changed("class", required=True), "class is now required"),
+        (changed("class", levels=("green",)), "class no longer takes blue, red"),
+        (changed("city", levels=("Bonn",)), "city no longer takes any text"),
+        (changed("items", low=1), "items has a higher lower limit (0 → 1)"),
+        (changed("items", high=10), "items has a lower upper limit (1000 → 10)"),
+        (changed("city", max_length=3), "city takes fewer characters (256 → 3)"),
+        (replace(OLD, target=TARGETS["regression"]), "the prediction was binary (keeps, returns) and is regression"),
         (changed("gift", default=True), "gift has another default (None → True)"),
     ],
 )
-def test_a_breaking_change_is_named(new: Contract, word: str) -> None:
-    assert word in "; ".join(breaking_changes(OLD, new))
+def test_a_breaking_change_is_named(new: Contract, change: str) -> None:
+    assert breaking_changes(OLD, new) == [change]
+    assert undeclared_changes(OLD, new) == [change]
+    assert undeclared_changes(OLD, replace(new, version=2)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,3 +75,50 @@ def test_removing_a_fallback_breaks_callers_of_unknown_keys() -> None:
     old, new = (replace(OLD, columns=(*OLD.columns, each)) for each in (stated, replace(stated, has_fallback=False)))
     assert breaking_changes(old, new) == ["a key without features no longer gets a prediction from a fallback"]
     assert breaking_changes(new, old) == []
+
+
+def test_a_released_contract_is_up_to_date_and_written_once(tmp_path: Path) -> None:
+    assert release(OLD, tmp_path)
+    assert not release(OLD, tmp_path)
+    assert released(tmp_path) == OLD
+    compare(OLD, tmp_path)
+
+
+def test_a_compatible_change_is_pointed_out_and_released(tmp_path: Path) -> None:
+    release(OLD, tmp_path)
+    with pytest.raises(LifecycleError, match="breaks no caller") as caught:
+        compare(OPTIONAL, tmp_path)
+    assert caught.value.hint == "`make contract` writes the new one; commit both."
+    assert release(OPTIONAL, tmp_path)
+    compare(OPTIONAL, tmp_path)
+
+
+def test_a_breaking_change_needs_a_new_version(tmp_path: Path) -> None:
+    release(OLD, tmp_path)
+    before = (tmp_path / "contract.json").read_text(encoding="utf-8")
+    wrong = replace(REQUIRED, columns=REQUIRED.columns[1:])
+    for decide in (compare, release):
+        with pytest.raises(Refused) as caught:
+            decide(wrong, tmp_path)
+        assert caught.value.problem == (
+            "the contract would break callers of version 1:\n"
+            "  the request field order_id is gone\n  the new request field note is required"
+        )
+        assert caught.value.hint.startswith(
+            "Undo it, or set VERSION = 2 in src/model/contract.py and inform the callers."
+        )
+        assert "remove contract.json and run `make contract`" in caught.value.hint
+    assert (tmp_path / "contract.json").read_text(encoding="utf-8") == before
+    assert release(replace(wrong, version=2), tmp_path)
+    with pytest.raises(Refused, match="its VERSION is lower"):
+        release(replace(wrong, version=1), tmp_path)
+
+
+def test_a_missing_contract_is_reported_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError) as caught:
+        compare(OLD, tmp_path)
+    assert caught.value.problem == f"{tmp_path}/contract.json is missing"
+    assert caught.value.hint == "`make contract` writes it; commit it."
+    (tmp_path / "contract.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(LifecycleError, match=r"^contract\.json is not a contract"):
+        compare(OLD, tmp_path)

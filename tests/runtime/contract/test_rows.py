@@ -1,12 +1,13 @@
 """Validation of the rows in a request."""
 
 import json
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from lifecycle.contract.rows import MAX_FAULTS, MAX_NAME, RowError, RowReader, TooManyRows
+from lifecycle.contract.rows import MAX_FAULTS, MAX_NAME, RowError, RowReader, TooManyRows, parse_utc
 from lifecycle.contract.schema import Column, Contract, Target
 
 FLOAT32 = 3.4028234663852886e38
@@ -143,6 +144,26 @@ def test_timestamps_become_utc_without_a_zone() -> None:
         b'[{"id": "a", "at": "2026-01-01T02:00:00+02:00"}, {"id": "a", "at": "2026-01-01T00:00:00"}]'
     )
     assert [row["at"] for row in rows] == [datetime(2026, 1, 1)] * 2
+
+
+@pytest.mark.parametrize(
+    "text", ["20260101", "2026-W01-4", "1767225600", "2026-13-01", "0001-01-01T00:00:00+02:00", ""]
+)
+def test_other_texts_are_not_timestamps(text: str) -> None:
+    assert parse_utc(text) is None
+    assert faults_of({"id": "a", "at": text})[0]["loc"] == ["body", "at"]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_timestamp_does_not_depend_on_the_zone_of_the_machine(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert parse_utc("2026-01-01T00:00:00") == datetime(2026, 1, 1)
+        assert parse_utc("2026-01-01T02:00:00+02:00") == datetime(2026, 1, 1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_too_many_rows_are_not_reported_as_invalid_rows() -> None:

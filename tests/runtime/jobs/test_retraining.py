@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.jobs import retrain
 from lifecycle.jobs.retrain import LastTraining, Request, Run
 from lifecycle.registry import deployments
@@ -51,11 +50,11 @@ def test_each_guard_refuses_a_retrain(runs: list[float], given: Any, by_hand: bo
 def test_a_due_retrain_is_refused_during_an_incident(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     request(here, "schedule")
     (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
-    assert entry.main(["retrain", "--due"]) == 0
+    assert cli.main(["retrain", "--due"]) == 0
     assert "no model is trained on broken data" in capsys.readouterr().out
     assert not here.versions()
     (here.reports / "local/monitoring.json").write_text('{"verdict": "ok"}')
-    assert entry.main(["retrain", "--due"]) == 0
+    assert cli.main(["retrain", "--due"]) == 0
     assert here.versions()
 
 
@@ -118,12 +117,12 @@ def request(store: Store, reason: str = "drift") -> Path:
 def test_a_request_is_served_once_and_moved_next_to_its_report(
     here: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     first = deployments.required(here, "local").current.version
     use(monkeypatch, weak(None, 60))
     dated = request(here)
     monkeypatch.setattr(timestamps, "clock", lambda: NOW + 10 * DAY)
-    assert entry.main(["retrain", "--due"]) == 0
+    assert cli.main(["retrain", "--due"]) == 0
     live = deployments.required(here, "local")
     assert live.current.version != first
     assert live.changed == "2026-03-20T00:00:00+00:00"
@@ -138,7 +137,7 @@ def test_a_request_is_served_once_and_moved_next_to_its_report(
     assert facts["reason"] == "drift"
     assert facts["version"].startswith("20260320T000000")
     capsys.readouterr()
-    assert entry.main(["retrain", "--due"]) == 0
+    assert cli.main(["retrain", "--due"]) == 0
     assert capsys.readouterr().out == f"{retrain.NOT_DUE}\n"
     assert len(retrain.runs(here, "local")) == 2
 
@@ -147,11 +146,11 @@ def test_a_refused_candidate_is_not_an_error_and_the_decision_page_is_named(
     here: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, weak(None, 60))
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     first = deployments.required(here, "local")
     use(monkeypatch, weak(2))
     request(here)
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     output = capsys.readouterr().out
     assert "refused: " in output
     assert "it may be worse by more than 0.015" in output
@@ -159,25 +158,25 @@ def test_a_refused_candidate_is_not_an_error_and_the_decision_page_is_named(
     assert Path(page).exists()
     assert deployments.required(here, "local") == first
     assert not (here.reports / "local/retrain_request.json").exists()
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     assert "most_a_week" in capsys.readouterr().out
-    assert entry.main(["retrain", "--force"]) == 0
+    assert cli.main(["retrain", "--force"]) == 0
     assert len(retrain.runs(here, "local")) == 3
 
 
 def test_a_candidate_that_was_not_compared_is_refused(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, weak(2))
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     first = deployments.required(here, "local")
     (here.bundles / first.current.version / "golden.jsonl").unlink()
     use(monkeypatch, weak(None, 60))
     request(here)
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     assert deployments.required(here, "local") == first
     run = retrain.runs(here, "local")[-1]
     assert run.outcome == "refused"
     assert "not compared: the deployed version cannot be read" in run.text
-    assert entry.main(["promote", str(run.version), "--override", "the folder is lost"]) == 0
+    assert cli.main(["promote", str(run.version), "--override", "the folder is lost"]) == 0
     assert deployments.required(here, "local").current.version == run.version
 
 
@@ -186,14 +185,14 @@ def test_a_retrain_that_fails_is_recorded_and_its_request_stays(here: Store, mon
     use(monkeypatch, replace(team, estimator=SimpleNamespace(candidate=lambda inputs, seed: 1 / 0)))
     request(here)
     with pytest.raises(ZeroDivisionError):
-        entry.main(["retrain"])
+        cli.main(["retrain"])
     assert [run.outcome for run in retrain.runs(here, "local")] == ["failed"]
     assert (here.reports / "local/retrain_request.json").exists()
 
 
 def test_a_second_retrain_at_the_same_time_is_refused(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with lock(here.runs / ".local.retrain.lock"):
-        assert entry.main(["retrain"]) == 1
+        assert cli.main(["retrain"]) == 1
     assert "another retrain is running" in capsys.readouterr().err
     assert not here.versions()
 
@@ -202,21 +201,21 @@ def test_a_second_retrain_at_the_same_time_is_refused(here: Store, capsys: pytes
 def test_a_damaged_request_is_reported(here: Store, written: str, capsys: pytest.CaptureFixture[str]) -> None:
     request(here)
     (here.reports / "local/retrain_request.json").write_text(written)
-    assert entry.main(["retrain"]) == 1
+    assert cli.main(["retrain"]) == 1
     assert "retrain_request.json is not a valid request" in capsys.readouterr().err
 
 
 def test_history_lists_periods_and_finds_one_by_timestamp(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert entry.main(["history"]) == 0
+    assert cli.main(["history"]) == 0
     assert "nothing has been deployed in local yet" in capsys.readouterr().out
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     version = deployments.required(here, "local").current.version
     capsys.readouterr()
-    assert entry.main(["history"]) == 0
+    assert cli.main(["history"]) == 0
     output = capsys.readouterr().out
     assert f"2026-03-10T00:00:00Z to now  {version}  threshold 0.5" in output
     assert "decision: " in output
-    assert entry.main(["history", "--at", "2026-03-09"]) == 1
+    assert cli.main(["history", "--at", "2026-03-09"]) == 1
 
 
 def test_the_lock_of_a_killed_retrain_is_released(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from lifecycle.cli import entry
+from lifecycle import cli
 from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.team import Team
@@ -76,7 +76,7 @@ def test_a_fall_back_names_the_rows_and_the_step_that_differ(
     monkeypatch.setattr(team, "load", lambda root: team_of(make_pipeline(SimpleImputer(), StandardScaler(), GRADIENT)))
     for name, value in {"STORAGE": "storage", "TRACKING__ENABLED": "false"}.items():
         monkeypatch.setenv(f"LIFECYCLE_{name}", value)
-    assert entry.main(["train"]) == 0
+    assert cli.main(["train"]) == 0
     output = capsys.readouterr().out
     [path] = tmp_path.glob("storage/bundles/*")
     bundle = verify(path)

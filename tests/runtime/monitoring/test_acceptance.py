@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring.acceptance import accept, accepted
 from lifecycle.registry import deployments
@@ -123,9 +122,9 @@ def test_the_command_prints_what_was_accepted(
     monkeypatch.chdir(settings.storage.parent)
     fill_windows(sample, settings, islands)
     run_monitor(settings)
-    assert entry.main(["accept", "--why", "new islands", "--", "region"]) == 0
+    assert cli.main(["accept", "--why", "new islands", "--", "region"]) == 0
     assert (
         "region: 12.6% of the rows have a level that training did not contain; accepted by" in capsys.readouterr().out
     )
-    assert entry.main(["accept", "--why", "new islands"]) == 1
+    assert cli.main(["accept", "--why", "new islands"]) == 1
     assert "no input ''" in capsys.readouterr().err

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
@@ -68,12 +67,12 @@ def test_the_command_prints_the_verdict_and_fails_on_an_incident(
     monkeypatch.setenv("LIFECYCLE_DATA", str(settings.data))
     log_lookups(sample, settings, lambda rows: rows)
     arguments = ["monitor", "--as-of", "2026-01-15"]
-    assert entry.main(arguments) == 0
+    assert cli.main(arguments) == 0
     output = capsys.readouterr().out
     assert f": {sample.bundle.version} in local as of 2026-01-15T00:00:00Z" in output
     assert Path(output.splitlines()[-1]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     log_lookups(sample, settings, one_too_many)
-    assert entry.main(arguments) == 1
+    assert cli.main(arguments) == 1
     assert "the data of the last window are broken" in capsys.readouterr().err
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
 from support.monitored import (
@@ -176,7 +175,7 @@ def test_windows_without_requests_are_no_data(
     assert page.read_text(encoding="utf-8").count("<td>no data</td>") == 3
     monkeypatch.chdir(settings.storage.parent)
     monkeypatch.setenv("LIFECYCLE_DATA", str(settings.data))
-    assert entry.main(["monitor", "--as-of", "2026-01-15"]) == 0
+    assert cli.main(["monitor", "--as-of", "2026-01-15"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("no data: ")
     assert "windows: 2025-10-23 to 2025-11-20: no data; " in output

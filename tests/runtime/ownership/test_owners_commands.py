@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.cli import entry
+from lifecycle import cli
 from lifecycle.cli.repository import _report_owners
 from lifecycle.errors import Refused
 from lifecycle.ownership.derived import examine
@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def started(*words: str, text: str | None = None) -> tuple[int, str, str]:
         if text is not None:
             Path("OWNERS").write_text(text, encoding="utf-8")
-        code = entry.main([*words])
+        code = cli.main([*words])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 

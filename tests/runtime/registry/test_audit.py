@@ -58,10 +58,13 @@ def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
         ("c", timestamps.parse("2026-01-03"), None),
     ]
     assert deployments.periods(store, "staging") == []
+    assert deployments.period_at(periods, timestamps.parse("2026-01-02")).version == "b"
     assert deployments.period_at(periods, timestamps.parse("2026-01-02T23:59:59Z")).version == "b"
+    assert [each.entry["why"] for each in periods] == ["because a", "because b", "because c"]
     assert deployments.period_at(periods, timestamps.parse("2026-06-01")).version == "c"
-    with pytest.raises(LifecycleError, match="nothing was deployed at 2025-12-31"):
+    with pytest.raises(LifecycleError, match="nothing was deployed at 2025-12-31") as caught:
         deployments.period_at(periods, timestamps.parse("2025-12-31"))
+    assert "make history" in caught.value.hint
 
 
 def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_path: Path) -> None:

@@ -32,11 +32,34 @@ def test_a_swap_from_an_outdated_deployment_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = promote(store, None, "a")
     promote(store, first, "b")
-    with pytest.raises(DeploymentChanged):
+    with pytest.raises(DeploymentChanged, match="the deployment of local changed") as caught:
         promote(store, first, "c")
+    assert "make config" in caught.value.hint
     found = read(store, "local")
     assert found is not None
     assert found.current.version == "b"
+
+
+def test_a_rollback_does_not_remember_the_version_that_it_left(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    bad = promote(store, promote(store, None, "a"), "b")
+    back = swap(store, "local", bad, Deployed("a", 0.5), action="rollback", who="ana", why="wrong", evidence={"x": 1})
+    assert back.previous is None
+    first, *_, last = map(json.loads, store.audit.read_text(encoding="utf-8").splitlines())
+    assert (first["action"], first["evidence"]) == ("promote", {})
+    assert (last["action"], last["evidence"], last["live"]) == (
+        "rollback",
+        {"x": 1},
+        {"version": "a", "threshold": 0.5},
+    )
+    assert last["changed"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(("environment", "option"), [("local", ""), ("staging", " ENVIRONMENT=staging")])
+def test_what_to_do_before_the_first_promotion(tmp_path: Path, environment: str, option: str) -> None:
+    with pytest.raises(LifecycleError, match=f"nothing is deployed in {environment}") as caught:
+        deployments.required(Store(tmp_path), environment)
+    assert caught.value.hint == f"Run `make train promote{option}` first."
 
 
 def test_one_of_several_simultaneous_swaps_succeeds(tmp_path: Path) -> None:
@@ -66,10 +89,12 @@ def test_a_damaged_file_and_an_unknown_environment_are_reported(tmp_path: Path) 
     store = Store(tmp_path)
     promote(store, None, "a")
     (store.deployments / "local.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(LifecycleError, match=r"local\.json is not a valid deployment"):
+    with pytest.raises(LifecycleError, match=r"local\.json is not a valid deployment") as caught:
         read(store, "local")
-    with pytest.raises(LifecycleError, match="no environment 'prod'"):
+    assert str(store.audit) in caught.value.hint
+    with pytest.raises(LifecycleError, match="no environment 'prod'") as caught:
         read(store, "prod")
+    assert caught.value.hint == "Use one of local, staging, production."
 
 
 def test_fields_that_a_later_release_adds_are_ignored(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_output_and_log_have_the_column_types_of_the_contract(
     path = scored(settings)
     [logged] = predictions.files(settings.store, "local")
     contract = open_version(settings.store, current.version).contract
-    own = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
+    own = {column.name: SQL_TYPES[column.kind] for column in contract.loggable}
     columns = predictions.prediction_columns(contract.target)
     facts = {"as_of": "BIGINT", "version": "VARCHAR", "threshold": "DOUBLE"}
     with tables.connect() as connection:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lifecycle.cli.entry import main
+from lifecycle.cli import main
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError

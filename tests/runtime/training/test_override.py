@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.cli import entry
+from lifecycle import cli
 from lifecycle.errors import Refused
 from lifecycle.models.bundle import Bundle
 from lifecycle.registry import deployments
@@ -80,7 +80,7 @@ def test_history_shows_who_overrode_which_check_and_why(
     promoted(champion.model_copy(update={"gate": Gate(min_rows=10**6)}), override="the old rows are lost")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(champion.storage))
-    assert entry.main(["history"]) == 0
+    assert cli.main(["history"]) == 0
     shown = capsys.readouterr().out
     assert "promote by ana (recorded, not verified)" in shown
     assert shown.count("    not compared, overridden (rows): the old rows are lost\n") == 1
@@ -98,7 +98,7 @@ def test_train_and_promote_report_calibration_and_thresholds(
     given = {"STORAGE": settings.storage, "GATE__FALSE_NEGATIVE_COST": 4, "TRACKING__ENABLED": "false"}
     for name, value in given.items():
         monkeypatch.setenv(f"LIFECYCLE_{name}", str(value))
-    assert entry.main(["train"]) == 0
+    assert cli.main(["train"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"candidate  log_loss 0\.\d+  brier 0\.\d+  expected_calibration_error 0\.\d+", shown)
     assert re.search(r"calibration error 0\.\d{4}, 0\.\d{4} is usual by chance", shown)

@@ -51,13 +51,12 @@ class _RenamedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         warn_renamed(spec.name, MODULES[spec.name])
         module = importlib.import_module(MODULES[spec.name])
-        # The import system overwrites these attributes of the returned module; `exec_module` restores them.
-        self._own = {name: getattr(module, name) for name in ("__name__", "__spec__", "__loader__", "__package__")}
+        # The import system overwrites it; `exec_module` restores it.
+        self._spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        for name, value in self._own.items():
-            setattr(module, name, value)
+        module.__spec__ = self._spec
 
 
 def find_renamed_modules() -> None:

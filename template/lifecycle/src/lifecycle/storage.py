@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
@@ -16,14 +17,8 @@ from lifecycle.errors import LifecycleError
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
 
-class _Below:
-    """A path below the root of a store."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, store: "Store", owner: type["Store"]) -> Path:
-        return store.root / self._name
+def _below(name: str) -> "cached_property[Path]":
+    return cached_property(lambda store: Path(store.root / name))
 
 
 @dataclass(frozen=True)
@@ -33,23 +28,23 @@ class Store:
     root: Path
 
     # One immutable directory per trained version.
-    bundles = _Below("bundles")
+    bundles = _below("bundles")
     # One file per environment, which names the deployed version.
-    deployments = _Below("deployments")
+    deployments = _below("deployments")
     # The audit log: one JSON line per change of a deployment.
-    audit = _Below("audit.jsonl")
+    audit = _below("audit.jsonl")
     # One SQLite file per feature set that a deployment needs.
-    features = _Below("features")
+    features = _below("features")
     # Batch predictions, by environment and date.
-    scores = _Below("scores")
+    scores = _below("scores")
     # Logged predictions, by environment: segments of the service, and Parquet by date.
-    predictions = _Below("predictions")
+    predictions = _below("predictions")
     # Labels, one Parquet file per delivery.
-    labels = _Below("labels")
+    labels = _below("labels")
     # Reports of monitoring and the gate, by environment.
-    reports = _Below("reports")
+    reports = _below("reports")
     # Records and locks of jobs, by environment.
-    runs = _Below("runs")
+    runs = _below("runs")
 
     def versions(self) -> list[str]:
         """Return the names of all bundles, oldest first; other files in the folder are ignored."""
@@ -76,8 +71,11 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step and create missing folders; a reader never sees a part of it.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, and rename what is written there to `path`; a reader never sees a part of it.
+
+    Missing folders are created. After an exception, `path` is as before.
 
     Raises:
         LifecycleError: the disk is full or not writable.
@@ -86,13 +84,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = draft(path)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            flush(temporary)
             os.replace(temporary, path)
+            flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 DISK_HINTS = {

@@ -9,7 +9,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.renamed import warn_renamed
 
 DAY = 86_400
-# Replaced by `lifecycle.sample.clock` to simulate another time; everything else calls it through this module.
+# Replaced where a test or a simulated year sets another time; everything else calls it through this module.
 clock: Callable[[], float] = time.time
 
 

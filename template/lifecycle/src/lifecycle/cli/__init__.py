@@ -1,16 +1,19 @@
-"""The command line: one module for each group of commands.
+"""The command line `lifecycle COMMAND`: parse the arguments, run one command, print errors without a traceback.
 
-A command imports its package only when it runs, so that start-up stays fast.
+There is one module for each group of commands. A command imports its package only when it runs, so that start-up stays
+fast.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lifecycle
-from lifecycle.errors import LifecycleError
+from lifecycle import settings
+from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.settings import ENVIRONMENTS, Loaded
 
 Command = Callable[[argparse.Namespace, Loaded], None]
@@ -22,7 +25,39 @@ REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
 TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
 
-def add_command(parsers: Any, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command: `arguments`, or those of the process.
+
+    Returns:
+        0 when the command succeeded, 1 when it was refused or failed, 3 when the tables are missing, 130 when it was
+        interrupted. A wrong call exits with code 2.
+    """
+    # The groups import the names above from this package.
+    from lifecycle.cli import model, monitoring, repository
+
+    parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote, use and monitor this model.")
+    parser.add_argument("--version", action="version", version=lifecycle.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in (repository, model, monitoring):
+        group.add_commands(partial(_add_command, commands))
+    try:
+        given = parser.parse_args(arguments)
+        given.run(given, settings.load(Path.cwd(), given.environment))
+    except LifecycleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3 if isinstance(error, NotHere) else 1
+    except _unexpected_errors() as error:
+        # An error that no job expects still names its path or the command.
+        place, problem = (getattr(error, name, None) for name in ("filename", "strerror"))
+        print(f"error: {place or given.command}: {problem or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _add_command(parsers: Any, name: str, run: Command, about: str, usage: str = "") -> argparse.ArgumentParser:
     """Add a command to subparsers of argparse and return its parser; `usage` is the choice that it needs, if any."""
     missing = usage and not (Path(lifecycle.__file__).parent / PACKAGES[usage] / "__init__.py").exists()
     # argparse does not list a command that has no `help`.
@@ -38,8 +73,6 @@ def _refuse(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
     raise LifecycleError(problem, "`make update SET='usage=[online, batch]'` adds it.")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command: the entry point of releases before 0.3.0."""
-    from lifecycle.cli import entry
-
-    return entry.main(arguments)
+def _unexpected_errors() -> tuple[type[Exception], ...]:
+    # A module that is not imported cannot have raised the error, and importing it here would slow every command down.
+    return OSError, *(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)

@@ -95,7 +95,7 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.client.build import build, differs
+    from lifecycle.client import build, differs
 
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")

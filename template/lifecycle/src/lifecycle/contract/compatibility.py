@@ -29,12 +29,19 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
     return found
 
 
-def compare(contract: Contract, root: Path) -> None:
-    """Raise LifecycleError when `contract.json`, the last released contract, is not what `contract.py` declares."""
+def released(root: Path) -> Contract:
+    """Return the contract in `contract.json`; raises LifecycleError where there is no valid one."""
     path = root / RELEASED
     if not path.exists():
         raise LifecycleError(f"{path} is missing", "`make contract` writes it; commit it.")
-    if _released(path, contract) != contract:
+    return Contract.from_json(path.read_bytes(), RELEASED)
+
+
+def compare(contract: Contract, root: Path) -> None:
+    """Raise LifecycleError when `contract.json`, the last released contract, is not what `contract.py` declares."""
+    old = released(root)
+    _refuse_undeclared_changes(old, contract)
+    if old != contract:
         problem = "src/model/contract.py has changed since contract.json was written, in a way that breaks no caller"
         raise LifecycleError(problem, "`make contract` writes the new one; commit both.")
 
@@ -42,16 +49,16 @@ def compare(contract: Contract, root: Path) -> None:
 def release(contract: Contract, root: Path) -> bool:
     """Write `contract.json`; return whether it changed. A breaking change without a new VERSION raises Refused."""
     path, content = root / RELEASED, contract.to_json()
-    # An older release of lifecycle wrote other names for the same content.
-    if path.exists() and _released(path, contract) == contract and path.read_text(encoding="utf-8") == content:
-        return False
+    if path.exists():
+        _refuse_undeclared_changes(released(root), contract)
+        # Not a comparison of contracts: older releases of lifecycle wrote other names for the same content.
+        if path.read_text(encoding="utf-8") == content:
+            return False
     write_atomically(path, content.encode())
     return True
 
 
-def _released(path: Path, new: Contract) -> Contract:
-    """Return the released contract, unless `new` would break its callers (Refused)."""
-    old = Contract.from_json(path.read_text(encoding="utf-8"), RELEASED)
+def _refuse_undeclared_changes(old: Contract, new: Contract) -> None:
     found = [] if new.version > old.version else breaking_changes(old, new)
     if found or new.version < old.version:
         reasons = "\n  ".join(found or ["its VERSION is lower"])
@@ -60,7 +67,6 @@ def _released(path: Path, new: Contract) -> Contract:
             f"Undo it, or set VERSION = {old.version + 1} in src/model/contract.py and inform the callers. "
             "If no caller uses it yet, remove contract.json and run `make contract`.",
         )
-    return old
 
 
 def _narrower(old: Column, new: Column) -> list[str]:

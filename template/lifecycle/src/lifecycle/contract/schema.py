@@ -139,6 +139,10 @@ def _select(condition: Callable[[Column], bool]) -> "cached_property[tuple[Colum
     return cached_property(lambda contract: tuple(filter(condition, contract.columns)))
 
 
+def _first(condition: Callable[[Column], bool]) -> "cached_property[Column | None]":
+    return cached_property(lambda contract: next(filter(condition, contract.columns), None))
+
+
 @dataclass(frozen=True)
 class Contract:
     """The columns of a row, in the order of the model's matrix, and the target, under a major `version`."""
@@ -147,16 +151,10 @@ class Contract:
     target: Target
     columns: tuple[Column, ...] = ()
 
-    @cached_property
-    def key(self) -> Column | None:
-        """Return the column that identifies the entity, or None."""
-        return next((column for column in self.columns if column.source == "key" and column.kind != "time"), None)
-
-    @cached_property
-    def time(self) -> Column | None:
-        """Return the key column that holds the time of a row, or None."""
-        return next((column for column in self.columns if column.kind == "time"), None)
-
+    # The column that identifies the entity, or None.
+    key = _first(lambda column: column.source == "key" and column.kind != "time")
+    # The key column that contains the time of a row, or None.
+    time = _first(lambda column: column.kind == "time")
     # Key columns are stored and logged, and are never model inputs.
     keys = _select(lambda column: column.source == "key")
     # The columns of the model's matrix, left to right.

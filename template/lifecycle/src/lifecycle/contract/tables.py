@@ -1,7 +1,6 @@
 """SQL helpers, and the check of a DuckDB table against the contract."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import draft, explain_disk_errors, flush
+from lifecycle.storage import replacing
 
 if TYPE_CHECKING:
     import duckdb
@@ -132,14 +131,17 @@ def cast(expression: str, column: Column, sql_type: str) -> str:
 
 
 @contextlib.contextmanager
-def explain_sql_errors(where: str) -> Iterator[None]:
+def explain_sql_errors(
+    where: str, hint: str = "The message is from DuckDB and names the place in the SQL."
+) -> Iterator[None]:
     """Convert an error of DuckDB to a LifecycleError that names `where` the SQL comes from."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        hint = "The message is from DuckDB and names the place in the SQL."
+        if isinstance(error, duckdb.IOException):
+            hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):
             hint = (
                 "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds the memory."
@@ -153,21 +155,8 @@ def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Pat
     Raises:
         LifecycleError: the disk refuses.
     """
-    import duckdb
-
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = draft(path)
-        try:
-            ((count,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
-            flush(temporary)
-            os.replace(temporary, path)
-            flush(path.parent)
-        except duckdb.IOException as error:
-            hint = "Free some space, or set `storage` or `data` to another place."
-            raise LifecycleError(f"{path} cannot be written ({error})", hint) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+    with explain_sql_errors(f"writing {path}"), replacing(path) as temporary:
+        ((count,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
     return int(count)
 
 

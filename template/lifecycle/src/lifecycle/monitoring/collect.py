@@ -152,7 +152,7 @@ def _rows(line: Line, contract: Contract) -> Iterator[list[Any]]:
     facts = [int(line["ts"]), line.get("as_of"), line["version"], line.get("threshold"), line["id"]]
     for position, (row, prediction) in enumerate(zip(line["rows"], line["predictions"], strict=True)):
         if row is not None:
-            values = [_plain(column, row.get(column.name, column.default)) for column in predictions.loggable(contract)]
+            values = [_plain(column, row.get(column.name, column.default)) for column in contract.loggable]
             yield [*values, *facts, position, *_flat(prediction)]
 
 
@@ -174,7 +174,7 @@ def _plain(column: Column, value: Any) -> Any:
 
 
 def _query(file: Path, contract: Contract) -> str:
-    columns = {column.name: SQL_TYPES[column.kind] for column in predictions.loggable(contract)}
+    columns = {column.name: SQL_TYPES[column.kind] for column in contract.loggable}
     columns |= predictions.FACTS | predictions.prediction_columns(contract.target)
     # By position: names may contain anything, and DuckDB does not distinguish upper from lower case.
     selected = ", ".join(

@@ -28,15 +28,6 @@ UNKNOWN = {
 }
 
 
-def committed(root: Path) -> Owners:
-    """Return the owners as of the last commit; raises LifecycleError where OWNERS is not in it or has errors."""
-    content = provenance.committed(root, OWNERS)
-    if content is None:
-        raise Refused(f"git has no commit of {OWNERS} at {root}", "Work in a clone, and commit it.")
-    hint = f"This is {OWNERS} as of the last commit: correct it, and commit."
-    return owners_file.examine(content, provenance.files(root)).valid(hint)
-
-
 def roles(root: Path) -> dict[str, list[str]]:
     """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
     try:
@@ -61,21 +52,22 @@ def approve(
     """Record that a person approves a version, or a threshold of it, for production.
 
     Returns:
-        The roles that this person holds in OWNERS as of the last commit.
+        The roles that this person holds in OWNERS.
 
     Raises:
         LifecycleError: the environment needs no approval, or the threshold is not a probability.
-        Refused: the person holds no role.
+        Refused: the person holds no role, or OWNERS has errors or is not committed.
     """
     if environment != PRODUCTION:
         problem = f"{environment} needs no approval"
         raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    roles = roles_of(committed(root), who.name, who.source)
+    if edited := _uncommitted(root, OWNERS):
+        raise Refused(*edited)
+    roles = roles_of(derived.read(root).valid(), who.name, who.source)
     if not roles:
-        hints = [*_uncommitted(root, OWNERS), UNKNOWN[who.source].format(who.name)]
-        raise Refused(f"{who} holds no role in OWNERS as of the last commit", "\n  ".join(hints))
+        raise Refused(f"{who} holds no role in OWNERS", UNKNOWN[who.source].format(who.name))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
     given = {"who": who.name, "source": who.source, "roles": roles, "why": why}
     deployments.append_audit(store, entry | given | {"changed": timestamps.format_utc(timestamps.now())})
@@ -125,7 +117,7 @@ def faults(
 def _uncommitted(root: Path, *places: str) -> list[str]:
     edited = provenance.uncommitted(root, *places)
     if edited is None:
-        return [f"git has no commit at {root}: promote from a clone"]
+        return [f"git has no commit at {root}: work in a clone"]
     return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
 
 

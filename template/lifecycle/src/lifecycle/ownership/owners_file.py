@@ -132,11 +132,12 @@ class Report:
         """Return the number of errors."""
         return sum(each.refused for each in self.findings)
 
-    def valid(self, hint: str = "`uv run lifecycle owners check` shows everything.") -> Owners:
+    def valid(self) -> Owners:
         """Return the owners; raises Refused with all errors where there are any."""
         if self.refused or not self.owners:
             errors = [str(each) for each in self.findings if each.refused or not self.owners]
             # The command line prints the word "error" itself.
+            hint = "`uv run lifecycle owners check` shows everything."
             raise Refused("\n".join(errors).removeprefix("error: "), hint)
         return self.owners
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import path_literal, text
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, lock
@@ -26,11 +26,6 @@ FACTS = {
     "lifecycle_request": "VARCHAR",
     "lifecycle_position": "INTEGER",
 }
-
-
-def loggable(contract: Contract) -> tuple[Column, ...]:
-    """Return the columns whose values may be written to a log."""
-    return tuple(column for column in contract.columns if column.loggable)
 
 
 def prediction_columns(target: Target) -> dict[str, str]:

@@ -49,11 +49,6 @@ def code(root: Path) -> dict[str, object]:
     return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
 
 
-def committed(root: Path, name: str) -> bytes | None:
-    """Return the content of a file at `root` in the last commit; None without that file or without git."""
-    return _output(root, "cat-file", "blob", f"HEAD:./{name}")
-
-
 def files(root: Path) -> list[str] | None:
     """Return the files that are in git or that `git add --all` would add; None outside a repository."""
     listed = _output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -74,7 +69,9 @@ def uncommitted(root: Path, *places: str) -> list[str] | None:
         there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
         names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
     contents = {name: (root / name).read_bytes() if (root / name).is_file() else None for name in names}
-    return sorted(name for name, content in contents.items() if content != committed(root, name))
+    return sorted(
+        name for name, content in contents.items() if content != _output(root, "cat-file", "blob", f"HEAD:./{name}")
+    )
 
 
 def _git(root: Path, *arguments: str) -> str | None:

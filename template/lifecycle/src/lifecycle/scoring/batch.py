@@ -18,7 +18,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import exclusive, loggable, prediction_columns
+from lifecycle.registry.predictions import exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output
 from lifecycle.scoring.rows import RowFile, own_rows
@@ -66,13 +66,12 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
+    with _started(settings, environment, progress) as run, connect(**run.limits) as connection:
 
-    def fill(rows: RowFile) -> None:
-        with connect(**run.limits) as connection:
+        def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows))
 
-    with _started(settings, environment, progress) as run:
-        return _predict(run, file.name, output, {}, fill, []), ignored
+        return _predict(run, connection, file.name, output, {}, fill, []), ignored
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,19 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
         facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
-        logged.append(Output(log, draft(log), loggable(contract), facts))
-    _predict(run, str(day), path, {"as_of": as_of}, fill, logged)
+        logged.append(Output(log, draft(log), contract.loggable, facts))
+    _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
     return path
 
 
 def _predict(
-    run: _Run, title: str, path: Path, facts: dict[str, Any], fill: Callable[[RowFile], object], logged: list[Output]
+    run: _Run,
+    connection: Any,
+    title: str,
+    path: Path,
+    facts: dict[str, Any],
+    fill: Callable[[RowFile], object],
+    logged: list[Output],
 ) -> int:
     """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
@@ -144,6 +149,6 @@ def _predict(
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        parts.write(rows, predicted, contract, [scores, *logged])
+        parts.write(connection, rows, predicted, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
     return count

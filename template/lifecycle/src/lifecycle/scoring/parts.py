@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.tables import SQL_TYPES, explain_sql_errors, literal, path_literal, quoted, text
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry.predictions import FACTS, prediction_columns
 from lifecycle.scoring.rows import RowFile
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
-# A column with more bytes of different values is written without a dictionary. Readers see plain text in either case.
-OPTIONS: dict[str, Any] = {"dictionary_pagesize_limit": 2**13, "store_schema": False}
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,8 @@ def begin(folder: Path, fill: Callable[[RowFile], object], group_rows: int, fact
 def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float | None) -> Iterator[tuple[Path, int]]:
     """Yield each part in order with its number of rows, after predicting the parts that are missing."""
     # Probabilities hardly repeat, and a part is read once.
-    options: dict[str, Any] = {"compression": "none", "write_statistics": False, "use_dictionary": False}
-    if predictor.contract.target.classes:
-        options["use_dictionary"] = ["prediction"]
+    options: dict[str, Any] = {"compression": "none", "write_statistics": False}
+    options["use_dictionary"] = ["p0"] if predictor.contract.target.classes else False
     with _open(rows, predictor.contract) as source:
         # Without rows there is one part, which defines the columns.
         for at in range(max(1, source.num_row_groups)):
@@ -89,7 +88,9 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
             yield path, count
 
 
-def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
+def write(
+    connection: duckdb.DuckDBPyConnection, rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]
+) -> None:
     """Write completed rows and their predictions (one part per row group) to every output.
 
     Each output appears at its path in one step, when all are complete.
@@ -97,11 +98,15 @@ def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Outpu
     Raises:
         LifecycleError: the disk is full or read-only.
     """
+    predicted = ", ".join(map(path_literal, parts))
+    source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"
     try:
         with explain_disk_errors(outputs[0].path):
             for output in outputs:
                 output.path.parent.mkdir(parents=True, exist_ok=True)
-            _fill(rows, parts, contract, outputs)
+                query = f"SELECT {', '.join(_values(output, contract))} FROM {source}"
+                with explain_sql_errors(f"writing {output.path}"):
+                    connection.execute(f"COPY ({query}) TO {text(str(output.draft))} (FORMAT parquet)")
             for output in outputs:
                 flush(output.draft)
             for output in outputs:
@@ -112,48 +117,29 @@ def write(rows: Path, parts: list[Path], contract: Contract, outputs: list[Outpu
             output.draft.unlink(missing_ok=True)
 
 
-def _fill(rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
-    names = list({column.name: None for output in outputs for column in output.columns})
-    writers: dict[Path, pq.ParquetWriter] = {}
-    start = 0
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_open(rows, contract))
-        for at, path in enumerate(parts):
-            group = _group(source, at, names)
-            with pq.ParquetFile(path, read_dictionary=["prediction"]) as part:
-                predictions = part.read(use_threads=False)
-            for output in outputs:
-                table = _table(output, group, predictions, start)
-                if output.draft not in writers:
-                    writer = pq.ParquetWriter(output.draft, table.schema, **OPTIONS)
-                    writers[output.draft] = stack.enter_context(writer)
-                writers[output.draft].write_table(table)
-            start += len(group)
-
-
-def _table(output: Output, rows: pa.Table, predictions: pa.Table, start: int) -> pa.Table:
-    types = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}
-    columns = {column.name: _values(rows, column) for column in output.columns}
+def _values(output: Output, contract: Contract) -> Iterator[str]:
+    """Yield the SQL of each column, from the completed rows `r` and their predictions `p`."""
+    predicted = list(prediction_columns(contract.target))
+    for column in output.columns:
+        # Whole numbers may be stored as doubles.
+        yield f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
     for name, value in output.facts.items():
-        if name in predictions.column_names:
-            columns[name] = predictions[name]
+        if name in predicted:
+            yield f"p.p{predicted.index(name)} AS {quoted(name)}"
         elif name == POSITION:
-            columns[name] = pa.array(np.arange(start, start + len(rows), dtype=np.int32))
-        elif value is None:
-            columns[name] = pa.nulls(len(rows), types[FACTS[name]])
+            yield f"CAST(row_number() OVER () - 1 AS {FACTS[name]}) AS {name}"
         else:
-            same = np.zeros(len(rows), dtype=np.int8)
-            columns[name] = pa.DictionaryArray.from_arrays(same, pa.array([value], type=types[FACTS[name]]))
-    return pa.table(columns)
+            yield f"CAST({literal(value)} AS {FACTS[name]}) AS {name}"
 
 
 def _predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
-    """Return the same predictions as `format_predictions`, by column."""
+    """Return the same predictions as `format_predictions`, in columns p0, p1, … for those of `prediction_columns`."""
     contract, target = predictor.contract, predictor.contract.target
-    names = list(prediction_columns(target))
+    names = [f"p{at}" for at in range(len(prediction_columns(target)))]
     if len(rows):
-        values = {column.name: _values(rows, column).combine_chunks() for column in contract.columns}
-        raw = predictor.predict_batch(pa.record_batch(values))
+        whole = {column.name for column in contract.columns if column.kind == "integer"}
+        values = {name: rows[name].cast("int64") if name in whole else rows[name] for name in rows.column_names}
+        raw = predictor.predict_batch(pa.record_batch({name: each.combine_chunks() for name, each in values.items()}))
     else:
         raw = np.empty((0, len(target.classes)) if target.task == "multiclass" else 0)
     if target.task == "regression":
@@ -171,14 +157,9 @@ def _open(path: Path, contract: Contract) -> pq.ParquetFile:
     return pq.ParquetFile(path, read_dictionary=[each.name for each in contract.inputs if each.kind == "category"])
 
 
-def _group(source: pq.ParquetFile, at: int, names: list[str] | None = None) -> pa.Table:
+def _group(source: pq.ParquetFile, at: int) -> pa.Table:
     # A file without rows has no row group.
-    return source.read_row_group(at, names, use_threads=False) if source.num_row_groups else source.read(names)
-
-
-def _values(rows: pa.Table, column: Column) -> pa.ChunkedArray:
-    # Whole numbers may be stored as doubles.
-    return rows[column.name].cast("int64") if column.kind == "integer" else rows[column.name]
+    return source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
 
 
 def _is_whole(path: Path, count: int) -> bool:

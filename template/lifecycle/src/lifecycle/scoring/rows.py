@@ -3,8 +3,6 @@
 This one file is validated, predicted for and logged, so that a table that changes during the run changes nothing.
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
-from lifecycle.storage import explain_disk_errors
 
 GIVEN = "lifecycle_given"
 HINT = "Give a Parquet file, or a CSV file with a header."
@@ -45,14 +42,8 @@ class RowFile:
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{tables.text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
-        with explain_disk_errors(self.path), tables.explain_sql_errors(where):
-            try:
-                connection.execute(f"COPY ({query}) TO {target}")
-            except duckdb.IOException as error:
-                if "write" not in str(error) and "space" not in str(error):
-                    raise
-                hint = "Free some space, or set `storage` to another disk."
-                raise LifecycleError(f"{self.path} cannot be written ({error})", hint) from error
+        with tables.explain_sql_errors(where):
+            connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({tables.path_literal(self.path)})")
 
 
@@ -67,7 +58,7 @@ def own_rows(connection: duckdb.DuckDBPyConnection, file: Path, contract: Contra
     """
     # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)
-    with _explaining(file):
+    with tables.explain_sql_errors(f"reading {file}", HINT):
         is_csv = not _is_parquet(file)
         options = ", header = true, all_varchar = true, skip = 0" if is_csv else ", hive_partitioning = false"
         source = f"{'read_csv' if is_csv else 'read_parquet'}({tables.path_literal(file)}{options})"
@@ -107,19 +98,13 @@ def _raw(column: Column) -> str:
 
 
 def _is_parquet(file: Path) -> bool:
-    with file.open("rb") as opened:
-        start = opened.read(4)
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(4)
+    except OSError as error:
+        raise LifecycleError(f"{file} cannot be read: {error.strerror}", HINT) from error
     if not start:
         raise LifecycleError(f"{file} is empty", HINT)
     if start != b"PAR1" and tables.is_parquet(file):
         raise LifecycleError(f"{file} is not a valid Parquet file", HINT)
     return start == b"PAR1"
-
-
-@contextlib.contextmanager
-def _explaining(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, duckdb.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise LifecycleError(f"{file} cannot be read: {reason}", HINT) from error

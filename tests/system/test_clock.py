@@ -7,16 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from lifecycle import timestamps
-from lifecycle.errors import LifecycleError
-from lifecycle.sample.clock import simulated
+from looseleaf.project import CLOCK
+from looseleaf.year.clock import simulated
 
 
 def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     (folder / "config").mkdir(exist_ok=True)
-    run = [sys.executable, "-m", "lifecycle.sample.clock", *words]
+    run = [sys.executable, CLOCK, *words]
     return subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -35,14 +33,6 @@ def test_time_follows_the_file_and_orders_what_happens_within_one_second(tmp_pat
     assert int(simulated(file)) == timestamps.parse("2025-03-02T12:00:00Z")
 
 
-@pytest.mark.parametrize(("content", "problem"), [(None, "clock cannot be read"), ("soon", "'soon' is not a date")])
-def test_a_file_without_a_timestamp_is_reported(tmp_path: Path, content: str | None, problem: str) -> None:
-    if content is not None:
-        (tmp_path / "clock").write_text(content)
-    with pytest.raises(LifecycleError, match=problem):
-        simulated(tmp_path / "clock")
-
-
 def test_a_command_runs_at_the_simulated_time_and_its_exit_code_is_kept(tmp_path: Path) -> None:
     (tmp_path / "clock").write_text("2025-03-01")
     path = tmp_path / "storage/reports/local/retrain_request.json"
@@ -54,4 +44,3 @@ def test_a_command_runs_at_the_simulated_time_and_its_exit_code_is_kept(tmp_path
     assert json.loads(run)["started"] == "2025-03-01T00:00:00Z"
     assert command(tmp_path, "clock", "config").returncode == 0
     assert command(tmp_path, "clock", "no-such-command").returncode == 2
-    assert "usage: " in command(tmp_path, "clock").stderr
