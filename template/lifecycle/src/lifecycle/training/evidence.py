@@ -45,7 +45,7 @@ class Evidence:
         rows: by version, the positions of the rows that it is compared on and has predictions for; a version without
             an entry, and a model of the candidate's own training, has all rows.
         basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated
-            it; UNKNOWN where an earlier release does not tell what it was fitted to.
+            it; UNKNOWN where an earlier release does not record what it was fitted to.
         same: versions whose predictions equal those of the REFIT.
         slices: by opponent, what `compare_slices` returns.
         incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
