@@ -102,7 +102,7 @@ def test_the_deployed_fit_has_seen_the_newest_rows_and_metrics_are_those_of_the_
     # The newest rows contradict all earlier ones, which only the deployed fit has learned in part.
     candidate, refit = (found.predictions[name] for name in ("candidate", "refit"))
     assert np.abs(found.label - refit).mean() < np.abs(found.label - candidate).mean()
-    assert bundle.facts["metrics"]["candidate"]["roc_auc"] < 0.3
+    assert bundle.facts["metrics"]["candidate"]["roc_auc"] < 0.5
     assert "to be deployed: fitted to 9,000 rows, the whole history" in described_rows(bundle.facts)
     deployed = Predictor(bundle).predict_raw(frame.assign(**{"class": frame["class"]}).tail(50))
     assert np.isfinite(deployed).all()
