@@ -11,7 +11,7 @@ from support.rendering import ROOT, TEMPLATE, files
 
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
-FILES = 135
+FILES = 137
 
 
 def modules(folder: Path) -> list[Path]:
