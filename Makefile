@@ -42,7 +42,7 @@ manifest: $(READY) ## update the hashes of the template's zone (after a change i
 pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
 	PYTHONPATH=tests .venv/bin/python tests/support/pictures.py
 
-proof: $(READY) ## mutate the runtime, delete each template file, run the soak test; writes docs/proof.md (hours)
+proof: $(READY) ## mutate contract, matrix, gate, drift, split and deployments, delete each template file, run the soak test; writes docs/proof.md (hours)
 	PYTHONPATH=tests .venv/bin/python tests/support/mutation.py
 	PYTHONPATH=tests .venv/bin/python tests/support/sweep.py
 	PYTHONPATH=tests .venv/bin/python tests/support/soak.py

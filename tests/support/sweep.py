@@ -18,6 +18,8 @@ from support.rendering import ROOT, outcome, template_files
 
 DOCUMENTATION = {
     "template/config/base.yaml": "a comment; an environment without the file has the defaults",
+    "template/config/staging.yaml": "as base.yaml",
+    "template/config/production.yaml": "as base.yaml",
 }
 RENDERS = ("tests/template/test_static.py", "tests/template/test_render.py", "tests/template/test_negative.py")
 UNITS = ("tests/runtime",)

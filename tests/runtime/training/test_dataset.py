@@ -1,6 +1,7 @@
 """The holdout is the later part, else whole entities, else rows, and the same in each run."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from lifecycle.contract.declare import derive
 from lifecycle.errors import LifecycleError
-from lifecycle.training.dataset import split
+from lifecycle.training.dataset import codes, split
 from support.teams import TARGETS, Order, orders
 
 CONTRACT = derive(Order, TARGETS["binary"], 1)
@@ -77,3 +78,43 @@ def test_a_few_distinct_rows_are_divided_by_position() -> None:
 def test_rows_that_cannot_be_divided_are_refused() -> None:
     with pytest.raises(LifecycleError, match="cannot be divided"):
         split(pd.DataFrame(orders(1)), CONTRACT, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "expected"),
+    [
+        ("binary", [True, False], [1.0, 0.0]),
+        ("binary", [1, 0], [1.0, 0.0]),
+        ("binary", ["returns", "keeps"], [1.0, 0.0]),
+        ("multiclass", ["sea", "air", "road"], [2.0, 0.0, 1.0]),
+        ("regression", [1.5, -2.0], [1.5, -2.0]),
+    ],
+)
+def test_labels_become_codes_in_the_order_of_the_classes(task: str, label: list[Any], expected: list[float]) -> None:
+    assert codes(pd.Series(label), TARGETS[task]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "problem", "hint"),
+    [
+        ("binary", [True, None, None], "returned is null in 2 of 3 rows", "Exclude rows without a label"),
+        ("binary", [2, 0, 1], "returned holds values that TARGET does not name, in 1 rows", "src/model/"),
+        ("binary", ["returns", "loses"], "returned holds values that TARGET does not name, in 1 rows", "src/model/"),
+        ("multiclass", ["rail", "air"], "carrier holds values that TARGET does not name, in 1 rows", "src/model/"),
+        ("multiclass", [1, 2], "carrier holds values that TARGET does not name, in 2 rows", "src/model/"),
+        ("regression", ["two"], "and a regression predicts a number", "Cast it to a number"),
+        ("regression", [float("inf"), 1.0], "days holds values that TARGET does not name, in 1 rows", "src/model/"),
+    ],
+)
+def test_labels_that_the_target_does_not_name_are_refused(task: str, label: list[Any], problem: str, hint: str) -> None:
+    with pytest.raises(LifecycleError) as caught:
+        codes(pd.Series(label), TARGETS[task])
+    assert problem in caught.value.problem
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.2, 8), (0.29, 8), (0.3, 7), (0.05, 9)])
+def test_the_holdout_is_the_largest_later_part_within_the_share(share: float, first: int) -> None:
+    frame = orders(1000).assign(ts=np.repeat(np.arange(10), 100))
+    found = split(frame, CONTRACT, share)
+    assert frame.ts[found.holdout].min() == first
