@@ -1,7 +1,8 @@
-"""False alarms and detection of monitoring, for every kind of column: `PYTHONPATH=tests python tests/support/false_alarms.py`.
+"""False alarms and detection of monitoring for every kind of column.
 
-Training rows and windows are drawn from one process. A window raises a false alarm for a column that is reported as
-drifting, as broken or as unusual. The same windows with a real shift of each column give the detection rate.
+`PYTHONPATH=tests .venv/bin/python tests/support/false_alarms.py` prints a table in about five minutes. Training rows
+and windows are drawn from one process. A window raises a false alarm for a column that is reported as drifting, as
+broken or as unusual. Windows with a real shift of each column give the detection rate.
 """
 
 import argparse
@@ -77,8 +78,8 @@ def _column(name: str, kind: str, **given: Any) -> Column:
     return Column(name, "request", kind, **given)  # type: ignore[arg-type]
 
 
-# Shifts of the sizes in which drift matters: 0.4 standard deviations, nulls from 1 % to 10 %, a level that takes a fifth
-# of the rows, a new level in a tenth of the rows.
+# Shifts of the sizes in which drift matters: 0.4 standard deviations, nulls from 1 % to 10 %, a level that takes a
+# fifth of the rows, a new level in a tenth of the rows.
 KINDS = (
     Kind(_column("number", "number"), _normal, _add(0.4)),
     Kind(_column("wider number", "number"), _normal, lambda random, values: values * 1.8),
@@ -87,12 +88,24 @@ KINDS = (
     Kind(_column("zero-inflated 60 %", "number"), _zeros(0.6), _replace(80.0, 0.2)),
     Kind(_column("zero-inflated 95 %", "number"), _zeros(0.95), _replace(80.0, 0.2)),
     Kind(_column("constant", "number"), lambda random, size: np.full(size, 7.0), _replace(8.0, 0.2)),
-    Kind(_column("almost constant", "number"), lambda r, size: np.where(r.random(size) < 0.002, 1.0, 0.0), _replace(1.0, 0.2)),
-    Kind(_column("few integers", "integer"), lambda random, size: random.poisson(0.5, size), lambda r, v: v + r.poisson(0.4, len(v))),
+    Kind(
+        _column("almost constant", "number"),
+        lambda r, size: np.where(r.random(size) < 0.002, 1.0, 0.0),
+        _replace(1.0, 0.2),
+    ),
+    Kind(
+        _column("few integers", "integer"),
+        lambda random, size: random.poisson(0.5, size),
+        lambda r, v: v + r.poisson(0.4, len(v)),
+    ),
     Kind(_column("integers", "integer"), lambda random, size: random.poisson(20, size), _add(2)),
     Kind(_column("outside expected 4 %", "number", expected=(-2.06, 2.06)), _normal, _add(0.5)),
     Kind(_column("boolean", "boolean"), lambda r, size: r.random(size) < 0.1, _replace(True, 0.2)),
-    Kind(_column("boolean with nulls", "boolean", nullable=True), _nulls(lambda r, size: r.random(size) < 0.5, 0.2), _replace(True, 0.3)),
+    Kind(
+        _column("boolean with nulls", "boolean", nullable=True),
+        _nulls(lambda r, size: r.random(size) < 0.5, 0.2),
+        _replace(True, 0.3),
+    ),
     Kind(_column("number, 1 % null", "number", nullable=True), _nulls(_normal, 0.01), _replace(None, 0.09)),
     Kind(_column("number, 50 % null", "number", nullable=True), _nulls(_normal, 0.5), _replace(None, 0.4)),
     Kind(_column("number, 99.7 % null", "number", nullable=True), _nulls(_normal, 0.997), _replace(0.5, 0.1)),
@@ -104,7 +117,9 @@ KINDS = (
     Kind(_column("rare levels", "category"), _levels([50, 30, 18, *[0.05] * 40]), _replace("a new level", 0.1)),
     Kind(_column("text, 800 levels", "category"), _levels(np.exp(np.linspace(0, 4, 800))), _replace("level 799", 0.2)),
     Kind(_column("text, 20,000 levels", "category"), _levels(np.ones(20_000)), _replace("level 9", 0.2)),
-    Kind(_column("text with nulls", "category", nullable=True), _nulls(_levels(np.ones(300)), 0.1), _replace(None, 0.2)),
+    Kind(
+        _column("text with nulls", "category", nullable=True), _nulls(_levels(np.ones(300)), 0.1), _replace(None, 0.2)
+    ),
 )
 CONTRACT = Contract(1, Target("binary", "left", ("stays", "leaves")), tuple(kind.column for kind in KINDS))
 

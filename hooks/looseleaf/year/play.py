@@ -31,9 +31,10 @@ INTRODUCTION = f"""\
 The year {YEAR} of a company that delivers meal boxes, played in build/year; your own storage and data are not changed.
 The model predicts which customers leave within 30 days. Every customer is predicted on the first of each month, and
 whether they left becomes known 30 days later. On the fifteenth, make monitor compares the last 31 days with the rows
-that the model was trained on, and make retrain trains again if monitoring requests it. PSI (population stability index)
+that the model was trained on: ok needs no action, watch means that something differs and nothing is broken, retrain
+requests a new model, which make retrain trains, and incident means broken data. PSI (population stability index)
 measures how much the distribution of a column has changed; above its limit, the column has drifted. In the last
-quarter the sample changes on purpose.
+quarter the sample changes on purpose: fewer visits, higher prices, more complaints.
 """
 
 
@@ -129,8 +130,7 @@ def _run_jobs(year: Year, date: str) -> None:
     if repository.report() != before:
         _report(year, date)
     for run in repository.retrains()[retrains:]:
-        found = f"a model was trained because of {run['reason']}, and the gate has {run['outcome']} it"
-        year.happened(date, run["outcome"], f"{found}: {run['text'].splitlines()[0]}")
+        year.happened(date, run["outcome"], f"a model trained for {run['reason']}: {run['text'].splitlines()[0]}")
 
 
 def _report(year: Year, date: str) -> None:

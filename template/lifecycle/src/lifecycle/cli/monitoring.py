@@ -146,7 +146,8 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         entry = period.entry
-        print(f"    {entry['action']} by {entry['who']} (name recorded, not verified): {entry['why'] or 'no reason given'}")
+        who = f"{entry['who']} (name recorded, not verified)"
+        print(f"    {entry['action']} by {who}: {entry['why'] or 'no reason given'}")
         if decision := entry.get("evidence", {}).get("decision"):
             print(f"    decision: {store.root / decision}")
     if not periods:
