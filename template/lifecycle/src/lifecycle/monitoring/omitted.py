@@ -49,10 +49,10 @@ def outside_the_report(
 ) -> dict[str, int]:
     """Count what is not in the table of a version's predictions from `first` until before `as_of`, in seconds."""
     found = {"damaged": collect.damaged_lines(store, environment, first, as_of)}
-    late = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
     paths = predictions.files(store, environment)
     if not paths:
-        return found | {"unmatched": _count(connection, late)}
+        return found
+    late = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
     source = f"read_parquet([{', '.join(map(path_literal, paths))}], union_by_name = true, hive_partitioning = false)"
     conditions, key = [labels.NAMED], contract.key
     if key and key.loggable and key.name in describe(connection, f"FROM {source}"):
@@ -60,12 +60,6 @@ def outside_the_report(
     # One condition for each way to match: a single one with OR could not be a hash join.
     unmatched = [f"NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})" for condition in conditions]
     others = f"FROM {source} WHERE ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
-    return found | {
-        "unmatched": _count(connection, f"{late} AND {' AND '.join(unmatched)}"),
-        "other_versions": _count(connection, others),
-    }
-
-
-def _count(connection: "Connection", query: str) -> int:
-    ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
-    return int(count)
+    for kind, query in (("unmatched", f"{late} AND {' AND '.join(unmatched)}"), ("other_versions", others)):
+        ((found[kind],),) = connection.execute(f"SELECT count(*) {query}").fetchall()
+    return found
