@@ -54,13 +54,23 @@ class TestYear:
         (event,) = (event for event in year["timeline"] if event["what"] == "refused")
         assert "not surely better than answering without looking" in event["text"]
 
+    def test_it_ends_with_a_judged_month_and_without_an_incident(self, year: dict[str, Any]) -> None:
+        date, verdict = happened(year)[-1]
+        assert (date, verdict in ("ok", "watch")) == ("2025-12-31", True)
+        report = json.loads(Path(year["report"]).with_suffix(".json").read_bytes())
+        assert not report["windows"][-1]["state"].startswith("too few")
+        for column in report["windows"][-1]["columns"].values():
+            assert (column["psi"] > column["limit"]) == column["drifted"]
+        assert "incident" not in {what for _, what in happened(year)}
+
     def test_a_bad_promotion_is_rolled_back(self, year: dict[str, Any]) -> None:
-        assert happened(year)[-2:] == [("2025-12-22", "promoted"), ("2025-12-22", "rolled back")]
-        assert re.search(r"[4-9]\d% of the customers count as leaving, usual are \d%", year["timeline"][-1]["text"])
+        assert happened(year)[-3:-1] == [("2025-12-22", "promoted"), ("2025-12-22", "rolled back")]
+        assert re.search(r"[4-9]\d% of the customers count as leaving, usual are \d%", year["timeline"][-2]["text"])
         assert "threshold 0.5" in year["history"][-2]
 
     def test_it_prints_the_timeline_and_the_path_of_the_report(self, year: dict[str, Any]) -> None:
-        assert all(event["date"] in year["said"] and event["text"] in year["said"] for event in year["timeline"])
+        words = " ".join(year["said"].split())
+        assert all(event["date"] in words and event["text"] in words for event in year["timeline"])
         assert f"The last report: {year['report']}" in year["said"]
 
     @browsing.IF_THERE

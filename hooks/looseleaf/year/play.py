@@ -18,7 +18,7 @@ from typing import Any
 from lifecycle import sample, timestamps
 from looseleaf.project import post
 from looseleaf.steps import StepFailed
-from looseleaf.year.repository import WINDOW_DAYS, Question, Repository
+from looseleaf.year.repository import Question, Repository
 
 DAY = 86_400
 YEAR = 2025
@@ -26,16 +26,8 @@ CUSTOMERS = 3000
 WORSE, BAD, END = f"{YEAR}-06-15", f"{YEAR}-12-22", f"{YEAR}-12-31"
 LABEL_DELAY = 30 * DAY
 ROWS = 20  # of a request; the last customer of a month is sent alone
-LOW_THRESHOLD, USUAL_THRESHOLD = "0.02", "0.5"
-WIDTH, NEXT_LINE = 92, "\n" + 26 * " "
-INTRODUCTION = f"""\
-The year {YEAR} of a company that delivers meal boxes, played in build/year; your own storage and data are not changed.
-The model predicts which customers leave within 30 days. Every customer is predicted on the first of each month, and
-whether they left becomes known 30 days later. On the fifteenth, make monitor compares the last 31 days with the rows
-that the model was trained on, and make retrain trains again if monitoring requests it. PSI (population stability index)
-measures how much the distribution of a column has changed; above its limit, the column has drifted. In the last
-quarter the sample changes on purpose.
-"""
+LOW_THRESHOLD = "0.02"
+EVENT = textwrap.TextWrapper(118, "", 26 * " ", break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass
@@ -52,8 +44,7 @@ class Year:
     def happened(self, date: str, what: str, text: str) -> None:
         """Add an event with the output of the repository about it, and print it."""
         self.events.append({"date": date, "what": what, "text": " ".join(text.split())})
-        lines = textwrap.wrap(self.events[-1]["text"], WIDTH, break_long_words=False, break_on_hyphens=False)
-        print(f"  {date}  {what:<11} {f'{NEXT_LINE}'.join(lines)}", flush=True)
+        print(EVENT.fill(f"  {date}  {what:<11} {self.events[-1]['text']}"), flush=True)
 
 
 def play(repository: Repository) -> Year:
@@ -62,8 +53,8 @@ def play(repository: Repository) -> Year:
     sample.write(repository.all_data, drift=True, customers=CUSTOMERS)
     repository.set_clock(timestamps.parse(first))
     repository.run("train")
-    output = repository.run("promote", "--why", "the first model beats its baselines")
-    year.happened(first, "promoted", f"the first model beats its baselines: {_deployed_line(output)}")
+    why = "the first model beats its baselines"
+    year.happened(first, "promoted", f"{why}: {_deployed_line(repository.run('promote', '--why', why))}")
     repository.run("features")
     with repository.serving() as address:
         for month in range(1, 13):
@@ -123,24 +114,20 @@ def _run_jobs(year: Year, date: str) -> None:
     repository.run("features")
     if date.endswith("-01"):
         return
-    before, retrains = repository.report(), len(repository.retrains())
+    retrains = len(repository.retrains())
     repository.run("collect")
     repository.run("monitor", may_refuse=True)
     repository.run("retrain", "--due")
-    if repository.report() != before:
-        _report(year, date)
+    _report(year, date)
     for run in repository.retrains()[retrains:]:
-        found = f"a model was trained because of {run['reason']}, and the gate has {run['outcome']} it"
-        year.happened(date, run["outcome"], f"{found}: {run['text'].splitlines()[0]}")
+        year.happened(date, run["outcome"], f"a model trained for {run['reason']}: {run['text'].splitlines()[0]}")
 
 
 def _report(year: Year, date: str) -> None:
     """Add the verdict of the newest report, its reasons and the size of the last window to the events."""
-    report = year.repository.report()
-    if report:
-        reasons = "; ".join(reason["text"] for reason in report["reasons"])
-        last = f"{report['windows'][-1]['rows']:,} predictions of the last {WINDOW_DAYS} days"
-        year.happened(date, report["verdict"], f"{last}: {reasons or 'inputs and predictions are as in training'}")
+    if report := year.repository.report():
+        reasons = "; ".join(reason["text"] for reason in report["reasons"]) or "inputs and scores are as in training"
+        year.happened(date, report["verdict"], f"{report['windows'][-1]['rows']:,} predictions in 31 days: {reasons}")
 
 
 def _try_a_worse_candidate(year: Year, date: str) -> None:
@@ -150,8 +137,8 @@ def _try_a_worse_candidate(year: Year, date: str) -> None:
     output = year.repository.run("promote", "--why", "labels of a new pipeline", may_refuse=True, settings=tables)
     if "is not promoted" not in output:
         raise StepFailed("a model of mixed-up labels was promoted", "Report this: the gate did not refuse it.", output)
-    why = output.partition("is not promoted")[2].splitlines()[1].strip()
-    year.happened(date, "refused", f"a model of labels that were mixed up on purpose is not deployed: {why}")
+    why = output.partition("is not promoted")[2].splitlines()[1]
+    year.happened(date, "refused", f"a model of labels that were mixed up on purpose: {why}")
 
 
 def _promote_badly_and_roll_back(year: Year, address: str) -> None:
@@ -161,8 +148,7 @@ def _promote_badly_and_roll_back(year: Year, address: str) -> None:
     repository.run("features")
     version = repository.deployed()["version"]
     repository.run("promote", version, "--threshold", LOW_THRESHOLD, "--why", "call more customers")
-    threshold = f"customers count as leaving from a probability of {LOW_THRESHOLD} on, instead of {USUAL_THRESHOLD}"
-    year.happened(BAD, "promoted", f"a mistake on purpose, to call more customers: {threshold}")
+    year.happened(BAD, "promoted", f"a mistake on purpose: a probability of {LOW_THRESHOLD} counts as leaving")
     repository.wait_for(address, "threshold", float(LOW_THRESHOLD))
     repository.wait_for(address, "features_as_of", timestamps.format_utc(timestamps.parse(BAD)))
     still_there = [each for each in repository.questions(timestamps.parse(f"{YEAR}-12-01")) if not each.churned]
@@ -198,7 +184,7 @@ def run(root: Path, report: Callable[[str], object] = print) -> int:
         repository = Repository(root, place)
         # Nothing of it may be committed, whatever the team's own .gitignore contains.
         (place.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-        report(INTRODUCTION)
+        report(Path(__file__).with_name("introduction.txt").read_text(encoding="utf-8"))
         year = play(repository)
         found = summary(year, time.monotonic() - started)
     except StepFailed as failed:

@@ -19,13 +19,12 @@ from looseleaf.steps import StepFailed
 from looseleaf.year.clock import simulated
 
 TIMEOUT = 10
-WINDOW_DAYS = 31  # so that each window contains the first of one month
 SETTINGS = {
     "TRACKING__ENABLED": "false",
     "LOG__ENABLED": "true",
     "RETRAIN__ENABLED": "true",
     "MONITOR__STALE_DAYS": "400",
-    "MONITOR__WINDOW_DAYS": str(WINDOW_DAYS),
+    "MONITOR__WINDOW_DAYS": "31",
     "LOG__FLUSH_SECONDS": "0.02",
     "SERVE__POLL_SECONDS": "0.05",
 }

@@ -58,6 +58,25 @@ def test_a_due_retrain_is_refused_during_an_incident(here: Store, capsys: pytest
     assert here.versions()
 
 
+def test_a_retrain_by_hand_during_an_incident_needs_force_and_a_reason(
+    here: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here.reports / "local").mkdir(parents=True)
+    (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
+    assert entry.main(["retrain"]) == 0
+    output = capsys.readouterr().out
+    assert "no model is trained on broken data; `make retrain FORCE=1 WHY=…` starts one anyway" in output
+    for why in ([], ["--why", " "]):
+        assert entry.main(["retrain", "--force", *why]) == 1
+        assert "only with a reason" in capsys.readouterr().err
+    assert not here.versions()
+    assert entry.main(["retrain", "--force", "--why", "nulls are legitimate"]) == 0
+    assert "by hand; during an incident, because nulls are legitimate" in capsys.readouterr().out
+    [run] = retrain.runs(here, "local")
+    assert (run.outcome, run.why) == ("promoted", "nulls are legitimate")
+    assert "because nulls are legitimate" in deployments.required(here, "local").why
+
+
 def test_a_failed_retrain_counts_for_the_cooldown() -> None:
     assert retrain.refusal([run_at(1, "failed")], Retrain(), NOW, by_hand=False)
 

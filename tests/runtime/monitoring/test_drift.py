@@ -139,6 +139,14 @@ def test_quality_of_every_task(task: str) -> None:
     settings = Settings.model_validate({"gate": {"resamples": 100}})
     newest = scores_of(target, labelled).to_numpy()
     found = measure_quality(contract, facts, settings, labelled, 1000, 1000, newest)
+    if task == "multiclass":
+        assert found.calibration is not None
+        # The predicted class has 0.8, and is right in 87 % of the rows.
+        assert found.calibration.error == pytest.approx(0.07, abs=0.02)
+        assert found.brier == pytest.approx(0.87 * 0.06 + 0.13 * 1.26, abs=0.03)
+    else:
+        assert (found.calibration, found.brier) == (None, None)
+    assert found.at_threshold is None
     assert found.overall is not None
     assert found.overall.value == pytest.approx(value, abs=0.03)
     assert found.overall.lower < found.overall.value < found.overall.upper

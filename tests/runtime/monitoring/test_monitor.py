@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
@@ -17,6 +18,7 @@ from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring.summary import summary
 from lifecycle.registry import labels
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
@@ -87,6 +89,36 @@ def test_the_page_has_a_chart_for_every_column(sample: Sample, settings: Setting
         assert f"<figcaption>{name}: " in text
     # One more shows quality.
     assert text.count('role="img"') == len(names) + 1
+
+
+def test_calibration_is_in_report_terminal_and_page(sample: Sample, settings: Settings) -> None:
+    fill_windows(sample, settings)
+    document = run_monitor(settings)
+    quality = document["quality"]
+    calibration, at = quality["calibration"], quality["at_threshold"]
+    assert sum(each["rows"] for each in calibration["bins"]) == quality["overall"]["rows"]
+    assert calibration["error"] < 3 * calibration["chance"]
+    assert 0 < quality["brier"] < 0.25
+    assert at["threshold"] == 0.5
+    assert 0 < at["recall"] < at["precision"] <= 1
+    [line] = [each for each in summary(document) if each.startswith("Brier score")]
+    assert f"expected calibration error {calibration['error']:.3f}" in line
+    assert f"at the threshold 0.5: precision {at['precision']:.2f}, recall {at['recall']:.2f}" in line
+    [page] = settings.store.reports.rglob("monitoring.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Calibration on labelled predictions" in text
+    assert f"Precision:\n{at['precision']:.3f}." in text
+
+
+def test_probabilities_that_are_too_high_are_visible(sample: Sample, settings: Settings) -> None:
+    fill_windows(sample, settings)
+    good = run_monitor(settings)["quality"]
+    for path in settings.store.predictions.rglob("*.parquet"):
+        frame = pd.read_parquet(path)
+        frame.assign(probability=frame["probability"] ** 0.3).to_parquet(path)
+    bad = run_monitor(settings)["quality"]
+    assert bad["overall"]["value"] == pytest.approx(good["overall"]["value"], abs=0.001), "the order is the same"
+    assert bad["calibration"]["error"] > 0.2 > 5 * good["calibration"]["error"]
 
 
 def test_a_retrain_requested_by_a_person_is_not_withdrawn(settings: Settings) -> None:

@@ -144,8 +144,8 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         entry = period.entry
-        why = entry["why"] or "no reason given"
-        print(f"    {entry['action']} by {entry['who']} (name recorded, not verified): {why}")
+        who = f"{entry['who']} (name recorded, not verified)"
+        print(f"    {entry['action']} by {who}: {entry['why'] or 'no reason given'}")
         if override := entry.get("evidence", {}).get("override"):
             print(f"    {override['verdict']}, overridden ({', '.join(override['checks'])}): {override['reason']}")
         if decision := entry.get("evidence", {}).get("decision"):

@@ -27,18 +27,6 @@ DIGITS = 7
 
 
 @dataclass(frozen=True)
-class Newest:
-    """The last four weeks of the training rows: their number, and what `Distribution` says of all of them."""
-
-    rows: int
-    shares: tuple[float, ...]
-    nulls: float
-    unseen: float
-    outside: float
-    rest: float | None
-
-
-@dataclass(frozen=True)
 class Distribution:
     """Shares of the non-null values of one column in each bin.
 
@@ -46,7 +34,8 @@ class Distribution:
     `levels` and one for all others, of which the most frequent has the share `rest`. `nulls` and `outside` are the
     shares of nulls and of values outside `expected`, `unseen` that of later rows with a level that training did not
     contain, `seasonal` the largest PSI of a four-week period of the training rows against all. `newest` describes the
-    last four weeks; it is None without times, with few rows, and in bundles of releases before 0.3.0.
+    last four weeks over the same bins, with their number of `rows`; it is None without times, with few rows, and in
+    bundles of earlier releases.
     """
 
     shares: tuple[float, ...]
@@ -57,7 +46,8 @@ class Distribution:
     seasonal: float = 0.0
     outside: float = 0.0
     rest: float | None = None
-    newest: Newest | None = None
+    rows: int = 0
+    newest: "Distribution | None" = None
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -66,13 +56,6 @@ class Distribution:
             return (*self.levels, "other")
         edges = [f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
-
-    def of_newest(self) -> "Distribution | None":
-        """Return the distribution of the last four weeks, over the same bins."""
-        if self.newest is None:
-            return None
-        given = {name: value for name, value in vars(self.newest).items() if name != "rows"}
-        return replace(self, newest=None, **given)
 
     def counts(self, values: "pd.Series[Any]") -> Floats:
         """Count values, none of them null, by bin; shape (bins,)."""
@@ -89,21 +72,20 @@ class Distribution:
         the others was in training: a level that takes over must not disappear among the others.
         """
         present = values.dropna()
-        bins, reference, current = self.bins, np.array(self.shares) * (1 - self.nulls), self.counts(present)
+        bins, reference, current = self.bins, np.array(self.shares), self.counts(present)
         if self.levels and self.rest is not None:
-            name, count = self._most_frequent_other(present)
+            name, count = self.most_frequent_other(present)
             if count >= max(MIN_LEVEL_ROWS, self.rest * len(present)):
-                split = np.array([self.rest * (1 - self.nulls), count])
-                bins = (*self.levels, name, "other")
-                reference, current = (
-                    np.array([*each[:-1], own, max(each[-1] - own, 0.0)])
-                    for each, own in zip((reference, current), split, strict=True)
-                )
+                bins, others = (*self.levels, name, "other"), max(reference[-1] - self.rest, 0.0)
+                reference = np.array([*reference[:-1], self.rest, others])
+                current = np.array([*current[:-1], count, current[-1] - count])
+        reference = reference * (1 - self.nulls)
         if not self.nulls and len(present) == len(values):
             return bins, reference, current
         return (*bins, "null"), np.append(reference, self.nulls), np.append(current, len(values) - len(present))
 
-    def _most_frequent_other(self, present: "pd.Series[Any]") -> tuple[str, int]:
+    def most_frequent_other(self, present: "pd.Series[Any]") -> tuple[str, int]:
+        """Return the most frequent level without a bin of its own, and its number of rows."""
         named = present.astype(str)
         others = named[~named.isin(self.levels)].value_counts()
         return (str(others.index[0]), int(others.iloc[0])) if len(others) else ("", 0)
@@ -152,7 +134,7 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
     for column in contract.inputs:
         if column.loggable and column.kind != "time":
             values = training[column.name]
-            distribution = _distribution(column, values, holdout[column.name])
+            distribution = _described(column, _bins(column, values, holdout[column.name]), values)
             compared = [distribution.compare(values.iloc[places]) for places in periods]
             indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
             distribution = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
@@ -193,11 +175,10 @@ def _periods(seconds: "pd.Series[Any] | None") -> Iterator[Any]:
                 yield places
 
 
-def _distribution(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
-    """Describe all training rows of a column; `later` are the held-out rows."""
+def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
+    """Return the bins of the training rows, and the share of unseen levels; `later` are the held-out rows."""
     if column.kind in ("number", "integer"):
-        found = Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64)))
-        return replace(found, **_described(column, found, values))
+        return Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64)))
     counted, held = values.dropna().astype(str).value_counts(), later.dropna().astype(str)
     # Ties are ordered by name, so that the order of the rows does not change the profile.
     ordered = counted[counted >= MIN_LEVEL_ROWS].sort_index().sort_values(ascending=False, kind="stable")
@@ -205,28 +186,29 @@ def _distribution(column: Column, values: "pd.Series[Any]", later: "pd.Series[An
     # trained on the held-out rows. They are later, so they show a share that grows with time.
     once = float((counted == 1).sum() / max(counted.sum(), 1))
     unseen = max(once, float((~held.isin(counted.index)).mean()) if len(held) else 0.0)
-    found = Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=round(unseen, DIGITS))
-    return replace(found, **_described(column, found, values))
+    return Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=round(unseen, DIGITS))
 
 
-def _newest(column: Column, all_rows: Distribution, values: "pd.Series[Any]", is_newest: Any) -> Newest:
+def _newest(column: Column, all_rows: Distribution, values: "pd.Series[Any]", is_newest: Any) -> Distribution:
     unseen, own = 0.0, values[is_newest]
-    if all_rows.levels:
+    if all_rows.levels and own.notna().any():
         # A frequent new level has a bin of its own; what is new and rare will also be new and rare in the next weeks.
         known = {*values[~is_newest].dropna().astype(str), *all_rows.levels}
-        unseen = float((~own.dropna().astype(str).isin(known)).mean()) if own.notna().any() else 0.0
-    return Newest(int(is_newest.sum()), unseen=round(unseen, DIGITS), **_described(column, all_rows, own))
+        unseen = float((~own.dropna().astype(str).isin(known)).mean())
+    return replace(_described(column, all_rows, own), unseen=round(unseen, DIGITS), rows=len(own))
 
 
-def _described(column: Column, distribution: Distribution, values: "pd.Series[Any]") -> dict[str, Any]:
-    """Return what a distribution stores of some rows, over its bins."""
-    nulls, outside = float(values.isna().mean()), share_outside(column, values)
-    found: dict[str, Any] = {"shares": _shares(distribution, values)}
-    found |= {"nulls": round(nulls, DIGITS), "outside": round(outside, DIGITS), "rest": None}
-    if distribution.levels:
-        _, count = distribution._most_frequent_other(values.dropna())
-        found["rest"] = round(count / max(int(values.notna().sum()), 1), DIGITS)
-    return found
+def _described(column: Column, bins: Distribution, values: "pd.Series[Any]") -> Distribution:
+    """Return the distribution of some rows over given bins."""
+    present = values.dropna()
+    rest = bins.most_frequent_other(present)[1] / max(len(present), 1) if bins.levels else None
+    return replace(
+        bins,
+        shares=_shares(bins, values),
+        nulls=round(float(values.isna().mean()), DIGITS),
+        outside=round(share_outside(column, values), DIGITS),
+        rest=None if rest is None else round(rest, DIGITS),
+    )
 
 
 def _shares(distribution: Distribution, values: "pd.Series[Any]") -> tuple[float, ...]:

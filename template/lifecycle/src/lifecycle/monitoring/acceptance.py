@@ -6,7 +6,6 @@ An accepted column counts as drifted instead of broken, until another version is
 import difflib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
@@ -49,14 +48,7 @@ def accepted(store: Store, environment: str, version: str, as_of: int) -> list[A
 
 
 def accept(store: Store, environment: str, name: str, who: Identity, why: str) -> str:
-    """Accept what the newest report found in a column, and return that finding.
-
-    Args:
-        store: holds the report and the audit log.
-        environment: that of the report.
-        name: the column.
-        who: who accepts it, for the audit log.
-        why: the reason, for the audit log and later reports.
+    """Accept what the newest report found in a column, and return that finding; `who` and `why` go to the audit log.
 
     Raises:
         LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
@@ -74,21 +66,18 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
         raise LifecycleError(problem, f"Its inputs are: {', '.join(names)}.")
     try:
         report = json.loads((store.reports / environment / LATEST).read_bytes())
-        column = report["windows"][-1]["columns"].get(name, {})
-        when, reported = report["as_of"], report["version"]
+        column, reported = report["windows"][-1]["columns"].get(name, {}), report["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LifecycleError(f"there is no report of monitoring about {environment}", again) from error
     if reported != version:
         raise LifecycleError(f"the newest report is about {reported}, and {version} is deployed", again)
     finding, kind = column.get("broken"), column.get("kind")
     if not finding:
-        hint = "Only columns that the report calls broken are accepted; drift needs no acceptance."
-        raise LifecycleError(f"{name} is not broken in the newest report (as of {when})", hint)
+        raise LifecycleError(f"{name} is not broken in the newest report", "Drift needs no acceptance.")
     if not kind:
         hint = "Fix the data at their source, or change the column in src/model/contract.py, and train a new version."
         raise LifecycleError(f"{name} violates the contract of the deployed version: it {finding}", hint)
     entry = {"action": ACTION, "environment": environment, "version": version, "column": name, "kind": kind}
-    changed = datetime.fromtimestamp(timestamps.now(), UTC).isoformat()
-    recorded = {"finding": finding, "who": who.name, "source": who.source, "why": why.strip(), "changed": changed}
-    deployments.append_audit(store, entry | recorded)
+    entry |= {"finding": finding, "who": who.name, "source": who.source, "why": why.strip()}
+    deployments.append_audit(store, entry | {"changed": timestamps.format_utc(timestamps.now())})
     return str(finding)

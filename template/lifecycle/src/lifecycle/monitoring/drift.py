@@ -7,7 +7,7 @@ them, so that an alarm ends when the model has been trained on its cause.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -65,16 +65,6 @@ class ColumnDrift:
     current: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """Training rows to compare with: a distribution of `rows` rows, whose unseen share is from `held` rows."""
-
-    distribution: Distribution
-    rows: int
-    held: int
-    newest: bool = False
-
-
 def measure_drift(
     contract: Contract,
     profile: Profile,
@@ -95,8 +85,7 @@ def measure_drift(
             measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, tested, kinds)
     scores = scores_of(contract.target, rows)
     if len(scores):
-        reference = _Reference(profile.scores, profile.scored, profile.scored)
-        measured[SCORE] = _compare([reference], scores, rules, tested)
+        measured[SCORE] = _compare([(profile.scores, profile.scored)], scores, rules, tested)
     return measured
 
 
@@ -134,71 +123,56 @@ def _of_column(
 ) -> ColumnDrift:
     if column.kind in ("number", "integer") and values.dtype.kind not in "iuf" and values.notna().any():
         return ColumnDrift(broken="does not have the type of the contract")
-    distribution, present = profile.columns[column.name], values.dropna()
-    references = [_Reference(distribution, profile.rows, profile.scored)]
-    if newest := distribution.of_newest():
-        size = distribution.newest.rows if distribution.newest else 0
-        references.append(_Reference(newest, size, size, newest=True))
-    found = _compare(references, values, rules, tested)
+    distribution, present, rows = profile.columns[column.name], values.dropna(), len(values)
+    references = [(distribution, profile.rows)]
+    if distribution.newest:
+        references.append((distribution.newest, distribution.newest.rows))
     unseen = 0.0
     if column.kind == "category" and len(present):
         unseen = float((~present.astype(str).isin(known)).mean())
+    found = _compare(references, values, rules, tested)
     found = replace(found, nulls=float(values.isna().mean()), unseen=unseen, outside=share_outside(column, values))
-    if len(values) < rules.min_rows:
+    if rows < rules.min_rows:
         return found
-    unusual = _increased(
-        found.outside, [(each.distribution.outside, each.rows) for each in references], len(values), rules.outside_share
-    )
-    problems = dict(_problems(column, found, references, present, len(values), rules))
-    broken = next((kind for kind in problems if kind not in accepted), "")
-    taken = next((text for kind, text in problems.items() if kind in accepted), None)
+    problems, nulls = {}, [(each.nulls, size) for each, size in references]
+    if _increased(found.nulls, nulls, rows, rules.null_change):
+        problems[NULLS] = f"{found.nulls:.1%} of the rows are null, {max(nulls)[0]:.1%} of the training rows were"
+    # The share of unseen levels among all training rows is estimated on the held-out ones.
+    if _increased(
+        unseen, [(each.unseen, each.rows or profile.scored) for each, _ in references], rows, rules.unseen_share
+    ):
+        problems[UNSEEN] = f"{unseen:.1%} of the rows have a level that training did not contain"
+    varied = column.kind == "number" and len(distribution.edges) >= MAX_BINS - 2
+    if varied and len(present) >= CONSTANT_ROWS and present.nunique() == 1:
+        problems[CONSTANT] = "every row has the same value"
+    kind = next((each for each in problems if each not in accepted), "")
+    taken = next((text for each, text in problems.items() if each in accepted), None)
     return replace(
         found,
-        unusual=unusual,
-        broken=problems.get(broken),
-        kind=broken,
+        unusual=_increased(
+            found.outside, [(each.outside, size) for each, size in references], rows, rules.outside_share
+        ),
+        broken=problems.get(kind),
+        kind=kind,
         accepted=taken,
-        drifted=not broken and (found.drifted or taken is not None),
+        drifted=not kind and (found.drifted or taken is not None),
     )
 
 
-def _problems(
-    column: Column,
-    found: ColumnDrift,
-    references: list[_Reference],
-    present: "pd.Series[Any]",
-    rows: int,
-    rules: Monitor,
-) -> Iterator[tuple[str, str]]:
-    """Yield kind and description of each way in which the values of a window are broken."""
-    nulls = [(each.distribution.nulls, each.rows) for each in references]
-    unseen = [(each.distribution.unseen, each.held) for each in references]
-    if _increased(found.nulls, nulls, rows, rules.null_change):
-        yield NULLS, f"{found.nulls:.1%} of the rows are null, {max(nulls)[0]:.1%} of the training rows were"
-    if _increased(found.unseen, unseen, rows, rules.unseen_share):
-        yield UNSEEN, f"{found.unseen:.1%} of the rows have a level that training did not contain"
-    varied = len(references[0].distribution.edges) >= MAX_BINS - 2
-    if column.kind == "number" and varied and len(present) >= CONSTANT_ROWS and present.nunique() == 1:
-        yield CONSTANT, "every row has the same value"
-
-
-def _compare(references: list[_Reference], values: "pd.Series[Any]", rules: Monitor, tested: int) -> ColumnDrift:
-    """Return the comparison in which the values differ less, so that they drift where they differ from each."""
-    measured = []
-    for each in references:
-        bins, before, now = each.distribution.compare(values)
-        psi = population_stability_index(before * each.rows, now)
+def _compare(
+    references: list[tuple[Distribution, int]], values: "pd.Series[Any]", rules: Monitor, tested: int
+) -> ColumnDrift:
+    """Return the comparison in which the values differ less: they drift where they differ from each reference."""
+    measured, rows = [], len(values)
+    for distribution, size in references:
+        bins, before, now = distribution.compare(values)
+        psi = population_stability_index(before * size, now)
         # A bin that is empty on both sides cannot vary.
-        filled = int(((before > 0) | (now > 0)).sum())
-        limit = psi_limit(filled, each.rows, len(values), tested, rules.psi)
-        drifted = len(values) >= rules.min_rows and psi > limit
-        seasonal, shares, current = (
-            each.distribution.seasonal,
-            tuple(before.tolist()),
-            tuple((now / len(values)).tolist()),
-        )
-        found = ColumnDrift(psi, limit, seasonal, drifted=drifted, bins=bins, reference=shares, current=current)
-        measured.append(replace(found, newest=each.newest))
+        limit = psi_limit(int(((before > 0) | (now > 0)).sum()), size, rows, tested, rules.psi)
+        drifted = rows >= rules.min_rows and psi > limit
+        found = ColumnDrift(psi, limit, distribution.seasonal, drifted=drifted, newest=distribution.rows > 0, bins=bins)
+        shares = tuple(before.tolist()), tuple((now / rows).tolist())
+        measured.append(replace(found, reference=shares[0], current=shares[1]))
     return min(measured, key=lambda each: each.psi / each.limit)
 
 

@@ -55,13 +55,8 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     Raises:
         LifecycleError: nothing is deployed in the environment, or a clock, `as_of` or `latest()` is wrong.
     """
-    now = timestamps.now()
-    as_of = now if as_of is None else as_of
-    if as_of > now:
-        problem = (
-            f"AS_OF is {timestamps.format_utc(as_of)}, and this machine's clock shows {timestamps.format_utc(now)}"
-        )
-        raise LifecycleError(problem, "Give a time of the past, or set the clock.")
+    as_of = timestamps.now() if as_of is None else as_of
+    clocks.check({"AS_OF": as_of}, tolerance=0)
     deployed = deployments.required(settings.store, environment).current
     bundle = open_version(settings.store, deployed.version)
     findings = collect_findings(settings, data, environment, bundle, as_of, deployed.threshold)

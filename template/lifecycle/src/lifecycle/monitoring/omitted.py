@@ -48,24 +48,22 @@ def outside_the_report(
     connection: "Connection", store: Store, environment: str, contract: Contract, version: str, first: int, as_of: int
 ) -> dict[str, int]:
     """Count what is not in the table of a version's predictions from `first` until before `as_of`, in seconds."""
-    found = {"damaged": collect.damaged_lines(store, environment, first, as_of)}
-    late = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
-    paths = predictions.files(store, environment)
-    if not paths:
-        return found | {"unmatched": _count(connection, late)}
-    source = f"read_parquet([{', '.join(map(path_literal, paths))}], union_by_name = true, hive_partitioning = false)"
-    conditions, key = [labels.NAMED], contract.key
-    if key and key.loggable and key.name in describe(connection, f"FROM {source}"):
-        conditions.append(f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}")
-    # One condition for each way to match: a single one with OR could not be a hash join.
-    unmatched = [f"NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})" for condition in conditions]
-    others = f"FROM {source} WHERE ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
-    return found | {
-        "unmatched": _count(connection, f"{late} AND {' AND '.join(unmatched)}"),
-        "other_versions": _count(connection, others),
-    }
-
-
-def _count(connection: "Connection", query: str) -> int:
-    ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
-    return int(count)
+    found, paths = (
+        {"damaged": collect.damaged_lines(store, environment, first, as_of)},
+        predictions.files(store, environment),
+    )
+    unmatched = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
+    queries, conditions, key = {"unmatched": unmatched}, [labels.NAMED], contract.key
+    if paths:
+        options = "union_by_name = true, hive_partitioning = false"
+        source = f"read_parquet([{', '.join(map(path_literal, paths))}], {options})"
+        if key and key.loggable and key.name in describe(connection, f"FROM {source}"):
+            conditions.append(f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}")
+        for condition in conditions:
+            # One for each way to match: a single condition with OR could not be a hash join.
+            queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
+        others = f"ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
+        queries["other_versions"] = f"FROM {source} WHERE {others}"
+    for kind, query in queries.items():
+        ((found[kind],),) = connection.execute(f"SELECT count(*) {query}").fetchall()
+    return found

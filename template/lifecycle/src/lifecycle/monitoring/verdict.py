@@ -136,7 +136,7 @@ def _drifted(text: str, window: Window, names: list[str], verdict: str) -> Itera
             continue
         newest = " against the last four weeks of training" if column.newest else ""
         seasonal = "" if column.psi > column.seasonal else f"; {column.seasonal:.2f} within the training period"
-        parts.append(f"{name} (PSI {column.psi:.2f}, limit {column.limit:.2f}{newest}{seasonal})")
+        parts.append(f"{name} (PSI {column.psi:.2f}{newest}, limit {column.limit:.2f}{seasonal})")
     if parts:
         yield Reason("drift", f"{text}: {', '.join(parts)}", verdict, tuple(names))
 
