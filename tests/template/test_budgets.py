@@ -21,7 +21,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 8615, 86), (HOOKS, 5000, 60)])
+@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9000, 90), (HOOKS, 5000, 60)])
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
     paths = modules(folder)
     assert non_blank_lines(paths) <= lines
@@ -41,7 +41,7 @@ def test_no_test_file_has_more_than_400_lines() -> None:
 
 
 def test_a_default_render_stays_within_its_budget(render: Callable[..., Path]) -> None:
-    assert len(files(render())) <= 144
+    assert len(files(render())) <= 148
 
 
 def test_the_code_of_the_team_stays_within_its_budget() -> None:

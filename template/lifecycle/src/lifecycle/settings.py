@@ -36,6 +36,8 @@ class Train(Section):
     seed: int = 0
     holdout: float = Field(default=0.2, gt=0, lt=1, description="Share of the rows that is held out.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
+    export_seconds: float = Field(default=60.0, gt=0, description="To convert a model to ONNX; longer: skops.")
+    export_mb: int = Field(default=2048, ge=512, description="Memory to convert a model to ONNX; more: skops.")
 
 
 class Gate(Section):

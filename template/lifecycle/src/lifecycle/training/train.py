@@ -20,6 +20,7 @@ from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import export
+from lifecycle.models.isolated import Limits
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, SkopsModel, typed_frame
 from lifecycle.registry import deployments, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
@@ -76,7 +77,8 @@ def train(
     chosen = LINEAR if losses[LINEAR] <= losses[CANDIDATE] else CANDIDATE
     model, exported = models[chosen], None
     if isinstance(model, SkopsModel):
-        exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed)
+        limits = Limits(settings.train.export_seconds, settings.train.export_mb)
+        exported = export(model, encoder.frame(holdout.frame), predictions[chosen], settings.train.seed, limits)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
             predictions[chosen] = OnnxModel(exported.graph, encoder, target).predict_frame(holdout.frame)
