@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import BaggingClassifier
 from sklearn.neural_network import MLPClassifier
 
 from lifecycle.models.bundle import Bundle
@@ -155,8 +155,8 @@ def test_a_heavy_graph_is_predicted_in_the_thread_and_health_is_reported_within_
     random = np.random.default_rng(0)
     matrix, label = random.normal(size=(200, 3)), random.integers(0, 2, 200)
     network = MLPClassifier((1500, 1500), max_iter=1, random_state=0)
-    heavy = VotingClassifier([(name, network) for name in "abc"], voting="soft")
-    storage.deploy(made := storage.publish(kind="onnx", estimator=heavy.fit(matrix, label)))
+    heavy = BaggingClassifier(network, 3, random_state=0).fit(matrix, label)
+    storage.deploy(made := storage.publish(kind="onnx", estimator=heavy))
     storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
     with TestClient(create(storage.store, "local", QUICK.model_copy(update={"timeout_seconds": 60}))) as client:
         found, threads = send(client, 8, [ROW] * EVENT_LOOP_ROWS)
