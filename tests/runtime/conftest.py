@@ -18,7 +18,7 @@ from support.storages import Storage
 
 @pytest.fixture(autouse=True)
 def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert models without the process that limits time and memory (`test_isolated.py`): it takes a while to start."""
+    """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
     if request.path.name != "test_isolated.py":
         here = nullcontext(exporting._call)
         monkeypatch.setattr(exporting.isolated, "process", lambda limits, modules: here)

@@ -174,3 +174,14 @@ def test_the_bundle_holds_code_and_text_alone(repository: Repository, monkeypatc
     monkeypatch.setattr(bundled_code, "LARGEST", 500)
     with pytest.raises(LifecycleError, match=r"holds 0\.0 MB of code and text, most of it in ownmodel/rates\.py"):
         repository.train(0.4)
+
+
+def test_a_class_of_another_distribution_is_required_and_not_copied(repository: Repository) -> None:
+    info = repository.folder / "src/acme-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("ownmodel\n")
+    bundle = repository.train(0.4)
+    assert bundle.facts["requires"]["acme"] == "1.0"
+    assert not [name for name in bundle.facts["files"] if name.startswith("source/")]
+    assert Predictor(bundle).predict([ROW], 0.5)[0]["probability"] == 0.4

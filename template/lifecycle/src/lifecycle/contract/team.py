@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
-SUFFIX = "-model"
+PACKAGE, SUFFIX = "model", "-model"
 
 
 # The protocols are a public interface: a new member is always optional.

@@ -46,9 +46,12 @@ print(*bundled_code.IMPORTED)
 def copy_code(cls: type, folder: Path) -> None:
     """Copy the package of a class (or its module, where that is a single file) into the folder of a bundle.
 
-    Only files with one of SUFFIXES are copied, and none that is hidden. Raises LifecycleError above LARGEST bytes.
+    Only files with one of SUFFIXES are copied, and none that is hidden; nothing of the package of another distribution.
+    Raises LifecycleError above LARGEST bytes.
     """
     whole = _home(cls)
+    if _is_foreign(whole):
+        return
     found = whole.rglob("*") if whole.is_dir() else [whole]
     names = (path.relative_to(whole.parent) for path in found if path.suffix in SUFFIXES and path.is_file())
     sizes = {name: (whole.parent / name).stat().st_size for name in sorted(names) if "/." not in f"/{name.as_posix()}"}
@@ -77,16 +80,21 @@ def verify_alone(cls: type, folder: Path) -> dict[str, Any]:
     files = dict.fromkeys(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     installed = {os.path.realpath(each): each for each in sys.path if each and any(Path(each).glob("*.dist-info"))}
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(installed.values())}
-    hidden = "" if str(home) in installed else str(home)
+    hidden, blocked = ("" if str(home) in installed else str(home)), ("" if _is_foreign(_home(cls)) else package)
     draft = json.dumps(facts | {"version": "draft", "files": files})
-    command = [sys.executable, "-P", "-c", VERIFY, str(folder), draft, package, hidden]
+    command = [sys.executable, "-P", "-c", VERIFY, str(folder), draft, blocked, hidden]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         hint = f"A bundle holds the {', '.join(SUFFIXES)} files of src/{package}. Move there what the class imports or "
         hint += "reads, use `import` statements, save other files in save(), and `uv add` what it needs of others."
         raise LifecycleError(f"the model does not load from the code in its bundle: {reason}", hint)
-    return facts | {"requires": (done.stdout.splitlines() or [""])[-1].split()}
+    return facts | {"requires": [package, *(done.stdout.splitlines() or [""])[-1].split()]}
+
+
+def _is_foreign(whole: Path) -> bool:
+    # The team's own package may be installed as well.
+    return whole.name != team.PACKAGE and any(whole.parent.glob("*.dist-info"))
 
 
 def _home(cls: type) -> Path:
