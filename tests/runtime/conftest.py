@@ -1,18 +1,27 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from lifecycle.models import export as exporting
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
 from lifecycle.storage import Store
 from support.processes import Service, served
 from support.services import KNOWN, QUICK
 from support.storages import Storage
+
+
+@pytest.fixture(autouse=True)
+def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
+    if request.path.name != "test_isolated.py":
+        here = nullcontext(exporting._call)
+        monkeypatch.setattr(exporting.isolated, "process", lambda limits, modules: here)
 
 
 @pytest.fixture

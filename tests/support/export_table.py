@@ -128,6 +128,10 @@ TABLE = [
     Entry(
         "gradient boosting behind a scaler",
         lambda: make_pipeline(StandardScaler(), GradientBoostingClassifier(n_estimators=20)),
+    ),
+    Entry(
+        "gradient boosting behind a power",
+        lambda: make_pipeline(PowerTransformer(), GradientBoostingClassifier(n_estimators=20)),
         "skops",
     ),
     Entry("gradient boosting, multiclass", lambda: GradientBoostingClassifier(n_estimators=10), task="multiclass"),
@@ -194,7 +198,7 @@ TABLE = [
     regression("gaussian process", lambda: make_pipeline(StandardScaler(), GaussianProcessRegressor(alpha=0.1))),
     Entry("naive bayes", GaussianNB),
     Entry("naive bayes of bits", lambda: make_pipeline(Binarizer(threshold=0.5), BernoulliNB()), "skops"),
-    Entry("linear discriminant", LinearDiscriminantAnalysis, "skops"),
+    Entry("linear discriminant", LinearDiscriminantAnalysis),
     Entry("quadratic discriminant", QuadraticDiscriminantAnalysis),
     Entry("network", lambda: make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=60, random_state=0))),
     regression(
@@ -216,7 +220,6 @@ TABLE = [
             [("tree", DecisionTreeClassifier(max_depth=4)), ("linear", make_pipeline(StandardScaler(), linear()))],
             voting="soft",
         ),
-        "skops",
     ),
     regression(
         "voting",
@@ -232,12 +235,10 @@ TABLE = [
     Entry(
         "temperature calibration",
         lambda: CalibratedClassifierCV(make_pipeline(StandardScaler(), linear()), method="temperature", cv=2),
-        "skops",
     ),
     Entry(
         "fixed threshold",
         lambda: FixedThresholdClassifier(make_pipeline(StandardScaler(), linear()), threshold=0.3),
-        "skops",
     ),
     Entry(
         "grid search",

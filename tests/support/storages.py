@@ -42,14 +42,16 @@ class Storage:
         contract: Contract = CHURN,
         made: str = "20260101T000000",
         golden: list[dict[str, Any]] | None = None,
+        estimator: Any = None,
         **facts: Any,
     ) -> Bundle:
         """Publish a version as training does: a bundle with a small linear model; `facts` go into its `bundle.json`.
 
-        `kind="onnx"` makes it one of that kind.
+        `kind="onnx"` makes it one of that kind; `estimator` replaces the linear model.
         """
         levels = {c.name: list(c.levels) or ["north", "south"] for c in contract.inputs if c.kind == "category"}
-        model = SkopsModel(_fitted(len(contract.inputs)), Encoder(contract, levels), contract.target)
+        estimator = estimator or _fitted(len(contract.inputs))
+        model = SkopsModel(estimator, Encoder(contract, levels), contract.target)
         rows = [{column.name: _value(column, at) for column in contract.columns} for at in range(5)]
         own = [{"row": row, "answer": each} for row, each in zip(rows, model.predict_rows(rows).tolist(), strict=True)]
         folder = self.drafts / made

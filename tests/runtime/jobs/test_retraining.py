@@ -63,14 +63,14 @@ def test_a_retrain_by_hand_during_an_incident_needs_force_and_a_reason(
 ) -> None:
     (here.reports / "local").mkdir(parents=True)
     (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
-    assert entry.main(["retrain"]) == 0
+    assert cli.main(["retrain"]) == 0
     output = capsys.readouterr().out
     assert "no model is trained on broken data; `make retrain FORCE=1 WHY=…` starts one anyway" in output
     for why in ([], ["--why", " "]):
-        assert entry.main(["retrain", "--force", *why]) == 1
+        assert cli.main(["retrain", "--force", *why]) == 1
         assert "only with a reason" in capsys.readouterr().err
     assert not here.versions()
-    assert entry.main(["retrain", "--force", "--why", "nulls are legitimate"]) == 0
+    assert cli.main(["retrain", "--force", "--why", "nulls are legitimate"]) == 0
     assert "by hand; during an incident, because nulls are legitimate" in capsys.readouterr().out
     [run] = retrain.runs(here, "local")
     assert (run.outcome, run.why) == ("promoted", "nulls are legitimate")

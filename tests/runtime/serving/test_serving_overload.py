@@ -1,6 +1,7 @@
 """Limits: a service that has too much to do says when to try again, and still reports its health."""
 
 import json
+import statistics
 import threading
 import time
 from collections import Counter
@@ -9,10 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from sklearn.ensemble import BaggingClassifier
+from sklearn.neural_network import MLPClassifier
 
 from lifecycle.models.bundle import Bundle
+from lifecycle.models.predictor import Predictor
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.predict import EVENT_LOOP_ROWS
@@ -120,6 +125,49 @@ def test_more_rows_than_the_event_loop_may_predict_are_predicted_in_the_thread(
         for rows in (1, EVENT_LOOP_ROWS, EVENT_LOOP_ROWS + 1, 1000):
             assert len(client.post("/predict", json=[ROW] * rows).json()) == rows
     assert [name == "predict" for name in threads] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [((0.0005, 0.000011), [False, True]), ((0.003, 0.003), [True, True])])
+def test_a_request_that_takes_longer_than_the_event_loop_may_is_predicted_in_the_thread(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: list[bool]
+) -> None:
+    storage.deploy(made := storage.publish(kind="onnx"))
+    storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
+    threads: list[str] = []
+    real = DeployedModel.predict
+
+    def watched(model: DeployedModel, rows: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(model, rows)
+
+    monkeypatch.setattr(DeployedModel, "predict", watched)
+    # Of one row alone, and of each of many.
+    monkeypatch.setattr(Predictor, "seconds", lambda model, rows: max(seconds[0], rows * seconds[1]))
+    with TestClient(create(storage.store, "local", QUICK)) as client:
+        for rows in (1, EVENT_LOOP_ROWS):
+            assert client.post("/predict", json=[ROW] * rows).status_code == 200
+    assert [name == "predict" for name in threads] == expected
+
+
+def test_a_heavy_graph_is_predicted_in_the_thread_and_health_is_reported_within_50_milliseconds(
+    storage: Storage,
+) -> None:
+    random = np.random.default_rng(0)
+    matrix, label = random.normal(size=(200, 3)), random.integers(0, 2, 200)
+    network = MLPClassifier((1500, 1500), max_iter=1, random_state=0)
+    heavy = BaggingClassifier(network, 3, random_state=0).fit(matrix, label)
+    storage.deploy(made := storage.publish(kind="onnx", estimator=heavy))
+    storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
+    with TestClient(create(storage.store, "local", QUICK.model_copy(update={"timeout_seconds": 60}))) as client:
+        found, threads = send(client, 8, [ROW] * EVENT_LOOP_ROWS)
+        times = []
+        while any(thread.is_alive() for thread in threads):
+            began = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            times.append(time.monotonic() - began)
+        assert [status for status, *_ in found] == [200] * 8
+        assert len(times) > 4
+        assert statistics.median(times) < 0.05
 
 
 @pytest.mark.slow

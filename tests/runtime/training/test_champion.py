@@ -165,7 +165,11 @@ def test_a_champion_that_does_not_load_is_not_compared(
     live = Deployed(first.version, 0.5)
     if when == "before training":
         deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")
-    monkeypatch.delattr(CityMeans, "load")
+
+    def missing(bundle: Bundle) -> Any:
+        raise AttributeError("load")
+
+    monkeypatch.setattr("lifecycle.models.predictor.load_class", missing)
     second = train(team, settings, tmp_path)
     if when == "after training":
         deployments.swap(settings.store, "local", None, live, action="promote", who="ana", why="")

@@ -37,6 +37,8 @@ class Train(Section):
     holdout: float = Field(default=0.2, gt=0, lt=0.6, description="Largest share of the rows that is held out.")
     windows: int = Field(default=6, ge=0, le=24, description="Shorter histories that are tried; 0: only the whole one.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
+    export_seconds: float = Field(default=60.0, gt=0, description="To convert a model to ONNX; longer: skops.")
+    export_mb: int = Field(default=2048, ge=512, description="Memory to convert a model to ONNX; more: skops.")
 
 
 class Gate(Section):

@@ -1,12 +1,10 @@
 """The only module that imports the team's code: what `src/model` must contain, and how it is loaded."""
 
 import importlib
-import os
 import pkgutil
 import re
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
-SUFFIX = "-model"
+PACKAGE, SUFFIX = "model", "-model"
 
 
 # The protocols are a public interface: a new member is always optional.
@@ -136,44 +134,21 @@ def project_name(root: Path) -> str:
 
 
 def python_class(path: str) -> Any:
-    """Return the class that a `python` bundle names as `module:Class`."""
+    """Return the class at `module:Class`."""
     return pkgutil.resolve_name(path)
 
 
-# Prints the imports of the package of a module. Imports inside a dependency do not count: they are often optional.
-RECORD_IMPORTS = """
-import builtins, importlib, sys
-module, original, found = sys.argv[1], builtins.__import__, set()
-def record(name, globals=None, locals=None, fromlist=(), level=0):
-    if level == 0 and (globals or {}).get("__name__", "").partition(".")[0] == module.partition(".")[0]:
-        found.add(name.partition(".")[0])
-    return original(name, globals, locals, fromlist, level)
-builtins.__import__ = record
-importlib.import_module(module)
-print(*found)
-"""
-
-
-def requirements(module: str, project: str) -> set[str]:
-    """Return the distributions that serving a class of `module` needs; raise LifecycleError where it has an error.
-
-    They are the team's distribution, its declared dependencies, and what its code imports in a new process.
-    """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", RECORD_IMPORTS, module]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        problem = f"{module} cannot be imported on its own: {reason}"
-        raise LifecycleError(problem, "Define the model's class in a module of src/model/.")
+def requirements(packages: Iterable[str], project: str) -> set[str]:
+    """Return the distributions of the packages that the team's code imports, and those that the team declares."""
     # Repositories of 0.1.0 and 0.2.0 have no suffix.
     distribution = _installed(f"{project}{SUFFIX}") or project
     known = metadata.packages_distributions()
-    imported = {name for top in done.stdout.split() for name in known.get(top, ())}
+    imported = {name for package in packages for name in known.get(package, ())}
     lines = [line for line in metadata.requires(distribution) or [] if "extra ==" not in line]
     # A requirement of another platform is not installed here.
     declared = (_installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines)
-    return {distribution, *imported, *filter(None, declared)}
+    # The team's own code is in the bundle.
+    return {*imported, *filter(None, declared)} - {distribution}
 
 
 def _installed(distribution: str) -> str | None:

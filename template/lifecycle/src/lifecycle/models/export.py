@@ -5,8 +5,10 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
+import contextlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +17,13 @@ import numpy as np
 from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
-from lifecycle.models import trees
+from lifecycle.models import boosters, composed, isolated, trees
 from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
 from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
 
 Report = dict[str, Any]
 FILE = "export.json"
+LIBRARIES = "onnxruntime, skl2onnx"
 OPSETS = {"": 21, "ai.onnx.ml": 3}
 MOST_ROWS = 20
 ALONE = 64  # rows that are also predicted alone
@@ -48,34 +51,53 @@ class Export:
         return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int) -> Export:
+def export(
+    model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: isolated.Limits | None = None
+) -> Export:
     """Return a verified graph of an estimator, or the reason why there is none.
-
-    Double precision is tried first, because scikit-learn computes in it; then float32.
 
     Args:
         model: the fitted estimator.
         holdout: rows that the estimator was not trained on, float32, shape (rows, inputs).
         outputs: the estimator's outputs for them.
         seed: of the random edge rows.
+        limits: of the conversion and its verification, in a process of its own; None for neither.
     """
     from threadpoolctl import threadpool_limits
 
     report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
     report |= {"largest_difference": None, "tolerance": tolerance(model.target)}
     report |= {"differing": [], "step": "", "warnings": []}
+    # The process imports the converters meanwhile.
+    started = isolated.process(limits, LIBRARIES) if limits else contextlib.nullcontext(_call)
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
-    with threadpool_limits(limits=1):
+    with started as call, threadpool_limits(limits=1):
         try:
             edges = edge_rows(model, holdout, seed)
             expected = np.concatenate([outputs, model.raw_outputs(edges.matrix)])
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
-        found = _attempt(model, holdout, edges, expected, seed, True, report)
-        if found.graph is not None:
-            return found
-        single = _attempt(model, holdout, edges, expected, seed, False, report)
+        try:
+            found: Export = call(_verified, model, holdout, edges, expected, seed, report)
+        except isolated.Stopped as stopped:
+            step = type(model.estimator).__name__
+            return Export(None, report | {"reason": f"{step} was not converted: {stopped}", "step": step})
+    return found
+
+
+def _call(function: Callable[..., Export], *arguments: Any) -> Export:
+    return function(*arguments)
+
+
+def _verified(
+    model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, seed: int, report: Report
+) -> Export:
+    """Convert in double precision, because scikit-learn computes in it, and otherwise in float32."""
+    found = _attempt(model, holdout, edges, expected, seed, True, report)
+    if found.graph is not None:
+        return found
+    single = _attempt(model, holdout, edges, expected, seed, False, report)
     return min(found, single, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
 
 
@@ -92,6 +114,8 @@ def _attempt(
         outputs = graph.raw_outputs(rows)
         sample = np.linspace(0, len(rows) - 1, ALONE).astype(int)
         alone = np.concatenate([graph.raw_outputs(rows[at : at + 1]) for at in sample])
+    except MemoryError:
+        raise
     # A converter is a library of special cases, and each raises its own types; so does the runtime.
     except Exception as error:
         step = _first_differing_step(model.estimator, holdout[:ALONE], wide)
@@ -137,7 +161,8 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from sklearn.base import is_classifier
 
-    trees.register_boosters()
+    boosters.register()
+    estimator = composed.unwrapped(estimator)
     kind = DoubleTensorType if wide else FloatTensorType
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -146,10 +171,12 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
             initial_types=[("wide" if wide else "rows", kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
             target_opset=OPSETS,
-            **trees.converters(wide),
+            custom_conversion_functions=trees.converters(wide) | composed.converters(),
+            custom_shape_calculators=trees.shapes(wide),
         )
     graph = model.graph
     if wide:
+        _round_inputs_of_trees(graph)
         graph.node.insert(0, helper.make_node("Cast", ["rows"], ["wide"], to=TensorProto.DOUBLE))
         graph.input[0].CopyFrom(helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, width]))
     # A classifier's graph returns the label first, then the probabilities.
@@ -160,6 +187,18 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     shape = [each.dim_value or None for each in graph.output[0].type.tensor_type.shape.dim]
     graph.output[0].CopyFrom(helper.make_tensor_value_info("outputs", TensorProto.DOUBLE, shape or None))
     return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})
+
+
+def _round_inputs_of_trees(graph: Any) -> None:
+    # Trees of scikit-learn compare float32 with limits that the converter rounded for it; ours have limits of float64.
+    from onnx import TensorProto, helper
+
+    for at, node in reversed(list(enumerate(graph.node))):
+        ours = any(each.name == "nodes_values_as_tensor" for each in node.attribute)
+        if node.op_type.startswith("TreeEnsemble") and not ours:
+            rounded = helper.make_node("Cast", [node.input[0]], [f"rounded {at}"], to=TensorProto.FLOAT)
+            node.input[0] = f"rounded {at}"
+            graph.node.insert(at, rounded)
 
 
 def decisions(outputs: Outputs, target: Target) -> Any:

@@ -2,15 +2,17 @@
 """Load a model bundle, verify it against its golden rows, and predict rows, frames or Arrow batches."""
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
+from lifecycle.models.bundled_code import load_class
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance
 from lifecycle.renamed import renamed_property
 
@@ -42,6 +44,8 @@ class Predictor:
         self.bundle = bundle
         self.contract = bundle.contract
         self._model = _load(bundle)
+        # Of one row alone, and of each of many.
+        self._times = math.inf, math.inf
         self.verify_golden_rows()
 
     def predict(self, rows: Sequence[Mapping[str, Any]], threshold: float | None = None) -> list[Response]:
@@ -67,10 +71,9 @@ class Predictor:
     answers = renamed_property("Predictor.answers", "Predictor.predict")
     frame_answers = renamed_property("Predictor.frame_answers", "Predictor.predict_frame")
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether a prediction takes microseconds, so that a thread or a queue would cost more than it saves."""
-        return self.bundle.kind == "onnx"
+    def seconds(self, rows: int) -> float:
+        """Return how long a graph predicts so many rows, estimated from the golden rows; infinite for other kinds."""
+        return max(self._times[0], rows * self._times[1])
 
     def verify_golden_rows(self) -> None:
         """Raise BundleError unless the golden rows get the outputs of the trained estimator, within the tolerance."""
@@ -79,8 +82,11 @@ class Predictor:
         if not golden:
             raise BundleError(f"bundle {version} has no golden rows", "Train again.")
         expected = np.array([each["answer"] for each in golden], dtype=np.float64)
+        rows = [each["row"] for each in golden]
         try:
-            outputs = self._model.predict_rows([each["row"] for each in golden])
+            outputs = self._model.predict_rows(rows)
+            if self.bundle.kind == "onnx":
+                self._times = self._time(rows[:1]), self._time(rows) / len(rows)
         # A model of the team or of a library raises its own types.
         except Exception as error:
             problem = f"bundle {version} cannot predict its golden rows ({type(error).__name__}: {error})"
@@ -91,6 +97,15 @@ class Predictor:
         wrong = np.flatnonzero(~(differences(expected, outputs, target) <= tolerance(target)))
         if len(wrong):
             raise BundleError(f"{problem}: golden row {wrong[0] + 1} of {len(golden)} differs", hint)
+
+    def _time(self, rows: list[dict[str, Any]]) -> float:
+        times = []
+        # The least of several: another process may take the processor for a while.
+        for _ in range(3):
+            began = time.perf_counter()
+            self._model.predict_rows(rows)
+            times.append(time.perf_counter() - began)
+        return min(times)
 
 
 def format_predictions(raw: Outputs, target: Target, threshold: float | None) -> list[Response]:
@@ -126,7 +141,7 @@ def _load(bundle: Bundle) -> Model:
     try:
         if bundle.kind == "python":
             name = bundle.facts["class"]
-            return FrameModel(team.python_class(name).load(bundle.path / "model"), bundle.contract)
+            return FrameModel(load_class(bundle).load(bundle.path / "model"), bundle.contract)
         encoder, content = Encoder(bundle.contract, bundle.facts["levels"]), bundle.read(name)
         if bundle.kind == "onnx":
             return OnnxModel(content, encoder, target)

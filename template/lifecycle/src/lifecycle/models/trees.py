@@ -1,21 +1,17 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
 """Convert trees, imputers and one-hot encoders to ONNX with splits and sums in double precision.
 
-The converters of skl2onnx and onnxmltools compute in float32, which sends values to the wrong side of a split and loses
+The converters of skl2onnx compute in float32, which sends values to the wrong side of a split and loses
 digits of sums; nulls take the wrong branch, and categorical splits or a logarithmic link are ignored without a warning.
 """
 
-import importlib.util
-import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-# The ONNX operator of each link function of scikit-learn's boosting, and of each objective of LightGBM.
+# The ONNX operator of each link function of scikit-learn's boosting.
 LINKS = {"IdentityLink": "", "LogLink": "Exp", "LogitLink": "Sigmoid", "MultinomialLogit": "Softmax"}
-LINKS |= {"binary": "Sigmoid", "multiclass": "Softmax"} | dict.fromkeys(("poisson", "gamma", "tweedie"), "Exp")
-LINKS |= dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "")
 
 
 class NoConversion(Exception):
@@ -27,8 +23,8 @@ class NoConversion(Exception):
 Tree = tuple[Any, Any, Any, Any, Any, Any, Any, int]
 
 
-def converters(wide: bool) -> dict[str, dict[type, Any]]:
-    """Return the arguments of `convert_sklearn` that add the converters of this module; `wide` as in `convert`."""
+def converters(wide: bool) -> dict[type, Any]:
+    """Return the conversion functions of this module by the class of the estimator; `wide` as in `convert`."""
     from sklearn import ensemble, tree
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
@@ -43,34 +39,17 @@ def converters(wide: bool) -> dict[str, dict[type, Any]]:
     # ONNX's own operators have no double precision, or no null among the categories.
     if wide:
         functions |= {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
-    shapes = {OneHotEncoder: _one_hot_width} if wide else {}
-    return {"custom_shape_calculators": shapes, "custom_conversion_functions": functions}
+    return functions
 
 
-def register_boosters() -> None:
-    """Register the converters of LightGBM and XGBoost where the team's code imported them."""
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common import shape_calculator as shapes
+def shapes(wide: bool) -> dict[type, Any]:
+    """Return the functions that calculate the shapes of outputs, where the converter has another shape."""
+    from sklearn.preprocessing import OneHotEncoder
 
-    found: dict[type, Any] = {}
-    if "lightgbm" in sys.modules:
-        from lightgbm import LGBMClassifier, LGBMRegressor
-
-        found |= dict.fromkeys((LGBMClassifier, LGBMRegressor), _convert_lightgbm)
-    # Without the extra, XGBoost does not convert, and the report says so.
-    if "xgboost" in sys.modules and importlib.util.find_spec("onnxmltools"):
-        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-        from xgboost import XGBClassifier, XGBRegressor
-
-        found |= dict.fromkeys((XGBClassifier, XGBRegressor), convert_xgboost)
-    for each, converter in found.items():
-        kind = "classifier" if each.__name__.endswith("Classifier") else "regressor"
-        options = {"zipmap": [True, False], "nocl": [True, False]} if kind == "classifier" else None
-        shape = getattr(shapes, f"calculate_linear_{kind}_output_shapes")
-        update_registered_converter(each, each.__name__, shape, converter, options=options)
+    return {OneHotEncoder: _one_hot_width} if wide else {}
 
 
-class _Writer:
+class Writer:
     """Add the ONNX nodes that replace one step of the pipeline."""
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
@@ -80,26 +59,48 @@ class _Writer:
         classes = getattr(operator.raw_operator, "classes_", [])
         if list(classes) != list(range(len(classes))):
             raise NoConversion("the classes are not 0, 1, …")
-        self.scope, self.container = scope, container
+        self.scope, self.container, self.inputs = scope, container, operator.inputs
         self.input = operator.inputs[0].full_name
+        # The option of skl2onnx of this name is also set where probabilities are read.
+        self.is_raw = id(operator.raw_operator) in getattr(scope, "raw_models", ())
         self.names = [each.full_name for each in operator.outputs]
         self.single, self.double = TensorProto.FLOAT, TensorProto.DOUBLE
         self.precision = self.double if isinstance(operator.inputs[0].type, DoubleTensorType) else self.single
 
     def node(self, operator: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+        """Add a node of one output, and return the name of that."""
         name: str = output or self.scope.get_unique_variable_name(operator.lower())
         own = self.scope.get_unique_operator_name(operator)
         self.container.add_node(operator, inputs, [name], name=own, **attributes)
         return name
 
     def vector(self, values: Any) -> str:
+        """Add a constant, and return its name."""
         from onnx.numpy_helper import from_array
 
         name: str = self.scope.get_unique_variable_name("constant")
         self.container.add_initializer(name, None, None, from_array(values))
         return name
 
+    def scores(self, model: Any, is_raw: bool) -> str:
+        """Add the steps of a classifier, and return its probabilities, or what its decision function returns."""
+        from skl2onnx._supported_operators import sklearn_operator_name_map
+        from skl2onnx.common.data_types import Int64TensorType
+
+        if is_raw:
+            last = model[-1] if hasattr(model, "steps") else model
+            self.container.add_options(id(last), {"raw_scores": True})
+            self.scope.add_options(id(last), {"raw_scores": True})
+            self.scope.raw_models = {id(last), *getattr(self.scope, "raw_models", ())}
+        step = self.scope.declare_local_operator(sklearn_operator_name_map[type(model)], model)
+        step.inputs = self.inputs
+        step.outputs.append(self.scope.declare_local_variable("label", Int64TensorType()))
+        step.outputs.append(self.scope.declare_local_variable("scores", type(self.inputs[0].type)()))
+        name: str = step.outputs[1].full_name
+        return name
+
     def sum_of_trees(self, value: str, trees: list[Tree], base: Any) -> str:
+        """Add trees that read a matrix, and return their sum, with that of `base`, shape (targets,)."""
         wide = self.node("Cast", [value], to=self.double)
         attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base)
         return self.node("Cast", [self.node("TreeEnsembleRegressor", [wide], **attributes)], to=self.double)
@@ -109,14 +110,18 @@ class _Writer:
         if link == "Sigmoid":
             # The probabilities of both classes.
             value = self.node("Mul", [value, self.vector(np.array([-1.0, 1.0]))])
-        value = self.node(link, [value]) if link else value
+        if link == "Hinge":
+            positive = self.node("Greater", [value, self.vector(np.zeros(1))])
+            value = self.node("Where", [positive, *map(self.vector, np.eye(2)[::-1])])
+        elif link and not self.is_raw:
+            value = self.node(link, [value])
         if len(self.names) == 2:
             self.node("ArgMax", [value], self.names[0], axis=1, keepdims=0)
         self.node("Cast", [value], self.names[-1], to=self.precision)
 
 
 def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, _Writer(scope, operator, container)
+    model, write = operator.raw_operator, Writer(scope, operator, container)
     link = LINKS[type(model._loss.link).__name__]
     grown = [(target, each.nodes) for iteration in model._predictors for target, each in enumerate(iteration)]
     if any(nodes["is_categorical"].any() for _, nodes in grown):
@@ -130,7 +135,7 @@ def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, _Writer(scope, operator, container)
+    model, write = operator.raw_operator, Writer(scope, operator, container)
     grown, trees = [each.tree_ for each in getattr(model, "estimators_", [model])], list[Tree]()
     for each in grown:
         values = each.value[:, 0, :]
@@ -140,32 +145,6 @@ def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
     # Trees of scikit-learn round their input to float32.
     narrow = write.node("Cast", [write.input], to=write.single)
     write.outputs(write.sum_of_trees(narrow, trees, np.zeros(values.shape[1])))
-
-
-def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
-    write, dump = _Writer(scope, operator, container), operator.raw_operator.booster_.dump_model()
-    objective, targets = dump["objective"].split()[0], dump["num_tree_per_iteration"]
-    if objective not in LINKS:
-        raise NoConversion(f"{objective} has no conversion")
-    trees = [_lightgbm_tree(each["tree_structure"], at % targets) for at, each in enumerate(dump["tree_info"])]
-    write.outputs(write.sum_of_trees(write.input, trees, np.zeros(targets)), LINKS[objective])
-
-
-def _lightgbm_tree(root: dict[str, Any], target: int) -> Tree:
-    nodes, sides = [root], []
-    for node in nodes:
-        if node.get("decision_type", "<=") != "<=" or node.get("missing_type") == "Zero":
-            raise NoConversion("categorical splits and zeros as nulls have no conversion")
-        sides.append((len(nodes), len(nodes) + 1) if "left_child" in node else (0, 0))
-        nodes += [node[side] for side in ("left_child", "right_child") if side in node]
-    left, right = np.array(sides).T
-    limit = np.array([node.get("threshold", 0.0) for node in nodes])
-    # Where training met no null, LightGBM takes a null for a zero.
-    default = [node.get("default_left", False) for node in nodes]
-    null_goes_left = np.where([node.get("missing_type") == "NaN" for node in nodes], default, limit >= 0)
-    feature = np.array([node.get("split_feature", 0) for node in nodes])
-    values = np.array([[node.get("leaf_value", 0.0)] for node in nodes])
-    return left == 0, feature, limit, left, right, null_goes_left, values, target
 
 
 def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -200,7 +179,7 @@ def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, A
 
 
 def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, _Writer(scope, operator, container)
+    model, write = operator.raw_operator, Writer(scope, operator, container)
     fill = np.asarray(model.statistics_, dtype=np.float64)
     if model.add_indicator or not np.isnan(model.missing_values) or np.isnan(fill).any():
         raise NoConversion("SimpleImputer converts without an indicator, for NaN, where no column is empty")
@@ -215,7 +194,7 @@ def _one_hot_width(operator: Any) -> None:
 
 
 def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, _Writer(scope, operator, container)
+    model, write = operator.raw_operator, Writer(scope, operator, container)
     if model.drop is not None or getattr(model, "infrequent_categories_", None) is not None:
         raise NoConversion("OneHotEncoder converts without drop and without infrequent levels")
     levels = np.concatenate([np.asarray(each, dtype=np.float64) for each in model.categories_])

@@ -152,7 +152,7 @@ class _Request:
 
 
 class BatchQueue:
-    """Requests for the thread of a model that takes as long for one row as for many (skops, python).
+    """Requests for the thread of a model that takes as long for one row as for many (skops, python), or a slow graph.
 
     Requests that arrive while the thread is busy are predicted together; a request that arrives alone never waits.
     `rows` is the number of rows that wait or are being predicted.

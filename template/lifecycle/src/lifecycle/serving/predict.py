@@ -26,8 +26,8 @@ from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Serve
 
 log = logging.getLogger("lifecycle.serving")
-# Predicting more rows on the event loop would delay other requests longer than a change of thread takes.
-EVENT_LOOP_ROWS = 100
+# Predicting more rows on the event loop, or for a longer time, would delay other requests, also those for /healthz.
+EVENT_LOOP_ROWS, EVENT_LOOP_SECONDS = 100, 0.001
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
 NO_KEY = "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
 # The queue empties within a second; a person needs longer to write features or restart a service.
@@ -129,7 +129,8 @@ class PredictionService:
             rows = self._look_up(model, rows, is_list)
         if ignored:
             self.ignored_fields.update(ignored)
-        if not rows or (model.predictor.is_fast and len(rows) <= EVENT_LOOP_ROWS):
+        count = len(rows)
+        if not rows or (count <= EVENT_LOOP_ROWS and model.predictor.seconds(count) <= EVENT_LOOP_SECONDS):
             predictions = model.predict(rows)
         else:
             predictions = await self._predict_in_thread(model, rows, deadline)

@@ -1,4 +1,4 @@
-"""Training rows from the prediction log: logged predictions whose label has arrived, in addition to those of `labels()`."""
+"""Training rows from the prediction log: logged predictions whose label has arrived."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

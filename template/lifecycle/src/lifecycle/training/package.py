@@ -14,6 +14,7 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
+from lifecycle.models import bundled_code
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import FILE as EXPORT
 from lifecycle.models.export import Export
@@ -55,7 +56,7 @@ def pack(
             (folder / path).write_bytes(content)
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
         made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(settings.store, folder, kind | facts, made, check=Predictor)
+        return bundles.publish(settings.store, folder, kind | facts, made, check=None if export is None else Predictor)
 
 
 def model_card(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
@@ -120,12 +121,14 @@ def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
     directory, cls = folder / "model", type(model.model)
     directory.mkdir()
     model.model.save(directory)
+    bundled_code.copy_code(cls, folder)
     pickles = [path.name for path in directory.rglob("*") if path.is_file() and _is_pickle(path)]
     if pickles:
         problem = f"{cls.__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is loaded"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
-    requires = bundles.installed_versions(sorted({"numpy", "pandas", *requirements(cls.__module__, team.name)}))
-    return {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": requires}
+    facts = bundled_code.verify_alone(cls, folder)
+    names = {"numpy", "pandas", *requirements(facts["requires"], team.name)}
+    return facts | {"requires": bundles.installed_versions(sorted(names))}
 
 
 def _is_pickle(path: Path) -> bool:

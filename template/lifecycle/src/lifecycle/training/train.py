@@ -17,6 +17,7 @@ from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import export
+from lifecycle.models.isolated import Limits
 from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels, provenance
 from lifecycle.settings import ENVIRONMENTS, Settings
@@ -70,10 +71,12 @@ def train(
     for name, model in (fits.evaluated | {REFIT: fits.deployed}).items():
         with naming(name):
             predictions[name] = model.predict_frame(holdout.frame)
-    deployed, exported = fits.deployed, None
+    deployed, exported, train_settings = fits.deployed, None, settings.train
     verify_allowed_rows(deployed, team.contract, holdout.frame)
     if isinstance(deployed, SkopsModel):
-        exported = export(deployed, fits.encoder.frame(holdout.frame), predictions[REFIT], settings.train.seed)
+        limits = Limits(train_settings.export_seconds, train_settings.export_mb)
+        matrix = fits.encoder.frame(holdout.frame)
+        exported = export(deployed, matrix, predictions[REFIT], train_settings.seed, limits)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
             predictions[REFIT] = OnnxModel(exported.graph, fits.encoder, target).predict_frame(holdout.frame)
