@@ -41,7 +41,7 @@ def test_without_files_the_defaults_apply(tmp_path: Path) -> None:
         ("storag: x", "config/base.yaml: there is no setting storag; is storage meant?"),
         ("serve: {prot: 1}", "config/base.yaml: there is no setting serve.prot; is serve.port meant?"),
         ("serve: {port: many}", "config/base.yaml: serve.port: Input should be a valid integer"),
-        ("train: {holdout: 1.5}", "config/base.yaml: train.holdout: Input should be less than 1"),
+        ("train: {holdout: 1.5}", "config/base.yaml: train.holdout: Input should be less than 0.6"),
         ("serve: 3", "config/base.yaml: serve: "),
         (
             "serve: {drain_seconds: 9.5}",

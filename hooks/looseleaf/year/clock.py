@@ -1,7 +1,6 @@
 """Run a `lifecycle` command at a simulated time: `python clock.py FILE COMMAND …`, with the Python of a repository.
 
-FILE contains a timestamp in ISO 8601. It is read each time the current time is needed, so that a running service (of
-one worker) follows it.
+FILE contains a timestamp in ISO 8601, and is read each time, so that a running service (of one worker) follows it.
 """
 
 import runpy
@@ -12,8 +11,7 @@ from pathlib import Path
 
 from lifecycle import timestamps
 
-# Simulated time passes this much slower than real time: versions made within one simulated second keep their order, and
-# the second lasts for a day.
+# Simulated time passes this much slower: versions of one simulated second keep their order, and it lasts for a day.
 SLOWER = 100_000
 
 

@@ -20,11 +20,10 @@ from looseleaf.project import post
 from looseleaf.steps import StepFailed
 from looseleaf.year.repository import Question, Repository
 
-DAY = 86_400
 YEAR = 2025
 CUSTOMERS = 3000
 WORSE, BAD, END = f"{YEAR}-06-15", f"{YEAR}-12-22", f"{YEAR}-12-31"
-LABEL_DELAY = 30 * DAY
+LABEL_DELAY = 30 * 86_400
 ROWS = 20  # of a request; the last customer of a month is sent alone
 LOW_THRESHOLD = "0.02"
 EVENT = textwrap.TextWrapper(118, "", 26 * " ", break_long_words=False, break_on_hyphens=False)
@@ -164,18 +163,6 @@ def _deployed_line(text: str) -> str:
     return next(line for line in text.splitlines() if " is deployed in " in line)
 
 
-def summary(year: Year, seconds: float) -> dict[str, Any]:
-    """Return the content of build/year.json."""
-    return {
-        "seconds": round(seconds, 1),
-        "requests": year.requests,
-        "predictions": year.predictions,
-        "timeline": year.events,
-        "history": year.repository.run("history").splitlines(),
-        "report": str(max((year.repository.storage / "reports/local").glob("*/monitoring.html"))),
-    }
-
-
 def run(root: Path, report: Callable[[str], object] = print) -> int:
     """Play the year in the repository at `root`; return the exit code (130 after Ctrl-C)."""
     place, started = root / "build" / "year", time.monotonic()
@@ -186,7 +173,14 @@ def run(root: Path, report: Callable[[str], object] = print) -> int:
         (place.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         report(Path(__file__).with_name("introduction.txt").read_text(encoding="utf-8"))
         year = play(repository)
-        found = summary(year, time.monotonic() - started)
+        found: dict[str, Any] = {
+            "seconds": round(time.monotonic() - started, 1),
+            "requests": year.requests,
+            "predictions": year.predictions,
+            "timeline": year.events,
+            "history": repository.run("history").splitlines(),
+            "report": str(max((repository.storage / "reports/local").glob("*/monitoring.html"))),
+        }
     except StepFailed as failed:
         print(f"\n{failed.tail}\nThe year stopped: {failed}\n{failed.hint}", file=sys.stderr)
         return 1

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import duckdb
+
 from lifecycle import timestamps
 from looseleaf.project import environment, service
 from looseleaf.steps import StepFailed
@@ -60,8 +62,6 @@ class Repository:
 
     def set_clock(self, timestamp: int) -> None:
         """Set the simulated time; the tables then contain what was known by then, as those of a company would."""
-        import duckdb
-
         self.data.mkdir(exist_ok=True)
         with duckdb.connect() as connection:
             for name, known in (("customers", "TRUE"), ("events", "seen_ts < {}"), ("labels", "seen_ts <= {}")):
@@ -128,8 +128,6 @@ class Repository:
 
     def questions(self, ts: int) -> list[Question]:
         """Return the customers to predict at a timestamp: all at the first of a month, none otherwise."""
-        import duckdb
-
         query = f"""
             SELECT customer_id, ts, discount, churned FROM '{self.all_data}/labels.parquet'
             WHERE ts = {ts} ORDER BY hash(customer_id)
@@ -138,8 +136,6 @@ class Repository:
 
     def mixed_up_labels(self) -> dict[str, str]:
         """Return settings for tables whose labels belong to other customers."""
-        import duckdb
-
         folder = self.place / "mixed-up"
         folder.mkdir()
         for name in ("customers", "events"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.contract.compatibility import breaking_changes, compare, release, released, undeclared_changes
+from lifecycle.contract.compatibility import breaking_changes, compare, release, released
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.errors import LifecycleError, Refused
@@ -50,8 +50,6 @@ def test_equal_contracts_have_no_breaking_change() -> None:
 )
 def test_a_breaking_change_is_named(new: Contract, change: str) -> None:
     assert breaking_changes(OLD, new) == [change]
-    assert undeclared_changes(OLD, new) == [change]
-    assert undeclared_changes(OLD, replace(new, version=2)) == []
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def test_a_contract_that_breaks_callers_is_refused_without_an_override(trained: 
     with pytest.raises(Refused, match=gone):
         promoted(settings)
     train(replace(team, contract=replace(narrower, version=2)), settings, Path())
-    # Without the discount it ranks worse, by two points of ROC AUC.
+    # Without the discount it ranks worse, by a few points of ROC AUC.
     with pytest.raises(Refused, match=r"worse by more than 0\.015, the limit of a new major version"):
         promoted(settings)
-    settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"margin": 0.05})})
+    settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"margin": 0.1})})
     # A new major version does not inform the callers of the old one.
     with pytest.raises(Refused, match=f"{gone}; their client refuses responses of version 2") as caught:
         promoted(settings)

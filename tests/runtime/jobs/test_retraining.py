@@ -201,7 +201,8 @@ def test_a_candidate_that_was_not_compared_is_refused(here: Store, monkeypatch: 
 
 def test_a_retrain_that_fails_is_recorded_and_its_request_stays(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     team = weak(2)
-    use(monkeypatch, replace(team, estimator=SimpleNamespace(candidate=lambda inputs, seed: 1 / 0)))
+    broken = SimpleNamespace(candidate=lambda inputs, seed: 1 / 0, baselines=team.estimator.baselines)
+    use(monkeypatch, replace(team, estimator=broken))
     request(here)
     with pytest.raises(ZeroDivisionError):
         cli.main(["retrain"])

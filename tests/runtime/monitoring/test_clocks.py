@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import timestamps
-from lifecycle.cli import entry
+from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.settings import Settings
@@ -25,7 +24,7 @@ def test_as_of_in_the_future_exits_with_1_and_writes_no_report(
 ) -> None:
     at(monkeypatch, NOW)
     monkeypatch.chdir(settings.storage.parent)
-    assert entry.main(["monitor", "--as-of", "2026-01-16"]) == 1
+    assert cli.main(["monitor", "--as-of", "2026-01-16"]) == 1
     problem = "error: AS_OF is 2026-01-16T00:00:00Z, and the clock of this machine shows 2026-01-15T00:00:00Z"
     assert problem in capsys.readouterr().err
     assert not settings.store.reports.exists()
