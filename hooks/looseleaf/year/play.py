@@ -169,7 +169,6 @@ def run(root: Path, report: Callable[[str], object] = print) -> int:
     try:
         shutil.rmtree(place, ignore_errors=True)
         repository = Repository(root, place)
-        # Nothing of it may be committed, whatever the team's own .gitignore contains.
         (place.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         report(Path(__file__).with_name("introduction.txt").read_text(encoding="utf-8"))
         year = play(repository)

@@ -9,6 +9,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
 # Standard errors by which the loss of a shorter window must be lower.
 STANDARD_ERRORS = 2.0
 MIN_WINDOW_ROWS = 200
+# With fewer selection rows, candidate and linear model are compared by cross-validation.
+MIN_SELECTION_ROWS, FOLDS = 200, 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Fits:
     """What was chosen, and the fitted models.
 
     Attributes:
-        chosen: CANDIDATE, or LINEAR where the candidate is not better on the selection rows.
+        chosen: CANDIDATE, or LINEAR where the candidate is not better on the selection rows (by cross-validation
+            where these are few).
         periods: those of the chosen window before the newest one; None for the whole history.
         losses: the candidate's mean loss on the selection rows, by window ("all", or its number of periods).
         evaluated: the models fitted before the newest period, by name; CANDIDATE is the chosen one.
@@ -90,10 +94,14 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
         gain = lowest - own
         if gain.mean() > STANDARD_ERRORS * gain.std() / len(gain) ** 0.5:
             best, periods, lowest = model, shorter, own
-    window = dataset.rows.take(split.training & split.window(periods))
-    models = {CANDIDATE: best} | {name: fitted(name, window) for name in (TRIVIAL, LINEAR)}
+    before = split.training & split.window(periods)
+    models = {CANDIDATE: best} | {name: fitted(name, dataset.rows.take(before)) for name in (TRIVIAL, LINEAR)}
+    own, linear = lowest, losses(LINEAR, models[LINEAR])
+    if len(own) < MIN_SELECTION_ROWS:
+        every = dataset.rows.take(before | split.selection)
+        own, linear = (_out_of_fold(team, every, partial(fitted, name)) for name in (CANDIDATE, LINEAR))
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
-    chosen = LINEAR if losses(LINEAR, models[LINEAR]).mean() <= lowest.mean() else CANDIDATE
+    chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
     rows = split.window(periods)
     deployed = fitted(chosen, dataset.rows.take(rows))
     encoder = Encoder(team.contract, learn_levels(team.contract, dataset.rows.frame[rows]))
@@ -110,6 +118,18 @@ def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
         if MIN_WINDOW_ROWS <= len(label) < last and all((label == code).any() for code in classes):
             last = len(label)
             yield periods, mask
+
+
+def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> Floats:
+    """Return the loss of each row by a model that is fitted to the other folds (Stone 1974), shape (rows,)."""
+    found, fold = np.empty(len(rows.label)), np.arange(len(rows.label)) % FOLDS
+    # Every class is in each fold, in the order of the labels.
+    order = np.argsort(rows.label, kind="stable")
+    for each in range(FOLDS):
+        held = np.isin(np.arange(len(order)), order[fold == each])
+        model, part = fitted(rows.take(~held)), rows.take(held)
+        found[held] = metrics.losses(team.contract.target, part.label, model.predict_frame(part.frame))
+    return found
 
 
 def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) -> Model:
