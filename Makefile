@@ -13,7 +13,7 @@ READY := .venv/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint manifest pictures proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow lint manifest pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,12 @@ manifest: $(READY) ## update the hashes of the template's zone (after a change i
 pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
 	PYTHONPATH=tests .venv/bin/python tests/support/pictures.py
 
-proof: $(READY) ## mutate contract, matrix, gate, drift, split and deployments, delete each template file, run the soak test; writes docs/proof.md (hours)
+loop: $(READY) ## simulate years with and without a change, and false alarms, with seeds (ARGS=YEARS; default 20; an hour)
+	PYTHONPATH=tests .venv/bin/python tests/support/loop.py $(ARGS)
+	PYTHONPATH=tests .venv/bin/python tests/support/false_alarms.py
+
+proof: $(READY) ## mutate contract, matrix, gate, drift, split and deployments, delete each template file, run the soak test and the simulated years; writes docs/proof.md (hours)
+	PYTHONPATH=tests .venv/bin/python tests/support/loop.py
 	PYTHONPATH=tests .venv/bin/python tests/support/mutation.py
 	PYTHONPATH=tests .venv/bin/python tests/support/sweep.py
 	PYTHONPATH=tests .venv/bin/python tests/support/soak.py

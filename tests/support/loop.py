@@ -237,7 +237,7 @@ def main() -> int:
     """Play all years, and print a line for each."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     kinds, verbose = sys.argv[2].split(",") if len(sys.argv) > 2 else KINDS, len(sys.argv) > 3
-    good = True
+    good, lines = True, list[str]()
     with tempfile.TemporaryDirectory(prefix="loop-") as name:
         base = Path(name)
         for kind in kinds:
@@ -250,16 +250,21 @@ def main() -> int:
                 ok = played.ratio <= LIMIT and len(played.alarms) <= 1 if kind != "none" else not played.retrains
                 within += ok
                 months = " ".join(f"{ours / other:.2f}" for ours, other in played.losses.values())
-                print(
+                lines.append(
                     f"{kind} seed {seed}: {'within' if ok else 'OUTSIDE'}, loss {played.ratio:.3f} x the oracle's from "
                     f"month {played.learned}; by month {months}; retrains {played.retrains}; "
-                    f"later alarms {played.alarms}",
-                    flush=True,
+                    f"later alarms {played.alarms}"
                 )
+                print(lines[-1], flush=True)
                 if verbose:
                     print("\n".join(played.output))
-            print(f"{kind}: {within} of {seeds} years", flush=True)
+            bound = "have no retrain" if kind == "none" else f"are within {LIMIT} x the oracle's loss"
+            lines.append(f"{kind}: {within} of {seeds} years {bound}")
+            print(lines[-1], flush=True)
             good &= within >= SHARE * seeds
+    build = Path(__file__).resolve().parents[2] / "build"
+    build.mkdir(exist_ok=True)
+    (build / "loop.json").write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
     return 0 if good else 1
 
 

@@ -12,7 +12,9 @@ BUILD = ROOT / "build"
 PAGE = ROOT / "docs/proof.md"
 
 
-def page(mutation: dict[str, Any], sweep: dict[str, Any], soak: dict[str, Any], commit: str, date: str) -> str:
+def page(
+    mutation: dict[str, Any], sweep: dict[str, Any], soak: dict[str, Any], loop: list[str], commit: str, date: str
+) -> str:
     """Return docs/proof.md."""
     detected, mutants = (sum(each[key] for each in mutation.values()) for key in ("detected", "mutants"))
     missed = [name for name, test in sweep["files"].items() if not test]
@@ -46,20 +48,26 @@ def page(mutation: dict[str, Any], sweep: dict[str, Any], soak: dict[str, Any], 
             ),
             "Exceeded bounds: " + ("; ".join(soak["faults"]) or "none") + ".",
             "",
+            "## Simulated years",
+            "",
+            "The commands of a repository learn a change, compared with an oracle (`tests/support/loop.py`):",
+            "",
+            *(f"- {line}" for line in loop),
+            "",
         ]
     )
 
 
 def main() -> int:
     """Write the page; returns 1 if a result is missing."""
-    names = ("mutation", "proof", "soak")
+    names = ("mutation", "proof", "soak", "loop")
     missing = [name for name in names if not (BUILD / f"{name}.json").is_file()]
     if missing:
         print(f"build/ lacks {', '.join(missing)}: run `make proof`.", file=sys.stderr)
         return 1
-    mutation, sweep, soak = (json.loads((BUILD / f"{name}.json").read_text(encoding="utf-8")) for name in names)
+    mutation, sweep, soak, loop = (json.loads((BUILD / f"{name}.json").read_text(encoding="utf-8")) for name in names)
     commit = git("rev-parse", "--short", "HEAD", folder=ROOT)
-    PAGE.write_text(page(mutation, sweep, soak, commit, f"{datetime.now(UTC):%Y-%m-%d}"), encoding="utf-8")
+    PAGE.write_text(page(mutation, sweep, soak, loop, commit, f"{datetime.now(UTC):%Y-%m-%d}"), encoding="utf-8")
     return 0
 
 

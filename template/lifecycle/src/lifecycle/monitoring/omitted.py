@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import describe, path_literal, quoted, text
+from lifecycle.contract.tables import path_literal, text
 from lifecycle.monitoring import collect
 from lifecycle.registry import labels, predictions
 from lifecycle.storage import Store
@@ -48,18 +48,14 @@ def outside_the_report(
     connection: "Connection", store: Store, environment: str, contract: Contract, version: str, first: int, as_of: int
 ) -> dict[str, int]:
     """Count what is not in the table of a version's predictions from `first` until before `as_of`, in seconds."""
-    found, paths = (
-        {"damaged": collect.damaged_lines(store, environment, first, as_of)},
-        predictions.files(store, environment),
-    )
+    found = {"damaged": collect.damaged_lines(store, environment, first, as_of)}
+    paths = predictions.files(store, environment)
     unmatched = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
-    queries, conditions, key = {"unmatched": unmatched}, [labels.NAMED], contract.key
+    queries = {"unmatched": unmatched}
     if paths:
         options = "union_by_name = true, hive_partitioning = false"
         source = f"read_parquet([{', '.join(map(path_literal, paths))}], {options})"
-        if key and key.loggable and key.name in describe(connection, f"FROM {source}"):
-            conditions.append(f"l.key = CAST(p.{quoted(key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}")
-        for condition in conditions:
+        for condition in labels.conditions(connection, contract, source):
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(version)}"

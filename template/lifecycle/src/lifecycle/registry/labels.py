@@ -74,8 +74,8 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
 
 def matched(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, file: Path) -> int:
     """Return how many labels of an imported file belong to a prediction in LOGGED."""
-    conditions = [NAMED, *_by_key(connection, contract)]
-    exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in conditions)
+    ways = conditions(connection, contract, LOGGED)
+    exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in ways)
     return _count(connection, f"FROM read_parquet({path_literal(_delivery(store, file))}) l WHERE {exist}")
 
 
@@ -109,7 +109,7 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     matches = " UNION ALL ".join(
         f"SELECT p.rowid AS place, l.label, l.seen_ts, {condition == NAMED} AS named "
         f"FROM {LOGGED} p JOIN lifecycle_labels l ON {condition}"
-        for condition in [NAMED, *_by_key(connection, contract)]
+        for condition in conditions(connection, contract, LOGGED)
     )
     # Ties go to the label that names the prediction, then to the greater text, so that the result never varies.
     best = "1 = row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC)"
@@ -150,11 +150,11 @@ def _delivery(store: Store, file: Path) -> Path:
     return store.labels / f"{hash_of(file)}.parquet"
 
 
-def _by_key(connection: "duckdb.DuckDBPyConnection", contract: Contract) -> list[str]:
-    """Return the condition that a label `l` belongs to a prediction `p` by key and date; none without a logged key."""
-    if not (contract.key and _logs_key(contract) and contract.key.name in describe(connection, f"FROM {LOGGED}")):
-        return []
-    return [f"l.key = CAST(p.{quoted(contract.key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
+def conditions(connection: "duckdb.DuckDBPyConnection", contract: Contract, source: str) -> list[str]:
+    """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by name, by key and date."""
+    if not (contract.key and _logs_key(contract) and contract.key.name in describe(connection, f"FROM {source}")):
+        return [NAMED]
+    return [NAMED, f"l.key = CAST(p.{quoted(contract.key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
 
 
 def _logs_key(contract: Contract) -> bool:
