@@ -151,7 +151,7 @@ def _delivery(store: Store, file: Path) -> Path:
 
 
 def conditions(connection: "duckdb.DuckDBPyConnection", contract: Contract, source: str) -> list[str]:
-    """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by name, by key and date."""
+    """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by request, by key."""
     if not (contract.key and _logs_key(contract) and contract.key.name in describe(connection, f"FROM {source}")):
         return [NAMED]
     return [NAMED, f"l.key = CAST(p.{quoted(contract.key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
