@@ -110,6 +110,7 @@ def test_fifty_rows_are_enough_to_begin(table: Any) -> None:
     assert table(other=range(50)).rows == 50
 
 
+@pytest.mark.slow
 def test_two_thousand_columns(tmp_path: Path) -> None:
     columns: dict[str, Any] = {f"c{at}": RANDOM.normal(size=120).round(3) for at in range(2000)}
     made = infer(written(tmp_path, columns | {"label": LABEL[:120]}), "label")

@@ -122,6 +122,7 @@ def test_a_changed_choice_offers_the_files_that_it_renders(newer: Template, tmp_
     assert "old choice" not in trial.report().text()
 
 
+@pytest.mark.slow
 def test_a_file_that_an_earlier_update_offered_can_still_be_taken(
     newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
