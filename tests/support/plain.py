@@ -1,7 +1,7 @@
 """Train scikit-learn's defaults on the raw frame: the baseline for a rendered repository.
 
 Run as a script it prints the metrics as JSON: `plain.py FILE LABEL HELD LEFT_OUT…`, where HELD is a JSON file with a
-boolean for each row of the file: whether it is held out.
+number for each row of the file: 0 to fit it, 1 to hold it out, 2 to ignore it.
 """
 
 import json
@@ -22,9 +22,11 @@ def measure(file: str, label: str, held: "np.ndarray", left_out: list[str]) -> f
         numbers = pd.to_numeric(frame[name], errors="coerce")
         frame[name] = numbers if numbers.notna().mean() > 0.95 else frame[name].astype("category")
     if target.dtype.kind in "if":
-        regressor = HistGradientBoostingRegressor(random_state=0).fit(frame[~held], target[~held])
+        regressor = HistGradientBoostingRegressor(random_state=0).fit(frame[held == 0], target[held == 0])
+        held = held == 1
         return float(root_mean_squared_error(target[held], regressor.predict(frame[held])))
-    classifier = HistGradientBoostingClassifier(random_state=0).fit(frame[~held], target[~held])
+    classifier = HistGradientBoostingClassifier(random_state=0).fit(frame[held == 0], target[held == 0])
+    held = held == 1
     return float(log_loss(target[held], classifier.predict_proba(frame[held])))
 
 

@@ -76,7 +76,7 @@ def own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         done = run(tool("uv"), "add", "--quiet", "pandas", folder=project)
         assert done.returncode == 0, done.stdout
         lifecycle(project, storage, "train")
-        lifecycle(project, storage, "promote")
+        lifecycle(project, storage, "promote", "--override", "the rates of a test")
         yield project, storage
     finally:
         (project / "src/model/rates.py").unlink()

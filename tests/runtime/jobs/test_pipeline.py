@@ -222,7 +222,7 @@ def test_a_label_that_is_not_known_yet_is_not_used_for_training(trained: Any, tm
     known = connection.execute(
         f"SELECT count(*) FROM ({team.data.labels(connection)}) WHERE seen_ts <= {as_of}"
     ).fetchone()
-    assert (bundle.facts["rows"]["from_labels"],) == known
+    assert (sum(bundle.facts["rows"].values()),) == known
 
 
 def test_a_label_seen_after_the_start_of_the_holdout_is_not_fitted_for_it(trained: Any, tmp_path: Path) -> None:
@@ -230,9 +230,8 @@ def test_a_label_seen_after_the_start_of_the_holdout_is_not_fitted_for_it(traine
     # Labels of October become known in November, which is part of the newest period.
     seen = "CASE WHEN ts < 1761955200 THEN seen_ts + 864000 ELSE seen_ts END AS seen_ts"
     later = with_queries(sample_team(), labels=lambda sql: sql.replace("seen_ts", seen))
-    rows = train(later, settings, Path()).facts["rows"]
-    usual = trained[1].facts["rows"]
-    assert rows["evaluation"] < usual["evaluation"]
+    found, usual = train(later, settings, Path()).facts["fits"], trained[1].facts["fits"]
+    assert found["evaluated"] < usual["evaluated"]
 
 
 def test_a_timestamp_column_is_refused_with_the_cast_to_write(trained: Any, tmp_path: Path) -> None:

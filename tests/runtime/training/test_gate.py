@@ -42,13 +42,13 @@ def test_evidence_has_predictions_and_row_hashes_and_no_input(trained: Any) -> N
     assert "class=null" in found["slices"][first.version]
     names = (evidence.DEPLOYED, evidence.EVALUATED, evidence.HOLDOUT, evidence.IDS)
     deployed, evaluated, held, kept = (evidence.hashes(second, name) for name in names)
-    rows = second.facts["rows"]
+    rows = second.facts["rows"] | second.facts["fits"]
     assert deployed is not None
     assert evaluated is not None
     assert held is not None
     assert kept is not None
-    assert (len(deployed), len(held)) == (rows["training"], rows["holdout"])
-    assert len(evaluated) == rows["evaluation"] + rows["selection"]
+    assert (len(deployed), len(held)) == (rows["deployed"], rows["holdout"])
+    assert len(evaluated) == rows["evaluated"] + rows["selection"]
     assert (np.diff(deployed.astype(float)) > 0).all()
     assert not np.intersect1d(evaluated, held).size
     assert np.isin(held, deployed).all()

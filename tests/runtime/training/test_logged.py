@@ -102,9 +102,9 @@ def test_training_reports_how_many_rows_come_from_where(sample: Sample, settings
     logged(sample, settings, 300, "new", MATURE, NOW)
     logged(sample, settings, 100, "young", NOW, NOW)
     bundle = train(sample_team(), settings, tmp_path, NOW)
-    rows = bundle.facts["rows"]
-    assert rows["logged"] == {"labelled": 400, "joined": 300, "other": 0, "immature": 100, "repeated": 0}
-    assert rows["training"] == rows["from_labels"] + 300
+    sources = bundle.facts["sources"]
+    assert sources["logged"] == {"labelled": 400, "joined": 300, "other": 0, "immature": 100, "repeated": 0}
+    assert sum(bundle.facts["rows"].values()) == sources["labels"] + 300
     line = described_rows(bundle.facts)[0]
     assert line.endswith("from labels(), 300 of 400 from the prediction log (not used: 100 too young)")
 

@@ -96,9 +96,9 @@ def test_a_team_may_return_one_object_from_all_calls(tmp_path: Path) -> None:
 def test_the_deployed_fit_has_seen_the_newest_rows_and_metrics_are_those_of_the_evaluated_one(tmp_path: Path) -> None:
     frame = history(months=6, changed=1)
     bundle = train(team_of(frame), settings_in(tmp_path, train={"windows": 0}), tmp_path)
-    found, rows = evidence.read(bundle), bundle.facts["rows"]
-    assert rows["training"] == len(frame)
-    assert rows["evaluation"] + rows["selection"] + rows["holdout"] == len(frame)
+    found, rows = evidence.read(bundle), bundle.facts["rows"] | bundle.facts["fits"]
+    assert rows["deployed"] == rows["training"] + rows["holdout"] == len(frame)
+    assert rows["evaluated"] + rows["selection"] + rows["holdout"] == len(frame)
     # The newest rows contradict all earlier ones, which only the deployed fit has learned in part.
     candidate, refit = (found.predictions[name] for name in ("candidate", "refit"))
     assert np.abs(found.label - refit).mean() < np.abs(found.label - candidate).mean()

@@ -95,8 +95,8 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def described_rows(facts: dict[str, Any]) -> list[str]:
     """Return lines about the rows of a trained version: where they are from, and what each part was used for."""
-    rows, logged, periods = facts["rows"], facts["rows"]["logged"], facts["window"]["periods"]
-    source = f"{rows['from_labels']:,} labelled rows from labels()"
+    fits, logged, periods = facts["fits"], facts["sources"]["logged"], facts["window"]["periods"]
+    source = f"{facts['sources']['labels']:,} labelled rows from labels()"
     left_out = {"other": "of other columns or features", "immature": "too young", "repeated": "in labels() already"}
     if logged["labelled"]:
         why = [f"{logged[name]:,} {text}" for name, text in left_out.items() if logged[name]]
@@ -105,9 +105,9 @@ def described_rows(facts: dict[str, Any]) -> list[str]:
     window = "the whole history" if periods is None else f"the last {periods + 1} periods, which predict better"
     return [
         source,
-        f"evaluated: fitted to {rows['evaluation']:,} rows, chosen with {rows['selection']:,}, held out are "
-        f"{rows['holdout']:,}: {facts['holdout']['rule']}",
-        f"to be deployed: fitted to {rows['training']:,} rows, {window}",
+        f"evaluated: fitted to {fits['evaluated']:,} rows, chosen with {fits['selection']:,}, held out are "
+        f"{facts['rows']['holdout']:,}: {facts['holdout']['rule']}",
+        f"to be deployed: fitted to {fits['deployed']:,} rows, {window}",
     ]
 
 

@@ -190,7 +190,7 @@ def _seconds(times: "pd.Series[Any]") -> npt.NDArray[np.int64]:
     """Return times in seconds; a null counts as the oldest time."""
     found = times.to_numpy("datetime64[s]")
     known = found[~np.isnat(found)]
-    return np.where(np.isnat(found), known.min() if len(known) else 0, found).astype(np.int64)
+    return np.where(np.isnat(found), known.min() if len(known) else np.datetime64(0, "s"), found).astype(np.int64)
 
 
 def _newest_period(seconds: npt.NDArray[np.int64], share: float) -> tuple[int, int]:

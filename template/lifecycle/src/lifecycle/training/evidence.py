@@ -101,12 +101,14 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
         return replace(found, incomparable=found.incomparable | {version: error.problem})
     except LifecycleError as error:
         return replace(found, failed=found.failed | {version: error.problem})
+    except Exception as error:  # A model of the team or of a library raises its own types.
+        return replace(found, failed=found.failed | {version: f"{type(error).__name__}: {error}"})
     same = [version] if np.allclose(predicted, found.predictions[REFIT], rtol=SAME, atol=0) else []
     seconds = dataset.split.seconds[dataset.split.holdout][kept]
     known = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
     rows: Positions = np.flatnonzero(known & ~_seen(bundle, found.ids, seconds))
     predicted, basis = predicted[rows], dict[str, str]()
-    if len(rows) < settings.gate.min_rows and (other := _of_fits(bundle, found.ids)):
+    if len(rows) < settings.gate.min_rows and (other := _of_fits(bundle, found.ids, len(rows))):
         (rows, predicted), basis = other, {version: FITS}
     elif DEPLOYED not in bundle.facts["files"]:
         basis = {version: UNKNOWN}
@@ -170,15 +172,15 @@ def _seen(bundle: Bundle, ids: Hashes, seconds: npt.NDArray[np.int64]) -> Mask:
     return np.asarray(np.isin(ids, known) | beyond)
 
 
-def _of_fits(bundle: Bundle, ids: Hashes) -> tuple[Positions, Floats] | None:
-    """Return the positions of the rows that a version holds out, too, and what the fit that evaluated it predicted."""
+def _of_fits(bundle: Bundle, ids: Hashes, least: int) -> tuple[Positions, Floats] | None:
+    """Return the positions of more than `least` rows that a version holds out, too, and its evaluated predictions."""
     try:
         other = read(bundle)
     except LifecycleError:
         return None
     _, rows, places = np.intersect1d(ids, other.ids, return_indices=True)
     order = np.argsort(rows)
-    return rows[order], other.predictions[CANDIDATE][places[order]]
+    return (rows[order], other.predictions[CANDIDATE][places[order]]) if len(rows) > least else None
 
 
 def _predict(version: Bundle, dataset: Dataset) -> Floats:
@@ -203,6 +205,8 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
     shared = [name for name in frame.columns if name in sent and name in rows.frame.columns]
     if not (frame[shared].equals(rows.frame[shared][:count]) and np.array_equal(label, rows.label[:count])):
         raise Incomparable(f"{version.version} does not complete the same rows")
+    if not held_out[:count].any():
+        raise Incomparable(f"no held-out row is one of labels(), and only these can be completed for {version.version}")
     found = Predictor(version).predict_raw(frame[held_out[:count]])
     return np.concatenate([found, np.full((held_out[count:].sum(), *found.shape[1:]), np.nan)])
 

@@ -97,8 +97,9 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     before = split.training & split.window(periods)
     models = {CANDIDATE: best} | {name: fitted(name, dataset.rows.take(before)) for name in (TRIVIAL, LINEAR)}
     own, linear = lowest, losses(LINEAR, models[LINEAR])
-    if len(own) < MIN_SELECTION_ROWS:
-        every = dataset.rows.take(before | split.selection)
+    every = dataset.rows.take(before | split.selection)
+    counts = [int((every.label == code).sum()) for code in range(len(target.classes))]
+    if len(own) < MIN_SELECTION_ROWS and min(counts, default=FOLDS) >= FOLDS:
         own, linear = (_out_of_fold(team, every, partial(fitted, name)) for name in (CANDIDATE, LINEAR))
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
@@ -152,7 +153,7 @@ def naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
     """Name the estimator, and the columns that contain `nulls`, in the error when its code fails."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError, KeyError, LifecycleError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, LifecycleError) as error:
         cause = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
         problem = f"src/model/estimator.py: the {name} estimator does not fit or predict ({cause})"
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."

@@ -80,7 +80,8 @@ def _rows(case: Case, gate: Gate) -> Check:
         return Check("rows", NOT_COMPARED, text, hint="Add rows with other labels, then run `make train promote`.")
     opponent = case.champion.version if case.champion else TRIVIAL
     # Few rows in common have no standard error.
-    common = len(case.evidence.predictions.get(opponent, ())) >= gate.min_rows
+    known = case.evidence.pair(opponent)[0] if opponent in case.evidence.predictions else np.empty(0)
+    common = len(known) >= gate.min_rows and len(np.unique(known)) > 1
     error = _gain(case, gate, opponent if common else TRIVIAL).error
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
@@ -150,9 +151,13 @@ def _champion(case: Case, gate: Gate) -> Iterator[Check]:
         text = f"{text}: there is nothing to gain" if unchanged else text
         yield checked("champion", not unchanged, text, hint=hint)
     elif (common := len(found.predictions[version])) < gate.min_rows:
-        text = f"the champion {version} has not seen {common} of the held-out rows, and fewer than {gate.min_rows} "
+        basis = BASIS[found.basis.get(version, "")]
+        text = f"the champion {version} can be compared on {common} rows{basis}, and fewer than {gate.min_rows} "
         hint = 'Run `make train promote` when more labels are known, or `make promote OVERRIDE="reason"`.'
         yield Check("champion", NOT_COMPARED, f"{text}decide nothing (gate.min_rows)", hint=hint)
+    elif len(np.unique(found.pair(version)[0])) < 2:
+        text = f"all {common} rows that are compared with the champion {version} have the same label"
+        yield Check("champion", NOT_COMPARED, f"{text}, so they decide nothing", hint=ANYWAY)
     else:
         # A version that may have seen the rows looks better than it is.
         is_unsure = found.basis.get(version) == UNKNOWN

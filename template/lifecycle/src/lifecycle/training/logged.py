@@ -1,6 +1,6 @@
 """Training rows from the prediction log: logged predictions whose label has arrived."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Target
@@ -53,10 +53,13 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     values = {name: quoted(name) for name in needed} | {"ts": "ts", "seen_ts": labels.SEEN}
     values[label] = _label(contract.target, known[label])
     parts = [f"CAST({values[name]} AS {kind}) AS {quoted(name)}" for name, kind in known.items() if name in values]
-    same = [name for name in ([contract.key.name] if contract.key else needed) if name in known]
+    row = [column.name for column in (contract.key, contract.time) if column] if contract.key else needed
+    same = [name for name in row if name in known]
     identity = [*map(quoted, same), *([f"ts // {DAY}"] if "ts" in known else [])]
     mature = f"ts <= {as_of - settings.monitor.label_days * DAY}"
     listed = f"{labels.LABEL} IS NOT NULL AND version IN ({', '.join(map(text, usable))})"
+    if contract.target.classes:
+        listed += f" AND {labels.LABEL} IN ({', '.join(map(text, contract.target.classes))})"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT {', '.join(parts)}, {mature} AS lifecycle_mature "
         f"FROM {labels.LABELLED} WHERE {listed} ORDER BY ts, lifecycle_request, lifecycle_position"
@@ -84,8 +87,11 @@ def _fits(settings: Settings, version: str, team: Team) -> bool:
         bundle = open_version(settings.store, version)
     except LifecycleError:
         return False
-    logged = tuple(column for column in bundle.contract.columns if column.loggable)
-    return logged == team.contract.columns and bundle.feature_set == feature_set(team.features_sql, team.contract)
+    own, other = team.contract, bundle.contract
+    logged = tuple(column for column in other.columns if column.loggable)
+    # The texts of labels are those of the classes.
+    same_target = replace(other.target, unit="") == replace(own.target, unit="")
+    return same_target and logged == own.columns and bundle.feature_set == feature_set(team.features_sql, own)
 
 
 def _label(target: Target, kind: str) -> str:

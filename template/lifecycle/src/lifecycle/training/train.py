@@ -91,14 +91,14 @@ def train(
         "estimator": fits.chosen,
         "threshold": 0.5 if target.task == "binary" else None,
         "levels": {name: list(each) for name, each in fits.encoder.codes.items()},
-        "rows": {
-            "training": len(fitted.frame),
-            "evaluation": int((split.training & split.window(fits.periods)).sum()),
+        # Older repositories test that these two are all rows.
+        "rows": {"training": int((split.training | split.selection).sum()), "holdout": len(holdout.frame)},
+        "fits": {
+            "deployed": len(fitted.frame),
+            "evaluated": int((split.training & split.window(fits.periods)).sum()),
             "selection": int(split.selection.sum()),
-            "holdout": len(holdout.frame),
-            "from_labels": dataset.from_labels,
-            "logged": asdict(dataset.logged),
         },
+        "sources": {"labels": dataset.from_labels, "logged": asdict(dataset.logged)},
         "window": {"periods": fits.periods, "losses": fits.losses},
         "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
         "identity": list(split.identity),
