@@ -104,7 +104,7 @@ def test_training_reports_how_many_rows_come_from_where(sample: Sample, settings
     bundle = train(sample_team(), settings, tmp_path, NOW)
     sources = bundle.facts["sources"]
     assert sources["logged"] == {"labelled": 400, "joined": 300, "other": 0, "immature": 100, "repeated": 0}
-    assert sum(bundle.facts["rows"].values()) == sources["labels"] + 300
+    assert bundle.facts["fits"]["deployed"] == sources["labels"] + 300
     line = described_rows(bundle.facts)[0]
     assert line.endswith("from labels(), 300 of 400 from the prediction log (not used: 100 too young)")
 
