@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import duckdb
 import numpy as np
 import pandas as pd
+from sklearn.metrics import log_loss
 
 ROWS, MONTHS, CHANGE = 1500, 24, 16
 FEATURES = [f"x{number}" for number in range(6)]
@@ -108,12 +109,6 @@ def world(kind: str, seed: int) -> pd.DataFrame:
     frame = pd.DataFrame(x, columns=FEATURES).assign(label=label, month=month)
     frame.insert(0, "person", [f"p-{number}" for number in range(len(frame))])
     return frame.assign(ts=[first_of(each) for each in month])
-
-
-def log_loss(label: np.ndarray, probability: np.ndarray) -> float:
-    """Return the mean log loss in nats."""
-    right = np.where(label == 1, probability, 1 - probability)
-    return float(-np.log(np.clip(right, 1e-12, 1)).mean())
 
 
 @dataclass

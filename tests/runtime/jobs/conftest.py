@@ -10,6 +10,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
+from support.gate import own
 from support.teams import sample_team, settings_in
 
 
@@ -24,7 +25,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle]
 @pytest.fixture
 def settings(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
     """The same bundles and data, with deployments of the test's own."""
-    own = trained[0].model_copy(update={"storage": tmp_path / "storage"})
-    own.storage.mkdir()
-    (own.storage / "bundles").symlink_to(trained[0].storage / "bundles")
-    return own
+    return own(trained[0], tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.settings import Settings
+from support.gate import own
 from support.monitored import Sample, deploy, train_sample
 
 
@@ -16,8 +17,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 @pytest.fixture
 def settings(sample: Sample, tmp_path: Path) -> Settings:
     """Return settings with the same bundles and data, and with an empty log and no labels."""
-    settings = sample.settings.model_copy(update={"storage": tmp_path / "storage"})
-    settings.storage.mkdir()
-    (settings.storage / "bundles").symlink_to(sample.settings.storage / "bundles")
+    settings = own(sample.settings, tmp_path)
     deploy(settings.store, sample.bundle)
     return settings

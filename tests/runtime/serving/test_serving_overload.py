@@ -108,19 +108,25 @@ def test_a_prediction_that_takes_too_long_is_503_and_waiting_requests_are_not_pr
         eventually(lambda: client.post("/predict", json=ROW).status_code == 200)
 
 
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the name of the thread of each prediction."""
+    threads: list[str] = []
+    real = DeployedModel.predict
+
+    def predict(model: DeployedModel, rows: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(model, rows)
+
+    monkeypatch.setattr(DeployedModel, "predict", predict)
+    return threads
+
+
 def test_more_rows_than_the_event_loop_may_predict_are_predicted_in_the_thread(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.deploy(made := storage.publish(kind="onnx"))
     storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
-    threads: list[str] = []
-    real = DeployedModel.predict
-
-    def watched(model: DeployedModel, rows: Any) -> Any:
-        threads.append(threading.current_thread().name)
-        return real(model, rows)
-
-    monkeypatch.setattr(DeployedModel, "predict", watched)
+    threads = watched(monkeypatch)
     with TestClient(create(storage.store, "local", QUICK)) as client:
         for rows in (1, EVENT_LOOP_ROWS, EVENT_LOOP_ROWS + 1, 1000):
             assert len(client.post("/predict", json=[ROW] * rows).json()) == rows
@@ -133,14 +139,7 @@ def test_a_request_that_takes_longer_than_the_event_loop_may_is_predicted_in_the
 ) -> None:
     storage.deploy(made := storage.publish(kind="onnx"))
     storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
-    threads: list[str] = []
-    real = DeployedModel.predict
-
-    def watched(model: DeployedModel, rows: Any) -> Any:
-        threads.append(threading.current_thread().name)
-        return real(model, rows)
-
-    monkeypatch.setattr(DeployedModel, "predict", watched)
+    threads = watched(monkeypatch)
     # Of one row alone, and of each of many.
     monkeypatch.setattr(Predictor, "seconds", lambda model, rows: max(seconds[0], rows * seconds[1]))
     with TestClient(create(storage.store, "local", QUICK)) as client:

@@ -15,6 +15,7 @@ from lifecycle.settings import Settings
 from lifecycle.training.dataset import Dataset, load_dataset
 from lifecycle.training.logged import Logged
 from lifecycle.training.train import train
+from support.gate import own
 from support.monitored import NOW, SPAN, TRAINED, Sample, label, log, train_sample
 from support.teams import sample_team
 
@@ -28,10 +29,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 @pytest.fixture
 def settings(sample: Sample, tmp_path: Path) -> Settings:
-    settings = sample.settings.model_copy(update={"storage": tmp_path / "storage"})
-    settings.storage.mkdir()
-    (settings.storage / "bundles").symlink_to(sample.settings.storage / "bundles")
-    return settings
+    return own(sample.settings, tmp_path)
 
 
 def logged(sample: Sample, settings: Settings, rows: int, name: str, last: int, seen: int, **changes: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lifecycle import timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.settings import Loaded
+from lifecycle.settings import Loaded, make_variable
 
 if TYPE_CHECKING:
     from lifecycle.contract.schema import Contract
@@ -116,13 +116,13 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.monitoring.acceptance import accept, option
+    from lifecycle.monitoring.acceptance import accept
     from lifecycle.registry import provenance
 
     who, environment = provenance.who(), loaded.environment
     finding = accept(loaded.settings.store, environment, given.column, who, given.why)
     print(f"{given.column}: {finding}; accepted by {who} until another version is deployed in {environment}")
-    print(f"`make monitor{option(environment)}` reports it as drift from now on")
+    print(f"`make monitor{make_variable(environment)}` reports it as drift from now on")
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -106,6 +106,10 @@ class Target:
     classes: tuple[str, ...] = ()
     unit: str = ""
 
+    def has_labels_of(self, other: "Target") -> bool:
+        """Return whether a label means the same for another target: only the units may differ."""
+        return (self.task, self.label, self.classes) == (other.task, other.label, other.classes)
+
     def to_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of one prediction in a response, with `x-` keys."""
         probability = {"type": "number", "minimum": 0, "maximum": 1}

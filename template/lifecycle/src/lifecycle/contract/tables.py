@@ -88,7 +88,12 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
     if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
         raise _contract_error(faults)
     check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
-    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
+    return count(connection, f"FROM {quoted(table)}")
+
+
+def count(connection: "duckdb.DuckDBPyConnection", query: str) -> int:
+    """Return the number of rows of a query that begins with FROM."""
+    ((rows,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
     return int(rows)
 
 
@@ -111,9 +116,9 @@ def check_rules(
             if is_broken:
                 numbered = f"SELECT {sql} AS wrong, row_number() OVER () - 1 AS row FROM {quoted(table)}"
                 counts = f"count(*) FILTER (wrong), min(row, {EXAMPLES}) FILTER (wrong), count(*)"
-                ((count, first, rows),) = connection.execute(f"SELECT {counts} FROM ({numbered})").fetchall()
+                ((broken, first, rows),) = connection.execute(f"SELECT {counts} FROM ({numbered})").fetchall()
                 examples = ", ".join(str(row) for row in first)
-                faults.append(f"{where}: {name} {rule} in {count} of {rows} rows (first: {examples})")
+                faults.append(f"{where}: {name} {rule} in {broken} of {rows} rows (first: {examples})")
     if faults:
         raise _contract_error(faults)
 
@@ -156,8 +161,8 @@ def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Pat
         LifecycleError: the disk refuses.
     """
     with explain_sql_errors(f"writing {path}"), replacing(path) as temporary:
-        ((count,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
-    return int(count)
+        ((rows,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
+    return int(rows)
 
 
 def subquery(sql: str) -> str:

@@ -21,7 +21,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
-from lifecycle.settings import Settings
+from lifecycle.settings import Settings, make_variable
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
@@ -79,8 +79,7 @@ def promote(
     if blocking := record.blocking:
         faults = "\n  ".join(each.fault for each in blocking)
         problem = f"{bundle.version} is not promoted in {environment}:\n  {faults}"
-        command = f"`make promote VERSION={bundle.version}"
-        command += "" if environment == "local" else f" ENVIRONMENT={environment}"
+        command = f"`make promote VERSION={bundle.version}{make_variable(environment)}"
         command += "" if threshold is None else f" THRESHOLD={threshold:g}"
         hint = f'{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
         if any(check.name == OWNERS for check in blocking):

@@ -56,7 +56,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
             "bias": float((outputs - actual).mean()),
         }
     found = {"log_loss": mean, "brier": float(squared_errors(target, actual, outputs).mean())}
-    found["expected_calibration_error"] = reliability(*_events(target, actual, outputs)).error
+    found["expected_calibration_error"] = reliability(*events(target, actual, outputs)).error
     if target.task == "multiclass":
         return found | {"accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
     # With rows of one class only, a ranking has no quality.
@@ -87,10 +87,10 @@ def calibration(
         for name, each in given.items()
         if each is not None
     }
-    return asdict(reliability(*_events(target, actual, outputs))) | {"thresholds": found}
+    return asdict(reliability(*events(target, actual, outputs))) | {"thresholds": found}
 
 
-def _events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Return whether the event of `models.calibration` happened, and its predicted probability."""
     if target.task == "binary":
         return actual == 1, outputs

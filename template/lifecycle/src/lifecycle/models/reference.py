@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from lifecycle.contract.schema import Column, Contract
@@ -24,6 +25,8 @@ FILE, FORMAT = "profile.json", 1
 MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 30
 PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 200
 DIGITS = 7
+
+Seconds = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,10 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
     """
     import pandas as pd
 
-    seconds, columns = _seconds(contract, training), {}
-    periods = list(_periods(seconds))
-    newest = None if seconds is None else (seconds > seconds.max() - PERIOD).to_numpy()
+    name, columns = time_column(contract, training), {}
+    seconds = None if name is None else seconds_of(training[name])
+    periods = [] if seconds is None else list(_periods(seconds))
+    newest = None if seconds is None else seconds > seconds.max() - PERIOD
     for column in contract.inputs:
         if column.loggable and column.kind != "time":
             values = training[column.name]
@@ -159,20 +163,26 @@ def share_outside(column: Column, values: "pd.Series[Any]") -> float:
     return float((~inside).sum()) / max(len(values), 1)
 
 
-def _seconds(contract: Contract, frame: "pd.DataFrame") -> "pd.Series[Any] | None":
-    """Return the time of each row, or None where the rows have no time."""
-    name = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
-    return None if name is None else frame[name].astype("datetime64[s]").astype("int64")
+def time_column(contract: Contract, frame: "pd.DataFrame") -> str | None:
+    """Return the name of the column with the time of each completed row; None where the rows have no time."""
+    return "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
 
 
-def _periods(seconds: "pd.Series[Any] | None") -> Iterator[Any]:
+def seconds_of(times: "pd.Series[Any]") -> Seconds:
+    """Return times in seconds since 1970 UTC, shape (rows,); a null counts as the oldest time."""
+    found = times.to_numpy("datetime64[s]")
+    known = found[~np.isnat(found)]
+    oldest = known.min() if len(known) else np.datetime64(0, "s")
+    return np.where(np.isnat(found), oldest, found).astype(np.int64)
+
+
+def _periods(seconds: Seconds) -> Iterator[Any]:
     """Yield the row positions of each four-week period that has enough rows."""
-    if seconds is not None:
-        numbers = ((seconds - seconds.min()) // PERIOD).to_numpy()
-        for number in np.unique(numbers):
-            places = np.flatnonzero(numbers == number)
-            if len(places) >= MIN_PERIOD_ROWS:
-                yield places
+    numbers = (seconds - seconds.min()) // PERIOD
+    for number in np.unique(numbers):
+        places = np.flatnonzero(numbers == number)
+        if len(places) >= MIN_PERIOD_ROWS:
+            yield places
 
 
 def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:

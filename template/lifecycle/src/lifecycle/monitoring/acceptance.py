@@ -13,6 +13,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.registry import deployments
 from lifecycle.registry.provenance import Identity
 from lifecycle.reports import LATEST
+from lifecycle.settings import make_variable
 from lifecycle.storage import Store
 
 ACTION = "accept"
@@ -27,11 +28,6 @@ class Acceptance:
     who: str
     when: str
     why: str
-
-
-def option(environment: str) -> str:
-    """Return the variable of make that names an environment; empty for the default one."""
-    return "" if environment == "local" else f" ENVIRONMENT={environment}"
 
 
 def accepted(store: Store, environment: str, version: str, as_of: int) -> list[Acceptance]:
@@ -54,10 +50,10 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
         LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
             the report does not describe the deployed version.
     """
-    again = f"Run `make monitor{option(environment)}` first."
+    again = f"Run `make monitor{make_variable(environment)}` first."
     if not why.strip():
         problem = f"{name} is accepted only with a reason, which the audit log and later reports state"
-        raise LifecycleError(problem, f'Run `make accept COLUMN={name} WHY="…"{option(environment)}`.')
+        raise LifecycleError(problem, f'Run `make accept COLUMN={name} WHY="…"{make_variable(environment)}`.')
     version = deployments.required(store, environment).current.version
     names = [column.name for column in open_version(store, version).contract.inputs]
     if name not in names:

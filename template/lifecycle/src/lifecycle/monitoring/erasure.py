@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, describe, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, count, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import labels, predictions, segments
 from lifecycle.storage import Store, lock, write_atomically
@@ -114,15 +114,14 @@ def _table(path: Path) -> str:
 
 def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
-    ((count,),) = connection.execute(f"SELECT count(*) FROM {_table(path)} WHERE {condition}").fetchall()
-    if count:
+    if rows := count(connection, f"FROM {_table(path)} WHERE {condition}"):
         write_parquet(connection, f"SELECT * FROM {_table(path)} WHERE NOT ({condition})", path)
-    return int(count)
+    return rows
 
 
 def _from_segment(path: Path, key: _Key) -> int:
     """Replace rows by null, which keeps the positions of the others: labels refer to them."""
-    count, before, lines = 0, path.read_bytes(), []
+    rows, before, lines = 0, path.read_bytes(), []
     for raw in before.splitlines(keepends=True):
         line = segments.parsed(raw)
         positions = key.positions(line) if line else []
@@ -133,11 +132,11 @@ def _from_segment(path: Path, key: _Key) -> int:
         elif line is None and key.text in raw.decode(errors="replace"):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
             raw = b"\n"
-        count += len(positions)
+        rows += len(positions)
         lines.append(raw)
     if b"".join(lines) != before:
         write_atomically(path, b"".join(lines))
-    return count
+    return rows
 
 
 def _from_features(path: Path, key: _Key) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import path_literal, text
+from lifecycle.contract.tables import count, text
 from lifecycle.monitoring import collect
 from lifecycle.registry import labels, predictions
 from lifecycle.storage import Store
@@ -50,16 +50,12 @@ def outside_the_report(
     """Count what is not in the table of a version's predictions from `first` until before `as_of`, in seconds."""
     found = {"damaged": collect.damaged_lines(store, environment, first, as_of)}
     paths = predictions.files(store, environment)
-    unmatched = f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"
-    queries = {"unmatched": unmatched}
+    queries = {"unmatched": f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"}
     if paths:
-        options = "union_by_name = true, hive_partitioning = false"
-        source = f"read_parquet([{', '.join(map(path_literal, paths))}], {options})"
+        source = predictions.table_of(paths)
         for condition in labels.conditions(connection, contract, source):
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
         queries["other_versions"] = f"FROM {source} WHERE {others}"
-    for kind, query in queries.items():
-        ((found[kind],),) = connection.execute(f"SELECT count(*) {query}").fetchall()
-    return found
+    return found | {kind: count(connection, query) for kind, query in queries.items()}

@@ -108,11 +108,10 @@ def _probabilistic(target: Target, actual: Floats, outputs: Floats, threshold: f
     if target.task == "regression":
         return {}
     brier = float(metrics.squared_errors(target, actual, outputs).mean())
-    if target.task == "multiclass":
-        right = outputs.argmax(axis=1) == actual
-        return {"brier": brier, "calibration": reliability(right, outputs.max(axis=1))}
-    found = {"brier": brier, "calibration": reliability(actual, outputs)}
-    return found if threshold is None else found | {"at_threshold": at_threshold(actual, outputs, threshold)}
+    found = {"brier": brier, "calibration": reliability(*metrics.events(target, actual, outputs))}
+    if target.task == "multiclass" or threshold is None:
+        return found
+    return found | {"at_threshold": at_threshold(actual, outputs, threshold)}
 
 
 def _interval(target: Target, actual: Floats, outputs: Floats, settings: Settings) -> Interval | None:

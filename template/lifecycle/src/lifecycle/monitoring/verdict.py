@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lifecycle import timestamps
-from lifecycle.monitoring.acceptance import Acceptance, option
+from lifecycle.monitoring.acceptance import Acceptance
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.monitoring.quality import Quality
 from lifecycle.monitoring.skew import Skew
 from lifecycle.reports import INCIDENT, NO_DATA, OK, RETRAIN, VERDICTS, WATCH
-from lifecycle.settings import Settings
+from lifecycle.settings import Settings, make_variable
 from lifecycle.timestamps import DAY
 
 
@@ -90,7 +90,7 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
     rules, skew, lag = settings.monitor, findings.skew, findings.features_lag
     for name, column in findings.windows[-1].columns.items():
         if column.broken:
-            command = f"make accept COLUMN={shlex.quote(name)} WHY=…{option(findings.environment)}"
+            command = f"make accept COLUMN={shlex.quote(name)} WHY=…{make_variable(findings.environment)}"
             hint = "fix the source, or change the contract in src/model/contract.py and train a new version"
             hint = f"fix the source, or, if this is as it should be, `{command}`" if column.kind else hint
             yield Reason("broken", f"{name}: {column.broken}; {hint}", INCIDENT, (name,))

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.settings import ENVIRONMENTS
+from lifecycle.settings import ENVIRONMENTS, make_variable
 from lifecycle.storage import Store, explain_disk_errors, lock, write_atomically
 
 FORMAT = 1
@@ -79,8 +79,7 @@ def required(store: Store, environment: str) -> Deployment:
     """Return the deployment of an environment; raises LifecycleError before the first promotion."""
     deployment = read(store, environment)
     if deployment is None:
-        option = "" if environment == "local" else f" ENVIRONMENT={environment}"
-        hint = f"Run `make train promote{option}` first."
+        hint = f"Run `make train promote{make_variable(environment)}` first."
         raise LifecycleError(f"nothing is deployed in {environment} ({store.root} has no deployment of it)", hint)
     return deployment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, describe, is_parquet, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, count, describe, is_parquet, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import LOGGED
 from lifecycle.storage import Store, hash_of, lock
@@ -76,7 +76,7 @@ def matched(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Con
     """Return how many labels of an imported file belong to a prediction in LOGGED."""
     ways = conditions(connection, contract, LOGGED)
     exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in ways)
-    return _count(connection, f"FROM read_parquet({path_literal(_delivery(store, file))}) l WHERE {exist}")
+    return count(connection, f"FROM read_parquet({path_literal(_delivery(store, file))}) l WHERE {exist}")
 
 
 def exclusive(store: Store) -> AbstractContextManager[None]:
@@ -117,21 +117,21 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ({matches}) QUALIFY {best}) b ON b.place = p.rowid ORDER BY p.rowid"
     )
-    return _count(connection, f"FROM {LABELLED} WHERE {LABEL} IS NOT NULL")
+    return count(connection, f"FROM {LABELLED} WHERE {LABEL} IS NOT NULL")
 
 
 def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: int) -> Coverage:
     """Return how many rows of LABELLED are older than `label_days` at `as_of`, and how many of these have a label."""
     mature = f"FROM {LABELLED} WHERE ts <= {int(as_of) - label_days * DAY}"
     labelled = f"{mature} AND {LABEL} IS NOT NULL"
-    return Coverage(*(_count(connection, query) for query in (f"FROM {LABELLED}", mature, labelled)))
+    return Coverage(*(count(connection, query) for query in (f"FROM {LABELLED}", mature, labelled)))
 
 
 def count_since(store: Store, timestamp: int) -> int:
     """Return how many labels became known after a timestamp in seconds."""
     with connect() as connection:
         # 2**62: every label, also one that is seen in the future.
-        return _count(connection, f"FROM ({known(store, 2**62)}) WHERE seen_ts > {int(timestamp)}")
+        return count(connection, f"FROM ({known(store, 2**62)}) WHERE seen_ts > {int(timestamp)}")
 
 
 def newest(store: Store, now: int) -> int:
@@ -139,11 +139,6 @@ def newest(store: Store, now: int) -> int:
     with connect() as connection:
         ((found,),) = connection.execute(f"SELECT max(seen_ts) FROM ({known(store, now)})").fetchall()
     return int(found or 0)
-
-
-def _count(connection: "duckdb.DuckDBPyConnection", query: str) -> int:
-    ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
-    return int(count)
 
 
 def _delivery(store: Store, file: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
-from lifecycle.contract.tables import path_literal, text
+from lifecycle.contract.tables import count, path_literal, text
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, lock
 
@@ -78,19 +78,19 @@ def load_rows(
     paths = [path for path in every if first - timestamps.DAY < timestamps.midnight(date_of(path)) < last]
     if paths and version is not None:
         # A file of another contract would widen the types of this version's columns.
-        query = f"SELECT DISTINCT filename FROM {_read(paths, 'filename = true')} WHERE version = {text(version)}"
+        query = f"SELECT DISTINCT filename FROM {table_of(paths, 'filename = true')} WHERE version = {text(version)}"
         paths = sorted(Path(name) for (name,) in connection.execute(query).fetchall())
     nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in (FACTS | {"prediction": "VARCHAR"}).items())
-    source = _read(paths) if paths else f"(SELECT {nothing} WHERE FALSE)"
+    source = table_of(paths) if paths else f"(SELECT {nothing} WHERE FALSE)"
     condition = "" if version is None else f" AND version = {text(version)}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {LOGGED} AS SELECT * FROM {source} "
         f"WHERE ts >= {int(first)} AND ts < {int(last)}{condition} ORDER BY ts, lifecycle_request, lifecycle_position"
     )
-    ((count,),) = connection.execute(f"SELECT count(*) FROM {LOGGED}").fetchall()
-    return int(count)
+    return count(connection, f"FROM {LOGGED}")
 
 
-def _read(paths: list[Path], *options: str) -> str:
+def table_of(paths: list[Path], *options: str) -> str:
+    """Return SQL of the rows of Parquet files of the log, which may have different columns."""
     given = ("union_by_name = true", "hive_partitioning = false", *options)
     return f"read_parquet([{', '.join(map(path_literal, paths))}], {', '.join(given)})"

@@ -5,6 +5,7 @@ With a time, the newest period is for choosing and evaluating; else whole entiti
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.metrics import Floats
-from lifecycle.models.reference import PERIOD
+from lifecycle.models.reference import PERIOD, Seconds, seconds_of, time_column
 from lifecycle.settings import Settings
 from lifecycle.training.logged import Logged, add_logged
 
@@ -49,7 +50,7 @@ class Split:
     holdout: Mask
     rule: str
     entities_also_in_training: float | None
-    seconds: npt.NDArray[np.int64]
+    seconds: Seconds
     age: npt.NDArray[np.int64]
     identity: tuple[str, ...] = ()
 
@@ -82,7 +83,7 @@ class Dataset:
     from_labels: int
     logged: Logged
 
-    @property
+    @cached_property
     def holdout(self) -> LabelledRows:
         """The rows that evaluate the chosen model."""
         return self.rows.take(self.split.holdout)
@@ -93,8 +94,9 @@ class Dataset:
         rows = _hashes(self.rows.frame, [*self.rows.frame.columns])
         return hashlib.sha256(rows.tobytes() + self.rows.label.tobytes()).hexdigest()
 
+    @cached_property
     def row_hashes(self) -> Hashes:
-        """Return a hash of each row's identity, shape (rows,)."""
+        """A hash of each row's identity, shape (rows,)."""
         return _hashes(self.rows.frame, [*self.split.identity])
 
 
@@ -125,12 +127,12 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     Raises:
         LifecycleError: a part would be empty.
     """
-    time = "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
+    time = time_column(contract, frame)
     key = contract.key.name if contract.key else None
     columns = [column.name for column in contract.columns]
     identity = tuple(dict.fromkeys([*([key] if key else columns), *([time] if time else [])]))
     age, late = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=bool)
-    seconds = np.zeros(len(frame), dtype=np.int64) if time is None else _seconds(frame[time])
+    seconds = np.zeros(len(frame), dtype=np.int64) if time is None else seconds_of(frame[time])
     if len(np.unique(seconds)) > 1:
         start, length = _newest_period(seconds, share / (1 - SELECTION))
         newest = seconds >= start
@@ -186,14 +188,7 @@ def codes(label: "pd.Series[Any]", target: Target) -> Floats:
     return np.asarray(values)
 
 
-def _seconds(times: "pd.Series[Any]") -> npt.NDArray[np.int64]:
-    """Return times in seconds; a null counts as the oldest time."""
-    found = times.to_numpy("datetime64[s]")
-    known = found[~np.isnat(found)]
-    return np.where(np.isnat(found), known.min() if len(known) else np.datetime64(0, "s"), found).astype(np.int64)
-
-
-def _newest_period(seconds: npt.NDArray[np.int64], share: float) -> tuple[int, int]:
+def _newest_period(seconds: Seconds, share: float) -> tuple[int, int]:
     """Return the start and the length in seconds of the newest period, with at most about `share` of the rows."""
     times, counts = np.unique(seconds, return_counts=True)
     after = counts[::-1].cumsum()[::-1]

@@ -16,6 +16,7 @@ from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
+from lifecycle.models.reference import Seconds
 from lifecycle.settings import Settings
 from lifecycle.training.dataset import Dataset, Hashes, Mask, codes, load_dataset
 from lifecycle.training.slices import Slices, compare_slices
@@ -83,7 +84,7 @@ def evaluate(dataset: Dataset, predictions: dict[str, Floats]) -> Evidence:
     contract, own = dataset.team.contract, sample[CANDIDATE]
     others = {name: each for name, each in sample.items() if name in (TRIVIAL, LINEAR)}
     compared = {name: compare_slices(contract, frame, label, own, each) for name, each in others.items()}
-    return Evidence(label, dataset.row_hashes()[dataset.split.holdout][kept], sample, slices=compared)
+    return Evidence(label, dataset.row_hashes[dataset.split.holdout][kept], sample, slices=compared)
 
 
 def with_version(settings: Settings, found: Evidence, dataset: Dataset, version: str) -> Evidence:
@@ -147,7 +148,7 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
 
 
 def _kept(dataset: Dataset, predictions: Floats) -> Positions:
-    return sampled(dataset.row_hashes()[dataset.split.holdout], predictions[0].size)
+    return sampled(dataset.row_hashes[dataset.split.holdout], predictions[0].size)
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:
@@ -158,7 +159,7 @@ def sampled(hashes: Hashes, width: int) -> Positions:
     return np.sort(np.argsort(hashes, kind="stable")[: min(MOST_ROWS, MOST_NUMBERS // width)])
 
 
-def _seen(bundle: Bundle, ids: Hashes, seconds: npt.NDArray[np.int64]) -> Mask:
+def _seen(bundle: Bundle, ids: Hashes, seconds: Seconds) -> Mask:
     """Return which rows, by hash and time, a version was fitted to, or may have been.
 
     A bundle of a release before 0.3.0 has no hashes: only the rows after its training are surely unseen. Where there
@@ -189,7 +190,7 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
     With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
     """
     own, other = dataset.team.contract, version.contract
-    if replace(own.target, unit="") != replace(other.target, unit=""):
+    if not own.target.has_labels_of(other.target):
         raise Incomparable(f"{version.version} has another target")
     if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
         return Predictor(version).predict_raw(dataset.holdout.frame)
@@ -235,7 +236,7 @@ def files(evidence: Evidence, dataset: Dataset, deployed: Mask) -> dict[str, byt
     del document["ids"]
     document |= {"label": evidence.label.tolist(), "predictions": predictions}
     result = {FILE: (json.dumps(document) + "\n").encode(), IDS: evidence.ids.astype("<u8").tobytes()}
-    every, split = dataset.row_hashes(), dataset.split
+    every, split = dataset.row_hashes, dataset.split
     masks = {DEPLOYED: deployed, EVALUATED: split.training | split.selection, HOLDOUT: split.holdout}
     for name, mask in masks.items():
         # The lowest hashes: of two models, the same part of all possible rows is kept.

@@ -62,8 +62,8 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
         LifecycleError: an estimator does not fit or predict, or a class has no rows.
     """
     split, target = dataset.split, team.contract.target
-    selection, training = dataset.rows.take(split.selection), dataset.rows.label[split.training]
-    if missing := [name for code, name in enumerate(target.classes) if not (training == code).any()]:
+    selection, counts = dataset.rows.take(split.selection), _class_counts(dataset, split.training)
+    if missing := [name for name, count in zip(target.classes, counts, strict=True) if not count]:
         problem = f"no training row is labelled {', '.join(missing)}"
         raise LifecycleError(problem, "Give labelled rows of every class.")
     baselines = team.estimator.baselines
@@ -97,8 +97,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     before = split.training & split.window(periods)
     models = {CANDIDATE: best} | {name: fitted(name, dataset.rows.take(before)) for name in (TRIVIAL, LINEAR)}
     own, linear = lowest, losses(LINEAR, models[LINEAR])
-    every = dataset.rows.take(before | split.selection)
-    counts = [int((every.label == code).sum()) for code in range(len(target.classes))]
+    every, counts = dataset.rows.take(before | split.selection), _class_counts(dataset, before | split.selection)
     if len(own) < MIN_SELECTION_ROWS and min(counts, default=FOLDS) >= FOLDS:
         own, linear = (_out_of_fold(team, every, partial(fitted, name)) for name in (CANDIDATE, LINEAR))
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
@@ -115,10 +114,16 @@ def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
     last = int(before.sum())
     for periods in range(most, 0, -1):
         mask = before & dataset.split.window(periods)
-        label, classes = dataset.rows.label[mask], range(len(dataset.team.contract.target.classes))
-        if MIN_WINDOW_ROWS <= len(label) < last and all((label == code).any() for code in classes):
-            last = len(label)
+        rows = int(mask.sum())
+        if MIN_WINDOW_ROWS <= rows < last and all(_class_counts(dataset, mask)):
+            last = rows
             yield periods, mask
+
+
+def _class_counts(dataset: Dataset, mask: Mask) -> list[int]:
+    """Return the number of rows of each class among some rows; empty for a regression."""
+    label, classes = dataset.rows.label[mask], range(len(dataset.team.contract.target.classes))
+    return [int((label == code).sum()) for code in classes]
 
 
 def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> Floats:

@@ -1,10 +1,10 @@
 """Training rows from the prediction log: logged predictions whose label has arrived."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Target
-from lifecycle.contract.tables import describe, quoted, text
+from lifecycle.contract.tables import count, describe, quoted, text
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
@@ -67,13 +67,13 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     first = f"1 = row_number() OVER (PARTITION BY {', '.join(identity)} ORDER BY rowid)"
     equal = " AND ".join(f"r.{each} IS NOT DISTINCT FROM l.{each}" for each in identity)
     before, found, old = (
-        _count(connection, f"FROM {each}") for each in (ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature")
+        count(connection, f"FROM {each}") for each in (ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature")
     )
     connection.execute(
         f"INSERT INTO {ROWS} BY NAME SELECT * EXCLUDE (lifecycle_mature) FROM {TABLE} l WHERE lifecycle_mature "
         f"AND NOT EXISTS (SELECT 1 FROM {ROWS} r WHERE {equal}) QUALIFY {first} ORDER BY rowid"
     )
-    joined = _count(connection, f"FROM {ROWS}") - before
+    joined = count(connection, f"FROM {ROWS}") - before
     return Logged(labelled, joined, labelled - found, found - old, old - joined)
 
 
@@ -89,9 +89,8 @@ def _fits(settings: Settings, version: str, team: Team) -> bool:
         return False
     own, other = team.contract, bundle.contract
     logged = tuple(column for column in other.columns if column.loggable)
-    # The texts of labels are those of the classes.
-    same_target = replace(other.target, unit="") == replace(own.target, unit="")
-    return same_target and logged == own.columns and bundle.feature_set == feature_set(team.features_sql, own)
+    same_features = bundle.feature_set == feature_set(team.features_sql, own)
+    return own.target.has_labels_of(other.target) and logged == own.columns and same_features
 
 
 def _label(target: Target, kind: str) -> str:
@@ -99,8 +98,3 @@ def _label(target: Target, kind: str) -> str:
     if target.task != "binary" or kind == "VARCHAR":
         return labels.LABEL
     return f"{labels.LABEL} = {text(target.classes[1])}"
-
-
-def _count(connection: "Connection", query: str) -> int:
-    ((count,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
-    return int(count)

@@ -64,19 +64,19 @@ def train(
     connection = point_in_time.connect(team.data, settings.data)
     if as_of is None:
         as_of = max(point_in_time.latest(connection, team.data), labels.newest(settings.store, timestamps.now()))
-    dataset = load_dataset(connection, team, as_of, settings, environment, settings.train.holdout)
+    rules = settings.train
+    dataset = load_dataset(connection, team, as_of, settings, environment, rules.holdout)
     target, holdout, split = team.contract.target, dataset.holdout, dataset.split
-    fits = fit(team, dataset, settings.train.windows, settings.train.seed)
+    fits = fit(team, dataset, rules.windows, rules.seed)
     predictions = {}
     for name, model in (fits.evaluated | {REFIT: fits.deployed}).items():
         with naming(name):
             predictions[name] = model.predict_frame(holdout.frame)
-    deployed, exported, train_settings = fits.deployed, None, settings.train
+    deployed, exported = fits.deployed, None
     verify_allowed_rows(deployed, team.contract, holdout.frame)
     if isinstance(deployed, SkopsModel):
-        limits = Limits(train_settings.export_seconds, train_settings.export_mb)
-        matrix = fits.encoder.frame(holdout.frame)
-        exported = export(deployed, matrix, predictions[REFIT], train_settings.seed, limits)
+        limits = Limits(rules.export_seconds, rules.export_mb)
+        exported = export(deployed, fits.encoder.frame(holdout.frame), predictions[REFIT], rules.seed, limits)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
             predictions[REFIT] = OnnxModel(exported.graph, fits.encoder, target).predict_frame(holdout.frame)
@@ -108,7 +108,7 @@ def train(
         },
         "code": provenance.code(root),
         "owners": dict(owners or {}),
-        "settings": settings.train.model_dump(),
+        "settings": rules.model_dump(),
     }
     seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
     thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
