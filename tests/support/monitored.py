@@ -121,7 +121,9 @@ def log(
         )
 
 
-def label(store: Store, rows: pd.DataFrame, name: str, seen_ts: int) -> None:
+def label(
+    store: Store, rows: pd.DataFrame, name: str, seen_ts: int, classes: tuple[str, str] = ("stays", "churns")
+) -> None:
     """Write the labels of logged rows, by request."""
     store.labels.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(
@@ -130,7 +132,7 @@ def label(store: Store, rows: pd.DataFrame, name: str, seen_ts: int) -> None:
             "position": 0,
             "key": None,
             "ts": None,
-            "label": np.where(rows["churned"], "churns", "stays"),
+            "label": np.where(rows["churned"], *classes[::-1]),
             "seen_ts": seen_ts,
         }
     )

@@ -53,6 +53,20 @@ def test_every_prediction_and_label_that_is_not_used_is_counted(sample: Sample, 
         assert each["text"] in summary(document)[-1]
 
 
+def test_labels_of_other_classes_than_the_deployed_ones_are_left_out_and_counted(
+    sample: Sample, settings: Settings
+) -> None:
+    fill_windows(sample, settings)
+    rows = sample.predict(sample.draw(60))
+    log(settings.store, sample.bundle, rows, NOW - 2 * SPAN, NOW - SPAN - 7 * DAY, "renamed")
+    before = counts(run_monitor(settings))
+    label(settings.store, rows, "renamed", NOW - DAY, classes=("no", "yes"))
+    document = run_monitor(settings)
+    assert before["unlabelled"] == 60
+    assert counts(document) == {"immature": ROWS, "other_classes": 60}
+    assert document["quality"]["labelled"] == 3 * ROWS
+
+
 def test_nothing_left_out_is_said(sample: Sample, settings: Settings) -> None:
     document = run_monitor(settings)
     assert document["left_out"] == []

@@ -155,6 +155,29 @@ def test_a_label_of_a_regression_is_a_number(store: Store, tmp_path: Path) -> No
     assert [row[2] for row in known(store, NOON + DAY, number)] == [None, None, "1.5", None]
 
 
+OTHER_TARGETS = [
+    (Target("binary", "churned", ("no", "yes")), "yes"),
+    (Target("multiclass", "churned", ("stays", "pauses", "churns")), "pauses"),
+    (Target("regression", "churned"), "0.5"),
+]
+
+
+@pytest.mark.parametrize(("target", "label"), OTHER_TARGETS, ids=[target.task for target, _ in OTHER_TARGETS])
+def test_a_stored_label_of_another_target_is_not_a_label_of_this_one(
+    store: Store, tmp_path: Path, target: Target, label: str
+) -> None:
+    older = replace(CHURN, target=target)
+    assert deliver(store, tmp_path, "request_id,label", f"r2,{label}", f"r3,{label}", contract=older) == 2
+    deliver(store, tmp_path, "request_id,label,seen_ts", f"r3,stays,{NOON}")
+    seen = NOON + DAY
+    assert known(store, seen)[2:] == [("r2", 0, None, seen), ("r3", 0, "stays", NOON)]
+    if target.task != "regression":
+        number = replace(CHURN, target=Target("regression", "churned"))
+        assert known(store, seen, number)[2:] == [("r2", 0, None, seen), ("r3", 0, None, seen)]
+    with pytest.raises(LifecycleError, match="label is not one of stays, churns in 1 rows"):
+        deliver(store, tmp_path, "request_id,label", f"r1,{label}")
+
+
 def test_coverage_counts_predictions_older_than_the_label_delay(store: Store, tmp_path: Path) -> None:
     deliver(store, tmp_path, "request_id,label", "r2,stays", "r3,stays")
     as_of = NOON + 2 * DAY - 1

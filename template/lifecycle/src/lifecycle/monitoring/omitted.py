@@ -16,6 +16,7 @@ TEXTS = {
     "other_versions": "predictions of the windows were made by other versions",
     "immature": "predictions are younger than {days} days (monitor.label_days), too young for a label",
     "unlabelled": "older predictions have no label",
+    "other_classes": "older predictions have a label that is not a value of the deployed target",
     "trained_on": "labelled predictions are for days that the training data contain",
     "unmatched": "labels that became known in the windows match no collected prediction",
     "damaged": "lines of the prediction log could not be read",
@@ -36,7 +37,8 @@ def unusable(connection: "Connection", as_of: int, label_days: int, eligible: st
     mature, known = f"ts <= {as_of - label_days * DAY}", f"{labels.LABEL} IS NOT NULL"
     conditions = {
         "immature": f"NOT ({mature})",
-        "unlabelled": f"{mature} AND NOT ({known})",
+        "unlabelled": f"{mature} AND {labels.SEEN} IS NULL",
+        "other_classes": f"{mature} AND NOT ({known}) AND {labels.SEEN} IS NOT NULL",
         "trained_on": f"{mature} AND {known} AND NOT ({eligible})",
     }
     counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())

@@ -100,6 +100,7 @@ def known(store: Store, as_of: int) -> str:
 def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, as_of: int) -> int:
     """Create the table LABELLED from LOGGED: its columns, LABEL and SEEN (null where unknown at `as_of`).
 
+    LABEL alone is null where the only known labels are not of the contract's target, such as classes of an older one.
     The same log, labels and `as_of` (seconds) give the same table, whatever is delivered later with a later `seen_ts`.
 
     Returns:
@@ -107,12 +108,12 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
     matches = " UNION ALL ".join(
-        f"SELECT p.rowid AS place, l.label, l.seen_ts, {condition == NAMED} AS named "
+        f"SELECT p.rowid AS place, {_label(contract, 'l.label')} AS label, l.seen_ts, {condition == NAMED} AS named "
         f"FROM {LOGGED} p JOIN lifecycle_labels l ON {condition}"
         for condition in conditions(connection, contract, LOGGED)
     )
-    # Ties go to the label that names the prediction, then to the greater text, so that the result never varies.
-    best = "1 = row_number() OVER (PARTITION BY place ORDER BY seen_ts DESC, named DESC, label DESC)"
+    # A label of the target precedes others. Ties go to the label that names the prediction, then to the greater text, so that the result never varies.
+    best = "1 = row_number() OVER (PARTITION BY place ORDER BY label IS NULL, seen_ts DESC, named DESC, label DESC)"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ({matches}) QUALIFY {best}) b ON b.place = p.rowid ORDER BY p.rowid"
@@ -194,17 +195,17 @@ def _convert(connection: "duckdb.DuckDBPyConnection", contract: Contract, column
         # Seconds since 1970 UTC, or ISO 8601.
         time = f"coalesce(TRY_CAST({given} AS BIGINT), floor(epoch(TRY_CAST({given} AS TIMESTAMPTZ))))"
         values[name] = time if name in ("ts", "seen_ts") else given
-    values["label"] = _label(contract, values["label"])
+    values["label"] = _label(contract, values["label"], with_booleans=True)
     selected = ", ".join(f"TRY_CAST({values[name]} AS {kind}) AS {name}" for name, kind in COLUMNS.items())
     connection.execute(f"CREATE TEMP TABLE converted AS SELECT {selected}, lifecycle_row FROM given")
 
 
-def _label(contract: Contract, value: str) -> str:
+def _label(contract: Contract, value: str, with_booleans: bool = False) -> str:
+    """Return SQL of a label of the contract's target, null for another value."""
     target = contract.target
-    if target.task == "regression":
-        return f"CASE WHEN isfinite(TRY_CAST({value} AS DOUBLE)) THEN {value} END"
-    cases = f"WHEN {value} IN ({', '.join(map(text, target.classes))}) THEN {value}"
-    if target.task == "binary":
+    listed = f"{value} IN ({', '.join(map(text, target.classes))})"
+    cases = f"WHEN {listed if target.classes else f'isfinite(TRY_CAST({value} AS DOUBLE))'} THEN {value}"
+    if with_booleans and target.task == "binary":
         # As in training, a label may be a truth value or 0 and 1.
         for name, equivalents in zip(target.classes, ("'0', 'false'", "'1', 'true'"), strict=True):
             cases += f" WHEN lower({value}) IN ({equivalents}) THEN {text(name)}"
