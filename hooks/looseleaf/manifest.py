@@ -17,7 +17,7 @@ ZONE = ("template/lifecycle", "template/.github")
 # The first pattern that matches an edited path says what to do instead of the edit.
 SEAMS = {
     "lifecycle/src/lifecycle/settings.py": "Set it in config/: make config lists every setting.",
-    "lifecycle/src/lifecycle/sample/generate.py": "Declare your own tables in src/model/data.py, or use make contract.",
+    "lifecycle/src/lifecycle/sample/*": "Declare your own tables in src/model/data.py, or use make contract.",
     "lifecycle/src/lifecycle/serving/*": "Set limits and addresses in config/ (serve); rows in src/model/contract.py.",
     "lifecycle/src/*": "Change it in config/ or src/model/ (contract, features, estimator, data), or add own code.",
     "lifecycle/pyproject.toml": "Add your own dependency with uv add NAME: it goes to the pyproject.toml at the root.",

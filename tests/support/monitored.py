@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from lifecycle import timestamps
+from lifecycle import sample, timestamps
 from lifecycle.contract.tables import SQL_TYPES, quoted
 from lifecycle.errors import NotHere
 from lifecycle.features import point_in_time
@@ -21,7 +21,6 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.storage import Store
 from lifecycle.training.train import train
@@ -67,7 +66,7 @@ class Sample:
 def train_sample(folder: Path) -> Sample:
     """Train on the sample as it was known on TRAINED."""
     settings = settings_in(folder, gate={"resamples": 200})
-    generate.write(settings.data)
+    sample.write(settings.data)
     bundle = train(sample_team(), settings, folder, TRAINED)
     rows = labelled_rows(folder / "others", TRAINED, seed=1, customers=6000)
     return Sample(settings, bundle, Predictor(bundle), rows)
@@ -75,7 +74,7 @@ def train_sample(folder: Path) -> Sample:
 
 def labelled_rows(folder: Path, as_of: int, **given: Any) -> pd.DataFrame:
     """Return completed rows of the sample with their label, as known at a time."""
-    generate.write(folder, **given)
+    sample.write(folder, **given)
     team = sample_team()
     connection = point_in_time.connect(team.data, folder)
     point_in_time.training_rows(connection, team, as_of)

@@ -201,7 +201,7 @@ def test_an_answers_file_in_another_encoding_is_reported_as_an_edit(project: Pat
     ("name", "alternative"),
     [
         ("lifecycle/src/lifecycle/settings.py", "Set it in config/"),
-        ("lifecycle/src/lifecycle/sample/generate.py", "src/model/data.py"),
+        ("lifecycle/src/lifecycle/sample/__init__.py", "src/model/data.py"),
         ("lifecycle/src/lifecycle/storage.py", "src/model/ (contract"),
         ("lifecycle/tools/manifest_check.py", "Keep it outside lifecycle/"),
         ("lifecycle/pyproject.toml", "uv add NAME"),

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import timestamps
+from lifecycle import sample, timestamps
 from lifecycle.models.bundle import Bundle
-from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
 from support.gate import own
@@ -18,7 +17,7 @@ from support.teams import sample_team, settings_in
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle]:
     """A storage with one version trained on the sample as of 2026-01-01."""
     settings = settings_in(tmp_path_factory.mktemp("sample"))
-    generate.write(settings.data)
+    sample.write(settings.data)
     return settings, train(sample_team(), settings, Path(), timestamps.midnight(date(2026, 1, 1)))
 
 

@@ -7,7 +7,6 @@ import jinja2
 import pytest
 
 from lifecycle import reports
-from lifecycle.reports import charts
 from support.reports import decision_page, monitoring_page
 
 
@@ -49,7 +48,7 @@ def test_a_page_needs_no_other_host_and_no_script(page: str) -> None:
 
 def test_a_page_has_both_themes_and_its_charts_follow_them(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
-    for placeholder in charts.VARIABLES:
+    for placeholder in reports.VARIABLES:
         assert placeholder not in page
     drawn = page[page.index("<svg") :]
     assert "var(--text)" in drawn
@@ -83,7 +82,7 @@ def test_equal_input_gives_equal_bytes() -> None:
 
 @pytest.mark.parametrize("bins", [["$5", "$5 to $10"], ["日本", "x" * 80], ["tab\there", "null\x00byte"], ["<i>", "&"]])
 def test_any_text_can_label_a_bin(bins: list[str], recwarn: pytest.WarningsRecorder) -> None:
-    chart = charts.shares("a $title$", "", bins, {"before": [0.5, 0.5], "after": [0.25, 0.75]})
+    chart = reports.shares("a $title$", "", bins, {"before": [0.5, 0.5], "after": [0.25, 0.75]})
     assert not recwarn
     assert "\x00" not in chart[chart.index(">") :]
     assert "<i>" not in chart
@@ -91,9 +90,9 @@ def test_any_text_can_label_a_bin(bins: list[str], recwarn: pytest.WarningsRecor
 
 def test_of_many_bins_the_largest_are_drawn() -> None:
     bins, shares = [f"level {place}" for place in range(30)], [place / 435 for place in range(30)]
-    [label] = Elements(charts.shares("city", "", bins, {"before": shares, "after": shares})).labels
+    [label] = Elements(reports.shares("city", "", bins, {"before": shares, "after": shares})).labels
     assert "level 29 6.7% and 6.7%" in label
-    assert label.count("%") == 2 * charts.MAX_BINS
+    assert label.count("%") == 2 * reports.MAX_BINS
     assert "level 2 " not in label
 
 

@@ -7,8 +7,8 @@ from time import process_time
 import duckdb
 import pytest
 
+from lifecycle import sample
 from lifecycle.contract import team
-from lifecycle.sample import generate
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
 from model import data, estimator
@@ -28,7 +28,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> Path:
-    generate.write(folder, seed=seed, drift=drift, customers=customers)
+    sample.write(folder, seed=seed, drift=drift, customers=customers)
     return folder
 
 
@@ -92,9 +92,9 @@ def test_a_label_becomes_known_thirty_days_after_its_time(plain: Path) -> None:
 
 
 def test_nothing_was_seen_after_the_end(plain: Path) -> None:
-    assert datetime(2026, 1, 1, tzinfo=UTC).timestamp() == generate.END
+    assert datetime(2026, 1, 1, tzinfo=UTC).timestamp() == sample.END
     for name in ("events", "labels"):
-        assert number(plain, f"SELECT max(seen_ts) FROM {name}") < generate.END
+        assert number(plain, f"SELECT max(seen_ts) FROM {name}") < sample.END
 
 
 def test_labels_are_at_the_first_midnight_of_eighteen_months(plain: Path) -> None:
@@ -188,15 +188,15 @@ def test_discounts_lower_churn_and_complaints_raise_it(plain: Path) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_drift_switch_changes_nothing_before_the_last_quarter(plain: Path, shifted: Path, name: str) -> None:
-    before = f"FROM {name} WHERE {TIMES[name]} < {generate.LAST_QUARTER}"
+    before = f"FROM {name} WHERE {TIMES[name]} < {sample.LAST_QUARTER}"
     assert query(plain, before) == query(shifted, before)
 
 
 def test_the_drift_switch_changes_plans_prices_and_behaviour_in_the_last_quarter(plain: Path, shifted: Path) -> None:
     def of(folder: Path) -> tuple[float, float, float, float]:
-        since = f"ts >= {generate.LAST_QUARTER}"
+        since = f"ts >= {sample.LAST_QUARTER}"
         return (
-            number(folder, f"SELECT avg((plan = 'basic')::INT) FROM customers WHERE joined >= {generate.LAST_QUARTER}"),
+            number(folder, f"SELECT avg((plan = 'basic')::INT) FROM customers WHERE joined >= {sample.LAST_QUARTER}"),
             number(
                 folder,
                 f"SELECT median(amount) FROM events JOIN customers USING (customer_id) "

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle import sample
 from lifecycle.contract.declare import derive
 from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Contract
@@ -21,7 +22,6 @@ from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
-from lifecycle.sample import generate
 from lifecycle.settings import Gate
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
@@ -104,7 +104,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("power")
     if request.param == "sample":
         settings, team = settings_in(folder), sample_team()
-        generate.write(settings.data, customers=8000)
+        sample.write(settings.data, customers=8000)
         return of(team, settings.data, 7500, team.estimator.candidate)
     given = TABLES["telco"]
     estimator = estimator_of(given.target)

@@ -108,7 +108,7 @@ def _client(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.sample.generate import write
+    from lifecycle.sample import write
 
     write(loaded.settings.data, drift=given.drift)
     print(f"the sample's tables are in {loaded.settings.data}/")

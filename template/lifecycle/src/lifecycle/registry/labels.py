@@ -112,7 +112,8 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
         f"FROM {LOGGED} p JOIN lifecycle_labels l ON {condition}"
         for condition in conditions(connection, contract, LOGGED)
     )
-    # A label of the target precedes others. Ties go to the label that names the prediction, then to the greater text, so that the result never varies.
+    # A label of the target precedes others. Ties go to the label that names the prediction, then to the greater text,
+    # so that the result never varies.
     best = "1 = row_number() OVER (PARTITION BY place ORDER BY label IS NULL, seen_ts DESC, named DESC, label DESC)"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
