@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from lifecycle.ownership.owners_file import Owners, examine
+from lifecycle.ownership import Owners, examine
 from looseleaf.snapshot import IDENTITY, git
 from support.rendering import TEMPLATE, rendered_name, template_files
 

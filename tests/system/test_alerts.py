@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lifecycle.ownership.owners_file import ROLES
+from lifecycle.ownership import ROLES
 from support.rendering import ROOT, TEMPLATE, run
 from support.tools import needs
 

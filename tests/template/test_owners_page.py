@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.ownership.owners_file import DECISIONS, ROLES, Owners, examine
+from lifecycle.ownership import DECISIONS, ROLES, Owners, examine
 from lifecycle.training.train import train
 from looseleaf.snapshot import git
 from support.owned import DAY, PEOPLE, commit, owners_text

@@ -199,7 +199,7 @@ def test_a_rollback_survives_an_unexpected_error_of_the_reader(here: Repository)
     def fail(content: bytes) -> None:
         raise ZeroDivisionError
 
-    here.patch.setattr("lifecycle.ownership.owners_file.load", fail)
+    here.patch.setattr("lifecycle.ownership.load", fail)
     assert roles(here.root) == {}
 
 

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import derived
+from lifecycle.ownership import Owners, derived
 from lifecycle.ownership.derived import ALERT_URL, examine, last_match_wins, write
-from lifecycle.ownership.owners_file import Owners
 from support.owned import DAY, FILES, owners_of, owners_text, repository
 from support.rendering import run
 from support.tools import needs

@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle import cli
 from lifecycle.errors import LifecycleError
-from lifecycle.ownership.owners_file import Finding, examine
+from lifecycle.ownership import Finding, examine
 from support.owned import DAY, FILES, PEOPLE, owners_text, repository
 
 CLEAN = owners_text()

@@ -7,7 +7,7 @@ from lifecycle.contract.compatibility import RELEASED, compare
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
-from lifecycle.ownership.owners_file import Finding
+from lifecycle.ownership import Finding
 from lifecycle.registry import deployments
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.storage import Store

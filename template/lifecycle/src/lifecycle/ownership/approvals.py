@@ -4,15 +4,15 @@ An approval is a line of the audit log. It is used up when the version is deploy
 decision. Names come from the CI host or from git configuration; they are recorded, not verified.
 """
 
+import contextlib
 import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lifecycle import timestamps
+from lifecycle import ownership, timestamps
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import derived, owners_file
-from lifecycle.ownership.owners_file import OWNERS, Decision, Owners
+from lifecycle.ownership import OWNERS, Decision, Owners, derived
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
@@ -30,12 +30,11 @@ UNKNOWN = {
 
 def roles(root: Path) -> dict[str, list[str]]:
     """Return the handles of each role, to be recorded with a version; empty where OWNERS is unreadable."""
-    try:
-        found = owners_file.load((root / OWNERS).read_bytes())[0]["x-ownership"]["roles"]
+    # A rollback must not depend on OWNERS, whatever is wrong with it.
+    with contextlib.suppress(Exception):
+        found = ownership.load((root / OWNERS).read_bytes())[0]["x-ownership"]["roles"]
         return {str(role): [*map(str, each)] for role, each in found.items()}
-    except Exception:
-        # A rollback must not depend on OWNERS, whatever is wrong with it.
-        return {}
+    return {}
 
 
 def roles_of(owners: Owners, name: str, source: str) -> list[str]:
@@ -63,7 +62,7 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    if edited := _uncommitted(root, OWNERS):
+    if edited := provenance.uncommitted(root, OWNERS):
         raise Refused(*edited)
     roles = roles_of(derived.read(root).valid(), who.name, who.source)
     if not roles:
@@ -84,21 +83,21 @@ def faults(
     The person who promotes needs no approval for their own roles. `seen` is the current deployment, and `default` the
     threshold of the bundle.
     """
-    report = derived.examine(root)
-    findings = [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
-    questions = [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]
-    missing = [*_uncommitted(root, *COMMITTED), *findings, *questions]
+    report, used, waiting = derived.examine(root), list[dict[str, Any]](), list[str]()
+    missing = provenance.uncommitted(root, *COMMITTED)
+    missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
+    missing += [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]
     if report.owners is None or report.refused:
         return missing, []
-    owners, own, waiting, used = report.owners, roles_of(report.owners, who.name, who.source), [], []
+    owners, own = report.owners, roles_of(report.owners, who.name, who.source)
+    # An approval of a threshold is for no other; one without a threshold does not decide about it.
+    needed: dict[Decision, tuple[float | None, ...]] = {}
+    if seen is None or seen.current.version != wanted.version:
+        needed["promote"] = (None, wanted.threshold)
     current = seen.current.threshold if seen and seen.current.threshold is not None else default
-    needed: dict[Decision, bool] = {
-        "promote": seen is None or seen.current.version != wanted.version,
-        "change-threshold": wanted.threshold not in (None, current),
-    }
-    for decision in (each for each in needed if needed[each]):
-        # An approval of a threshold is for no other; one without a threshold does not decide about it.
-        thresholds = (None, wanted.threshold) if decision == "promote" else (wanted.threshold,)
+    if wanted.threshold not in (None, current):
+        needed["change-threshold"] = (wanted.threshold,)
+    for decision, thresholds in needed.items():
         given = [each for each in _approvals(store, wanted.version) if each["threshold"] in thresholds]
         for role in (each for each in owners.decisions[decision] if each not in own):
             fitting = [each for each in given if role in roles_of(owners, each["who"], each["source"])]
@@ -114,13 +113,6 @@ def faults(
     return missing + waiting, used
 
 
-def _uncommitted(root: Path, *places: str) -> list[str]:
-    edited = provenance.uncommitted(root, *places)
-    if edited is None:
-        return [f"git has no commit at {root}: work in a clone"]
-    return [f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`" for name in edited]
-
-
 def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
     """Return the approvals of a version in production since it was last deployed there."""
     found = list[dict[str, Any]]()
@@ -132,14 +124,14 @@ def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
 
 def open_questions(root: Path) -> list[str]:
     """Return why docs/agreement.md is not filled: a row of its tables with an empty cell, or no text at all."""
-    path, rule = root / AGREEMENT, re.compile(r"[|:\s]*-[|:\s-]*")
+    path, rule, empty = root / AGREEMENT, r"[|:\s]*-[|:\s-]*", r"\|([^|]*)\|(\s*|(.*\|)?\s*\|.*)"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not text.strip():
         return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
+    lines = [line.strip().replace(r"\|", "/") for line in text.splitlines()]
     found = []
-    for number, (line, below) in enumerate(pairwise([*map(str.strip, text.splitlines()), ""]), 1):
-        if line.startswith("|") and not rule.fullmatch(line) and not rule.fullmatch(below):
-            first, *cells = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.removesuffix("|"))[1:])
-            if not cells or not all(cells):
-                found.append(f"{AGREEMENT}:{number}: the text is missing: {first}")
+    for number, pair in enumerate(pairwise([*lines, ""]), 1):
+        # A head is above a rule, and a cell of it may be empty.
+        if (row := re.fullmatch(empty, pair[0])) and not any(re.fullmatch(rule, line) for line in pair):
+            found.append(f"{AGREEMENT}:{number}: the text is missing: {row[1].strip()}")
     return found

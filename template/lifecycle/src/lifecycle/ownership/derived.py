@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from lifecycle import ownership
 from lifecycle.contract.team import project_name
 from lifecycle.errors import Refused
-from lifecycle.ownership import owners_file
-from lifecycle.ownership.owners_file import OWNERS, SHOWN, Finding, Names, Owners, Report
+from lifecycle.ownership import OWNERS, SHOWN, Finding, Names, Owners, Report
 from lifecycle.registry import provenance
 from lifecycle.storage import write_atomically
 
@@ -24,7 +25,10 @@ MARK = "derived from OWNERS by make owners"
 HEADER = f"# This file is {MARK}: change OWNERS and run it again; an edit here is refused.\n"
 GITHUB, GITLAB = ".github/CODEOWNERS", ".gitlab/CODEOWNERS"
 CATALOG, ALERTS = "catalog-info.yaml", "deploy/alertmanager.yml"
-ALL = (GITHUB, GITLAB, CATALOG, ALERTS)
+# The path that a repository has where it needs the file.
+NEEDS = {GITHUB: ".github", GITLAB: ".gitlab-ci.yml", CATALOG: OWNERS, ALERTS: "lifecycle/deploy"}
+# The filter of the files at the root of the repository.
+ROOT = "^[^/]+$"
 # The receiver of alerts without an owner.
 LAST = "engineering"
 
@@ -33,13 +37,10 @@ def texts(owners: Owners, name: str, description: str, alert_url: str = "") -> d
     """Return the text of each derived file, by path; nothing while no role has an owner."""
     if not any(owners.roles.values()):
         return {}
-    made = {GITHUB: github(owners), GITLAB: gitlab(owners), CATALOG: catalog(owners, name, description)}
+    # On GitHub, the approval of any one owner of a line is enough.
+    any_owner = HEADER + _lines([(each.regex, each.approvers) for each in owners.filters])
+    made = {GITHUB: any_owner, GITLAB: gitlab(owners), CATALOG: catalog(owners, name, description)}
     return made | {ALERTS: alertmanager(owners, alert_url)}
-
-
-def github(owners: Owners) -> str:
-    """Return CODEOWNERS of GitHub, where the approval of any one owner of a line is enough."""
-    return HEADER + _lines([(each.regex, each.approvers) for each in owners.filters])
 
 
 def gitlab(owners: Owners) -> str:
@@ -51,7 +52,7 @@ def gitlab(owners: Owners) -> str:
         inside = []
         for each in owners.filters:
             held = [role for role, names in owners.roles.items() if {*names} & {*each.approvers}]
-            if title in (each.roles or held or ["others"]):
+            if title in (held or ["others"]):
                 inside.append((each.regex, tuple(name for name in each.approvers if name not in elsewhere)))
         if text := _lines(inside):
             made += f"\n[{title}]\n{text}"
@@ -70,20 +71,19 @@ def last_match_wins(filters: Sequence[tuple[str, Names]]) -> Iterator[tuple[str,
     In OWNERS, the approvers of all matching filters add up; in CODEOWNERS, the last matching line wins. Therefore a
     folder and a suffix get a line for the files that both match. A glob without approvers is omitted.
     """
-    plain = {regex: re.sub(r"\\(.)", r"\1", regex.strip("^$")) for regex, _ in filters}
-    ordered = sorted(plain.items(), key=lambda both: (len(both[1]), both[1]))
-    suffixes = [text for regex, text in ordered if regex[0] != "^"]
-    folders = [text for _, text in ordered if text.endswith("/")]
-    files = [text for regex, text in ordered if regex[0] == "^" and regex[-1] == "$" and text != "[^/]+"]
+    plain = sorted({re.sub(r"\\(.)", r"\1", regex) for regex, _ in filters}, key=lambda text: (len(text), text))
+    suffixes = [text[:-1] for text in plain if text[0] != "^"]
     # Each place is a glob and the path of a file in it, with a character that is in no file name.
-    root = [("/", "\0")] if "[^/]+" in plain.values() else []
-    places = [("", "\0/\0"), *root, *((f"/{folder}", f"{folder}\0") for folder in folders)]
-    globs = []
-    for place, sample in places:
-        globs += [(place + ("*" if place == "/" else ""), sample)] if place else []
-        deep = "**/" if place not in ("", "/") else ""
-        globs += [(f"{place}{deep}*{suffix}", sample + suffix) for suffix in suffixes]
-    for glob, sample in (*globs, *((f"/{name}", name) for name in files)):
+    places = [("/*", "\0")] if ROOT in plain else []
+    places += [(f"/{text[1:]}", f"{text[1:]}\0") for text in plain if text[-1] == "/"]
+    globs = [(f"*{suffix}", f"\0/\0{suffix}") for suffix in suffixes]
+    for glob, sample in places:
+        within = "/*" if glob == "/*" else f"{glob}**/*"
+        globs += [(glob, sample), *((within + suffix, sample + suffix) for suffix in suffixes)]
+    globs += [
+        (f"/{text[1:-1]}", text[1:-1]) for text in plain if text[0] == "^" and text[-1] == "$" and "[" not in text
+    ]
+    for glob, sample in globs:
         if named := dict.fromkeys(name for regex, names in filters if re.search(regex, sample) for name in names):
             yield glob, tuple(named)
 
@@ -91,19 +91,16 @@ def last_match_wins(filters: Sequence[tuple[str, Names]]) -> Iterator[tuple[str,
 def catalog(owners: Owners, name: str, description: str) -> str:
     """Return the Backstage component; its one owner is engineering, or the first role that has one."""
     owner = next(handle for role in (LAST, *owners.roles) for handle in owners.roles.get(role, ()))
-    # Backstage's own importers name a team of a host by the last part of its name.
-    reference = f"{'group' if '/' in owner or owner in owners.teams else 'user'}:{owner.rpartition('/')[2]}"
-    held = [f"    ownership/{role}: {_quoted(', '.join(each))}\n" for role, each in owners.roles.items() if each]
-    return (
-        f"{HEADER}apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata:\n  name: {_quoted(name)}\n"
-        f"  description: {_quoted(description)}\n  annotations:\n{''.join(held)}"
-        f"spec:\n  type: ml-model\n  lifecycle: production\n  owner: {_quoted(reference)}\n"
-    )
-
-
-def _quoted(text: str) -> str:
-    # A string of JSON is one of YAML, whatever it contains.
-    return json.dumps(text, ensure_ascii=False)
+    kind = "group" if "/" in owner or owner in owners.teams else "user"
+    held = {f"ownership/{role}": ", ".join(each) for role, each in owners.roles.items() if each}
+    whole = {
+        "apiVersion": "backstage.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": name, "description": description, "annotations": held},
+        # Backstage's own importers name a team of a host by the last part of its name.
+        "spec": {"type": "ml-model", "lifecycle": "production", "owner": f"{kind}:{owner.rpartition('/')[2]}"},
+    }
+    return _yaml(whole)
 
 
 def alertmanager(owners: Owners, url: str) -> str:
@@ -111,7 +108,7 @@ def alertmanager(owners: Owners, url: str) -> str:
     # Alertmanager forgets after five days what it has sent.
     tickets = {"matchers": ['severity = "ticket"'], "repeat_interval": "4d"}
     others = [role for role, names in owners.roles.items() if names and role != LAST]
-    routes = [{"receiver": each, "matchers": [f"owner = {_quoted(each)}"], "routes": [tickets]} for each in others]
+    routes = [{"receiver": each, "matchers": [f'owner = "{each}"'], "routes": [tickets]} for each in others]
     times = {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"}
     # While a service is down, its other alerts say nothing new.
     down = {"source_matchers": ['alertname = "ServiceDown"'], "target_matchers": ['alertname != "ServiceDown"']}
@@ -121,6 +118,10 @@ def alertmanager(owners: Owners, url: str) -> str:
         "inhibit_rules": [down | {"equal": ["job"]}],
         "receivers": [{"name": each, **hook} for each in (*others, LAST)],
     }
+    return _yaml(whole)
+
+
+def _yaml(whole: dict[str, Any]) -> str:
     # YAML would write a reference to an object that it has written before.
     return HEADER + yaml.safe_dump(json.loads(json.dumps(whole)), sort_keys=False, allow_unicode=True)
 
@@ -129,7 +130,7 @@ def read(root: Path, day: date | None = None) -> Report:
     """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
     if not (root / OWNERS).is_file():
         return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
-    return owners_file.examine((root / OWNERS).read_bytes(), provenance.files(root), day)
+    return ownership.examine((root / OWNERS).read_bytes(), provenance.files(root), day)
 
 
 def examine(root: Path, day: date | None = None) -> Report:
@@ -137,7 +138,7 @@ def examine(root: Path, day: date | None = None) -> Report:
     report = read(root, day)
     if report.owners is None or report.refused:
         return report
-    stale = [name for name, now, wanted in _derived(root, report.owners) if now is not None and now != wanted]
+    stale = [name for name, now, wanted in _derived(root, report.owners) if now and MARK in now and now != wanted]
     found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale]
     return replace(report, findings=found + report.findings)
 
@@ -149,40 +150,32 @@ def write(root: Path) -> list[str]:
         LifecycleError: OWNERS has errors.
         Refused: a file of that name is the team's own; it is not changed.
     """
-    owners, changes = read(root).valid(), list[str]()
-    for name, now, wanted in _derived(root, owners):
-        if wanted is None and now is not None:
+    changes, own = list[str](), list[str]()
+    for name, now, wanted in _derived(root, read(root).valid()):
+        if now is not None and MARK not in now:
+            own.append(name)
+        elif now is not None and wanted is None:
             (root / name).unlink()
             changes.append(f"{name} is removed: no role has an owner")
-        elif wanted is not None and wanted != now and (now is not None or _applies(root, name, owners)):
+        elif wanted is not None and wanted != now:
             write_atomically(root / name, wanted.encode())
             changes.append(f"{name} is updated; commit it")
-    if own := [name for name in ALL if (root / name).is_file() and not _is_derived(root / name)]:
+    if own:
         problem = f"{', '.join(own)} lacks the header of a derived file: it is the team's own and was not changed"
         raise Refused(problem, "Move it away and run `make owners` again, or keep your own.")
     return changes or ["the files derived from OWNERS are up to date"]
 
 
 def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str | None]]:
-    """Yield name, current text and wanted text of each derived file that is not the team's own."""
-    now = {name: (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None for name in ALL}
+    """Yield name, current text and wanted text of each derived file; None where it is not there, or not needed."""
+    now = {name: (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None for name in NEEDS}
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     known = re.search(r"- url: (.+)", now[ALERTS] or "")
     # Only make knows the address of alerts; without make, the one in the file stays.
     url = os.environ.get(ALERT_URL, str(yaml.safe_load(known[1])) if known else "")
     wanted = texts(owners, project_name(root), str(project.get("description", "")), url)
+    # Without a filter for deploy/, a new file would have no owner.
+    if now[ALERTS] is None and not any(each.matches(ALERTS) for each in owners.filters):
+        wanted.pop(ALERTS, None)
     for name, text in now.items():
-        if text is None or _is_derived(root / name):
-            yield name, text, wanted.get(name)
-
-
-def _is_derived(path: Path) -> bool:
-    return MARK in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-
-
-def _applies(root: Path, name: str, owners: Owners) -> bool:
-    # Without a filter for deploy/, the new file would have no owner.
-    if name == ALERTS and not any(each.matches(name) for each in owners.filters):
-        return False
-    needs = {GITHUB: ".github", GITLAB: ".gitlab-ci.yml", ALERTS: "lifecycle/deploy"}
-    return (root / needs.get(name, ".")).exists()
+        yield name, text, wanted.get(name) if text is not None or (root / NEEDS[name]).exists() else None

@@ -55,23 +55,25 @@ def files(root: Path) -> list[str] | None:
     return None if listed is None else sorted({*os.fsdecode(listed).split("\0")} - {""})
 
 
-def uncommitted(root: Path, *places: str) -> list[str] | None:
-    """Return the files in these places that differ from the last commit; None without a commit.
+def uncommitted(root: Path, *places: str) -> list[str]:
+    """Return a message for each file in these places that differs from the last commit, or that there is no commit.
 
     Bytes are compared because `git status` trusts its index, where a file can be marked with --assume-unchanged.
     """
     listed = _output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
     if listed is None:
-        return None
+        return [f"git has no commit at {root}: work in a clone"]
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
     for place in places:
         # Of the untracked files of a folder, only YAML is read as settings.
         there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
         names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
     contents = {name: (root / name).read_bytes() if (root / name).is_file() else None for name in names}
-    return sorted(
-        name for name, content in contents.items() if content != _output(root, "cat-file", "blob", f"HEAD:./{name}")
-    )
+    return [
+        f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`"
+        for name, content in sorted(contents.items())
+        if content != _output(root, "cat-file", "blob", f"HEAD:./{name}")
+    ]
 
 
 def _git(root: Path, *arguments: str) -> str | None:
