@@ -11,12 +11,11 @@ import duckdb
 import pytest
 
 import lifecycle
-from lifecycle import cli, features, timestamps
+from lifecycle import RENAMED_MODULES, cli, features, timestamps, warn_renamed
 from lifecycle.contract import Contract, Target, team
 from lifecycle.contract.compatibility import compare, release
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
-from lifecycle.renamed import MODULES, warn_renamed
 from support.teams import sample_team
 
 DECLARED = {
@@ -33,7 +32,7 @@ DECLARED = {
 @pytest.fixture(autouse=True)
 def unwarned() -> Iterator[None]:
     """Warn again about names and modules that another test has used."""
-    old = ("lifecycle.declare", "lifecycle.matrix", *MODULES)
+    old = ("lifecycle.declare", "lifecycle.matrix", *RENAMED_MODULES)
     for name in old:
         sys.modules.pop(name, None)
     warn_renamed.cache_clear()
@@ -41,7 +40,7 @@ def unwarned() -> Iterator[None]:
     warn_renamed.cache_clear()
 
 
-@pytest.mark.parametrize(("old", "new"), MODULES.items())
+@pytest.mark.parametrize(("old", "new"), RENAMED_MODULES.items())
 def test_an_old_module_is_the_new_one_and_warns_once(old: str, new: str) -> None:
     with pytest.warns(FutureWarning) as caught:
         modules = [importlib.import_module(old) for _ in range(2)]

@@ -9,8 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.contract.team import Team
 from lifecycle.jobs.promote import promote
-from lifecycle.registry import deployments
-from lifecycle.registry.provenance import Identity
+from lifecycle.registry import Identity, deployments
 from lifecycle.settings import Settings
 from lifecycle.training.decision import Decision
 from lifecycle.training.gate import Case

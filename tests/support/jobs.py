@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from lifecycle.jobs.promote import promote
+from lifecycle.registry import Identity
 from lifecycle.registry.deployments import Deployment
-from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from support.teams import sample_team
 

@@ -27,10 +27,9 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import deployments, predictions, segments
+from lifecycle.registry import Identity, deployments, predictions
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.registry.provenance import Identity
-from lifecycle.registry.segments import dumped
+from lifecycle.registry.predictions import dumped
 from lifecycle.scoring.batch import score
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.prediction_log import PredictionLog
@@ -237,7 +236,7 @@ def test_a_killed_prediction_log_keeps_all_flushed_lines_and_they_can_be_collect
             assert done.rows >= acknowledged, where
             assert done.half_lines == int(half and was), where
             assert done.waiting == {}, where
-            assert not list(segments.folder(made.store, "local").glob("[!.]*")), where
+            assert not list(predictions.segment_folder(made.store, "local").glob("[!.]*")), where
             if not was:
                 assert done.rows == acknowledged == 24
                 assert point > 5
@@ -250,7 +249,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
         _kill_in_a_write(half_write)
     predictor = Predictor(open_version(made.store, deployment.current.version))
     model = DeployedModel(deployment, predictor, RowReader(predictor.contract, frozenset(), 9), None)
-    kept = PredictionLog(segments.folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
+    kept = PredictionLog(predictions.segment_folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
         prediction = {"prediction": "stays", "probability": 0.5}
         kept.add(model, b"r%d" % at, b"", [ROW], dumped([prediction]))
@@ -272,7 +271,7 @@ def _kill_in_a_write(point: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().write(content)
 
-    segments.FileIO = Killed  # type: ignore[misc]
+    predictions.FileIO = Killed  # type: ignore[misc]
 
 
 def doing_score(settings: Settings) -> None:

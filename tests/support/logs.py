@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lifecycle.registry import segments
+from lifecycle.registry import predictions
 from lifecycle.storage import Store
 
 DAY = 86_400
@@ -21,7 +21,7 @@ def line(version: str, ts: float = NOON, **other: Any) -> dict[str, Any]:
 
 def write(store: Store, name: str, *lines: dict[str, Any] | bytes, environment: str = "local") -> Path:
     """Write a segment and return its path."""
-    path = segments.folder(store, environment) / name
+    path = predictions.segment_folder(store, environment) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = (each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in lines)
     path.write_bytes(b"".join(whole))

@@ -11,11 +11,10 @@ import duckdb
 import pytest
 
 import lifecycle
-from lifecycle import cli, timestamps
+from lifecycle import cli, registry, timestamps
 from lifecycle.cli import repository as commands
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import provenance
-from lifecycle.registry.provenance import Identity
+from lifecycle.registry import Identity
 
 
 @pytest.fixture
@@ -138,31 +137,31 @@ def test_timestamps_are_read_as_utc() -> None:
 
 
 def test_the_user_is_that_of_the_ci_host_or_of_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert provenance.code(repository) == {"commit": None, "edited": None}
+    assert registry.code(repository) == {"commit": None, "edited": None}
     git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     for error in (KeyError("uid not found: 7123"), OSError("No username set in the environment")):
         monkeypatch.setattr("getpass.getuser", partial(_fail, error))
-        assert provenance.who() == Identity("unknown", "login")
+        assert registry.who() == Identity("unknown", "login")
     subprocess.run([*git, "config", "user.email", "ana@example.org"], check=True)
-    assert provenance.who() == Identity("ana@example.org", "git")
+    assert registry.who() == Identity("ana@example.org", "git")
     monkeypatch.setenv("GITHUB_ACTOR", "bo")
-    assert provenance.who().source == "git", "a variable set by hand is not a CI host"
+    assert registry.who().source == "git", "a variable set by hand is not a CI host"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert provenance.who() == Identity("bo", "ci")
+    assert registry.who() == Identity("bo", "ci")
     monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "dee")
-    assert provenance.who() == Identity("dee", "ci"), "the user who runs a job again is recorded"
+    assert registry.who() == Identity("dee", "ci"), "the user who runs a job again is recorded"
     monkeypatch.delenv("GITHUB_ACTIONS")
     monkeypatch.setenv("GITLAB_CI", "true")
     monkeypatch.setenv("GITLAB_USER_LOGIN", "cy")
-    assert provenance.who() == Identity("cy", "ci")
+    assert registry.who() == Identity("cy", "ci")
     subprocess.run([*git, "add", "--all"], check=True)
     subprocess.run([*git, "commit", "-qm", "first"], check=True)
-    assert provenance.code(repository)["edited"] is False
+    assert registry.code(repository)["edited"] is False
     (repository / "pyproject.toml").write_text("", encoding="utf-8")
-    assert provenance.code(repository)["edited"] is True
+    assert registry.code(repository)["edited"] is True
 
 
 def _fail(error: Exception, *_: object) -> None:

@@ -16,7 +16,7 @@ from lifecycle import cli, timestamps
 from lifecycle.contract import tables
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import predictions, segments
+from lifecycle.registry import predictions
 from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.services import running
 from support.storages import Storage
@@ -78,7 +78,7 @@ def test_erase_fails_while_a_service_writes_rows_of_the_key(
 ) -> None:
     path = write(storage.store, "a.open", line(bundle.version), line(bundle.version, id="r2"))
     write(storage.store, "b.jsonl", line(bundle.version))
-    with segments.writer_lock(path):
+    with predictions.writer_lock(path):
         assert call("erase", "ann") == 1
     printed = capsys.readouterr()
     assert "1 logged or scored rows and 0 labels of ann were erased" in printed.out
@@ -113,7 +113,7 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
         collected = collect(storage.store, "local")
         assert (collected.rows > 0, collected.half_lines, collected.waiting) == (True, 0, {})
         time.sleep(1.0)
-        (path,) = segments.folder(storage.store, "local").glob("[!.]*")
+        (path,) = predictions.segment_folder(storage.store, "local").glob("[!.]*")
         ended = time.monotonic()
         service.end(ending)
         for caller in callers:

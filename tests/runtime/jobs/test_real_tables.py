@@ -16,7 +16,7 @@ from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.jobs.promote import promote
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, VALUE_TOLERANCE
-from lifecycle.registry.provenance import Identity
+from lifecycle.registry import Identity
 from lifecycle.scoring.batch import score
 from lifecycle.serving.app import create
 from lifecycle.training.train import train

@@ -17,13 +17,13 @@ import skops.io
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.preprocessing import FunctionTransformer
 
+from lifecycle import warn_renamed
 from lifecycle.contract import team
 from lifecycle.contract.schema import Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle, BundleError, verify
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import OnnxModel, validate_outputs
-from lifecycle.renamed import warn_renamed
 from lifecycle.storage import hash_of
 from support.storages import Storage
 

@@ -10,9 +10,8 @@ import pytest
 from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring.acceptance import accept, accepted
-from lifecycle.registry import deployments
+from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings
 from support.monitored import NOW, Sample, deploy, fill_windows, run_monitor
 

@@ -12,7 +12,7 @@ from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect, prune
-from lifecycle.registry import predictions, segments
+from lifecycle.registry import predictions
 from lifecycle.storage import Store
 from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.storages import Storage
@@ -86,10 +86,10 @@ def test_complete_lines_of_a_segment_that_is_being_written_are_collected_and_onl
 ) -> None:
     half = json.dumps(line(version, id="r2")).encode()
     path = write(storage.store, "a.open", line(version), half[:40])
-    with segments.writer_lock(path):
+    with predictions.writer_lock(path):
         done = collect(storage.store, "local")
         assert (done.rows, done.half_lines, done.segments, path.exists()) == (1, 0, 1, True)
-        assert segments.being_written(path.parent) == [path]
+        assert predictions.open_segments(path.parent) == [path]
         with path.open("ab") as file:
             file.write(half[40:] + b"\n")
         collect(storage.store, "local")

@@ -17,7 +17,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import erasure
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.erasure import erase
-from lifecycle.registry import labels, predictions, segments
+from lifecycle.registry import labels, predictions
 from lifecycle.serving.app import create
 from lifecycle.settings import Log
 from lifecycle.storage import Store
@@ -129,11 +129,11 @@ def test_rows_in_a_segment_that_is_being_written_are_counted_and_all_others_eras
     storage: Storage, bundle: Bundle
 ) -> None:
     write(storage.store, "a.jsonl", line(bundle.version))
-    folder = segments.folder(storage.store, "local")
+    folder = predictions.segment_folder(storage.store, "local")
     with TestClient(create(storage.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
         for key in ("ann", "bob"):
             assert client.post("/predict", json={"customer_id": key}).status_code == 200
-        eventually(lambda: sum(len(list(segments.lines(path))) for path in folder.glob("*.open")) == 2)
+        eventually(lambda: sum(len(list(predictions.segment_lines(path))) for path in folder.glob("*.open")) == 2)
         assert erase(storage.store, "ann", CHURN) == erasure.Erased(rows=1, being_written=1)
         assert b"ann" not in (folder / "a.jsonl").read_bytes()
     assert erase(storage.store, "ann", CHURN).rows == 1

@@ -9,7 +9,7 @@ import pytest
 from lifecycle import timestamps
 from lifecycle.monitoring.collect import DAMAGED_LINES, collect, damaged_lines, prune
 from lifecycle.monitoring.summary import summary
-from lifecycle.registry import segments
+from lifecycle.registry import predictions
 from lifecycle.settings import Settings
 from support.logs import line, write
 from support.monitored import NOW, ROWS, SPAN, Sample, fill_windows, label, log, run_monitor
@@ -78,7 +78,7 @@ def test_damaged_lines_are_counted_once_and_forgotten_with_their_date(
 ) -> None:
     monkeypatch.setattr(timestamps, "clock", lambda: float(NOW))
     segment = write(storage.store, "a.open", line(storage.publish().version), b"half a line\n")
-    with segments.writer_lock(segment):
+    with predictions.writer_lock(segment):
         for _ in range(2):
             assert collect(storage.store, "local").half_lines == 1
             assert damaged_lines(storage.store, "local", NOW - DAY, NOW) == 1

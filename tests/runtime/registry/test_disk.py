@@ -17,7 +17,7 @@ from lifecycle.contract import tables
 from lifecycle.errors import LifecycleError
 from lifecycle.features.online import table_path, write_table
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import deployments, segments
+from lifecycle.registry import deployments, predictions
 from lifecycle.scoring.batch import score_file
 from lifecycle.serving.app import create
 from lifecycle.settings import Log, Settings
@@ -89,7 +89,7 @@ def test_a_service_on_a_full_disk_predicts_and_counts_what_it_cannot_log(
     disk.fill(disk.publish(), KNOWN)
     with TestClient(create(disk.store, "local", QUICK, Log(flush_seconds=0.02))) as client:
         dropped = partial(lost_lines, client)
-        folder = segments.folder(disk.store, "local")
+        folder = predictions.segment_folder(disk.store, "local")
         assert client.post("/predict", json={"customer_id": "ann"}).status_code == 200
         eventually(lambda: len(_whole(folder)) == 1)
         fill_up(disk)
@@ -111,7 +111,7 @@ def lost_lines(client: TestClient) -> int:
 
 
 def _whole(folder: Path) -> list[Any]:
-    return [line for path in folder.glob("*.*") for line in segments.lines(path) if line]
+    return [line for path in folder.glob("*.*") for line in predictions.segment_lines(path) if line]
 
 
 def test_a_batch_that_does_not_fit_names_its_place_and_leaves_no_output(disk: Storage, tmp_path: Path) -> None:

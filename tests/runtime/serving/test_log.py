@@ -18,7 +18,7 @@ from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.collect import collect
-from lifecycle.registry import predictions, segments
+from lifecycle.registry import predictions
 from lifecycle.serving import prediction_log
 from lifecycle.serving.app import create
 from lifecycle.settings import Log
@@ -56,8 +56,8 @@ def predict(client: TestClient, body: Any, **headers: str) -> Any:
 
 def lines(storage: Storage, pattern: str = "*.jsonl") -> list[Any]:
     """Every line of the segments."""
-    found = sorted(segments.folder(storage.store, "local").glob(pattern))
-    return [line for path in found for line in segments.lines(path)]
+    found = sorted(predictions.segment_folder(storage.store, "local").glob(pattern))
+    return [line for path in found for line in predictions.segment_lines(path)]
 
 
 def dropped(client: TestClient) -> int:
@@ -102,7 +102,7 @@ def test_bytes_in_hand_are_logged_as_they_came_and_mean_the_same(storage: Storag
             *predict(client, b" [" + odd + b"]"),
             predict(client, odd.replace(b" :", b"\r\n:")),
         ]
-    (path,) = segments.folder(storage.store, "local").glob("[!.]*")
+    (path,) = predictions.segment_folder(storage.store, "local").glob("[!.]*")
     assert path.read_bytes().count(odd) == 2
     assert sent[0] == sent[1] == sent[2]
     assert collect(storage.store, "local").rows == 3
@@ -142,13 +142,13 @@ def test_an_ignored_field_of_the_version_before_is_not_logged(storage: Storage) 
 
 
 def test_a_segment_is_closed_by_size_by_age_and_at_the_end(storage: Storage, bundle: Bundle) -> None:
-    folder = segments.folder(storage.store, "local")
+    folder = predictions.segment_folder(storage.store, "local")
     with service(storage, segment_bytes=1000, segment_seconds=0.3) as client:
         predict(client, [{"customer_id": "ann"}] * 20)
         eventually(lambda: len(list(folder.glob("*.jsonl"))) == 1)
         predict(client, {"customer_id": "ann"})
         eventually(lambda: len(list(folder.glob("*.open"))) == 1)
-        assert segments.being_written(folder) == list(folder.glob("*.open"))
+        assert predictions.open_segments(folder) == list(folder.glob("*.open"))
         eventually(lambda: len(list(folder.glob("*.jsonl"))) == 2)
         predict(client, {"customer_id": "ann"})
     assert [path.suffix for path in folder.iterdir()] == [".jsonl"] * 3
@@ -164,7 +164,7 @@ def test_beyond_the_cap_whole_lines_are_dropped_and_counted_until_the_log_is_col
         eventually(lambda: len(lines(storage, "[!.]*")) + dropped(client) == 30)
         kept = 30 - dropped(client)
         assert 0 < kept < 30
-        assert sum(path.stat().st_size for path in segments.folder(storage.store, "local").iterdir()) <= 2000
+        assert sum(path.stat().st_size for path in predictions.segment_folder(storage.store, "local").iterdir()) <= 2000
         eventually(lambda: collect(storage.store, "local").rows > 0)
         predict(client, {"customer_id": "ann"})
         eventually(lambda: len(lines(storage, "[!.]*")) > 0)
@@ -185,7 +185,7 @@ def test_a_full_disk_costs_lines_and_no_predictions_and_leaves_no_half_line(
             room[0] -= written
             return written
 
-    monkeypatch.setattr(segments, "FileIO", SmallDisk)
+    monkeypatch.setattr(predictions, "FileIO", SmallDisk)
     with service(storage) as client:
         for at in range(20):
             predict(client, {"customer_id": "ann"}, **{"x-request-id": f"r{at}"})
@@ -240,7 +240,7 @@ def test_a_request_does_not_wait_for_the_disk(
             assert finish.wait(20)
             return super().write(content)
 
-    monkeypatch.setattr(segments, "FileIO", HangingDisk)
+    monkeypatch.setattr(predictions, "FileIO", HangingDisk)
     with service(storage) as client:
         predict(client, {"customer_id": "ann"})
         assert writes.wait(20)

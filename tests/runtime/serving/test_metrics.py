@@ -18,7 +18,7 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.registry import segments
+from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import Metrics, expected_values
@@ -180,7 +180,7 @@ def test_a_damaged_report_is_as_none_and_the_service_goes_on(
 
 
 def test_the_size_of_the_prediction_log_is_reported(client: TestClient, storage: Storage) -> None:
-    directory = segments.folder(storage.store, "local")
+    directory = predictions.segment_folder(storage.store, "local")
     directory.mkdir(parents=True)
     (directory / "one.open").write_bytes(b"x" * 41)
     assert value(client, "prediction_log_bytes") == 41

@@ -240,7 +240,7 @@ import sys
 from pathlib import Path
 from lifecycle.errors import LifecycleError
 from lifecycle.jobs.promote import promote
-from lifecycle.registry.provenance import Identity
+from lifecycle.registry import Identity
 from support.teams import order_team, settings_in
 folder = Path({folder!r})
 settings, who = settings_in(folder), Identity(sys.argv[1], "login")

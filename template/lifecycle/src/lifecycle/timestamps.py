@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from lifecycle import warn_renamed
 from lifecycle.errors import LifecycleError
-from lifecycle.renamed import warn_renamed
 
 DAY = 86_400
 # Replaced where a test or a simulated year sets another time; everything else calls it through this module.

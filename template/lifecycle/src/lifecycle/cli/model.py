@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from lifecycle import timestamps
+from lifecycle import registry, timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import provenance
 from lifecycle.settings import Loaded, Serve
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         environment,
         given.version,
         given.threshold,
-        provenance.who(),
+        registry.who(),
         given.why,
         Path.cwd(),
         reason=given.reason,
@@ -139,14 +138,14 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{_described(done)} already; nothing changed")
         return
     print(_described(done))
-    print(f"{provenance.who()}: {done.why}")
+    print(f"{registry.who()}: {done.why}")
 
 
 def _approve(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.models.bundle import newest, open_version
     from lifecycle.ownership.approvals import approve
 
-    store, who = loaded.settings.store, provenance.who()
+    store, who = loaded.settings.store, registry.who()
     version = open_version(store, given.version or newest(store)).version
     roles = approve(Path.cwd(), store, loaded.environment, version, given.threshold, who, given.why)
     threshold = "" if given.threshold is None else f" with the threshold {given.threshold}"
@@ -157,7 +156,7 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.promote import rollback
 
-    done = rollback(loaded.settings, load_data(), loaded.environment, provenance.who(), given.why, Path.cwd())
+    done = rollback(loaded.settings, load_data(), loaded.environment, registry.who(), given.why, Path.cwd())
     print(f"{_described(done)} again")
 
 

@@ -116,10 +116,10 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle import registry
     from lifecycle.monitoring.acceptance import accept
-    from lifecycle.registry import provenance
 
-    who, environment = provenance.who(), loaded.environment
+    who, environment = registry.who(), loaded.environment
     finding = accept(loaded.settings.store, environment, given.column, who, given.why)
     print(f"{given.column}: {finding}; accepted by {who} until another version is deployed in {environment}")
     print(f"`make monitor{make_variable(environment)}` reports it as drift from now on")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from lifecycle import renamed_property
 from lifecycle.errors import LifecycleError
-from lifecycle.renamed import renamed_property
 
 Source = Literal["key", "request", "lookup"]
 Kind = Literal["number", "integer", "boolean", "category", "time"]

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lifecycle import warn_renamed
 from lifecycle.contract.declare import derive
 from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.renamed import warn_renamed
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifecycle import timestamps
+from lifecycle import timestamps, warn_renamed
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import INTEGERS, SQL_TYPES, cast, check_types, describe, literal, quoted, subquery
 from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
-from lifecycle.renamed import warn_renamed
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lifecycle import timestamps
+from lifecycle import registry, timestamps
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
@@ -18,9 +18,8 @@ from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.skew import measure_skew
 from lifecycle.ownership import approvals
-from lifecycle.registry import deployments, provenance
+from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.registry.provenance import Identity
 from lifecycle.settings import Settings, make_variable
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
@@ -98,7 +97,7 @@ def promote(
         who=who.name,
         why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
         owners=approvals.roles(root),
-        evidence=numbers | {"source": who.source, "approvals": approved, "code": provenance.code(root)},
+        evidence=numbers | {"source": who.source, "approvals": approved, "code": registry.code(root)},
     )
 
 

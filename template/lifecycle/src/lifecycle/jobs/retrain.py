@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lifecycle import timestamps
+from lifecycle import registry, timestamps
 from lifecycle.contract import team as teams
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.ownership import approvals
-from lifecycle.registry import deployments, labels, provenance
+from lifecycle.registry import deployments, labels
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain, Settings
 from lifecycle.storage import Busy, Store, lock, write_atomically
@@ -112,7 +112,7 @@ def retrain(
 
 def _train_and_promote(settings: Settings, environment: str, root: Path, run: Run, why: str) -> None:
     """Train, promote and record the outcome; a candidate that the gate refuses is an outcome, not an error."""
-    who = provenance.who()
+    who = registry.who()
     run.who = who.name
 
     def on_decision(page: Path) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lifecycle import renamed_property
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
 from lifecycle.models.bundled_code import load_class
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance
-from lifecycle.renamed import renamed_property
 
 if TYPE_CHECKING:
     import pandas as pd

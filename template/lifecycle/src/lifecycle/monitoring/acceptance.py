@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
-from lifecycle.registry import deployments
-from lifecycle.registry.provenance import Identity
+from lifecycle.registry import Identity, deployments
 from lifecycle.reports import LATEST
 from lifecycle.settings import make_variable
 from lifecycle.storage import Store

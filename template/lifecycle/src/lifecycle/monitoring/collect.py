@@ -19,8 +19,8 @@ from lifecycle.contract.rows import parse_utc
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, connect, path_literal, quoted, write_parquet
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import predictions, segments
-from lifecycle.registry.segments import Line
+from lifecycle.registry import predictions
+from lifecycle.registry.predictions import Line
 from lifecycle.storage import Store, explain_disk_errors, write_atomically
 from lifecycle.timestamps import DAY
 
@@ -48,9 +48,9 @@ def collect(store: Store, environment: str) -> Collected:
     The complete lines of segments that are being written are converted, too; the next run replaces those files. A
     segment of a version whose bundle is gone stays, and `waiting` names it. LifecycleError when the disk refuses.
     """
-    done, directory = Collected(), segments.folder(store, environment)
+    done, directory = Collected(), predictions.segment_folder(store, environment)
     with predictions.exclusive(store, environment):
-        growing, closed = segments.being_written(directory), segments.closed(directory)
+        growing, closed = predictions.open_segments(directory), predictions.closed_segments(directory)
         # A segment that its writer closed in between is listed twice, and read once.
         by_stem = {path.stem: path for path in (*growing, *closed)}
         for segment in by_stem.values():
@@ -132,12 +132,12 @@ def _split(segment: Path, work: Path, contract: Callable[[str], Contract]) -> tu
     files: dict[tuple[date, str], TextIO] = {}
     damaged = 0
     with contextlib.ExitStack() as stack:
-        for line in segments.lines(segment):
+        for line in predictions.segment_lines(segment):
             try:
                 if line is None:
                     raise ValueError("an incomplete line")
                 part = timestamps.date_of(int(line["ts"])), line["version"]
-                rows = [segments.dumped(row).decode() + "\n" for row in _rows(line, contract(line["version"]))]
+                rows = [predictions.dumped(row).decode() + "\n" for row in _rows(line, contract(line["version"]))]
             except DAMAGED:
                 damaged += 1
                 continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import connect, count, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import labels, predictions, segments
+from lifecycle.registry import labels, predictions
 from lifecycle.storage import Store, lock, write_atomically
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class _Key:
     text: str
     columns: set[str]
 
-    def positions(self, line: segments.Line) -> list[int]:
+    def positions(self, line: predictions.Line) -> list[int]:
         """Return the positions of the key's rows in a line of the log."""
         return [position for position, row in enumerate(line["rows"]) if isinstance(row, dict) and self._is_of(row)]
 
@@ -67,8 +67,10 @@ def erase(store: Store, key: str, contract: Contract) -> Erased:
                 shutil.rmtree(left, ignore_errors=True)
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))
-            for path in segments.being_written(segments.folder(store, environment)):
-                done.being_written += sum(len(erased.positions(line)) for line in segments.lines(path) if line)
+            for path in predictions.open_segments(predictions.segment_folder(store, environment)):
+                done.being_written += sum(
+                    len(erased.positions(line)) for line in predictions.segment_lines(path) if line
+                )
             _find(connection, store, environment, erased)
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
@@ -77,7 +79,7 @@ def erase(store: Store, key: str, contract: Contract) -> Erased:
                 done.labels += _from_parquet(connection, path, f"coalesce(key = {text(key)}, FALSE) OR {request}")
             _remove_temporary(store.labels)
         for environment in environments:
-            for path in segments.closed(segments.folder(store, environment)):
+            for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
                 done.rows += _from_segment(path, erased)
             _remove_temporary(store.predictions / environment)
         logged = (path for environment in environments for path in predictions.files(store, environment))
@@ -99,8 +101,8 @@ def _key_columns(store: Store, contract: Contract) -> set[str]:
 
 def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, key: _Key) -> None:
     """Insert request and position of each row of the key into ERASED."""
-    for path in segments.closed(segments.folder(store, environment)):
-        rows = [(line["id"], at) for line in segments.lines(path) if line for at in key.positions(line)]
+    for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
+        rows = [(line["id"], at) for line in predictions.segment_lines(path) if line for at in key.positions(line)]
         if rows:
             connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?)", rows)
     for path in predictions.files(store, environment):
@@ -123,12 +125,12 @@ def _from_segment(path: Path, key: _Key) -> int:
     """Replace rows by null, which keeps the positions of the others: labels refer to them."""
     rows, before, lines = 0, path.read_bytes(), []
     for raw in before.splitlines(keepends=True):
-        line = segments.parsed(raw)
+        line = predictions.parsed_line(raw)
         positions = key.positions(line) if line else []
         if line and positions:
             for position in positions:
                 line["rows"][position] = line["predictions"][position] = None
-            raw = segments.dumped(line) + b"\n"
+            raw = predictions.dumped(line) + b"\n"
         elif line is None and key.text in raw.decode(errors="replace"):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
             raw = b"\n"
@@ -164,5 +166,5 @@ def _remove_temporary(folder: Path) -> None:
     """Remove what killed jobs left incomplete; the temporary file of a segment's writer is empty and stays."""
     shutil.rmtree(folder / ".collecting", ignore_errors=True)
     for path in folder.rglob(".*.draft"):
-        if segments.OPEN not in path.name:
+        if predictions.OPEN not in path.name:
             path.unlink(missing_ok=True)

@@ -10,12 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lifecycle import ownership, timestamps
+from lifecycle import ownership, registry, timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import OWNERS, Decision, Owners, derived
-from lifecycle.registry import deployments, provenance
+from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.registry.provenance import Identity
 from lifecycle.storage import Store
 
 PRODUCTION, AGREEMENT = "production", "docs/agreement.md"
@@ -62,7 +61,7 @@ def approve(
         raise LifecycleError(problem, f"Promote right away, or give ENVIRONMENT={PRODUCTION}.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
-    if edited := provenance.uncommitted(root, OWNERS):
+    if edited := registry.uncommitted(root, OWNERS):
         raise Refused(*edited)
     roles = roles_of(derived.read(root).valid(), who.name, who.source)
     if not roles:
@@ -84,7 +83,7 @@ def faults(
     threshold of the bundle.
     """
     report, used, waiting = derived.examine(root), list[dict[str, Any]](), list[str]()
-    missing = provenance.uncommitted(root, *COMMITTED)
+    missing = registry.uncommitted(root, *COMMITTED)
     missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
     missing += [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]
     if report.owners is None or report.refused:

@@ -12,11 +12,10 @@ from typing import Any
 
 import yaml
 
-from lifecycle import ownership
+from lifecycle import ownership, registry
 from lifecycle.contract.team import project_name
 from lifecycle.errors import Refused
 from lifecycle.ownership import OWNERS, SHOWN, Finding, Names, Owners, Report
-from lifecycle.registry import provenance
 from lifecycle.storage import write_atomically
 
 # Exported by lifecycle/org.mk.
@@ -130,7 +129,7 @@ def read(root: Path, day: date | None = None) -> Report:
     """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
     if not (root / OWNERS).is_file():
         return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
-    return ownership.examine((root / OWNERS).read_bytes(), provenance.files(root), day)
+    return ownership.examine((root / OWNERS).read_bytes(), registry.repository_files(root), day)
 
 
 def examine(root: Path, day: date | None = None) -> Report:

@@ -1,1 +1,92 @@
-"""What the storage records: deployments, the audit log, the prediction log and provenance."""
+"""What the storage records: deployments, the audit log, the prediction log, and labels.
+
+Here: who runs a command, and from which code. Names are recorded, not verified.
+"""
+
+import getpass
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+# The variable that a CI host sets in its jobs, and the one that names who started or restarted the job.
+HOSTS = (
+    ("GITHUB_ACTIONS", "GITHUB_TRIGGERING_ACTOR"),
+    ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
+    ("GITLAB_CI", "GITLAB_USER_LOGIN"),
+)
+Source = Literal["ci", "git", "login"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A name and its source: the CI host, git configuration, or the login. It is recorded, not verified."""
+
+    name: str
+    source: Source
+
+    def __str__(self) -> str:
+        """Return the name, its source, and that it was not verified."""
+        source = {"ci": "a CI variable", "git": "git configuration", "login": "the login name"}[self.source]
+        return f"{self.name} (from {source}; recorded, not verified)"
+
+
+def who() -> Identity:
+    """Return the name in a CI host's variables or in git configuration, else the login name or "unknown"."""
+    for host, variable in HOSTS:
+        if os.environ.get(host) == "true" and (name := os.environ.get(variable)):
+            return Identity(name, "ci")
+    if address := _git(Path.cwd(), "config", "user.email"):
+        return Identity(address, "git")
+    try:
+        return Identity(getpass.getuser(), "login")
+    except (KeyError, OSError):
+        # A container may run with a user number that has no name.
+        return Identity("unknown", "login")
+
+
+def code(root: Path) -> dict[str, object]:
+    """Return the commit that is checked out at `root` and whether files differ from it; None without git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
+
+
+def repository_files(root: Path) -> list[str] | None:
+    """Return the files that are in git or that `git add --all` would add; None outside a repository."""
+    listed = _output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return None if listed is None else sorted({*os.fsdecode(listed).split("\0")} - {""})
+
+
+def uncommitted(root: Path, *places: str) -> list[str]:
+    """Return a message for each file in these places that differs from the last commit, or that there is no commit.
+
+    Bytes are compared because `git status` trusts its index, where a file can be marked with --assume-unchanged.
+    """
+    listed = _output(root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *places)
+    if listed is None:
+        return [f"git has no commit at {root}: work in a clone"]
+    names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
+    for place in places:
+        # Of the untracked files of a folder, only YAML is read as settings.
+        there = (root / place).rglob("*.yaml") if (root / place).is_dir() else [root / place]
+        names |= {path.relative_to(root).as_posix() for path in there if path.is_file()}
+    contents = {name: (root / name).read_bytes() if (root / name).is_file() else None for name in names}
+    return [
+        f"{name} differs from the last commit: commit it, or `git checkout HEAD -- {name}`"
+        for name, content in sorted(contents.items())
+        if content != _output(root, "cat-file", "blob", f"HEAD:./{name}")
+    ]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    printed = _output(root, *arguments)
+    return printed.decode("utf-8", "replace").strip() or None if printed else None
+
+
+def _output(root: Path, *arguments: str) -> bytes | None:
+    # None where git fails or is not installed.
+    try:
+        return subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None

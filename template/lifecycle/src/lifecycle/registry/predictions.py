@@ -1,12 +1,23 @@
-"""The prediction log as Parquet: `predictions/<environment>/date=<UTC date>/<segment>.parquet`, one row a prediction.
+"""The prediction log: segments that the service appends to, and the Parquet files that a job makes of them.
 
-Columns are the loggable ones of the contract, FACTS, and the prediction.
+A writer appends JSON lines to `predictions/<environment>/segments/NAME.open`, holds the lock `.NAME.lock` while it
+lives, and rotates by size and by time to `NAME.jsonl`, which never grows. Readers may read the complete lines of both.
+
+`predictions/<environment>/date=<UTC date>/<segment>.parquet` has one row for each prediction: the loggable columns of
+the contract, FACTS, and the prediction.
 """
 
-from contextlib import AbstractContextManager
-from datetime import date
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
@@ -17,6 +28,11 @@ from lifecycle.storage import Store, lock
 if TYPE_CHECKING:
     import duckdb
 
+OPEN, CLOSED = ".open", ".jsonl"
+FIELDS = {"ts", "id", "version", "rows", "predictions"}
+Line = dict[str, Any]
+# `json.dumps` with these options would build an encoder for each call.
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 LOGGED = "lifecycle_logged"  # the table that `load_rows` creates
 FACTS = {
     "ts": "BIGINT",
@@ -46,7 +62,7 @@ def contract_of(store: Store, version: str) -> Contract:
         raise LifecycleError(f"bundle {version} is gone", f"Restore {path.parent}.") from None
 
 
-def exclusive(store: Store, environment: str) -> AbstractContextManager[None]:
+def exclusive(store: Store, environment: str) -> contextlib.AbstractContextManager[None]:
     """Return the lock of the jobs that change the files of an environment."""
     return lock(store.predictions / environment / ".lock")
 
@@ -94,3 +110,89 @@ def table_of(paths: list[Path], *options: str) -> str:
     """Return SQL of the rows of Parquet files of the log, which may have different columns."""
     given = ("union_by_name = true", "hive_partitioning = false", *options)
     return f"read_parquet([{', '.join(map(path_literal, paths))}], {', '.join(given)})"
+
+
+def segment_folder(store: Store, environment: str) -> Path:
+    """Return the directory that contains the segments of an environment."""
+    return store.predictions / environment / "segments"
+
+
+def writer_lock(segment: Path) -> FileLock:
+    """Return the lock that the writer of a segment holds until it closes the segment or dies."""
+    # Not thread-local: the writer acquires and releases it in different threads of its pool.
+    return FileLock(segment.with_name(f".{segment.stem}.lock"), timeout=0, thread_local=False)
+
+
+def create_segment(directory: Path) -> tuple[FileIO, FileLock]:
+    """Return a new, unbuffered segment file for appending, and the lock that its writer holds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{OPEN}"
+    # Locked before the file exists: an open segment without a lock is one of a killed writer.
+    lock = writer_lock(path)
+    lock.acquire()
+    return FileIO(path, "x"), lock
+
+
+def close_segment(file: FileIO, lock: FileLock) -> None:
+    """Flush a segment to the disk, mark it as closed, and release its lock."""
+    try:
+        with file:
+            os.fsync(file.fileno())
+        path = Path(str(file.name))
+        path.rename(path.with_suffix(CLOSED))
+        Path(lock.lock_file).unlink()
+    finally:
+        lock.release()
+
+
+def closed_segments(directory: Path) -> list[Path]:
+    """Return every segment without a living writer, oldest first; rename those that a killed writer left open."""
+    for path in directory.glob(f"[!.]*{OPEN}"):
+        # Timeout: its writer lives. FileNotFoundError: its writer has just closed it.
+        with contextlib.suppress(Timeout, FileNotFoundError), writer_lock(path) as lock:
+            path.rename(path.with_suffix(CLOSED))
+            Path(lock.lock_file).unlink()
+    return sorted(directory.glob(f"[!.]*{CLOSED}"))
+
+
+def open_segments(directory: Path) -> list[Path]:
+    """Return every segment whose writer lives, oldest first."""
+    closed_segments(directory)
+    return sorted(directory.glob(f"[!.]*{OPEN}"))
+
+
+def size_of_segments(directory: Path) -> int:
+    """Return the size of all segments in a directory, in bytes."""
+    # There may be no directory yet, and a segment may be collected while it is counted.
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in directory.iterdir())
+    return 0
+
+
+def segment_lines(path: Path) -> Iterator[Line | None]:
+    """Yield every line of a segment, None for a damaged one; skip an unfinished line that is being written."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # its writer has closed it since the path was listed
+        file = path.with_suffix(CLOSED).open("rb")
+    with file:
+        for line in file:
+            if line.endswith(b"\n") or path.suffix != OPEN:
+                yield parsed_line(line)
+
+
+def parsed_line(line: bytes) -> Line | None:
+    """Return the content of a line, or None for a damaged one: the writer was killed, or the disk was full."""
+    try:
+        content = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or not content.keys() >= FIELDS or type(content["ts"]) not in (int, float):
+        return None
+    pair = content["rows"], content["predictions"]
+    return content if all(isinstance(each, list) and len(each) == len(pair[0]) for each in pair) else None
+
+
+def dumped(content: Any) -> bytes:
+    """Return compact JSON without a line end."""
+    return ENCODER.encode(content).encode()

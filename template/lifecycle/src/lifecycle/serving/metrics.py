@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import segments
+from lifecycle.registry.predictions import segment_folder, size_of_segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
 from lifecycle.serving.openapi import PATH
@@ -144,7 +144,7 @@ class Metrics(Collector):
             yield "model_trained_timestamp_seconds", (), timestamps.parse(model.predictor.bundle.facts["created"])
         if model.features:
             yield "model_features_as_of_timestamp_seconds", (), model.features.as_of
-        yield "prediction_log_bytes", (), segments.size(segments.folder(follower.store, follower.environment))
+        yield "prediction_log_bytes", (), size_of_segments(segment_folder(follower.store, follower.environment))
         path = follower.store.reports / follower.environment / LATEST
         try:
             report = json.loads(path.read_bytes())

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract.rows import Row, RowError, TooManyRows
-from lifecycle.registry import segments
+from lifecycle.registry.predictions import segment_folder
 from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header
 from lifecycle.serving.metrics import METHODS, OVERLOADED, REASONS, UNMATCHED, Metrics
 from lifecycle.serving.openapi import PATH, is_open
@@ -56,7 +56,7 @@ class PredictionService:
         self.metrics = Metrics(follower, lambda: self.in_flight)
         self.prediction_log: PredictionLog | None = None
         if log_limits and log_limits.enabled:
-            directory = segments.folder(follower.store, follower.environment)
+            directory = segment_folder(follower.store, follower.environment)
             self.prediction_log = PredictionLog(directory, log_limits, self.metrics.dropped.inc)
         self.batches = BatchQueue(limits.batch_rows)
         self.fastapi: ASGIApp

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from lifecycle import timestamps
 from lifecycle.contract.rows import Row
-from lifecycle.registry import segments
+from lifecycle.registry.predictions import close_segment, create_segment, size_of_segments
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.settings import Log
 
@@ -112,10 +112,10 @@ class PredictionLog:
 
     def _write(self, content: bytes) -> str:
         """Append all of `content` or nothing, and return why nothing."""
-        if segments.size(self.directory) + len(content) > self.limits.max_bytes:
+        if size_of_segments(self.directory) + len(content) > self.limits.max_bytes:
             return f"{self.directory} has reached log.max_bytes; `make collect` empties it"
         if self._segment is None:
-            self._segment, self._opened = segments.create(self.directory), time.monotonic()
+            self._segment, self._opened = create_segment(self.directory), time.monotonic()
         file, _ = self._segment
         size = file.tell()
         if file.write(content) < len(content):
@@ -127,7 +127,7 @@ class PredictionLog:
     def _rotate(self) -> None:
         segment, self._segment = self._segment, None
         if segment:
-            segments.close(*segment)
+            close_segment(*segment)
 
     def _drop(self, lines: int, problem: str) -> None:
         self.count_dropped(lines)

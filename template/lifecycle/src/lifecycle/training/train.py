@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import lifecycle
-from lifecycle import timestamps
+from lifecycle import registry, timestamps
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -19,7 +19,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import export
 from lifecycle.models.isolated import Limits
 from lifecycle.models.runtimes import OnnxModel, SkopsModel
-from lifecycle.registry import deployments, labels, provenance
+from lifecycle.registry import deployments, labels
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
 from lifecycle.training.allowed import verify_allowed_rows
@@ -106,7 +106,7 @@ def train(
         "metrics": {
             name: metrics.metrics(target, holdout.label, predictions[name]) for name in (CANDIDATE, TRIVIAL, LINEAR)
         },
-        "code": provenance.code(root),
+        "code": registry.code(root),
         "owners": dict(owners or {}),
         "settings": rules.model_dump(),
     }
