@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lifecycle.errors import LifecycleError, Refused
 
@@ -57,11 +57,19 @@ _Handle = Annotated[str, _like(r"[A-Za-z0-9][\w./-]*", "a person or a team; Writ
 _Address = Annotated[str, _like(r"[^\s@]+@[^\s@]+", "an e-mail address; Write what `git config user.email` prints.")]
 _FILTER = r"a filter that CODEOWNERS can express; Write `^folder/`, `^file\.ext$`, `^[^/]+$` or `\.ext$`."
 _Regex = Annotated[str, _like(rf"\^{_PATH}/|\^{_PATH}\$|\^\[\^/\]\+\$|\\\.{_PATH}\$", _FILTER)]
-_Handles = tuple[_Handle, ...]
+_Empty = BeforeValidator(lambda value: () if value in _EMPTY else value)
+_Handles = Annotated[tuple[_Handle, ...], _Empty]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: each for name, each in value.items() if each not in _EMPTY and name not in IGNORED}
 
 
 class Waiver(_Part):
@@ -88,7 +96,7 @@ class Owners(_Part):
 
     version: Literal["1"] | None = None
     roles: dict[str, _Handles] = {}
-    people: dict[str, tuple[_Address, ...]] = {}
+    people: dict[str, Annotated[tuple[_Address, ...], _Empty]] = {}
     teams: dict[str, _Handles] = {}
     decisions: dict[Decision, _Handles] = {}
     review_by: date | None = None
@@ -182,7 +190,6 @@ def load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
 
 
 def _lines(node: Any, path: Names) -> Iterator[tuple[Names, int]]:
-    """Yield path and line of each key, and remove the keys without a value or effect."""
     first = dict[str, int]()
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         name, line = str(key.value), key.start_mark.line + 1
@@ -191,9 +198,6 @@ def _lines(node: Any, path: Names) -> Iterator[tuple[Names, int]]:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         yield (*path, name), line
         yield from _lines(value, (*path, name))
-    if first:
-        kept = [(key, value) for key, value in node.value if key.value not in IGNORED and value.value not in _EMPTY]
-        node.value = kept
 
 
 def _problems(owners: Owners, files: Sequence[str] | None, day: date) -> Iterator[_Problem]:
