@@ -242,14 +242,15 @@ def test_alerts_are_not_derived_without_a_service(make: Make) -> None:
     assert not (root / derived.ALERTS).exists()
 
 
-def test_a_file_without_the_header_is_the_teams_own(make: Make) -> None:
+@pytest.mark.parametrize("end", ["", f"# once {derived.MARK}\n"])
+def test_a_file_without_the_header_is_the_teams_own(make: Make, end: str) -> None:
     root = make()
-    (root / derived.GITHUB).write_text("* @boss\n", encoding="utf-8")
+    (root / derived.GITHUB).write_text(f"* @boss\n{end}", encoding="utf-8")
     assert examine(root, DAY).findings == []
     with pytest.raises(Refused, match="the team's own and was not changed") as caught:
         write(root)
     assert "Move it away" in caught.value.hint
-    assert (root / derived.GITHUB).read_text(encoding="utf-8") == "* @boss\n"
+    assert (root / derived.GITHUB).read_text(encoding="utf-8") == f"* @boss\n{end}"
     assert (root / derived.CATALOG).exists()
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -90,16 +89,19 @@ def last_match_wins(filters: Sequence[tuple[str, Names]]) -> Iterator[tuple[str,
 def catalog(owners: Owners, name: str, description: str) -> str:
     """Return the Backstage component; its one owner is engineering, or the first role that has one."""
     owner = next(handle for role in (LAST, *owners.roles) for handle in owners.roles.get(role, ()))
-    kind = "group" if "/" in owner or owner in owners.teams else "user"
-    held = {f"ownership/{role}": ", ".join(each) for role, each in owners.roles.items() if each}
-    whole = {
-        "apiVersion": "backstage.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name, "description": description, "annotations": held},
-        # Backstage's own importers name a team of a host by the last part of its name.
-        "spec": {"type": "ml-model", "lifecycle": "production", "owner": f"{kind}:{owner.rpartition('/')[2]}"},
-    }
-    return _yaml(whole)
+    # Backstage's own importers name a team of a host by the last part of its name.
+    reference = f"{'group' if '/' in owner or owner in owners.teams else 'user'}:{owner.rpartition('/')[2]}"
+    held = [f"    ownership/{role}: {_quoted(', '.join(each))}\n" for role, each in owners.roles.items() if each]
+    return (
+        f"{HEADER}apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata:\n  name: {_quoted(name)}\n"
+        f"  description: {_quoted(description)}\n  annotations:\n{''.join(held)}"
+        f"spec:\n  type: ml-model\n  lifecycle: production\n  owner: {_quoted(reference)}\n"
+    )
+
+
+def _quoted(text: str) -> str:
+    # A string of JSON is one of YAML, whatever it contains.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def alertmanager(owners: Owners, url: str) -> str:
@@ -107,7 +109,7 @@ def alertmanager(owners: Owners, url: str) -> str:
     # Alertmanager forgets after five days what it has sent.
     tickets = {"matchers": ['severity = "ticket"'], "repeat_interval": "4d"}
     others = [role for role, names in owners.roles.items() if names and role != LAST]
-    routes = [{"receiver": each, "matchers": [f'owner = "{each}"'], "routes": [tickets]} for each in others]
+    routes = [{"receiver": each, "matchers": [f"owner = {_quoted(each)}"], "routes": [tickets]} for each in others]
     times = {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"}
     # While a service is down, its other alerts say nothing new.
     down = {"source_matchers": ['alertname = "ServiceDown"'], "target_matchers": ['alertname != "ServiceDown"']}
@@ -117,10 +119,6 @@ def alertmanager(owners: Owners, url: str) -> str:
         "inhibit_rules": [down | {"equal": ["job"]}],
         "receivers": [{"name": each, **hook} for each in (*others, LAST)],
     }
-    return _yaml(whole)
-
-
-def _yaml(whole: dict[str, Any]) -> str:
     # YAML would write a reference to an object that it has written before.
     return HEADER + yaml.safe_dump(json.loads(json.dumps(whole)), sort_keys=False, allow_unicode=True)
 
@@ -137,7 +135,7 @@ def examine(root: Path, day: date | None = None) -> Report:
     report = read(root, day)
     if report.owners is None or report.refused:
         return report
-    stale = [name for name, now, wanted in _derived(root, report.owners) if now and MARK in now and now != wanted]
+    stale = [name for name, now, wanted in _derived(root, report.owners) if now and _is_derived(now) and now != wanted]
     found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale]
     return replace(report, findings=found + report.findings)
 
@@ -151,7 +149,7 @@ def write(root: Path) -> list[str]:
     """
     changes, own = list[str](), list[str]()
     for name, now, wanted in _derived(root, read(root).valid()):
-        if now is not None and MARK not in now:
+        if now is not None and not _is_derived(now):
             own.append(name)
         elif now is not None and wanted is None:
             (root / name).unlink()
@@ -167,14 +165,19 @@ def write(root: Path) -> list[str]:
 
 def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str | None]]:
     """Yield name, current text and wanted text of each derived file; None where it is not there, or not needed."""
-    now = {name: (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None for name in NEEDS}
+    there = {name: root / name for name in NEEDS if (root / name).is_file()}
+    now = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in there.items()}
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    known = re.search(r"- url: (.+)", now[ALERTS] or "")
+    known = re.search(r"- url: (.+)", now.get(ALERTS, ""))
     # Only make knows the address of alerts; without make, the one in the file stays.
     url = os.environ.get(ALERT_URL, str(yaml.safe_load(known[1])) if known else "")
     wanted = texts(owners, project_name(root), str(project.get("description", "")), url)
     # Without a filter for deploy/, a new file would have no owner.
-    if now[ALERTS] is None and not any(each.matches(ALERTS) for each in owners.filters):
+    if ALERTS not in now and not any(each.matches(ALERTS) for each in owners.filters):
         wanted.pop(ALERTS, None)
-    for name, text in now.items():
-        yield name, text, wanted.get(name) if text is not None or (root / NEEDS[name]).exists() else None
+    for name, needs in NEEDS.items():
+        yield name, now.get(name), wanted.get(name) if name in now or (root / needs).exists() else None
+
+
+def _is_derived(text: str) -> bool:
+    return MARK in text.partition("\n")[0]
