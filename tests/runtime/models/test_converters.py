@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from lifecycle.models.export import convert
+from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import OnnxModel
 from support.export_table import forest, hgb
 from support.exports import Entry, differing_fresh_rows, exported, fitted, linear, regression, rows

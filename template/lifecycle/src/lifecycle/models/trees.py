@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 # The ONNX operator of each link function of scikit-learn's boosting.
 LINKS = {"IdentityLink": "", "LogLink": "Exp", "LogitLink": "Sigmoid", "MultinomialLogit": "Softmax"}
+LINKS |= {"HalfLogitLink": "Sigmoid"}
 
 
 class NoConversion(Exception):
@@ -29,13 +30,15 @@ def converters(wide: bool) -> dict[type, Any]:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
-    boosted = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
+    boosted = (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor)
+    binned = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
     grown = (
         *(ensemble.RandomForestClassifier, ensemble.RandomForestRegressor),
         *(ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor),
         *(tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier, tree.ExtraTreeRegressor),
     )
-    functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(grown, _convert_forest)
+    functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(binned, _convert_binned_boosting)
+    functions |= dict.fromkeys(grown, _convert_forest)
     # ONNX's own operators have no double precision, or no null among the categories.
     if wide:
         functions |= {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
@@ -105,6 +108,11 @@ class Writer:
         attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base)
         return self.node("Cast", [self.node("TreeEnsembleRegressor", [wide], **attributes)], to=self.double)
 
+    def float32_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
+        """Make the sum of trees of scikit-learn, which round their input to float32, the output of the step."""
+        narrow = self.node("Cast", [self.input], to=self.single)
+        self.outputs(self.sum_of_trees(narrow, trees, base), link)
+
     def outputs(self, value: str, link: str = "") -> None:
         """Make a value, after its link function, the output of the step, with the class where the step returns it."""
         if link == "Sigmoid":
@@ -121,6 +129,19 @@ class Writer:
 
 
 def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
+    model, write = operator.raw_operator, Writer(scope, operator, container)
+    if model.init not in (None, "zero"):
+        raise NoConversion("init is an estimator")
+    link = type(model._loss.link).__name__
+    # The probability is that of twice the output; a decision function returns the output itself.
+    factor = 2.0 if link == "HalfLogitLink" and not write.is_raw else 1.0
+    base = factor * model._raw_predict_init(np.zeros((1, model.n_features_in_))).ravel()
+    grown = [(target, each.tree_) for row in model.estimators_ for target, each in enumerate(row)]
+    rate = factor * model.learning_rate
+    write.float32_trees([_grown(each, rate * each.value[:, 0], target) for target, each in grown], base, LINKS[link])
+
+
+def _convert_binned_boosting(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     link = LINKS[type(model._loss.link).__name__]
     grown = [(target, each.nodes) for iteration in model._predictors for target, each in enumerate(iteration)]
@@ -140,11 +161,13 @@ def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
     for each in grown:
         values = each.value[:, 0, :]
         values = values / values.sum(axis=1, keepdims=True) if len(write.names) == 2 else values
-        left, right, nulls = each.children_left, each.children_right, each.missing_go_to_left
-        trees.append((left < 0, each.feature, each.threshold, left, right, nulls, values / len(grown), 0))
-    # Trees of scikit-learn round their input to float32.
-    narrow = write.node("Cast", [write.input], to=write.single)
-    write.outputs(write.sum_of_trees(narrow, trees, np.zeros(values.shape[1])))
+        trees.append(_grown(each, values / len(grown)))
+    write.float32_trees(trees, np.zeros(values.shape[1]))
+
+
+def _grown(tree: Any, values: Any, target: int = 0) -> Tree:
+    left, right, nulls = tree.children_left, tree.children_right, tree.missing_go_to_left
+    return left < 0, tree.feature, tree.threshold, left, right, nulls, values, target
 
 
 def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, Any]:
