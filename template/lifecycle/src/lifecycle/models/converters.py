@@ -1,8 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
 """Convert an estimator to an ONNX graph.
 
-LightGBM and XGBoost are converted here from their own dumps, classifiers that are made of others where skl2onnx has no
-converter or a wrong one, and trees of scikit-learn by `trees`; skl2onnx converts everything else.
+LightGBM, XGBoost and classifiers made of others are converted here, trees by `trees`, everything else by skl2onnx.
 """
 
 import copy
@@ -16,7 +15,6 @@ import numpy as np
 from lifecycle.models import trees
 from lifecycle.models.trees import NoConversion, Tree, Writer
 
-OPSETS = {"": 21, "ai.onnx.ml": 3}
 # The ONNX operator of the link function of each objective.
 LINKS = dict.fromkeys(("binary", "cross_entropy", "binary:logistic", "reg:logistic"), "Sigmoid")
 LINKS |= dict.fromkeys(("multiclass", "multi:softprob", "multi:softmax"), "Softmax")
@@ -41,19 +39,21 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from sklearn.base import is_classifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder
 
     _register()
     estimator = _unwrapped(estimator)
-    kind = DoubleTensorType if wide else FloatTensorType
+    name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = convert_sklearn(
             estimator,
-            initial_types=[("wide" if wide else "rows", kind([None, width]))],
+            initial_types=[(name, kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
-            target_opset=OPSETS,
-            custom_conversion_functions=trees.converters(wide) | _of_classifiers(),
-            custom_shape_calculators=trees.shapes(wide),
+            target_opset={"": 21, "ai.onnx.ml": 3},
+            custom_conversion_functions=trees.converters() | _of_classifiers(),
+            custom_shape_calculators=dict.fromkeys((OneHotEncoder, SimpleImputer), trees.set_width),
         )
     graph = model.graph
     if wide:
@@ -92,8 +92,8 @@ def _register() -> None:
     if lightgbm := sys.modules.get("lightgbm"):
         found |= dict.fromkeys((lightgbm.LGBMClassifier, lightgbm.LGBMRegressor), _convert_lightgbm)
     if xgboost := sys.modules.get("xgboost"):
-        found |= dict.fromkeys((xgboost.XGBClassifier, xgboost.XGBRFClassifier), _convert_xgboost)
-        found |= dict.fromkeys((xgboost.XGBRegressor, xgboost.XGBRFRegressor), _convert_xgboost)
+        kinds = (xgboost.XGBClassifier, xgboost.XGBRFClassifier, xgboost.XGBRegressor, xgboost.XGBRFRegressor)
+        found |= dict.fromkeys(kinds, _convert_xgboost)
     for each, converter in found.items():
         kind = "classifier" if each.__name__.endswith("Classifier") else "regressor"
         names = ("zipmap", "nocl", "raw_scores") if kind == "classifier" else ()
@@ -160,7 +160,7 @@ def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
     if not np.isnan(model.missing):
         null = write.node("Equal", [value, write.vector(np.float32(model.missing))])
         value = write.node("Where", [null, write.vector(np.float32(np.nan)), value])
-    write.outputs(write.sum_of_trees(value, trees, base), link)
+    write.outputs(write.sum_of_trees(value, trees, base, np.float32), link)
 
 
 def _xgboost_tree(tree: dict[str, Any], weight: float, target: int) -> Tree:

@@ -169,8 +169,7 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
         seed: of the draws.
     """
     differences, size = before - after, len(before)
-    resampled = bootstrap(lambda weights: float(weights @ differences / size), size, resamples, seed)
-    return _improvement(float(differences.mean()), resampled, confidence)
+    return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)
 
 
 def measure_improvement(
@@ -181,9 +180,7 @@ def measure_improvement(
     `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
     """
     old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
-    all_rows, size = np.ones(len(actual)), len(actual)
-    resampled = bootstrap(lambda weights: new(weights) - old(weights), size, resamples, seed=0)
-    return _improvement(new(all_rows) - old(all_rows), resampled, confidence)
+    return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
@@ -233,7 +230,10 @@ def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
     return auc
 
 
-def _improvement(mean: float, resampled: Floats, confidence: float) -> Improvement:
+def _improvement(
+    gain: Callable[[Floats], float], rows: int, confidence: float, resamples: int, seed: int
+) -> Improvement:
+    mean, resampled = gain(np.ones(rows)), bootstrap(gain, rows, resamples, seed)
     if not len(resampled):
         return Improvement(mean, np.nan, np.nan, np.nan)
     lower, upper = np.quantile(resampled, [1 - confidence, confidence])

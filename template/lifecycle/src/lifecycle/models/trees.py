@@ -24,8 +24,8 @@ class NoConversion(Exception):
 Tree = tuple[Any, Any, Any, Any, Any, Any, Any, int]
 
 
-def converters(wide: bool) -> dict[type, Any]:
-    """Return the conversion functions of this module by the class of the estimator; `wide` as in `convert`."""
+def converters() -> dict[type, Any]:
+    """Return the conversion functions of this module by the class of the estimator."""
     from sklearn import ensemble, tree
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
@@ -40,16 +40,13 @@ def converters(wide: bool) -> dict[type, Any]:
     functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(binned, _convert_binned_boosting)
     functions |= dict.fromkeys(grown, _convert_forest)
     # ONNX's own operators have no double precision, or no null among the categories.
-    if wide:
-        functions |= {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
-    return functions
+    return functions | {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
 
 
-def shapes(wide: bool) -> dict[type, Any]:
-    """Return the functions that calculate the shapes of outputs, where the converter has another shape."""
-    from sklearn.preprocessing import OneHotEncoder
-
-    return {OneHotEncoder: _one_hot_width} if wide else {}
+def set_width(operator: Any) -> None:
+    """Set the shape of the output of a transformer whose converter has another shape than that of skl2onnx."""
+    kind = type(operator.inputs[0].type)
+    operator.outputs[0].type = kind([None, len(operator.raw_operator.get_feature_names_out())])
 
 
 class Writer:
@@ -102,11 +99,18 @@ class Writer:
         name: str = step.outputs[1].full_name
         return name
 
-    def sum_of_trees(self, value: str, trees: list[Tree], base: Any) -> str:
-        """Add trees that read a matrix, and return their sum, with that of `base`, shape (targets,)."""
-        wide = self.node("Cast", [value], to=self.double)
-        attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base)
-        return self.node("Cast", [self.node("TreeEnsembleRegressor", [wide], **attributes)], to=self.double)
+    def sum_of_trees(self, value: str, trees: list[Tree], base: Any, dtype: Any = np.float64) -> str:
+        """Add trees that read a matrix, and return their sum with `base`, shape (targets,), computed in `dtype`.
+
+        In float32 the sum is that of XGBoost to the last bit: `base` first, as trees of one leaf, then each tree.
+        """
+        if dtype is np.float32:
+            at, limit = np.zeros(1, dtype=int), np.zeros(1)
+            leaves = [(at == 0, at, limit, at, at, at, each.reshape(1, 1), target) for target, each in enumerate(base)]
+            trees, base = [*leaves, *trees], np.zeros(len(base))
+        matrix = self.node("Cast", [value], to=self.double if dtype is np.float64 else self.single)
+        attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base, dtype)
+        return self.node("Cast", [self.node("TreeEnsembleRegressor", [matrix], **attributes)], to=self.double)
 
     def float32_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
         """Make the sum of trees of scikit-learn, which round their input to float32, the output of the step."""
@@ -170,7 +174,7 @@ def _grown(tree: Any, values: Any, target: int = 0) -> Tree:
     return left < 0, tree.feature, tree.threshold, left, right, nulls, values, target
 
 
-def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _attributes(trees: list[Tree], base: npt.NDArray[Any], dtype: Any) -> dict[str, Any]:
     from onnx.numpy_helper import from_array
 
     *arrays, targets = zip(*trees, strict=True)
@@ -190,30 +194,28 @@ def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, A
         "target_nodeids": np.repeat(node_ids[leaf], width),
         "target_ids": np.add.outer(np.repeat(targets, sizes)[leaf], np.arange(width)).ravel(),
     }
-    doubles = {"base_values_as_tensor": base, "nodes_values_as_tensor": limit}
-    doubles["target_weights_as_tensor"] = values[leaf].ravel()
+    floats = {"base_values_as_tensor": base, "nodes_values_as_tensor": limit}
+    floats["target_weights_as_tensor"] = values[leaf].ravel()
     return {
         "n_targets": len(base),
         "post_transform": "NONE",
         "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
         **{name: each.astype(np.int64).tolist() for name, each in integers.items()},
-        **{name: from_array(each.astype(np.float64)) for name, each in doubles.items()},
+        **{name: from_array(each.astype(dtype)) for name, each in floats.items()},
     }
 
 
 def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     fill = np.asarray(model.statistics_, dtype=np.float64)
-    if model.add_indicator or not np.isnan(model.missing_values) or np.isnan(fill).any():
-        raise NoConversion("SimpleImputer converts without an indicator, for NaN, where no column is empty")
+    if not np.isnan(model.missing_values) or np.isnan(fill).any():
+        raise NoConversion("SimpleImputer converts for NaN, where no column is empty")
     null = write.node("IsNaN", [write.input])
-    write.node("Where", [null, write.vector(fill), write.input], write.names[0])
-
-
-def _one_hot_width(operator: Any) -> None:
-    from skl2onnx.common.data_types import DoubleTensorType
-
-    operator.outputs[0].type = DoubleTensorType([None, sum(map(len, operator.raw_operator.categories_))])
+    parts = [write.node("Where", [null, write.vector(fill), write.node("Cast", [write.input], to=write.double)])]
+    if model.add_indicator:
+        flags = write.node("Gather", [null, write.vector(model.indicator_.features_.astype(np.int64))], axis=1)
+        parts.append(write.node("Cast", [flags], to=write.double))
+    write.node("Cast", [write.node("Concat", parts, axis=1)], write.names[0], to=write.precision)
 
 
 def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
@@ -223,7 +225,7 @@ def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
     levels = np.concatenate([np.asarray(each, dtype=np.float64) for each in model.categories_])
     columns = np.repeat(np.arange(len(model.categories_)), [len(each) for each in model.categories_])
     values = write.node("Gather", [write.input, write.vector(columns)], axis=1)
-    equal = write.node("Equal", [values, write.vector(levels)])
+    equal = write.node("Equal", [write.node("Cast", [values], to=write.double), write.vector(levels)])
     if np.isnan(levels).any():
         null = write.node("And", [write.node("IsNaN", [values]), write.vector(np.isnan(levels))])
         equal = write.node("Or", [equal, null])
