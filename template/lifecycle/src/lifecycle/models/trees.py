@@ -112,7 +112,7 @@ class Writer:
         attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base, dtype)
         return self.node("Cast", [self.node("TreeEnsembleRegressor", [matrix], **attributes)], to=self.double)
 
-    def float32_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
+    def rounding_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
         """Make the sum of trees of scikit-learn, which round their input to float32, the output of the step."""
         narrow = self.node("Cast", [self.input], to=self.single)
         self.outputs(self.sum_of_trees(narrow, trees, base), link)
@@ -142,7 +142,7 @@ def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
     base = factor * model._raw_predict_init(np.zeros((1, model.n_features_in_))).ravel()
     grown = [(target, each.tree_) for row in model.estimators_ for target, each in enumerate(row)]
     rate = factor * model.learning_rate
-    write.float32_trees([_grown(each, rate * each.value[:, 0], target) for target, each in grown], base, LINKS[link])
+    write.rounding_trees([_grown(each, rate * each.value[:, 0], target) for target, each in grown], base, LINKS[link])
 
 
 def _convert_binned_boosting(scope: Any, operator: Any, container: Any) -> None:
@@ -166,7 +166,7 @@ def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
         values = each.value[:, 0, :]
         values = values / values.sum(axis=1, keepdims=True) if len(write.names) == 2 else values
         trees.append(_grown(each, values / len(grown)))
-    write.float32_trees(trees, np.zeros(values.shape[1]))
+    write.rounding_trees(trees, np.zeros(values.shape[1]))
 
 
 def _grown(tree: Any, values: Any, target: int = 0) -> Tree:
