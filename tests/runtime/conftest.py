@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
+from operator import call
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from support.storages import Storage
 def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
     if request.path.name != "test_isolated.py":
-        here = nullcontext(exporting._call)
-        monkeypatch.setattr(exporting.isolated, "process", lambda limits, modules: here)
+        here = nullcontext(call)
+        monkeypatch.setattr(exporting, "process", lambda limits, modules: here)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_packages_import_only_lower_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("contract/names.py", "from lifecycle import cli"),
+        ("contract/compatibility.py", "from lifecycle import cli"),
         ("features/online.py", "from lifecycle.registry import deployments"),
         ("errors.py", "import lifecycle.settings"),
     ],

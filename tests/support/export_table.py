@@ -134,6 +134,15 @@ TABLE = [
         lambda: make_pipeline(PowerTransformer(), GradientBoostingClassifier(n_estimators=20)),
         "skops",
     ),
+    Entry(
+        "gradient boosting, exponential loss",
+        lambda: make_pipeline(StandardScaler(), GradientBoostingClassifier(loss="exponential", n_estimators=200)),
+    ),
+    Entry(
+        "gradient boosting from zero",
+        lambda: GradientBoostingClassifier(n_estimators=10, init="zero"),
+        task="multiclass",
+    ),
     Entry("gradient boosting, multiclass", lambda: GradientBoostingClassifier(n_estimators=10), task="multiclass"),
     Entry("ada boost", lambda: AdaBoostClassifier(n_estimators=10)),
     Entry("bagging", lambda: BaggingClassifier(DecisionTreeClassifier(max_depth=4), 5, random_state=0)),
@@ -292,7 +301,6 @@ TABLE = [
     Entry(
         "imputer with indicator",
         lambda: make_pipeline(SimpleImputer(add_indicator=True), linear()),
-        "skops",
         nulls=True,
     ),
     Entry("function", lambda: make_pipeline(FunctionTransformer(np.nan_to_num), linear()), "skops", nulls=True),

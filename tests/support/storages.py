@@ -16,7 +16,7 @@ from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.features.online import table_path, write_table
 from lifecycle.models import bundle as bundles
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.export import convert
+from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import SkopsModel
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed, Deployment

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lifecycle.contract.names import python_name
+from lifecycle.contract.compatibility import python_name
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, leaks

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePath
 
-from lifecycle.contract import names
+from lifecycle.contract.compatibility import python_name, python_names
 from lifecycle.contract.tables import quoted, text
 from looseleaf.contract.plan import Field, Plan
 from looseleaf.contract.profile import PLAIN
@@ -112,7 +112,7 @@ TO_REGRESSION = (
 
 def contract(plan: Plan, file: str, version: int) -> str:
     """Return the text of src/model/contract.py, not yet formatted."""
-    identifiers = names.python_names(each.name for each in plan.fields)
+    identifiers = python_names(each.name for each in plan.fields)
     imports = {"Request", "Row", TARGETS[plan.target.task]}
     imports |= {"Key"} if any(each.is_key for each in plan.fields) else set()
     lines = [f"    {identifiers[each.name]}: {_annotated(each, identifiers[each.name])}" for each in plan.fields]
@@ -191,7 +191,7 @@ def _annotated(field: Field, identifier: str) -> str:
 
 
 def _class_name(file: str) -> str:
-    stem = names.python_name(PurePath(file).name.partition(".")[0]).strip("_")
+    stem = python_name(PurePath(file).name.partition(".")[0]).strip("_")
     name = "".join(part.capitalize() for part in stem.split("_"))
     # A class of the same name would hide a name that the module imports.
     return f"{name}Record" if not name or name in TAKEN else name

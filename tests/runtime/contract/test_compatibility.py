@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.contract.compatibility import breaking_changes, compare, release, released
+from lifecycle.contract.compatibility import breaking_changes, compare, python_name, python_names, release, released
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.errors import LifecycleError, Refused
@@ -120,3 +120,29 @@ def test_a_missing_contract_is_reported_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "contract.json").write_text("{}", encoding="utf-8")
     with pytest.raises(LifecycleError, match=r"^contract\.json is not a contract"):
         compare(OLD, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("Total Charges (€)", "total_charges"),
+        ("größe (cm)", "grosse_cm"),
+        ("customerID", "customer_id"),
+        ("HTTPServer", "http_server"),
+        ("2nd", "c_2nd"),
+        ("class", "class_"),
+        ("str", "str_"),
+        ("copy", "copy_"),
+        ("model_config", "model_config_"),
+        ("model_x", "model_x_"),
+        ("名前", ""),
+    ],
+)
+def test_a_column_has_a_python_name_that_no_keyword_and_no_pydantic_model_uses(name: str, wanted: str) -> None:
+    assert python_name(name) == wanted
+
+
+def test_colliding_python_names_get_a_number_and_none_is_the_name_of_another_column() -> None:
+    assert python_names(["a b", "A-B", "a-b"]) == {"a b": "a_b", "A-B": "a_b_2", "a-b": "a_b_3"}
+    assert python_names(["a b", "a_b"]) == {"a b": "a_b_2", "a_b": "a_b"}
+    assert python_names(["x", "名前"]) == {"x": "x", "名前": "column_2"}

@@ -10,7 +10,6 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
-from lifecycle.features import online
 from lifecycle.features.online import FeatureTable, write_table
 
 CONTRACT = Contract(
@@ -110,6 +109,6 @@ def test_a_full_disk_is_reported_with_path_and_hint(path: Path, monkeypatch: pyt
 
 
 def test_a_folder_without_write_permission_is_reported_with_a_hint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online, "draft", lambda path: path / "nowhere" / path.name)
+    monkeypatch.setattr("lifecycle.storage.draft", lambda path: path / "nowhere" / path.name)
     with pytest.raises(LifecycleError, match=r"x\.sqlite cannot be written .*\n.* may not write there"):
         write_table(path, CONTRACT, ROWS, as_of=0)

@@ -10,7 +10,6 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from lifecycle.errors import LifecycleError
-from lifecycle.models import bundled_code
 from lifecycle.models.bundle import Bundle, BundleError, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
@@ -171,7 +170,7 @@ def test_the_bundle_holds_code_and_text_alone(repository: Repository, monkeypatc
     names = {name.removeprefix("source/ownmodel/") for name in bundle.facts["files"] if name.startswith("source/")}
     code = {"__init__.py", "settings.py", "rates.py", "parts/rate.py", "parts/nothing.py"}
     assert names == code | {"words.json", "query.sql", "deep/own.yaml"}
-    monkeypatch.setattr(bundled_code, "LARGEST", 500)
+    monkeypatch.setattr("lifecycle.models.bundle.LARGEST", 500)
     with pytest.raises(LifecycleError, match=r"holds 0\.0 MB of code and text, most of it in ownmodel/rates\.py"):
         repository.train(0.4)
 

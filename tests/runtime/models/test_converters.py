@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from lifecycle.models.export import convert
+from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import OnnxModel
 from support.export_table import forest, hgb
 from support.exports import Entry, differing_fresh_rows, exported, fitted, linear, regression, rows
@@ -45,6 +45,9 @@ BECOME_GRAPHS = [
     Entry("lightgbm, cross entropy", lambda: light(objective="cross_entropy")),
     Entry("xgboost behind a scaler", lambda: scaled(extreme())),
     Entry("xgboost behind min-max, multiclass", lambda: make_pipeline(MinMaxScaler(), extreme()), task="multiclass"),
+    # XGBoost adds hundreds of trees in float32, which a sum in double precision would differ from.
+    Entry("xgboost, many trees, multiclass", lambda: extreme(n_estimators=300), task="multiclass"),
+    regression("xgboost, many trees", lambda: xgboost.XGBRegressor(n_estimators=1000)),
     Entry("xgboost, dropped trees", lambda: extreme(booster="dart", rate_drop=0.3)),
     Entry("xgboost, parallel trees", lambda: extreme(num_parallel_tree=3), nulls=True),
     Entry("xgboost, -1 is null", lambda: extreme(missing=-1.0), nulls=True),

@@ -24,7 +24,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models import edge_rows as edges
 from lifecycle.models import export as exporting
 from lifecycle.models.bundle import verify
-from lifecycle.models.export import convert
+from lifecycle.models.converters import convert
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, OnnxModel, SkopsModel
 from lifecycle.training.train import train

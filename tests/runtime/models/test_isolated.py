@@ -11,8 +11,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.models import export as exporting
-from lifecycle.models import isolated
-from lifecycle.models.isolated import Limits, Stopped
+from lifecycle.models.export import Limits, Stopped, process
 from lifecycle.training.train import train
 from support.exports import HOLDOUT, Entry, fitted, rows
 from support.teams import order_team, settings_in
@@ -36,19 +35,19 @@ def test_a_call_that_returns_nothing_is_stopped_with_the_reason(
     limits: Limits, call: tuple[Any, ...], reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    with pytest.raises(Stopped, match=reason), isolated.process(limits, "json") as run:
+    with pytest.raises(Stopped, match=reason), process(limits, "json") as run:
         run(*call)
     assert time.monotonic() - began < 30
     assert capfd.readouterr() == ("", "")
 
 
 def test_what_a_call_prints_is_not_its_result() -> None:
-    with isolated.process(LIMITS, "json") as run:
+    with process(LIMITS, "json") as run:
         assert run(print, "a warning of a library") is None
 
 
 def test_a_process_without_a_call_is_ended() -> None:
-    with pytest.raises(ValueError, match="before"), isolated.process(LIMITS, "json"):
+    with pytest.raises(ValueError, match="before"), process(LIMITS, "json"):
         raise ValueError("before the call")
 
 

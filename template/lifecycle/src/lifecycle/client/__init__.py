@@ -12,8 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lifecycle.contract.compatibility import released
-from lifecycle.contract.names import python_names
+from lifecycle.contract.compatibility import python_names, released
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import project_name
 from lifecycle.errors import LifecycleError

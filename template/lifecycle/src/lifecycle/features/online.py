@@ -1,7 +1,6 @@
 """The feature table of the service: one read-only SQLite file per feature set, replaced in one step."""
 
 import errno
-import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, draft, explain_disk_errors
+from lifecycle.storage import Store, replacing
 
 DISK_ERRORS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -39,9 +38,7 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
         LifecycleError: the disk is full or not writable; the old table is unchanged.
     """
     names = [column.name for column in contract.looked_up]
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = draft(path)
+    with replacing(path) as temporary:
         try:
             with closing(sqlite3.connect(temporary)) as connection, connection:
                 # A file that is not written completely is deleted, so it needs no journal.
@@ -52,15 +49,11 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
                 connection.execute("CREATE TABLE written (as_of INTEGER)")
                 connection.execute("INSERT INTO written VALUES (?)", (as_of,))
                 insert = f"INSERT INTO features VALUES ({', '.join('?' * len(names))})"
-                count = connection.executemany(insert, rows).rowcount
-            os.replace(temporary, path)
+                return connection.executemany(insert, rows).rowcount
         except sqlite3.OperationalError as error:
-            # SQLite has error codes of its own; `explain_disk_errors` reads those of the operating system.
+            # SQLite has error codes of its own; `replacing` explains those of the operating system.
             code = DISK_ERRORS.get(error.sqlite_errorcode & 0xFF, errno.EIO)
             raise OSError(code, str(error), str(path)) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-    return count
 
 
 class FeatureTable:

@@ -1,21 +1,24 @@
 """Write, verify and read a model bundle: the directory that holds one immutable model version.
 
 `bundle.json` holds the facts and the hash of every other file. The other files are `contract.json`, `golden.jsonl`, the
-model itself, and `features.sql` where the contract has looked-up columns.
+model itself, the code of a `python` model, and `features.sql` where the contract has looked-up columns.
 """
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
-import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lifecycle.contract import team
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, draft, explain_disk_errors, flush, hash_of
@@ -28,6 +31,9 @@ INSTALL = {
     "skops": "uv sync --package looseleaf-lifecycle --extra serve --extra skops",
     "python": "uv sync --all-packages --no-default-groups --extra serve",
 }
+# What a `python` bundle contains of the team's package, in the folder CODE, and at most how many bytes.
+CODE, SUFFIXES, LARGEST = "source", (".py", ".sql", ".json", ".yaml", ".yml", ".toml", ".txt"), 1_000_000
+LOAD = "import sys; from lifecycle.models import predictor; predictor.load_draft(*sys.argv[1:])"
 
 
 class BundleError(LifecycleError):
@@ -161,25 +167,6 @@ def installed_versions(distributions: list[str]) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in distributions}
 
 
-def check_environment(bundle: Bundle) -> None:
-    """Raise BundleError naming each distribution that is missing or older (major, minor) than the bundle requires."""
-    missing = []
-    for name, required in bundle.facts["requires"].items():
-        try:
-            installed = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed = ""
-        if not installed or _major_minor(installed) < _major_minor(required):
-            missing.append(f"{name} {required} ({f'installed is {installed}' if installed else 'not installed'})")
-    if missing:
-        problem = f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}"
-        raise BundleError(problem, f"Install what it needs: {INSTALL[bundle.kind]}")
-
-
-def _major_minor(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
 def newest(store: Store) -> str:
     """Return the version that was trained last; raise LifecycleError when there is none."""
     names = store.versions()
@@ -194,3 +181,68 @@ def open_version(store: Store, version: str) -> Bundle:
         known = ", ".join(store.versions()[-5:]) or "none yet"
         raise BundleError(f"{store.bundles} holds no version {version!r}", f"The newest are: {known}.")
     return verify(store.bundles / version)
+
+
+def copy_code(cls: type, folder: Path) -> None:
+    """Copy the package of a class (or its module, where that is a single file) into the folder of a bundle.
+
+    Only files with one of SUFFIXES are copied, and none that is hidden; nothing of the package of another distribution.
+    Raises LifecycleError above LARGEST bytes.
+    """
+    whole = _home(cls)
+    if _is_foreign(whole):
+        return
+    found = whole.rglob("*") if whole.is_dir() else [whole]
+    names = (path.relative_to(whole.parent) for path in found if path.suffix in SUFFIXES and path.is_file())
+    sizes = {name: (whole.parent / name).stat().st_size for name in sorted(names) if "/." not in f"/{name.as_posix()}"}
+    if sum(sizes.values()) > LARGEST:
+        most = max(sizes, key=sizes.__getitem__)
+        problem = f"{whole} holds {sum(sizes.values()) / 1e6:.1f} MB of code and text, most of it in {most}"
+        raise LifecycleError(
+            problem, f"A bundle holds at most {LARGEST / 1e6:g} MB of it: move data to another folder."
+        )
+    for name in sizes:
+        (folder / CODE / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(whole.parent / name, folder / CODE / name)
+
+
+def verify_alone(cls: type, folder: Path) -> dict[str, Any]:
+    """Load the class of a bundle that is being written in a process that can import only its code and distributions.
+
+    Returns:
+        The facts about it in `bundle.json`: its name, and under `requires` the packages that its code imports.
+
+    Raises:
+        LifecycleError: something is missing there, or the golden rows are not reproduced.
+    """
+    home, package = _home(cls).parent, cls.__module__.partition(".")[0]
+    facts = {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": {}}
+    files = dict.fromkeys(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    installed = {os.path.realpath(each): each for each in sys.path if each and any(Path(each).glob("*.dist-info"))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(installed.values())}
+    hidden, blocked = ("" if str(home) in installed else str(home)), ("" if _is_foreign(_home(cls)) else package)
+    draft = json.dumps(facts | {"version": "draft", "files": files})
+    command = [sys.executable, "-P", "-c", LOAD, str(folder), draft, blocked, hidden]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        hint = f"A bundle holds the {', '.join(SUFFIXES)} files of src/{package}. Move there what the class imports or "
+        hint += "reads, use `import` statements, save other files in save(), and `uv add` what it needs of others."
+        raise LifecycleError(f"the model does not load from the code in its bundle: {reason}", hint)
+    return facts | {"requires": [package, *(done.stdout.splitlines() or [""])[-1].split()]}
+
+
+def _is_foreign(whole: Path) -> bool:
+    # The team's own package may be installed as well.
+    return whole.name != team.PACKAGE and any(whole.parent.glob("*.dist-info"))
+
+
+def _home(cls: type) -> Path:
+    """Return the folder of the package that a class belongs to, or the file of its module."""
+    package = cls.__module__.partition(".")[0]
+    spec = None if package == "__main__" else importlib.util.find_spec(package)
+    places = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
+    if not places or places[0] is None:
+        problem = f"the model's class {cls.__name__} is defined in {cls.__module__}"
+        raise LifecycleError(problem, "Define it in a module of src/model/.")
+    return Path(places[0]).resolve()

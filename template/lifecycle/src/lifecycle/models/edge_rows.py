@@ -153,8 +153,7 @@ def _splits(graph: bytes) -> list[tuple[int, float]]:
             unchanged |= set(node.output)
         if node.op_type.startswith("TreeEnsemble") and node.input[0] in unchanged:
             fields = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-            exact = fields.get("nodes_values_as_tensor")
-            limits = fields.get("nodes_values", ()) if exact is None else onnx.numpy_helper.to_array(exact).tolist()
+            limits = onnx.numpy_helper.to_array(fields["nodes_values_as_tensor"]).tolist()
             nodes = zip(fields["nodes_featureids"], limits, fields["nodes_modes"], strict=True)
             found |= {(at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit)}
     return sorted(found)

@@ -7,24 +7,26 @@ they differ the bundle keeps the estimator, and `export.json` says why.
 
 import contextlib
 import json
-import warnings
-from collections.abc import Callable
+import operator
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
-from lifecycle.errors import LifecycleError
-from lifecycle.models import boosters, composed, isolated, trees
+from lifecycle.models.converters import convert
 from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
 from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
 
 Report = dict[str, Any]
 FILE = "export.json"
-LIBRARIES = "onnxruntime, skl2onnx"
-OPSETS = {"": 21, "ai.onnx.ml": 3}
 MOST_ROWS = 20
 ALONE = 64  # rows that are also predicted alone
 STEP_TOLERANCE = 1e-5  # of a step of a pipeline, absolute and relative
@@ -51,9 +53,18 @@ class Export:
         return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def export(
-    model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: isolated.Limits | None = None
-) -> Export:
+class Limits(NamedTuple):
+    """The limits of one call: seconds, and megabytes of memory, which only Linux enforces."""
+
+    seconds: float
+    megabytes: int
+
+
+class Stopped(Exception):
+    """The call returned nothing: it reached a limit, its process ended, or its arguments could not be sent."""
+
+
+def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: Limits | None = None) -> Export:
     """Return a verified graph of an estimator, or the reason why there is none.
 
     Args:
@@ -66,10 +77,10 @@ def export(
     from threadpoolctl import threadpool_limits
 
     report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
-    report |= {"largest_difference": None, "tolerance": tolerance(model.target)}
-    report |= {"differing": [], "step": "", "warnings": []}
+    report |= {"largest_difference": None, "tolerance": tolerance(model.target), "differing": []}
+    report |= {"step": "", "warnings": []}
     # The process imports the converters meanwhile.
-    started = isolated.process(limits, LIBRARIES) if limits else contextlib.nullcontext(_call)
+    started = process(limits, "onnxruntime, skl2onnx") if limits else contextlib.nullcontext(operator.call)
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
     with started as call, threadpool_limits(limits=1):
         try:
@@ -80,14 +91,10 @@ def export(
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
         try:
             found: Export = call(_verified, model, holdout, edges, expected, seed, report)
-        except isolated.Stopped as stopped:
+        except Stopped as stopped:
             step = type(model.estimator).__name__
             return Export(None, report | {"reason": f"{step} was not converted: {stopped}", "step": step})
     return found
-
-
-def _call(function: Callable[..., Export], *arguments: Any) -> Export:
-    return function(*arguments)
 
 
 def _verified(
@@ -147,60 +154,6 @@ def _attempt(
     return Export(None, report | {"reason": reason, "differing": differing, "step": step})
 
 
-def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[str]]:
-    """Convert a fitted estimator or transformer of scikit-learn, LightGBM or XGBoost to ONNX.
-
-    Double precision (`wide`) is that of scikit-learn; some operators only exist in float32.
-
-    Returns:
-        The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
-        predicted value, or the output of a transformer), and the warnings of the converter.
-    """
-    from onnx import TensorProto, helper
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-    from sklearn.base import is_classifier
-
-    boosters.register()
-    estimator = composed.unwrapped(estimator)
-    kind = DoubleTensorType if wide else FloatTensorType
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = convert_sklearn(
-            estimator,
-            initial_types=[("wide" if wide else "rows", kind([None, width]))],
-            options={"zipmap": False} if is_classifier(estimator) else None,
-            target_opset=OPSETS,
-            custom_conversion_functions=trees.converters(wide) | composed.converters(),
-            custom_shape_calculators=trees.shapes(wide),
-        )
-    graph = model.graph
-    if wide:
-        _round_inputs_of_trees(graph)
-        graph.node.insert(0, helper.make_node("Cast", ["rows"], ["wide"], to=TensorProto.DOUBLE))
-        graph.input[0].CopyFrom(helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, width]))
-    # A classifier's graph returns the label first, then the probabilities.
-    del graph.output[:-1]
-    # Some operators return float32 for any input, so the types that the converter declared may be wrong.
-    del graph.value_info[:]
-    graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["outputs"], to=TensorProto.DOUBLE))
-    shape = [each.dim_value or None for each in graph.output[0].type.tensor_type.shape.dim]
-    graph.output[0].CopyFrom(helper.make_tensor_value_info("outputs", TensorProto.DOUBLE, shape or None))
-    return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})
-
-
-def _round_inputs_of_trees(graph: Any) -> None:
-    # Trees of scikit-learn compare float32 with limits that the converter rounded for it; ours have limits of float64.
-    from onnx import TensorProto, helper
-
-    for at, node in reversed(list(enumerate(graph.node))):
-        ours = any(each.name == "nodes_values_as_tensor" for each in node.attribute)
-        if node.op_type.startswith("TreeEnsemble") and not ours:
-            rounded = helper.make_node("Cast", [node.input[0]], [f"rounded {at}"], to=TensorProto.FLOAT)
-            node.input[0] = f"rounded {at}"
-            graph.node.insert(at, rounded)
-
-
 def decisions(outputs: Outputs, target: Target) -> Any:
     """Return the decision of each row before a deployment sets its own threshold; all equal for regression."""
     if target.task == "regression":
@@ -209,9 +162,7 @@ def decisions(outputs: Outputs, target: Target) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    text = error.problem if isinstance(error, LifecycleError) else str(error)
-    lines = text.strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")[:300]
 
 
 def _first_differing_step(estimator: Any, rows: Matrix, wide: bool) -> str:
@@ -243,3 +194,57 @@ def _converts_equally(transformer: Any, rows: Matrix, wide: bool) -> bool:
         return bool(np.allclose(outputs, expected, rtol=STEP_TOLERANCE, atol=STEP_TOLERANCE, equal_nan=True))
     except Exception:
         return False
+
+
+@contextlib.contextmanager
+def process(limits: Limits, modules: str) -> Iterator[Callable[..., Any]]:
+    """Start a process that imports `modules`, separated by commas; yields `call(function, *arguments)` for one call.
+
+    Function, arguments and result are sent as multiprocessing sends them. `call` raises Stopped.
+    """
+    code = f"import {modules}; from lifecycle.models import export; export.serve({limits.seconds}, {limits.megabytes})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=null, env=environment)
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            content = bytes(ForkingPickler.dumps((function, arguments)))
+        # Objects of any library raise their own types.
+        except Exception as error:
+            raise Stopped(f"it cannot be sent to another process ({type(error).__name__})") from error
+        output, _ = child.communicate(content)
+        status = child.returncode
+        if status == -signal.SIGALRM:
+            raise Stopped(f"it takes longer than {limits.seconds:g} s (setting train.export_seconds)")
+        if status or not output:
+            raise Stopped(f"its process ended with {signal.Signals(-status).name if status < 0 else f'code {status}'}")
+        result = ForkingPickler.loads(output)
+        if isinstance(result, MemoryError):
+            raise Stopped(f"it needs more than {limits.megabytes} MB of memory (setting train.export_mb)")
+        return result
+
+    try:
+        yield call
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def serve(seconds: float, megabytes: int) -> None:
+    """Execute the one call that arrives at the standard input, and write its result (the code of a child process)."""
+    import resource
+
+    content, output = sys.stdin.buffer.read(), os.fdopen(os.dup(1), "wb")
+    # What a library prints is not the result.
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+    # The signal ends the process, also where its caller was killed.
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        function, arguments = ForkingPickler.loads(content)
+        result = function(*arguments)
+    except MemoryError as error:
+        result = error
+    output.write(ForkingPickler.dumps(result))
+    output.close()

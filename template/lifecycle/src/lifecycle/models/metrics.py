@@ -1,18 +1,17 @@
-"""Losses, metrics and the bootstrap that compares two models on the same rows.
+"""Losses, metrics, calibration, and the bootstrap that compares two models on the same rows.
 
 Losses are log loss for classes and squared error for regression, both proper scoring rules (Gneiting & Raftery 2007).
 `actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lifecycle.contract.schema import Target
-from lifecycle.models.calibration import at_threshold, reliability
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
@@ -56,7 +55,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
             "bias": float((outputs - actual).mean()),
         }
     found = {"log_loss": mean, "brier": float(squared_errors(target, actual, outputs).mean())}
-    found["expected_calibration_error"] = reliability(*events(target, actual, outputs)).error
+    found["expected_calibration_error"] = reliability(*events(target, actual, outputs))["error"]
     if target.task == "multiclass":
         return found | {"accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
     # With rows of one class only, a ranking has no quality.
@@ -73,28 +72,80 @@ def calibration(
     thresholds: Mapping[str, float | None],
     costs: tuple[float, float],
 ) -> dict[str, Any] | None:
-    """Return the fields of `calibration.Reliability`, and what each decision threshold leads to; None for a regression.
+    """Return what `reliability` returns, and what each decision threshold leads to; None for a regression.
 
-    The field `thresholds` has, for a binary target and by the name of each threshold that is not None, the fields of
-    `calibration.AtThreshold`, and the mean `cost` of a row; `costs` are those of a false positive and negative. The
-    threshold `proposed` has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
+    `thresholds` has, for a binary target and by the name of each threshold that is not None, what `at_threshold`
+    returns, and the mean `cost` of a row; `costs` are those of a false positive and negative. The threshold `proposed`
+    has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
     """
     if target.task == "regression":
         return None
     given = {**thresholds, "proposed": costs[0] / sum(costs)} if target.task == "binary" else {}
     found = {
-        name: asdict(at_threshold(actual == 1, outputs, each)) | {"cost": mean_cost(actual, outputs, each, *costs)}
+        name: at_threshold(actual == 1, outputs, each) | {"cost": mean_cost(actual, outputs, each, *costs)}
         for name, each in given.items()
         if each is not None
     }
-    return asdict(reliability(*events(target, actual, outputs))) | {"thresholds": found}
+    return reliability(*events(target, actual, outputs)) | {"thresholds": found}
 
 
 def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Return whether the event of `models.calibration` happened, and its predicted probability."""
+    """Return whether the event of each row happened, and its predicted probability.
+
+    In binary classification it is the positive class, otherwise that the predicted class is right.
+    """
     if target.task == "binary":
         return actual == 1, outputs
     return outputs.argmax(axis=1) == actual, outputs.max(axis=1)
+
+
+def reliability(label: npt.NDArray[Any], probability: Floats, bins: int = 10) -> dict[str, Any]:
+    """Compare predicted probabilities with observed shares in bins of about equally many rows.
+
+    Equal probabilities are never split between bins, so that the order of the rows does not matter; with few distinct
+    probabilities there are fewer bins.
+
+    Args:
+        label: whether the event happened, shape (rows,).
+        probability: its predicted probability, shape (rows,).
+        bins: the largest number of bins.
+
+    Returns:
+        `bins` from the lowest to the highest probability, each with its `rows`, their mean probability `predicted` and
+        the share `observed`; `error`, the mean distance of the two weighted by rows: the expected calibration error
+        (Naeini et al. 2015) with bins of equal frequency (Nixon et al. 2019); and `chance`, the error that perfectly
+        calibrated probabilities have on average with so few rows.
+
+    Raises:
+        ValueError: there is no row, or the shapes differ.
+    """
+    happened = label.astype(np.float64)
+    if not len(happened) or happened.shape != probability.shape:
+        raise ValueError(f"labels {happened.shape} and probabilities {probability.shape} must be as many, and not none")
+    edges = np.unique(np.quantile(probability, np.arange(1, bins) / bins, method="inverted_cdf"))
+    places = np.searchsorted(edges, probability, side="left")
+    rows = np.bincount(places)
+    filled = rows > 0
+    sums = (np.bincount(places, each)[filled] for each in (probability, happened, probability * (1 - probability)))
+    predicted, observed, variance = (each / rows[filled] for each in sums)
+    shares = rows[filled] / len(happened)
+    # The mean of the absolute value of a normal variable is its standard deviation times sqrt(2 / pi).
+    chance = shares @ np.sqrt(2 / np.pi * variance / rows[filled])
+    columns = zip(rows[filled].tolist(), predicted.tolist(), observed.tolist(), strict=True)
+    found = [{"rows": count, "predicted": mean, "observed": share} for count, mean, share in columns]
+    return {"bins": found, "error": float(shares @ abs(predicted - observed)), "chance": float(chance)}
+
+
+def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float) -> dict[str, Any]:
+    """Return `threshold`, how many rows are `predicted` to have the event from it on, `precision` and `recall`.
+
+    Precision is the share with the event among the rows predicted to have it, recall the share predicted among the rows
+    that had it; each is None where no row defines it.
+    """
+    happened, called = label.astype(bool), probability >= threshold
+    right, predicted, actual = (int(each.sum()) for each in (happened & called, called, happened))
+    shares = {"precision": right / predicted if predicted else None, "recall": right / actual if actual else None}
+    return {"threshold": threshold, "predicted": predicted} | shares
 
 
 @dataclass(frozen=True)
@@ -118,8 +169,7 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
         seed: of the draws.
     """
     differences, size = before - after, len(before)
-    resampled = bootstrap(lambda weights: float(weights @ differences / size), size, resamples, seed)
-    return _improvement(float(differences.mean()), resampled, confidence)
+    return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)
 
 
 def measure_improvement(
@@ -130,9 +180,7 @@ def measure_improvement(
     `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
     """
     old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
-    all_rows, size = np.ones(len(actual)), len(actual)
-    resampled = bootstrap(lambda weights: new(weights) - old(weights), size, resamples, seed=0)
-    return _improvement(new(all_rows) - old(all_rows), resampled, confidence)
+    return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
@@ -182,7 +230,10 @@ def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
     return auc
 
 
-def _improvement(mean: float, resampled: Floats, confidence: float) -> Improvement:
+def _improvement(
+    gain: Callable[[Floats], float], rows: int, confidence: float, resamples: int, seed: int
+) -> Improvement:
+    mean, resampled = gain(np.ones(rows)), bootstrap(gain, rows, resamples, seed)
     if not len(resampled):
         return Improvement(mean, np.nan, np.nan, np.nan)
     lower, upper = np.quantile(resampled, [1 - confidence, confidence])

@@ -1,46 +1,52 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""Load a model bundle, verify it against its golden rows, and predict rows, frames or Arrow batches."""
+"""Load a model bundle, verify it against its golden rows, and predict rows, frames or Arrow batches.
 
+The code of a `python` bundle is imported below a name of its own, so that versions with different code work in one
+process, and `src/` is not read. Inside it, `from model import …` imports the bundle's own `model`.
+"""
+
+import builtins
+import hashlib
+import importlib.metadata
 import json
 import math
+import os
+import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lifecycle import renamed_property
+from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
-from lifecycle.models.bundle import INSTALL, RETRAIN, Bundle, BundleError, check_environment
-from lifecycle.models.bundled_code import load_class
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel, differences, tolerance
+from lifecycle.errors import LifecycleError
+from lifecycle.models import runtimes
+from lifecycle.models.bundle import CODE, INSTALL, RETRAIN, Bundle, BundleError
+from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 Response = dict[str, Any]
-# Types beyond scikit-learn's own that a model file may hold; the list is never extended by what a file contains.
-TRUSTED = (
-    # The function that a partial calls must be trusted as well.
-    "functools.partial",
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.calibration._TemperatureScaling",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.utils.validation.check_array",
-)
+PRIVATE = "lifecycle_bundle_"
+# The packages that code of bundles imported from elsewhere. What these import themselves is often optional.
+IMPORTED = set[str]()
 
 
 class Predictor:
     """A loaded bundle; BundleError when this environment cannot load it or does not reproduce its golden rows."""
 
     def __init__(self, bundle: Bundle) -> None:
-        check_environment(bundle)
+        _check_environment(bundle)
         self.bundle = bundle
         self.contract = bundle.contract
         self._model = _load(bundle)
@@ -94,7 +100,7 @@ class Predictor:
         problem, target = f"bundle {version} does not reproduce its training outputs", self.contract.target
         if outputs.shape != expected.shape:
             raise BundleError(f"{problem}: their shape differs", hint)
-        wrong = np.flatnonzero(~(differences(expected, outputs, target) <= tolerance(target)))
+        wrong = np.flatnonzero(~(runtimes.differences(expected, outputs, target) <= runtimes.tolerance(target)))
         if len(wrong):
             raise BundleError(f"{problem}: golden row {wrong[0] + 1} of {len(golden)} differs", hint)
 
@@ -126,11 +132,23 @@ def format_predictions(raw: Outputs, target: Target, threshold: float | None) ->
     ]
 
 
-def untrusted_types(content: bytes) -> list[str]:
-    """Return the types in a skops file that are not on the allow-list, sorted."""
-    import skops.io
+def _check_environment(bundle: Bundle) -> None:
+    """Raise BundleError naming each distribution that is missing or older (major, minor) than the bundle requires."""
+    missing = []
+    for name, required in bundle.facts["requires"].items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = ""
+        if not installed or _major_minor(installed) < _major_minor(required):
+            missing.append(f"{name} {required} ({f'installed is {installed}' if installed else 'not installed'})")
+    if missing:
+        problem = f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}"
+        raise BundleError(problem, f"Install what it needs: {INSTALL[bundle.kind]}")
 
-    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _load(bundle: Bundle) -> Model:
@@ -147,10 +165,10 @@ def _load(bundle: Bundle) -> Model:
             return OnnxModel(content, encoder, target)
         import skops.io
 
-        if unknown := untrusted_types(content):
+        if unknown := runtimes.untrusted_types(content):
             problem = f"bundle {bundle.version}: {name} holds {', '.join(unknown)}, which is not trusted"
             raise BundleError(problem, "Return a `python` model from src/model/estimator.py for code of your own.")
-        return SkopsModel(skops.io.loads(content, trusted=list(TRUSTED)), encoder, target)
+        return SkopsModel(skops.io.loads(content, trusted=list(runtimes.TRUSTED)), encoder, target)
     except BundleError:
         raise
     # A runtime, skops and the team's code raise their own types.
@@ -158,3 +176,69 @@ def _load(bundle: Bundle) -> Model:
         first = "".join(str(error).strip().splitlines()[:1])
         problem = f"bundle {bundle.version}: {name} does not load ({type(error).__name__}: {first})"
         raise BundleError(problem, f"It needs {json.dumps(bundle.facts['requires'])}. {RETRAIN}") from error
+
+
+def load_draft(folder: str, facts: str, package: str, home: str) -> None:
+    """Load a bundle that is being written without `package` and the path `home`, and print what its code imports.
+
+    This is the code of a child process of `models.bundle.verify_alone`; `facts` is JSON.
+    """
+    sys.path[:] = [each for each in sys.path if os.path.realpath(each) != home]
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        Predictor(Bundle(Path(folder), json.loads(facts)))
+    except LifecycleError as error:
+        sys.exit(error.problem)
+    print(*IMPORTED)
+
+
+def load_class(bundle: Bundle) -> Any:
+    """Return the class of a `python` bundle from its own code; bundles of 0.1.0 and 0.2.0 have none and use `src/`."""
+    hashes = sorted(each for each in bundle.facts["files"].items() if each[0].startswith(f"{CODE}/"))
+    if not hashes:
+        return team.python_class(bundle.facts["class"])
+    folder = (bundle.path / CODE).resolve()
+    # The same name for the same code at the same path, so that a service that tries again imports it once.
+    private = PRIVATE + hashlib.sha256(repr((folder, hashes)).encode()).hexdigest()[:16]
+    if private not in sys.modules:
+        if _Finder not in sys.meta_path:
+            sys.meta_path.insert(0, _Finder)
+        sys.modules[private] = root = ModuleType(private)
+        root.__path__ = [str(folder)]
+    return team.python_class(f"{private}.{bundle.facts['class']}")
+
+
+class _Finder:
+    """Find the modules below a private name."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        ours = path is not None and name.startswith(PRIVATE)
+        return FileFinder(path[0], (_Loader, [".py"])).find_spec(name) if path and ours else None
+
+
+class _Loader(SourceFileLoader):
+    """Execute a module of a bundle with an `import` statement that imports from the bundle first."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        # Byte code is neither read nor written: a bundle contains no file that bundle.json does not list.
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        private = module.__name__.partition(".")[0]
+        module.__dict__["__builtins__"] = vars(builtins) | {"__import__": partial(_import, private)}
+        super().exec_module(module)
+
+
+def _import(
+    private: str, name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] = (), level: int = 0
+) -> Any:
+    package = name.partition(".")[0]
+    inside = Path(sys.modules[private].__path__[0], package)
+    if level or not (inside.is_dir() or inside.with_suffix(".py").is_file()):
+        IMPORTED.update([] if level else [package])
+        return builtins.__import__(name, globals, locals, fromlist, level)
+    found = builtins.__import__(f"{private}.{name}", globals, locals, fromlist or ())
+    # `import a.b` binds a.
+    return found if fromlist else sys.modules[f"{private}.{package}"]

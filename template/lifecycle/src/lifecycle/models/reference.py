@@ -5,7 +5,6 @@ most frequent of many rare levels look more frequent in the training rows than t
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,13 +132,16 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
 
     name, columns = time_column(contract, training), {}
     seconds = None if name is None else seconds_of(training[name])
-    periods = [] if seconds is None else list(_periods(seconds))
-    newest = None if seconds is None else seconds > seconds.max() - PERIOD
+    newest, periods = None, []
+    if seconds is not None:
+        newest = seconds > seconds.max() - PERIOD
+        # The positions of the rows of each period.
+        periods = [*pd.Series(seconds).groupby((seconds - seconds.min()) // PERIOD).indices.values()]
     for column in contract.inputs:
         if column.loggable and column.kind != "time":
             values = training[column.name]
             distribution = _described(column, _bins(column, values, holdout[column.name]), values)
-            compared = [distribution.compare(values.iloc[places]) for places in periods]
+            compared = [distribution.compare(values.iloc[at]) for at in periods if len(at) >= MIN_PERIOD_ROWS]
             indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
             distribution = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
             if newest is not None and newest.sum() >= MIN_PERIOD_ROWS:
@@ -174,15 +176,6 @@ def seconds_of(times: "pd.Series[Any]") -> Seconds:
     known = found[~np.isnat(found)]
     oldest = known.min() if len(known) else np.datetime64(0, "s")
     return np.where(np.isnat(found), oldest, found).astype(np.int64)
-
-
-def _periods(seconds: Seconds) -> Iterator[Any]:
-    """Yield the row positions of each four-week period that has enough rows."""
-    numbers = (seconds - seconds.min()) // PERIOD
-    for number in np.unique(numbers):
-        places = np.flatnonzero(numbers == number)
-        if len(places) >= MIN_PERIOD_ROWS:
-            yield places
 
 
 def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:

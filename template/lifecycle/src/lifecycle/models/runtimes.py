@@ -2,7 +2,6 @@
 """The three kinds of models: an ONNX graph, a scikit-learn estimator, and the team's class over frames."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +26,19 @@ LARGEST_GRAPH = 2**29
 ROWS_AT_ONCE = 4096
 # A graph that loads a tensor from another file, or an operator from elsewhere, contains these bytes; ours never do.
 FOREIGN = {b"location": "a tensor in another file", b"com.microsoft": "an operator outside the standard"}
+# Types beyond scikit-learn's own that a model file may hold; the list is never extended by what a file contains.
+TRUSTED = (
+    # The function that a partial calls must be trusted as well.
+    "functools.partial",
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
+)
 
 
 def tolerance(target: Target) -> float:
@@ -47,7 +59,7 @@ def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
     return np.asarray(distance.reshape(len(expected), -1).max(axis=1))
 
 
-class MatrixModel(ABC):
+class MatrixModel:
     """A model that reads the contract's matrix; predictions are validated (LifecycleError for invalid outputs)."""
 
     def __init__(self, encoder: Encoder, target: Target) -> None:
@@ -74,8 +86,8 @@ class MatrixModel(ABC):
         outputs = self._run(matrix)
         return outputs[:, 1] if self.target.task == "binary" else outputs
 
-    @abstractmethod
-    def _run(self, matrix: Matrix) -> Any: ...
+    def _run(self, matrix: Matrix) -> Any:
+        raise NotImplementedError
 
 
 class SkopsModel(MatrixModel):
@@ -91,6 +103,13 @@ class SkopsModel(MatrixModel):
     def _run(self, matrix: Matrix) -> Any:
         wide = matrix.astype(np.float64)
         return self.estimator.predict(wide) if self.target.task == "regression" else self.estimator.predict_proba(wide)
+
+
+def untrusted_types(content: bytes) -> list[str]:
+    """Return the types in a skops file that are not on the allow-list, sorted."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
 
 
 class OnnxModel(MatrixModel):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 # The ONNX operator of each link function of scikit-learn's boosting.
 LINKS = {"IdentityLink": "", "LogLink": "Exp", "LogitLink": "Sigmoid", "MultinomialLogit": "Softmax"}
+LINKS |= {"HalfLogitLink": "Sigmoid"}
 
 
 class NoConversion(Exception):
@@ -23,30 +24,29 @@ class NoConversion(Exception):
 Tree = tuple[Any, Any, Any, Any, Any, Any, Any, int]
 
 
-def converters(wide: bool) -> dict[type, Any]:
-    """Return the conversion functions of this module by the class of the estimator; `wide` as in `convert`."""
+def converters() -> dict[type, Any]:
+    """Return the conversion functions of this module by the class of the estimator."""
     from sklearn import ensemble, tree
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
-    boosted = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
+    boosted = (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor)
+    binned = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
     grown = (
         *(ensemble.RandomForestClassifier, ensemble.RandomForestRegressor),
         *(ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor),
         *(tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier, tree.ExtraTreeRegressor),
     )
-    functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(grown, _convert_forest)
+    functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(binned, _convert_binned_boosting)
+    functions |= dict.fromkeys(grown, _convert_forest)
     # ONNX's own operators have no double precision, or no null among the categories.
-    if wide:
-        functions |= {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
-    return functions
+    return functions | {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
 
 
-def shapes(wide: bool) -> dict[type, Any]:
-    """Return the functions that calculate the shapes of outputs, where the converter has another shape."""
-    from sklearn.preprocessing import OneHotEncoder
-
-    return {OneHotEncoder: _one_hot_width} if wide else {}
+def set_width(operator: Any) -> None:
+    """Set the shape of the output of a transformer whose converter has another shape than that of skl2onnx."""
+    kind = type(operator.inputs[0].type)
+    operator.outputs[0].type = kind([None, len(operator.raw_operator.get_feature_names_out())])
 
 
 class Writer:
@@ -99,11 +99,23 @@ class Writer:
         name: str = step.outputs[1].full_name
         return name
 
-    def sum_of_trees(self, value: str, trees: list[Tree], base: Any) -> str:
-        """Add trees that read a matrix, and return their sum, with that of `base`, shape (targets,)."""
-        wide = self.node("Cast", [value], to=self.double)
-        attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base)
-        return self.node("Cast", [self.node("TreeEnsembleRegressor", [wide], **attributes)], to=self.double)
+    def sum_of_trees(self, value: str, trees: list[Tree], base: Any, dtype: Any = np.float64) -> str:
+        """Add trees that read a matrix, and return their sum with `base`, shape (targets,), computed in `dtype`.
+
+        In float32 the sum is that of XGBoost to the last bit: `base` first, as trees of one leaf, then each tree.
+        """
+        if dtype is np.float32:
+            at, limit = np.zeros(1, dtype=int), np.zeros(1)
+            leaves = [(at == 0, at, limit, at, at, at, each.reshape(1, 1), target) for target, each in enumerate(base)]
+            trees, base = [*leaves, *trees], np.zeros(len(base))
+        matrix = self.node("Cast", [value], to=self.double if dtype is np.float64 else self.single)
+        attributes = {"op_domain": "ai.onnx.ml"} | _attributes(trees, base, dtype)
+        return self.node("Cast", [self.node("TreeEnsembleRegressor", [matrix], **attributes)], to=self.double)
+
+    def rounding_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
+        """Make the sum of trees of scikit-learn, which round their input to float32, the output of the step."""
+        narrow = self.node("Cast", [self.input], to=self.single)
+        self.outputs(self.sum_of_trees(narrow, trees, base), link)
 
     def outputs(self, value: str, link: str = "") -> None:
         """Make a value, after its link function, the output of the step, with the class where the step returns it."""
@@ -121,6 +133,19 @@ class Writer:
 
 
 def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
+    model, write = operator.raw_operator, Writer(scope, operator, container)
+    if model.init not in (None, "zero"):
+        raise NoConversion("init is an estimator")
+    link = type(model._loss.link).__name__
+    # The probability is that of twice the output; a decision function returns the output itself.
+    factor = 2.0 if link == "HalfLogitLink" and not write.is_raw else 1.0
+    base = factor * model._raw_predict_init(np.zeros((1, model.n_features_in_))).ravel()
+    grown = [(target, each.tree_) for row in model.estimators_ for target, each in enumerate(row)]
+    rate = factor * model.learning_rate
+    write.rounding_trees([_grown(each, rate * each.value[:, 0], target) for target, each in grown], base, LINKS[link])
+
+
+def _convert_binned_boosting(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     link = LINKS[type(model._loss.link).__name__]
     grown = [(target, each.nodes) for iteration in model._predictors for target, each in enumerate(iteration)]
@@ -140,14 +165,16 @@ def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
     for each in grown:
         values = each.value[:, 0, :]
         values = values / values.sum(axis=1, keepdims=True) if len(write.names) == 2 else values
-        left, right, nulls = each.children_left, each.children_right, each.missing_go_to_left
-        trees.append((left < 0, each.feature, each.threshold, left, right, nulls, values / len(grown), 0))
-    # Trees of scikit-learn round their input to float32.
-    narrow = write.node("Cast", [write.input], to=write.single)
-    write.outputs(write.sum_of_trees(narrow, trees, np.zeros(values.shape[1])))
+        trees.append(_grown(each, values / len(grown)))
+    write.rounding_trees(trees, np.zeros(values.shape[1]))
 
 
-def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _grown(tree: Any, values: Any, target: int = 0) -> Tree:
+    left, right, nulls = tree.children_left, tree.children_right, tree.missing_go_to_left
+    return left < 0, tree.feature, tree.threshold, left, right, nulls, values, target
+
+
+def _attributes(trees: list[Tree], base: npt.NDArray[Any], dtype: Any) -> dict[str, Any]:
     from onnx.numpy_helper import from_array
 
     *arrays, targets = zip(*trees, strict=True)
@@ -167,30 +194,28 @@ def _attributes(trees: list[Tree], base: npt.NDArray[np.float64]) -> dict[str, A
         "target_nodeids": np.repeat(node_ids[leaf], width),
         "target_ids": np.add.outer(np.repeat(targets, sizes)[leaf], np.arange(width)).ravel(),
     }
-    doubles = {"base_values_as_tensor": base, "nodes_values_as_tensor": limit}
-    doubles["target_weights_as_tensor"] = values[leaf].ravel()
+    floats = {"base_values_as_tensor": base, "nodes_values_as_tensor": limit}
+    floats["target_weights_as_tensor"] = values[leaf].ravel()
     return {
         "n_targets": len(base),
         "post_transform": "NONE",
         "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
         **{name: each.astype(np.int64).tolist() for name, each in integers.items()},
-        **{name: from_array(each.astype(np.float64)) for name, each in doubles.items()},
+        **{name: from_array(each.astype(dtype)) for name, each in floats.items()},
     }
 
 
 def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, operator, container)
     fill = np.asarray(model.statistics_, dtype=np.float64)
-    if model.add_indicator or not np.isnan(model.missing_values) or np.isnan(fill).any():
-        raise NoConversion("SimpleImputer converts without an indicator, for NaN, where no column is empty")
+    if not np.isnan(model.missing_values) or np.isnan(fill).any():
+        raise NoConversion("SimpleImputer converts for NaN, where no column is empty")
     null = write.node("IsNaN", [write.input])
-    write.node("Where", [null, write.vector(fill), write.input], write.names[0])
-
-
-def _one_hot_width(operator: Any) -> None:
-    from skl2onnx.common.data_types import DoubleTensorType
-
-    operator.outputs[0].type = DoubleTensorType([None, sum(map(len, operator.raw_operator.categories_))])
+    parts = [write.node("Where", [null, write.vector(fill), write.node("Cast", [write.input], to=write.double)])]
+    if model.add_indicator:
+        flags = write.node("Gather", [null, write.vector(model.indicator_.features_.astype(np.int64))], axis=1)
+        parts.append(write.node("Cast", [flags], to=write.double))
+    write.node("Cast", [write.node("Concat", parts, axis=1)], write.names[0], to=write.precision)
 
 
 def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
@@ -200,7 +225,7 @@ def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
     levels = np.concatenate([np.asarray(each, dtype=np.float64) for each in model.categories_])
     columns = np.repeat(np.arange(len(model.categories_)), [len(each) for each in model.categories_])
     values = write.node("Gather", [write.input, write.vector(columns)], axis=1)
-    equal = write.node("Equal", [values, write.vector(levels)])
+    equal = write.node("Equal", [write.node("Cast", [values], to=write.double), write.vector(levels)])
     if np.isnan(levels).any():
         null = write.node("And", [write.node("IsNaN", [values]), write.vector(np.isnan(levels))])
         equal = write.node("Or", [equal, null])

@@ -8,8 +8,7 @@ import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.models import metrics
-from lifecycle.models.calibration import AtThreshold, Reliability, at_threshold, reliability
-from lifecycle.models.metrics import Floats
+from lifecycle.models.metrics import Floats, at_threshold, reliability
 from lifecycle.monitoring.drift import output_columns
 from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
@@ -53,8 +52,8 @@ class Quality:
     slices: dict[str, Interval] = field(default_factory=dict)
     estimate: float | None = None
     brier: float | None = None
-    calibration: Reliability | None = None
-    at_threshold: AtThreshold | None = None
+    calibration: dict[str, Any] | None = None
+    at_threshold: dict[str, Any] | None = None
 
     @property
     def decayed(self) -> bool:
@@ -108,7 +107,7 @@ def _probabilistic(target: Target, actual: Floats, outputs: Floats, threshold: f
     if target.task == "regression":
         return {}
     brier = float(metrics.squared_errors(target, actual, outputs).mean())
-    found = {"brier": brier, "calibration": reliability(*metrics.events(target, actual, outputs))}
+    found: dict[str, Any] = {"brier": brier, "calibration": reliability(*metrics.events(target, actual, outputs))}
     if target.task == "multiclass" or threshold is None:
         return found
     return found | {"at_threshold": at_threshold(actual, outputs, threshold)}

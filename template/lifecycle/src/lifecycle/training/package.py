@@ -14,12 +14,11 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
-from lifecycle.models import bundled_code
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import FILE as EXPORT
 from lifecycle.models.export import Export
-from lifecycle.models.predictor import Predictor, untrusted_types
-from lifecycle.models.runtimes import FrameModel, Model, SkopsModel
+from lifecycle.models.predictor import Predictor
+from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, untrusted_types
 from lifecycle.settings import Settings, Train
 from lifecycle.training.dataset import Dataset
 
@@ -121,12 +120,12 @@ def _write_python(team: Team, model: Model, folder: Path) -> dict[str, Any]:
     directory, cls = folder / "model", type(model.model)
     directory.mkdir()
     model.model.save(directory)
-    bundled_code.copy_code(cls, folder)
+    bundles.copy_code(cls, folder)
     pickles = [path.name for path in directory.rglob("*") if path.is_file() and _is_pickle(path)]
     if pickles:
         problem = f"{cls.__name__}.save() wrote a pickle ({pickles[0]}), which runs code when it is loaded"
         raise LifecycleError(problem, "Write arrays as .npy or JSON, and models in their library's own format.")
-    facts = bundled_code.verify_alone(cls, folder)
+    facts = bundles.verify_alone(cls, folder)
     names = {"numpy", "pandas", *requirements(facts["requires"], team.name)}
     return facts | {"requires": bundles.installed_versions(sorted(names))}
 

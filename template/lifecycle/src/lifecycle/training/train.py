@@ -16,8 +16,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.export import export
-from lifecycle.models.isolated import Limits
+from lifecycle.models.export import Limits, export
 from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels
 from lifecycle.settings import ENVIRONMENTS, Settings

@@ -1,0 +1,250 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
+"""Convert an estimator to an ONNX graph.
+
+LightGBM, XGBoost and classifiers made of others are converted here, trees by `trees`, everything else by skl2onnx.
+"""
+
+import copy
+import json
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from lifecycle.models import trees
+from lifecycle.models.trees import NoConversion, Tree, Writer
+
+# The ONNX operator of the link function of each objective.
+LINKS = dict.fromkeys(("binary", "cross_entropy", "binary:logistic", "reg:logistic"), "Sigmoid")
+LINKS |= dict.fromkeys(("multiclass", "multi:softprob", "multi:softmax"), "Softmax")
+LINKS |= dict.fromkeys(("poisson", "gamma", "tweedie", "count:poisson", "reg:gamma", "reg:tweedie"), "Exp")
+LINKS |= dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "")
+LINKS |= dict.fromkeys(("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:quantileerror"), "")
+LINKS |= {"reg:pseudohubererror": "", "binary:hinge": "Hinge"}
+# LightGBM takes all numbers up to this for zeros.
+ZERO = float(np.float32(1e-35))
+
+
+def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[str]]:
+    """Convert a fitted estimator or transformer of scikit-learn, LightGBM or XGBoost to ONNX.
+
+    Double precision (`wide`) is that of scikit-learn; some operators only exist in float32.
+
+    Returns:
+        The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
+        predicted value, or the output of a transformer), and the warnings of the converter.
+    """
+    from onnx import TensorProto, helper
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+    from sklearn.base import is_classifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder
+
+    _register()
+    estimator = _unwrapped(estimator)
+    name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = convert_sklearn(
+            estimator,
+            initial_types=[(name, kind([None, width]))],
+            options={"zipmap": False} if is_classifier(estimator) else None,
+            target_opset={"": 21, "ai.onnx.ml": 3},
+            custom_conversion_functions=trees.converters() | _of_classifiers(),
+            custom_shape_calculators=dict.fromkeys((OneHotEncoder, SimpleImputer), trees.set_width),
+        )
+    graph = model.graph
+    if wide:
+        graph.node.insert(0, helper.make_node("Cast", ["rows"], ["wide"], to=TensorProto.DOUBLE))
+        graph.input[0].CopyFrom(helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, width]))
+    # A classifier's graph returns the label first, then the probabilities.
+    del graph.output[:-1]
+    # Some operators return float32 for any input, so the types that the converter declared may be wrong.
+    del graph.value_info[:]
+    graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["outputs"], to=TensorProto.DOUBLE))
+    shape = [each.dim_value or None for each in graph.output[0].type.tensor_type.shape.dim]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("outputs", TensorProto.DOUBLE, shape or None))
+    return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})
+
+
+def _unwrapped(estimator: Any) -> Any:
+    """Return an estimator without what only chooses parameters or a threshold, also at the end of a pipeline."""
+    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return Pipeline([*estimator.steps[:-1], (name, _unwrapped(last))])
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return _unwrapped(estimator.estimator_)
+    # Every search of parameters has it, also those of other libraries.
+    return _unwrapped(estimator.best_estimator_) if hasattr(estimator, "best_estimator_") else estimator
+
+
+def _register() -> None:
+    """Register the converters of the libraries that the team's code imported."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator as shapes
+
+    found: dict[type, Any] = {}
+    if lightgbm := sys.modules.get("lightgbm"):
+        found |= dict.fromkeys((lightgbm.LGBMClassifier, lightgbm.LGBMRegressor), _convert_lightgbm)
+    if xgboost := sys.modules.get("xgboost"):
+        kinds = (xgboost.XGBClassifier, xgboost.XGBRFClassifier, xgboost.XGBRegressor, xgboost.XGBRFRegressor)
+        found |= dict.fromkeys(kinds, _convert_xgboost)
+    for each, converter in found.items():
+        kind = "classifier" if each.__name__.endswith("Classifier") else "regressor"
+        names = ("zipmap", "nocl", "raw_scores") if kind == "classifier" else ()
+        options = {name: [True, False] for name in names}
+        shape = getattr(shapes, f"calculate_linear_{kind}_output_shapes")
+        update_registered_converter(each, each.__name__, shape, converter, options=options)
+
+
+def _link(objective: str) -> str:
+    if objective not in LINKS:
+        raise NoConversion(f"{objective} has no conversion")
+    return LINKS[objective]
+
+
+def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
+    write, dump = Writer(scope, operator, container), operator.raw_operator.booster_.dump_model()
+    link, targets = _link(dump["objective"].split()[0]), dump["num_tree_per_iteration"]
+    # A random forest returns the mean of its trees.
+    shares = len(dump["tree_info"]) // targets if dump["average_output"] else 1
+    grown = enumerate(dump["tree_info"])
+    trees = [_lightgbm_tree(each["tree_structure"], at % targets, shares) for at, each in grown]
+    value = write.node("Cast", [write.input], to=write.double)
+    if operator.raw_operator.get_params().get("zero_as_missing"):
+        small = write.node("LessOrEqual", [write.node("Abs", [value]), write.vector(np.float64(ZERO))])
+        value = write.node("Where", [small, write.vector(np.float64(np.nan)), value])
+    write.outputs(write.sum_of_trees(value, trees, np.zeros(targets)), link)
+
+
+def _lightgbm_tree(root: dict[str, Any], target: int, shares: int) -> Tree:
+    nodes, sides = [root], []
+    for node in nodes:
+        if node.get("decision_type", "<=") != "<=":
+            raise NoConversion("categorical splits have no conversion")
+        sides.append((len(nodes), len(nodes) + 1) if "left_child" in node else (0, 0))
+        nodes += [node[side] for side in ("left_child", "right_child") if side in node]
+    left, right = np.array(sides).T
+    limit = np.array([node.get("threshold", 0.0) for node in nodes])
+    limit = np.where(limit == -ZERO, np.nextafter(-ZERO, -1.0), limit)
+    # Where training met no null, LightGBM takes a null for a zero.
+    default = [node.get("default_left", False) for node in nodes]
+    null_goes_left = np.where([node.get("missing_type", "None") != "None" for node in nodes], default, limit >= 0)
+    feature = np.array([node.get("split_feature", 0) for node in nodes])
+    values = np.array([[node.get("leaf_value", 0.0) / shares] for node in nodes])
+    return left == 0, feature, limit, left, right, null_goes_left, values, target
+
+
+def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
+    model, write = operator.raw_operator, Writer(scope, operator, container)
+    learner = json.loads(model.get_booster().save_raw("json"))["learner"]
+    link, booster = _link(learner["objective"]["name"]), learner["gradient_booster"]
+    grown = booster.get("gbtree", booster).get("model")
+    if grown is None:
+        raise NoConversion(f"the booster {booster['name']} has no conversion")
+    base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float64).ravel()
+    base = np.log(base / (1 - base)) if link == "Sigmoid" else np.log(base) if link == "Exp" else base
+    base = np.resize(base, max(1, int(learner["learner_model_param"]["num_class"])))
+    count = len(grown["trees"])
+    if (best := model.get_booster().attr("best_iteration")) is not None:
+        count = grown["iteration_indptr"][int(best) + 1]
+    weights = booster.get("weight_drop", np.ones(count))
+    trees = [_xgboost_tree(*each) for each in zip(grown["trees"][:count], weights, grown["tree_info"], strict=False)]
+    # XGBoost rounds its input to float32.
+    value = write.node("Cast", [write.input], to=write.single)
+    if not np.isnan(model.missing):
+        null = write.node("Equal", [value, write.vector(np.float32(model.missing))])
+        value = write.node("Where", [null, write.vector(np.float32(np.nan)), value])
+    write.outputs(write.sum_of_trees(value, trees, base, np.float32), link)
+
+
+def _xgboost_tree(tree: dict[str, Any], weight: float, target: int) -> Tree:
+    if any(tree["split_type"]):
+        raise NoConversion("categorical splits have no conversion")
+    left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
+    limit = np.array(tree["split_conditions"], dtype=np.float32)
+    # A value below the limit goes left: for float32, up to the number before it.
+    below = np.nextafter(limit, np.float32(-np.inf)).astype(np.float64)
+    feature, null_goes_left = np.array(tree["split_indices"]), np.array(tree["default_left"])
+    return left < 0, feature, below, left, right, null_goes_left, limit[:, None] * np.float32(weight), target
+
+
+def _of_classifiers() -> dict[type, Any]:
+    """Return the conversion functions of this module by the class of the estimator."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.ensemble import AdaBoostClassifier, VotingClassifier
+
+    functions: dict[type, Any] = {VotingClassifier: _convert_voting, CalibratedClassifierCV: _convert_calibrated}
+    return functions | {AdaBoostClassifier: _convert_ada_boost, LinearDiscriminantAnalysis: _convert_discriminant}
+
+
+def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
+    from skl2onnx.operator_converters.voting_classifier import convert_voting_classifier
+
+    # It refuses two values that do not concern probabilities, or that have another type.
+    operator.raw_operator = model = copy.copy(operator.raw_operator)
+    model.flatten_transform = False
+    model.weights = None if model.weights is None else np.array(model.weights)
+    convert_voting_classifier(scope, operator, container)
+
+
+def _convert_ada_boost(scope: Any, operator: Any, container: Any) -> None:
+    model, write = operator.raw_operator, Writer(scope, operator, container)
+    classes, votes = np.arange(len(model.classes_)), []
+    for each, weight in zip(model.estimators_, model.estimator_weights_, strict=False):
+        chosen = write.node("ArgMax", [write.scores(each, False)], axis=1)
+        yes, no = write.vector(weight), write.vector(-weight / classes[-1])
+        votes.append(write.node("Where", [write.node("Equal", [chosen, write.vector(classes)]), yes, no]))
+    whole = write.vector(model.estimator_weights_.sum() * classes[-1])
+    write.outputs(write.node("Div", [write.node("Sum", votes), whole]), "Softmax")
+
+
+def _convert_discriminant(scope: Any, operator: Any, container: Any) -> None:
+    model, write = operator.raw_operator, Writer(scope, operator, container)
+    value = write.node("Cast", [write.input], to=write.double)
+    value = write.node("MatMul", [value, write.vector(model.coef_.T.astype(np.float64))])
+    value = write.node("Add", [value, write.vector(model.intercept_.astype(np.float64))])
+    write.outputs(value, "Sigmoid" if len(model.classes_) == 2 else "Softmax")
+
+
+def _convert_calibrated(scope: Any, operator: Any, container: Any) -> None:
+    write = Writer(scope, operator, container)
+    parts = [_calibrated(write, each) for each in operator.raw_operator.calibrated_classifiers_]
+    write.outputs(write.node("Div", [write.node("Sum", parts), write.vector(np.float64(len(parts)))]))
+
+
+def _calibrated(write: Writer, model: Any) -> str:
+    binary, is_raw = len(model.classes) == 2, hasattr(model.estimator, "decision_function")
+    scores = write.node("Cast", [write.scores(model.estimator, is_raw)], to=write.double)
+    if model.method == "temperature":
+        [calibrator] = model.calibrators
+        if not is_raw:
+            scores = write.node("Log", [write.node("Add", [scores, write.vector(np.finfo(np.float64).eps)])])
+        return write.node("Softmax", [write.node("Mul", [scores, write.vector(np.float64(calibrator.beta_))])])
+    parts = []
+    for at, each in enumerate(model.calibrators, start=int(binary)):
+        score = write.node("Gather", [scores, write.vector(np.array([at]))], axis=1)
+        if model.method == "sigmoid":
+            score = write.node("Add", [write.node("Mul", [score, write.vector(-each.a_)]), write.vector(-each.b_)])
+            parts.append(write.node("Sigmoid", [score]))
+        else:
+            # A line through each two neighbouring points.
+            x, y = each.X_thresholds_.astype(np.float64), each.y_thresholds_.astype(np.float64)
+            width = np.diff(x)
+            past = write.node("Max", [write.node("Sub", [score, write.vector(x[:-1])]), write.vector(np.zeros(1))])
+            share = write.node("Div", [write.node("Min", [past, write.vector(width)]), write.vector(width)])
+            rise = write.node("MatMul", [share, write.vector(np.diff(y)[:, None])])
+            parts.append(write.node("Add", [rise, write.vector(y[:1])]))
+    if binary:
+        return write.node("Concat", [write.node("Sub", [write.vector(np.ones(1)), *parts]), *parts], axis=1)
+    joined = write.node("Concat", parts, axis=1)
+    total = write.node("ReduceSum", [joined, write.vector(np.array([1]))])
+    none = write.node("Equal", [total, write.vector(np.zeros(1))])
+    uniform = write.vector(np.full(len(parts), 1 / len(parts)))
+    return write.node("Where", [none, uniform, write.node("Div", [joined, total])])
