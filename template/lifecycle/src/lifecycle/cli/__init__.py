@@ -40,11 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for group in (repository, model, monitoring):
         group.add_commands(partial(_add_command, commands))
+    given = argparse.Namespace(environment="local")
     try:
-        given = parser.parse_args(arguments)
+        parser.parse_args(arguments, given)
         given.run(given, settings.load(Path.cwd(), given.environment))
     except LifecycleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = settings.complete_commands(str(error), given.environment, getattr(given, "reason", None))
+        print(f"error: {text}", file=sys.stderr)
         return 3 if isinstance(error, NotHere) else 1
     except _unexpected_errors() as error:
         # An error that no job expects still names its path or the command.

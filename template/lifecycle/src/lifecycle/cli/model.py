@@ -26,6 +26,8 @@ def add_commands(add: AddCommand) -> None:
         about = f"{TIMESTAMP}; default: the latest time in the data, or now"
         command.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=about)
     train.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
+    train.add_argument("--force", action="store_true", help="train also during an incident; it needs --why")
+    train.add_argument("--why", default="", help="reason, which --force needs during an incident")
     promote = add("promote", _promote, "deploy a version if the gate passes")
     approve = add("approve", _approve, "approve a version for production, for the roles you hold")
     rollback = add("rollback", _rollback, "deploy the previous version again")
@@ -64,13 +66,20 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
+    from lifecycle.jobs import retrain
     from lifecycle.ownership import approvals
     from lifecycle.training.train import mirror, train
 
-    root = Path.cwd()
+    root, store, started = Path.cwd(), loaded.settings.store, timestamps.format_utc(timestamps.now())
     roles, environment = approvals.roles(root), loaded.environment
+    broken = retrain.incident(store, environment)
+    retrain.verify_reason(broken, "train", given.force, given.why)
     bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, roles, environment)
     facts = bundle.facts
+    if broken:
+        run = retrain.Run(started, given.reason, "hand", provenance.who().name, retrain.TRAINED, bundle.version)
+        run.why = given.why.strip()
+        retrain.record(store, environment, run)
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     for line in described_rows(facts):
         print(line)

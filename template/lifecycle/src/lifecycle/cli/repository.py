@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lifecycle.cli import AddCommand
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.settings import Loaded
+from lifecycle.settings import Loaded, complete_commands
 
 MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
 
@@ -102,7 +102,7 @@ def _client(given: argparse.Namespace, loaded: Loaded) -> None:
     path, example = build(Path.cwd(), given.build)
     if differs(Path.cwd(), loaded.settings.store, loaded.environment):
         problem = f"the version deployed in {loaded.environment} has another contract than this client"
-        print(f"{problem}\n  Run `make train promote` first.", file=sys.stderr)
+        print(complete_commands(f"{problem}\n  Run `make train promote` first.", loaded.environment), file=sys.stderr)
     usage = f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write"
     print(f"{usage}\n\n{example}")
 

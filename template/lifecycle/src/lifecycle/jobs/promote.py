@@ -21,7 +21,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
-from lifecycle.settings import Settings, make_variable
+from lifecycle.settings import Settings, complete_commands
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
@@ -69,7 +69,7 @@ def promote(
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
         checks += tuple(Check(OWNERS, FAILED, each) for each in waiting)
-    decision = Decision(checks)
+    decision = Decision(tuple(replace(each, hint=complete_commands(each.hint, environment, reason)) for each in checks))
     thresholds = ({"deployed": seen.current.threshold} if seen else {}) | {"requested": wanted.threshold}
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
@@ -79,12 +79,12 @@ def promote(
     if blocking := record.blocking:
         faults = "\n  ".join(each.fault for each in blocking)
         problem = f"{bundle.version} is not promoted in {environment}:\n  {faults}"
-        command = f"`make promote VERSION={bundle.version}{make_variable(environment)}"
-        command += "" if threshold is None else f" THRESHOLD={threshold:g}"
-        hint = f'{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
+        command = f"make promote VERSION={bundle.version}" + ("" if threshold is None else f" THRESHOLD={threshold:g}")
+        hint = f'`{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
         if any(check.name == OWNERS for check in blocking):
-            hint = f"When this is done, run {command}` again; no OVERRIDE replaces it."
-        raise Refused(problem, f"The deployment is unchanged. {hint} All checks: {page}")
+            hint = f"When this is done, run `{command}` again; no OVERRIDE replaces it."
+        hint = complete_commands(f"The deployment is unchanged. {hint}", environment, reason)
+        raise Refused(problem, f"{hint} All checks: {page}")
     materialize_for(settings, data, bundle)
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     if record.overridden:

@@ -13,12 +13,12 @@ from lifecycle.models.bundle import open_version
 from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, labels, provenance
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
-from lifecycle.settings import Retrain, Settings
+from lifecycle.settings import Retrain, Settings, complete_commands
 from lifecycle.storage import Busy, Store, lock, write_atomically
 from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
 
-DONE, RUNS = "retrain_done.json", "retrains.jsonl"
+DONE, RUNS, TRAINED = "retrain_done.json", "retrains.jsonl", "trained"
 # When the last version was trained (seconds), and how many labels became known since.
 LastTraining = tuple[int, int]
 NOT_DUE = "no retrain is due: monitoring has not requested one, and neither schedule nor new labels demand one"
@@ -28,8 +28,8 @@ NOT_DUE = "no retrain is due: monitoring has not requested one, and neither sche
 class Run:
     """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page.
 
-    `again`: it was the second one after a change, see `follow_up`. `why` is the reason that was given, which a retrain
-    during an incident needs.
+    The outcome `trained` is a version of `make train` during an incident. `again`: it was the second one after a
+    change, see `follow_up`. `why` is the reason that was given, which training during an incident needs.
     """
 
     started: str
@@ -81,21 +81,20 @@ def retrain(
         with lock(store.runs / f".{environment}.retrain.lock", wait=False):
             request = requested(store, environment)
             last = _last_training(settings, environment) if due else None
-            past, broken = runs(store, environment), incident(store, environment)
+            past = [run for run in runs(store, environment) if run.outcome != TRAINED]
             second = follow_up(past, now, settings.monitor.window_days * DAY) if due else None
             demanded = demand(request, last, settings.retrain, now) or second
             if due and demanded is None:
                 report(NOT_DUE)
                 return None
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
-            refused = refusal(past, settings.retrain, now, by_hand=not due, incident=broken)
+            broken = incident(store, environment)
+            refused = broken or refusal(past, settings.retrain, now, by_hand=not due)
             if refused and not force:
-                command = f"make retrain FORCE=1{' WHY=…' if broken else ''}"
-                report(f"no retrain ({reason}): {refused}; `{command}` starts one anyway")
+                hint = incident_hint("retrain") if broken else "`make retrain FORCE=1` starts one anyway."
+                report(complete_commands(f"no retrain ({reason}): {refused}\n  {hint}", environment, reason))
                 return None
-            if broken and not why.strip():
-                problem = "monitoring reports an incident, and a model is trained on broken data only with a reason"
-                raise LifecycleError(problem, 'Run `make retrain FORCE=1 WHY="…"`, or fix or accept the data first.')
+            verify_reason(broken, "retrain", force, why)
             text += f"; {'during an incident, ' if broken else ''}because {why.strip()}" if why.strip() else ""
             report(f"retrain ({reason}): {text}")
             run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
@@ -123,9 +122,7 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
         bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root), environment=environment)
         run.version = bundle.version
         mirror(settings, bundle)
-        promote(
-            settings, team.data, environment, bundle.version, None, who, why, root, run.reason, on_decision=on_decision
-        )
+        promote(settings, team.data, environment, bundle.version, None, who, why, root, on_decision=on_decision)
         run.outcome, run.text = "promoted", f"{bundle.version} is deployed in {environment}"
     except Refused as error:
         run.outcome, run.text = "refused", str(error)
@@ -174,10 +171,8 @@ def follow_up(runs: list[Run], now: int, period: int) -> tuple[str, str] | None:
     return runs[-1].reason, f"a second time, with the labels that arrived since the one of {runs[-1].started}"
 
 
-def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
-    """Return why no retrain may start now, or None; by hand, only incident and weekly limit apply."""
-    if incident:
-        return "monitoring reports an incident, and no model is trained on broken data"
+def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool) -> str | None:
+    """Return why no retrain may start now, or None; by hand, only the weekly limit applies."""
     if not by_hand and not rules.enabled:
         return "automatic retrains are switched off (retrain.enabled)"
     started = [timestamps.parse(run.started) for run in runs]
@@ -199,16 +194,34 @@ def requested(store: Store, environment: str) -> Request | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        hint = "Remove it: `lifecycle monitor` writes it again."
+        hint = "Remove it: `make monitor` writes it again."
         raise LifecycleError(f"{path} is not a valid request ({error})", hint) from error
 
 
-def incident(store: Store, environment: str) -> bool:
-    """Return whether the latest report of monitoring found broken data."""
+def incident(store: Store, environment: str) -> str:
+    """Return why nothing may be trained where the latest report of monitoring found broken data, else an empty text.
+
+    A report about an earlier version counts, too, because it is about the data. `make monitor` replaces it.
+    """
     try:
-        return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == INCIDENT)
+        report = json.loads((store.reports / environment / LATEST).read_bytes())
+        if report["verdict"] == INCIDENT:
+            return f"monitoring reports an incident as of {report.get('as_of')}, and no model is trained on broken data"
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
+        pass
+    return ""
+
+
+def verify_reason(broken: str, goal: str, force: bool, why: str) -> None:
+    """Raise Refused where data are `broken` (see `incident`) and training is not forced, or is without a reason."""
+    if broken and not (force and why.strip()):
+        raise Refused(broken, incident_hint(goal))
+
+
+def incident_hint(goal: str) -> str:
+    """Return what to do when `make GOAL` is refused during an incident."""
+    accepted = "Fix or accept what the report names, then run `make monitor`"
+    return f'{accepted}; `make {goal} FORCE=1 WHY="…"` trains anyway and records the reason.'
 
 
 def complete(store: Store, environment: str, request: Request) -> None:
@@ -233,5 +246,7 @@ def runs(store: Store, environment: str) -> list[Run]:
 
 def record(store: Store, environment: str, run: Run) -> None:
     """Add a retrain to the record."""
-    lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
-    write_atomically(store.reports / environment / RUNS, "".join(lines).encode())
+    path = store.reports / environment / RUNS
+    with lock(path.with_name(f".{RUNS}.lock")):
+        lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
+        write_atomically(path, "".join(lines).encode())
