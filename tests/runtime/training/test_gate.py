@@ -11,12 +11,12 @@ import pytest
 
 from lifecycle.jobs.promote import milliseconds
 from lifecycle.models import metrics
+from lifecycle.models.metrics import compare_slices
 from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.dataset import split
 from lifecycle.training.gate import Case, calibration, decide
-from lifecycle.training.slices import compare_slices
 from lifecycle.training.train import train
 from support.gate import failed, swapped
 from support.teams import order_team, orders, settings_in

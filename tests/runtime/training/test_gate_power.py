@@ -20,13 +20,12 @@ from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
-from lifecycle.models.metrics import Floats
+from lifecycle.models.metrics import Floats, compare_slices
 from lifecycle.sample import generate
 from lifecycle.settings import Gate
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
 from lifecycle.training.gate import Case, decide
-from lifecycle.training.slices import compare_slices
 from support.tables import DATA, TABLES, data_of, estimator_of
 from support.teams import sample_team, settings_in
 

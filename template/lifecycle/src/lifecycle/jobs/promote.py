@@ -1,6 +1,5 @@
 """Promote a version in an environment if the gate passes, or roll back to the version before."""
 
-import contextlib
 import json
 import timeit
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,6 @@ from lifecycle.settings import Settings, complete_commands
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
-from lifecycle.training.evidence import with_champion
 from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20
@@ -156,29 +154,28 @@ def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
 ) -> tuple[Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
-    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew)
-    # Bundles of 0.1.0 hold no evidence.
-    with contextlib.suppress(LifecycleError):
-        case = replace(case, evidence=evidence.read(bundle))
-    predictor = Predictor(bundle)
-    if seen and seen.current.version == bundle.version:
+    predictor, champion, unreadable = Predictor(bundle), None, ""
+    is_deployed = seen is not None and seen.current.version == bundle.version
+    if seen and not is_deployed:
+        try:
+            champion = open_version(settings.store, seen.current.version)
+        except BundleError as error:
+            unreadable = error.problem
+    found, faults = evidence.NOTHING, tuple[Check, ...]()
+    try:
+        found = evidence.read(bundle)
+        found = evidence.with_champion(settings, data, bundle, found, champion)
+    except LifecycleError as error:
+        faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
+    case = Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
+    if seen and is_deployed:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
         text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"
         return case, (Check("threshold", PASSED, text),)
-    try:
-        case = replace(case, champion=open_version(settings.store, seen.current.version) if seen else None)
-    except BundleError as error:
-        case = replace(case, unreadable=error.problem)
-    champion = case.champion
     # Logged features of another feature table than the candidate's say nothing about the candidate.
     if seen and champion and champion.feature_set == bundle.feature_set:
         case = replace(case, skew=logged_skew(settings, data, seen.environment, champion))
     case = replace(case, milliseconds=milliseconds(predictor))
-    faults: tuple[Check, ...] = ()
-    try:
-        case = replace(case, evidence=with_champion(settings, data, bundle, champion))
-    except LifecycleError as error:
-        faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
     callers = _callers(champion.contract, bundle.contract) if champion else ()
     return case, (*faults, *gate.decide(case, settings.gate).checks, *callers)
 

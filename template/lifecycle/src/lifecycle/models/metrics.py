@@ -6,16 +6,22 @@ Losses are log loss for classes and squared error for regression, both proper sc
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.schema import Target
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.models.calibration import at_threshold, reliability
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Floats = npt.NDArray[np.float64]
+Slices = dict[str, dict[str, float]]
 EPSILON = 1e-12
+# Slices of fewer rows would describe individual people.
+FEWEST_ROWS, MOST_LEVELS = 20, 20
 # The measure of each task in which a change of a model is reported; higher is better.
 MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
 
@@ -196,3 +202,26 @@ def mean_cost(actual: Floats, outputs: Floats, threshold: float, false_positive:
     """
     called = outputs >= threshold
     return float(np.where(called, (actual != 1) * false_positive, (actual == 1) * false_negative).mean())
+
+
+def compare_slices(
+    contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats
+) -> Slices:
+    """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
+
+    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
+
+    Returns:
+        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
+        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    """
+    own, other = (squared_errors(contract.target, label, each) for each in (candidate, opponent))
+    result: Slices = {}
+    for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
+        values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()
+        levels, counts = np.unique(values, return_counts=True)
+        for level in levels[counts >= FEWEST_ROWS] if len(levels) <= MOST_LEVELS else ():
+            worse = (own - other)[values == level]
+            error = float(worse.std(ddof=1) / len(worse) ** 0.5)
+            result[f"{name}={level}"] = {"rows": len(worse), "mean": float(worse.mean()), "se": error}
+    return result

@@ -14,12 +14,11 @@ from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
-from lifecycle.models.metrics import Floats
+from lifecycle.models.metrics import Floats, Slices, compare_slices
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.reference import Seconds
 from lifecycle.settings import Settings
 from lifecycle.training.dataset import Dataset, Hashes, Mask, codes, load_dataset
-from lifecycle.training.slices import Slices, compare_slices
 
 FORMAT, FILE, IDS = 4, "evidence.json", "evidence.ids"
 # Hashes of the rows that the deployed fit, and the evaluated fit, were fitted to or chosen with; and of the holdout.
@@ -125,13 +124,12 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
     )
 
 
-def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
+def with_champion(settings: Settings, data: Data, bundle: Bundle, found: Evidence, champion: Bundle | None) -> Evidence:
     """Return the evidence of a bundle, with the champion's predictions added where training did not compare the two.
 
     Raises:
-        LifecycleError: an earlier release wrote the bundle, or the tables have changed since its training.
+        LifecycleError: the tables have changed since the training.
     """
-    found = read(bundle)
     if champion is None or champion.version in {*found.predictions, *found.incomparable, *found.failed}:
         return found
     connection = point_in_time.connect(data, settings.data)
