@@ -72,8 +72,9 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 
     root, store, started = Path.cwd(), loaded.settings.store, timestamps.format_utc(timestamps.now())
     roles, environment = approvals.roles(root), loaded.environment
-    broken = retrain.incident(store, environment)
-    retrain.verify_reason(broken, "train", given.force, given.why)
+    broken = retrain.incident(store, environment, "train")
+    if broken and not (given.force and given.why.strip()):
+        raise broken
     bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, roles, environment)
     facts = bundle.facts
     if broken:

@@ -88,13 +88,13 @@ def retrain(
                 report(NOT_DUE)
                 return None
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
-            broken = incident(store, environment)
+            broken = incident(store, environment, "retrain")
             refused = broken or refusal(past, settings.retrain, now, by_hand=not due)
             if refused and not force:
-                hint = incident_hint("retrain") if broken else "`make retrain FORCE=1` starts one anyway."
-                report(complete_commands(f"no retrain ({reason}): {refused}\n  {hint}", environment, reason))
+                report(complete_commands(f"no retrain ({reason}): {refused}", environment, reason))
                 return None
-            verify_reason(broken, "retrain", force, why)
+            if broken and not why.strip():
+                raise broken
             text += f"; {'during an incident, ' if broken else ''}because {why.strip()}" if why.strip() else ""
             report(f"retrain ({reason}): {text}")
             run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
@@ -172,17 +172,17 @@ def follow_up(runs: list[Run], now: int, period: int) -> tuple[str, str] | None:
 
 
 def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool) -> str | None:
-    """Return why no retrain may start now, or None; by hand, only the weekly limit applies."""
-    if not by_hand and not rules.enabled:
-        return "automatic retrains are switched off (retrain.enabled)"
+    """Return why no retrain may start now, and what to do, or None; by hand, only the weekly limit applies."""
     started = [timestamps.parse(run.started) for run in runs]
-    ago = (now - max(started, default=0)) / DAY
-    if not by_hand and started and ago < rules.cooldown_days:
-        return f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
-    week = sum(now - each < 7 * DAY for each in started)
-    if week >= rules.most_a_week:
-        return f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
-    return None
+    ago, week = (now - max(started, default=0)) / DAY, sum(now - each < 7 * DAY for each in started)
+    found = None
+    if not by_hand and not rules.enabled:
+        found = "automatic retrains are switched off (retrain.enabled)"
+    elif not by_hand and started and ago < rules.cooldown_days:
+        found = f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
+    elif week >= rules.most_a_week:
+        found = f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
+    return f"{found}; `make retrain FORCE=1` starts one anyway" if found else None
 
 
 def requested(store: Store, environment: str) -> Request | None:
@@ -198,30 +198,20 @@ def requested(store: Store, environment: str) -> Request | None:
         raise LifecycleError(f"{path} is not a valid request ({error})", hint) from error
 
 
-def incident(store: Store, environment: str) -> str:
-    """Return why nothing may be trained where the latest report of monitoring found broken data, else an empty text.
+def incident(store: Store, environment: str, goal: str) -> Refused | None:
+    """Return why `make GOAL` trains nothing where the latest report of monitoring found broken data, else None.
 
     A report about an earlier version counts, too, because it is about the data. `make monitor` replaces it.
     """
     try:
         report = json.loads((store.reports / environment / LATEST).read_bytes())
-        if report["verdict"] == INCIDENT:
-            return f"monitoring reports an incident as of {report.get('as_of')}, and no model is trained on broken data"
+        if report["verdict"] != INCIDENT:
+            return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        pass
-    return ""
-
-
-def verify_reason(broken: str, goal: str, force: bool, why: str) -> None:
-    """Raise Refused where data are `broken` (see `incident`) and training is not forced, or is without a reason."""
-    if broken and not (force and why.strip()):
-        raise Refused(broken, incident_hint(goal))
-
-
-def incident_hint(goal: str) -> str:
-    """Return what to do when `make GOAL` is refused during an incident."""
-    accepted = "Fix or accept what the report names, then run `make monitor`"
-    return f'{accepted}; `make {goal} FORCE=1 WHY="…"` trains anyway and records the reason.'
+        return None
+    problem = f"monitoring reports an incident as of {report.get('as_of')}, and no model is trained on broken data"
+    hint = "Fix or accept what the report names, then run `make monitor`; "
+    return Refused(problem, f'{hint}`make {goal} FORCE=1 WHY="…"` trains anyway and records the reason.')
 
 
 def complete(store: Store, environment: str, request: Request) -> None:

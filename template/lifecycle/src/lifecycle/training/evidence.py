@@ -77,13 +77,14 @@ class Incomparable(LifecycleError):
 
 def evaluate(dataset: Dataset, predictions: dict[str, Floats]) -> Evidence:
     """Return the evidence of a candidate: what its models, by name, predict for all held-out rows of the dataset."""
-    kept = _kept(dataset, predictions[CANDIDATE])
+    ids = dataset.row_hashes[dataset.split.holdout]
+    kept = sampled(ids, predictions[CANDIDATE][0].size)
     label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
     sample = {name: each[kept] for name, each in predictions.items()}
     contract, own = dataset.team.contract, sample[CANDIDATE]
     others = {name: each for name, each in sample.items() if name in (TRIVIAL, LINEAR)}
     compared = {name: compare_slices(contract, frame, label, own, each) for name, each in others.items()}
-    return Evidence(label, dataset.row_hashes[dataset.split.holdout][kept], sample, slices=compared)
+    return Evidence(label, ids[kept], sample, slices=compared)
 
 
 def with_version(settings: Settings, found: Evidence, dataset: Dataset, version: str) -> Evidence:
@@ -95,7 +96,7 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
         bundle = open_version(settings.store, version)
         if DEPLOYED in bundle.facts["files"] and tuple(bundle.facts["identity"]) != dataset.split.identity:
             raise Incomparable(f"{version} identifies rows in another way, so that the rows it has seen are not known")
-        kept = _kept(dataset, found.predictions[CANDIDATE])
+        kept = sampled(dataset.row_hashes[dataset.split.holdout], found.predictions[CANDIDATE][0].size)
         predicted = _predict(bundle, dataset)[kept]
     except Incomparable as error:
         return replace(found, incomparable=found.incomparable | {version: error.problem})
@@ -143,10 +144,6 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, found: Evidenc
         problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
         raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     return with_version(settings, found, dataset, champion.version)
-
-
-def _kept(dataset: Dataset, predictions: Floats) -> Positions:
-    return sampled(dataset.row_hashes[dataset.split.holdout], predictions[0].size)
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:
