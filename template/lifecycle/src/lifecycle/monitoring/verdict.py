@@ -92,7 +92,7 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
     for name, column in findings.windows[-1].columns.items():
         if column.broken:
             command = f"make accept COLUMN={shlex.quote(name)} WHY=…"
-            hint = "fix the source, or change the contract in src/model/contract.py and train a new version"
+            hint = "fix the source, or change src/model/contract.py and run `make train promote FORCE=1 WHY=…`"
             hint = f"fix the source, or, if this is as it should be, `{command}`" if column.kind else hint
             yield Reason("broken", f"{name}: {column.broken}; {hint}", INCIDENT, (name,))
     if findings.skew_error:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 KNOWN, MATCHED, TABLE = "lifecycle_known_labels", "lifecycle_matched", "lifecycle_logged_rows"
-# Options of DuckDB that identify a row of the log.
-PLACE = ("filename = true", "file_row_number = true")
+# Options of DuckDB that add two columns, which identify a row of the log; a contract may have a column `filename`.
+PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {KNOWN} AS {labels.known(store, as_of)}")
     source = predictions.table_of(paths, *PLACE)
     matches = " UNION ".join(
-        f"SELECT version, filename, file_row_number FROM {source} p SEMI JOIN {KNOWN} l ON {condition} "
+        f"SELECT version, lifecycle_file, file_row_number FROM {source} p SEMI JOIN {KNOWN} l ON {condition} "
         f"WHERE p.ts <= {as_of}"
         for condition in labels.conditions(connection, contract, source)
     )
@@ -61,11 +61,11 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
         return Logged(labelled, other=labelled)
     connection.execute(f"DELETE FROM {MATCHED} WHERE version NOT IN ({usable})")
     # A file of another contract would widen the types of the columns.
-    files = connection.execute(f"SELECT DISTINCT filename FROM {MATCHED} ORDER BY ALL").fetchall()
+    files = connection.execute(f"SELECT DISTINCT lifecycle_file FROM {MATCHED} ORDER BY ALL").fetchall()
     source = predictions.table_of([Path(name) for (name,) in files], *PLACE)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {predictions.LOGGED} AS SELECT * EXCLUDE (filename, file_row_number) "
-        f"FROM {source} p SEMI JOIN {MATCHED} m USING (filename, file_row_number) "
+        f"CREATE OR REPLACE TEMP TABLE {predictions.LOGGED} AS SELECT * EXCLUDE (lifecycle_file, file_row_number) "
+        f"FROM {source} p SEMI JOIN {MATCHED} m USING (lifecycle_file, file_row_number) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     )
     labels.joined(connection, store, contract, as_of)
