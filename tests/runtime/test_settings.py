@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.errors import LifecycleError
-from lifecycle.settings import TAKE_ENVIRONMENT, TAKE_REASON, Settings, complete_commands, load
+from lifecycle.errors import TAKE_ENVIRONMENT, TAKE_REASON, LifecycleError, complete_commands
+from lifecycle.settings import Settings, load
 
 
 def config(root: Path, **files: str) -> Path:

@@ -6,7 +6,6 @@ override both: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores between
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,6 @@ ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
 # A secret, not a setting: `make config` prints every setting.
 API_KEY = "LIFECYCLE_API_KEY"
-# The commands of make that take REASON, and those that take ENVIRONMENT.
-TAKE_REASON = {"train", "promote", "retrain"}
-TAKE_ENVIRONMENT = TAKE_REASON | {"config", "approve", "rollback", "collect", "labels", "erase", "monitor", "accept"}
-TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score"}
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
 
@@ -170,28 +165,6 @@ class Loaded:
         """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
             yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
-
-
-def make_variable(environment: str) -> str:
-    """Return what a command of make needs to name an environment; empty for the default one."""
-    return "" if environment == "local" else f" ENVIRONMENT={environment}"
-
-
-def complete_commands(text: str, environment: str, reason: str | None = None) -> str:
-    """Return a text whose commands of make, such as `make train promote`, name environment and reason.
-
-    Defaults, and what a command names already, are not added; `reason` is why a model is trained.
-    """
-
-    def completed(command: re.Match[str]) -> str:
-        goals, missing = {*command[1].split()}, ""
-        if goals & TAKE_REASON and reason not in (None, "manual") and " REASON=" not in command[0]:
-            missing = f" REASON={reason}"
-        if goals & TAKE_ENVIRONMENT and " ENVIRONMENT=" not in command[0]:
-            missing += make_variable(environment)
-        return f"`make {command[1]}{missing}`"
-
-    return re.sub(r"`make ([^`]+)`", completed, text)
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:

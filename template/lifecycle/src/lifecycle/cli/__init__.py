@@ -10,16 +10,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lifecycle
 from lifecycle import settings
-from lifecycle.errors import LifecycleError, NotHere, Refused
-from lifecycle.settings import ENVIRONMENTS, Loaded, Settings, complete_commands
-
-if TYPE_CHECKING:
-    from lifecycle.contract.schema import Contract
-    from lifecycle.contract.team import Data
+from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
+from lifecycle.settings import ENVIRONMENTS, Loaded
 
 Command = Callable[[argparse.Namespace, Loaded], None]
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -105,43 +101,29 @@ def _add_own_commands(add: AddCommand) -> None:
 
 
 def _check(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.compatibility import RELEASED, compare
     from lifecycle.contract.team import load_contract, load_data
+    from lifecycle.features import point_in_time
     from lifecycle.registry import deployments
 
     # The commit hook of a repository runs this command only, so it includes the check of the template's files.
     if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
         raise LifecycleError("files of the template were changed", "Follow the hints above.")
-    for line in check(*load_contract(), load_data(), loaded.settings, Path.cwd()):
-        print(f"ok  {line}")
+    (contract, features_sql), data = load_contract(), load_data()
+    for environment in ENVIRONMENTS:
+        settings.load(Path.cwd(), environment)
+    compare(contract, Path.cwd())
+    print(f"ok  config: {', '.join(ENVIRONMENTS)}")
+    print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
+    if features_sql is not None:
+        connection = point_in_time.connect(data, loaded.settings.data)
+        point_in_time.check_sql(connection, contract, features_sql)
+        print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
     for number in deployments.incomplete_lines(loaded.settings.store):
         problem = "incomplete line: its writer was killed, and the change was not recorded"
         print(f"warning: {loaded.settings.store.audit}:{number}: {problem}", file=sys.stderr)
         print("  Repeat the change if it was not made. The line itself does no harm.", file=sys.stderr)
     _report_owners(always=False)
-
-
-def check(contract: "Contract", features_sql: str | None, data: "Data", own: Settings, root: Path) -> list[str]:
-    """Check settings, contract and features.sql against each other, without training.
-
-    Returns:
-        One line for each part that is valid.
-
-    Raises:
-        LifecycleError: the first fault.
-    """
-    from lifecycle.contract.compatibility import RELEASED, compare
-    from lifecycle.features import point_in_time
-
-    for environment in ENVIRONMENTS:
-        settings.load(root, environment)
-    compare(contract, root)
-    valid = [f"config: {', '.join(ENVIRONMENTS)}"]
-    valid.append(f"contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
-    if features_sql is not None:
-        connection = point_in_time.connect(data, own.data)
-        point_in_time.check_sql(connection, contract, features_sql)
-        valid.append(f"features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
-    return valid
 
 
 def _report_owners(always: bool) -> None:

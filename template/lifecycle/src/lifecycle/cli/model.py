@@ -70,17 +70,15 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.ownership import approvals
     from lifecycle.training.train import mirror, train
 
-    root, store, started = Path.cwd(), loaded.settings.store, timestamps.format_utc(timestamps.now())
-    roles, environment = approvals.roles(root), loaded.environment
+    root, store, environment = Path.cwd(), loaded.settings.store, loaded.environment
     broken = retrain.incident(store, environment, "train")
     if broken and not (given.force and given.why.strip()):
         raise broken
-    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, roles, environment)
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root), environment)
     facts = bundle.facts
     if broken:
-        run = retrain.Run(started, given.reason, "hand", provenance.who().name, retrain.TRAINED, bundle.version)
-        run.why = given.why.strip()
-        retrain.record(store, environment, run)
+        about = (facts["created"], given.reason, "hand", provenance.who().name, retrain.TRAINED, bundle.version)
+        retrain.record(store, environment, retrain.Run(*about, why=given.why.strip()))
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     for line in described_rows(facts):
         print(line)

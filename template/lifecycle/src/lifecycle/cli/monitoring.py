@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
-from lifecycle.errors import LifecycleError, Refused
-from lifecycle.settings import Loaded, complete_commands
+from lifecycle.errors import LifecycleError, Refused, complete_commands
+from lifecycle.settings import Loaded
 
 if TYPE_CHECKING:
     from lifecycle.contract.schema import Contract

@@ -11,7 +11,7 @@ from lifecycle import timestamps
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
-from lifecycle.errors import LifecycleError, NotHere, Refused
+from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
 from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
@@ -20,7 +20,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, provenance
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.provenance import Identity
-from lifecycle.settings import Settings, complete_commands
+from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record

@@ -1,19 +1,18 @@
 """Train a new version and promote it if the gate passes: on request of monitoring, on a schedule, or by hand."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lifecycle import timestamps
 from lifecycle.contract import team as teams
-from lifecycle.errors import LifecycleError, Refused
+from lifecycle.errors import LifecycleError, Refused, complete_commands
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, labels, provenance
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
-from lifecycle.settings import Retrain, Settings, complete_commands
+from lifecycle.settings import Retrain, Settings
 from lifecycle.storage import Busy, Store, lock, write_atomically
 from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
@@ -60,14 +59,13 @@ def retrain(
     reason: str | None = None,
     due: bool = False,
     force: bool = False,
-    report: Callable[[str], object] = print,
     why: str = "",
 ) -> Run | None:
     """Train and promote once, unless a guard (cooldown, weekly limit, incident, off switch) refuses it.
 
     The reason is by default that of monitoring's request, else "manual". With `due`, a model is trained only if a
     request, the age of the last training or new labels demand it; with `force`, the guards are ignored, during an
-    incident only with `why`, which is recorded. `report` is called with each line for the user.
+    incident only with `why`, which is recorded.
 
     Returns:
         The recorded run, whose outcome may be "refused"; None where nothing was trained.
@@ -85,18 +83,18 @@ def retrain(
             second = follow_up(past, now, settings.monitor.window_days * DAY) if due else None
             demanded = demand(request, last, settings.retrain, now) or second
             if due and demanded is None:
-                report(NOT_DUE)
+                print(NOT_DUE)
                 return None
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
             broken = incident(store, environment, "retrain")
             refused = broken or refusal(past, settings.retrain, now, by_hand=not due)
             if refused and not force:
-                report(complete_commands(f"no retrain ({reason}): {refused}", environment, reason))
+                print(complete_commands(f"no retrain ({reason}): {refused}", environment, reason))
                 return None
             if broken and not why.strip():
                 raise broken
             text += f"; {'during an incident, ' if broken else ''}because {why.strip()}" if why.strip() else ""
-            report(f"retrain ({reason}): {text}")
+            print(f"retrain ({reason}): {text}")
             run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
             run.again, run.why = second is not None and demanded == second, why.strip()
             _train_and_promote(settings, environment, root, run, f"retrain ({reason}): {text}")
@@ -105,7 +103,7 @@ def retrain(
     except Busy as error:
         raise LifecycleError("another retrain is running", "Wait until it ends.") from error
     if run.decision:
-        report(f"decision: {run.decision}")
+        print(f"decision: {run.decision}")
     return run
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from lifecycle import timestamps
+from lifecycle.errors import complete_commands
 from lifecycle.monitoring.acceptance import Acceptance
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.monitoring.quality import Quality
 from lifecycle.monitoring.skew import Skew
 from lifecycle.reports import INCIDENT, NO_DATA, OK, RETRAIN, VERDICTS, WATCH
-from lifecycle.settings import Settings, complete_commands
+from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
 

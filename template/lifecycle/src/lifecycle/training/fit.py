@@ -28,7 +28,6 @@ from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = dict[str, Any]
 # Standard errors by which the loss of a shorter window must be lower.
 STANDARD_ERRORS = 2.0
 MIN_WINDOW_ROWS = 200
@@ -194,7 +193,7 @@ def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame")
         raise LifecycleError(problem + "\n  ".join(faults), "Then run `make train` again.")
 
 
-def _faults(model: Model, contract: Contract, row: Row) -> Iterator[str]:
+def _faults(model: Model, contract: Contract, row: dict[str, Any]) -> Iterator[str]:
     """Return a message for each column in which a value makes the model fail."""
     probes = [(column.name, *each) for column in contract.inputs for each in _values(column)]
     named = set[str]()
@@ -221,7 +220,7 @@ def _values(column: Column) -> Iterator[tuple[Any, str, str]]:
             yield int(limit) if column.kind == "integer" else limit, f"{limit}", LIMIT_HINT
 
 
-def _failure(model: Model, rows: list[Row]) -> str:
+def _failure(model: Model, rows: list[dict[str, Any]]) -> str:
     """Return how the model fails on rows, as part of a sentence; empty where it predicts them."""
     try:
         with np.errstate(all="ignore"):

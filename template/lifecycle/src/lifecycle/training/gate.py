@@ -92,8 +92,8 @@ def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * gain.error
     text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {metrics.MEASURES[target.task]} would be detected "
-    numbers = {"rows": rows, "smallest_difference": smallest}
-    return checked("rows", True, f"{text}in {POWER:.0%} of cases", numbers), gain
+    text += f"in {POWER:.0%} of cases"
+    return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest}), gain
 
 
 def _unseen(case: Case) -> Iterator[Check]:

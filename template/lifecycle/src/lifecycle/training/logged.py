@@ -17,7 +17,7 @@ from lifecycle.timestamps import DAY
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-KNOWN, MATCHED, TABLE = "lifecycle_known_labels", "lifecycle_matched", "lifecycle_logged_rows"
+MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
 # Options of DuckDB that add two columns, which identify a row of the log; a contract may have a column `filename`.
 PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
 
@@ -46,11 +46,10 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     contract, store, paths = team.contract, settings.store, predictions.files(settings.store, environment)
     if not (paths and labels.files(store)):
         return Logged()
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {KNOWN} AS {labels.known(store, as_of)}")
     source = predictions.table_of(paths, *PLACE)
     matches = " UNION ".join(
-        f"SELECT version, lifecycle_file, file_row_number FROM {source} p SEMI JOIN {KNOWN} l ON {condition} "
-        f"WHERE p.ts <= {as_of}"
+        f"SELECT version, lifecycle_file, file_row_number FROM {source} p "
+        f"SEMI JOIN ({labels.known(store, as_of)}) l ON {condition} WHERE p.ts <= {as_of}"
         for condition in labels.conditions(connection, contract, source)
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {MATCHED} AS {matches}")
