@@ -129,8 +129,9 @@ config: $(RUN) ## list every setting, its value and its source (ENVIRONMENT=…)
 notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first run)
 	$(UV) run --locked --group notebook jupyter lab notebooks
 
-train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=…)
-	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON)
+train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=… FORCE=1 WHY="…")
+	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON) $(call flag,--force,FORCE) \
+		$(call option,--why,WHY)
 
 promote: $(RUN) ## deploy a bundle that passes the gate (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…"; OVERRIDE="…" in spite of its checks)
 	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY) $(call option,--override,OVERRIDE)

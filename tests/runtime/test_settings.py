@@ -1,10 +1,11 @@
 """Settings come from code, files and environment, list their origin, and refuse unknown names."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import TAKE_ENVIRONMENT, TAKE_REASON, LifecycleError, complete_commands
 from lifecycle.settings import Settings, load
 
 
@@ -71,3 +72,24 @@ def test_a_file_with_a_mistyped_name_is_refused(tmp_path: Path, name: str, near:
     (config(tmp_path) / "config" / name).write_text("storage: x", encoding="utf-8")
     with pytest.raises(LifecycleError, match=rf"config/{name} is never read; is {near}\.yaml meant\?"):
         load(tmp_path, "local", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("Run `make train promote`.", "Run `make train promote REASON=drift ENVIRONMENT=staging`."),
+        ("`make monitor`, then `make check`", "`make monitor ENVIRONMENT=staging`, then `make check`"),
+        ("`make train REASON=stale`", "`make train REASON=stale ENVIRONMENT=staging`"),
+        ("`make approve ENVIRONMENT=production`", "`make approve ENVIRONMENT=production`"),
+    ],
+)
+def test_suggested_commands_name_environment_and_reason(text: str, completed: str) -> None:
+    assert complete_commands(text, "staging", "drift") == completed
+    assert complete_commands(text, "local", "manual") == text
+
+
+def test_the_goals_that_take_environment_and_reason_are_those_of_the_makefile() -> None:
+    makefile = (Path(__file__).parents[2] / "template/lifecycle/lifecycle.mk").read_text(encoding="utf-8")
+    recipes = {found[1]: found[0] for found in re.finditer(r"^([a-z]+):.*\n(?:\t.*\n)+", makefile, re.MULTILINE)}
+    assert {goal for goal, recipe in recipes.items() if "$(environment)" in recipe} == TAKE_ENVIRONMENT
+    assert {goal for goal, recipe in recipes.items() if "--reason,REASON" in recipe} == TAKE_REASON

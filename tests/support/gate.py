@@ -46,6 +46,11 @@ def failed(decision: Decision) -> list[str]:
     return [check.name for check in decision.checks if not check.passed]
 
 
+def faults(decision: Decision) -> list[str]:
+    """Return the explanations of the checks that did not pass, with what to do about each."""
+    return [check.fault for check in decision.checks if not check.passed]
+
+
 def swapped(case: Case) -> Case:
     """Exchange the predictions of candidate and champion, so that the candidate is worse."""
     given, opponent = case.evidence.predictions, case.champion.version if case.champion else ""

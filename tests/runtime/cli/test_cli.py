@@ -12,7 +12,6 @@ import pytest
 
 import lifecycle
 from lifecycle import cli, registry, timestamps
-from lifecycle.cli import repository as commands
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import Identity
 
@@ -72,7 +71,7 @@ def test_an_unexpected_disk_error_is_printed_without_a_traceback(
 def test_an_unexpected_database_error_is_printed_without_a_traceback(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(commands, "_config", partial(_fail, error))
+    monkeypatch.setattr(cli, "_config", partial(_fail, error))
     assert cli.main(["config"]) == 1
     assert capsys.readouterr().err == "error: config: no table 7\n"
 

@@ -1,5 +1,7 @@
 """Promotion and rollback of versions trained on the sample, and the feature tables they need."""
 
+import html
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -67,6 +69,17 @@ def test_a_worse_model_is_refused_and_nothing_changes(trained: Any, tmp_path: Pa
     with pytest.raises(Refused, match="not surely better than answering without looking"):
         promoted(settings)
     assert deployments.read(settings.store, "local") is None
+
+
+def test_a_refusal_suggests_commands_for_its_environment_and_reason(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    shuffled_fit(settings)
+    pages: list[Path] = []
+    with pytest.raises(Refused) as caught:
+        promoted(settings, environment="staging", reason="drift", on_decision=pages.append)
+    for text in (str(caught.value), html.unescape(pages[0].read_text())):
+        assert (commands := re.findall("`(make [^`]+)`", text))
+        assert all(" REASON=drift ENVIRONMENT=staging" in command for command in commands), commands
 
 
 def test_a_holdout_with_too_few_rows_is_refused(settings: Settings) -> None:

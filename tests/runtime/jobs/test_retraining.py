@@ -22,6 +22,9 @@ from support.teams import order_team
 
 NOW = timestamps.parse("2026-03-10")
 DAY = 86_400
+BROKEN = """monitoring reports an incident as of 2026-03-09T00:00:00Z, and no model is trained on broken data
+  Fix or accept what the report names, then run `make monitor`; `make retrain FORCE=1 WHY="…"` trains anyway and records
+""".rstrip()
 
 
 def run_at(days_ago: float, outcome: str = "refused") -> Run:
@@ -49,11 +52,11 @@ def test_each_guard_refuses_a_retrain(runs: list[float], given: Any, by_hand: bo
 
 def test_a_due_retrain_is_refused_during_an_incident(here: Store, capsys: pytest.CaptureFixture[str]) -> None:
     request(here, "schedule")
-    (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
+    report(here, "incident")
     assert cli.main(["retrain", "--due"]) == 0
     assert "no model is trained on broken data" in capsys.readouterr().out
     assert not here.versions()
-    (here.reports / "local/monitoring.json").write_text('{"verdict": "ok"}')
+    report(here, "ok")
     assert cli.main(["retrain", "--due"]) == 0
     assert here.versions()
 
@@ -61,20 +64,71 @@ def test_a_due_retrain_is_refused_during_an_incident(here: Store, capsys: pytest
 def test_a_retrain_by_hand_during_an_incident_needs_force_and_a_reason(
     here: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here.reports / "local").mkdir(parents=True)
-    (here.reports / "local/monitoring.json").write_text('{"verdict": "incident"}')
+    report(here, "incident")
     assert cli.main(["retrain"]) == 0
-    output = capsys.readouterr().out
-    assert "no model is trained on broken data; `make retrain FORCE=1 WHY=…` starts one anyway" in output
+    assert f"no retrain (manual): {BROKEN}" in capsys.readouterr().out
     for why in ([], ["--why", " "]):
         assert cli.main(["retrain", "--force", *why]) == 1
-        assert "only with a reason" in capsys.readouterr().err
+        assert BROKEN in capsys.readouterr().err
     assert not here.versions()
     assert cli.main(["retrain", "--force", "--why", "nulls are legitimate"]) == 0
     assert "by hand; during an incident, because nulls are legitimate" in capsys.readouterr().out
     [run] = retrain.runs(here, "local")
     assert (run.outcome, run.why) == ("promoted", "nulls are legitimate")
     assert "because nulls are legitimate" in deployments.required(here, "local").why
+
+
+@pytest.mark.parametrize("options", [[], ["--why", "nulls are legitimate"], ["--force"], ["--force", "--why", " "]])
+def test_nothing_is_trained_by_hand_during_an_incident_without_force_and_a_reason(
+    here: Store, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    report(here, "incident")
+    assert cli.main(["train", *options]) == 1
+    assert BROKEN.replace("retrain", "train") in capsys.readouterr().err
+    assert not here.versions()
+    assert not retrain.runs(here, "local")
+
+
+def test_training_by_hand_during_an_incident_is_recorded_with_its_reason(here: Store) -> None:
+    assert cli.main(["train"]) == 0
+    assert not retrain.runs(here, "local"), "there is no report yet"
+    first = {*here.versions()}
+    report(here, "incident")
+    assert cli.main(["train", "--force", "--why", "nulls are legitimate", "--reason", "drift"]) == 0
+    [run] = retrain.runs(here, "local")
+    assert (run.reason, run.by, run.outcome, {run.version}) == ("drift", "hand", "trained", {*here.versions()} - first)
+    assert run.why == "nulls are legitimate"
+    assert run.who
+    report(here, "ok")
+    request(here)
+    assert cli.main(["retrain", "--due"]) == 0
+    assert len(retrain.runs(here, "local")) == 2, "a version that was trained by hand starts no cooldown"
+    assert cli.main(["train"]) == 0
+    assert len(retrain.runs(here, "local")) == 2
+
+
+def test_an_incident_of_another_environment_forbids_no_training(here: Store) -> None:
+    report(here, "incident", "staging")
+    assert cli.main(["train"]) == 0
+    assert cli.main(["train", "--environment", "staging"]) == 1
+
+
+def test_a_refused_retrain_names_environment_and_reason_in_its_hint(
+    here: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(here, "incident", "staging")
+    given = ["--environment", "staging", "--reason", "drift"]
+    assert cli.main(["retrain", *given]) == 0
+    output = capsys.readouterr().out
+    assert '`make retrain FORCE=1 WHY="…" REASON=drift ENVIRONMENT=staging`' in output
+    assert "`make monitor ENVIRONMENT=staging`" in output
+    assert cli.main(["train", *given]) == 1
+    assert '`make train FORCE=1 WHY="…" REASON=drift ENVIRONMENT=staging`' in capsys.readouterr().err
+    report(here, "ok", "staging")
+    for outcome in ("refused", "refused"):
+        retrain.record(here, "staging", run_at(1, outcome))
+    assert cli.main(["retrain", *given]) == 0
+    assert "`make retrain FORCE=1 REASON=drift ENVIRONMENT=staging`" in capsys.readouterr().out
 
 
 def test_a_failed_retrain_counts_for_the_cooldown() -> None:
@@ -120,6 +174,13 @@ def weak(depth: int | None, iterations: int = 5) -> Any:
 def use(monkeypatch: pytest.MonkeyPatch, team: Any) -> None:
     monkeypatch.setattr("lifecycle.contract.team.load", lambda root: team)
     monkeypatch.setattr("lifecycle.contract.team.load_data", lambda: team.data)
+
+
+def report(store: Store, verdict: str, environment: str = "local") -> None:
+    """Write a report as monitoring does."""
+    folder = store.reports / environment
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "monitoring.json").write_text(json.dumps({"verdict": verdict, "as_of": "2026-03-09T00:00:00Z"}))
 
 
 def request(store: Store, reason: str = "drift") -> Path:

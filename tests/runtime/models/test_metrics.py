@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
 from lifecycle.contract.schema import Target
-from lifecycle.models.metrics import calibration, improvement, losses, metrics, weighted_measure
+from lifecycle.models.metrics import calibration, losses, metrics, weighted_measure
+from lifecycle.training.comparison import improvement
 from support.teams import TARGETS
 
 BINARY, REGRESSION = Target("binary", "label", ("no", "yes")), Target("regression", "label")

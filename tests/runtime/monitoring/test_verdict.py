@@ -10,6 +10,7 @@ import pytest
 
 from lifecycle import cli, timestamps
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.settings import Settings
 from support.monitored import (
     NO_TABLES,
@@ -199,3 +200,12 @@ def test_a_version_without_a_drift_reference_is_watched(storage: Storage) -> Non
     assert document["verdict"] == "watch"
     assert document["reasons"][0]["text"].startswith("this version has no drift reference")
     assert document["windows"][-1]["columns"] == {}
+
+
+def test_a_reason_suggests_commands_for_its_environment() -> None:
+    found = Findings(0, [Window(0, 1)], features_lag=10 * 86_400, environment="staging")
+    verdict, reasons = decide(found, Settings())
+    assert verdict == "incident"
+    texts = " ".join(reason.text for reason in reasons)
+    assert "`make features ENVIRONMENT=staging`" in texts
+    assert "`make collect ENVIRONMENT=staging`" in texts

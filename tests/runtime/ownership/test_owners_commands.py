@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle import cli
-from lifecycle.cli.repository import _report_owners
+from lifecycle.cli import _report_owners
 from lifecycle.errors import Refused
 from lifecycle.ownership.derived import examine
 from support.owned import DAY, FILES, owners_text, repository

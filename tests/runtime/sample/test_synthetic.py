@@ -15,6 +15,7 @@ from lifecycle.settings import Gate
 from lifecycle.training import evidence
 from lifecycle.training.gate import Case, decide
 from lifecycle.training.train import train
+from support.gate import faults
 from support.teams import TARGETS, Order, derive, estimator_of, settings_in
 
 TWO = Target("binary", "label", ("no", "yes"))
@@ -52,8 +53,8 @@ INPUTS = {
 }
 
 
-def failed_checks(bundle: Bundle) -> tuple[str, ...]:
-    return decide(Case(bundle, evidence.read(bundle)), Gate()).faults
+def failed_checks(bundle: Bundle) -> list[str]:
+    return faults(decide(Case(bundle, evidence.read(bundle)), Gate()))
 
 
 def valid_rows(contract: Contract, tmp_path: Path) -> pd.DataFrame:
@@ -75,7 +76,7 @@ def test_a_model_of_a_single_input_passes_the_gate(name: str, target: Target, tm
     frame = valid_rows(contract, tmp_path)
     assert bool(frame.isna().any(axis=None)) == INPUTS[name].nullable
     team = Team("synthetic", contract, None, Table(contract, frame), estimator_of(target))
-    assert failed_checks(train(team, settings_in(tmp_path), tmp_path)) == ()
+    assert failed_checks(train(team, settings_in(tmp_path), tmp_path)) == []
 
 
 @pytest.mark.parametrize("task", TARGETS)
@@ -85,7 +86,7 @@ def test_the_candidate_beats_the_linear_model_on_several_inputs(task: str, tmp_p
     team = Team("orders", contract, None, Table(contract, frame), estimator_of(TARGETS[task]))
     bundle = train(team, settings_in(tmp_path), tmp_path)
     assert bundle.facts["estimator"] == "candidate"
-    assert failed_checks(bundle) == ()
+    assert failed_checks(bundle) == []
     assert frame["order_id"].is_unique
 
 

@@ -19,7 +19,7 @@ from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.runtimes import FrameModel, SkopsModel
-from lifecycle.training.allowed import verify_allowed_rows
+from lifecycle.training.fit import verify_allowed_rows
 from lifecycle.training.train import train
 from support.teams import TARGETS, CityMeans, data_of, estimator_of, order_team, orders, settings_in
 

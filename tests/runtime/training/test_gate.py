@@ -14,11 +14,11 @@ from lifecycle.models import metrics
 from lifecycle.models.predictor import Predictor
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
+from lifecycle.training.comparison import compare_slices
 from lifecycle.training.dataset import split
 from lifecycle.training.gate import Case, calibration, decide
-from lifecycle.training.slices import compare_slices
 from lifecycle.training.train import train
-from support.gate import failed, swapped
+from support.gate import failed, faults, swapped
 from support.teams import order_team, orders, settings_in
 
 
@@ -67,7 +67,7 @@ def test_evidence_keeps_a_sample_of_many_rows_or_classes() -> None:
 def test_a_better_model_is_accepted_for_every_reason(case: Case) -> None:
     for reason in ("manual", "schedule", "labels", "drift", "decay", "stale"):
         decision = decide(replace(case, reason=reason, milliseconds=1.0), Gate())
-        assert decision.faults == ()
+        assert faults(decision) == []
         assert "ROC AUC +0." in " ".join(check.text for check in decision.checks)
 
 
@@ -83,7 +83,7 @@ def test_a_worse_model_is_refused_for_every_reason(case: Case, reason: str) -> N
     decision = decide(replace(swapped(case), reason=reason), Gate())
     assert {"champion", "loss", "slices"} <= set(failed(decision))
     assert decision.outcome == "failed"
-    assert ("it is not surely better" if reason == "manual" else "worse by more than 0.015") in decision.faults[0]
+    assert ("it is not surely better" if reason == "manual" else "worse by more than 0.015") in faults(decision)[0]
 
 
 def test_a_model_within_the_margin_passes_after_drift_and_fails_as_a_routine(case: Case) -> None:
@@ -110,7 +110,7 @@ def test_a_model_that_is_worse_in_one_slice_is_refused_and_the_slice_named(case:
     bad = slices | {"city=Bonn": {"rows": 200, "mean": 0.05, "se": 0.01}}
     decision = decide(replace(case, evidence=replace(case.evidence, slices={case.champion.version: bad})), Gate())
     assert failed(decision) == ["slices"]
-    assert "city=Bonn (+0.0500 on 200 rows)" in decision.faults[0]
+    assert "city=Bonn (+0.0500 on 200 rows)" in faults(decision)[0]
     small = Gate(min_slice_rows=201)
     decision = decide(replace(case, evidence=replace(case.evidence, slices={case.champion.version: bad})), small)
     assert failed(decision) == []
@@ -135,7 +135,7 @@ def test_a_holdout_that_the_evaluated_fit_has_seen_is_refused(tmp_path: Path, mo
     bundle = train(order_team(rows=4000), settings_in(tmp_path), tmp_path)
     decision = decide(Case(bundle, evidence.read(bundle)), Gate())
     assert "unseen" in failed(decision)
-    assert "the evaluated fit used " in decision.faults[0]
+    assert "the evaluated fit used " in faults(decision)[0]
 
 
 def test_a_deployed_fit_that_is_worse_than_the_evaluated_one_is_refused(case: Case) -> None:
@@ -144,7 +144,7 @@ def test_a_deployed_fit_that_is_worse_than_the_evaluated_one_is_refused(case: Ca
     predictions = case.evidence.predictions | {"refit": spoilt}
     decision = decide(replace(case, evidence=replace(case.evidence, predictions=predictions)), Gate())
     assert failed(decision) == ["refit"]
-    assert "the deployed fit is surely worse" in decision.faults[0]
+    assert "the deployed fit is surely worse" in faults(decision)[0]
 
 
 def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
@@ -153,7 +153,7 @@ def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
     monkeypatch.setattr(evidence, "HOLDOUT", evidence.EVALUATED)
     decision = decide(case, Gate())
     assert decision.outcome == "failed"
-    assert "failed: the evaluated fit used " in decision.faults[0]
+    assert "failed: the evaluated fit used " in faults(decision)[0]
     assert {check.name for check in decision.checks} == {"unseen", "size"}
     assert calibration(case, Gate(), {"deployed": 0.5}) is None
 

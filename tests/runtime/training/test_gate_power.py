@@ -23,10 +23,11 @@ from lifecycle.features import point_in_time
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
 from lifecycle.settings import Gate
+from lifecycle.training.comparison import compare_slices
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import Evidence
 from lifecycle.training.gate import Case, decide
-from lifecycle.training.slices import compare_slices
+from support.gate import faults
 from support.tables import DATA, TABLES, data_of, estimator_of
 from support.teams import sample_team, settings_in
 
@@ -52,7 +53,7 @@ class Table:
         given = {"candidate": own, "refit": own, "champion": other, "trivial": trivial, "linear": trivial}
         found = Evidence(label, np.arange(LABELS, dtype=np.uint64), given, slices=slices)
         case = Case(self.bundle("new"), found, self.bundle("champion"), reason)
-        return not decide(case, Gate(resamples=300)).faults
+        return not faults(decide(case, Gate(resamples=300)))
 
     def bundle(self, version: str) -> Any:
         facts: dict[str, Any] = {"files": {}}

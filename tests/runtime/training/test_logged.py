@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
 from lifecycle.cli.model import described_rows
+from lifecycle.contract.schema import Column
 from lifecycle.features import point_in_time
 from lifecycle.settings import Settings
 from lifecycle.training.dataset import Dataset, load_dataset
@@ -94,6 +96,37 @@ def test_rows_of_other_columns_or_features_are_counted_and_not_used(sample: Samp
     logged(sample, settings, 300, "new", MATURE, NOW)
     other = loaded(settings, change=lambda team: replace(team, features_sql=team.features_sql + "\n-- changed"))
     assert other.logged == Logged(labelled=300, other=300)
+
+
+def test_rows_without_a_label_are_not_read_into_memory(sample: Sample, settings: Settings) -> None:
+    logged(sample, settings, 300, "new", MATURE, NOW)
+    one = next(settings.store.predictions.rglob("new.parquet"))
+    copies = f"SELECT * REPLACE (i || '-unlabelled' AS lifecycle_request) FROM '{one}', range(15000) r (i)"
+    duckdb.execute(f"COPY ({copies}) TO '{one.with_name('large.parquet')}' (FORMAT parquet)")
+    team = sample_team()
+    connection = point_in_time.connect(team.data, settings.data, memory_limit="150MB", temp_directory="")
+    assert load_dataset(connection, team, NOW, settings, "local", 0.2).logged == Logged(labelled=300, joined=300)
+
+
+@pytest.mark.parametrize(
+    ("column", "counts"),
+    [
+        (Column("tier", "request", "category", nullable=True, required=False), Logged(labelled=300, joined=300)),
+        (Column("tier", "request", "category", nullable=True, required=False, default="a"), Logged(300, other=300)),
+        (Column("tier", "request", "number", required=False, default=0.0), Logged(300, other=300)),
+    ],
+)
+def test_rows_from_before_an_optional_column_was_added_are_used_with_null(
+    sample: Sample, settings: Settings, column: Column, counts: Logged
+) -> None:
+    logged(sample, settings, 300, "new", MATURE, NOW)
+    contract = sample.bundle.contract
+    wider = replace(contract, columns=(*contract.columns, column))
+    found = loaded(settings, change=lambda team: replace(team, contract=wider))
+    assert found.logged == counts
+    added = found.rows.frame.iloc[found.from_labels :]
+    assert len(added) == counts.joined
+    assert added["tier"].isna().all()
 
 
 def test_training_reports_how_many_rows_come_from_where(sample: Sample, settings: Settings, tmp_path: Path) -> None:

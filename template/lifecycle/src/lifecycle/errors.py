@@ -1,4 +1,11 @@
-"""Errors whose message is meant for the user."""
+"""Errors whose message is meant for the user, and the commands of make that messages suggest."""
+
+import re
+
+# The commands of make that take REASON, and those that take ENVIRONMENT.
+TAKE_REASON = {"train", "promote", "retrain"}
+TAKE_ENVIRONMENT = TAKE_REASON | {"config", "approve", "rollback", "collect", "labels", "erase", "monitor", "accept"}
+TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score"}
 
 
 class LifecycleError(Exception):
@@ -21,3 +28,20 @@ class Refused(LifecycleError):
 
 class NotHere(LifecycleError):
     """The tables are missing on this machine; the command line exits with code 3, which CI treats differently."""
+
+
+def complete_commands(text: str, environment: str, reason: str | None = None) -> str:
+    """Return a text whose commands of make, such as `make train promote`, name environment and reason.
+
+    Defaults, and what a command names already, are not added; `reason` is why a model is trained.
+    """
+
+    def completed(command: re.Match[str]) -> str:
+        goals, missing = {*command[1].split()}, ""
+        if goals & TAKE_REASON and reason not in (None, "manual") and " REASON=" not in command[0]:
+            missing = f" REASON={reason}"
+        if goals & TAKE_ENVIRONMENT and environment != "local" and " ENVIRONMENT=" not in command[0]:
+            missing += f" ENVIRONMENT={environment}"
+        return f"`make {command[1]}{missing}`"
+
+    return re.sub(r"`make ([^`]+)`", completed, text)

@@ -167,11 +167,6 @@ class Loaded:
             yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
 
 
-def make_variable(environment: str) -> str:
-    """Return what a command of make needs to name an environment; empty for the default one."""
-    return "" if environment == "local" else f" ENVIRONMENT={environment}"
-
-
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
     """Load the settings of an environment of the repository `root`, with `environ` or those of the process.
 

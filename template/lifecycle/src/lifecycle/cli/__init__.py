@@ -1,10 +1,11 @@
 """The command line `lifecycle COMMAND`: parse the arguments, run one command, print errors without a traceback.
 
-There is one module for each group of commands. A command imports its package only when it runs, so that start-up stays
-fast.
+The commands about the repository are here; two modules have those for versions of the model, and those that follow a
+deployed one. A command imports its package only when it runs, so that start-up stays fast.
 """
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 import lifecycle
 from lifecycle import settings
-from lifecycle.errors import LifecycleError, NotHere
+from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
 from lifecycle.settings import ENVIRONMENTS, Loaded
 
 Command = Callable[[argparse.Namespace, Loaded], None]
@@ -22,6 +23,7 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 PACKAGES = {"online": "serving", "batch": "scoring"}
 # Why a model is trained. The gate requires superiority for some of these reasons and non-inferiority for the others.
 REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
+MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
 TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
 
@@ -33,18 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
         interrupted. A wrong call exits with code 2.
     """
     # The groups import the names above from this package.
-    from lifecycle.cli import model, monitoring, repository
+    from lifecycle.cli import model, monitoring
 
     parser = argparse.ArgumentParser(prog="lifecycle", description="Train, promote, use and monitor this model.")
     parser.add_argument("--version", action="version", version=lifecycle.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (repository, model, monitoring):
-        group.add_commands(partial(_add_command, commands))
+    for add_commands in (_add_own_commands, model.add_commands, monitoring.add_commands):
+        add_commands(partial(_add_command, commands))
+    given = argparse.Namespace(environment="local")
     try:
-        given = parser.parse_args(arguments)
+        parser.parse_args(arguments, given)
         given.run(given, settings.load(Path.cwd(), given.environment))
     except LifecycleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = complete_commands(str(error), given.environment, getattr(given, "reason", None))
+        print(f"error: {text}", file=sys.stderr)
         return 3 if isinstance(error, NotHere) else 1
     except _unexpected_errors() as error:
         # An error that no job expects still names its path or the command.
@@ -76,3 +80,136 @@ def _refuse(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
 def _unexpected_errors() -> tuple[type[Exception], ...]:
     # A module that is not imported cannot have raised the error, and importing it here would slow every command down.
     return OSError, *(sys.modules[name].Error for name in ("duckdb", "sqlite3") if name in sys.modules)
+
+
+def _add_own_commands(add: AddCommand) -> None:
+    """Add the commands about the repository: whether it is consistent, its settings, its sample and its owners."""
+    add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
+    add("contract", _contract, "write contract.json from src/model/contract.py")
+    client = add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
+    client.add_argument("--build", type=int, default=0, help="second part of the client's version; default: 0")
+    sample = add("sample", _sample, "write the tables of the sample into the data folder")
+    sample.add_argument("--drift", action="store_true", help="with a known drift in the last quarter")
+    add("tables", _tables, "check that the tables can be read on this machine")
+    add("config", _config, "show every setting, its value and where the value comes from")
+    owners = add("owners", _owners, "check OWNERS and derive files from it")
+    parts = owners.add_subparsers(dest="part", required=True, metavar="PART")
+    parts.add_parser("check", help="check OWNERS and the files derived from it")
+    parts.add_parser("derive", help="write CODEOWNERS and the other derived files")
+    parts.add_parser("who", help="show who may approve a change of a file").add_argument("path")
+    parts.add_parser("role", help="show who holds a role, and what the role decides").add_argument("role")
+
+
+def _check(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.compatibility import RELEASED, compare
+    from lifecycle.contract.team import load_contract, load_data
+    from lifecycle.features import point_in_time
+    from lifecycle.registry import deployments
+
+    # The commit hook of a repository runs this command only, so it includes the check of the template's files.
+    if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
+        raise LifecycleError("files of the template were changed", "Follow the hints above.")
+    (contract, features_sql), data = load_contract(), load_data()
+    for environment in ENVIRONMENTS:
+        settings.load(Path.cwd(), environment)
+    compare(contract, Path.cwd())
+    print(f"ok  config: {', '.join(ENVIRONMENTS)}")
+    print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
+    if features_sql is not None:
+        connection = point_in_time.connect(data, loaded.settings.data)
+        point_in_time.check_sql(connection, contract, features_sql)
+        print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
+    for number in deployments.incomplete_lines(loaded.settings.store):
+        problem = "incomplete line: its writer was killed, and the change was not recorded"
+        print(f"warning: {loaded.settings.store.audit}:{number}: {problem}", file=sys.stderr)
+        print("  Repeat the change if it was not made. The line itself does no harm.", file=sys.stderr)
+    _report_owners(always=False)
+
+
+def _report_owners(always: bool) -> None:
+    from lifecycle.ownership.derived import examine
+
+    report = examine(Path.cwd())
+    for finding in report.findings:
+        print(finding, file=sys.stderr)
+    if report.refused and not (always or report.enforced):
+        problem = "OWNERS has no version, so its errors are only warnings here"
+        print(f"{problem}\n  With `version: 1` below x-ownership, make check enforces the format.", file=sys.stderr)
+    elif report.refused:
+        raise Refused(f"OWNERS has {report.refused} errors", "lifecycle/docs/owners.md describes the format.")
+    if report.owners:
+        filters, roles = len(report.owners.filters), ", ".join(report.owners.roles)
+        waits = "; the warnings must be resolved before production" if report.findings else ""
+        print(f"ok  owners: {filters} filters, {roles}{waits}")
+
+
+def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.ownership import derived
+
+    if given.part == "check":
+        _report_owners(always=True)
+    elif given.part == "derive":
+        for line in derived.write(Path.cwd()):
+            print(line)
+    elif given.part == "who":
+        path = Path(given.path).as_posix()
+        matching = [each for each in derived.read(Path.cwd()).valid().filters if each.matches(path)]
+        if not matching:
+            raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
+        for each in matching:
+            print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
+    else:
+        owners, role = derived.read(Path.cwd()).valid(), given.role
+        if role not in owners.roles:
+            raise LifecycleError(f"OWNERS has no role {role!r}", f"The roles are {', '.join(owners.roles)}.")
+        decides = [decision for decision, roles in owners.decisions.items() if role in roles]
+        print(f"{', '.join(owners.roles[role]) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}")
+        if owners.behind(role) != owners.roles[role]:
+            print(f"people: {', '.join(owners.behind(role)) or 'not known'}")
+
+
+def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.compatibility import RELEASED, release
+    from lifecycle.contract.team import load_contract
+
+    changed = release(load_contract()[0], Path.cwd())
+    print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")
+
+
+def _client(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.client import build, differs
+
+    if given.build < 0:
+        raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")
+    path, example = build(Path.cwd(), given.build)
+    if differs(Path.cwd(), loaded.settings.store, loaded.environment):
+        problem = f"the version deployed in {loaded.environment} has another contract than this client"
+        print(complete_commands(f"{problem}\n  Run `make train promote` first.", loaded.environment), file=sys.stderr)
+    usage = f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write"
+    print(f"{usage}\n\n{example}")
+
+
+def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.sample import write
+
+    write(loaded.settings.data, drift=given.drift)
+    print(f"the sample's tables are in {loaded.settings.data}/")
+
+
+def _tables(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.contract.team import load_data
+    from lifecycle.features import point_in_time
+
+    with point_in_time.connect(load_data(), loaded.settings.data) as connection:
+        for (name,) in connection.execute("SHOW TABLES").fetchall():
+            print(f"ok  {name}")
+
+
+def _config(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.registry import deployments
+
+    print(f"environment = {loaded.environment!r}")
+    for line in loaded.lines():
+        print(line)
+    deployment = deployments.read(loaded.settings.store, loaded.environment)
+    print(f"deployed: {deployment.current.version if deployment else 'nothing yet'}")

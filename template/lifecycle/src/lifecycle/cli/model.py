@@ -25,6 +25,8 @@ def add_commands(add: AddCommand) -> None:
         about = f"{TIMESTAMP}; default: the latest time in the data, or now"
         command.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=about)
     train.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
+    train.add_argument("--force", action="store_true", help="train also during an incident; it needs --why")
+    train.add_argument("--why", default="", help="reason, which --force needs during an incident")
     promote = add("promote", _promote, "deploy a version if the gate passes")
     approve = add("approve", _approve, "approve a version for production, for the roles you hold")
     rollback = add("rollback", _rollback, "deploy the previous version again")
@@ -63,13 +65,19 @@ def _features(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load
+    from lifecycle.jobs import retrain
     from lifecycle.ownership import approvals
     from lifecycle.training.train import mirror, train
 
-    root = Path.cwd()
-    roles, environment = approvals.roles(root), loaded.environment
-    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, roles, environment)
+    root, store, environment = Path.cwd(), loaded.settings.store, loaded.environment
+    broken = retrain.incident(store, environment, "train")
+    if broken and not (given.force and given.why.strip()):
+        raise broken
+    bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root), environment)
     facts = bundle.facts
+    if broken:
+        about = (facts["created"], given.reason, "hand", registry.who().name, retrain.TRAINED, bundle.version)
+        retrain.record(store, environment, retrain.Run(*about, why=given.why.strip()))
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     for line in described_rows(facts):
         print(line)

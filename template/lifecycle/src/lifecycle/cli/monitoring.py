@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
-from lifecycle.errors import LifecycleError, Refused
-from lifecycle.settings import Loaded, make_variable
+from lifecycle.errors import LifecycleError, Refused, complete_commands
+from lifecycle.settings import Loaded
 
 if TYPE_CHECKING:
     from lifecycle.contract.schema import Contract
@@ -71,7 +71,8 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
         predictions.load_rows(connection, store, loaded.environment, 0, now + 1)
         strays = count - labels.matched(connection, store, contract, given.file)
     if strays:
-        print(f"{strays} of them belong to no collected prediction of {loaded.environment} (`make collect`)")
+        text = f"{strays} of them belong to no collected prediction of {loaded.environment} (`make collect`)"
+        print(complete_commands(text, loaded.environment))
 
 
 def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
@@ -122,7 +123,7 @@ def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
     who, environment = registry.who(), loaded.environment
     finding = accept(loaded.settings.store, environment, given.column, who, given.why)
     print(f"{given.column}: {finding}; accepted by {who} until another version is deployed in {environment}")
-    print(f"`make monitor{make_variable(environment)}` reports it as drift from now on")
+    print(complete_commands("`make monitor` reports it as drift from now on", environment))
 
 
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -1,1 +1,1 @@
-"""Jobs that combine the other packages: check, promote, materialize features."""
+"""Jobs that combine the other packages: promote, retrain, materialize features."""

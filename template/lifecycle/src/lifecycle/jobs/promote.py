@@ -1,6 +1,5 @@
 """Promote a version in an environment if the gate passes, or roll back to the version before."""
 
-import contextlib
 import json
 import timeit
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from lifecycle import registry, timestamps
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
-from lifecycle.errors import LifecycleError, NotHere, Refused
+from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
 from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
@@ -20,11 +19,10 @@ from lifecycle.monitoring.skew import measure_skew
 from lifecycle.ownership import approvals
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.settings import Settings, make_variable
+from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
-from lifecycle.training.evidence import with_champion
 from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20
@@ -68,7 +66,7 @@ def promote(
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
         checks += tuple(Check(OWNERS, FAILED, each) for each in waiting)
-    decision = Decision(checks)
+    decision = Decision(tuple(replace(each, hint=complete_commands(each.hint, environment, reason)) for each in checks))
     thresholds = ({"deployed": seen.current.threshold} if seen else {}) | {"requested": wanted.threshold}
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
@@ -78,12 +76,12 @@ def promote(
     if blocking := record.blocking:
         faults = "\n  ".join(each.fault for each in blocking)
         problem = f"{bundle.version} is not promoted in {environment}:\n  {faults}"
-        command = f"`make promote VERSION={bundle.version}{make_variable(environment)}"
-        command += "" if threshold is None else f" THRESHOLD={threshold:g}"
-        hint = f'{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
+        command = f"make promote VERSION={bundle.version}" + ("" if threshold is None else f" THRESHOLD={threshold:g}")
+        hint = f'`{command} OVERRIDE="reason"` deploys it in spite of these checks, and the reason is recorded.'
         if any(check.name == OWNERS for check in blocking):
-            hint = f"When this is done, run {command}` again; no OVERRIDE replaces it."
-        raise Refused(problem, f"The deployment is unchanged. {hint} All checks: {page}")
+            hint = f"When this is done, run `{command}` again; no OVERRIDE replaces it."
+        hint = complete_commands(f"The deployment is unchanged. {hint}", environment, reason)
+        raise Refused(problem, f"{hint} All checks: {page}")
     materialize_for(settings, data, bundle)
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     if record.overridden:
@@ -155,29 +153,28 @@ def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
 ) -> tuple[Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
-    case = Case(bundle, evidence.NOTHING, reason=reason, max_skew=settings.monitor.max_skew)
-    # Bundles of 0.1.0 hold no evidence.
-    with contextlib.suppress(LifecycleError):
-        case = replace(case, evidence=evidence.read(bundle))
-    predictor = Predictor(bundle)
-    if seen and seen.current.version == bundle.version:
+    predictor, champion, unreadable = Predictor(bundle), None, ""
+    is_deployed = seen is not None and seen.current.version == bundle.version
+    if seen and not is_deployed:
+        try:
+            champion = open_version(settings.store, seen.current.version)
+        except BundleError as error:
+            unreadable = error.problem
+    found, faults = evidence.NOTHING, tuple[Check, ...]()
+    try:
+        found = evidence.read(bundle)
+        found = evidence.with_champion(settings, data, bundle, found, champion)
+    except LifecycleError as error:
+        faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
+    case = Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
+    if seen and is_deployed:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
         text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"
         return case, (Check("threshold", PASSED, text),)
-    try:
-        case = replace(case, champion=open_version(settings.store, seen.current.version) if seen else None)
-    except BundleError as error:
-        case = replace(case, unreadable=error.problem)
-    champion = case.champion
     # Logged features of another feature table than the candidate's say nothing about the candidate.
     if seen and champion and champion.feature_set == bundle.feature_set:
         case = replace(case, skew=logged_skew(settings, data, seen.environment, champion))
     case = replace(case, milliseconds=milliseconds(predictor))
-    faults: tuple[Check, ...] = ()
-    try:
-        case = replace(case, evidence=with_champion(settings, data, bundle, champion))
-    except LifecycleError as error:
-        faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
     callers = _callers(champion.contract, bundle.contract) if champion else ()
     return case, (*faults, *gate.decide(case, settings.gate).checks, *callers)
 

@@ -1,13 +1,12 @@
 """Train a new version and promote it if the gate passes: on request of monitoring, on a schedule, or by hand."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lifecycle import registry, timestamps
 from lifecycle.contract import team as teams
-from lifecycle.errors import LifecycleError, Refused
+from lifecycle.errors import LifecycleError, Refused, complete_commands
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.ownership import approvals
@@ -18,7 +17,7 @@ from lifecycle.storage import Busy, Store, lock, write_atomically
 from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
 
-DONE, RUNS = "retrain_done.json", "retrains.jsonl"
+DONE, RUNS, TRAINED = "retrain_done.json", "retrains.jsonl", "trained"
 # When the last version was trained (seconds), and how many labels became known since.
 LastTraining = tuple[int, int]
 NOT_DUE = "no retrain is due: monitoring has not requested one, and neither schedule nor new labels demand one"
@@ -28,8 +27,8 @@ NOT_DUE = "no retrain is due: monitoring has not requested one, and neither sche
 class Run:
     """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page.
 
-    `again`: it was the second one after a change, see `follow_up`. `why` is the reason that was given, which a retrain
-    during an incident needs.
+    The outcome `trained` is a version of `make train` during an incident. `again`: it was the second one after a
+    change, see `follow_up`. `why` is the reason that was given, which training during an incident needs.
     """
 
     started: str
@@ -60,14 +59,13 @@ def retrain(
     reason: str | None = None,
     due: bool = False,
     force: bool = False,
-    report: Callable[[str], object] = print,
     why: str = "",
 ) -> Run | None:
     """Train and promote once, unless a guard (cooldown, weekly limit, incident, off switch) refuses it.
 
     The reason is by default that of monitoring's request, else "manual". With `due`, a model is trained only if a
     request, the age of the last training or new labels demand it; with `force`, the guards are ignored, during an
-    incident only with `why`, which is recorded. `report` is called with each line for the user.
+    incident only with `why`, which is recorded.
 
     Returns:
         The recorded run, whose outcome may be "refused"; None where nothing was trained.
@@ -81,23 +79,22 @@ def retrain(
         with lock(store.runs / f".{environment}.retrain.lock", wait=False):
             request = requested(store, environment)
             last = _last_training(settings, environment) if due else None
-            past, broken = runs(store, environment), incident(store, environment)
+            past = [run for run in runs(store, environment) if run.outcome != TRAINED]
             second = follow_up(past, now, settings.monitor.window_days * DAY) if due else None
             demanded = demand(request, last, settings.retrain, now) or second
             if due and demanded is None:
-                report(NOT_DUE)
+                print(NOT_DUE)
                 return None
             reason, text = (reason, "by hand") if reason else demanded or ("manual", "by hand")
-            refused = refusal(past, settings.retrain, now, by_hand=not due, incident=broken)
+            broken = incident(store, environment, "retrain")
+            refused = broken or refusal(past, settings.retrain, now, by_hand=not due)
             if refused and not force:
-                command = f"make retrain FORCE=1{' WHY=…' if broken else ''}"
-                report(f"no retrain ({reason}): {refused}; `{command}` starts one anyway")
+                print(complete_commands(f"no retrain ({reason}): {refused}", environment, reason))
                 return None
             if broken and not why.strip():
-                problem = "monitoring reports an incident, and a model is trained on broken data only with a reason"
-                raise LifecycleError(problem, 'Run `make retrain FORCE=1 WHY="…"`, or fix or accept the data first.')
+                raise broken
             text += f"; {'during an incident, ' if broken else ''}because {why.strip()}" if why.strip() else ""
-            report(f"retrain ({reason}): {text}")
+            print(f"retrain ({reason}): {text}")
             run = Run(timestamps.format_utc(now), reason, "schedule" if due else "hand")
             run.again, run.why = second is not None and demanded == second, why.strip()
             _train_and_promote(settings, environment, root, run, f"retrain ({reason}): {text}")
@@ -106,7 +103,7 @@ def retrain(
     except Busy as error:
         raise LifecycleError("another retrain is running", "Wait until it ends.") from error
     if run.decision:
-        report(f"decision: {run.decision}")
+        print(f"decision: {run.decision}")
     return run
 
 
@@ -123,9 +120,7 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
         bundle = train(team, settings, root, reason=run.reason, owners=approvals.roles(root), environment=environment)
         run.version = bundle.version
         mirror(settings, bundle)
-        promote(
-            settings, team.data, environment, bundle.version, None, who, why, root, run.reason, on_decision=on_decision
-        )
+        promote(settings, team.data, environment, bundle.version, None, who, why, root, on_decision=on_decision)
         run.outcome, run.text = "promoted", f"{bundle.version} is deployed in {environment}"
     except Refused as error:
         run.outcome, run.text = "refused", str(error)
@@ -174,20 +169,18 @@ def follow_up(runs: list[Run], now: int, period: int) -> tuple[str, str] | None:
     return runs[-1].reason, f"a second time, with the labels that arrived since the one of {runs[-1].started}"
 
 
-def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool, incident: bool = False) -> str | None:
-    """Return why no retrain may start now, or None; by hand, only incident and weekly limit apply."""
-    if incident:
-        return "monitoring reports an incident, and no model is trained on broken data"
-    if not by_hand and not rules.enabled:
-        return "automatic retrains are switched off (retrain.enabled)"
+def refusal(runs: list[Run], rules: Retrain, now: int, by_hand: bool) -> str | None:
+    """Return why no retrain may start now, and what to do, or None; by hand, only the weekly limit applies."""
     started = [timestamps.parse(run.started) for run in runs]
-    ago = (now - max(started, default=0)) / DAY
-    if not by_hand and started and ago < rules.cooldown_days:
-        return f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
-    week = sum(now - each < 7 * DAY for each in started)
-    if week >= rules.most_a_week:
-        return f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
-    return None
+    ago, week = (now - max(started, default=0)) / DAY, sum(now - each < 7 * DAY for each in started)
+    found = None
+    if not by_hand and not rules.enabled:
+        found = "automatic retrains are switched off (retrain.enabled)"
+    elif not by_hand and started and ago < rules.cooldown_days:
+        found = f"the last started {ago:.1f} days ago, within {rules.cooldown_days:g} days (retrain.cooldown_days)"
+    elif week >= rules.most_a_week:
+        found = f"{week} started within the last seven days (retrain.most_a_week is {rules.most_a_week})"
+    return f"{found}; `make retrain FORCE=1` starts one anyway" if found else None
 
 
 def requested(store: Store, environment: str) -> Request | None:
@@ -199,16 +192,24 @@ def requested(store: Store, environment: str) -> Request | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        hint = "Remove it: `lifecycle monitor` writes it again."
+        hint = "Remove it: `make monitor` writes it again."
         raise LifecycleError(f"{path} is not a valid request ({error})", hint) from error
 
 
-def incident(store: Store, environment: str) -> bool:
-    """Return whether the latest report of monitoring found broken data."""
+def incident(store: Store, environment: str, goal: str) -> Refused | None:
+    """Return why `make GOAL` trains nothing where the latest report of monitoring found broken data, else None.
+
+    A report about an earlier version counts, too, because it is about the data. `make monitor` replaces it.
+    """
     try:
-        return bool(json.loads((store.reports / environment / LATEST).read_bytes())["verdict"] == INCIDENT)
+        report = json.loads((store.reports / environment / LATEST).read_bytes())
+        if report["verdict"] != INCIDENT:
+            return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
+        return None
+    problem = f"monitoring reports an incident as of {report.get('as_of')}, and no model is trained on broken data"
+    hint = "Fix or accept what the report names, then run `make monitor`; "
+    return Refused(problem, f'{hint}`make {goal} FORCE=1 WHY="…"` trains anyway and records the reason.')
 
 
 def complete(store: Store, environment: str, request: Request) -> None:
@@ -233,5 +234,7 @@ def runs(store: Store, environment: str) -> list[Run]:
 
 def record(store: Store, environment: str, run: Run) -> None:
     """Add a retrain to the record."""
-    lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
-    write_atomically(store.reports / environment / RUNS, "".join(lines).encode())
+    path = store.reports / environment / RUNS
+    with lock(path.with_name(f".{RUNS}.lock")):
+        lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
+        write_atomically(path, "".join(lines).encode())

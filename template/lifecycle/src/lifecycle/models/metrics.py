@@ -1,11 +1,10 @@
-"""Losses, metrics, calibration, and the bootstrap that compares two models on the same rows.
+"""Losses, metrics and calibration of predictions, and their bootstrap.
 
 Losses are log loss for classes and squared error for regression, both proper scoring rules (Gneiting & Raftery 2007).
 `actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -148,41 +147,6 @@ def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float)
     return {"threshold": threshold, "predicted": predicted} | shares
 
 
-@dataclass(frozen=True)
-class Improvement:
-    """By how much one model is better than another on the same rows, with one-sided bounds and the standard error."""
-
-    mean: float
-    lower: float
-    upper: float
-    error: float
-
-
-def improvement(before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
-    """Return the improvement of the mean loss by a paired bootstrap (Efron & Tibshirani 1993, §16.4).
-
-    Args:
-        before: losses of the model to compare with, shape (rows,).
-        after: losses of the other model on the same rows, shape (rows,).
-        confidence: of each one-sided bound, below 1.
-        resamples: how often the rows are drawn.
-        seed: of the draws.
-    """
-    differences, size = before - after, len(before)
-    return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)
-
-
-def measure_improvement(
-    target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int
-) -> Improvement:
-    """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
-
-    `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
-    """
-    old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
-    return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
-
-
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
     """Return the values of a measure, a function of how often each row is drawn, on resampled rows.
 
@@ -228,16 +192,6 @@ def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
         return float(of_positive @ (below[first] + below[last]) / 2 / pairs) if pairs > 0 else float("nan")
 
     return auc
-
-
-def _improvement(
-    gain: Callable[[Floats], float], rows: int, confidence: float, resamples: int, seed: int
-) -> Improvement:
-    mean, resampled = gain(np.ones(rows)), bootstrap(gain, rows, resamples, seed)
-    if not len(resampled):
-        return Improvement(mean, np.nan, np.nan, np.nan)
-    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
-    return Improvement(mean, float(lower), float(upper), float(resampled.std()))
 
 
 def mean_cost(actual: Floats, outputs: Floats, threshold: float, false_positive: float, false_negative: float) -> float:

@@ -8,11 +8,10 @@ import json
 from dataclasses import dataclass
 
 from lifecycle import timestamps
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.models.bundle import open_version
 from lifecycle.registry import Identity, deployments
 from lifecycle.reports import LATEST
-from lifecycle.settings import make_variable
 from lifecycle.storage import Store
 
 ACTION = "accept"
@@ -49,10 +48,10 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
         LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
             the report does not describe the deployed version.
     """
-    again = f"Run `make monitor{make_variable(environment)}` first."
+    again = complete_commands("Run `make monitor` first.", environment)
     if not why.strip():
         problem = f"{name} is accepted only with a reason, which the audit log and later reports state"
-        raise LifecycleError(problem, f'Run `make accept COLUMN={name} WHY="…"{make_variable(environment)}`.')
+        raise LifecycleError(problem, complete_commands(f'Run `make accept COLUMN={name} WHY="…"`.', environment))
     version = deployments.required(store, environment).current.version
     names = [column.name for column in open_version(store, version).contract.inputs]
     if name not in names:

@@ -2,15 +2,16 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lifecycle import timestamps
+from lifecycle.errors import complete_commands
 from lifecycle.monitoring.acceptance import Acceptance
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.monitoring.quality import Quality
 from lifecycle.monitoring.skew import Skew
 from lifecycle.reports import INCIDENT, NO_DATA, OK, RETRAIN, VERDICTS, WATCH
-from lifecycle.settings import Settings, make_variable
+from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
 
@@ -81,7 +82,8 @@ def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
     """
     # Of several reasons for a retrain the first is requested, because it determines what the gate requires.
     checks = (_broken, _decay, _drift, _age, _accepted, _too_few)
-    reasons = [reason for check in checks for reason in check(findings, settings)]
+    found = (reason for check in checks for reason in check(findings, settings))
+    reasons = [replace(each, text=complete_commands(each.text, findings.environment)) for each in found]
     reasons.sort(key=lambda each: -VERDICTS.index(each.verdict))
     return reasons[0].verdict if reasons else OK, reasons
 
@@ -90,8 +92,8 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
     rules, skew, lag = settings.monitor, findings.skew, findings.features_lag
     for name, column in findings.windows[-1].columns.items():
         if column.broken:
-            command = f"make accept COLUMN={shlex.quote(name)} WHY=…{make_variable(findings.environment)}"
-            hint = "fix the source, or change the contract in src/model/contract.py and train a new version"
+            command = f"make accept COLUMN={shlex.quote(name)} WHY=…"
+            hint = "fix the source, or change src/model/contract.py and run `make train promote FORCE=1 WHY=…`"
             hint = f"fix the source, or, if this is as it should be, `{command}`" if column.kind else hint
             yield Reason("broken", f"{name}: {column.broken}; {hint}", INCIDENT, (name,))
     if findings.skew_error:

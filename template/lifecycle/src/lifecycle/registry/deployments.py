@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lifecycle import timestamps
-from lifecycle.errors import LifecycleError
-from lifecycle.settings import ENVIRONMENTS, make_variable
+from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.settings import ENVIRONMENTS
 from lifecycle.storage import Store, explain_disk_errors, lock, write_atomically
 
 FORMAT = 1
@@ -79,7 +79,7 @@ def required(store: Store, environment: str) -> Deployment:
     """Return the deployment of an environment; raises LifecycleError before the first promotion."""
     deployment = read(store, environment)
     if deployment is None:
-        hint = f"Run `make train promote{make_variable(environment)}` first."
+        hint = complete_commands("Run `make train promote` first.", environment)
         raise LifecycleError(f"nothing is deployed in {environment} ({store.root} has no deployment of it)", hint)
     return deployment
 

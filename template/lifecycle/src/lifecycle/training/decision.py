@@ -77,11 +77,6 @@ class Decision:
         return next((each for each in (FAILED, NOT_COMPARED) if each in found), PASSED)
 
     @property
-    def faults(self) -> tuple[str, ...]:
-        """The explanations of the checks that did not pass, with what to do about each."""
-        return tuple(check.fault for check in self.checks if not check.passed)
-
-    @property
     def numbers(self) -> dict[str, Any]:
         """The numbers of all checks, by name."""
         return {check.name: check.numbers for check in self.checks if check.numbers}

@@ -18,8 +18,8 @@ from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.reference import Seconds
 from lifecycle.settings import Settings
+from lifecycle.training.comparison import Slices, compare_slices
 from lifecycle.training.dataset import Dataset, Hashes, Mask, codes, load_dataset
-from lifecycle.training.slices import Slices, compare_slices
 
 FORMAT, FILE, IDS = 4, "evidence.json", "evidence.ids"
 # Hashes of the rows that the deployed fit, and the evaluated fit, were fitted to or chosen with; and of the holdout.
@@ -78,13 +78,14 @@ class Incomparable(LifecycleError):
 
 def evaluate(dataset: Dataset, predictions: dict[str, Floats]) -> Evidence:
     """Return the evidence of a candidate: what its models, by name, predict for all held-out rows of the dataset."""
-    kept = _kept(dataset, predictions[CANDIDATE])
+    ids = dataset.row_hashes[dataset.split.holdout]
+    kept = sampled(ids, predictions[CANDIDATE][0].size)
     label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
     sample = {name: each[kept] for name, each in predictions.items()}
     contract, own = dataset.team.contract, sample[CANDIDATE]
     others = {name: each for name, each in sample.items() if name in (TRIVIAL, LINEAR)}
     compared = {name: compare_slices(contract, frame, label, own, each) for name, each in others.items()}
-    return Evidence(label, dataset.row_hashes[dataset.split.holdout][kept], sample, slices=compared)
+    return Evidence(label, ids[kept], sample, slices=compared)
 
 
 def with_version(settings: Settings, found: Evidence, dataset: Dataset, version: str) -> Evidence:
@@ -96,7 +97,7 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
         bundle = open_version(settings.store, version)
         if DEPLOYED in bundle.facts["files"] and tuple(bundle.facts["identity"]) != dataset.split.identity:
             raise Incomparable(f"{version} identifies rows in another way, so that the rows it has seen are not known")
-        kept = _kept(dataset, found.predictions[CANDIDATE])
+        kept = sampled(dataset.row_hashes[dataset.split.holdout], found.predictions[CANDIDATE][0].size)
         predicted = _predict(bundle, dataset)[kept]
     except Incomparable as error:
         return replace(found, incomparable=found.incomparable | {version: error.problem})
@@ -125,13 +126,12 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
     )
 
 
-def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bundle | None) -> Evidence:
+def with_champion(settings: Settings, data: Data, bundle: Bundle, found: Evidence, champion: Bundle | None) -> Evidence:
     """Return the evidence of a bundle, with the champion's predictions added where training did not compare the two.
 
     Raises:
-        LifecycleError: an earlier release wrote the bundle, or the tables have changed since its training.
+        LifecycleError: the tables have changed since the training.
     """
-    found = read(bundle)
     if champion is None or champion.version in {*found.predictions, *found.incomparable, *found.failed}:
         return found
     connection = point_in_time.connect(data, settings.data)
@@ -145,10 +145,6 @@ def with_champion(settings: Settings, data: Data, bundle: Bundle, champion: Bund
         problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
         raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     return with_version(settings, found, dataset, champion.version)
-
-
-def _kept(dataset: Dataset, predictions: Floats) -> Positions:
-    return sampled(dataset.row_hashes[dataset.split.holdout], predictions[0].size)
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:

@@ -10,25 +10,34 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lifecycle.contract.rows import Encoder, learn_levels
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
-from lifecycle.training.allowed import NULL_HINT
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Standard errors by which the loss of a shorter window must be lower.
 STANDARD_ERRORS = 2.0
 MIN_WINDOW_ROWS = 200
 # With fewer selection rows, candidate and linear model are compared by cross-validation.
 MIN_SELECTION_ROWS, FOLDS = 200, 5
+MOST_LEVELS, MOST_NAMED, ROWS_AT_ONCE = 50, 5, 200
+UNSEEN = "an unseen level"
+NULL_HINT = "add an imputer, use an estimator that takes NaN, or forbid the null in src/model/contract.py"
+LEVEL_HINT = "use an encoder that takes any code (that of an unseen level is -1), or state other levels in the contract"
+LIMIT_HINT = "use an estimator that takes it, or narrow the limits in src/model/contract.py"
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     }
 
     def fitted(name: str, rows: LabelledRows) -> Model:
-        return _fit(team, name, makers[name], rows)
+        return _fit(team, name, makers[name], rows)[0]
 
     def losses(name: str, model: Model) -> Floats:
         with naming(name):
@@ -103,8 +112,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
     rows = split.window(periods)
-    deployed = fitted(chosen, dataset.rows.take(rows))
-    encoder = Encoder(team.contract, learn_levels(team.contract, dataset.rows.frame[rows]))
+    deployed, encoder = _fit(team, chosen, makers[chosen], dataset.rows.take(rows))
     return Fits(chosen, periods, compared, models | {CANDIDATE: models[chosen]}, rows, encoder, deployed)
 
 
@@ -138,8 +146,8 @@ def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows]
     return found
 
 
-def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) -> Model:
-    """Return a model fitted to rows, with the levels of these rows."""
+def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) -> tuple[Model, Encoder]:
+    """Return a model fitted to rows, and the encoder with the levels of these rows."""
     target, encoder = team.contract.target, Encoder(team.contract, learn_levels(team.contract, rows.frame))
     label = rows.label if target.task == "regression" else rows.label.astype(int)
     # The team may return one object from all calls.
@@ -149,8 +157,8 @@ def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) 
     with naming(name, nulls):
         if hasattr(estimator, "save"):
             estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
-            return FrameModel(estimator, team.contract)
-        return SkopsModel(estimator.fit(matrix, label), encoder, target)
+            return FrameModel(estimator, team.contract), encoder
+        return SkopsModel(estimator.fit(matrix, label), encoder, target), encoder
 
 
 @contextlib.contextmanager
@@ -164,3 +172,62 @@ def naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
         hint = "Numbers may be NaN where the contract allows null; categories are codes; classes have predict_proba."
         hint += f" Null occurs in {', '.join(nulls)}: {NULL_HINT}." if nulls else ""
         raise LifecycleError(problem, hint) from error
+
+
+def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame") -> None:
+    """Let a fitted model predict a row of `frame` alone, and with each value that the contract allows in one column.
+
+    The values are null, levels (an unseen one where the contract states none) and the limits of the column. Otherwise
+    the service would return status 500 for such a row, possibly months after the training.
+
+    Raises:
+        LifecycleError: the model raises or returns an invalid output; the message names the first such columns.
+    """
+    first = frame[[column.name for column in contract.columns]].head(1).astype("object")
+    row = {str(name): value for name, value in first.where(first.notna(), None).iloc[0].items()}
+    if reason := _failure(model, [row]):
+        problem = f"src/model/estimator.py: the estimator {reason} a single row"
+        raise LifecycleError(problem, "The service predicts rows one by one: accept any number of rows.")
+    if faults := [*islice(_faults(model, contract, row), MOST_NAMED)]:
+        problem = "src/model/estimator.py: the estimator fails on rows that the contract allows:\n  "
+        raise LifecycleError(problem + "\n  ".join(faults), "Then run `make train` again.")
+
+
+def _faults(model: Model, contract: Contract, row: dict[str, Any]) -> Iterator[str]:
+    """Return a message for each column in which a value makes the model fail."""
+    probes = [(column.name, *each) for column in contract.inputs for each in _values(column)]
+    named = set[str]()
+    for start in range(0, len(probes), ROWS_AT_ONCE):
+        some = probes[start : start + ROWS_AT_ONCE]
+        # One call for all of them, because there is usually no fault to find.
+        if _failure(model, [row | {column: value} for column, value, _, _ in some]):
+            for column, value, text, hint in some:
+                if column not in named and (reason := _failure(model, [row | {column: value}])):
+                    named.add(column)
+                    yield f"column {column} may be {text} in the contract, and the estimator {reason} {text}: {hint}"
+
+
+def _values(column: Column) -> Iterator[tuple[Any, str, str]]:
+    """Return values that the contract allows in a column, each with its text and the hint for a model that fails."""
+    if column.nullable:
+        yield None, "null", NULL_HINT
+    if column.kind == "category" and not column.levels:
+        yield UNSEEN[: column.max_length], UNSEEN, LEVEL_HINT
+    for level in column.levels[:MOST_LEVELS]:
+        yield level, repr(level), LEVEL_HINT
+    for limit in (False, True) if column.kind == "boolean" else (column.low, column.high):
+        if limit is not None:
+            yield int(limit) if column.kind == "integer" else limit, f"{limit}", LIMIT_HINT
+
+
+def _failure(model: Model, rows: list[dict[str, Any]]) -> str:
+    """Return how the model fails on rows, as part of a sentence; empty where it predicts them."""
+    try:
+        with np.errstate(all="ignore"):
+            model.predict_rows(rows)
+    except LifecycleError as error:
+        return f"has an invalid output ({error.problem}) on"
+    except Exception as error:  # Estimators of any library are possible, and so are their exceptions.
+        cause = next(iter(f"{error}".splitlines()), "")
+        return f"raises ({type(error).__name__}: {cause}) on"
+    return ""

@@ -12,9 +12,9 @@ import numpy as np
 
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.metrics import Improvement
 from lifecycle.settings import Gate
 from lifecycle.training import evidence
+from lifecycle.training.comparison import Improvement, improvement, measure_improvement
 from lifecycle.training.decision import ANYWAY, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked
 from lifecycle.training.evidence import CANDIDATE, FITS, LINEAR, REFIT, TRIVIAL, UNKNOWN, Evidence
 
@@ -54,10 +54,10 @@ def decide(case: Case, gate: Gate) -> Decision:
     """Run every check whose numbers are valid: those on rows that the evaluated fit has seen are not."""
     checks = [*_unseen(case)]
     if all(check.passed for check in checks):
-        enough = _rows(case, gate)
+        enough, gain = _rows(case, gate)
         checks.insert(0, enough)
-        if enough.passed:
-            checks += (*_refit(case, gate), *_baselines(case, gate), *_champion(case, gate))
+        if gain:
+            checks += (*_refit(case, gate), *_baselines(case, gate), *_champion(case, gate, gain))
     return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 
@@ -69,24 +69,31 @@ def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) 
     return metrics.calibration(target, case.evidence.label, predictions, thresholds, gate.costs)
 
 
-def _rows(case: Case, gate: Gate) -> Check:
-    rows, measure = len(case.evidence.label), metrics.MEASURES[case.bundle.contract.target.task]
+def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:
+    """Check that the held-out rows can decide, and return the improvement of the measure against the champion.
+
+    Where too few rows are common to both, it is that against the trivial baseline.
+    """
+    rows, target = len(case.evidence.label), case.bundle.contract.target
     # Older repositories test for "decide nothing" and "gate.min_rows".
     if rows < gate.min_rows:
         few = f"only {rows} rows are held out, and fewer than {gate.min_rows} decide nothing (gate.min_rows)"
-        return Check("rows", NOT_COMPARED, few, hint=HINTS["rows"])
+        return Check("rows", NOT_COMPARED, few, hint=HINTS["rows"]), None
     if len(np.unique(case.evidence.label)) < 2:
         text = f"all {rows} held-out rows have the same label, so they decide nothing"
-        return Check("rows", NOT_COMPARED, text, hint="Add rows with other labels, then run `make train promote`.")
+        hint = "Add rows with other labels, then run `make train promote`."
+        return Check("rows", NOT_COMPARED, text, hint=hint), None
     opponent = case.champion.version if case.champion else TRIVIAL
     # Few rows in common have no standard error.
     known = case.evidence.pair(opponent)[0] if opponent in case.evidence.predictions else np.empty(0)
     common = len(known) >= gate.min_rows and len(np.unique(known)) > 1
-    error = _gain(case, gate, opponent if common else TRIVIAL).error
+    label, own, other = case.evidence.pair(opponent if common else TRIVIAL)
+    gain = measure_improvement(target, label, other, own, gate.confidence, gate.resamples)
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
-    smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * error
-    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
-    return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest})
+    smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * gain.error
+    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {metrics.MEASURES[target.task]} would be detected "
+    text += f"in {POWER:.0%} of cases"
+    return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest}), gain
 
 
 def _unseen(case: Case) -> Iterator[Check]:
@@ -105,7 +112,7 @@ def _refit(case: Case, gate: Gate) -> Iterator[Check]:
     """Check that the fit that is deployed is not worse than the evaluated one, on rows that only the first has seen."""
     target, label, predictions = case.bundle.contract.target, case.evidence.label, case.evidence.predictions
     before, after = (metrics.losses(target, label, predictions[name]) for name in (CANDIDATE, REFIT))
-    found = metrics.improvement(before, after, gate.confidence, gate.resamples)
+    found = improvement(before, after, gate.confidence, gate.resamples)
     loss = f"mean {metrics.loss_name(target)} {after.mean():.4f}, of the evaluated fit {before.mean():.4f}"
     passed = found.upper >= 0
     text = f"the deployed fit is {'not' if passed else 'surely'} worse: {loss} {_bounds(gate, found)}"
@@ -124,7 +131,7 @@ def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
         yield checked(name, passed, text if passed else f"{fault}: {text}", asdict(found))
 
 
-def _champion(case: Case, gate: Gate) -> Iterator[Check]:
+def _champion(case: Case, gate: Gate, gain: Improvement) -> Iterator[Check]:
     """Compare the candidate with the champion on the same rows."""
     champion, found = case.champion, case.evidence
     if champion is None:
@@ -161,25 +168,25 @@ def _champion(case: Case, gate: Gate) -> Iterator[Check]:
     else:
         # A version that may have seen the rows looks better than it is.
         is_unsure = found.basis.get(version) == UNKNOWN
-        for check in _better(case, gate, version, new_major):
+        for check in _better(case, gate, version, gain, new_major):
             unsure = is_unsure and not check.passed
             yield replace(check, outcome=NOT_COMPARED, hint=ANYWAY) if unsure else check
 
 
-def _better(case: Case, gate: Gate, champion: str, new_major: bool) -> Iterator[Check]:
+def _better(case: Case, gate: Gate, champion: str, gain: Improvement, new_major: bool) -> Iterator[Check]:
     """Check the measure, the loss and the slices against those of the champion."""
     rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
-    found, measure = _gain(case, gate, champion), metrics.MEASURES[case.bundle.contract.target.task]
+    measure = metrics.MEASURES[case.bundle.contract.target.task]
     limit = -gate.margin if new_major or case.reason in NOT_WORSE else 0.0
-    passed = found.lower > limit
+    passed = gain.lower > limit
     if limit:
         worse = f"it is at most {-limit:g} worse, as {rule} may be"
         result = worse if passed else f"it may be worse by more than {-limit:g}, the limit of {rule}"
     else:
         result = "it is surely better" if passed else f"it is not surely better, which {rule} requires"
-    text = f"{result}: {measure} {found.mean:+.4f} against the champion {champion} {_bounds(gate, found)}"
+    text = f"{result}: {measure} {gain.mean:+.4f} against the champion {champion} {_bounds(gate, gain)}"
     text += f" on {len(case.evidence.predictions[champion]):,} rows{BASIS[case.evidence.basis.get(champion, '')]}"
-    yield checked("champion", passed, text, asdict(found) | {"limit": limit, "reason": case.reason})
+    yield checked("champion", passed, text, asdict(gain) | {"limit": limit, "reason": case.reason})
     # A model may rank rows as well as the champion and still predict wrong probabilities.
     loss, found, (_, other) = _loss_gain(case, gate, champion)
     # The margin also applies to the loss and to each slice, as the same share of them.
@@ -228,18 +235,11 @@ def _costs(case: Case, gate: Gate) -> Iterator[Check]:
     yield checked("size", size <= gate.max_megabytes, text, {"megabytes": size})
 
 
-def _gain(case: Case, gate: Gate, opponent: str) -> Improvement:
-    """Return the improvement of the task's measure against an opponent."""
-    label, own, other = case.evidence.pair(opponent)
-    target = case.bundle.contract.target
-    return metrics.measure_improvement(target, label, other, own, gate.confidence, gate.resamples)
-
-
 def _loss_gain(case: Case, gate: Gate, opponent: str) -> tuple[str, Improvement, tuple[float, float]]:
     """Return the name of the loss, its improvement against an opponent, and the mean losses of both."""
     target, (label, *pair) = case.bundle.contract.target, case.evidence.pair(opponent)
     own, other = (metrics.losses(target, label, each) for each in pair)
-    found = metrics.improvement(other, own, gate.confidence, gate.resamples)
+    found = improvement(other, own, gate.confidence, gate.resamples)
     return metrics.loss_name(target), found, (float(own.mean()), float(other.mean()))
 
 

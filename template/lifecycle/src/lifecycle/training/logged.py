@@ -1,6 +1,7 @@
 """Training rows from the prediction log: logged predictions whose label has arrived."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Target
@@ -16,7 +17,9 @@ from lifecycle.timestamps import DAY
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-TABLE = "lifecycle_logged_rows"
+MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
+# Options of DuckDB that add two columns, which identify a row of the log; a contract may have a column `filename`.
+PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
 
 
 @dataclass(frozen=True)
@@ -40,26 +43,46 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     A prediction whose key (without one, whose fields) and UTC date `labels()` has already is not added again, and of
     several of them the first is. Looked-up values are those that the service used.
     """
-    contract, store = team.contract, settings.store
-    if not labels.files(store) or not predictions.load_rows(connection, store, environment, 0, as_of + 1):
+    contract, store, paths = team.contract, settings.store, predictions.files(settings.store, environment)
+    if not (paths and labels.files(store)):
         return Logged()
-    labelled = labels.joined(connection, store, contract, as_of)
-    usable = [version for version in _versions(connection) if _fits(settings, version, team)]
+    source = predictions.table_of(paths, *PLACE)
+    matches = " UNION ".join(
+        f"SELECT version, lifecycle_file, file_row_number FROM {source} p "
+        f"SEMI JOIN ({labels.known(store, as_of)}) l ON {condition} WHERE p.ts <= {as_of}"
+        for condition in labels.conditions(connection, contract, source)
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {MATCHED} AS {matches}")
+    labelled = count(connection, f"FROM {MATCHED}")
+    versions = connection.execute(f"SELECT DISTINCT version FROM {MATCHED}").fetchall()
+    usable = ", ".join(text(version) for (version,) in versions if _fits(settings, version, team))
+    if not usable:
+        return Logged(labelled, other=labelled)
+    connection.execute(f"DELETE FROM {MATCHED} WHERE version NOT IN ({usable})")
+    # A file of another contract would widen the types of the columns.
+    files = connection.execute(f"SELECT DISTINCT lifecycle_file FROM {MATCHED} ORDER BY ALL").fetchall()
+    source = predictions.table_of([Path(name) for (name,) in files], *PLACE)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {predictions.LOGGED} AS SELECT * EXCLUDE (lifecycle_file, file_row_number) "
+        f"FROM {source} p SEMI JOIN {MATCHED} m USING (lifecycle_file, file_row_number) "
+        "ORDER BY ts, lifecycle_request, lifecycle_position"
+    )
+    labels.joined(connection, store, contract, as_of)
     known, logged = describe(connection, f"FROM {ROWS}"), describe(connection, f"FROM {labels.LABELLED}")
     needed = [column.name for column in contract.columns if column.name in known]
-    if not usable or not {*needed} <= {*logged}:
-        return Logged(labelled, other=labelled)
     label = contract.target.label
-    values = {name: quoted(name) for name in needed} | {"ts": "ts", "seen_ts": labels.SEEN}
+    # The log of older versions lacks a column that was added since, see `_fits`.
+    values = {name: quoted(name) if name in logged else "NULL" for name in needed}
+    values |= {"ts": "ts", "seen_ts": labels.SEEN}
     values[label] = _label(contract.target, known[label])
     parts = [f"CAST({values[name]} AS {kind}) AS {quoted(name)}" for name, kind in known.items() if name in values]
     row = [column.name for column in (contract.key, contract.time) if column] if contract.key else needed
     same = [name for name in row if name in known]
     identity = [*map(quoted, same), *([f"ts // {DAY}"] if "ts" in known else [])]
     mature = f"ts <= {as_of - settings.monitor.label_days * DAY}"
-    listed = f"{labels.LABEL} IS NOT NULL AND version IN ({', '.join(map(text, usable))})"
+    listed = f"{labels.LABEL} IS NOT NULL"
     if contract.target.classes:
-        listed += f" AND {labels.LABEL} IN ({', '.join(map(text, contract.target.classes))})"
+        listed = f"{labels.LABEL} IN ({', '.join(map(text, contract.target.classes))})"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT {', '.join(parts)}, {mature} AS lifecycle_mature "
         f"FROM {labels.LABELLED} WHERE {listed} ORDER BY ts, lifecycle_request, lifecycle_position"
@@ -77,20 +100,24 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     return Logged(labelled, joined, labelled - found, found - old, old - joined)
 
 
-def _versions(connection: "Connection") -> list[str]:
-    return [version for (version,) in connection.execute(f"SELECT DISTINCT version FROM {labels.LABELLED}").fetchall()]
-
-
 def _fits(settings: Settings, version: str, team: Team) -> bool:
-    """Return whether the rows that a version was given can be rows of the team's contract and features."""
+    """Return whether the logged rows of a version can be rows of the team's contract and features.
+
+    A request field that the version did not have yet is null in its rows, where null is what the field is by default.
+    """
     try:
         bundle = open_version(settings.store, version)
     except LifecycleError:
         return False
-    own, other = team.contract, bundle.contract
-    logged = tuple(column for column in other.columns if column.loggable)
-    same_features = bundle.feature_set == feature_set(team.features_sql, own)
-    return own.target.has_labels_of(other.target) and logged == own.columns and same_features
+    own = {column.name: column for column in team.contract.columns}
+    other = {column.name: column for column in bundle.contract.columns}
+    added = [own[name] for name in own.keys() - other.keys()]
+    return (
+        team.contract.target.has_labels_of(bundle.contract.target)
+        and bundle.feature_set == feature_set(team.features_sql, team.contract)
+        and all(column.loggable and column == own.get(name) for name, column in other.items())
+        and all(column.nullable and not column.required and column.default is None for column in added)
+    )
 
 
 def _label(target: Target, kind: str) -> str:

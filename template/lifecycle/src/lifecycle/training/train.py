@@ -21,11 +21,10 @@ from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
-from lifecycle.training.allowed import verify_allowed_rows
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
-from lifecycle.training.fit import fit, naming
+from lifecycle.training.fit import fit, naming, verify_allowed_rows
 from lifecycle.training.package import pack
 
 # With its defaults, MLflow would wait minutes for a server that is unreachable.

@@ -1,0 +1,85 @@
+"""Compare two models on the same rows: by loss, by the measure of the task, and slice by slice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lifecycle.contract.schema import Contract, Target
+from lifecycle.models.metrics import Floats, bootstrap, squared_errors, weighted_measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Slices = dict[str, dict[str, float]]
+# Slices of fewer rows would describe individual people.
+FEWEST_ROWS, MOST_LEVELS = 20, 20
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """By how much one model is better than another on the same rows, with one-sided bounds and the standard error."""
+
+    mean: float
+    lower: float
+    upper: float
+    error: float
+
+
+def improvement(before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
+    """Return the improvement of the mean loss by a paired bootstrap (Efron & Tibshirani 1993, §16.4).
+
+    Args:
+        before: losses of the model to compare with, shape (rows,).
+        after: losses of the other model on the same rows, shape (rows,).
+        confidence: of each one-sided bound, below 1.
+        resamples: how often the rows are drawn.
+        seed: of the draws.
+    """
+    differences, size = before - after, len(before)
+    return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)
+
+
+def measure_improvement(
+    target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int
+) -> Improvement:
+    """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
+
+    `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
+    """
+    old, new = weighted_measure(target, actual, before), weighted_measure(target, actual, after)
+    return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
+
+
+def compare_slices(
+    contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats
+) -> Slices:
+    """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
+
+    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
+
+    Returns:
+        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
+        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    """
+    own, other = (squared_errors(contract.target, label, each) for each in (candidate, opponent))
+    result: Slices = {}
+    for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
+        values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()
+        levels, counts = np.unique(values, return_counts=True)
+        for level in levels[counts >= FEWEST_ROWS] if len(levels) <= MOST_LEVELS else ():
+            worse = (own - other)[values == level]
+            error = float(worse.std(ddof=1) / len(worse) ** 0.5)
+            result[f"{name}={level}"] = {"rows": len(worse), "mean": float(worse.mean()), "se": error}
+    return result
+
+
+def _improvement(
+    gain: Callable[[Floats], float], rows: int, confidence: float, resamples: int, seed: int
+) -> Improvement:
+    mean, resampled = gain(np.ones(rows)), bootstrap(gain, rows, resamples, seed)
+    if not len(resampled):
+        return Improvement(mean, np.nan, np.nan, np.nan)
+    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
+    return Improvement(mean, float(lower), float(upper), float(resampled.std()))

@@ -1,0 +1,38 @@
+"""`lifecycle check`: what is in order, what is missing, and what is only a warning."""
+
+from pathlib import Path
+
+import pytest
+
+from lifecycle import cli
+from lifecycle.contract.compatibility import release
+from support.teams import sample_team, settings_in
+
+
+def test_check_says_what_is_in_order_and_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    team, store = sample_team(), settings_in(tmp_path).store
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIFECYCLE_STORAGE", str(store.root))
+    monkeypatch.setattr("lifecycle.contract.team.load_contract", lambda: (team.contract, team.features_sql))
+    monkeypatch.setattr("lifecycle.contract.team.load_data", lambda: team.data)
+    assert cli.main(["check"]) == 1
+    assert "contract.json is missing" in capsys.readouterr().err
+    release(team.contract, tmp_path)
+    assert cli.main(["check"]) == 0
+    output = capsys.readouterr()
+    assert [line.split(":")[0] for line in output.out.splitlines()] == [
+        "ok  config",
+        "ok  contract",
+        "ok  features.sql",
+    ]
+    assert "incomplete line" not in output.err
+    store.root.mkdir()
+    store.audit.write_text('{"after": ""}\n{"aft')
+    assert cli.main(["check"]) == 0
+    assert f"warning: {store.audit}:2: incomplete line" in capsys.readouterr().err
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "production.yaml").write_text("storag: x")
+    assert cli.main(["check"]) == 1
+    assert "config/production.yaml" in capsys.readouterr().err
