@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import timestamps
-from lifecycle.contract.tables import check_table
+from lifecycle.contract.tables import check_table, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
-from lifecycle.models.reference import read_profile
+from lifecycle.models.reference import Profile, read_profile
 from lifecycle.monitoring import clocks, omitted
 from lifecycle.monitoring.acceptance import accepted
 from lifecycle.monitoring.drift import measure_drift, scores_of
+from lifecycle.monitoring.omitted import BATCH
 from lifecycle.monitoring.quality import Quality, measure_quality
 from lifecycle.monitoring.skew import comparable, compare_logged
 from lifecycle.monitoring.verdict import Findings, Window, decide
@@ -77,7 +78,8 @@ def collect_findings(
 
     rules, length = settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
-    findings = Findings(as_of, windows, has_profile=read_profile(bundle) is not None, environment=environment)
+    profile = read_profile(bundle)
+    findings = Findings(as_of, windows, has_profile=profile is not None, environment=environment)
     findings.accepted = accepted(settings.store, environment, bundle.version, as_of)
     if "as_of" in bundle.facts:
         findings.trained = timestamps.parse(bundle.facts["as_of"])
@@ -90,14 +92,16 @@ def collect_findings(
         findings.has_tables = False
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
         findings.skew_error = "" if isinstance(error, NotHere) else error.problem
-    dates = [timestamps.midnight(predictions.date_of(path)) for path in predictions.files(settings.store, environment)]
+    # A batch has the date it was made for, which may be in the future; the service logs the time of the prediction.
+    served = [path for path in predictions.files(settings.store, environment) if not path.name.startswith(BATCH)]
+    dates = [timestamps.midnight(predictions.date_of(path)) for path in served]
     clocks.check({"latest() of src/model/data.py": newest, "the newest prediction": max(dates, default=None)})
     with connection:
         # Quality covers as many days of mature predictions as the windows cover of all predictions.
         first = windows[0].first - rules.label_days * DAY
         if predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, settings, bundle, window, findings)
+                rows = _measure_window(connection, settings, bundle, profile, window, findings)
             labels.joined(connection, settings.store, bundle.contract, as_of)
             findings.quality = _quality(connection, settings, bundle, findings, rows, threshold)
             ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
@@ -118,10 +122,15 @@ def collect_findings(
 
 
 def _measure_window(
-    connection: "Connection", settings: Settings, bundle: Bundle, window: Window, findings: Findings
+    connection: "Connection",
+    settings: Settings,
+    bundle: Bundle,
+    profile: Profile | None,
+    window: Window,
+    findings: Findings,
 ) -> "pd.DataFrame":
     """Set the number of rows and the drift of a window, and return its rows."""
-    profile, contract = read_profile(bundle), bundle.contract
+    contract = bundle.contract
     known = {(each.column, each.kind) for each in findings.accepted}
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
@@ -153,7 +162,7 @@ def _quality(
     covered = labels.coverage(connection, findings.as_of, days)
     # A batch for a past day may have been scored by a model whose training labels include that day.
     trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
-    eligible = f"(ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-'))"
+    eligible = f"(ts >= {trained} OR NOT starts_with(lifecycle_request, {text(BATCH)}))"
     findings.left_out |= omitted.unusable(connection, findings.as_of, days, eligible)
     labelled = connection.execute(
         f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {findings.as_of - days * DAY} "

@@ -12,8 +12,11 @@ from lifecycle.timestamps import DAY
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+# How requests and files of batch predictions begin.
+BATCH = "score-"
 TEXTS = {
     "other_versions": "predictions of the windows were made by other versions",
+    "later": "batch predictions are for a time after this report and belong to a window of a later one",
     "immature": "predictions are younger than {days} days (monitor.label_days), too young for a label",
     "unlabelled": "older predictions have no label",
     "trained_on": "labelled predictions are for days that the training data contain",
@@ -57,5 +60,6 @@ def outside_the_report(
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(version)}"
+        queries["later"] = f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(BATCH)})"
         queries["other_versions"] = f"FROM {source} WHERE {others}"
     return found | {kind: count(connection, query) for kind, query in queries.items()}

@@ -114,7 +114,10 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
     logged = []
     if run.settings.log.enabled:
         # The same columns as in the log of the service.
-        facts: dict[str, Any] = {"ts": as_of, "as_of": as_of if contract.lookups else None, "version": version}
+        facts: dict[str, Any] = {"ts": as_of, "as_of": None, "version": version}
+        if contract.lookups and as_of <= timestamps.now():
+            # Features as of a future time are incomplete, so that monitoring cannot recompute them later.
+            facts["as_of"] = as_of
         facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
