@@ -4,9 +4,8 @@ from typing import Any
 
 from lifecycle import reports
 from lifecycle.monitoring.drift import ColumnDrift
-from lifecycle.monitoring.monitor import build_document
-from lifecycle.monitoring.quality import Interval, Quality
-from lifecycle.monitoring.skew import Skew
+from lifecycle.monitoring.quality import Interval, Quality, Skew
+from lifecycle.monitoring.report import build_document
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.settings import Settings
 from lifecycle.training.decision import FAILED, NOT_COMPARED, PASSED, Check, Decision, Record, page

@@ -69,9 +69,7 @@ def play(repository: Repository) -> Year:
         _promote_badly_and_roll_back(year, address)
     repository.set_clock(timestamps.parse(END))
     _import_labels(year, timestamps.parse(END))
-    repository.run("collect")
-    repository.run("monitor", may_refuse=True)
-    _report(year, END)
+    _run_jobs(year, END)
     return year
 
 
@@ -119,14 +117,14 @@ def _run_jobs(year: Year, date: str) -> None:
     repository.run("retrain", "--due")
     _report(year, date)
     for run in repository.retrains()[retrains:]:
-        year.happened(date, run["outcome"], f"a model trained for {run['reason']}: {run['text'].splitlines()[0]}")
+        year.happened(date, run["outcome"], f"trained because of {run['reason']}: {run['text'].splitlines()[0]}")
 
 
 def _report(year: Year, date: str) -> None:
     """Add the verdict of the newest report, its reasons and the size of the last window to the events."""
-    if report := year.repository.report():
-        reasons = "; ".join(reason["text"] for reason in report["reasons"]) or "inputs and scores are as in training"
-        year.happened(date, report["verdict"], f"{report['windows'][-1]['rows']:,} predictions in 31 days: {reasons}")
+    report = year.repository.report()
+    reasons = "; ".join(reason["text"] for reason in report["reasons"]) or "inputs and scores are as in training"
+    year.happened(date, report["verdict"], f"{report['windows'][-1]['rows']:,} predictions in 31 days: {reasons}")
 
 
 def _try_a_worse_candidate(year: Year, date: str) -> None:
@@ -145,13 +143,15 @@ def _promote_badly_and_roll_back(year: Year, address: str) -> None:
     repository, usual = year.repository, year.positives
     repository.set_clock(timestamps.parse(BAD))
     repository.run("features")
-    version = repository.deployed()["version"]
-    repository.run("promote", version, "--threshold", LOW_THRESHOLD, "--why", "call more customers")
+    repository.run("promote", repository.deployed()["version"], "--threshold", LOW_THRESHOLD, "--why", "more calls")
     year.happened(BAD, "promoted", f"a mistake on purpose: a probability of {LOW_THRESHOLD} counts as leaving")
     repository.wait_for(address, "threshold", float(LOW_THRESHOLD))
     repository.wait_for(address, "features_as_of", timestamps.format_utc(timestamps.parse(BAD)))
-    still_there = [each for each in repository.questions(timestamps.parse(f"{YEAR}-12-01")) if not each.churned]
+    # Without the new customers, the age of the customers would drift.
+    customers = repository.questions(timestamps.parse(f"{YEAR}-12-01"), new_until=timestamps.parse(BAD))
+    still_there = [each for each in customers if not each.churned]
     _predict(year, address, still_there[:200], label=False)
+    repository.set_clock(timestamps.parse(BAD) + 3600, new_data=False)
     why = f"{year.positives:.0%} of the customers count as leaving, usual are {usual:.0%}"
     output = repository.run("rollback", "--why", why)
     repository.wait_for(address, "threshold", repository.deployed()["threshold"])

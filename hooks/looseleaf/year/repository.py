@@ -54,17 +54,17 @@ class Repository:
             raise StepFailed("make year plays the sample's year, and this repository has a table of its own", hint)
         if not (root / "lifecycle/src/lifecycle/serving").is_dir():
             raise StepFailed("make year needs a service, and this repository has none", "Render one with usage online.")
-        place.mkdir(parents=True)
         self.storage, self.data, self.all_data = place / "storage", place / "data", place / "all-data"
+        self.data.mkdir(parents=True)
         self.clock = place / "clock"
         own = {"STORAGE": self.storage, "DATA": self.data} | SETTINGS
         self.settings = {f"LIFECYCLE_{name}": str(value) for name, value in own.items()}
 
-    def set_clock(self, timestamp: int) -> None:
-        """Set the simulated time; the tables then contain what was known by then, as those of a company would."""
-        self.data.mkdir(exist_ok=True)
+    def set_clock(self, timestamp: int, new_data: bool = True) -> None:
+        """Set the simulated time; with `new_data`, the tables contain what a company would have known by then."""
+        tables = {"customers": "TRUE", "events": "seen_ts < {}", "labels": "seen_ts <= {}"} if new_data else {}
         with duckdb.connect() as connection:
-            for name, known in (("customers", "TRUE"), ("events", "seen_ts < {}"), ("labels", "seen_ts <= {}")):
+            for name, known in tables.items():
                 path = self.data / f"{name}.parquet"
                 query = f"FROM '{self.all_data}/{path.name}' WHERE {known.format(timestamp)}"
                 connection.execute(f"COPY ({query}) TO '{path}.new' (FORMAT parquet)")
@@ -126,11 +126,12 @@ class Repository:
                 raise StepFailed(f"{problem} after {TIMEOUT} s", f"See {self.place}/serve.log.")
             time.sleep(0.02)
 
-    def questions(self, ts: int) -> list[Question]:
-        """Return the customers to predict at a timestamp: all at the first of a month, none otherwise."""
+    def questions(self, ts: int, new_until: int = 0) -> list[Question]:
+        """Return the customers at the first of a month (none at another time), and the new ones until `new_until`."""
         query = f"""
-            SELECT customer_id, ts, discount, churned FROM '{self.all_data}/labels.parquet'
-            WHERE ts = {ts} ORDER BY hash(customer_id)
+            SELECT customer_id, ts, discount, churned FROM '{self.all_data}/labels.parquet' WHERE ts = {ts}
+            UNION ALL SELECT customer_id, joined, 0, FALSE FROM '{self.all_data}/customers.parquet'
+            WHERE joined >= {ts} AND joined < {new_until} ORDER BY hash(customer_id)
         """
         return [Question(*row) for row in duckdb.connect().execute(query).fetchall()]
 
@@ -151,10 +152,9 @@ class Repository:
         """)
         return {"DATA": str(folder)}
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self) -> dict[str, Any]:
         """Return the newest report of monitoring."""
-        path = self.storage / "reports/local/monitoring.json"
-        return dict(json.loads(path.read_bytes())) if path.exists() else None
+        return dict(json.loads((self.storage / "reports/local/monitoring.json").read_bytes()))
 
     def retrains(self) -> list[dict[str, Any]]:
         """Return the record of every retrain."""

@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.monitoring.acceptance import accept, accepted
+from lifecycle.monitoring.report import accept, accepted
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.settings import Settings

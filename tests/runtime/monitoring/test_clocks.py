@@ -3,13 +3,16 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
+from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring.monitor import monitor
+from lifecycle.scoring.batch import score
 from lifecycle.settings import Settings
-from support.monitored import NO_TABLES, NOW, SPAN, Sample, fill_windows, log, log_lookups
+from support.monitored import NO_TABLES, NOW, SPAN, Sample, fill_windows, log, log_lookups, run_monitor
 from support.teams import sample_team
 
 DAY = 86_400
@@ -37,6 +40,39 @@ def test_predictions_of_the_future_are_an_error(
     at(monkeypatch, NOW - 2 * SPAN)
     with pytest.raises(LifecycleError, match="the newest prediction is 2026-01-08T00:00:00Z, and the clock"):
         monitor(settings, NO_TABLES, "local")
+
+
+def test_a_batch_of_a_future_date_is_left_out_until_its_date(
+    sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next week's scores say nothing about the clock; what they looked up then cannot be recomputed afterwards."""
+    data = sample_team().data
+    at(monkeypatch, NOW)
+    days = [timestamps.date_of(time) for time in (NOW - DAY, NOW + 7 * DAY)]
+    past, ahead = (pq.read_metadata(path).num_rows for path in score(settings, data, "local", days, progress=False))
+    document, _ = monitor(settings, data, "local")
+    assert document["windows"][-1]["rows"] == past > 400
+    assert [each["count"] for each in document["left_out"] if each["kind"] == "later"] == [ahead]
+    batch = settings.store.predictions / "local" / f"date={days[1]}" / f"score-{sample.bundle.version}.parquet"
+    assert pq.read_table(batch, columns=["as_of"])["as_of"].null_count == ahead
+    at(monkeypatch, NOW + 8 * DAY)
+    document, _ = monitor(settings, data, "local")
+    assert document["windows"][-1]["rows"] == past + ahead
+    assert "later" not in {each["kind"] for each in document["left_out"]}
+    assert document["skew"] == {"rows": past, "different": 0, "columns": {}}
+
+
+def test_the_drift_reference_is_read_once(sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_windows(sample, settings)
+    read, whole = [], Bundle.read
+
+    def counting(bundle: Bundle, name: str) -> bytes:
+        read.append(name)
+        return whole(bundle, name)
+
+    monkeypatch.setattr(Bundle, "read", counting)
+    run_monitor(settings)
+    assert read.count("profile.json") == 1
 
 
 def test_tables_of_the_future_are_an_error(sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

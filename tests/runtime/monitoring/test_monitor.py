@@ -18,7 +18,7 @@ from lifecycle.features.online import table_path
 from lifecycle.jobs.materialize import materialize
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.monitoring.summary import summary
+from lifecycle.monitoring.report import summary
 from lifecycle.registry import labels
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings

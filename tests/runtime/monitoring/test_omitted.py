@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle import timestamps
 from lifecycle.monitoring.collect import DAMAGED_LINES, collect, damaged_lines, prune
-from lifecycle.monitoring.summary import summary
+from lifecycle.monitoring.report import summary
 from lifecycle.registry import predictions
 from lifecycle.settings import Settings
 from support.logs import line, write

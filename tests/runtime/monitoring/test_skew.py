@@ -11,7 +11,7 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.jobs.promote import logged_skew
 from lifecycle.monitoring.monitor import monitor
-from lifecycle.monitoring.skew import Skew, measure_skew
+from lifecycle.monitoring.quality import Skew, measure_skew
 from lifecycle.settings import Settings
 from support.monitored import DAY, NOW, SPAN, Sample, log, log_lookups, one_too_many
 from support.storages import CHURN, DISCOUNT, KEY, PLAN, VISITS, Storage

@@ -138,7 +138,7 @@ def test_a_stale_model_requests_a_retrain(sample: Sample, settings: Settings) ->
     fill_windows(sample, settings)
     report = run_monitor(settings, stale_days=60)
     assert (report["verdict"], report["reasons"][0]["kind"]) == ("retrain", "stale")
-    assert "the newest data are 68 days newer" in report["reasons"][0]["text"]
+    assert "the newest data are 68.0 days newer" in report["reasons"][0]["text"]
 
 
 def test_a_model_is_not_stale_without_newer_data(
@@ -172,7 +172,9 @@ def test_windows_without_requests_are_no_data(
     report = run_monitor(settings)
     assert (report["verdict"], report["windows"][-1]["state"]) == ("no data", "no data")
     [page] = settings.store.reports.rglob("monitoring.html")
-    assert "<strong>no data</strong>: There was no request" in page.read_text(encoding="utf-8")
+    assert "<strong>no data</strong>: The last window has no prediction of this version" in page.read_text(
+        encoding="utf-8"
+    )
     assert page.read_text(encoding="utf-8").count("<td>no data</td>") == 3
     monkeypatch.chdir(settings.storage.parent)
     monkeypatch.setenv("LIFECYCLE_DATA", str(settings.data))
@@ -186,7 +188,7 @@ def test_features_far_behind_the_data_are_an_incident(sample: Sample, settings: 
     data = log_lookups(sample, settings, lambda rows: rows, as_of="2025-12-01")
     document, _ = monitor(settings, data, "local", NOW)
     assert document["verdict"] == "incident"
-    assert "31 days older than the data" in str(document["reasons"])
+    assert "31.0 days older than the data" in str(document["reasons"])
 
 
 def test_a_version_without_a_drift_reference_is_watched(storage: Storage) -> None:

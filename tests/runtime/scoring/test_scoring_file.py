@@ -14,8 +14,8 @@ from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions
-from lifecycle.scoring.batch import score_file
-from lifecycle.scoring.rows import RowFile, own_rows
+from lifecycle.scoring.batch import own_rows, score_file
+from lifecycle.scoring.parts import RowFile
 from lifecycle.settings import Settings
 from support.scoring import EVERYONE, PART, ROWS, read, scored
 from support.teams import order_team, orders

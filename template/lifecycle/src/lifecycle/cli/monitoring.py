@@ -101,8 +101,8 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.monitoring.monitor import PAGE, monitor
-    from lifecycle.monitoring.summary import summary
+    from lifecycle.monitoring.monitor import monitor
+    from lifecycle.monitoring.report import PAGE, summary
 
     document, folder = monitor(loaded.settings, load_data(), loaded.environment, given.as_of)
     print(f"{document['verdict']}: {document['version']} in {loaded.environment} as of {document['as_of']}")
@@ -118,7 +118,7 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import registry
-    from lifecycle.monitoring.acceptance import accept
+    from lifecycle.monitoring.report import accept
 
     who, environment = registry.who(), loaded.environment
     finding = accept(loaded.settings.store, environment, given.column, who, given.why)

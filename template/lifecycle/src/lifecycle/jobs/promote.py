@@ -15,7 +15,7 @@ from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
 from lifecycle.jobs.materialize import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
-from lifecycle.monitoring.skew import measure_skew
+from lifecycle.monitoring.quality import measure_skew
 from lifecycle.ownership import approvals
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
@@ -127,7 +127,7 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
 
 
 def logged_skew(settings: Settings, data: Data, environment: str, champion: Bundle) -> Mapping[str, Any] | None:
-    """Return the fields of `monitoring.skew.Skew` of the deployed version.
+    """Return the fields of `monitoring.quality.Skew` of the deployed version.
 
     `{"problem": …}` stands for a comparison that fails, and None for one that is not possible (no log, no tables).
     """

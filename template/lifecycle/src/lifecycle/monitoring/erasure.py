@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, count, describe, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, count, describe, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import labels, predictions
+from lifecycle.registry.predictions import table_of
 from lifecycle.storage import Store, lock, write_atomically
 
 if TYPE_CHECKING:
@@ -38,15 +39,13 @@ class _Key:
 
     def positions(self, line: predictions.Line) -> list[int]:
         """Return the positions of the key's rows in a line of the log."""
-        return [position for position, row in enumerate(line["rows"]) if isinstance(row, dict) and self._is_of(row)]
+        rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
+        return [at for at, row in rows if any(_as_text(row[name]) == self.text for name in self.columns & row.keys())]
 
     def condition(self, connection: "duckdb.DuckDBPyConnection", path: Path) -> str:
         """Return the SQL condition that a row of a Parquet file is of the key."""
-        own = [quoted(name) for name in describe(connection, f"FROM {_table(path)}") if name in self.columns]
+        own = [quoted(name) for name in describe(connection, f"FROM {table_of([path])}") if name in self.columns]
         return " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(self.text)}, FALSE)" for name in own) or "FALSE"
-
-    def _is_of(self, row: dict[str, Any]) -> bool:
-        return any(_as_text(row[name]) == self.text for name in self.columns & row.keys())
 
 
 def erase(store: Store, key: str, contract: Contract) -> Erased:
@@ -106,18 +105,14 @@ def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: st
         if rows:
             connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?)", rows)
     for path in predictions.files(store, environment):
-        query = f"SELECT lifecycle_request, lifecycle_position FROM {_table(path)}"
+        query = f"SELECT lifecycle_request, lifecycle_position FROM {table_of([path])}"
         connection.execute(f"INSERT INTO {ERASED} {query} WHERE {key.condition(connection, path)}")
-
-
-def _table(path: Path) -> str:
-    return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
 
 
 def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
-    if rows := count(connection, f"FROM {_table(path)} WHERE {condition}"):
-        write_parquet(connection, f"SELECT * FROM {_table(path)} WHERE NOT ({condition})", path)
+    if rows := count(connection, f"FROM {table_of([path])} WHERE {condition}"):
+        write_parquet(connection, f"SELECT * FROM {table_of([path])} WHERE NOT ({condition})", path)
     return rows
 
 

@@ -1,43 +1,36 @@
 """Measure drift, skew and quality of the deployed version and write the monitoring report.
 
-The report is a page, a JSON document that the service reads, and the request for a retrain. The dated report is written
-first, then the newest one, then the request, so that a run that is killed at any step leaves whole files and the next
-run completes them.
+The report is a page, a JSON document that the service reads, and the request for a retrain.
 """
 
-import contextlib
-import json
-import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.contract.tables import check_table
+from lifecycle.contract.tables import check_table, connect, count, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
-from lifecycle.models.reference import read_profile
-from lifecycle.monitoring import clocks, omitted
-from lifecycle.monitoring.acceptance import accepted
-from lifecycle.monitoring.drift import measure_drift, scores_of
-from lifecycle.monitoring.quality import Quality, measure_quality
-from lifecycle.monitoring.skew import comparable, compare_logged
-from lifecycle.monitoring.verdict import Findings, Window, decide
+from lifecycle.models.reference import Profile, read_profile
+from lifecycle.monitoring import collect
+from lifecycle.monitoring.drift import ColumnDrift, measure_drift, scores_of
+from lifecycle.monitoring.quality import compare_logged, measure_quality
+from lifecycle.monitoring.report import Document, accepted, build_document, write_report
+from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.registry import deployments, labels, predictions
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
+from lifecycle.reports import render
 from lifecycle.settings import Settings
-from lifecycle.storage import Store, write_atomically
-from lifecycle.timestamps import DAY
+from lifecycle.timestamps import DAY, format_utc
 
 if TYPE_CHECKING:
     import pandas as pd
     from duckdb import DuckDBPyConnection as Connection
 
-PAGE = "monitoring.html"
 WINDOW = "lifecycle_window"
-Document = dict[str, Any]
+# How the files and requests of batch predictions begin.
+BATCH = "score-"
 
 
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
@@ -56,29 +49,27 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
         LifecycleError: nothing is deployed in the environment, or a clock, `as_of` or `latest()` is wrong.
     """
     as_of = timestamps.now() if as_of is None else as_of
-    clocks.check({"AS_OF": as_of}, tolerance=0)
+    _check_clock({"AS_OF": as_of}, tolerance=0)
     deployed = deployments.required(settings.store, environment).current
     bundle = open_version(settings.store, deployed.version)
-    findings = collect_findings(settings, data, environment, bundle, as_of, deployed.threshold)
+    findings = _collect_findings(settings, data, environment, bundle, as_of, deployed.threshold)
     document = build_document(environment, bundle.version, findings, settings)
     units = {column.name: column.unit for column in bundle.contract.inputs}
-    page = render("monitoring.html.j2", report=document, units=units)
-    return document, write_report(settings.store, document, page)
+    return document, write_report(settings.store, document, render("monitoring.html.j2", report=document, units=units))
 
 
-def collect_findings(
-    settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None = None
+def _collect_findings(
+    settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None
 ) -> Findings:
-    """Measure everything that the verdict on a version depends on, as of a time in seconds.
+    """Measure everything that the verdict on a version depends on; LifecycleError where something is from the future.
 
-    `threshold` is the deployed one. LifecycleError where data or predictions are from the future.
+    `as_of` is in seconds, `threshold` the deployed one.
     """
-    import duckdb
-
-    rules, length = settings.monitor, settings.monitor.window_days * DAY
+    store, rules, length = settings.store, settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
-    findings = Findings(as_of, windows, has_profile=read_profile(bundle) is not None, environment=environment)
-    findings.accepted = accepted(settings.store, environment, bundle.version, as_of)
+    first, profile = windows[0].first, read_profile(bundle)
+    findings = Findings(as_of, windows, has_profile=profile is not None, environment=environment)
+    findings.accepted = accepted(store, environment, bundle.version, as_of)
     if "as_of" in bundle.facts:
         findings.trained = timestamps.parse(bundle.facts["as_of"])
     try:
@@ -86,142 +77,141 @@ def collect_findings(
         # Without latest() the data have no time of their own, and the clock is not one of theirs.
         newest = point_in_time.latest(connection, data) if hasattr(data, "latest") else None
     except LifecycleError as error:
-        connection, newest = duckdb.connect(), None
-        findings.has_tables = False
+        connection, newest, findings.has_tables = connect(), None, False
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
         findings.skew_error = "" if isinstance(error, NotHere) else error.problem
-    dates = [timestamps.midnight(predictions.date_of(path)) for path in predictions.files(settings.store, environment)]
-    clocks.check({"latest() of src/model/data.py": newest, "the newest prediction": max(dates, default=None)})
+    # A batch has the date it was made for, which may be in the future; the service logs the time of the prediction.
+    served = [path for path in predictions.files(store, environment) if not path.name.startswith(BATCH)]
+    dates = [timestamps.midnight(predictions.date_of(path)) for path in served]
+    _check_clock({"latest() of src/model/data.py": newest, "the newest prediction": max(dates, default=None)})
     with connection:
         # Quality covers as many days of mature predictions as the windows cover of all predictions.
-        first = windows[0].first - rules.label_days * DAY
-        if predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version):
+        earliest = first - rules.label_days * DAY
+        if predictions.load_rows(connection, store, environment, earliest, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, settings, bundle, window, findings)
-            labels.joined(connection, settings.store, bundle.contract, as_of)
-            findings.quality = _quality(connection, settings, bundle, findings, rows, threshold)
+                rows = _measure_window(connection, settings, bundle, profile, window, findings)
+            _measure_quality(connection, settings, bundle, findings, rows, threshold)
             ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
             findings.newest_data = max(logged, min(newest or 0, as_of))
             connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
-            if findings.has_tables and comparable(bundle.contract):
+            if findings.has_tables:
                 try:
                     findings.skew = compare_logged(connection, bundle)
                 except LifecycleError as error:
                     findings.skew_error = error.problem
-            findings.features_lag = clocks.features_lag(connection, newest)
+            findings.features_lag = _features_lag(connection, newest)
         elif newest is not None:
             findings.newest_data = min(newest, as_of)
-        findings.left_out |= omitted.outside_the_report(
-            connection, settings.store, environment, bundle.contract, bundle.version, windows[0].first, as_of
-        )
+        findings.left_out |= _outside(connection, settings, environment, bundle, first, as_of)
     return findings
 
 
+def _check_clock(times: dict[str, int | None], tolerance: int = DAY) -> None:
+    """Raise LifecycleError, which names the time, where one of `times` (seconds, by name) is later than the clock.
+
+    The tolerance is a day, because the midnight after the last event is a usual definition of the latest time.
+    """
+    now = timestamps.now()
+    for name, time in times.items():
+        if time is not None and time > now + tolerance:
+            problem = f"{name} is {format_utc(time)}, and the clock of this machine shows {format_utc(now)}"
+            hint = "Set the clock, or correct the time that is in the future. No report was written."
+            raise LifecycleError(problem, hint)
+
+
+def _features_lag(connection: "Connection", newest: int | None) -> int | None:
+    """Return how many seconds the looked-up features of the newest logged prediction were behind the data of its time.
+
+    `newest` is the latest time in the tables, None where they have none. Raises LifecycleError where the features are
+    from the future of the prediction.
+    """
+    query = f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
+    found = connection.execute(query).fetchone()
+    if found is None:
+        return None
+    ts, as_of = found
+    if as_of > ts + DAY:
+        problem = f"the newest prediction is from {format_utc(ts)}, and its features are as of {format_utc(as_of)}"
+        hint = "Set the clock of the service, or correct latest() of src/model/data.py. No report was written."
+        raise LifecycleError(f"{problem}, later", hint)
+    return int(min(ts, ts if newest is None else newest) - as_of)
+
+
 def _measure_window(
-    connection: "Connection", settings: Settings, bundle: Bundle, window: Window, findings: Findings
+    connection: "Connection",
+    settings: Settings,
+    bundle: Bundle,
+    profile: Profile | None,
+    window: Window,
+    findings: Findings,
 ) -> "pd.DataFrame":
     """Set the number of rows and the drift of a window, and return its rows."""
-    profile, contract = read_profile(bundle), bundle.contract
-    known = {(each.column, each.kind) for each in findings.accepted}
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
     rows = connection.execute(f"FROM {WINDOW}").df()
     window.rows = len(rows)
     if window.rows and profile is not None:
-        window.columns = measure_drift(contract, profile, bundle.facts["levels"], rows, settings.monitor, known)
-        for column in contract.inputs:
+        known = {(each["column"], each["kind"]) for each in findings.accepted}
+        levels = bundle.facts["levels"]
+        window.columns = measure_drift(bundle.contract, profile, levels, rows, settings.monitor, known)
+        for column in bundle.contract.inputs:
             if column.name in profile.columns:
                 try:
                     check_table(connection, WINDOW, (column,), "the log")
                 except LifecycleError as error:
                     how = error.problem.splitlines()[-1].strip().removeprefix(f"the log: {column.name} ")
-                    found = replace(window.columns[column.name], broken=how, kind="", accepted=None, drifted=False)
-                    window.columns[column.name] = found
+                    found: ColumnDrift = window.columns[column.name]
+                    window.columns[column.name] = replace(found, broken=how, kind="", accepted=None, drifted=False)
     return rows
 
 
-def _quality(
+def _measure_quality(
     connection: "Connection",
     settings: Settings,
     bundle: Bundle,
     findings: Findings,
     last: "pd.DataFrame",
     threshold: float | None,
-) -> Quality:
-    """Measure quality on mature predictions only, because labels that are known early are not a random sample."""
-    days = settings.monitor.label_days
-    covered = labels.coverage(connection, findings.as_of, days)
+) -> None:
+    """Set quality on mature predictions only, because labels that are known early are not a random sample.
+
+    `last` has the rows of the last window. What quality does not use is counted.
+    """
+    as_of, days, contract = findings.as_of, settings.monitor.label_days, bundle.contract
+    labels.joined(connection, settings.store, contract, as_of)
+    covered = labels.coverage(connection, as_of, days)
     # A batch for a past day may have been scored by a model whose training labels include that day.
     trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
-    eligible = f"(ts >= {trained} OR NOT starts_with(lifecycle_request, 'score-'))"
-    findings.left_out |= omitted.unusable(connection, findings.as_of, days, eligible)
     labelled = connection.execute(
-        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {findings.as_of - days * DAY} "
-        f"AND {eligible} ORDER BY ts, lifecycle_request, lifecycle_position"
+        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {as_of - days * DAY} "
+        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(BATCH)})) "
+        "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    counts, newest = (covered.predictions, covered.mature), scores_of(bundle.contract.target, last).to_numpy()
-    return measure_quality(bundle.contract, bundle.facts, settings, labelled, *counts, newest, threshold)
-
-
-def build_document(environment: str, version: str, findings: Findings, settings: Settings) -> Document:
-    """Return the report as a document for `monitoring.json`: the verdict, its reasons and every figure behind them."""
-    verdict, reasons = decide(findings, settings)
-    measured, utc = asdict(findings), timestamps.format_utc
-    return {
-        "format": FORMAT,
-        "environment": environment,
-        "as_of": utc(findings.as_of),
-        "version": version,
-        "verdict": verdict,
-        "reasons": [asdict(reason) for reason in reasons],
-        "windows": [
-            {"from": utc(window.first), "to": utc(window.last), "rows": window.rows}
-            | {"state": window.state(settings.monitor.min_rows), "columns": measured["windows"][place]["columns"]}
-            for place, window in enumerate(findings.windows)
-        ],
-        "left_out": omitted.described(findings.left_out, settings.monitor.label_days),
-        "quality": measured["quality"],
-        "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],
+    unlabelled = f"FROM {labels.LABELLED} WHERE ts <= {as_of - days * DAY} AND {labels.SEEN} IS NULL"
+    without = count(connection, unlabelled)
+    findings.left_out |= {
+        "immature": covered.predictions - covered.mature,
+        "unlabelled": without,
+        "other_classes": covered.mature - covered.labelled - without,
+        "trained_on": covered.labelled - len(labelled),
     }
+    counts, newest = (covered.predictions, covered.mature), scores_of(contract.target, last).to_numpy()
+    findings.quality = measure_quality(contract, bundle.facts, settings, labelled, *counts, newest, threshold)
 
 
-def write_report(store: Store, document: Document, page: str) -> Path:
-    """Write the report, add or withdraw the request for a retrain, and return the dated folder of the report.
-
-    A report about an earlier time than the newest one changes neither the newest report nor the request.
-    """
-    folder = store.reports / str(document["environment"])
-    dated = folder / re.sub("[-:]", "", document["as_of"])
-    is_newest = document["as_of"] >= str(_read(folder / LATEST).get("as_of", ""))
-    if document["verdict"] == INCIDENT and is_newest:
-        # Before anything else, so that no model is trained on broken data.
-        _withdraw(folder / REQUEST)
-    write_atomically(dated / PAGE, page.encode())
-    _write(dated / LATEST, document)
-    if is_newest:
-        _write(folder / LATEST, document)
-        if document["verdict"] == RETRAIN:
-            reason = document["reasons"][0]
-            request = {name: document[name] for name in ("format", "environment", "as_of", "version")}
-            request |= {"reason": reason["kind"], "text": reason["text"], "evidence": str(dated / LATEST)}
-            _write(folder / REQUEST, request)
-        else:
-            _withdraw(folder / REQUEST)
-    return dated
-
-
-def _read(path: Path) -> Document:
-    """Return a JSON object; it is empty where none can be read."""
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        return dict(json.loads(path.read_bytes()))
-    return {}
-
-
-def _withdraw(path: Path) -> None:
-    """Remove a request that monitoring wrote; a request made by a person stays."""
-    if _read(path).get("reason") != "manual":
-        path.unlink(missing_ok=True)
-
-
-def _write(path: Path, document: Document) -> None:
-    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+def _outside(
+    connection: "Connection", settings: Settings, environment: str, bundle: Bundle, first: int, as_of: int
+) -> dict[str, int]:
+    """Count what is not in the table of the version's predictions from `first` until before `as_of`, in seconds."""
+    store, paths = settings.store, predictions.files(settings.store, environment)
+    queries = {"unmatched": f"FROM ({labels.known(store, as_of)}) l WHERE l.seen_ts >= {first}"}
+    if paths:
+        source = predictions.table_of(paths)
+        for condition in labels.conditions(connection, bundle.contract, source):
+            # One for each way to match: a single condition with OR could not be a hash join.
+            queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
+        queries["later"] = f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(BATCH)})"
+        others = f"ts >= {first} AND ts < {as_of} AND version <> {text(bundle.version)}"
+        queries["other_versions"] = f"FROM {source} WHERE {others}"
+    counts = {kind: count(connection, query) for kind, query in queries.items()}
+    return counts | {"damaged": collect.damaged_lines(store, environment, first, as_of)}

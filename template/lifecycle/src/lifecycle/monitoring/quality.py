@@ -1,4 +1,9 @@
-"""Measure the quality of a version's predictions with labels that arrived later, and estimate it without labels."""
+"""Measure the quality of a version's predictions with labels that arrived later, and the skew of their features.
+
+Skew: the features of logged requests are recomputed as of their own time and compared with what the service used. This
+detects a difference between the online feature table and the SQL that produced the training rows (Breck et al. 2017,
+test Monitor 3).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,19 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.contract.tables import count, literal, quoted
+from lifecycle.contract.team import Data
+from lifecycle.features import point_in_time
 from lifecycle.models import metrics
+from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats, at_threshold, reliability
 from lifecycle.monitoring.drift import output_columns
+from lifecycle.registry import predictions
 from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
+from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
     import pandas as pd
+    from duckdb import DuckDBPyConnection as Connection
 
 # The names under which `metrics` in bundle.json holds the measure of each task.
 METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 MAX_ROWS, MAX_LEVELS = 20_000, 20
+MAX_RECOMPUTED = 2000
+TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
+SAMPLE = "lifecycle_sampled"
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,15 @@ class Quality:
     def decayed(self) -> bool:
         """Whether the whole confidence interval lies below the bound."""
         return self.overall is not None and self.bound is not None and self.overall.upper < self.bound
+
+
+@dataclass(frozen=True)
+class Skew:
+    """The number of logged rows that were recomputed, how many differ, and in which columns."""
+
+    rows: int
+    different: int
+    columns: dict[str, int] = field(default_factory=dict)
 
 
 def measure_quality(
@@ -102,6 +126,51 @@ def measure_quality(
     return Quality(*counts, metric, overall, expected, bound, slices, estimate, **probabilistic)
 
 
+def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
+    """Compare the newest rows that a version predicted for within one window before `as_of` (seconds).
+
+    Returns:
+        None where nothing can be compared: no looked-up column, no key in the log, or no row.
+
+    Raises:
+        LifecycleError: the tables cannot be read, or `features.sql` does not run on them.
+    """
+    if not _recomputable(bundle.contract):
+        return None
+    connection = point_in_time.connect(data, settings.data)
+    first = as_of - settings.monitor.window_days * DAY
+    predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version)
+    return compare_logged(connection, bundle)
+
+
+def compare_logged(connection: "Connection", bundle: Bundle) -> Skew | None:
+    """Compare the newest rows of the table that `predictions.load_rows` filled; None as in `measure_skew`.
+
+    The connection has the team's tables. The bundle's own `features.sql` is run; LifecycleError when it fails.
+    """
+    contract, sql, columns = bundle.contract, bundle.features_sql, _recomputable(bundle.contract)
+    looked_up = f"FROM {predictions.LOGGED} WHERE as_of IS NOT NULL"
+    if contract.fallback is not None:
+        # A row of fallback values was not looked up, so there is nothing to compare.
+        same = (f"{quoted(column.name)} IS NOT DISTINCT FROM {literal(column.fallback)}" for column in columns)
+        looked_up += f" AND NOT ({' AND '.join(same)})"
+    if not columns or contract.key is None or sql is None or not count(connection, looked_up):
+        return None
+    key = quoted(contract.key.name)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * {looked_up} "
+        f"ORDER BY ts DESC, lifecycle_request, lifecycle_position LIMIT {MAX_RECOMPUTED}"
+    )
+    spine = f"SELECT DISTINCT {key}, as_of AS ts FROM {SAMPLE}"
+    recomputed = point_in_time.recompute_query(connection, contract, sql, spine)
+    different = {column.name: _different(column) for column in columns}
+    counts = ", ".join(f"count(*) FILTER ({each})" for each in (" OR ".join(different.values()), *different.values()))
+    ((rows, differing, *found),) = connection.execute(
+        f"SELECT count(*), {counts} FROM {SAMPLE} l LEFT JOIN ({recomputed}) f ON f.{key} = l.{key} AND f.ts = l.as_of"
+    ).fetchall()
+    return Skew(rows, differing, {name: each for name, each in zip(different, found, strict=True) if each})
+
+
 def _probabilistic(target: Target, actual: Floats, outputs: Floats, threshold: float | None) -> dict[str, Any]:
     """Return the fields of Quality about probabilities, for classes."""
     if target.task == "regression":
@@ -134,3 +203,17 @@ def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> Iterator
                 for level in sorted(levels):
                     if len(levels[level]) >= min_rows:
                         yield f"{column.name}={level}", levels[level]
+
+
+def _recomputable(contract: Contract) -> tuple[Column, ...]:
+    """Return the looked-up columns of the log; none where the log lacks the key they were looked up by."""
+    is_logged = contract.key is not None and contract.key.loggable
+    return tuple(column for column in contract.lookups if is_logged and column.loggable)
+
+
+def _different(column: Column) -> str:
+    logged, again = f"l.{quoted(column.name)}", f"f.{quoted(column.name)}"
+    if column.kind != "number":
+        return f"{logged} IS DISTINCT FROM {again}"
+    far = f"abs({logged} - {again}) > {TOLERANCE} * greatest(abs({logged}), abs({again}))"
+    return f"(({logged} IS NULL) <> ({again} IS NULL) OR coalesce({far}, FALSE))"

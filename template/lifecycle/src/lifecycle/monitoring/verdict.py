@@ -3,13 +3,12 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lifecycle import timestamps
 from lifecycle.errors import complete_commands
-from lifecycle.monitoring.acceptance import Acceptance
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
-from lifecycle.monitoring.quality import Quality
-from lifecycle.monitoring.skew import Skew
+from lifecycle.monitoring.quality import Quality, Skew
 from lifecycle.reports import INCIDENT, NO_DATA, OK, RETRAIN, VERDICTS, WATCH
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
@@ -43,11 +42,10 @@ class Window:
         """Return what can be said about the window in a few words; it is judged from `min_rows` rows on."""
         if self.rows < min_rows:
             return "too few rows to decide" if self.rows else NO_DATA
-        counts = {
-            "broken": sum(column.broken is not None for column in self.columns.values()),
-            "drifted": sum(column.drifted for column in self.columns.values()),
-        }
-        return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "as in training"
+        broken = sum(column.broken is not None for column in self.columns.values())
+        drifted = sum(column.drifted for column in self.columns.values())
+        counts = (f"{broken} broken" if broken else "", f"{drifted} drifted" if drifted else "")
+        return ", ".join(filter(None, counts)) or "as in training"
 
 
 @dataclass
@@ -57,7 +55,7 @@ class Findings:
     `trained` is the time as of which the training data were read, `newest_data` the newest time in the tables or the
     log, `features_lag` how far the newest looked-up features were behind them. `skew_error` says why features could not
     be recomputed. `has_profile`: the bundle has a drift reference. `has_tables`: the tables are on this machine.
-    `left_out` counts what was not used, by the kinds of `omitted.TEXTS`.
+    `accepted` has entries of the audit log; `left_out` counts what was not used, by the kinds of `report.LEFT_OUT`.
     """
 
     as_of: int
@@ -70,7 +68,7 @@ class Findings:
     features_lag: int | None = None
     has_profile: bool = True
     has_tables: bool = True
-    accepted: list[Acceptance] = field(default_factory=list)
+    accepted: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     environment: str = "local"
 
@@ -100,10 +98,10 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
         yield Reason("skew", f"features of logged requests cannot be recomputed: {findings.skew_error}", INCIDENT)
     if skew and skew.different / skew.rows > rules.max_skew:
         text = f"{skew.different} of {skew.rows} logged rows differ when recomputed ({', '.join(skew.columns)})"
-        yield Reason("skew", text, INCIDENT, tuple(skew.columns))
+        yield Reason("skew", f"{text}; monitor.max_skew is {rules.max_skew:.1%}", INCIDENT, tuple(skew.columns))
     if lag is not None and lag > rules.feature_days * DAY:
-        text = f"the newest prediction used features {lag / DAY:.0f} days older than the data; run `make features`"
-        yield Reason("broken", text, INCIDENT)
+        text = f"the newest prediction used features {lag / DAY:.1f} days older than the data; run `make features`"
+        yield Reason("broken", f"{text} (monitor.feature_days is {rules.feature_days:g})", INCIDENT)
 
 
 def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
@@ -121,7 +119,7 @@ def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
     scores = [SCORE] if SCORE in last.columns and last.columns[SCORE].drifted and not last.drifted else []
     text = "drift from the training rows, in the last window and an earlier one"
     yield from _drifted(text, last, lasting, RETRAIN)
-    yield from _drifted("drift from the training rows", last, watched, WATCH)
+    yield from _drifted("drift from the training rows in the last window", last, watched, WATCH)
     yield from _drifted("the predictions have drifted and the inputs have not", last, scores, WATCH)
     for name, column in last.columns.items():
         if column.unusual and column.broken is None:
@@ -137,8 +135,8 @@ def _drifted(text: str, window: Window, names: list[str], verdict: str) -> Itera
             parts.append(f"{name} (accepted)")
             continue
         newest = " against the last four weeks of training" if column.newest else ""
-        seasonal = "" if column.psi > column.seasonal else f"; {column.seasonal:.2f} within the training period"
-        parts.append(f"{name} (PSI {column.psi:.2f}{newest}, limit {column.limit:.2f}{seasonal})")
+        seasonal = "" if column.psi > column.seasonal else f"; up to {column.seasonal:.3f} within the training period"
+        parts.append(f"{name} (PSI {column.psi:.3f}{newest}, limit {column.limit:.3f}{seasonal})")
     if parts:
         yield Reason("drift", f"{text}: {', '.join(parts)}", verdict, tuple(names))
 
@@ -158,7 +156,7 @@ def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
     trained, newest = findings.trained, findings.newest_data
     # Without newer data the same model would be trained again, whatever the clock shows.
     if trained is not None and newest is not None and newest - trained > settings.monitor.stale_days * DAY:
-        days = f"{(newest - trained) / DAY:.0f} days newer (monitor.stale_days is {settings.monitor.stale_days})"
+        days = f"{(newest - trained) / DAY:.1f} days newer (monitor.stale_days is {settings.monitor.stale_days})"
         text = f"the training data end at {timestamps.format_utc(trained)}, and the newest data are {days}"
         yield Reason("stale", text, RETRAIN)
 
@@ -166,8 +164,8 @@ def _age(findings: Findings, settings: Settings) -> Iterator[Reason]:
 def _accepted(findings: Findings, settings: Settings) -> Iterator[Reason]:
     for name, column in findings.windows[-1].columns.items():
         if column.accepted:
-            given = [each for each in findings.accepted if each.column == name]
-            people = "; ".join(f"{each.who} on {each.when[:10]} ({each.why})" for each in given)
+            given = [each for each in findings.accepted if each["column"] == name]
+            people = "; ".join(f"{each['who']} on {each['changed'][:10]} ({each['why']})" for each in given)
             yield Reason("accepted", f"{name}: {column.accepted}; accepted by {people}", WATCH, (name,))
 
 

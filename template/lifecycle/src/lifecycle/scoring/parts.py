@@ -1,7 +1,9 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
 """Predict completed rows in parts that survive a killed run, and combine them into the output files.
 
-There is one part per row group, in a hidden sibling folder of the output. A part is reused when the completed rows (by
+The completed rows are kept in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk. This
+one file is validated, predicted for and logged, so that a table that changes during the run changes nothing. There is
+one part per row group of it, in a hidden sibling folder of the output. A part is reused when the completed rows (by
 hash), the version, the threshold and `as_of` are the same.
 """
 
@@ -20,12 +22,29 @@ import pyarrow.parquet as pq
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, explain_sql_errors, literal, path_literal, quoted, text
+from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry.predictions import FACTS, prediction_columns
-from lifecycle.scoring.rows import RowFile
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A Parquet file for completed rows, with about `group_rows` in each row group (DuckDB rounds to its blocks)."""
+
+    path: Path
+    group_rows: int
+
+    def keep(self, connection: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
+        """Write the rows of a query to the file and make ROWS a view of it; `where` names the query in errors."""
+        # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
+        options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
+        target = f"{text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
+        with explain_sql_errors(where):
+            connection.execute(f"COPY ({query}) TO {target}")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""The report of monitoring: the document, its summary, the request for a retrain, and what people accept in it.
+
+The dated report is written first, then the newest one, then the request, so that a run that is killed at any step
+leaves whole files and the next run completes them. What is accepted is one line of the audit log: the column counts as
+drifted instead of broken, until another version is deployed.
+"""
+
+import contextlib
+import difflib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lifecycle import timestamps
+from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.models.bundle import open_version
+from lifecycle.monitoring.verdict import Findings, decide
+from lifecycle.registry import Identity, deployments
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
+from lifecycle.settings import Settings
+from lifecycle.storage import Store, write_atomically
+
+PAGE = "monitoring.html"
+ACCEPT = "accept"  # the action in the audit log
+LEFT_OUT = {
+    "other_versions": "predictions of the windows were made by other versions",
+    "later": "batch predictions are for a time after this report and belong to a window of a later one",
+    "immature": "predictions are younger than {days} days (monitor.label_days), too young for a label",
+    "unlabelled": "older predictions have no label",
+    "other_classes": "older predictions have a label that is not a value of the deployed target",
+    "trained_on": "labelled predictions are for days that the training data contain",
+    "unmatched": "labels that became known in the windows match no collected prediction",
+    "damaged": "lines of the prediction log could not be read",
+}
+Document = dict[str, Any]
+
+
+def build_document(environment: str, version: str, findings: Findings, settings: Settings) -> Document:
+    """Return the report as a document for `monitoring.json`: the verdict, its reasons and every figure behind them."""
+    verdict, reasons = decide(findings, settings)
+    measured, utc, rules = asdict(findings), timestamps.format_utc, settings.monitor
+    windows = [
+        {"from": utc(each.first), "to": utc(each.last), "rows": each.rows, "state": each.state(rules.min_rows)}
+        for each in findings.windows
+    ]
+    left_out = [
+        {"kind": kind, "count": count, "text": f"{count:,} {text.format(days=rules.label_days)}"}
+        for kind, text in LEFT_OUT.items()
+        if (count := findings.left_out.get(kind))
+    ]
+    return {
+        "format": FORMAT,
+        "environment": environment,
+        "as_of": utc(findings.as_of),
+        "version": version,
+        "verdict": verdict,
+        "reasons": [asdict(reason) for reason in reasons],
+        "windows": [
+            window | {"columns": each["columns"]} for window, each in zip(windows, measured["windows"], strict=True)
+        ],
+        "left_out": left_out,
+        "quality": measured["quality"],
+        "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],
+    }
+
+
+def summary(document: Document) -> list[str]:
+    """Return the figures of a report in a few lines: windows, quality, calibration, and what was left out."""
+    windows = []
+    for each in document["windows"]:
+        rows = f"{each['rows']:,} rows, " if each["rows"] else ""
+        windows.append(f"{each['from'][:10]} to {each['to'][:10]}: {rows}{each['state']}")
+    lines, quality = [f"windows: {'; '.join(windows)}"], document["quality"] or {}
+    if overall := quality.get("overall"):
+        bound = "" if quality["bound"] is None else f"; holdout {quality['expected']:.3f}, bound {quality['bound']:.3f}"
+        interval = f"{overall['value']:.3f} ({overall['lower']:.3f} to {overall['upper']:.3f})"
+        lines.append(f"{quality['metric']} {interval} on {overall['rows']:,} labelled predictions{bound}")
+    if calibration := quality.get("calibration"):
+        text = f"Brier score {quality['brier']:.3f}, expected calibration error {calibration['error']:.3f}"
+        text += f" (perfect probabilities: about {calibration['chance']:.3f} by chance)"
+        if at := quality["at_threshold"]:
+            shares = {name: "undefined" if at[name] is None else f"{at[name]:.2f}" for name in ("precision", "recall")}
+            text += f"; at the threshold {at['threshold']:g}: {', '.join(' '.join(each) for each in shares.items())}"
+        lines.append(text)
+    return [*lines, f"left out: {'; '.join(each['text'] for each in document['left_out']) or 'nothing'}"]
+
+
+def write_report(store: Store, document: Document, page: str) -> Path:
+    """Write the report, add or withdraw the request for a retrain, and return the dated folder of the report.
+
+    A report about an earlier time than the newest one changes neither the newest report nor the request.
+    """
+    folder = store.reports / str(document["environment"])
+    dated = folder / re.sub("[-:]", "", document["as_of"])
+    is_newest = document["as_of"] >= str(_read(folder / LATEST).get("as_of", ""))
+    if document["verdict"] == INCIDENT and is_newest:
+        # Before anything else, so that no model is trained on broken data.
+        _withdraw(folder / REQUEST)
+    write_atomically(dated / PAGE, page.encode())
+    _write(dated / LATEST, document)
+    if is_newest:
+        _write(folder / LATEST, document)
+        if document["verdict"] == RETRAIN:
+            reason = document["reasons"][0]
+            request = {name: document[name] for name in ("format", "environment", "as_of", "version")}
+            request |= {"reason": reason["kind"], "text": reason["text"], "evidence": str(dated / LATEST)}
+            _write(folder / REQUEST, request)
+        else:
+            _withdraw(folder / REQUEST)
+    return dated
+
+
+def accepted(store: Store, environment: str, version: str, as_of: int) -> list[dict[str, Any]]:
+    """Return the entries of the audit log by which people accepted something, since a version was deployed.
+
+    Entries after `as_of` (seconds) are ignored. The names of people are recorded, not verified.
+    """
+    found: list[dict[str, Any]] = []
+    for entry in deployments.audit_entries(store):
+        if entry.get("environment") != environment:
+            continue
+        if "live" in entry and entry["live"]["version"] != version:
+            found = []
+        elif entry["action"] == ACCEPT and entry["version"] == version and timestamps.parse(entry["changed"]) <= as_of:
+            found.append(entry)
+    return found
+
+
+def accept(store: Store, environment: str, name: str, who: Identity, why: str) -> str:
+    """Accept what the newest report found in a column, and return that finding; `who` and `why` go to the audit log.
+
+    Raises:
+        LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
+            the report does not describe the deployed version.
+    """
+    again = complete_commands("Run `make monitor` first.", environment)
+    if not why.strip():
+        problem = f"{name} is accepted only with a reason, which the audit log and later reports state"
+        raise LifecycleError(problem, complete_commands(f'Run `make accept COLUMN={name} WHY="…"`.', environment))
+    version = deployments.required(store, environment).current.version
+    names = [column.name for column in open_version(store, version).contract.inputs]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        problem = f"the contract of {version} has no input {name!r}" + (f"; is {near[0]} meant?" if near else "")
+        raise LifecycleError(problem, f"Its inputs are: {', '.join(names)}.")
+    report = _read(store.reports / environment / LATEST)
+    if not report.get("windows"):
+        raise LifecycleError(f"there is no report of monitoring about {environment}", again)
+    if report["version"] != version:
+        raise LifecycleError(f"the newest report is about {report['version']}, and {version} is deployed", again)
+    column = report["windows"][-1]["columns"].get(name, {})
+    finding, kind = column.get("broken"), column.get("kind")
+    if not finding:
+        raise LifecycleError(f"{name} is not broken in the newest report", "Drift needs no acceptance.")
+    if not kind:
+        hint = "Fix the data at their source, or change the column in src/model/contract.py, and train a new version."
+        raise LifecycleError(f"{name} violates the contract of the deployed version: it {finding}", hint)
+    entry = {"action": ACCEPT, "environment": environment, "version": version, "column": name, "kind": kind}
+    entry |= {"finding": finding, "who": who.name, "source": who.source, "why": why.strip()}
+    deployments.append_audit(store, entry | {"changed": timestamps.format_utc(timestamps.now())})
+    return str(finding)
+
+
+def _read(path: Path) -> Document:
+    """Return a JSON object; it is empty where none can be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_bytes()))
+    return {}
+
+
+def _withdraw(path: Path) -> None:
+    """Remove a request that monitoring wrote; a request made by a person stays."""
+    if _read(path).get("reason") != "manual":
+        path.unlink(missing_ok=True)
+
+
+def _write(path: Path, document: Document) -> None:
+    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
