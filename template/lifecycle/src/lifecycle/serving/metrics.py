@@ -85,6 +85,12 @@ class Metrics(Collector):
         self.dropped = counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
+        self._of_route = functools.cache(
+            lambda method, route, status: (
+                self.requests.labels(method, route, status),
+                self.seconds.labels(method, route),
+            )
+        )
         self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
         # A rate does not see the first event of a series that did not exist before.
         for status in ("200", "500"):
@@ -100,12 +106,13 @@ class Metrics(Collector):
             self._series(self.predictions, model.version, value).inc(values.count(value))
         for each in predictions if classes else ():
             self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
-        if model is not self._expected[0]:
-            self._expected = model, *expected_values(model.contract.inputs)
-            for name, *_ in [*self._expected[1], *self._expected[2]]:
+        of, ranges, levels = self._expected
+        if model is not of:
+            ranges, levels = expected_values(model.contract.inputs)
+            self._expected = model, ranges, levels
+            for name, *_ in [*ranges, *levels]:
                 self.unusual.labels(name)
         # Compared in the loop itself: a function call for each value would take three times as long.
-        _, ranges, levels = self._expected
         for row in rows:
             for name, low, high in ranges:
                 value = row.get(name)
@@ -118,8 +125,9 @@ class Metrics(Collector):
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request."""
-        self._series(self.requests, method, route, status).inc()
-        self._series(self.seconds, method, route).observe(seconds)
+        requests, durations = self._of_route(method, route, status)
+        requests.inc()
+        durations.observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
