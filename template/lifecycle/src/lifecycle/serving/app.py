@@ -1,4 +1,4 @@
-"""The FastAPI application: health, metrics, /info and the documentation, also that of /predict."""
+"""The FastAPI application: health, metrics, /info and the OpenAPI documentation, also that of /predict."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,16 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Response
+from fastapi import FastAPI, Header, HTTPException, Response, Security
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 
 from lifecycle import __version__, timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.serving import openapi
 from lifecycle.serving.deployed import DeploymentFollower
-from lifecycle.serving.metrics import CONTENT_TYPE
+from lifecycle.serving.metrics import CONTENT_TYPE, PATH
 from lifecycle.serving.predict import NO_FEATURES, PredictionService
 from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
@@ -25,8 +27,47 @@ RETRY_LATER = {"retry-after": "5"}
 logger = logging.getLogger("lifecycle.serving")
 SHORTEST_KEY = 16
 KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
+KEY_SCHEMES = [
+    Security(HTTPBearer(scheme_name="bearer", auto_error=False)),
+    Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False)),
+]
 # Facts of the training that /info shows where the bundle contains them.
 TRAINING_FACTS = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
+TEXT = {"type": "string"}
+# The headers of every response to a prediction request, and to one without a valid key.
+HEADERS = {
+    "x-request-id": {"description": "The id of the request, or a new one.", "schema": TEXT},
+    "x-model-version": {"description": "The deployed version.", "schema": TEXT},
+    "x-contract-version": {"description": "The major version of its contract.", "schema": TEXT},
+}
+WAIT = {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer", "minimum": 1}}
+RETRY = {"headers": {"retry-after": WAIT | {"required": True}}}
+
+
+class Fault(BaseModel):
+    """A fault at one place of a request, without the value."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Faults(BaseModel):
+    """The faults of a request, up to a limit."""
+
+    detail: list[Fault]
+
+
+class Problem(BaseModel):
+    """The reason why there is no prediction."""
+
+    detail: str
+
+
+class Failure(Problem):
+    """An internal error; the log contains the request id."""
+
+    request_id: str
 
 
 def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
@@ -109,11 +150,10 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters={"validatorUrl": None}
     )
-    app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
-        app, follower.deployed.version, follower.deployed.contract, limits, bool(service.api_keys)
-    )
+    app.openapi = lambda: document(service, app)  # type: ignore[method-assign]
+    keys = KEY_SCHEMES if service.api_keys else []
 
-    @app.post(openapi.PATH, responses=openapi.errors(limits))
+    @app.post(PATH, dependencies=keys, responses=errors(limits, bool(keys)))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
         """Predict one row or a list of rows: send the key and the request fields; other columns are looked up."""
         raise AssertionError("PredictionService handles this route; it is declared for its documentation")
@@ -123,7 +163,9 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         """Return 200 while the process runs."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: openapi.not_ready()})
+    not_ready = "There are no features to look up yet, or the service is stopping."
+
+    @app.get("/readyz", responses={503: _problem(not_ready) | RETRY})
     async def readyz() -> dict[str, str | bool]:
         """Return 200 when requests can be predicted.
 
@@ -133,7 +175,7 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
             raise HTTPException(503, "the service is stopping" if service.leaving else NO_FEATURES, RETRY_LATER)
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
-    @app.get("/info")
+    @app.get("/info", dependencies=keys, responses=_unauthorized() if keys else {})
     async def info() -> dict[str, Any]:
         """Return the deployed version, who deployed it when, and counts since this process started."""
         return _info(service)
@@ -169,3 +211,46 @@ def _info(service: PredictionService) -> dict[str, Any]:
         "features_as_of": timestamps.format_utc(features.as_of) if features else None,
         "counted": {"ignored_fields": dict(service.ignored_fields), "fallback_rows": service.fallback_rows},
     }
+
+
+def errors(limits: Serve, locked: bool) -> dict[int | str, dict[str, Any]]:
+    """Return the error responses of /predict by status; `locked` says whether an API key is required."""
+    late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
+    busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."
+    return (_unauthorized() if locked else {}) | {
+        404: {"model": Faults, "description": "There are no features for a key."},
+        408: _problem(f"The body did not arrive within {late}; the connection is closed."),
+        413: _problem(f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."),
+        422: {"model": Faults, "description": "A row breaks the contract."},
+        429: _problem(f"More than {waiting} wait for a prediction.") | RETRY,
+        500: {"model": Failure, "description": "The service failed; its log has details under the request id."},
+        503: _problem(busy) | RETRY,
+    }
+
+
+def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document: the schemas of /predict are those of the deployed contract."""
+    model = service.follower.deployed
+    whole: dict[str, Any] = get_openapi(title=app.title, version=model.version, routes=app.routes)
+    row, target = model.contract.row_schema(model.contract.request), model.contract.target.to_schema()
+    whole["components"]["schemas"] |= {"Row": row, "Target": target}
+    operation = whole["paths"][PATH]["post"]
+    operation["requestBody"] = {"required": True} | _one_or_many("Row", {"maxItems": service.limits.max_rows})
+    operation["responses"]["200"] |= _one_or_many("Target", {})
+    for response in operation["responses"].values():
+        response["headers"] = HEADERS | response.get("headers", {})
+    return whole
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": Problem, "description": description}
+
+
+def _unauthorized() -> dict[int | str, dict[str, Any]]:
+    challenge = {"www-authenticate": {"required": True, "schema": TEXT}}
+    return {401: _problem("The API key is missing or wrong.") | {"headers": HEADERS | challenge}}
+
+
+def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:
+    one = {"$ref": f"#/components/schemas/{name}"}
+    return {"content": {"application/json": {"schema": {"anyOf": [one, {"type": "array", "items": one} | limit]}}}}

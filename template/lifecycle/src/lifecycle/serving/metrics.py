@@ -25,9 +25,9 @@ from lifecycle.errors import LifecycleError
 from lifecycle.registry import segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
-from lifecycle.serving.openapi import PATH
 
 log = logging.getLogger("lifecycle.serving")
+PATH = "/predict"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Any other path or method is the client's own text and would create series without limit.
 UNMATCHED = "__unmatched__"

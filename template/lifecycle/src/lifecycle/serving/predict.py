@@ -20,14 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lifecycle.contract.rows import Row, RowError, TooManyRows
 from lifecycle.registry import segments
 from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header, Responses
-from lifecycle.serving.metrics import METHODS, OVERLOADED, REASONS, UNMATCHED, Metrics
-from lifecycle.serving.openapi import PATH, is_open
+from lifecycle.serving.metrics import METHODS, OVERLOADED, PATH, REASONS, UNMATCHED, Metrics
 from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Serve
 
 log = logging.getLogger("lifecycle.serving")
 # Predicting more rows on the event loop, or for a longer time, would delay other requests, also those for /healthz.
 EVENT_LOOP_ROWS, EVENT_LOOP_SECONDS = 100, 0.001
+# For orchestrators, Prometheus and readers of the documentation; all other paths require the API key.
+OPEN, OPEN_FILES = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"), "/static-offline-docs/"
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
 NO_KEY = "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
 # The queue empties within a second; a person needs longer to write features or restart a service.
@@ -86,7 +87,7 @@ class PredictionService:
         headers = [(b"x-request-id", request_id), *model.headers]
         self.in_flight += 1
         try:
-            if self.api_keys and (is_predict or not is_open(path)):
+            if self.api_keys and path not in OPEN and not path.startswith(OPEN_FILES):
                 self._require_key(given)
             if is_predict:
                 content = await self._predict(model, request_id, receive, is_alone)
@@ -229,10 +230,9 @@ class PredictionService:
         return status
 
     def _require_key(self, given: dict[bytes, bytes]) -> None:
-        # One of both headers is enough: a proxy may set the other.
-        keys = [given[b"x-api-key"].strip()] if b"x-api-key" in given else []
-        if given.get(b"authorization", b"")[:7].lower() == b"bearer ":
-            keys.append(given[b"authorization"][7:].strip())
+        scheme, bearer = given.get(b"authorization", b"")[:7], given.get(b"authorization", b"")[7:]
+        # One of both headers is enough: a proxy may set the other. No valid key is empty.
+        keys = given.get(b"x-api-key", b"").strip(), bearer.strip() if scheme.lower() == b"bearer " else b""
         # A list: the time must not show which key matched.
         if not any([hmac.compare_digest(key, valid) for key in keys for valid in self.api_keys]):
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))
