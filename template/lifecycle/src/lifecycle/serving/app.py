@@ -3,42 +3,38 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Response, Security
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Response, Security
 from fastapi.openapi.utils import get_openapi
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
 from lifecycle import __version__, timestamps
-from lifecycle.errors import LifecycleError
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import CONTENT_TYPE, PATH
 from lifecycle.serving.predict import NO_FEATURES, PredictionService
-from lifecycle.settings import API_KEY, Log, Serve
+from lifecycle.serving.server import api_keys
+from lifecycle.settings import Log, Serve
 from lifecycle.storage import Store
 
-RETRY_LATER = {"retry-after": "5"}
 logger = logging.getLogger("lifecycle.serving")
-SHORTEST_KEY = 16
-KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
 KEY_SCHEMES = [
     Security(HTTPBearer(scheme_name="bearer", auto_error=False)),
     Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False)),
 ]
 # Facts of the training that /info shows where the bundle contains them.
 TRAINING_FACTS = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
-TEXT = {"type": "string"}
+STRING = {"schema": {"type": "string"}}
 # The headers of every response to a prediction request, and to one without a valid key.
 HEADERS = {
-    "x-request-id": {"description": "The id of the request, or a new one.", "schema": TEXT},
-    "x-model-version": {"description": "The deployed version.", "schema": TEXT},
-    "x-contract-version": {"description": "The major version of its contract.", "schema": TEXT},
+    "x-request-id": STRING | {"description": "The id of the request, or a new one."},
+    "x-model-version": STRING | {"description": "The deployed version."},
+    "x-contract-version": STRING | {"description": "The major version of its contract."},
 }
 WAIT = {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer", "minimum": 1}}
 RETRY = {"headers": {"retry-after": WAIT | {"required": True}}}
@@ -80,30 +76,6 @@ def create(store: Store, environment: str, serve: Serve, log: Log | None = None)
     service = PredictionService(follower, serve, log, api_keys(serve, environment))
     service.fastapi = _fastapi_app(service)
     return service
-
-
-def api_keys(serve: Serve, environment: str) -> list[bytes]:
-    """Return the accepted API keys: those of the variable LIFECYCLE_API_KEY, else those of serve.api_key_file.
-
-    Raises:
-        LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
-    """
-    path, text = serve.api_key_file, os.environ.get(API_KEY)
-    source = path if text is None else API_KEY
-    try:
-        text = path.read_text("utf-8") if path and text is None else text or ""
-    except (OSError, UnicodeDecodeError):
-        raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
-    keys = [line.strip() for line in text.splitlines() if line.strip()]
-    if source and not keys:
-        raise LifecycleError(f"{source} contains no API key", KEY_HINT)
-    if not keys and environment == "production":
-        hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
-        raise LifecycleError("production without an API key would serve every caller", hint)
-    for number, key in enumerate(keys, 1):
-        if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
-            raise LifecycleError(f"API key {number} is too short or not printable ASCII", KEY_HINT)
-    return [key.encode() for key in keys]
 
 
 def log_unawaited(loop: Any, context: dict[str, Any]) -> None:
@@ -151,9 +123,9 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters={"validatorUrl": None}
     )
     app.openapi = lambda: document(service, app)  # type: ignore[method-assign]
-    keys = KEY_SCHEMES if service.api_keys else []
+    keyed = APIRouter(dependencies=KEY_SCHEMES, responses=unauthorized()) if service.api_keys else APIRouter()
 
-    @app.post(PATH, dependencies=keys, responses=errors(limits, bool(keys)))
+    @keyed.post(PATH, responses=errors(limits))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
         """Predict one row or a list of rows: send the key and the request fields; other columns are looked up."""
         raise AssertionError("PredictionService handles this route; it is declared for its documentation")
@@ -172,10 +144,12 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         `pending`: whether another version is deployed that cannot be loaded; `/info` says why.
         """
         if service.leaving or follower.deployed.lacks_features:
-            raise HTTPException(503, "the service is stopping" if service.leaving else NO_FEATURES, RETRY_LATER)
+            raise HTTPException(
+                503, "the service is stopping" if service.leaving else NO_FEATURES, {"retry-after": "5"}
+            )
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
-    @app.get("/info", dependencies=keys, responses=_unauthorized() if keys else {})
+    @keyed.get("/info")
     async def info() -> dict[str, Any]:
         """Return the deployed version, who deployed it when, and counts since this process started."""
         return _info(service)
@@ -185,6 +159,7 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         """Return all metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
+    app.include_router(keyed)
     return app
 
 
@@ -213,11 +188,11 @@ def _info(service: PredictionService) -> dict[str, Any]:
     }
 
 
-def errors(limits: Serve, locked: bool) -> dict[int | str, dict[str, Any]]:
-    """Return the error responses of /predict by status; `locked` says whether an API key is required."""
+def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
+    """Return the error responses of /predict by status, apart from `unauthorized`."""
     late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
     busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."
-    return (_unauthorized() if locked else {}) | {
+    return {
         404: {"model": Faults, "description": "There are no features for a key."},
         408: _problem(f"The body did not arrive within {late}; the connection is closed."),
         413: _problem(f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."),
@@ -226,6 +201,12 @@ def errors(limits: Serve, locked: bool) -> dict[int | str, dict[str, Any]]:
         500: {"model": Failure, "description": "The service failed; its log has details under the request id."},
         503: _problem(busy) | RETRY,
     }
+
+
+def unauthorized() -> dict[int | str, dict[str, Any]]:
+    """Return the response to a request without a valid API key."""
+    headers = HEADERS | {"www-authenticate": STRING | {"required": True}}
+    return {401: _problem("The API key is missing or wrong.") | {"headers": headers}}
 
 
 def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
@@ -244,11 +225,6 @@ def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
 
 def _problem(description: str) -> dict[str, Any]:
     return {"model": Problem, "description": description}
-
-
-def _unauthorized() -> dict[int | str, dict[str, Any]]:
-    challenge = {"www-authenticate": {"required": True, "schema": TEXT}}
-    return {401: _problem("The API key is missing or wrong.") | {"headers": HEADERS | challenge}}
 
 
 def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:

@@ -52,8 +52,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prediction_log_bytes": ("Bytes of the prediction log that are not collected yet.", ()),
 }
 Rows = Sequence[Mapping[str, Any]]
-Ranges = list[tuple[str, float, float]]
-Levels = list[tuple[str, frozenset[Any]]]
 # A gauge, the values of its labels, and its value.
 Value = tuple[str, tuple[str, ...], float]
 
@@ -85,13 +83,8 @@ class Metrics(Collector):
         self.dropped = counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
-        self._of_route = functools.cache(
-            lambda method, route, status: (
-                self.requests.labels(method, route, status),
-                self.seconds.labels(method, route),
-            )
-        )
-        self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
+        self._of_route = functools.cache(lambda *of: (self.requests.labels(*of), self.seconds.labels(*of[:2])))
+        self._expected = functools.lru_cache(maxsize=2)(self._expected_by)
         # A rate does not see the first event of a series that did not exist before.
         for status in ("200", "500"):
             self.requests.labels("POST", PATH, status)
@@ -106,22 +99,17 @@ class Metrics(Collector):
             self._series(self.predictions, model.version, value).inc(values.count(value))
         for each in predictions if classes else ():
             self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
-        of, ranges, levels = self._expected
-        if model is not of:
-            ranges, levels = expected_values(model.contract.inputs)
-            self._expected = model, ranges, levels
-            for name, *_ in [*ranges, *levels]:
-                self.unusual.labels(name)
-        # Compared in the loop itself: a function call for each value would take three times as long.
-        for row in rows:
-            for name, low, high in ranges:
+        for name, is_usual in self._expected(model):
+            for row in rows:
                 value = row.get(name)
-                if value is not None and not low <= value <= high:
+                if value is not None and not is_usual(value):
                     self._series(self.unusual, name).inc()
-            for name, usual in levels:
-                value = row.get(name)
-                if value is not None and value not in usual:
-                    self._series(self.unusual, name).inc()
+
+    def _expected_by(self, model: DeployedModel) -> list[tuple[str, Callable[[Any], bool]]]:
+        columns = [column for column in model.contract.inputs if column.expected]
+        for column in columns:
+            self.unusual.labels(column.name)
+        return [(column.name, is_expected(column)) for column in columns]
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request."""
@@ -166,16 +154,13 @@ class Metrics(Collector):
             log.error("%s is not a valid monitoring report: %s", path, error)
 
 
-def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
-    """Return what `expected` declares: the range of each number, the levels of any other column."""
-    ranges, levels = [], []
-    for column in columns:
-        if column.expected and column.kind in ("number", "integer"):
-            low, high = column.expected
-            ranges.append((column.name, -math.inf if low is None else low, math.inf if high is None else high))
-        elif column.expected:
-            levels.append((column.name, frozenset(column.expected)))
-    return ranges, levels
+def is_expected(column: Column) -> Callable[[Any], bool]:
+    """Return whether a value is one that the column's `expected` declares: in a range of numbers, or one of levels."""
+    if column.kind not in ("number", "integer"):
+        return frozenset(column.expected).__contains__
+    low, high = column.expected
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    return lambda value: least <= value <= most
 
 
 def _monitoring(report: dict[str, Any], version: str) -> Iterator[Value]:
