@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 from lifecycle import settings
-from lifecycle.serving.app import HEADERS, create, errors, unauthorized
+from lifecycle.serving.app import HEADERS, SHORTEST_KEY, UNAUTHORIZED, create, errors
 from lifecycle.serving.predict import EVENT_LOOP_ROWS, OPEN
-from lifecycle.serving.server import SHORTEST_KEY
 from lifecycle.settings import Serve
 from lifecycle.storage import Store
 from support.rendering import TEMPLATE
@@ -28,7 +27,7 @@ def test_endpoints_and_which_of_them_require_a_key_are_those_of_the_application(
 
 def test_statuses_are_those_that_are_documented() -> None:
     page = set(map(int, re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)))
-    assert page == {*unauthorized(), *errors(Serve())}
+    assert page == {*UNAUTHORIZED, *errors(Serve())}
 
 
 def test_settings_have_these_defaults_and_the_names_are_those_of_the_code() -> None:

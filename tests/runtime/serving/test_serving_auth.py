@@ -8,8 +8,7 @@ from fastapi.testclient import TestClient
 from lifecycle import settings
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
-from lifecycle.serving.app import create
-from lifecycle.serving.server import api_keys
+from lifecycle.serving.app import api_keys, create
 from lifecycle.settings import API_KEY
 from support.services import QUICK
 from support.storages import Storage

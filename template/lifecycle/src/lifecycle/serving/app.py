@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -15,11 +16,11 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
 from lifecycle import __version__, timestamps
+from lifecycle.errors import LifecycleError
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import CONTENT_TYPE, PATH
 from lifecycle.serving.predict import NO_FEATURES, PredictionService
-from lifecycle.serving.server import api_keys
-from lifecycle.settings import Log, Serve
+from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
 logger = logging.getLogger("lifecycle.serving")
@@ -27,6 +28,8 @@ KEY_SCHEMES = [
     Security(HTTPBearer(scheme_name="bearer", auto_error=False)),
     Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False)),
 ]
+SHORTEST_KEY = 16
+KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
 # Facts of the training that /info shows where the bundle contains them.
 TRAINING_FACTS = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
 STRING = {"schema": {"type": "string"}}
@@ -66,6 +69,15 @@ class Failure(Problem):
     request_id: str
 
 
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": Problem, "description": description}
+
+
+Responses = dict[int | str, dict[str, Any]]
+CHALLENGE = {"headers": HEADERS | {"www-authenticate": STRING | {"required": True}}}
+UNAUTHORIZED: Responses = {401: _problem("The API key is missing or wrong.") | CHALLENGE}
+
+
 def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
     """Load what is deployed and return the ASGI application; without `log`, no predictions are logged.
 
@@ -78,16 +90,38 @@ def create(store: Store, environment: str, serve: Serve, log: Log | None = None)
     return service
 
 
+def api_keys(serve: Serve, environment: str) -> list[bytes]:
+    """Return the accepted API keys: those of the variable LIFECYCLE_API_KEY, else those of serve.api_key_file.
+
+    Raises:
+        LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
+    """
+    path, text = serve.api_key_file, os.environ.get(API_KEY)
+    source = path if text is None else API_KEY
+    try:
+        text = path.read_text("utf-8") if path and text is None else text or ""
+    except (OSError, UnicodeDecodeError):
+        raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
+    keys = [line.strip() for line in text.splitlines() if line.strip()]
+    if source and not keys:
+        raise LifecycleError(f"{source} contains no API key", KEY_HINT)
+    if not keys and environment == "production":
+        hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
+        raise LifecycleError("production without an API key would serve every caller", hint)
+    for number, key in enumerate(keys, 1):
+        if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
+            raise LifecycleError(f"API key {number} is too short or not printable ASCII", KEY_HINT)
+    return [key.encode() for key in keys]
+
+
 def log_unawaited(loop: Any, context: dict[str, Any]) -> None:
     """Log an exception that no code awaited; asyncio's own handler would print its message."""
     logger.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 def leave_before_stopping(service: PredictionService, seconds: float) -> None:
-    """On SIGTERM serve for so many seconds more, not ready and closing connections; then do what uvicorn does.
-
-    Load balancers send no new requests in that time, so that none is refused when the port closes.
-    """
+    """On SIGTERM serve for so many seconds more, not ready and closing connections; then do what uvicorn does."""
+    # In that time load balancers stop sending requests, so that none is refused when the port closes.
     loop, stop = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
 
     def leave(number: int, frame: Any) -> None:
@@ -119,11 +153,10 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
 
     name = follower.deployed.predictor.bundle.facts.get("name", "model")
     # The validator badge of the documentation would be requested from the internet.
-    app: FastAPI = FastAPIOffline(
-        title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters={"validatorUrl": None}
-    )
+    page = {"validatorUrl": None}
+    app: FastAPI = FastAPIOffline(title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters=page)
     app.openapi = lambda: document(service, app)  # type: ignore[method-assign]
-    keyed = APIRouter(dependencies=KEY_SCHEMES, responses=unauthorized()) if service.api_keys else APIRouter()
+    keyed = APIRouter(dependencies=KEY_SCHEMES, responses=UNAUTHORIZED) if service.api_keys else APIRouter()
 
     @keyed.post(PATH, responses=errors(limits))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
@@ -135,14 +168,9 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         """Return 200 while the process runs."""
         return {"status": "alive"}
 
-    not_ready = "There are no features to look up yet, or the service is stopping."
-
-    @app.get("/readyz", responses={503: _problem(not_ready) | RETRY})
+    @app.get("/readyz", responses={503: _problem("No features yet, or the service is stopping.") | RETRY})
     async def readyz() -> dict[str, str | bool]:
-        """Return 200 when requests can be predicted.
-
-        `pending`: whether another version is deployed that cannot be loaded; `/info` says why.
-        """
+        """Return 200 when requests can be predicted; `pending`: a newer version cannot be loaded, see `/info`."""
         if service.leaving or follower.deployed.lacks_features:
             raise HTTPException(
                 503, "the service is stopping" if service.leaving else NO_FEATURES, {"retry-after": "5"}
@@ -188,8 +216,8 @@ def _info(service: PredictionService) -> dict[str, Any]:
     }
 
 
-def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
-    """Return the error responses of /predict by status, apart from `unauthorized`."""
+def errors(limits: Serve) -> Responses:
+    """Return the error responses of /predict by status, apart from UNAUTHORIZED."""
     late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
     busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."
     return {
@@ -201,12 +229,6 @@ def errors(limits: Serve) -> dict[int | str, dict[str, Any]]:
         500: {"model": Failure, "description": "The service failed; its log has details under the request id."},
         503: _problem(busy) | RETRY,
     }
-
-
-def unauthorized() -> dict[int | str, dict[str, Any]]:
-    """Return the response to a request without a valid API key."""
-    headers = HEADERS | {"www-authenticate": STRING | {"required": True}}
-    return {401: _problem("The API key is missing or wrong.") | {"headers": headers}}
 
 
 def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
@@ -221,10 +243,6 @@ def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
     for response in operation["responses"].values():
         response["headers"] = HEADERS | response.get("headers", {})
     return whole
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": Problem, "description": description}
 
 
 def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:

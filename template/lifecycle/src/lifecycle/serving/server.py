@@ -1,4 +1,4 @@
-"""Start the service: logging, port, API keys and deployment; HTTP, signals and worker processes are left to uvicorn."""
+"""Start the service: logging, port and deployment; HTTP, signals and worker processes are left to uvicorn."""
 
 import contextlib
 import errno
@@ -24,13 +24,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lifecycle.errors import LifecycleError
-from lifecycle.settings import API_KEY, Serve, Settings
+from lifecycle.settings import Settings
 
 log = logging.getLogger("lifecycle.serving")
 # Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
-SHORTEST_KEY = 16
-KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
 
 
 def run(settings: Settings, environment: str) -> None:
@@ -87,30 +85,6 @@ def application() -> ASGIApp:
     settings = Settings.model_validate(content)
     configure_logging(settings.serve.log_format)
     return create(settings.store, environment, settings.serve, settings.log)
-
-
-def api_keys(serve: Serve, environment: str) -> list[bytes]:
-    """Return the accepted API keys: those of the variable LIFECYCLE_API_KEY, else those of serve.api_key_file.
-
-    Raises:
-        LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
-    """
-    path, text = serve.api_key_file, os.environ.get(API_KEY)
-    source = path if text is None else API_KEY
-    try:
-        text = path.read_text("utf-8") if path and text is None else text or ""
-    except (OSError, UnicodeDecodeError):
-        raise LifecycleError(f"{path} with the API keys cannot be read", KEY_HINT) from None
-    keys = [line.strip() for line in text.splitlines() if line.strip()]
-    if source and not keys:
-        raise LifecycleError(f"{source} contains no API key", KEY_HINT)
-    if not keys and environment == "production":
-        hint = f"Set the variable {API_KEY}, or name a file with keys in the setting serve.api_key_file."
-        raise LifecycleError("production without an API key would serve every caller", hint)
-    for number, key in enumerate(keys, 1):
-        if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
-            raise LifecycleError(f"API key {number} is too short or not printable ASCII", KEY_HINT)
-    return [key.encode() for key in keys]
 
 
 def usable_port(host: str, port: int) -> int:
