@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 from lifecycle import settings
-from lifecycle.serving import openapi
-from lifecycle.serving.app import SHORTEST_KEY, create
-from lifecycle.serving.predict import EVENT_LOOP_ROWS
+from lifecycle.serving.app import HEADERS, SHORTEST_KEY, UNAUTHORIZED, create, errors
+from lifecycle.serving.predict import EVENT_LOOP_ROWS, OPEN
 from lifecycle.settings import Serve
 from lifecycle.storage import Store
 from support.rendering import TEMPLATE
@@ -22,13 +21,13 @@ def test_endpoints_and_which_of_them_require_a_key_are_those_of_the_application(
     app = create(storage.store, "local", QUICK)
     page = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
     assert set(page) == set(app.fastapi.openapi()["paths"]) | {"/docs"}
-    assert {path for path, key in page.items() if key == "no"} | {"/openapi.json"} == set(openapi.OPEN)
-    assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(openapi.NAMED)
+    assert {path for path, key in page.items() if key == "no"} | {"/openapi.json"} == set(OPEN)
+    assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(HEADERS)
 
 
 def test_statuses_are_those_that_are_documented() -> None:
     page = set(map(int, re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)))
-    assert page == {401, *openapi.errors(Serve())}
+    assert page == {*UNAUTHORIZED, *errors(Serve())}
 
 
 def test_settings_have_these_defaults_and_the_names_are_those_of_the_code() -> None:

@@ -1,13 +1,16 @@
-"""Batching of slow models: waiting requests are predicted together, and each gets the result it would get alone."""
+"""Batching: requests are predicted together in the thread or on the event loop, each with the result it gets alone."""
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
-from lifecycle.serving.deployed import BatchQueue, DeploymentFollower, predict_each
-from support.services import KNOWN
+from lifecycle.serving.app import create
+from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, predict_each
+from support.services import KNOWN, QUICK
 from support.storages import Storage
 
 Rows = list[dict[str, Any]]
@@ -35,6 +38,10 @@ class Model:
         return responses(*(row["x"] for row in rows), name=self.name)
 
 
+def predict(model: Any, rows: Sequence[Any]) -> Rows:
+    return list(model.predict(rows))
+
+
 def rows(*values: Any) -> Rows:
     return [{"x": value} for value in values]
 
@@ -47,11 +54,11 @@ def together(requests: list[tuple[Any, Rows]], batch_rows: int = 1000, cancel: t
     """Return the result of each request when all others arrive while the model is busy with the first."""
 
     async def run() -> list[Any]:
-        queue = BatchQueue(batch_rows)
+        queue = BatchQueue(predict, batch_rows)
         first = requests[0][0]
-        tasks = [asyncio.create_task(queue.predict(*requests[0]))]
+        tasks = [asyncio.create_task(queue.predict_in_thread(*requests[0]))]
         await asyncio.to_thread(first.busy.wait, 20)
-        tasks += [asyncio.create_task(queue.predict(*request)) for request in requests[1:]]
+        tasks += [asyncio.create_task(queue.predict_in_thread(*request)) for request in requests[1:]]
         await asyncio.sleep(0)
         assert queue.rows == sum(len(each) for _, each in requests)
         for at in cancel:
@@ -77,8 +84,8 @@ def test_a_request_that_arrives_alone_is_predicted_alone() -> None:
     model.free.set()
 
     async def run() -> list[Any]:
-        queue = BatchQueue(1000)
-        return [await queue.predict(model, rows(at)) for at in range(3)]
+        queue = BatchQueue(predict, 1000)
+        return [await queue.predict_in_thread(model, rows(at)) for at in range(3)]
 
     assert asyncio.run(run()) == [responses(at) for at in range(3)]
     assert model.batches == [[0], [1], [2]]
@@ -113,9 +120,82 @@ def test_a_request_whose_caller_went_away_is_not_predicted() -> None:
     assert model.batches == [[0], [1, 3, 5]]
 
 
+def on_loop(requests: list[tuple[Any, Rows]], cancel: tuple[int, ...] = ()) -> list[Any]:
+    """Return the result of each request when all of them arrive in one iteration of the event loop."""
+
+    async def run() -> list[Any]:
+        queue = BatchQueue(predict, 1000)
+        tasks = [asyncio.create_task(queue.predict_on_loop(*request)) for request in requests]
+        for at in cancel:
+            asyncio.get_running_loop().call_soon(tasks[at].cancel)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    for model, _ in requests:
+        model.free.set()
+    return asyncio.run(run())
+
+
+def test_requests_of_one_iteration_of_the_event_loop_are_predicted_together() -> None:
+    model: Any = Model()
+    assert on_loop([(model, rows(at, at + 9)) for at in range(5)]) == [responses(at, at + 9) for at in range(5)]
+    assert [len(batch) for batch in model.batches] == [10]
+
+
+def test_on_the_event_loop_a_request_that_fails_does_not_affect_the_others() -> None:
+    model: Any = Model()
+    found = on_loop([(model, rows(each)) for each in ("poison", 1, "panic", 2)])
+    assert [type(each) for each in found] == [RuntimeError, list, RuntimeError, list]
+    assert found[1::2] == [responses(1), responses(2)]
+
+
+def test_on_the_event_loop_each_version_predicts_its_own_requests_and_a_cancelled_one_is_skipped() -> None:
+    old, new = Model("old"), Model("new")
+    requests: list[tuple[Any, Rows]] = [(old, rows(0)), (old, rows(1)), (new, rows(2)), (new, rows(3)), (old, rows(4))]
+    found = on_loop(requests, cancel=(1, 4))
+    assert [isinstance(each, asyncio.CancelledError) for each in found] == [False, True, False, False, True]
+    assert [found[at] for at in (0, 2, 3)] == [responses(at, name=requests[at][0].name) for at in (0, 2, 3)]
+    assert (old.batches, new.batches) == ([[0]], [[2, 3]])
+
+
+def test_requests_of_several_connections_are_predicted_together_and_those_of_one_at_once(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.deploy(made := storage.publish(kind="onnx"))
+    storage.fill(made, KNOWN)
+    batches: list[int] = []
+    real = DeployedModel.predict
+
+    def recorded(model: DeployedModel, rows: Sequence[Any]) -> Any:
+        batches.append(len(rows))
+        return real(model, rows)
+
+    monkeypatch.setattr(DeployedModel, "predict", recorded)
+
+    async def run(connections: int) -> list[Any]:
+        service, found = create(storage.store, "local", QUICK), []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b'{"customer_id": "ann"}'}
+
+        async def send(message: Message) -> None:
+            found.append(message.get("status", message.get("body")))
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        clients = [("127.0.0.1", at % connections) for at in range(6)]
+        await service({**scope, "client": clients[0]}, receive, send)
+        await asyncio.gather(*(service({**scope, "client": each}, receive, send) for each in clients[1:]))
+        assert b"model_prediction_score_count 6.0" in service.metrics.text()
+        return found
+
+    alone, together = asyncio.run(run(1)), asyncio.run(run(5))
+    assert batches == [1] * 6 + [1, 5]
+    assert alone[0] == 200
+    assert sorted(map(str, alone)) == sorted(map(str, together))
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_real_model_predicts_a_batch_as_it_does_each_request(storage: Storage, bundle: Any, size: int) -> None:
     model = DeploymentFollower(storage.store, "local", 1000).deployed
     complete = [{"customer_id": "ann", "discount": at / 7} | KNOWN["ann"] for at in range(70)]
     requests = [complete[at : at + size] for at in range(0, 70, size)]
-    assert predict_each(model, requests) == [model.predict(each) for each in requests]
+    assert predict_each(predict, model, requests) == [model.predict(each) for each in requests]

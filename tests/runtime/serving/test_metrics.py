@@ -21,7 +21,7 @@ from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeploymentFollower
-from lifecycle.serving.metrics import Metrics, expected_values
+from lifecycle.serving.metrics import Metrics, is_expected
 from support.monitored import DAY, NO_TABLES, NOW, deploy, label, log, train_sample
 from support.reports import report
 from support.services import KNOWN, QUICK, eventually
@@ -108,11 +108,12 @@ def test_a_value_outside_what_is_expected_is_predicted_and_counted(watched: Test
     assert len(series(watched, "model_input_unusual_total")) == 2
 
 
-def test_an_open_end_has_no_limit_and_what_is_not_expected_is_not_looked_at() -> None:
+def test_a_range_may_have_an_open_end_and_other_columns_have_levels() -> None:
     age = Column("age", "request", "number", nullable=True, expected=(None, 10))
-    prediction = replace(age, name="paid", kind="boolean", expected=(True,))
-    found = expected_values([age, prediction, replace(age, expected=())])
-    assert found == ([("age", -math.inf, 10)], [("paid", frozenset({True}))])
+    paid = replace(age, name="paid", kind="boolean", expected=(True,))
+    assert [is_expected(age)(value) for value in (-math.inf, 10, 10.5)] == [True, True, False]
+    assert [is_expected(replace(age, expected=(3, None)))(value) for value in (2, 3, math.inf)] == [False, True, True]
+    assert [is_expected(paid)(value) for value in (True, False)] == [True, False]
 
 
 def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:

@@ -1,4 +1,4 @@
-"""The FastAPI application: health, metrics, /info and the documentation, also that of /predict."""
+"""The FastAPI application: health, metrics, /info and the OpenAPI documentation, also that of /predict."""
 
 import asyncio
 import contextlib
@@ -9,24 +9,73 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Response
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Response, Security
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 
 from lifecycle import __version__, timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.serving import openapi
 from lifecycle.serving.deployed import DeploymentFollower
-from lifecycle.serving.metrics import CONTENT_TYPE
+from lifecycle.serving.metrics import CONTENT_TYPE, PATH
 from lifecycle.serving.predict import NO_FEATURES, PredictionService
 from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
-RETRY_LATER = {"retry-after": "5"}
 logger = logging.getLogger("lifecycle.serving")
+KEY_SCHEMES = [
+    Security(HTTPBearer(scheme_name="bearer", auto_error=False)),
+    Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False)),
+]
 SHORTEST_KEY = 16
 KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
 # Facts of the training that /info shows where the bundle contains them.
 TRAINING_FACTS = ("created", "as_of", "estimator", "rows", "holdout", "code", "data")
+STRING = {"schema": {"type": "string"}}
+# The headers of every response to a prediction request, and to one without a valid key.
+HEADERS = {
+    "x-request-id": STRING | {"description": "The id of the request, or a new one."},
+    "x-model-version": STRING | {"description": "The deployed version."},
+    "x-contract-version": STRING | {"description": "The major version of its contract."},
+}
+WAIT = {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer", "minimum": 1}}
+RETRY = {"headers": {"retry-after": WAIT | {"required": True}}}
+
+
+class Fault(BaseModel):
+    """A fault at one place of a request, without the value."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Faults(BaseModel):
+    """The faults of a request, up to a limit."""
+
+    detail: list[Fault]
+
+
+class Problem(BaseModel):
+    """The reason why there is no prediction."""
+
+    detail: str
+
+
+class Failure(Problem):
+    """An internal error; the log contains the request id."""
+
+    request_id: str
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": Problem, "description": description}
+
+
+Responses = dict[int | str, dict[str, Any]]
+CHALLENGE = {"headers": HEADERS | {"www-authenticate": STRING | {"required": True}}}
+UNAUTHORIZED: Responses = {401: _problem("The API key is missing or wrong.") | CHALLENGE}
 
 
 def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
@@ -71,10 +120,8 @@ def log_unawaited(loop: Any, context: dict[str, Any]) -> None:
 
 
 def leave_before_stopping(service: PredictionService, seconds: float) -> None:
-    """On SIGTERM serve for so many seconds more, not ready and closing connections; then do what uvicorn does.
-
-    Load balancers send no new requests in that time, so that none is refused when the port closes.
-    """
+    """On SIGTERM serve for so many seconds more, not ready and closing connections; then do what uvicorn does."""
+    # In that time load balancers stop sending requests, so that none is refused when the port closes.
     loop, stop = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
 
     def leave(number: int, frame: Any) -> None:
@@ -106,14 +153,12 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
 
     name = follower.deployed.predictor.bundle.facts.get("name", "model")
     # The validator badge of the documentation would be requested from the internet.
-    app: FastAPI = FastAPIOffline(
-        title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters={"validatorUrl": None}
-    )
-    app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
-        app, follower.deployed.version, follower.deployed.contract, limits, bool(service.api_keys)
-    )
+    page = {"validatorUrl": None}
+    app: FastAPI = FastAPIOffline(title=name, redoc_url=None, lifespan=lifespan, swagger_ui_parameters=page)
+    app.openapi = lambda: document(service, app)  # type: ignore[method-assign]
+    keyed = APIRouter(dependencies=KEY_SCHEMES, responses=UNAUTHORIZED) if service.api_keys else APIRouter()
 
-    @app.post(openapi.PATH, responses=openapi.errors(limits))
+    @keyed.post(PATH, responses=errors(limits))
     async def predict(x_request_id: Annotated[str, Header()] = "") -> None:
         """Predict one row or a list of rows: send the key and the request fields; other columns are looked up."""
         raise AssertionError("PredictionService handles this route; it is declared for its documentation")
@@ -123,17 +168,16 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         """Return 200 while the process runs."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: openapi.not_ready()})
+    @app.get("/readyz", responses={503: _problem("No features yet, or the service is stopping.") | RETRY})
     async def readyz() -> dict[str, str | bool]:
-        """Return 200 when requests can be predicted.
-
-        `pending`: whether another version is deployed that cannot be loaded; `/info` says why.
-        """
+        """Return 200 when requests can be predicted; `pending`: a newer version cannot be loaded, see `/info`."""
         if service.leaving or follower.deployed.lacks_features:
-            raise HTTPException(503, "the service is stopping" if service.leaving else NO_FEATURES, RETRY_LATER)
+            raise HTTPException(
+                503, "the service is stopping" if service.leaving else NO_FEATURES, {"retry-after": "5"}
+            )
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
-    @app.get("/info")
+    @keyed.get("/info")
     async def info() -> dict[str, Any]:
         """Return the deployed version, who deployed it when, and counts since this process started."""
         return _info(service)
@@ -143,6 +187,7 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         """Return all metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
+    app.include_router(keyed)
     return app
 
 
@@ -169,3 +214,37 @@ def _info(service: PredictionService) -> dict[str, Any]:
         "features_as_of": timestamps.format_utc(features.as_of) if features else None,
         "counted": {"ignored_fields": dict(service.ignored_fields), "fallback_rows": service.fallback_rows},
     }
+
+
+def errors(limits: Serve) -> Responses:
+    """Return the error responses of /predict by status, apart from UNAUTHORIZED."""
+    late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
+    busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."
+    return {
+        404: {"model": Faults, "description": "There are no features for a key."},
+        408: _problem(f"The body did not arrive within {late}; the connection is closed."),
+        413: _problem(f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."),
+        422: {"model": Faults, "description": "A row breaks the contract."},
+        429: _problem(f"More than {waiting} wait for a prediction.") | RETRY,
+        500: {"model": Failure, "description": "The service failed; its log has details under the request id."},
+        503: _problem(busy) | RETRY,
+    }
+
+
+def document(service: PredictionService, app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document: the schemas of /predict are those of the deployed contract."""
+    model = service.follower.deployed
+    whole: dict[str, Any] = get_openapi(title=app.title, version=model.version, routes=app.routes)
+    row, target = model.contract.row_schema(model.contract.request), model.contract.target.to_schema()
+    whole["components"]["schemas"] |= {"Row": row, "Target": target}
+    operation = whole["paths"][PATH]["post"]
+    operation["requestBody"] = {"required": True} | _one_or_many("Row", {"maxItems": service.limits.max_rows})
+    operation["responses"]["200"] |= _one_or_many("Target", {})
+    for response in operation["responses"].values():
+        response["headers"] = HEADERS | response.get("headers", {})
+    return whole
+
+
+def _one_or_many(name: str, limit: dict[str, int]) -> dict[str, Any]:
+    one = {"$ref": f"#/components/schemas/{name}"}
+    return {"content": {"application/json": {"schema": {"anyOf": [one, {"type": "array", "items": one} | limit]}}}}

@@ -5,10 +5,10 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from lifecycle.contract.rows import Row, RowReader
@@ -148,63 +148,87 @@ class DeploymentFollower:
 class _Request:
     model: DeployedModel
     rows: Sequence[Row]
+    # The responses, or the exception: a future does not accept every exception as its own.
     result: "asyncio.Future[Responses | Exception]"
 
-
-class BatchQueue:
-    """Requests for the thread of a model that takes as long for one row as for many (skops, python), or a slow graph.
-
-    Requests that arrive while the thread is busy are predicted together; a request that arrives alone never waits.
-    `rows` is the number of rows that wait or are being predicted.
-    """
-
-    def __init__(self, batch_rows: int) -> None:
-        self.batch_rows, self.rows = batch_rows, 0
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    async def predict(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
-        """Return one response object for each complete row; raises whatever the model raises for them."""
-        if self._thread is None:
-            # A daemon: the process must be able to end while a model does not return.
-            self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
-            self._thread.start()
-        request = _Request(model, rows, asyncio.get_running_loop().create_future())
-        self.rows += len(rows)
-        self._requests.put(request)
-        try:
-            result = await request.result
-        finally:
-            self.rows -= len(rows)
-        # Raised here: a future does not accept every exception.
+    async def responses(self) -> Responses:
+        result = await self.result
         if isinstance(result, Exception):
             raise result
         return result
 
+
+Predict = Callable[[DeployedModel, Sequence[Row]], Responses]
+
+
+class BatchQueue:
+    """Requests that are predicted together, by `predict`, because a batch takes hardly longer than one of its rows.
+
+    A light graph predicts on the event loop all requests that arrived in one of its iterations; any other model (skops,
+    python) in a thread, all requests that arrived while the thread was busy. `rows` is the number of rows that wait for
+    the thread or are being predicted there.
+    """
+
+    def __init__(self, predict: Predict, batch_rows: int) -> None:
+        self.predict, self.batch_rows, self.rows = predict, batch_rows, 0
+        self._arrived: list[_Request] = []
+        self._queued: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def predict_on_loop(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
+        """Return one response object for each complete row; raises whatever the model raises for them."""
+        loop = asyncio.get_running_loop()
+        if not self._arrived:
+            # It runs after the tasks of the other requests that the event loop has received together with this one.
+            loop.call_soon(self._predict_arrived)
+        self._arrived.append(request := _Request(model, rows, loop.create_future()))
+        return await request.responses()
+
+    async def predict_in_thread(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
+        """Do the same in the thread; a request that arrives alone never waits."""
+        if self._thread is None:
+            # A daemon: the process must be able to end while a model does not return.
+            self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
+            self._thread.start()
+        self.rows += len(rows)
+        self._queued.put(request := _Request(model, rows, asyncio.get_running_loop().create_future()))
+        try:
+            return await request.responses()
+        finally:
+            self.rows -= len(rows)
+
+    def _predict_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for _, batch in groupby(arrived, key=lambda request: request.model):
+            _deliver(*self._results(list(batch)))
+
     def _run(self) -> None:
-        first = self._requests.get()
+        first = self._queued.get()
         while True:
             batch, rows, following = [first], len(first.rows), None
-            while following is None and not self._requests.empty():
-                following = self._requests.get()
+            while following is None and not self._queued.empty():
+                following = self._queued.get()
                 rows += len(following.rows)
                 if following.model is first.model and rows <= self.batch_rows:
                     batch.append(following)
                     following = None
-            # A caller that went away or waited too long has cancelled its result.
-            batch = [request for request in batch if not request.result.done()]
-            if batch:
-                results = predict_each(batch[0].model, [request.rows for request in batch])
-                # RuntimeError: the service has stopped meanwhile.
-                with contextlib.suppress(RuntimeError):
-                    batch[0].result.get_loop().call_soon_threadsafe(_deliver, batch, results)
-            first = following or self._requests.get()
+            # RuntimeError: the service has stopped meanwhile.
+            with contextlib.suppress(RuntimeError):
+                first.result.get_loop().call_soon_threadsafe(_deliver, *self._results(batch))
+            first = following or self._queued.get()
+
+    def _results(self, batch: list[_Request]) -> tuple[list[_Request], list[Responses | Exception]]:
+        # A caller that went away or waited too long has cancelled its result.
+        batch = [request for request in batch if not request.result.done()]
+        return batch, predict_each(self.predict, batch[0].model, [request.rows for request in batch]) if batch else []
 
 
-def predict_each(model: DeployedModel, requests: Sequence[Sequence[Row]]) -> list[Responses | Exception]:
+def predict_each(
+    predict: Predict, model: DeployedModel, requests: Sequence[Sequence[Row]]
+) -> list[Responses | Exception]:
     """Return the responses to each request, or its exception; a request that fails does not affect the others."""
     try:
-        responses = iter(model.predict([row for rows in requests for row in rows]))
+        responses = iter(predict(model, [row for rows in requests for row in rows]))
         return [list(islice(responses, len(rows))) for rows in requests]
     # Libraries in other languages may raise a BaseException; it must not end the thread.
     except BaseException as error:
@@ -212,7 +236,7 @@ def predict_each(model: DeployedModel, requests: Sequence[Sequence[Row]]) -> lis
             failure = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
             return [failure.with_traceback(error.__traceback__)]
         half = len(requests) // 2
-        return [*predict_each(model, requests[:half]), *predict_each(model, requests[half:])]
+        return [*predict_each(predict, model, requests[:half]), *predict_each(predict, model, requests[half:])]
 
 
 def _deliver(batch: list[_Request], results: list[Responses | Exception]) -> None:

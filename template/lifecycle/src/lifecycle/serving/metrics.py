@@ -25,9 +25,9 @@ from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import segment_folder, size_of_segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
 from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
-from lifecycle.serving.openapi import PATH
 
 log = logging.getLogger("lifecycle.serving")
+PATH = "/predict"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Any other path or method is the client's own text and would create series without limit.
 UNMATCHED = "__unmatched__"
@@ -52,8 +52,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prediction_log_bytes": ("Bytes of the prediction log that are not collected yet.", ()),
 }
 Rows = Sequence[Mapping[str, Any]]
-Ranges = list[tuple[str, float, float]]
-Levels = list[tuple[str, frozenset[Any]]]
 # A gauge, the values of its labels, and its value.
 Value = tuple[str, tuple[str, ...], float]
 
@@ -85,7 +83,8 @@ class Metrics(Collector):
         self.dropped = counter("prediction_log_dropped", "Lines of the prediction log that were dropped.")
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
-        self._expected: tuple[DeployedModel | None, Ranges, Levels] = (None, [], [])
+        self._of_route = functools.cache(lambda *of: (self.requests.labels(*of), self.seconds.labels(*of[:2])))
+        self._expected = functools.lru_cache(maxsize=2)(self._expected_by)
         # A rate does not see the first event of a series that did not exist before.
         for status in ("200", "500"):
             self.requests.labels("POST", PATH, status)
@@ -100,26 +99,23 @@ class Metrics(Collector):
             self._series(self.predictions, model.version, value).inc(values.count(value))
         for each in predictions if classes else ():
             self.scores.observe(each["probability"] if "probability" in each else max(each["probabilities"].values()))
-        if model is not self._expected[0]:
-            self._expected = model, *expected_values(model.contract.inputs)
-            for name, *_ in [*self._expected[1], *self._expected[2]]:
-                self.unusual.labels(name)
-        # Compared in the loop itself: a function call for each value would take three times as long.
-        _, ranges, levels = self._expected
-        for row in rows:
-            for name, low, high in ranges:
+        for name, is_usual in self._expected(model):
+            for row in rows:
                 value = row.get(name)
-                if value is not None and not low <= value <= high:
+                if value is not None and not is_usual(value):
                     self._series(self.unusual, name).inc()
-            for name, usual in levels:
-                value = row.get(name)
-                if value is not None and value not in usual:
-                    self._series(self.unusual, name).inc()
+
+    def _expected_by(self, model: DeployedModel) -> list[tuple[str, Callable[[Any], bool]]]:
+        columns = [column for column in model.contract.inputs if column.expected]
+        for column in columns:
+            self.unusual.labels(column.name)
+        return [(column.name, is_expected(column)) for column in columns]
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request."""
-        self._series(self.requests, method, route, status).inc()
-        self._series(self.seconds, method, route).observe(seconds)
+        requests, durations = self._of_route(method, route, status)
+        requests.inc()
+        durations.observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
@@ -158,16 +154,13 @@ class Metrics(Collector):
             log.error("%s is not a valid monitoring report: %s", path, error)
 
 
-def expected_values(columns: Sequence[Column]) -> tuple[Ranges, Levels]:
-    """Return what `expected` declares: the range of each number, the levels of any other column."""
-    ranges, levels = [], []
-    for column in columns:
-        if column.expected and column.kind in ("number", "integer"):
-            low, high = column.expected
-            ranges.append((column.name, -math.inf if low is None else low, math.inf if high is None else high))
-        elif column.expected:
-            levels.append((column.name, frozenset(column.expected)))
-    return ranges, levels
+def is_expected(column: Column) -> Callable[[Any], bool]:
+    """Return whether a value is one that the column's `expected` declares: in a range of numbers, or one of levels."""
+    if column.kind not in ("number", "integer"):
+        return frozenset(column.expected).__contains__
+    low, high = column.expected
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    return lambda value: least <= value <= most
 
 
 def _monitoring(report: dict[str, Any], version: str) -> Iterator[Value]:

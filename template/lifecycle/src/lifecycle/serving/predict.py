@@ -19,15 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract.rows import Row, RowError, TooManyRows
 from lifecycle.registry.predictions import segment_folder
-from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header
-from lifecycle.serving.metrics import METHODS, OVERLOADED, REASONS, UNMATCHED, Metrics
-from lifecycle.serving.openapi import PATH, is_open
+from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header, Responses
+from lifecycle.serving.metrics import METHODS, OVERLOADED, PATH, REASONS, UNMATCHED, Metrics
 from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Serve
 
 log = logging.getLogger("lifecycle.serving")
 # Predicting more rows on the event loop, or for a longer time, would delay other requests, also those for /healthz.
 EVENT_LOOP_ROWS, EVENT_LOOP_SECONDS = 100, 0.001
+# For orchestrators, Prometheus and readers of the documentation; all other paths require the API key.
+OPEN, OPEN_FILES = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"), "/static-offline-docs/"
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
 NO_KEY = "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
 # The queue empties within a second; a person needs longer to write features or restart a service.
@@ -58,12 +59,14 @@ class PredictionService:
         if log_limits and log_limits.enabled:
             directory = segment_folder(follower.store, follower.environment)
             self.prediction_log = PredictionLog(directory, log_limits, self.metrics.dropped.inc)
-        self.batches = BatchQueue(limits.batch_rows)
+        self.batches = BatchQueue(self._predict_and_count, limits.batch_rows)
         self.fastapi: ASGIApp
         # Set between SIGTERM and the end of the process, see `app.leave_before_stopping`.
         self.leaving = False
         self.in_flight = self.predicting = self.fallback_rows = 0
         self.ignored_fields: Counter[str] = Counter()
+        # The connection of the request before.
+        self._client: object = None
         # The requests whose body is being read, with their deadlines.
         self._reading: dict[asyncio.Task[Any] | None, float] = {}
 
@@ -74,6 +77,8 @@ class PredictionService:
             return
         started, status, method, path = time.perf_counter(), CLIENT_CLOSED, scope["method"], scope["path"]
         is_predict = path == PATH and method == "POST"
+        # A client sends the next request on its connection after the response: none of them can be predicted together.
+        is_alone, self._client = scope.get("client") == self._client, scope.get("client")
         given, model = dict(scope["headers"]), self.follower.deployed
         request_id = given.get(b"x-request-id", b"")
         if not VALID_REQUEST_ID.fullmatch(request_id):
@@ -82,10 +87,10 @@ class PredictionService:
         headers = [(b"x-request-id", request_id), *model.headers]
         self.in_flight += 1
         try:
-            if self.api_keys and (is_predict or not is_open(path)):
+            if self.api_keys and path not in OPEN and not path.startswith(OPEN_FILES):
                 self._require_key(given)
             if is_predict:
-                content = await self._predict(model, request_id, receive)
+                content = await self._predict(model, request_id, receive, is_alone)
                 status = 200
                 await self._send(send, status, content, headers)
             else:
@@ -114,7 +119,7 @@ class PredictionService:
             seconds = time.perf_counter() - started
             self.metrics.count_request(method if method in METHODS else "OTHER", route, status, seconds)
 
-    async def _predict(self, model: DeployedModel, request_id: bytes, receive: Receive) -> bytes:
+    async def _predict(self, model: DeployedModel, request_id: bytes, receive: Receive, is_alone: bool) -> bytes:
         """Return the JSON of the predictions, or raise Rejected or ClientDisconnect."""
         deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
         body = await self._read_body(receive, deadline)
@@ -130,16 +135,22 @@ class PredictionService:
         if ignored:
             self.ignored_fields.update(ignored)
         count = len(rows)
-        if not rows or (count <= EVENT_LOOP_ROWS and model.predictor.seconds(count) <= EVENT_LOOP_SECONDS):
-            predictions = model.predict(rows)
-        else:
+        if count > EVENT_LOOP_ROWS or (rows and model.predictor.seconds(count) > EVENT_LOOP_SECONDS):
             predictions = await self._predict_in_thread(model, rows, deadline)
-        self.metrics.count_predictions(model, rows, predictions)
+        elif is_alone or not rows:
+            predictions = self._predict_and_count(model, rows)
+        else:
+            predictions = await self.batches.predict_on_loop(model, rows)
         content = to_json(predictions if is_list else predictions[0])
         if self.prediction_log and rows:
             received = b"" if ignored else body if is_list else b"[%b]" % body
             self.prediction_log.add(model, request_id, received, rows, content if is_list else b"[%b]" % content)
         return content
+
+    def _predict_and_count(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
+        predictions = model.predict(rows)
+        self.metrics.count_predictions(model, rows, predictions)
+        return predictions
 
     async def cancel_slow_bodies(self) -> None:
         """Cancel late requests again and again; a timer for each request would take a fifth of its time."""
@@ -195,7 +206,7 @@ class PredictionService:
         self.predicting += 1
         try:
             async with asyncio.timeout_at(deadline) as timeout:
-                return await self.batches.predict(model, rows)
+                return await self.batches.predict_in_thread(model, rows)
         except TimeoutError:
             if not timeout.expired():  # the model raised it
                 raise
@@ -219,10 +230,9 @@ class PredictionService:
         return status
 
     def _require_key(self, given: dict[bytes, bytes]) -> None:
-        # One of both headers is enough: a proxy may set the other.
-        keys = [given[b"x-api-key"].strip()] if b"x-api-key" in given else []
-        if given.get(b"authorization", b"")[:7].lower() == b"bearer ":
-            keys.append(given[b"authorization"][7:].strip())
+        scheme, bearer = given.get(b"authorization", b"")[:7], given.get(b"authorization", b"")[7:]
+        # One of both headers is enough: a proxy may set the other. No valid key is empty.
+        keys = given.get(b"x-api-key", b"").strip(), bearer.strip() if scheme.lower() == b"bearer " else b""
         # A list: the time must not show which key matched.
         if not any([hmac.compare_digest(key, valid) for key in keys for valid in self.api_keys]):
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))

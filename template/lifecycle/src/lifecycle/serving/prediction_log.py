@@ -9,10 +9,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from pydantic_core import to_json
@@ -53,7 +51,7 @@ class PredictionLog:
         if model is not self._model:
             self._describe(model)
         if not self._is_whole or not received or b"\n" in received or b"\r" in received:
-            received = self._loggable(rows)
+            received = to_json(rows, exclude=self._exclude)
         facts = timestamps.now(), to_json(request_id), self._facts, received, predictions
         line = b'{"ts":%d,"id":%b,%b,"rows":%b,"predictions":%b}\n' % facts
         if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
@@ -97,14 +95,8 @@ class PredictionLog:
         self._model, self._facts = model, to_json(facts)[1:-1]
         hidden = {column.name for column in contract.columns if not column.loggable}
         self._exclude = {"__all__": hidden} if hidden else None
-        self._times = [column.name for column in contract.loggable if column.kind == "time"]
         # Whether a request contains every column, and no other, so that its bytes can be logged as they are.
         self._is_whole = not hidden and not contract.lookups
-
-    def _loggable(self, rows: Sequence[Row]) -> bytes:
-        if self._times:
-            rows = [row | {name: _with_zone(row[name]) for name in self._times} for row in rows]
-        return to_json(rows, exclude=self._exclude)
 
     def _take(self) -> list[bytes]:
         lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
@@ -134,7 +126,3 @@ class PredictionLog:
         if time.monotonic() >= self._next_report:
             log.error("predictions are not logged: %s", problem)
             self._next_report = time.monotonic() + SECONDS_BETWEEN_REPORTS
-
-
-def _with_zone(value: Any) -> Any:
-    return f"{value.isoformat()}Z" if isinstance(value, datetime) else value

@@ -163,8 +163,7 @@ def _traceback_lines(error: BaseException) -> list[str]:
     """Return the lines of a traceback, those of its cause first, without any exception message."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = [*_traceback_lines(cause), "which led to:"] if cause else []
-    frames = traceback.extract_tb(error.__traceback__)
-    places = (f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames)
+    places = "".join(traceback.format_tb(error.__traceback__)).splitlines()
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     return [*before, *places, name]
 
