@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
 from lifecycle.models import export as exporting
+from lifecycle.models import isolated
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
 from lifecycle.storage import Store
@@ -16,12 +18,13 @@ from support.services import KNOWN, QUICK
 from support.storages import Storage
 
 
-@pytest.fixture(autouse=True)
-def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def conversions_in_this_process() -> Iterator[None]:
     """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
-    if request.path.name != "test_isolated.py":
-        here = nullcontext(exporting._call)
-        monkeypatch.setattr(exporting.isolated, "process", lambda limits, modules: here)
+    here = nullcontext(exporting._call)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "isolated", SimpleNamespace(process=lambda *limits: here, Stopped=isolated.Stopped))
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ from support.teams import order_team, settings_in
 LIMITS = Limits(seconds=60, megabytes=2048)
 
 
+@pytest.fixture(autouse=True)
+def conversions_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "isolated", isolated)
+
+
 @pytest.mark.parametrize(
     ("limits", "call", "reason"),
     [
