@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from copier.errors import CopierError
+from yaml import YAMLError
 
 from support.rendering import Template, files, run, tool
 
@@ -53,7 +54,7 @@ def test_an_invalid_choice_is_refused_with_a_reason(
     template: Template, tmp_path: Path, question: str, value: str, reason: str
 ) -> None:
     # As `copier copy --data` passes the text, in this process, because starting Copier takes longer than its refusal.
-    with pytest.raises((ValueError, TypeError, CopierError), match=re.escape(reason)):
+    with pytest.raises((ValueError, TypeError, CopierError, YAMLError), match=re.escape(reason)):
         template.copy(tmp_path / "project", **{question: value})
     assert not (tmp_path / "project").exists()
 

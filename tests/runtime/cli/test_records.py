@@ -119,6 +119,9 @@ def test_a_service_that_ends_while_it_writes_loses_at_most_what_was_not_flushed(
         assert (collected.rows > 0, collected.half_lines, collected.waiting) == (True, 0, {})
         flushed = [*completed]
         eventually(lambda: {*flushed} <= {*re.findall(r'"(r\d-\d+)"', path.read_text(encoding="utf-8"))})
+        # The last line is cut below.
+        size = path.stat().st_size
+        eventually(lambda: path.stat().st_size > size)
         service.end(ending)
         for caller in callers:
             caller.join()

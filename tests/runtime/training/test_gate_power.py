@@ -102,6 +102,7 @@ def worsened(contract: Contract, label: Floats, given: Floats, seed: int) -> Flo
         pytest.param(
             "telco",
             marks=[
+                pytest.mark.slow,
                 pytest.mark.xdist_group("power telco"),
                 pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA is not set"),
             ],
