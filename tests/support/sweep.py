@@ -68,13 +68,17 @@ def missed_by(name: str, tree: Path) -> str:
 def failing(tests: list[str], tree: Path) -> str:
     """Return the output of tests, named as in a report of pytest, that fail although every file exists."""
     names = {test.split("'")[1] if test.startswith("ImportError") else test.split(" ")[1] for test in tests}
-    # A conftest that could not be imported is tested by any test below it.
-    named = sorted({name.partition("[")[0].replace("tests/runtime/conftest.py", IMPORTS[0]) for name in names})
+    # A conftest that could not be imported belongs to a folder; of a file that could not be imported, no test was run.
+    named = sorted({name.partition("[")[0].removesuffix("/conftest.py") for name in names})
     for part in ("tests/", "template/"):
-        if chosen := [name for name in named if name.startswith(part)]:
-            code, output = outcome(tree, *chosen)
-            if code != 0:
-                return output
+        for options, chosen in (
+            ((), [name for name in named if name.startswith(part) and "::" in name]),
+            (("--collect-only",), [name for name in named if name.startswith(part) and "::" not in name]),
+        ):
+            if chosen:
+                code, output = outcome(tree, *options, *chosen)
+                if code != 0:
+                    return output
     return ""
 
 
