@@ -148,7 +148,7 @@ def test_work_during_the_checks_is_not_overwritten(small: Template, project: Pat
 
 
 # A terminal interrupts every process in it. When only the command is interrupted, make ends its own children.
-# The shell that says that it runs becomes the program that waits, so that no signal comes between the two.
+# The shell that creates the file becomes the program that waits, so that no signal comes between the two.
 @pytest.mark.parametrize(
     ("group", "test"),
     [(True, "sh -c ': > $(STARTED); exec sleep 600'; true"), (False, ": > $(STARTED); exec sleep 600")],
