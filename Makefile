@@ -42,16 +42,13 @@ manifest: $(READY) ## update the hashes of the template's zone (after a change i
 pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
 	PYTHONPATH=tests .venv/bin/python tests/support/pictures.py
 
-loop: $(READY) ## simulate years with and without a change, and false alarms, with seeds (ARGS=YEARS; default 20; an hour)
+loop: $(READY) ## simulate years with and without a change, and false alarms, with seeds (ARGS=YEARS; default 20; 20 minutes)
 	PYTHONPATH=tests .venv/bin/python tests/support/loop.py $(ARGS)
 	PYTHONPATH=tests .venv/bin/python tests/support/false_alarms.py
 
-proof: $(READY) ## mutate contract, matrix, gate, drift, split and deployments, delete each template file, run the soak test and the simulated years; writes docs/proof.md (hours)
-	PYTHONPATH=tests .venv/bin/python tests/support/loop.py
-	PYTHONPATH=tests .venv/bin/python tests/support/mutation.py
-	PYTHONPATH=tests .venv/bin/python tests/support/sweep.py
-	PYTHONPATH=tests .venv/bin/python tests/support/soak.py
-	PYTHONPATH=tests .venv/bin/python tests/support/proof.py
+proof: $(READY) ## mutate what decides, delete each template file, soak test, simulated years; writes docs/proof.md (75 minutes; ARGS="loop mutation sweep soak" for parts)
+	@.ci/packages
+	PYTHONPATH=tests .venv/bin/python tests/support/proof.py $(ARGS)
 
 soak: $(READY) ## run a service under mixed load: memory and open files must not grow (ARGS=MINUTES; default 10)
 	PYTHONPATH=tests .venv/bin/python tests/support/soak.py $(ARGS)

@@ -11,12 +11,11 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from looseleaf.project import make, service
 from looseleaf.snapshot import git
 from support import plain
 from support.rendering import Template, run, tool
+from support.waiting import eventually
 
 DATA = os.environ.get("LOOSELEAF_DATA")
 HOOKS = ("ruff check", "ruff format", "contract, features, config, owners and template files")
@@ -213,7 +213,9 @@ def test_promotion_and_rollback_under_traffic_fail_no_request(own: Own, tmp_path
             done = run(lifecycle, *command, folder=own.folder, **there)
             if done.returncode:
                 break
-            time.sleep(2)  # two polls of the storage
+            # The promoted version and, after the rollback, the first one again.
+            eventually(lambda: len(responses) == 2 or sending.done())
+            eventually(partial(lambda least: responses.total() > least or sending.done(), responses.total() + 20))
         over.set()
         sending.result()
     assert done.returncode == 0, done.stdout

@@ -8,6 +8,7 @@ import pexpect
 import pyte
 import pytest
 
+from support import PATIENCE
 from support.rendering import Template, tool
 
 CURSOR = b"\x1b[6n"
@@ -22,7 +23,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
         self._program = pexpect.spawn(
-            command[0], [*command[1:]], env=environment, dimensions=(24, 80), timeout=15, echo=False
+            command[0], [*command[1:]], env=environment, dimensions=(24, 80), timeout=PATIENCE, echo=False
         )
 
     def press(self, keys: str) -> None:
@@ -52,7 +53,7 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display).strip()
 
     def _read(self) -> None:
-        data: bytes = self._program.read_nonblocking(4096, timeout=15)  # type: ignore[assignment]
+        data: bytes = self._program.read_nonblocking(4096, timeout=PATIENCE)  # type: ignore[assignment]
         self._stream.feed(data)
         if CURSOR in data:
             # The program queries the position of the cursor, which a terminal returns.

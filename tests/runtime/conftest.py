@@ -17,12 +17,12 @@ from support.services import KNOWN, QUICK
 from support.storages import Storage
 
 
-@pytest.fixture(autouse=True)
-def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def conversions_in_this_process() -> Iterator[None]:
     """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
-    if request.path.name != "test_isolated.py":
-        here = nullcontext(call)
-        monkeypatch.setattr(exporting, "process", lambda limits, modules: here)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "process", lambda limits, modules: nullcontext(call))
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Candidates, champions and promotions for the tests of the gate."""
 
+import functools
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +11,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.contract.team import Team
 from lifecycle.jobs.promote import promote
+from lifecycle.models.bundle import Bundle
 from lifecycle.registry import Identity, deployments
+from lifecycle.registry.deployments import Deployed
 from lifecycle.settings import Settings
 from lifecycle.training.decision import Decision
 from lifecycle.training.gate import Case
-from support.teams import order_team
+from lifecycle.training.train import train
+from support.teams import order_team, settings_in
 
 ANA = Identity("ana", "login")
 
@@ -25,6 +30,22 @@ def weak(team: Team, **limits: Any) -> Team:
         baselines=team.estimator.baselines,
     )
     return replace(team, estimator=made)
+
+
+# Kept by the process, not by a session of pytest: the processes that mutmut forks for its mutants have the models, too.
+@functools.cache
+def trained_pair() -> tuple[Settings, Bundle, Bundle]:
+    """Train a champion in `local` and a better candidate that is compared with it, in a new storage."""
+    folder = Path(_folder().name)
+    settings, team = settings_in(folder), order_team(rows=4000)
+    first = train(weak(team, max_iter=5, max_depth=2), settings, settings.storage)
+    deployments.swap(settings.store, "local", None, Deployed(first.version, 0.5), action="promote", who="ana", why="")
+    return settings, first, train(team, settings, settings.storage)
+
+
+@functools.cache
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="gate-")
 
 
 def promoted(settings: Settings, **given: Any) -> deployments.Deployment:

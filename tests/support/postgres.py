@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from support import PATIENCE
+
 USER, PASSWORD = "reader", "correct horse"
-START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def server() -> Iterator[Server]:
             yield _ready(Server(folder, programs), process)
         finally:
             process.send_signal(signal.SIGINT)  # the polite SIGTERM would wait for every client
-            process.wait(START_SECONDS)
+            process.wait(PATIENCE)
 
 
 def _ready(server: Server, process: "subprocess.Popen[bytes]") -> Server:
-    end = time.monotonic() + START_SECONDS
+    end = time.monotonic() + PATIENCE
     while server.run("SELECT 1").returncode:
         assert process.poll() is None, (server.folder / "log").read_text()
         assert time.monotonic() < end, (server.folder / "log").read_text()

@@ -19,6 +19,7 @@ from typing import Any
 
 from lifecycle.models.bundle import Bundle
 from looseleaf.project import CLOCK
+from support import PATIENCE
 from support.storages import CHURN, Storage
 
 ROW = {"customer_id": "ann", "discount": 5.0}
@@ -47,10 +48,10 @@ class Service:
         self.process, self.port = process, port
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def socket(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def predict(self, body: Any, connection: http.client.HTTPConnection | None = None) -> tuple[int, Any, str]:
         """Return status, content and model version of a prediction request."""
@@ -103,7 +104,7 @@ class Service:
     def end(self, sig: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return exit code and log."""
         self.process.send_signal(sig)
-        _, log = self.process.communicate(timeout=60)
+        _, log = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, log
 
     def kill(self) -> None:
@@ -113,7 +114,7 @@ class Service:
             self.process.kill()
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE)
 
 
 def free_port() -> int:
@@ -153,7 +154,7 @@ def until_killed(process: "subprocess.Popen[str]", port: int) -> Iterator[Servic
     """A service once it responds; it and its workers are killed at the end."""
     service = Service(process, port)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE
         while True:
             assert process.poll() is None, f"it did not start: {process.communicate()}"
             assert time.monotonic() < end, "it did not respond in time"
@@ -169,7 +170,7 @@ def until_killed(process: "subprocess.Popen[str]", port: int) -> Iterator[Servic
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Return exit code, output and log of a service that ends by itself."""
-    out, log = process.communicate(timeout=60)
+    out, log = process.communicate(timeout=PATIENCE)
     return process.returncode, out, log
 
 

@@ -1,7 +1,6 @@
 """Features, settings and waiting, for the tests of the service."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from lifecycle.settings import Serve
 from support.processes import Service, free_port, start_command, until_killed
+from support.waiting import eventually as eventually
 
 KNOWN = {
     "ann": {"plan": "basic", "visits": 3},
@@ -17,14 +17,6 @@ KNOWN = {
     "zoë": {"plan": "plus", "visits": 40},
 }
 QUICK = Serve(poll_seconds=0.05, max_rows=1000)
-
-
-def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "the condition did not hold in time"
-        time.sleep(0.02)
 
 
 def counted(client: TestClient) -> dict[str, Any]:

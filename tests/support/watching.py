@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from support import PATIENCE
+
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
 
 
@@ -27,13 +29,13 @@ def free_port() -> int:
 def get_json(url: str) -> Any:
     """Return the JSON at an address, or None where there is none."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        with urllib.request.urlopen(url, timeout=30) as reply:
             return json.load(reply)
     except (OSError, ValueError):
         return None
 
 
-def wait(check: Callable[[], Any], what: str, seconds: float = 40.0) -> Any:
+def wait(check: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Return the first result of `check` that is true."""
     end = time.monotonic() + seconds
     while not (found := check()):
@@ -51,7 +53,7 @@ def running(log: Path, *command: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE)
 
 
 @contextlib.contextmanager

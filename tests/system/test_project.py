@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ import yaml
 from looseleaf.project import make, post, readme_request, scored, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
+from support import PATIENCE
 from support.rendering import DEMO, PRESETS, ROOT, run, start, tool
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
@@ -170,27 +171,23 @@ def test_the_service_needs_only_its_own_environment_and_the_storage(project: Pat
 
 
 def has_ended(group: int) -> bool:
-    """Return whether every process of a group ends within five seconds."""
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
+    """Return whether every process of a group has ended."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 
 def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     project = tmp_path / "project"
     process = start(*DEMO, str(project), folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until_setup = time.monotonic() + 60
-    while not (project / "uv.lock").exists() and time.monotonic() < until_setup:
-        time.sleep(0.1)
+    eventually((project / "uv.lock").exists)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "No process of it is running" in output
-    assert has_ended(process.pid)
+    eventually(lambda: has_ended(process.pid))
 
 
 def test_an_interrupted_service_is_stopped(project: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from looseleaf.project import make, post, readme_request, service
+from support import PATIENCE
 from support.rendering import run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
@@ -113,7 +114,7 @@ def test_an_environment_without_the_teams_dependencies_refuses_a_python_bundle(
     environment = installed(project, tmp_path / ".venv", *arguments)
     done = subprocess.run(
         [str(environment / "bin/lifecycle"), "serve", "--storage", str(storage), "--port", "0"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 1
     assert "of kind python needs" in done.stderr

@@ -1,4 +1,4 @@
-"""The figures, fields and commands in `lifecycle/docs/export.md` are those of the code."""
+"""The section "Verified export" of `lifecycle/docs/serving.md`: figures, fields and commands are those of the code."""
 
 import re
 import tomllib
@@ -7,7 +7,8 @@ from lifecycle.models import bundle, runtimes
 from support.exports import Entry, exported, fitted, linear
 from support.rendering import TEMPLATE
 
-PAGE = (TEMPLATE / "lifecycle/docs/export.md").read_text(encoding="utf-8")
+SERVING = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
+PAGE = SERVING.partition("## Verified export\n")[2].partition("\n## ")[0]
 
 
 def test_the_commands_are_those_in_the_message_of_a_refused_bundle() -> None:
@@ -25,7 +26,7 @@ def test_the_tolerances_and_the_size_limit_are_those_of_the_code() -> None:
 def test_every_field_of_the_report_is_described() -> None:
     model = fitted(Entry("linear", linear))
     fields = set(exported(model, nulls=False).report)
-    assert fields <= set(re.findall(r"`(\w+)`", PAGE.split("## `export.json`")[1].split("## ")[0]))
+    assert fields <= set(re.findall(r"`(\w+)`", PAGE.split("### `export.json`")[1].split("### ")[0]))
 
 
 def test_the_extras_exist() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support import PATIENCE
 from support.rendering import ROOT
 
 Machine = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +32,7 @@ def machine(tmp_path: Path) -> Machine:
             (programs / name).write_text(f"#!{programs / 'bash'}\n{script}\n")
             (programs / name).chmod(0o755)
         environ = {"PATH": str(programs), "POLICY_RC_D": str(tmp_path / "policy")}
-        return subprocess.run([ROOT / ".ci/packages"], env=environ, capture_output=True, text=True, timeout=30)
+        return subprocess.run([ROOT / ".ci/packages"], env=environ, capture_output=True, text=True, timeout=PATIENCE)
 
     return ran
 

@@ -12,7 +12,7 @@ from support.rendering import TEMPLATE
 from support.services import QUICK
 from support.storages import Storage
 
-PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8").partition("## The client\n")[0]
+PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8").partition("## Verified export\n")[0]
 
 
 def test_endpoints_and_which_of_them_require_a_key_are_those_of_the_application(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
+from support import PATIENCE
 from support.hosting import Api
 from support.proposals import REPORT, SECRET, UPDATE, environment, proposed, save, state
 from support.rendering import ROOT, Template, run, start
@@ -203,7 +204,7 @@ def test_ctrl_c_leaves_the_checkout_unchanged(project: Path, hub: Path, api: Api
     assert "changed\n" in iter(process.stdout.readline, "")
     assert state(project) != before
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, "Stopped. The checkout is unchanged." in output) == (130, True), output
     assert state(project) == before
     assert not git("branch", "--list", BRANCH, folder=hub)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from packaging.version import Version
 from looseleaf import releases
 from looseleaf.history import check
 from looseleaf.snapshot import git
+from support import PATIENCE
 from support.rendering import ROOT, run, start
+from support.waiting import eventually
 
 RELEASE = (sys.executable, "-m", "looseleaf.release")
 HOOKS = {"PYTHONPATH": str(ROOT / "hooks")}
@@ -289,14 +290,13 @@ def test_work_that_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile
 
 def test_ctrl_c_leaves_the_repository_unchanged(checkout: Path) -> None:
     before = state(checkout)
-    (checkout / ".git/test.sh").write_text("touch .git/started; sleep 60\n")
+    # The shell becomes the program that waits: one that starts it could be interrupted before, and leave it running.
+    (checkout / ".git/test.sh").write_text(": > .git/started; exec sleep 600\n")
     env = os.environ | HOOKS
     command = start(*RELEASE, "release", "0.2.0", folder=checkout, env=env, stderr=subprocess.PIPE)
-    end = time.monotonic() + 30
-    while not (checkout / ".git/started").exists() and time.monotonic() < end:
-        time.sleep(0.05)
+    eventually((checkout / ".git/started").exists)
     os.killpg(command.pid, signal.SIGINT)
-    _, output = command.communicate(timeout=30)
+    _, output = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130
     assert "Stopped." in output
     assert "Traceback" not in output

@@ -151,8 +151,8 @@ def test_a_service_that_stays_overloaded_is_an_exception(churn: ModuleType, stat
 
 
 SLOW = {
-    "no response": Response(200, BODY, pauses=(3.0,)),
-    "a slow body": Response(200, BODY + b" " * 30, pauses=(0.0, *[0.1] * 30)),
+    "no response": Response(200, BODY, pauses=(60.0,)),
+    "a slow body": Response(200, BODY + b" " * 600, pauses=(0.0, *[0.1] * 600)),
 }
 
 
@@ -171,7 +171,7 @@ def test_no_call_exceeds_its_time_limit(churn: ModuleType, name: str) -> None:
 
         asyncio.run(predict())
         # Two calls, and a margin for a busy machine.
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 30
 
 
 def test_an_unused_address_is_unreachable_and_not_ready(churn: ModuleType) -> None:

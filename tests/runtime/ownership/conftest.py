@@ -16,7 +16,7 @@ from support.owned import commit, repository
 from support.teams import order_team, settings_in
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a storage with two versions; the second was compared with the first and is better."""
     folder = tmp_path_factory.mktemp("trained")

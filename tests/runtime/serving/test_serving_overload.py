@@ -21,6 +21,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.predict import EVENT_LOOP_ROWS
+from support import PATIENCE
 from support.processes import ROW, Service, deploy_own
 from support.services import QUICK, eventually
 from support.storages import Storage
@@ -80,9 +81,9 @@ def test_beyond_a_limit_requests_are_rejected_at_once_and_health_and_metrics_sti
     serve = QUICK.model_copy(update=limits | {"timeout_seconds": 60})
     with TestClient(create(storage.store, "local", serve)) as client, blocked(monkeypatch) as (called, free):
         found, threads = send(client, 12, [ROW] * size)
-        assert called.wait(20)
+        assert called.wait(PATIENCE)
         # Eight are rejected while the model predicts none of the other four.
-        eventually(lambda: len(found) == 8, seconds=20)
+        eventually(lambda: len(found) == 8)
         assert Counter(status for status, *_ in found) == rejected
         for _, headers, content in found:
             assert (headers["retry-after"], setting in content["detail"]) == ("1", True)
@@ -148,7 +149,7 @@ def test_a_request_that_takes_longer_than_the_event_loop_may_is_predicted_in_the
     assert [name == "predict" for name in threads] == expected
 
 
-def test_a_heavy_graph_is_predicted_in_the_thread_and_health_is_reported_within_50_milliseconds(
+def test_a_heavy_graph_is_predicted_in_the_thread_and_health_is_reported_meanwhile(
     storage: Storage,
 ) -> None:
     random = np.random.default_rng(0)
@@ -159,14 +160,15 @@ def test_a_heavy_graph_is_predicted_in_the_thread_and_health_is_reported_within_
     storage.fill(made, {"ann": {"plan": "basic", "visits": 3}})
     with TestClient(create(storage.store, "local", QUICK.model_copy(update={"timeout_seconds": 60}))) as client:
         found, threads = send(client, 8, [ROW] * EVENT_LOOP_ROWS)
-        times = []
+        times, start = [], time.monotonic()
         while any(thread.is_alive() for thread in threads):
             began = time.monotonic()
             assert client.get("/healthz").status_code == 200
             times.append(time.monotonic() - began)
         assert [status for status, *_ in found] == [200] * 8
         assert len(times) > 4
-        assert statistics.median(times) < 0.05
+        # Behind the predictions of the eight requests, it would take about an eighth of the time.
+        assert statistics.median(times) < (time.monotonic() - start) / 24
 
 
 @pytest.mark.slow
@@ -180,12 +182,12 @@ def test_slow_bodies_take_no_place_from_other_requests_and_get_408(
         for caller in callers:
             caller.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY[:9]))
         # The request for the metrics counts, too.
-        eventually(lambda: service.metric("http_requests_in_flight") == 33, seconds=20)
+        eventually(lambda: service.metric("http_requests_in_flight") == 33)
         assert [service.predict(ROW)[0] for _ in range(5)] == [200] * 5
         began = time.monotonic()
         replies = [caller.makefile("rb").read() for caller in callers]
         # Each connection is closed after the response.
         assert {(reply.split()[1], b"connection: close" in reply) for reply in replies} == {(b"408", True)}
         assert all(b"serve.timeout_seconds" in reply for reply in replies)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < PATIENCE
     assert service.predict(ROW)[0] == 200

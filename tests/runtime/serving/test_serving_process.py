@@ -16,6 +16,7 @@ from lifecycle import __version__
 from lifecycle.contract.schema import Column
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
+from support import PATIENCE
 from support.processes import ROW, Service, Traffic, deploy_own, ended, start
 from support.services import eventually
 from support.storages import CHURN, Storage
@@ -44,7 +45,7 @@ def in_flight(service: Service, requests: int, body: bytes) -> list[socket.socke
         unread = {port: unread for port, (unread, _) in service.connections().items()}
         return ports <= unread.keys() and not any(unread[port] for port in ports)
 
-    eventually(are_read, seconds=30)
+    eventually(are_read)
     return callers
 
 
@@ -70,15 +71,15 @@ def test_a_signal_ends_the_service_with_0_and_loses_none_of_20_requests_in_fligh
 def test_before_it_stops_it_is_not_ready_and_still_predicts_for_leave_seconds(
     serve: Callable[..., Service], bundle: Bundle, workers: str
 ) -> None:
-    service = serve(workers=workers, leave_seconds="4")
+    service = serve(workers=workers, leave_seconds="6")
     connection = service.connect()
     assert service.predict(ROW, connection)[0] == 200
     service.process.send_signal(signal.SIGTERM)
-    eventually(lambda: service.text("/readyz")[0] == 503, seconds=3)
+    eventually(lambda: service.text("/readyz")[0] == 503, seconds=5)
     connection.request("POST", "/predict", json.dumps(ROW))
     reply = connection.getresponse()
     assert (reply.status, reply.headers["connection"]) == (200, "close")
-    assert service.process.wait(timeout=60) == 0
+    assert service.process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_request_that_takes_longer_than_the_drain_gets_503_and_does_not_delay_the_end(
@@ -89,7 +90,7 @@ def test_a_request_that_takes_longer_than_the_drain_gets_503_and_does_not_delay_
     (caller,) = in_flight(service, 1, json.dumps(ROW).encode())
     before = time.monotonic()
     code, log = service.end()
-    assert (code, time.monotonic() - before < 30) == (0, True), log
+    assert (code, time.monotonic() - before < PATIENCE) == (0, True), log
     reply = caller.makefile("rb").read()
     assert (reply.split()[1], b"the service is stopping" in reply) == (b"503", True)
 
@@ -108,7 +109,7 @@ def test_promotion_and_rollback_under_traffic_fail_no_request(
     traffic = Traffic(service, [ROW, ROW | {"coupon": 7}])
     for current in (newer, bundle, newer):
         storage.deploy(current)
-        eventually(lambda current=current: service.get("/info")[1]["version"] == current.version, seconds=20)  # type: ignore[misc]
+        eventually(lambda current=current: service.get("/info")[1]["version"] == current.version)  # type: ignore[misc]
     eventually(lambda: service.get("/info")[1]["counted"]["ignored_fields"].get("coupon", 0) > 0)
     responses, failures = traffic.stop()
     assert failures == {}
@@ -174,17 +175,17 @@ def test_a_killed_worker_loses_only_its_own_requests_and_is_replaced(
     serve: Callable[..., Service], bundle: Bundle
 ) -> None:
     service = serve(workers="2")
-    eventually(lambda: len(service.workers()) == 2, seconds=60)
+    eventually(lambda: len(service.workers()) == 2)
     traffic = Traffic(service, [ROW] * 8)
-    eventually(lambda: traffic.responses.qsize() > 100, seconds=60)
+    eventually(lambda: traffic.responses.qsize() > 100)
     killed = service.workers()[0]
     sockets = {os.readlink(path) for path in Path(f"/proc/{killed}/fd").iterdir()}
     own = {port for port, (_, inode) in service.connections().items() if f"socket:[{inode}]" in sockets}
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: len(service.workers()) == 2 and killed not in service.workers(), seconds=60)
+    eventually(lambda: len(service.workers()) == 2 and killed not in service.workers())
     before = traffic.responses.qsize()
     if len(own) < 8:
-        eventually(lambda: traffic.responses.qsize() > before + 100, seconds=60)
+        eventually(lambda: traffic.responses.qsize() > before + 100)
     _, failures = traffic.stop()
     assert failures.keys() <= own
     assert [service.predict(ROW)[0] for _ in range(20)] == [200] * 20
@@ -202,7 +203,7 @@ def test_metrics_are_the_sum_of_all_workers(serve: Callable[..., Service], bundl
     assert [service.metric(series) for _ in range(6)] == [40.0] * 6
     assert "http_requests_in_flight" not in service.text("/metrics")[1]
     os.kill(service.workers()[0], signal.SIGKILL)
-    eventually(lambda: len(service.workers()) == 2, seconds=60)
+    eventually(lambda: len(service.workers()) == 2)
     assert service.metric(series) == 40.0
     assert service.end()[0] == 0
 

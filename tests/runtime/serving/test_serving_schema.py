@@ -19,6 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeployedModel
+from support import PATIENCE
 from support.services import KNOWN, QUICK
 from support.storages import CHURN, DISCOUNT, KEY, Storage
 
@@ -68,7 +69,7 @@ def examined(url: str, folder: Path, *options: str) -> "subprocess.CompletedProc
     limits = ["--phases", "coverage,fuzzing", "--max-examples", "25", "--generation-deterministic"]
     output = ["--no-color", "--no-shrink", "--output-truncate", "true"]
     return subprocess.run(
-        [*command, *limits, *output, *options], cwd=folder, capture_output=True, text=True, timeout=60
+        [*command, *limits, *output, *options], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -98,7 +98,17 @@ def worsened(contract: Contract, label: Floats, given: Floats, seed: int) -> Flo
 
 @pytest.fixture(
     scope="module",
-    params=["sample", pytest.param("telco", marks=pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA is not set"))],
+    params=[
+        pytest.param("sample", marks=pytest.mark.xdist_group("power sample")),
+        pytest.param(
+            "telco",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.xdist_group("power telco"),
+                pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA is not set"),
+            ],
+        ),
+    ],
 )
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Table:
     """The sample with more customers; Telco churn, where a linear model is what the gate would choose."""

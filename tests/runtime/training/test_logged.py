@@ -21,6 +21,8 @@ from support.gate import own
 from support.monitored import NOW, SPAN, TRAINED, Sample, label, log, train_sample
 from support.teams import sample_team
 
+# Its model is trained once.
+pytestmark = pytest.mark.xdist_group("logged")
 MATURE = NOW - 2 * SPAN
 
 

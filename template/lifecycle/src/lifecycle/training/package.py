@@ -109,7 +109,7 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     if unknown:
         problem = f"the model does not convert to ONNX ({export.report['reason']}), and it contains "
         problem += f"{', '.join(unknown)}, which a bundle of kind skops does not take"
-        hint = "lifecycle/docs/export.md lists what converts. Otherwise return a `python` model from candidate() in "
+        hint = "lifecycle/docs/serving.md lists what converts. Otherwise return a `python` model from candidate() in "
         hint += "src/model/estimator.py (see PythonModel in lifecycle.contract.team)."
         raise LifecycleError(problem, hint)
     return {"kind": "skops", "requires": bundles.installed_versions(["numpy", "scikit-learn", "skops"])}
