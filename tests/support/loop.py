@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import operator
 import os
 import sys
 import tempfile
