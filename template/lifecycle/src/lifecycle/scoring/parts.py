@@ -95,13 +95,16 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
     options["use_dictionary"] = ["p0"] if predictor.contract.target.classes else False
-    with _open(rows, predictor.contract) as source:
-        # Without rows there is one part, which defines the columns.
+    # The model's categories are read as codes and levels, which is much cheaper.
+    categories = [each.name for each in predictor.contract.inputs if each.kind == "category"]
+    with pq.ParquetFile(rows, read_dictionary=categories) as source:
+        # Without rows there is no row group, and one part, which defines the columns.
         for at in range(max(1, source.num_row_groups)):
             path = folder / f"{at:06}.part.parquet"
             count = source.metadata.row_group(at).num_rows if source.num_row_groups else 0
             if not _is_whole(path, count):
-                table, content = _predictions(predictor, _group(source, at), threshold), pa.BufferOutputStream()
+                group = source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
+                table, content = _predictions(predictor, group, threshold), pa.BufferOutputStream()
                 pq.write_table(table, content, **options)
                 write_atomically(path, content.getvalue().to_pybytes())
             yield path, count
@@ -169,16 +172,6 @@ def _predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) 
         codes, probabilities = raw.argmax(axis=1), list(raw.T)
     classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
     return pa.table([classes, *map(pa.array, probabilities)], names=names)
-
-
-def _open(path: Path, contract: Contract) -> pq.ParquetFile:
-    """Open a file of completed rows; the model's categories are read as codes and levels, which is much cheaper."""
-    return pq.ParquetFile(path, read_dictionary=[each.name for each in contract.inputs if each.kind == "category"])
-
-
-def _group(source: pq.ParquetFile, at: int) -> pa.Table:
-    # A file without rows has no row group.
-    return source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
 
 
 def _is_whole(path: Path, count: int) -> bool:
