@@ -64,9 +64,9 @@ def away_unseen(root: Path) -> None:
 
 def untracked(root: Path) -> None:
     """Make git ignore a setting."""
-    git("rm", "--quiet", "--cached", "config/production.yaml", folder=root)
+    git("rm", "--quiet", "--cached", "config/base.yaml", folder=root)
     git("-c", "commit.gpgsign=false", "commit", "--quiet", "--message=out", folder=root, **IDENTITY)
-    (root / ".git/info/exclude").write_text("config/production.yaml\n", encoding="utf-8")
+    (root / ".git/info/exclude").write_text("config/base.yaml\n", encoding="utf-8")
     assert git("status", "--porcelain", folder=root) == ""
 
 
@@ -80,10 +80,10 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
         "config/base.yaml differs",
     ),
     "a setting that is gone": (
-        lambda root: (root / "config/production.yaml").unlink(),
-        "config/production.yaml differs",
+        lambda root: (root / "config/base.yaml").unlink(),
+        "config/base.yaml differs",
     ),
-    "an ignored setting": (untracked, "config/production.yaml differs from the last commit"),
+    "an ignored setting": (untracked, "config/base.yaml differs from the last commit"),
     "no git": (lambda root: shutil.rmtree(root / ".git"), "git has no commit at"),
     "no commit": (lambda root: git("update-ref", "-d", "HEAD", folder=root), "git has no commit at"),
 }
