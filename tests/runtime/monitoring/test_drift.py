@@ -142,7 +142,7 @@ def test_quality_of_every_task(task: str) -> None:
     if task == "multiclass":
         assert found.calibration is not None
         # The predicted class has 0.8, and is right in 87 % of the rows.
-        assert found.calibration.error == pytest.approx(0.07, abs=0.02)
+        assert found.calibration["error"] == pytest.approx(0.07, abs=0.02)
         assert found.brier == pytest.approx(0.87 * 0.06 + 0.13 * 1.26, abs=0.03)
     else:
         assert (found.calibration, found.brier) == (None, None)
