@@ -50,6 +50,18 @@ def test_a_failed_command_prints_problem_and_hint(
     assert hint in error
 
 
+def test_scoring_reports_a_date_without_rows(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {Path(f"date=2026-01-0{day}/scores.parquet"): rows for day, rows in ((1, 7), (2, 0))}
+    monkeypatch.setattr("lifecycle.scoring.batch.score", lambda *given, **more: files)
+    monkeypatch.setattr("lifecycle.contract.team.load_data", object)
+    assert cli.main(["score"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split() == [str(path) for path in files]
+    assert printed.err == "population() of src/model/data.py is empty as of 2026-01-02\n"
+
+
 def test_a_wrong_call_exits_with_2(repository: Path) -> None:
     for words in ([], ["fly"], ["train", "--environment", "prod"]):
         with pytest.raises(SystemExit) as caught:

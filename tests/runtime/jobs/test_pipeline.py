@@ -62,7 +62,7 @@ def test_scoring_a_date_again_gives_the_same_rows_and_a_range_gives_each_date(se
     promoted(settings)
     data = sample_team().data
     days = timestamps.days(date(2025, 12, 30), date(2026, 1, 1))
-    paths = score(settings, data, "local", days, progress=False)
+    paths = [*score(settings, data, "local", days, progress=False)]
     assert [path.parent.name for path in paths] == ["date=2025-12-30", "date=2025-12-31", "date=2026-01-01"]
     before = read_rows(paths[1])
     [again] = score(settings, data, "local", [days[1]], progress=False)
@@ -93,15 +93,25 @@ def test_a_score_is_logged_with_its_row_once_for_a_date(settings: Settings) -> N
 def test_chunks_do_not_change_a_score(settings: Settings) -> None:
     promoted(settings)
     data = sample_team().data
-    whole = read_rows(score(settings, data, "local", [DAY], progress=False)[0])
+    (path,) = score(settings, data, "local", [DAY], progress=False)
+    whole = read_rows(path)
     small = settings.model_copy(update={"score": settings.score.model_copy(update={"chunk_rows": 37})})
-    assert read_rows(score(small, data, "local", [DAY], progress=False)[0]) == whole
+    (path,) = score(small, data, "local", [DAY], progress=False)
+    assert read_rows(path) == whole
+
+
+def test_a_date_in_the_future_is_refused_with_the_time_of_the_newest_data(settings: Settings) -> None:
+    promoted(settings)
+    with pytest.raises(LifecycleError, match=r"2999-01-01 is in the future; the newest data are of 2026-01-01T"):
+        score(settings, sample_team().data, "local", [DAY, date(2999, 1, 1)], progress=False)
+    assert not (settings.store.scores / "local" / f"date={DAY}").exists()
 
 
 def test_a_date_without_customers_gives_an_empty_file(settings: Settings) -> None:
     promoted(settings)
-    [path] = score(settings, sample_team().data, "local", [date(2001, 1, 1)], progress=False)
-    assert read_rows(path) == []
+    scored = score(settings, sample_team().data, "local", [date(2001, 1, 1)], progress=False)
+    ((path, rows),) = scored.items()
+    assert (rows, read_rows(path)) == (0, [])
     described = duckdb.connect().execute(f"DESCRIBE FROM read_parquet('{path}', hive_partitioning = false)").fetchall()
     names = ["customer_id", "prediction", "probability", "as_of", "version", "threshold"]
     assert [column[0] for column in described] == names

@@ -45,10 +45,10 @@ def test_predictions_of_the_future_are_an_error(
 def test_a_batch_of_a_future_date_is_left_out_until_its_date(
     sample: Sample, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Next week's scores say nothing about the clock; what they looked up then cannot be recomputed afterwards."""
+    """Tomorrow's scores say nothing about the clock; what they looked up then cannot be recomputed afterwards."""
     data = sample_team().data
     at(monkeypatch, NOW)
-    days = [timestamps.date_of(time) for time in (NOW - DAY, NOW + 7 * DAY)]
+    days = [timestamps.date_of(time) for time in (NOW - DAY, NOW + DAY)]
     past, ahead = (pq.read_metadata(path).num_rows for path in score(settings, data, "local", days, progress=False))
     document, _ = monitor(settings, data, "local")
     assert document["windows"][-1]["rows"] == past > 400

@@ -186,7 +186,9 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     if (given.date and any(dates[1:])) or bool(given.first) != bool(given.last):
         raise LifecycleError("scoring takes one date or a range", "Give --date, or --from and --to.")
     days = timestamps.days(given.first, given.last) if given.first else [given.date] if given.date else None
-    for path in score(own, load_data(), environment, days, progress=progress):
+    for path, rows in score(own, load_data(), environment, days, progress=progress).items():
+        if not rows:
+            print(f"population() of src/model/data.py is empty as of {path.parent.name.removeprefix("date=")}", file=sys.stderr)
         print(path)
 
 

@@ -43,7 +43,7 @@ CONVERSIONS = {
 }
 
 
-def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> list[Path]:
+def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> dict[Path, int]:
     """Predict for the population of each date and write one Parquet file per date, sorted by key.
 
     A file has the keys (without a key, the request fields), the prediction, `as_of`, version and threshold. Scoring a
@@ -52,15 +52,23 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
     time in the data, or today. `progress` shows a progress bar on stderr.
 
+    Returns:
+        By file, the number of its rows.
+
     Raises:
-        LifecycleError: nothing is deployed, the data violate the contract, or the disk is full.
+        LifecycleError: nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
     with (
         _started(settings, environment, progress) as run,
         point_in_time.connect(data, settings.data, **run.limits) as connection,
     ):
         days = days or [timestamps.date_of(point_in_time.latest(connection, data))]
-        return [_score_day(run, connection, data, day) for day in days]
+        # A day more than now, because today's date depends on the time zone.
+        late = timestamps.midnight(max(days)) - timestamps.DAY
+        if late > timestamps.now() and late > (newest := point_in_time.latest(connection, data)):
+            problem = f"{max(days)} is in the future; the newest data are of {timestamps.format_utc(newest)}"
+            raise LifecycleError(problem, "Score a date that has come.")
+        return dict(_score_day(run, connection, data, day) for day in days)
 
 
 def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
@@ -120,7 +128,7 @@ def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_
             shutil.rmtree(spill, ignore_errors=True)
 
 
-def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
+def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path, int]:
     store, version, contract = run.settings.store, run.deployed.version, run.predictor.contract
     as_of = timestamps.midnight(day)
     path = store.scores / run.environment / f"date={day}" / "scores.parquet"
@@ -139,8 +147,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> Path:
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
         logged.append(Output(log, draft(log), contract.loggable, facts))
-    _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
-    return path
+    return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
 
 
 def _predict(
