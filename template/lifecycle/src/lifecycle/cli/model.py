@@ -188,7 +188,8 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     days = timestamps.days(given.first, given.last) if given.first else [given.date] if given.date else None
     for path, rows in score(own, load_data(), environment, days, progress=progress).items():
         if not rows:
-            print(f"population() of src/model/data.py is empty as of {path.parent.name.removeprefix("date=")}", file=sys.stderr)
+            day = path.parent.name.removeprefix("date=")
+            print(f"population() of src/model/data.py is empty as of {day}", file=sys.stderr)
         print(path)
 
 

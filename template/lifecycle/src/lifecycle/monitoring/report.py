@@ -155,7 +155,7 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
     if not finding:
         raise LifecycleError(f"{name} is not broken in the newest report", "Drift needs no acceptance.")
     if not kind:
-        hint = "Fix the data at their source, or change the column in src/model/contract.py, and train a new version."
+        hint = 'Fix the data at their source, or change src/model/contract.py and run `make train FORCE=1 WHY="…"`.'
         raise LifecycleError(f"{name} violates the contract of the deployed version: it {finding}", hint)
     entry = {"action": ACCEPT, "environment": environment, "version": version, "column": name, "kind": kind}
     entry |= {"finding": finding, "who": who.name, "source": who.source, "why": why.strip()}
