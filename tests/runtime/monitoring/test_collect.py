@@ -187,7 +187,8 @@ def test_the_types_of_a_version_do_not_depend_on_other_versions(storage: Storage
     with tables.connect() as connection:
         for version, kind in (("v1", "VARCHAR"), ("v2", "BIGINT")):
             facts = f"1767225600 AS ts, '{version}' AS version, 'r' AS lifecycle_request, 0 AS lifecycle_position"
-            connection.execute(f"COPY (SELECT CAST(3 AS {kind}) AS x, {facts}) TO '{folder}/{version}.parquet'")
+            columns = f"CAST(3 AS {kind}) AS x, 'photo.png' AS filename, {facts}"
+            connection.execute(f"COPY (SELECT {columns}) TO '{folder}/{version}.parquet'")
         assert predictions.load_rows(connection, storage.store, "local", 0, 2**40, "v2") == 1
         assert connection.execute(f"SELECT typeof(x) FROM {predictions.LOGGED}").fetchone() == ("BIGINT",)
 

@@ -93,8 +93,9 @@ def load_rows(
     every = files(store, environment)
     paths = [path for path in every if first - timestamps.DAY < timestamps.midnight(date_of(path)) < last]
     if paths and version is not None:
-        # A file of another contract would widen the types of this version's columns.
-        query = f"SELECT DISTINCT filename FROM {table_of(paths, 'filename = true')} WHERE version = {text(version)}"
+        # A file of another contract would widen the types of this version's columns, which may be called `filename`.
+        source = table_of(paths, "filename = 'lifecycle_file'")
+        query = f"SELECT DISTINCT lifecycle_file FROM {source} WHERE version = {text(version)}"
         paths = sorted(Path(name) for (name,) in connection.execute(query).fetchall())
     nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in (FACTS | {"prediction": "VARCHAR"}).items())
     source = table_of(paths) if paths else f"(SELECT {nothing} WHERE FALSE)"
