@@ -20,6 +20,8 @@ from support.rendering import ROOT, outcome, template_files
 
 DOCUMENTATION = {
     "template/config/base.yaml": "a comment; an environment without the file has the defaults",
+    "template/config/staging.yaml": "as base.yaml",
+    "template/config/production.yaml": "as base.yaml",
 }
 FAST = ("-m", "not slow")
 MANIFEST = ("--deselect", "tests/template/test_static.py::test_the_manifest_is_up_to_date")

@@ -11,7 +11,7 @@ from support.rendering import ROOT, TEMPLATE, files
 
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
-FILES = 127
+FILES = 129
 
 
 def modules(folder: Path) -> list[Path]:

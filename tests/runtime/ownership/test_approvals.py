@@ -55,7 +55,7 @@ def test_an_override_replaces_a_check_and_no_approval(here: Repository, monkeypa
     here.git("ana@example.org")
     code, output = here.call("promote")
     assert code == 1
-    assert f'`make promote VERSION={newest} ENVIRONMENT=production OVERRIDE="reason"`' in output
+    assert f'`make promote VERSION={newest} OVERRIDE="reason" ENVIRONMENT=production`' in output
     code, output = here.call("promote", "--override", "urgent")
     assert code == 0, output
     line = here.audit()[-1]
