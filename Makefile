@@ -46,7 +46,7 @@ loop: $(READY) ## simulate years with and without a change, and false alarms, wi
 	PYTHONPATH=tests .venv/bin/python tests/support/loop.py $(ARGS)
 	PYTHONPATH=tests .venv/bin/python tests/support/false_alarms.py
 
-proof: $(READY) ## mutate what decides, delete each template file, soak test, simulated years; writes docs/proof.md (75 minutes; ARGS="loop mutation sweep soak" for parts)
+proof: $(READY) ## mutate the modules that decide, delete each template file, soak test, simulated years; writes docs/proof.md (75 minutes; ARGS="loop mutation sweep soak" for parts)
 	@.ci/packages
 	PYTHONPATH=tests .venv/bin/python tests/support/proof.py $(ARGS)
 

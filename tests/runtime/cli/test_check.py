@@ -9,7 +9,7 @@ from lifecycle.contract.compatibility import release
 from support.teams import sample_team, settings_in
 
 
-def test_check_says_what_is_in_order_and_names_what_is_missing(
+def test_check_reports_what_is_valid_and_names_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team, store = sample_team(), settings_in(tmp_path).store

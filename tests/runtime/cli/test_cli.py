@@ -59,7 +59,7 @@ def test_scoring_reports_a_date_without_rows(
     assert cli.main(["score"]) == 0
     printed = capsys.readouterr()
     assert printed.out.split() == [str(path) for path in files]
-    assert printed.err == "population() of src/model/data.py is empty as of 2026-01-02\n"
+    assert printed.err == "warning: population() of src/model/data.py returns no rows as of 2026-01-02\n"
 
 
 def test_a_wrong_call_exits_with_2(repository: Path) -> None:

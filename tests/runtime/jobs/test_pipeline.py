@@ -102,7 +102,7 @@ def test_chunks_do_not_change_a_score(settings: Settings) -> None:
 
 def test_a_date_in_the_future_is_refused_with_the_time_of_the_newest_data(settings: Settings) -> None:
     promoted(settings)
-    with pytest.raises(LifecycleError, match=r"2999-01-01 is in the future; the newest data are of 2026-01-01T"):
+    with pytest.raises(LifecycleError, match=r"2999-01-01 is in the future, and the data end at 2026-01-01T"):
         score(settings, sample_team().data, "local", [DAY, date(2999, 1, 1)], progress=False)
     assert not (settings.store.scores / "local" / f"date={DAY}").exists()
 

@@ -1,7 +1,8 @@
 """The command line `lifecycle COMMAND`: parse the arguments, run one command, print errors without a traceback.
 
-The commands about the repository are here; two modules have those for versions of the model, and those that follow a
-deployed one. A command imports its package only when it runs, so that start-up stays fast.
+The commands about the repository are in this module; `cli.model` has those for versions of the model, and
+`cli.monitoring` those for a deployed version. A command imports its package only when it runs, so that start-up stays
+fast.
 """
 
 import argparse

@@ -25,8 +25,8 @@ def add_commands(add: AddCommand) -> None:
         about = f"{TIMESTAMP}; default: the latest time in the data, or now"
         command.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=about)
     train.add_argument("--reason", choices=REASONS, default="manual", help="why it is trained")
-    train.add_argument("--force", action="store_true", help="train also during an incident; it needs --why")
-    train.add_argument("--why", default="", help="reason, which --force needs during an incident")
+    train.add_argument("--force", action="store_true", help="train even during an incident; requires --why")
+    train.add_argument("--why", default="", help="the reason for training during an incident")
     promote = add("promote", _promote, "deploy a version if the gate passes")
     approve = add("approve", _approve, "approve a version for production, for the roles you hold")
     rollback = add("rollback", _rollback, "deploy the previous version again")
@@ -76,8 +76,9 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     bundle = train(load(root), loaded.settings, root, given.as_of, given.reason, approvals.roles(root), environment)
     facts = bundle.facts
     if broken:
-        about = (facts["created"], given.reason, "hand", registry.who().name, retrain.TRAINED, bundle.version)
-        retrain.record(store, environment, retrain.Run(*about, why=given.why.strip()))
+        run = retrain.Run(facts["created"], given.reason, "hand", registry.who().name, why=given.why.strip())
+        run.outcome, run.version, run.text = retrain.TRAINED, bundle.version, "trained by hand during an incident"
+        retrain.record(store, environment, run)
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
     for line in described_rows(facts):
         print(line)
@@ -189,7 +190,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     for path, rows in score(own, load_data(), environment, days, progress=progress).items():
         if not rows:
             day = path.parent.name.removeprefix("date=")
-            print(f"population() of src/model/data.py is empty as of {day}", file=sys.stderr)
+            print(f"warning: population() of src/model/data.py returns no rows as of {day}", file=sys.stderr)
         print(path)
 
 

@@ -24,8 +24,9 @@ FLOAT32_MAX = 3.4028234663852886e38
 EXACT_INTEGER = 2**24
 MAX_TEXT = 256
 KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str: "category", datetime: "time"}
-# Columns that lifecycle adds to tables and responses.
+# Columns that lifecycle adds to tables and responses, and one that DuckDB adds to the rows of a file.
 RESERVED = {"as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version"}
+RESERVED |= {"file_row_number"}
 CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 LIMITS = ("ge", "le", "max_length")
 

@@ -25,10 +25,11 @@ NOT_DUE = "no retrain is due: monitoring has not requested one, and neither sche
 
 @dataclass
 class Run:
-    """A retrain that was started; `outcome` is promoted, refused or failed, `decision` the path of the gate's page.
+    """A retrain that was started, or a training by hand during an incident.
 
-    The outcome `trained` is a version of `make train` during an incident. `again`: it was the second one after a
-    change, see `follow_up`. `why` is the reason that was given, which training during an incident needs.
+    `outcome` is promoted, refused or failed, or trained where it was by hand; `decision` is the path of the gate's
+    page. `again`: it was the second one after a change, see `follow_up`. `why` is the reason that was given, which
+    training during an incident needs.
     """
 
     started: str

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 WINDOW = "lifecycle_window"
-# How the files and requests of batch predictions begin.
-BATCH = "score-"
 
 
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
@@ -81,7 +79,7 @@ def _collect_findings(
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
         findings.skew_error = "" if isinstance(error, NotHere) else error.problem
     # A batch has the date it was made for, which may be in the future; the service logs the time of the prediction.
-    served = [path for path in predictions.files(store, environment) if not path.name.startswith(BATCH)]
+    served = [path for path in predictions.files(store, environment) if not path.name.startswith(predictions.BATCH)]
     dates = [timestamps.midnight(predictions.date_of(path)) for path in served]
     _check_clock({"latest() of src/model/data.py": newest, "the newest prediction": max(dates, default=None)})
     with connection:
@@ -184,7 +182,7 @@ def _measure_quality(
     trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
     labelled = connection.execute(
         f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {as_of - days * DAY} "
-        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(BATCH)})) "
+        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(predictions.BATCH)})) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
     unlabelled = f"FROM {labels.LABELLED} WHERE ts <= {as_of - days * DAY} AND {labels.SEEN} IS NULL"
@@ -210,7 +208,9 @@ def _outside(
         for condition in labels.conditions(connection, bundle.contract, source):
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
-        queries["later"] = f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(BATCH)})"
+        queries["later"] = (
+            f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(predictions.BATCH)})"
+        )
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(bundle.version)}"
         queries["other_versions"] = f"FROM {source} WHERE {others}"
     counts = {kind: count(connection, query) for kind, query in queries.items()}

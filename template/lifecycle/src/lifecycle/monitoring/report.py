@@ -1,4 +1,4 @@
-"""The report of monitoring: the document, its summary, the request for a retrain, and what people accept in it.
+"""The report of monitoring: its document, its summary, the request for a retrain, and the acceptance of findings.
 
 The dated report is written first, then the newest one, then the request, so that a run that is killed at any step
 leaves whole files and the next run completes them. What is accepted is one line of the audit log: the column counts as
@@ -155,7 +155,7 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
     if not finding:
         raise LifecycleError(f"{name} is not broken in the newest report", "Drift needs no acceptance.")
     if not kind:
-        hint = 'Fix the data at their source, or change src/model/contract.py and run `make train FORCE=1 WHY="…"`.'
+        hint = 'Fix the data, or change src/model/contract.py and run `make train promote FORCE=1 WHY="…"`.'
         raise LifecycleError(f"{name} violates the contract of the deployed version: it {finding}", hint)
     entry = {"action": ACCEPT, "environment": environment, "version": version, "column": name, "kind": kind}
     entry |= {"finding": finding, "who": who.name, "source": who.source, "why": why.strip()}

@@ -100,7 +100,7 @@ def known(store: Store, as_of: int) -> str:
 def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, as_of: int) -> int:
     """Create the table LABELLED from LOGGED: its columns, LABEL and SEEN (null where unknown at `as_of`).
 
-    LABEL alone is null where the only known labels are not of the contract's target, such as classes of an older one.
+    LABEL is null, and SEEN is not, where no known label is valid for the target, such as a class of an older contract.
     The same log, labels and `as_of` (seconds) give the same table, whatever is delivered later with a later `seen_ts`.
 
     Returns:

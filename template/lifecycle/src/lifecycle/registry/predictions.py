@@ -33,6 +33,7 @@ FIELDS = {"ts", "id", "version", "rows", "predictions"}
 Line = dict[str, Any]
 # `json.dumps` with these options would build an encoder for each call.
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+BATCH = "score-"  # the prefix of the file names and request ids of batch predictions
 LOGGED = "lifecycle_logged"  # the table that `load_rows` creates
 FACTS = {
     "ts": "BIGINT",

@@ -21,7 +21,7 @@ from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.registry.predictions import exclusive, prediction_columns
+from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output, RowFile
 from lifecycle.settings import Settings
@@ -66,8 +66,8 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
         # A day more than now, because today's date depends on the time zone.
         late = timestamps.midnight(max(days)) - timestamps.DAY
         if late > timestamps.now() and late > (newest := point_in_time.latest(connection, data)):
-            problem = f"{max(days)} is in the future; the newest data are of {timestamps.format_utc(newest)}"
-            raise LifecycleError(problem, "Score a date that has come.")
+            problem = f"{max(days)} is in the future, and the data end at {timestamps.format_utc(newest)}"
+            raise LifecycleError(problem, "Give today's date or an earlier one.")
         return dict(_score_day(run, connection, data, day) for day in days)
 
 
@@ -143,9 +143,9 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
         if contract.lookups and as_of <= timestamps.now():
             # Features as of a future time are incomplete, so that monitoring cannot recompute them later.
             facts["as_of"] = as_of
-        facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"score-{day}-{version}", POSITION: None}
+        facts |= {"threshold": run.deployed.threshold, "lifecycle_request": f"{BATCH}{day}-{version}", POSITION: None}
         facts |= dict.fromkeys(prediction_columns(contract.target))
-        log = store.predictions / run.environment / f"date={day}" / f"score-{version}.parquet"
+        log = store.predictions / run.environment / f"date={day}" / f"{BATCH}{version}.parquet"
         logged.append(Output(log, draft(log), contract.loggable, facts))
     return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
 

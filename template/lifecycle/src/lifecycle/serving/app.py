@@ -73,9 +73,9 @@ def _problem(description: str) -> dict[str, Any]:
     return {"model": Problem, "description": description}
 
 
-Responses = dict[int | str, dict[str, Any]]
+ErrorResponses = dict[int | str, dict[str, Any]]
 CHALLENGE = {"headers": HEADERS | {"www-authenticate": STRING | {"required": True}}}
-UNAUTHORIZED: Responses = {401: _problem("The API key is missing or wrong.") | CHALLENGE}
+UNAUTHORIZED: ErrorResponses = {401: _problem("The API key is missing or wrong.") | CHALLENGE}
 
 
 def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
@@ -216,7 +216,7 @@ def _info(service: PredictionService) -> dict[str, Any]:
     }
 
 
-def errors(limits: Serve) -> Responses:
+def errors(limits: Serve) -> ErrorResponses:
     """Return the error responses of /predict by status, apart from UNAUTHORIZED."""
     late, waiting = f"{limits.timeout_seconds:g} s", f"{limits.queue_rows} rows"
     busy = f"No features yet, too many requests at once, no prediction within {late}, or the service is stopping."

@@ -162,11 +162,11 @@ Predict = Callable[[DeployedModel, Sequence[Row]], Responses]
 
 
 class BatchQueue:
-    """Requests that are predicted together, by `predict`, because a batch takes hardly longer than one of its rows.
+    """Requests that `predict` predicts together, because a batch takes little longer than one of its rows.
 
-    A light graph predicts on the event loop all requests that arrived in one of its iterations; any other model (skops,
-    python) in a thread, all requests that arrived while the thread was busy. `rows` is the number of rows that wait for
-    the thread or are being predicted there.
+    Short requests to a fast graph are predicted on the event loop, with all that arrived in the same iteration; others
+    (of many rows, to a slow graph, to a skops or python model) in a thread, with those that arrived while it was busy.
+    `rows` is the number of rows that wait for the thread or are being predicted there.
     """
 
     def __init__(self, predict: Predict, batch_rows: int) -> None:
@@ -185,7 +185,7 @@ class BatchQueue:
         return await request.responses()
 
     async def predict_in_thread(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
-        """Do the same in the thread; a request that arrives alone never waits."""
+        """Return the same, predicted in the thread; a request that arrives alone never waits."""
         if self._thread is None:
             # A daemon: the process must be able to end while a model does not return.
             self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
@@ -198,6 +198,7 @@ class BatchQueue:
             self.rows -= len(rows)
 
     def _predict_arrived(self) -> None:
+        # Not limited by `batch_rows`: predicted one after the other, the same requests would take longer.
         arrived, self._arrived = self._arrived, []
         for _, batch in groupby(arrived, key=lambda request: request.model):
             _deliver(*self._results(list(batch)))

@@ -84,7 +84,8 @@ class Metrics(Collector):
         # `labels` takes longer than counting, so each series is looked up once.
         self._series = functools.cache(lambda metric, *labels: metric.labels(*labels))
         self._of_route = functools.cache(lambda *of: (self.requests.labels(*of), self.seconds.labels(*of[:2])))
-        self._expected = functools.lru_cache(maxsize=2)(self._expected_by)
+        # One model: a replaced one must not stay in memory, nor its feature table open.
+        self._expected = functools.lru_cache(maxsize=1)(self._expected_by)
         # A rate does not see the first event of a series that did not exist before.
         for status in ("200", "500"):
             self.requests.labels("POST", PATH, status)
@@ -155,7 +156,7 @@ class Metrics(Collector):
 
 
 def is_expected(column: Column) -> Callable[[Any], bool]:
-    """Return whether a value is one that the column's `expected` declares: in a range of numbers, or one of levels."""
+    """Return a function that reports whether a value is in the column's `expected` range or one of its levels."""
     if column.kind not in ("number", "integer"):
         return frozenset(column.expected).__contains__
     low, high = column.expected

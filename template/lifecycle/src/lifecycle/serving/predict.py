@@ -65,7 +65,7 @@ class PredictionService:
         self.leaving = False
         self.in_flight = self.predicting = self.fallback_rows = 0
         self.ignored_fields: Counter[str] = Counter()
-        # The connection of the request before.
+        # The client's address of the previous request.
         self._client: object = None
         # The requests whose body is being read, with their deadlines.
         self._reading: dict[asyncio.Task[Any] | None, float] = {}
@@ -77,8 +77,9 @@ class PredictionService:
             return
         started, status, method, path = time.perf_counter(), CLIENT_CLOSED, scope["method"], scope["path"]
         is_predict = path == PATH and method == "POST"
-        # A client sends the next request on its connection after the response: none of them can be predicted together.
-        is_alone, self._client = scope.get("client") == self._client, scope.get("client")
+        # A connection sends its next request after the response, so two in a row of one cannot be predicted together.
+        client = scope.get("client")
+        is_alone, self._client = client is not None and client == self._client, client
         given, model = dict(scope["headers"]), self.follower.deployed
         request_id = given.get(b"x-request-id", b"")
         if not VALID_REQUEST_ID.fullmatch(request_id):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
-# Options of DuckDB that add two columns, which identify a row of the log; a contract may have a column `filename`.
+# Options of DuckDB that add two columns, which identify a row of the log. A contract may have a column `filename`;
+# `file_row_number` is reserved.
 PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
 
 
@@ -26,8 +27,9 @@ PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
 class Logged:
     """How many labelled predictions there are, and how many joined the rows of `labels()`.
 
-    The others have other columns or features than the candidate (`other`), are younger than `monitor.label_days`
-    (`immature`: labels that are known early are not a random sample), or repeat a row (`repeated`).
+    The others have other columns, features or classes than the candidate (`other`), are younger than
+    `monitor.label_days` (`immature`: labels that are known early are not a random sample), or repeat a row
+    (`repeated`).
     """
 
     labelled: int = 0
@@ -80,12 +82,9 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     same = [name for name in row if name in known]
     identity = [*map(quoted, same), *([f"ts // {DAY}"] if "ts" in known else [])]
     mature = f"ts <= {as_of - settings.monitor.label_days * DAY}"
-    listed = f"{labels.LABEL} IS NOT NULL"
-    if contract.target.classes:
-        listed = f"{labels.LABEL} IN ({', '.join(map(text, contract.target.classes))})"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT {', '.join(parts)}, {mature} AS lifecycle_mature "
-        f"FROM {labels.LABELLED} WHERE {listed} ORDER BY ts, lifecycle_request, lifecycle_position"
+        f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL ORDER BY ts, lifecycle_request, lifecycle_position"
     )
     first = f"1 = row_number() OVER (PARTITION BY {', '.join(identity)} ORDER BY rowid)"
     equal = " AND ".join(f"r.{each} IS NOT DISTINCT FROM l.{each}" for each in identity)
