@@ -62,8 +62,8 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "| order_id | key | category |  |  | no |",
         "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
         "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
-        "These metrics are those of the evaluated fit (1,050 rows), which has not seen the rows held out; "
-        "the deployed fit (1,500 rows) includes the newest rows, those held out among them.",
+        "These metrics are those of the evaluated fit (1,050 rows), which has not seen the rows held out. "
+        "The deployed fit (1,500 rows) was fitted to newer rows as well, including those held out.",
         "|  | log_loss |",
         "| candidate | 0.1235 |",
         "| linear | 0.2 |",
@@ -118,7 +118,7 @@ def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> No
     fits, rows = bundle.facts["fits"], bundle.facts["rows"]
     assert fits["evaluated"] < fits["deployed"] == rows["training"] + rows["holdout"]
     assert f"the evaluated fit ({fits['evaluated']:,} rows)" in shown
-    assert f"the deployed fit ({fits['deployed']:,} rows) includes the newest rows" in shown
+    assert f"The deployed fit ({fits['deployed']:,} rows) was fitted to newer rows as well" in shown
 
 
 def test_training_continues_with_an_invalid_owners_file(tmp_path: Path) -> None:
