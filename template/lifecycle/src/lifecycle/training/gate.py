@@ -191,7 +191,7 @@ def _better(case: Case, gate: Gate, champion: str, gain: Improvement, new_major:
     loss, found, (_, other) = _loss_gain(case, gate, champion)
     # The margin also applies to the loss and to each slice, as the same share of them.
     passed = found.upper >= limit * other
-    text = f"mean {loss} {-found.mean:+.4f} against the champion {_bounds(gate, found)}"
+    text = f"improvement of the mean {loss} over the champion {found.mean:+.4f} {_bounds(gate, found)}"
     yield checked("loss", passed, text if passed else f"its {loss} is surely worse: {text}", asdict(found))
     yield _slices(case, gate, champion, -limit)
 
