@@ -2,6 +2,7 @@
 """The three kinds of models: an ONNX graph, a scikit-learn estimator, and the team's class over frames."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,7 +60,7 @@ def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
     return np.asarray(distance.reshape(len(expected), -1).max(axis=1))
 
 
-class MatrixModel:
+class MatrixModel(ABC):
     """A model that reads the contract's matrix; predictions are validated (LifecycleError for invalid outputs)."""
 
     def __init__(self, encoder: Encoder, target: Target) -> None:
@@ -86,8 +87,9 @@ class MatrixModel:
         outputs = self._run(matrix)
         return outputs[:, 1] if self.target.task == "binary" else outputs
 
+    @abstractmethod
     def _run(self, matrix: Matrix) -> Any:
-        raise NotImplementedError
+        """Return what the model computes for a matrix; for binary targets, one column for each class."""
 
 
 class SkopsModel(MatrixModel):
