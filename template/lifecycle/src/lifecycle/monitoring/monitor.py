@@ -185,12 +185,10 @@ def _measure_quality(
         f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(predictions.BATCH)})) "
         "ORDER BY ts, lifecycle_request, lifecycle_position"
     ).df()
-    unlabelled = f"FROM {labels.LABELLED} WHERE ts <= {as_of - days * DAY} AND {labels.SEEN} IS NULL"
-    without = count(connection, unlabelled)
     findings.left_out |= {
         "immature": covered.predictions - covered.mature,
-        "unlabelled": without,
-        "other_classes": covered.mature - covered.labelled - without,
+        "unlabelled": covered.mature - covered.labelled - covered.other,
+        "other_classes": covered.other,
         "trained_on": covered.labelled - len(labelled),
     }
     counts, newest = (covered.predictions, covered.mature), scores_of(contract.target, last).to_numpy()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring.verdict import Findings, decide
 from lifecycle.registry import Identity, deployments
@@ -135,10 +135,10 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
         LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
             the report does not describe the deployed version.
     """
-    again = complete_commands("Run `make monitor` first.", environment)
+    again = "Run `make monitor` first."
     if not why.strip():
         problem = f"{name} is accepted only with a reason, which the audit log and later reports state"
-        raise LifecycleError(problem, complete_commands(f'Run `make accept COLUMN={name} WHY="…"`.', environment))
+        raise LifecycleError(problem, f'Run `make accept COLUMN={name} WHY="…"`.')
     version = deployments.required(store, environment).current.version
     names = [column.name for column in open_version(store, version).contract.inputs]
     if name not in names:

@@ -38,11 +38,12 @@ FORMAT = "A label file has `request_id` (and `position`) or the key and `ts`; an
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of predictions, of mature ones (older than the label delay), and of mature ones with a label."""
+    """Counts of predictions, of mature ones (older than the label delay), and of those with a valid or other label."""
 
     predictions: int
     mature: int
     labelled: int
+    other: int
 
     @property
     def share(self) -> float:
@@ -125,8 +126,8 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
 def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: int) -> Coverage:
     """Return how many rows of LABELLED are older than `label_days` at `as_of`, and how many of these have a label."""
     mature = f"FROM {LABELLED} WHERE ts <= {int(as_of) - label_days * DAY}"
-    labelled = f"{mature} AND {LABEL} IS NOT NULL"
-    return Coverage(*(count(connection, query) for query in (f"FROM {LABELLED}", mature, labelled)))
+    labelled, other = f"{mature} AND {LABEL} IS NOT NULL", f"{mature} AND {LABEL} IS NULL AND {SEEN} IS NOT NULL"
+    return Coverage(*(count(connection, query) for query in (f"FROM {LABELLED}", mature, labelled, other)))
 
 
 def count_since(store: Store, timestamp: int) -> int:

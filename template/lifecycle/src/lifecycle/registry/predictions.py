@@ -34,6 +34,8 @@ Line = dict[str, Any]
 # `json.dumps` with these options would build an encoder for each call.
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 BATCH = "score-"  # the prefix of the file names and request ids of batch predictions
+# The option of DuckDB that adds the name of the file; a contract may have a column `filename`.
+FILE = "filename = 'lifecycle_file'"
 LOGGED = "lifecycle_logged"  # the table that `load_rows` creates
 FACTS = {
     "ts": "BIGINT",
@@ -94,9 +96,8 @@ def load_rows(
     every = files(store, environment)
     paths = [path for path in every if first - timestamps.DAY < timestamps.midnight(date_of(path)) < last]
     if paths and version is not None:
-        # A file of another contract would widen the types of this version's columns, which may be called `filename`.
-        source = table_of(paths, "filename = 'lifecycle_file'")
-        query = f"SELECT DISTINCT lifecycle_file FROM {source} WHERE version = {text(version)}"
+        # A file of another contract would widen the types of this version's columns.
+        query = f"SELECT DISTINCT lifecycle_file FROM {table_of(paths, FILE)} WHERE version = {text(version)}"
         paths = sorted(Path(name) for (name,) in connection.execute(query).fetchall())
     nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in (FACTS | {"prediction": "VARCHAR"}).items())
     source = table_of(paths) if paths else f"(SELECT {nothing} WHERE FALSE)"

@@ -1,4 +1,4 @@
-"""The deployed model, the follower that replaces it when the deployment or features change, and its thread."""
+"""The deployed model, the follower that replaces it when deployment or features change, and the queue of requests."""
 
 import asyncio
 import contextlib

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
-# Options of DuckDB that add two columns, which identify a row of the log. A contract may have a column `filename`;
-# `file_row_number` is reserved.
-PLACE = ("filename = 'lifecycle_file'", "file_row_number = true")
+# Options of DuckDB that add two columns, which identify a row of the log.
+PLACE = (predictions.FILE, "file_row_number = true")
 
 
 @dataclass(frozen=True)
