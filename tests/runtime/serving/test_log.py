@@ -1,10 +1,12 @@
 """The prediction log: every prediction once, no field that may not be logged, and no request that fails for it."""
 
+import asyncio
 import errno
 import json
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from io import FileIO
@@ -21,6 +23,7 @@ from lifecycle.monitoring.collect import collect
 from lifecycle.registry import predictions
 from lifecycle.serving import prediction_log
 from lifecycle.serving.app import create
+from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.settings import Log
 from support.logs import NOON
 from support.services import KNOWN, QUICK, eventually
@@ -153,6 +156,32 @@ def test_a_segment_is_closed_by_size_by_age_and_at_the_end(storage: Storage, bun
         predict(client, {"customer_id": "ann"})
     assert [path.suffix for path in folder.iterdir()] == [".jsonl"] * 3
     assert len(lines(storage)) == 3
+
+
+def test_a_flush_that_is_cancelled_before_its_thread_starts_loses_no_line(storage: Storage, bundle: Bundle) -> None:
+    model = DeploymentFollower(storage.store, "local", 10).deployed
+    written = prediction_log.PredictionLog(storage.store.root / "log", Log(flush_seconds=0.01), lambda lines: None)
+    started, busy = threading.Event(), threading.Event()
+
+    async def cancel_a_flush() -> None:
+        loop = asyncio.get_running_loop()
+        # The one thread is occupied, so that the flush cannot start.
+        loop.set_default_executor(executor)
+        loop.run_in_executor(None, lambda: (started.set(), busy.wait()))
+        started.wait()
+        written.add(model, b"one", b"", [{"customer_id": "ann"}], b"[1]")
+        flushing = asyncio.create_task(written.run())
+        while not executor._work_queue.qsize():
+            await asyncio.sleep(0.01)
+        flushing.cancel()
+        await asyncio.wait([flushing])
+        busy.set()
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(cancel_a_flush())
+    written.close()
+    (segment,) = predictions.closed_segments(storage.store.root / "log")
+    assert [line["id"] for line in predictions.segment_lines(segment)] == ["one"]
 
 
 def test_beyond_the_cap_whole_lines_are_dropped_and_counted_until_the_log_is_collected(

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
@@ -33,8 +34,9 @@ class PredictionLog:
     def __init__(self, directory: Path, limits: Log, count_dropped: Callable[[int], None]) -> None:
         """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread."""
         self.directory, self.limits, self.count_dropped = directory, limits, count_dropped
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._waiting: deque[bytes] = deque()
+        # Two counters of one writer each: `add` runs on the event loop, the other in the thread that writes.
+        self._added_bytes = self._taken_bytes = 0
         # Held while lines are written: `close` may run while a thread still flushes.
         self._writing = threading.Lock()
         self._segment: tuple[FileIO, FileLock] | None = None
@@ -54,23 +56,24 @@ class PredictionLog:
             received = to_json(rows, exclude=self._exclude)
         facts = timestamps.now(), to_json(request_id), self._facts, received, predictions
         line = b'{"ts":%d,"id":%b,%b,"rows":%b,"predictions":%b}\n' % facts
-        if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
+        if self._added_bytes - self._taken_bytes + len(line) > MAX_WAITING_BYTES:
             self._drop(1, "the disk is too slow")
             return
-        self._waiting_bytes += len(line)
+        self._added_bytes += len(line)
         self._waiting.append(line)
 
     async def run(self) -> None:
         """Flush again and again; the write happens in a thread."""
         while True:
             await asyncio.sleep(self.limits.flush_seconds)
-            # Taken where `add` is called, on the event loop: an exchange in the thread could lose a line.
-            await asyncio.to_thread(self.flush, self._take())
+            # The thread takes the lines itself: a call that is cancelled before it starts must not lose them.
+            await asyncio.to_thread(self.flush)
 
-    def flush(self, lines: Sequence[bytes] | None = None) -> None:
-        """Write lines, or all that wait, and rotate the segment when it is large or old; never raises."""
-        lines = self._take() if lines is None else lines
+    def flush(self) -> None:
+        """Write the lines that wait, and rotate the segment when it is large or old; never raises."""
         with self._writing:
+            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            self._taken_bytes += sum(map(len, lines))
             try:
                 problem = self._write(b"".join(lines)) if lines else ""
                 age = time.monotonic() - self._opened
@@ -97,10 +100,6 @@ class PredictionLog:
         self._exclude = {"__all__": hidden} if hidden else None
         # Whether a request contains every column, and no other, so that its bytes can be logged as they are.
         self._is_whole = not hidden and not contract.lookups
-
-    def _take(self) -> list[bytes]:
-        lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        return lines
 
     def _write(self, content: bytes) -> str:
         """Append all of `content` or nothing, and return why nothing."""
