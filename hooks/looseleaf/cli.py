@@ -42,11 +42,21 @@ def add_infer_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `contract infer`."""
     parser.add_argument("--data", required=True, metavar="FILE", help="CSV or Parquet file, one row for each example")
     parser.add_argument("--label", metavar="COLUMN", help="the column to predict")
-    parser.add_argument("--key", metavar="COLUMN", help="the column that identifies a row or a repeating entity")
+    parser.add_argument(
+        "--key", default="", metavar="A,B", help="the columns that identify the entity, which may repeat"
+    )
+    parser.add_argument(
+        "--id", metavar="COLUMN", help="the column that identifies a row, such as an application number"
+    )
     parser.add_argument("--time", metavar="COLUMN", help="the time of the prediction; the latest rows are held out")
+    parser.add_argument("--seen", metavar="COLUMN", help="the date at which the label became known")
     tasks = ("regression", "classification", "number", "classes")
     parser.add_argument("--task", choices=tasks, metavar="TASK", help="regression or classification, where both fit")
+    parser.add_argument("--positive", metavar="CLASS", help="the class of two whose probability is predicted")
+    parser.add_argument("--encoding", default="", metavar="NAME", help="the encoding of a CSV file, such as cp1251")
     parser.add_argument("--keep", default="", metavar="A,B", help="columns to keep although they look like leakage")
+    parser.add_argument("--drop", default="", metavar="A,B", help="columns to leave out")
+    parser.add_argument("--log-only", default="", metavar="A,B", help="columns to log that the model does not see")
     parser.add_argument("--diff", action="store_true", help="show what would change and write nothing")
     parser.add_argument("--force", action="store_true", help="also replace edited files, after a copy of each")
     parser.add_argument("--yes", action="store_true", help="use the stated defaults without questions")

@@ -36,7 +36,9 @@ SMOKE := train promote $(filter-out $(ABSENT),score)
 SOURCE := .venv/bin/python lifecycle/tools/template_source.py
 LOOSELEAF = template=$$($(SOURCE)) && $(UV) run --quiet --no-sync "$$template" looseleaf
 INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--key,KEY) \
-	$(call assign,--time,TIME) $(call assign,--task,TASK) $(call assign,--task,ANSWER) $(call assign,--keep,KEEP) \
+	$(call assign,--id,ID) $(call assign,--time,TIME) $(call assign,--seen,SEEN) $(call assign,--task,TASK) \
+	$(call assign,--task,ANSWER) $(call assign,--positive,POSITIVE) $(call assign,--encoding,ENCODING) \
+	$(call assign,--keep,KEEP) $(call assign,--drop,DROP) $(call assign,--log-only,LOG_ONLY) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
 # An update changes the environment of the repository, so it runs in a separate one.
 ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf

@@ -59,16 +59,14 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 def infer(path: Path, label: str, chooser: Chooser | None = None, **wishes: Any) -> Inferred:
     """Profile, decide, generate the code, and read every row through it as training does."""
-    connection = connect()
-    scratch = path.parent / "scratch"
-    scratch.mkdir(exist_ok=True)
+    connection, charset = connect(), wishes.get("encoding") or ""
     plan = decide(
-        profile_table(open_source(str(path), connection, scratch), connection),
+        profile_table(open_source(str(path), connection, charset), connection),
         Wishes(label, **wishes),
         connection,
         chooser or Defaults(),
     )
-    file = plan.table.source.readable.name
+    file = plan.table.source.path.name
     code, data = generated.contract(plan, file, 1), generated.data(plan, file)
     contract = derived(code)
     return Inferred(plan, contract, code, data, read_labelled_rows(plan, contract, data, file, connection))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lifecycle.contract.compatibility import python_name
+from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
-from looseleaf.contract import columns, leaks
+from looseleaf.contract import columns, keys, leaks
 from looseleaf.contract.leaks import Label, Leak
-from looseleaf.contract.plan import Notes, Plan, Wishes
+from looseleaf.contract.plan import Field, Notes, Plan, Source, Times, Wishes
 from looseleaf.contract.profile import Profile, Table
 from looseleaf.contract.prompts import Chooser
 from looseleaf.contract.target import Labels, read_label
@@ -43,14 +44,18 @@ def decide(
     Raises:
         LifecycleError: there is nothing to learn, or a wish cannot be met.
     """
-    for variable, name in (
-        ("LABEL", wishes.label),
-        ("KEY", wishes.key),
-        ("TIME", wishes.time),
-        *(("KEEP", name) for name in sorted(wishes.keep)),
-    ):
-        if name is not None and name not in table.source.columns:
-            raise _unknown_column(variable, name, table)
+    named = {
+        "LABEL": [wishes.label],
+        "KEY": wishes.key,
+        "ID": [wishes.id],
+        "TIME": [wishes.time],
+        "SEEN": [wishes.seen],
+    }
+    named |= {"KEEP": sorted(wishes.keep), "DROP": sorted(wishes.drop), "LOG_ONLY": sorted(wishes.log_only)}
+    for variable, names in named.items():
+        for name in names:
+            if name is not None and name not in table.source.columns:
+                raise _unknown_column(variable, name, table)
     if len(table.source.columns) == 1:
         raise LifecycleError(f"{table.source.path.name} has only the label", "Add columns to learn from.")
     if not table.rows:
@@ -61,14 +66,17 @@ def decide(
     if wishes.label in table.unread:
         problem = f"the label {wishes.label} has the type {table.unread[wishes.label]}"
         raise LifecycleError(problem, "Use a column of plain values.")
-    labels = read_label(table, wishes.label, wishes.task, connection)
+    notes.unsure += table.source.unsure
+    labels = read_label(table, wishes.label, wishes.task, connection, wishes.positive)
     notes.decided += labels.decided
     notes.unsure += labels.unsure
     profiles = {name: profile for name, profile in table.profiles.items() if name != wishes.label}
-    time, time_sql = columns.choose_time(profiles, wishes, table, notes, chooser)
-    profiles = {name: profile for name, profile in profiles.items() if name != time}
-    keys = columns.choose_keys(profiles, wishes, notes, chooser)
-    taken = {*keys, *(each.column for each in notes.excluded)}
+    time, time_how = keys.choose_time(profiles, wishes, table, notes, chooser)
+    seen, label_days = keys.choose_seen(profiles, wishes, time, ~np.isnan(labels.sample), notes)
+    profiles = {name: profile for name, profile in profiles.items() if name not in (time, seen)}
+    key, row_id = keys.choose_keys(profiles, wishes, notes, chooser)
+    logged = [name for name in profiles if name in wishes.log_only]
+    taken = {*key, row_id, *logged, *(each.column for each in notes.excluded)}
     profiles = {name: profile for name, profile in profiles.items() if name not in taken}
     profiles = dict(columns.usable_inputs(profiles, wishes, notes))
     leaking = _exclude_leaks(profiles, wishes, time, table, labels, notes, chooser, label_is_settled)
@@ -79,51 +87,58 @@ def decide(
         reasons = "\n  ".join(f"{each.column}: {each.reason}" for each in notes.excluded)
         problem = f"{table.source.path.name} has no column left to learn from:\n  {reasons}"
         raise LifecycleError(problem, "Add columns, or keep one of these with KEEP=column.")
-    return _plan(table, wishes, profiles, keys, labels, time, time_sql, notes)
+    sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
+    sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
+    return _plan(table, wishes, sources, labels, Times(time, time_how, seen, label_days), notes)
 
 
-def _plan(
-    table: Table,
-    wishes: Wishes,
-    inputs: dict[str, Profile],
-    keys: list[str],
-    labels: Labels,
-    time: str | None,
-    time_sql: str,
-    notes: Notes,
-) -> Plan:
-    wire = columns.wire_names([*keys, *(name for name in table.profiles if name in inputs), wishes.label])
+def _plan(table: Table, wishes: Wishes, sources: dict[str, Source], labels: Labels, times: Times, notes: Notes) -> Plan:
+    """Return the plan for columns of these sources."""
+    wire = columns.wire_names([*sources, *filter(None, (times.row, times.seen)), wishes.label])
     for column, name in wire.items():
         if column != name:
             notes.decided.append(f"{column} is called {name} in requests, because the runtime reserves its name")
     for name, own in table.source.renamed.items():
         own = own or "a column without a name"
-        notes.decided.append(f"{own} is called {name}, because SQL cannot distinguish it from another column")
-    fields = [columns.contract_field(table.profiles[name], wire[name], table, is_key=True) for name in keys]
-    fields += [columns.contract_field(inputs[name], wire[name], table) for name in inputs]
-    for name in inputs:
-        notes.decided += [f"{name}: {note}" for note in inputs[name].reading.notes]
-        notes.unsure += [f"{name}: {note}" for note in inputs[name].reading.unsure]
+        notes.unsure.append(f"{own} is called {name}, because SQL cannot distinguish it from another column")
+    fields = [columns.contract_field(table.profiles[name], wire[name], source) for name, source in sources.items()]
+    for name, profile in table.profiles.items():
+        if sources.get(name) in ("request", "logged"):
+            notes.decided += [f"{name}: {note}" for note in profile.reading.notes]
+        if sources.get(name) not in ("key", "id") and name not in (times.row, wishes.label):
+            notes.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
+    notes.decided += _ideas([each for each in fields if each.is_input and each.kind == "time"], times)
+    key = next((name for name, source in sources.items() if source == "key"), None)
     holdout = "a stable hash of the whole row"
-    if time:
-        holdout = f"the later part, by {time}"
-    elif keys:
-        holdout = f"a stable hash of {keys[0]}, so that an entity is never on both sides"
+    if times.row:
+        holdout = f"the later part, by {times.row}"
+    elif key:
+        holdout = f"a stable hash of {key}, so that an entity is never on both sides"
     share, min_rows = _holdout_size(labels.rows)
-    notes.unsure += _warnings(table, keys, labels, time, share, min_rows)
+    notes.unsure += _warnings(table, key, labels, times.row, share, min_rows)
     if table.is_sample:
         notes.decided.append(
             f"{table.sampled:,} of {table.rows:,} rows were sampled to find levels, ranges and leaks; nulls, limits "
             "and spellings were checked in all of them"
         )
+    declared = {each.name: (each.column, each.how) for each in fields}
+    declared[wire[wishes.label]] = (wishes.label, labels.how)
+    if times.row and times.how:
+        declared[wire[times.row]] = (times.row, times.how)
+    if times.seen:
+        declared[wire[times.seen]] = (times.seen, table.profiles[times.seen].reading.how)
     return Plan(
         table=table,
         wishes=wishes,
         fields=tuple(fields),
         target=replace(labels.target, label=wire[wishes.label]),
         labels=labels,
-        time=time,
-        time_sql=time_sql,
+        declared={
+            name: replace(how, header=column if column != name else "") for name, (column, how) in declared.items()
+        },
+        time=wire.get(times.row or ""),
+        seen=wire.get(times.seen or ""),
+        label_days=times.label_days,
         excluded=tuple(notes.excluded),
         decided=tuple(notes.decided),
         unsure=tuple(notes.unsure),
@@ -133,8 +148,19 @@ def _plan(
     )
 
 
+def _ideas(dates: list[Field], times: Times) -> Iterator[str]:
+    """Yield the features that could be derived from dates in the SQL of labels() and population()."""
+    for each in dates:
+        other = times.row or next((one.name for one in dates if one != each), None)
+        days = f"date_diff('day', {quoted(each.name)}, {quoted(other)})" if other else ""
+        offered = f"the weekday, dayofweek({quoted(each.name)})" + (
+            f", and the days until {other}, {days}" * bool(other)
+        )
+        yield f"{each.name} is a date; features that could be derived in src/model/data.py: {offered}"
+
+
 def _warnings(
-    table: Table, keys: list[str], labels: Labels, time: str | None, share: float, min_rows: int
+    table: Table, key: str | None, labels: Labels, time: str | None, share: float, min_rows: int
 ) -> Iterator[str]:
     if share > Train().holdout:
         yield f"{labels.rows} labelled rows are few: {share:.0%} are held out (config/base.yaml)"
@@ -143,9 +169,9 @@ def _warnings(
             f"the gate accepts {min_rows} held-out rows in the environment local (config/local.yaml); elsewhere it "
             f"requires {Gate().min_rows}, which this table cannot give"
         )
-    if time and keys and table.profiles[keys[0]].distinct < len(table.profiles[keys[0]].sample):
+    if time and key and table.profiles[key].distinct < len(table.profiles[key].sample):
         yield (
-            f"{keys[0]} repeats over {time}: score predicts for every row from before its date; if only the last row "
+            f"{key} repeats over {time}: score predicts for every row from before its date; if only the last row "
             "of each is meant, select it in population() of src/model/data.py"
         )
     if table.duplicates:

@@ -1,10 +1,8 @@
 """All files that a plan creates, changes or removes in a repository."""
 
-import filecmp
 import importlib.resources
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
 from looseleaf.contract import generated, prose, removal, report, texts
-from looseleaf.contract.changes import REPORT, Changes, backup, link
+from looseleaf.contract.changes import REPORT, Changes, link
 from looseleaf.contract.plan import Plan
 
 MODEL = "src/model"
@@ -103,16 +101,11 @@ class Draft:
 
     def _place_table(self, changes: Changes) -> list[str]:
         """Link or copy the table into the data folder and apply the changes, or neither."""
-        source, lines = self.plan.table.source, list[str]()
+        source = self.plan.table.source
         place = self.folder / self.file
         before = place.readlink() if place.is_symlink() else None
-        is_there = place.exists() and not source.copy and place.samefile(source.path)
-        if source.copy:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.exists() and not filecmp.cmp(place, source.copy, shallow=False):
-                lines.append(f"{place.name} was another file: its backup is {backup(place)}")
-            shutil.move(source.copy, place)
-        elif not is_there:
+        is_there = place.exists() and place.samefile(source.path)
+        if not is_there:
             link(source.path, self.folder, self.file)
         try:
             backups = changes.apply()
@@ -122,7 +115,7 @@ class Draft:
                 if before:
                     place.symlink_to(before)
             raise
-        return lines + [f"{name} was edited: its backup is {copy}" for name, copy in backups.items()]
+        return [f"{name} was edited: its backup is {copy}" for name, copy in backups.items()]
 
 
 def _contents(
@@ -201,8 +194,6 @@ def derived(text: str) -> Contract:
 def _file_name(plan: Plan, folder: Path) -> str:
     """Return the name of the table below the data folder."""
     source = plan.table.source
-    if source.copy:
-        return source.copy.name
     given = Path(os.path.normpath(Path(source.given).expanduser().absolute()))
     for path in (given, source.path):
         if path.is_relative_to(folder.absolute()):

@@ -1,20 +1,22 @@
-"""Detect the encoding of a text file, and copy it to UTF-8."""
+"""Detect the encoding of a text file."""
 
 import codecs
 import gzip
-import io
+import re
 from pathlib import Path
 from typing import IO
 
 from lifecycle.errors import LifecycleError
 
 CHUNK = 1 << 20
+# Above this share of the letters beyond ASCII in words of their own, an alphabet is not Latin.
+WORDS_SHARE = 0.2
 
 
 def detect(path: Path) -> str:
     """Return utf-8, utf-16, latin-1 or cp1252; raises LifecycleError with the line that fits none of them."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    line, beyond_ascii, single = 1, False, set()
+    line, beyond_ascii, single, letters, in_words = 1, False, set(), 0, 0
     with open_bytes(path) as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
@@ -35,21 +37,21 @@ def detect(path: Path) -> str:
                     valid = False
             if not valid:
                 single |= set(chunk) & set(range(0x80, 0xA0))
+                letters += sum(map(len, re.findall(rb"[\x80-\xff]", chunk)))
+                in_words += sum(map(len, re.findall(rb"[\x80-\xff]{3,}", chunk)))
     if valid:
         return "utf-8"
     if beyond_ascii:
         problem = f"{path.name}, line {line}: a byte that is not UTF-8, and lines before it are UTF-8"
         raise LifecycleError(problem, "Fix that line: two encodings were mixed in one file.")
-    if single & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
-        raise LifecycleError(f"{path.name}, line {line}: neither UTF-8 nor Latin-1", "Save the file as UTF-8.")
+    # In Western languages, a letter beyond ASCII is among others; words of them are of another alphabet.
+    if single & {0x81, 0x8D, 0x8F, 0x90, 0x9D} or in_words > WORDS_SHARE * letters:
+        problem = f"{path.name}, line {line}: a byte that is not UTF-8, and the text is not Western"
+        hint = (
+            "Name the encoding, for example ENCODING=cp1251 (Cyrillic) or cp932 (Japanese), or save the file as UTF-8."
+        )
+        raise LifecycleError(problem, hint)
     return "cp1252" if single else "latin-1"
-
-
-def transcode(path: Path, encoding: str, copy: Path) -> None:
-    """Copy a text file to UTF-8."""
-    with io.TextIOWrapper(open_bytes(path), encoding, newline="") as source, copy.open("wb") as out:
-        while some := source.read(CHUNK):
-            out.write(some.encode())
 
 
 def open_bytes(path: Path) -> IO[bytes]:

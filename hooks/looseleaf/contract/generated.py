@@ -1,17 +1,19 @@
 """Generate the code of a plan: src/model/contract.py, data.py and estimator.py."""
 
+import dataclasses
 import re
 from pathlib import PurePath
 
 from lifecycle.contract.compatibility import python_name, python_names
+from lifecycle.contract.reader import Text
 from lifecycle.contract.tables import quoted, text
 from looseleaf.contract.plan import Field, Plan
-from looseleaf.contract.profile import PLAIN
-from looseleaf.contract.texts import in_triple_quotes, printable, wrapped, wrapped_call
+from looseleaf.contract.texts import WIDTH, printable, wrapped
 
-TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str"}
+TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
+SOURCES = {"key": "Key", "id": "Id", "request": "Request", "logged": "Logged"}
 TARGETS = {"regression": "Regression", "binary": "Binary", "multiclass": "Multiclass"}
-TAKEN = (*("Row", "Key", "Request", "Field", "Annotated", "True", "False", "None"), *TARGETS.values())
+TAKEN = (*("Row", "Field", "Annotated", "True", "False", "None"), *SOURCES.values(), *TARGETS.values())
 
 CONTRACT = '''"""{first}
 
@@ -48,55 +50,46 @@ check` reports when `contract.json` is out of date, `make contract` rewrites it.
 
 DATA = '''"""Where rows and labels come from: the file {file} in the data folder.
 
-lifecycle/docs/data.md shows how to replace it by a query of a warehouse.
+`TABLE` declares how its columns are written. Training, `make score INPUT=` and `make labels` read files by it.
+lifecycle/docs/data.md shows how to replace the file by a query of a warehouse.
 """
 
 from pathlib import Path
 
 import duckdb
 
-from lifecycle.errors import {errors}
-from lifecycle.contract.tables import quoted, text
+from lifecycle.contract.reader import {readings}
 
-FILE = {file_literal}
-
-# Compute the contract's columns from the file. `plain` strips blanks from a text and returns null if it is empty.
-COLUMNS = """
+TABLE = Table(
+    {file_literal},
+    {{
 {columns}
-"""
-LABEL = {label}
-LABEL_NAME = {label_name}
-{time}
+    }},{options}
+)
+
 
 def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Register the file as the view `source`."""
-    path = folder / FILE
-    if not path.exists():
-        problem = "points to a file that does not exist" if path.is_symlink() else "is missing"
-        raise NotHere(f"{{path}} {{problem}}", "Put the file there, or name its folder: LIFECYCLE_DATA=folder.")
-    connection.execute("{plain}")
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP VIEW source AS FROM {scan}
-    """)
+    """Register the file as the view `source`, with typed columns."""
+    TABLE.register(connection, folder)
 
 
 def labels(connection: duckdb.DuckDBPyConnection) -> str:
     """Return SQL for every row whose label is known{only_note}."""
-    return f"SELECT {{COLUMNS}}, {{LABEL}} AS {{quoted(LABEL_NAME)}}{ts} FROM source WHERE {{LABEL}} {only}"
+    return {labels}
 
 
 def population(connection: duckdb.DuckDBPyConnection) -> str:
     """Return SQL for every row{population_note}, labelled or not."""
-    return f"SELECT {{COLUMNS}} FROM source{population}"
+    return {population}
 '''
 
 LATEST = '''
 
 def latest(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the midnight after the last row, as seconds since 1970. Without this function the clock is used."""
-    ((last,),) = connection.execute(f"SELECT max({TIME}) FROM source").fetchall()
+    ((last,),) = connection.execute({query}).fetchall()
     if last is None:
-        raise LifecycleError(f"{FILE} has no row with a time", "Add rows with a time.")
+        raise LifecycleError(f"{{TABLE.file}} has no row with a time", "Add rows with a time.")
     return (int(last) // DAY + 1) * DAY
 '''
 
@@ -113,8 +106,7 @@ TO_REGRESSION = (
 def contract(plan: Plan, file: str, version: int) -> str:
     """Return the text of src/model/contract.py, not yet formatted."""
     identifiers = python_names(each.name for each in plan.fields)
-    imports = {"Request", "Row", TARGETS[plan.target.task]}
-    imports |= {"Key"} if any(each.is_key for each in plan.fields) else set()
+    imports = {"Row", TARGETS[plan.target.task], *(SOURCES[each.source] for each in plan.fields)}
     lines = [f"    {identifiers[each.name]}: {_annotated(each, identifiers[each.name])}" for each in plan.fields]
     whole = CONTRACT.format(
         file=printable(file),
@@ -126,37 +118,60 @@ def contract(plan: Plan, file: str, version: int) -> str:
         fields="\n".join(lines),
         target=_target(plan),
     )
+    if any(each.kind == "time" for each in plan.fields):
+        whole = whole.replace("from typing import", "from datetime import datetime\nfrom typing import", 1)
     return whole if "Field(" in whole.partition("class ")[2] else whole.replace("from pydantic import Field\n\n", "")
 
 
 def data(plan: Plan, file: str) -> str:
     """Return the text of src/model/data.py, not yet formatted."""
-    columns = ",\n".join(f"    {each.sql} AS {quoted(each.name)}" for each in plan.fields)
+    label, source = quoted(plan.target.label), plan.table.source.table
+    time = _seconds(plan, plan.time) if plan.time else ""
+    replaced = f" REPLACE (CAST({label} AS VARCHAR) AS {label})" if plan.labels.is_text else ""
+    selected = [f"*{replaced}", *([f"{time} AS ts"] if time else [])]
+    selected += [f"{_seconds(plan, plan.seen)} AS seen_ts"] if plan.seen else []
     only = f"IN ({', '.join(map(text, plan.labels.only))})" if plan.labels.only else "IS NOT NULL"
-    scan = in_triple_quotes(plan.table.source.scan).replace("{path}", "{text(str(path))}")
-    has_time = plan.time is not None
-    plain = PLAIN if "plain(" in columns + plan.labels.sql + plan.time_sql else ""
+    options = [("separator", source.separator, ","), ("encoding", source.encoding, "utf-8"), ("skip", source.skip, 0)]
+    stated = [f"\n    {name}={value!r}," for name, value, default in options if value != default]
+    used = {type(how).__name__ for how in plan.declared.values()} | {"Table"}
     whole = DATA.format(
         file=printable(file),
         file_literal=repr(file),
-        columns=in_triple_quotes(columns),
-        errors="LifecycleError, NotHere" if has_time else "NotHere",
-        label=repr(plan.labels.sql),
-        time=f"TIME = {plan.time_sql!r}\nDAY = 86_400\n" if has_time else "",
-        plain=plain,
-        scan=wrapped_call(scan),
-        label_name=repr(plan.target.label),
-        ts=", {TIME} AS ts" if has_time else "",
-        only=in_triple_quotes(only).replace("{", "{{").replace("}", "}}").replace('"', '\\"'),
+        readings=", ".join(sorted(used)),
+        columns="\n".join(f"        {name!r}: {declaration(how)}," for name, how in plan.declared.items()),
+        options="".join(stated),
+        labels=_lines(f"SELECT {', '.join(selected)} ", "FROM source ", f"WHERE {label} {only}"),
         only_note=" and is one of the target's classes" if plan.labels.only else "",
-        population_note=" from before the requested time" if has_time else "",
-        population=" WHERE {TIME} < (SELECT ts FROM as_of)" if has_time else "",
+        population_note=" from before the requested time" if time else "",
+        population=_lines("SELECT * FROM source", *([f" WHERE {time} < (SELECT ts FROM as_of)"] if time else [])),
     )
-    if not plain:
-        whole = whole.replace('    connection.execute("")\n', "").replace(
-            " `plain` strips blanks from a text and returns null if it is empty.", ""
+    if time:
+        imports = "from lifecycle.contract.reader", "from lifecycle.errors import LifecycleError\n"
+        whole = whole.replace(imports[0], f"{imports[1]}{imports[0]}").replace(
+            "\nTABLE =", "\nDAY = 86_400\nTABLE =", 1
         )
-    return whole + (LATEST if has_time else "")
+        whole += LATEST.format(query=repr(f"SELECT max({time}) FROM source"))
+    return whole
+
+
+def declaration(how: Text) -> str:
+    """Return the Python code of a reading, without the defaults."""
+    default = type(how)()
+    stated = {each.name: getattr(how, each.name) for each in dataclasses.fields(how)}
+    facts = [f"{name}={value!r}" for name, value in stated.items() if value != getattr(default, name)]
+    return f"{type(how).__name__}({', '.join(facts)})"
+
+
+def _lines(*parts: str) -> str:
+    """Return the Python code of a long text, a part on each line where one line would be too long."""
+    whole = repr("".join(parts))
+    return whole if len(whole) < WIDTH - 20 else "(\n" + "\n".join(f"        {part!r}" for part in parts) + "\n    )"
+
+
+def _seconds(plan: Plan, column: str) -> str:
+    """Return SQL of whole seconds since 1970 UTC; an order without a calendar stays as it is."""
+    is_time = plan.declared[column].kind == "time"
+    return f"CAST(floor(epoch({quoted(column)})) AS BIGINT)" if is_time else quoted(column)
 
 
 def estimator(pristine: str, is_regression: bool) -> str:
@@ -183,7 +198,7 @@ def _annotated(field: Field, identifier: str) -> str:
     kind = TYPES[field.kind] + (" | None" if field.nullable else "")
     notes = [f"unit={field.unit!r}"] if field.unit else []
     notes += [f"expected={field.expected!r}"] if field.expected else []
-    source = f"{'Key' if field.is_key else 'Request'}({', '.join(notes)})"
+    source = f"{SOURCES[field.source]}({', '.join(notes)})"
     facts = [f"alias={field.name!r}"] if field.name != identifier else []
     facts += [f"ge={-field.limit!r}, le={field.limit!r}"] if field.limit else []
     facts += [f"max_length={field.max_length}"] if field.max_length else []

@@ -48,13 +48,24 @@ def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> No
         raise LifecycleError(f"{root} has no {MODEL}/contract.py", "Run this in the root of a rendered repository.")
     with tempfile.TemporaryDirectory() as scratch:
         connection = tables.connect(memory_limit=MEMORY, temp_directory=scratch)
-        source = open_source(given.data, connection, Path(scratch))
+        source = open_source(given.data, connection, given.encoding)
         refuse_larger_than_disk(source, root)
         at_terminal = isinstance(chooser, prompts.Terminal)
         label = given.label or prompts.choose_label(list(source.columns), at_terminal)
-        keep = frozenset(name.strip() for name in given.keep.split(",") if name.strip())
         task: Any = TASKS.get(given.task, given.task)
-        wishes = Wishes(label, given.key or None, given.time or None, task or None, keep)
+        wishes = Wishes(
+            label=label,
+            key=_names(given.key),
+            id=given.id or None,
+            time=given.time or None,
+            seen=given.seen or None,
+            task=task or None,
+            positive=given.positive or None,
+            encoding=given.encoding or None,
+            keep=frozenset(_names(given.keep)),
+            drop=frozenset(_names(given.drop)),
+            log_only=frozenset(_names(given.log_only)),
+        )
         plan = decide(profile_table(source, connection), wishes, connection, chooser)
         draft = Draft.of(root, plan, pristine(root))
         print("\n".join(report.lines(plan)))
@@ -64,6 +75,11 @@ def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> No
             return
         read_labelled_rows(plan, draft.contract, draft.data_module, draft.file, connection)
         print("\n".join(draft.write(given.force)))
+
+
+def _names(given: str) -> tuple[str, ...]:
+    """Return the column names of a list separated by commas; a name with a comma cannot be given."""
+    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, connection: Any) -> int:
@@ -84,7 +100,7 @@ def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, con
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(plan.table.source.readable)
+        place.symlink_to(plan.table.source.path)
         data.tables(connection, Path(folder))
         as_of = features.latest(connection, data)
         if plan.table.is_sample:

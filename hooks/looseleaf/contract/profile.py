@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lifecycle.contract.tables import INTEGERS, quoted, text
+from lifecycle.contract.reader import Boolean, Number, Text, Time, stripped
+from lifecycle.contract.schema import Kind
+from lifecycle.contract.tables import INTEGERS, quoted
 from looseleaf.contract import values
 from looseleaf.contract.source import Source, count
-from looseleaf.contract.values import Kind, Reading
+from looseleaf.contract.values import Reading
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,15 +23,16 @@ SEED = 0
 SAMPLE = "sampled"
 # More columns in one query only make it slow to plan.
 AT_ONCE = 100
-PLAIN = "CREATE OR REPLACE TEMP MACRO plain(x) AS nullif(trim(x, concat(' ', chr(9), chr(160))), '')"
-TYPED: dict[str, tuple[Kind, str]] = {
-    "BOOLEAN": ("boolean", "{x}"),
-    **dict.fromkeys(INTEGERS, ("integer", "CAST({x} AS BIGINT)")),
-    **dict.fromkeys(("HUGEINT", "UHUGEINT", "DECIMAL"), ("number", "CAST({x} AS DOUBLE)")),
-    **dict.fromkeys(("FLOAT", "DOUBLE"), ("number", "CASE WHEN isfinite({x}) THEN CAST({x} AS DOUBLE) END")),
-    **dict.fromkeys(("DATE", "TIMESTAMP"), ("time", "epoch({x})")),
-    **dict.fromkeys(("UUID", "ENUM", '"NULL"'), ("category", "CAST({x} AS VARCHAR)")),
+TYPED: dict[str, Text] = {
+    "BOOLEAN": Boolean(),
+    "UBIGINT": Number(),
+    **dict.fromkeys(INTEGERS, Number(whole=True)),
+    **dict.fromkeys(("DECIMAL", "FLOAT", "DOUBLE"), Number()),
+    **dict.fromkeys(("DATE", "TIMESTAMP"), Time()),
+    **dict.fromkeys(("UUID", "ENUM", '"NULL"'), Text()),
 }
+# More distinct values than this that do not fit a reading are not listed.
+MOST_STRAYS = 100
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,6 @@ class Table:
 
 def profile_table(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
     """Profile a file in bounded memory; raises LifecycleError naming the line that cannot be read."""
-    connection.execute(PLAIN)
     rows = count(source, connection)
     size = min(rows, max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(source.columns)))))
     part = f" USING SAMPLE reservoir({size} ROWS) REPEATABLE ({SEED})" if size < rows else ""
@@ -96,73 +98,75 @@ def profile_table(source: Source, connection: "duckdb.DuckDBPyConnection") -> Ta
     return Table(source, rows, size, size - int(unique), profiles, unread)
 
 
-def sql_of(name: str, reading: Reading, source: Source, prefix: str = "") -> str:
-    """Return SQL that computes a column's value from the file."""
-    column = f"{prefix}{quoted(name)}"
-    return reading.sql.replace("{x}", f"plain({column})" if source.columns[name] == "VARCHAR" else column)
+def sql_of(name: str, reading: Reading, source: Source) -> str:
+    """Return SQL that computes a column's value from the file, times as seconds since 1970."""
+    value = reading.how.value(quoted(name), source.columns[name])
+    return f"epoch({value})" if reading.kind == "time" else value
 
 
-def _typed(kind: str) -> tuple[Kind, str] | None:
+def _typed(kind: str) -> Text | None:
     if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         return None
     if whole := re.fullmatch(r"DECIMAL\((\d+),0\)", kind):
         # Warehouses store whole numbers this way; longer ones are ids, which a double cannot distinguish.
-        return ("integer", "CAST({x} AS BIGINT)") if int(whole[1]) <= 18 else ("category", "CAST({x} AS VARCHAR)")
-    if kind == "UBIGINT":
-        return "number", "CAST({x} AS DOUBLE)"
+        return Number(whole=True) if int(whole[1]) <= 18 else Text()
     return next((found for start, found in TYPED.items() if kind.startswith(start)), None)
 
 
 def _readings(
     source: Source, connection: "duckdb.DuckDBPyConnection", names: Sequence[str]
 ) -> Iterator[tuple[str, Reading]]:
-    for some in _chunks([name for name in names if source.columns[name] == "VARCHAR"]):
-        parts = ", ".join(f"plain({quoted(name)})" for name in some)
+    counted = {}
+    as_text = [name for name in names if source.columns[name] in ("VARCHAR", *INTEGERS)]
+    for some in _chunks(as_text):
+        parts = ", ".join(stripped(f"CAST({quoted(name)} AS VARCHAR)") for name in some)
         columns = connection.execute(f"SELECT {parts} FROM {SAMPLE}").fetchnumpy().values()
         for name, column in zip(some, columns, strict=True):
-            counts = Counter(column[~column.mask].tolist() if hasattr(column, "mask") else column.tolist())
-            counts.pop(None, None)
-            yield name, values.read(counts, source.semicolons)
+            counted[name] = Counter(column[~column.mask].tolist() if hasattr(column, "mask") else column.tolist())
+            counted[name].pop(None, None)
+    texts = {name: counts for name, counts in counted.items() if source.columns[name] == "VARCHAR"}
+    is_european = values.is_european(texts.values(), source.table.separator == ";")
     for name in names:
-        if (typed := _typed(source.columns[name])) is not None and source.columns[name] != "VARCHAR":
-            yield name, Reading(*typed)
+        typed = _typed(source.columns[name])
+        if name in texts:
+            yield name, values.read(texts[name], is_european)
+        elif name in counted and (digits := values.read_digits(counted[name])):
+            yield name, digits
+        elif typed is not None:
+            yield name, Reading(typed)
 
 
 def _confirmed(
     source: Source, scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
 ) -> Iterator[tuple[str, Reading]]:
     """Yield the readings, corrected where rows outside the sample do not fit them."""
-    for some in _chunks([name for name in readings if source.columns[name] == "VARCHAR"]):
-        failing = {name: f"plain({quoted(name)})" for name in some if readings[name].kind != "category"}
-        if not failing:
-            continue
-        parts = [
-            f"list(DISTINCT {plain}) FILTER ({_known(readings[name], plain)} AND "
-            f"TRY({sql_of(name, readings[name], source)}) IS NULL)"
-            for name, plain in failing.items()
-        ]
-        whole = [plain for name, plain in failing.items() if readings[name].kind == "integer"]
-        parts += [f"bool_or(TRY(CAST({plain} AS DOUBLE)) <> trunc(TRY(CAST({plain} AS DOUBLE))))" for plain in whole]
-        found = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
-        fractions = dict(zip(whole, found[len(failing) :], strict=True))
-        for name, plain in failing.items():
-            if fractions.get(plain):
-                readings[name] = replace(readings[name], kind="number")
-        for name, words in zip(failing, found[: len(failing)], strict=True):
-            if not words:
-                continue
-            if len(words) <= values.STRAY_WORDS:
-                word = f"{', '.join(map(repr, sorted(words)))} is not a valid {readings[name].kind} and is read as null"
-                changed = values.without(readings[name], tuple(sorted(words)))
-                readings[name] = replace(changed, unsure=(*changed.unsure, word))
-            else:
-                readings[name] = Reading("category")
+    for some in _chunks([name for name, each in readings.items() if each.kind != "category"]):
+        parts = []
+        for name in some:
+            how, raw = readings[name].how, quoted(name)
+            fails = f"{how.is_given(raw)} AND {how.value(raw, source.columns[name])} IS NULL"
+            broken = replace(how, whole=False) if isinstance(how, Number) else how
+            fits = f"{fails} AND {broken.value(raw, source.columns[name])} IS NOT NULL"
+            listed = f"min({stripped(f'CAST({raw} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({fails})"
+            parts.append(f"count(*) FILTER ({fails}), count(*) FILTER ({fits}), {listed}, count({raw})")
+        row = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
+        for at, name in enumerate(some):
+            readings[name] = _corrected(readings[name], *row[4 * at : 4 * at + 4])
     yield from readings.items()
 
 
-def _known(reading: Reading, plain: str) -> str:
-    words = ", ".join(text(word) for word in reading.missing)
-    return f"{plain} NOT IN ({words})" if words else f"{plain} IS NOT NULL"
+def _corrected(reading: Reading, failing: int, fractions: int, words: Sequence[str] | None, known: int) -> Reading:
+    """Return a reading that fits all rows, of which `failing` do not fit; `fractions` of them are not whole numbers."""
+    if fractions and fractions == failing and isinstance(reading.how, Number):
+        return replace(reading, how=replace(reading.how, whole=False))
+    if not failing or not words:
+        return reading
+    distinct = sorted({*words})
+    strays = dict.fromkeys(distinct, 0) | {distinct[0]: failing}
+    if len(distinct) <= values.STRAY_WORDS and values.few(strays, {"": known}):
+        return values.without(reading, strays)
+    shown = f"{failing:,} rows, such as {distinct[0]!r}, are not {reading.how.noun}: it is read as text"
+    return Reading(Text(), unsure=(shown,))
 
 
 def _facts(

@@ -7,21 +7,23 @@ from looseleaf.contract.changes import digest
 from looseleaf.contract.plan import Field, Plan
 from looseleaf.contract.texts import printable
 
-KINDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "category": "text"}
+KINDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "category": "text", "time": "date"}
 SHOWN = 12
 
 
 def lines(plan: Plan) -> list[str]:
     """Return the short form of a plan."""
     table, target = plan.table, plan.target
-    keys = ", ".join(each.name for each in plan.fields if each.is_key) or "none"
-    inputs = sum(not each.is_key for each in plan.fields)
+    keys = ", ".join(each.name for each in plan.fields if each.source == "key") or "none"
+    row_id = [f"id       {printable(each.name)}" for each in plan.fields if each.source == "id"]
+    inputs = sum(each.is_input for each in plan.fields)
     columns = len(table.source.columns)
     summary = [
         f"{table.source.path.name}: {table.rows:,} rows, {columns} columns ({table.source.description})",
         f"label    {printable(target.label)}: {target.task}"
         + (f" ({', '.join(target.classes[:SHOWN])})" if target.classes else ""),
         f"key      {printable(keys)}",
+        *row_id,
         f"holdout  {plan.holdout}",
         f"inputs   {inputs} of {columns} columns",
     ]
@@ -105,9 +107,9 @@ def _changed_facts(old: Column, new: Column) -> str:
 
 def _row(field: Field, plan: Plan) -> tuple[str, ...]:
     profile = plan.table.profiles[field.column]
-    kind = "key" if field.is_key else KINDS[field.kind]
+    kind = field.source if field.source in ("key", "id") else KINDS[field.kind]
     usual = ""
-    if field.expected and not field.is_key:
+    if field.expected and field.is_input:
         usual = ", ".join(map(str, field.expected[:SHOWN])) + (" …" if len(field.expected) > SHOWN else "")
         usual = usual if field.kind == "category" else f"{field.expected[0]} to {field.expected[1]}"
     share = f"{profile.nulls / profile.rows:.1%}" if profile.nulls else ""

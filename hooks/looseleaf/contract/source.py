@@ -5,11 +5,13 @@ import difflib
 import io
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text
 from lifecycle.errors import LifecycleError
 from looseleaf.contract import encoding
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 DELIMITERS = ",;\t|"
 HEAD = 1_000_000
-CHUNK = 1 << 20
+# A title is at most so many lines long.
+MOST_ABOVE = 20
 EXCEL = "Save the sheet as CSV (UTF-8) in your spreadsheet program, and use that file."
 EXPORT = "Export the rows as CSV or Parquet, and use that file."
 OTHERS = {
@@ -36,28 +39,22 @@ STARTS = {b"PK\x03\x04": ".xlsx", b"\xd0\xcf\x11\xe0": ".xls", b"SQLite format":
 class Source:
     """A readable file.
 
-    `scan` is SQL after FROM, with `{path}` for the file as a text literal. `columns` maps SQL names to types; `header`
-    holds the names in the file at the same positions. `description` says how the file is read.
+    `table` reads it, without its columns. `columns` maps SQL names to types; `header` holds the names in the file at
+    the same positions. `description` says how the file is read, and `unsure` what was assumed about the whole file.
     """
 
     given: str
     path: Path
-    scan: str
+    table: Table
     columns: dict[str, str]
     header: tuple[str, ...]
     description: str
-    semicolons: bool = False
-    copy: Path | None = None
-
-    @property
-    def readable(self) -> Path:
-        """The file that DuckDB reads: a copy in UTF-8 if it does not support the encoding."""
-        return self.copy or self.path
+    unsure: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
         """SQL after FROM that reads this file."""
-        return self.scan.format(path=text(str(self.readable)))
+        return self.table.scan(self.path)
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -65,13 +62,13 @@ class Source:
         return {name: own for name, own in zip(self.columns, self.header, strict=True) if name != own}
 
 
-def open_source(given: str, connection: "duckdb.DuckDBPyConnection", scratch: Path) -> Source:
+def open_source(given: str, connection: "duckdb.DuckDBPyConnection", charset: str = "") -> Source:
     """Open the file at a path.
 
     Args:
         given: the path as the user wrote it.
         connection: reads the file.
-        scratch: folder for a copy in UTF-8 where the encoding requires one.
+        charset: the encoding of a CSV file; by default it is detected.
 
     Raises:
         LifecycleError: the file cannot be read as a table; the message names the place and what to do.
@@ -97,7 +94,7 @@ def open_source(given: str, connection: "duckdb.DuckDBPyConnection", scratch: Pa
     if suffix in OTHERS:
         problem, hint = OTHERS[suffix]
         raise LifecycleError(f"{given} {problem}", hint)
-    return _csv(given, path, connection, scratch)
+    return _csv(given, path, connection, charset)
 
 
 def count(source: Source, connection: "duckdb.DuckDBPyConnection") -> int:
@@ -137,41 +134,43 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
 def _parquet(given: str, path: Path, connection: "duckdb.DuckDBPyConnection") -> Source:
     import duckdb
 
-    scan = "read_parquet({path})"
+    table = Table(path.name, {})
     try:
-        columns = _described(connection, scan.format(path=text(str(path))))
+        columns = _described(connection, table.scan(path))
         sql = f"SELECT name FROM parquet_schema({text(str(path))}) WHERE num_children IS NULL"
         header = tuple(name for (name,) in connection.execute(sql).fetchall())
     except duckdb.Error as error:
         problem = f"{path.name} is not valid Parquet: {str(error).splitlines()[0]}"
         raise LifecycleError(problem, "Write it again.") from error
     # Nested columns have several leaves; then the names of SQL are used.
-    return Source(given, path, scan, columns, header if len(header) == len(columns) else tuple(columns), "Parquet")
+    header = header if len(header) == len(columns) else tuple(columns)
+    return Source(given, path, table, columns, header, "Parquet")
 
 
-def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", scratch: Path) -> Source:
+def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", charset: str) -> Source:
     import duckdb
 
+    unsure = []
     try:
-        charset = encoding.detect(path)
+        if not charset:
+            charset = encoding.detect(path)
+            if charset not in ("utf-8", "utf-16"):
+                unsure.append(f"the encoding was taken to be {charset}; ENCODING=… names another one")
         with encoding.open_bytes(path) as file:
             head = file.read(HEAD).decode(charset, "ignore").removeprefix("\ufeff")
     except (OSError, EOFError) as error:
         raise LifecycleError(f"{path.name} cannot be unpacked: {error}", "Pack it again, or unpack it.") from error
-    delimiter, header = _dialect(head, path)
-    scan = "read_csv({path}, header = true, all_varchar = true, "
-    scan += f"delim = {text(delimiter)}, quote = '\"', escape = '\"', strict_mode = true, comment = '', nullstr = ''"
-    scan += {"utf-16": ", encoding = 'utf-16'", "latin-1": ", encoding = 'latin-1'"}.get(charset, "") + ")"
+    except LookupError:
+        raise LifecycleError(f"ENCODING={charset} is not an encoding of Python", "Try utf-8 or cp1252.") from None
+    separator, skip, header = _dialect(head, path)
+    if skip:
+        unsure.append(f"{skip} line{'s' * (skip > 1)} above the names {'were' if skip > 1 else 'was'} skipped")
+    table = Table(path.name, {}, separator, charset, skip)
     names = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
     packed = ", packed with gzip" if path.suffix == ".gz" else ""
-    description = f"CSV, separated by {names[delimiter]}, {charset}{packed}"
-    copy = None
-    if charset == "cp1252":
-        copy = scratch / f"{path.name.partition('.')[0]}.utf8.csv"
-        encoding.transcode(path, charset, copy)
-        description += f" (rewritten in UTF-8 as {copy.name})"
+    description = f"CSV, separated by {names[separator]}, {charset}{packed}"
     columns = {f"c{at}": "VARCHAR" for at in range(len(header))}
-    made = Source(given, path, scan, columns, header, description, delimiter == ";", copy)
+    made = Source(given, path, table, columns, header, description, tuple(unsure))
     try:
         columns = _described(connection, made.sql)
     except duckdb.Error as error:
@@ -179,34 +178,50 @@ def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", scratc
         count(made, connection)
         raise malformed(path, error) from error
     if len(columns) != len(header):
-        problem = f"{path.name}, line 1: {len(header)} names, and the lines below have {len(columns)} values"
+        problem = f"{path.name}, line {skip + 1}: {len(header)} names, and the lines below have {len(columns)} values"
         raise LifecycleError(problem, "Use exactly one name for each column.")
     return replace(made, columns=columns)
 
 
-def _dialect(head: str, path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the separator on which most lines agree, and the names in the first line."""
-    best: tuple[float, str, list[str]] = (-1.0, ",", [])
+def _dialect(head: str, path: Path) -> tuple[str, int, tuple[str, ...]]:
+    """Return the separator on which most lines agree, the number of lines above the names, and the names."""
+    line, _, rest = head.partition("\n")
+    if named := re.fullmatch(r"sep=(.)", line.strip(), re.I):
+        row = next(_records(rest, named[1]), [])
+        return named[1], 1, tuple(_checked(row, path))
+    best: tuple[float, str, list[list[str]]] = (-1.0, ",", [])
     for delimiter in DELIMITERS:
         rows = [row for row, _ in zip(_records(head, delimiter), range(200), strict=False) if row]
-        if rows and len(rows[0]) > 1:
-            alike = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-            best = max(best, (round(alike, 2) + len(rows[0]) / 1e6, delimiter, rows[0]), key=lambda each: each[0])
-    names = best[2] or next((row for row in _records(head, ",") if row), [])
+        if rows and (width := _width(rows)) > 1:
+            alike = sum(len(row) == width for row in rows) / len(rows)
+            best = max(best, (round(alike, 2) + width / 1e6, delimiter, rows), key=lambda each: each[0])
+    _, delimiter, rows = best
+    rows = rows or [next((row for row in _records(head, ",") if row), [])]
+    width = _width(rows)
+    # A title has few fields; a first line that lacks one name of many is a mistake.
+    above = next((at for at, row in enumerate(rows[:MOST_ABOVE]) if len([*filter(None, row)]) > width // 2), 0)
+    skip = 0
+    if above:
+        lines = head.splitlines()
+        skip = next(at for at, line in enumerate(lines) if next(_records(line, delimiter), []) == rows[above])
+    return delimiter, skip, tuple(_checked(rows[above], path, skip + 1))
+
+
+def _width(rows: list[list[str]]) -> int:
+    """Return the number of fields that most rows have."""
+    return Counter(map(len, rows)).most_common(1)[0][0]
+
+
+def _checked(names: list[str], path: Path, line: int = 1) -> list[str]:
     if not names:
         raise LifecycleError(f"{path.name} has no line", "Use a file with a line of names and lines of values.")
     numbers = [name for name in names if re.fullmatch(r"[+-]?[0-9.,]+", name)]
     # pandas numbers the columns of an array: 0, 1, 2, …
     counted = [[str(at + first) for at in range(len(numbers))] for first in (0, 1)]
     if len(numbers) > len(names) / 2 and numbers not in counted:
-        problem = f"{path.name}, line 1: it contains values ({', '.join(numbers[:3])} …) where names are expected"
+        problem = f"{path.name}, line {line}: it contains values ({', '.join(numbers[:3])} …) where names are expected"
         raise LifecycleError(problem, "Add a first line with the columns' names.")
-    doubled = sorted({name for name in names if name and names.count(name) > 1})
-    if doubled:
-        at = ", ".join(str(place) for place, name in enumerate(names, 1) if name == doubled[0])
-        problem = f"{path.name}, line 1: the name {doubled[0]!r} occurs more than once (columns {at})"
-        raise LifecycleError(problem, "Rename one of them.")
-    return best[1], tuple(names)
+    return names
 
 
 def _records(head: str, delimiter: str) -> Iterator[list[str]]:

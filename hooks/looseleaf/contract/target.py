@@ -1,18 +1,17 @@
 """Read the label: a number, one of two classes, or one of several."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lifecycle.contract.reader import Number, Text
 from lifecycle.contract.schema import Target
-from lifecycle.contract.tables import quoted, text
+from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
-from looseleaf.contract import values
-from looseleaf.contract.profile import SAMPLE, Profile, Table, sql_of
-from looseleaf.contract.values import Reading
+from looseleaf.contract.profile import SAMPLE, Profile, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,12 +32,14 @@ POSITIVE = (
 class Labels:
     """The label of a table.
 
-    `sql` computes it; `only` names the classes that are used where some are excluded. `sample` holds class codes or
-    numbers of the sampled rows, NaN without a label; `rows` counts the labelled rows of the file.
+    `how` reads it, and `is_text` says whether its values become text then. `only` names the classes that are used where
+    some are excluded. `sample` holds class codes or numbers of the sampled rows, NaN without a label; `rows` counts the
+    labelled rows of the file.
     """
 
     target: Target
-    sql: str
+    how: Text
+    is_text: bool
     sample: npt.NDArray[np.float64]
     rows: int
     counts: dict[str, int]
@@ -52,8 +53,13 @@ def read_label(
     name: str,
     task: Literal["regression", "classification"] | None,
     connection: "duckdb.DuckDBPyConnection",
+    positive: str | None = None,
 ) -> Labels:
-    """Return how the label is read; raises LifecycleError for a label that is constant, empty or of a wrong type."""
+    """Return how the label is read; `positive` names the class whose probability is predicted.
+
+    Raises:
+        LifecycleError: the label is constant, empty or of a wrong type.
+    """
     profile = table.profiles[name]
     where = f"{table.source.path.name}: the label {name}"
     if profile.nulls == table.rows:
@@ -66,7 +72,7 @@ def read_label(
     is_set = task is not None
     if task != "classification" and _is_number(profile, task):
         return _number(table, profile, where, is_set)
-    return _classes(table, profile, where, connection, is_set)
+    return _classes(table, profile, where, connection, is_set, positive)
 
 
 def _is_number(profile: Profile, task: str | None) -> bool:
@@ -83,7 +89,6 @@ def _number(table: Table, profile: Profile, where: str, task_is_set: bool) -> La
         raise LifecycleError(f"{where} is {profile.low:g} in all {rows} rows", "Add rows with different labels.")
     if not max(abs(profile.low), abs(profile.high)) < 1e150:
         raise LifecycleError(f"{where} contains numbers beyond 1e150", "Convert it to another unit.")
-    sql = f"CAST({sql_of(profile.name, profile.reading, table.source)} AS DOUBLE)"
     sample = profile.sample.to_numpy(dtype=np.float64, na_value=np.nan)
     decided = [f"{profile.name} is a number to predict, about {profile.low:.2g} to {profile.high:.2g}"]
     decided += [f"{profile.name}: {note}" for note in profile.reading.notes]
@@ -93,13 +98,20 @@ def _number(table: Table, profile: Profile, where: str, task_is_set: bool) -> La
     if not task_is_set and profile.distinct <= 2 * FEW_NUMBERS:
         unsure.append(f"{profile.name} has {profile.distinct} values; TASK=classification reads each as a class")
     target = Target("regression", profile.name, (), profile.reading.unit)
-    return Labels(target, sql, sample, table.rows - profile.nulls, {}, (), tuple(decided), tuple(unsure))
+    how = replace(profile.reading.how, whole=False) if isinstance(profile.reading.how, Number) else Number()
+    return Labels(target, how, False, sample, table.rows - profile.nulls, {}, (), tuple(decided), tuple(unsure))
 
 
 def _classes(
-    table: Table, profile: Profile, where: str, connection: "duckdb.DuckDBPyConnection", task_is_set: bool
+    table: Table,
+    profile: Profile,
+    where: str,
+    connection: "duckdb.DuckDBPyConnection",
+    task_is_set: bool,
+    chosen: str | None,
 ) -> Labels:
-    sql = _text(profile, table)
+    how, is_text = _as_text(profile), profile.kind in ("number", "integer")
+    sql = f"CAST({how.value(quoted(profile.name), table.source.columns[profile.name])} AS VARCHAR)"
     query = f"SELECT {sql} AS label, count(*) FROM {table.source.sql} GROUP BY ALL ORDER BY count(*) DESC, label"
     found = connection.execute(f"{query} LIMIT {10 * MOST_CLASSES}").fetchall()
     counts = {str(word): int(number) for word, number in found if word is not None}
@@ -110,8 +122,8 @@ def _classes(
     other = {word: spellings[word.casefold()] for word in counts if spellings[word.casefold()] != word}
     decided, unsure = [], []
     if other:
-        cases = " ".join(f"WHEN {text(word)} THEN {text(usual)}" for word, usual in other.items())
-        sql = f"CASE {sql} {cases} ELSE {sql} END"
+        how = replace(how, same=other)
+        sql = f"CAST({how.value(quoted(profile.name), table.source.columns[profile.name])} AS VARCHAR)"
         unsure.append(f"{', '.join(f'{word!r} counts as {usual!r}' for word, usual in other.items())}")
         for word, usual in other.items():
             counts[usual] += counts.pop(word)
@@ -133,12 +145,17 @@ def _classes(
             f"{len(rare)} classes have too few rows to learn ({sum(rare)}): they are scored and not used for training"
         )
     classes = sorted(kept)
+    if chosen is not None and (chosen not in kept or len(kept) != 2):
+        problem = f"POSITIVE={chosen} is not one of the two classes of {profile.name}: {', '.join(sorted(kept)[:12])}"
+        raise LifecycleError(problem, "Name one of two classes as it is written in the file.")
     if len(kept) == 2:
-        positive, sure = _positive(kept)
+        positive, sure = (chosen, True) if chosen else _positive(kept)
         classes = [word for word in classes if word != positive] + [positive]
         decided.append(f"{profile.name} has two classes: predictions give the probability of {positive!r}")
         if not sure:
-            unsure.append(f"{positive!r} was taken as the positive class, because it is rarer")
+            unsure.append(
+                f"{positive!r} was taken as the positive class, because it is rarer; POSITIVE=… names the other"
+            )
     else:
         decided.append(
             f"{profile.name} is one of {len(kept)} classes: {', '.join(classes[:12])}{' …' * (len(kept) > 12)}"
@@ -156,18 +173,18 @@ def _classes(
     ordered = connection.execute(f"SELECT {sql} AS label FROM {SAMPLE}").df()["label"]
     sample = ordered.map({word: float(code) for code, word in enumerate(classes)})
     only = tuple(classes) if rare else ()
-    return Labels(target, sql, np.asarray(sample, dtype=np.float64), total, kept, only, tuple(decided), tuple(unsure))
+    return Labels(
+        target, how, is_text, np.asarray(sample, dtype=np.float64), total, kept, only, tuple(decided), tuple(unsure)
+    )
 
 
-def _text(profile: Profile, table: Table) -> str:
-    """Return SQL for the label as text."""
-    if profile.kind == "number":
-        number = sql_of(profile.name, profile.reading, table.source)
+def _as_text(profile: Profile) -> Text:
+    """Return the reading that gives the class of each row, as a text or a number."""
+    how = profile.reading.how
+    if isinstance(how, Number):
         whole = profile.sample.dropna().mod(1).eq(0).all() and max(abs(profile.low), abs(profile.high)) < 2**53
-        return f"CAST(CAST({number} AS BIGINT) AS VARCHAR)" if whole else f"CAST({number} AS VARCHAR)"
-    if table.source.columns[profile.name] == "VARCHAR":
-        return sql_of(profile.name, values.without(Reading("category"), profile.reading.missing), table.source)
-    return f"CAST({quoted(profile.name)} AS VARCHAR)"
+        return replace(how, whole=bool(whole))
+    return Text(missing=profile.reading.blank)
 
 
 def _positive(counts: dict[str, int]) -> tuple[str, bool]:

@@ -1,29 +1,31 @@
-"""Recognise the content of a text column: formatted numbers, booleans, times, or categories.
+"""Recognise how the values of a text column are written: as numbers, truth values, times, or categories.
 
-The functions examine distinct values and their counts, and return SQL over one placeholder, `{x}`: the stripped text,
-null if empty. A value that the SQL cannot convert is an error when rows are read, so that nothing is lost silently.
+The functions examine distinct values and their counts, and return a declaration that the repository's reader executes.
+A few values that do not fit are declared as null and reported; with more of them, the column stays a text, and the
+report names the first one.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from lifecycle.contract.tables import text
+from lifecycle.contract.reader import MISSING, Boolean, Number, Text
+from lifecycle.contract.schema import Kind
+from looseleaf.contract import dates
 
-Kind = Literal["number", "integer", "boolean", "category", "time"]
 Counts = Mapping[str, int]
 
-# Words for a missing value among numbers and times, and those that mean it even among categories.
-MISSING = frozenset(
-    ("?", "-", "--", "—", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "inf", "-inf")
-)
+# Words that mean a missing value even among categories.
 MISSING_CATEGORY = frozenset(("?", "n/a", "#n/a", "nan", "null", "\\n"))
-# A column is numeric if all but this share of its rows are numbers and the rest are a few words.
+# A column is read in a way if all but this share of its rows are written so, and the rest are a few words.
 STRAY_SHARE, STRAY_WORDS = 0.02, 5
+# A text column with digits in so many rows is reported: it may be a number that is written in an unknown way.
+DIGITS_SHARE = 0.9
 
-PAIRS = (("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("1", "0"))
+TRUE = frozenset(
+    ("yes", "y", "true", "t", "1", "on", "ja", "j", "oui", "o", "si", "sí", "sì", "s", "sim", "да", "x", "はい")
+)
+FALSE = frozenset(("no", "n", "false", "f", "0", "off", "nein", "non", "não", "нет", "いいえ"))
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
 # So many digits fit a BIGINT.
@@ -31,211 +33,204 @@ DIGITS = 19
 CODE = re.compile(r"0[0-9]+")
 SYMBOLS = {"$": "$", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW", "₺": "TRY", "฿": "THB"}
 WORDS = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "INR", "AUD", "CAD", "CNY", "kr", "zł")
+CURRENCIES = SYMBOLS | {word: word for word in WORDS} | {"%": "percent"}
+FACTORS = {
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "m": 1e6,
+    "B": 1e9,
+    "bn": 1e9,
+    "Mio": 1e6,
+    "Mio.": 1e6,
+    "Mrd": 1e9,
+    "Mrd.": 1e9,
+}
 SPACES = " \u00a0\u202f\u2009"
 QUOTES = "'\u2019"
-AMERICAN = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]*)?")
-EUROPEAN = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)(,[0-9]+)?")
-GROUPED = re.compile(rf"[+-]?[0-9]{{1,3}}([{SPACES}{QUOTES}][0-9]{{3}})+([.,][0-9]+)?")
-
-CLOCK = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?"
-ISO = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({CLOCK})?")
-MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-DATEISH = re.compile(
-    rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}|^[0-9]{{4}}-[0-9]{{2}}$|[0-9]{{1,2}}[ -]({MONTH})"
-    rf"|({MONTH})[a-z]*[.]?[ -][0-9]{{1,4}}",
-    re.I,
+MINUS = "\u2212-"  # last in a class of signs
+# A sign or parenthesis, a currency, the digits with their separators, and a unit.
+SHAPE = re.compile(
+    rf"(?P<open>\(?)(?P<sign>[+{MINUS}]?)[{SPACES}]*(?P<before>[^\d.,+({MINUS}]{{0,4}}?)[{SPACES}]*(?P<inner>[+{MINUS}]?)[{SPACES}]*"
+    rf"(?P<number>[0-9.,][0-9.,{SPACES}{QUOTES}]*?(?:[eE][+-]?[0-9]+)?)[{SPACES}]*(?P<after>[^\d)+{MINUS}]\D{{0,14}}?)?(?P<close>[){MINUS}]?)",
 )
-DAYS = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
-    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y"),
-    *("%Y-%m", "%b-%Y", "%b %Y", "%B %Y", "%b-%y"),
+AMERICAN = re.compile(r"([0-9]{1,3}(,[0-9]{2,3})*(,[0-9]{3})|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+EUROPEAN = re.compile(r"([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)?(,[0-9]*)?")
+GROUPED = re.compile(rf"[0-9]{{1,3}}([{SPACES}{QUOTES}][0-9]{{3}})+([.,][0-9]+)?")
+# Groups of exactly three digits after dots may be thousands. Rounded decimals would also end in fewer digits.
+POINT, COMMA = (
+    re.compile(r"[+-]?[0-9]+\.([0-9]{1,2}|[0-9]{4,})"),
+    re.compile(r"[+-]?([0-9.]+,([0-9]{1,2}|[0-9]{4,})|0,[0-9]+)"),
 )
-# Parsing is slow: so many distinct values select the pattern, with which the whole file is read.
-MOST_TIMES = 5000
-CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S")
+DOTTED, MANY_DOTTED = re.compile(r"[1-9][0-9]{0,2}(\.[0-9]{3})+"), 30
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column is read: its kind, the SQL over `{x}`, and notes for the report."""
+    """How a column is read, and notes for the report.
 
-    kind: Kind
-    sql: str = "{x}"
+    `how` is the declaration in the team's data.py, and `blank` lists the words in the file that mean null.
+    """
+
+    how: Text
     unit: str = ""
-    missing: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> Kind:
+        """The kind that the column is read as."""
+        return self.how.kind
 
-def read(counts: Counts, semicolons: bool = False) -> Reading:
+
+def read(counts: Counts, is_european: bool = False) -> Reading:
     """Return how a column with these values is read.
 
     Args:
         counts: number of rows of each distinct value.
-        semicolons: whether the file is separated by semicolons, so that commas are decimal marks.
+        is_european: whether the file writes commas as decimal marks elsewhere, or separates columns by semicolons.
     """
     given = {value: count for value, count in counts.items() if value.casefold() not in MISSING}
     blank = tuple(sorted(value for value in counts if value.casefold() in MISSING))
-    found = _boolean(given) or _number(given, semicolons) or _time(given)
+    found = _boolean(given) or read_digits(given) or _number(given, is_european) or _time(given, dates.read)
     if found is None:
         blank = tuple(sorted(value for value in counts if value.casefold() in MISSING_CATEGORY))
-        found = Reading("category")
-    return without(found, (*found.missing, *blank))
-
-
-def without(found: Reading, missing: tuple[str, ...]) -> Reading:
-    """Return the reading with these words read as null."""
-    if not missing:
+        found = Reading(Text(missing=blank), unsure=_reasons(given))
+    if not blank:
         return found
-    words = ", ".join(text(word) for word in missing)
-    known = f"CASE WHEN {{x}} NOT IN ({words}) THEN {{x}} END"
-    note = f"{', '.join(repr(word) for word in missing[:6])} {'is' if len(missing) == 1 else 'are'} read as null"
-    return Reading(found.kind, found.sql.replace("{x}", known), found.unit, missing, (*found.notes, note), found.unsure)
+    note = f"{', '.join(map(repr, blank[:6]))} {'is' if len(blank) == 1 else 'are'} read as null"
+    # An error of a spreadsheet replaced a value.
+    if any(word.startswith("#") and word.endswith(("!", "?")) for word in blank):
+        return replace(found, blank=blank, unsure=(*found.unsure, note))
+    return replace(found, blank=blank, notes=(*found.notes, note))
+
+
+def read_digits(counts: Counts) -> Reading | None:
+    """Return the reading of whole numbers that are dates, such as 20230115, or None."""
+    return _time(counts, dates.read_digits)
+
+
+def is_european(columns: Iterable[Counts], has_semicolons: bool) -> bool:
+    """Return whether a file writes decimal commas: by its columns, or by its separator where they do not show it."""
+    points = commas = False
+    for counts in columns:
+        points = points or any(POINT.fullmatch(value) for value in counts)
+        commas = commas or any(COMMA.fullmatch(value) for value in counts)
+    return commas if commas != points else has_semicolons
+
+
+def without(found: Reading, strays: Counts) -> Reading:
+    """Return the reading with these values declared as null and reported."""
+    if not strays:
+        return found
+    words = tuple(sorted(strays))
+    shown = f"{', '.join(map(repr, words))} in {sum(strays.values())} rows is not {found.how.noun} and is read as null"
+    how = replace(found.how, missing=tuple(sorted({*found.how.missing, *words})))
+    return replace(found, how=how, unsure=(*found.unsure, shown))
+
+
+def few(strays: Counts, counts: Counts) -> bool:
+    """Return whether values are so few that the rest decides how a column is read."""
+    return len(strays) <= STRAY_WORDS and sum(strays.values()) <= max(1, STRAY_SHARE * sum(counts.values()))
+
+
+def _reasons(given: Counts) -> tuple[str, ...]:
+    """Return the note on a text column that contains digits almost everywhere, with the first value."""
+    digits = [value for value in given if any(sign.isdecimal() for sign in value)]
+    if not digits or sum(given[value] for value in digits) < DIGITS_SHARE * sum(given.values()):
+        return ()
+    odd = next((value for value in given if not SHAPE.fullmatch(value)), digits[0])
+    return (f"its values contain digits and are read as text, because {odd!r} is not a number or a date",)
 
 
 def _boolean(counts: Counts) -> Reading | None:
-    words = {value.casefold() for value in counts}
-    for pair in PAIRS:
-        if words == set(pair):
-            return Reading("boolean", "CAST({x} AS BOOLEAN)", notes=(f"{pair[0]}/{pair[1]} is read as true/false",))
-    return None
+    strays = {value: count for value, count in counts.items() if value.casefold() not in TRUE | FALSE}
+    words = {value.casefold() for value in counts if value not in strays}
+    true, false = sorted(words & TRUE), sorted(words & FALSE)
+    # A 2 beside 0 and 1 is a third number.
+    if not (true and false and few(strays, counts)) or any(any(sign.isdigit() for sign in value) for value in strays):
+        return None
+    how = Boolean()
+    if not (set(true) <= set(how.true) and set(false) <= set(how.false)):
+        how = Boolean(true=tuple(true), false=tuple(false))
+    note = f"{'/'.join(true)} and {'/'.join(false)} are read as true and false"
+    return without(Reading(how, notes=(note,)), strays)
 
 
-def _number(counts: Counts, semicolons: bool) -> Reading | None:
-    if not counts:
-        return None
-    strays = tuple(sorted(value for value in counts if not any(sign.isdecimal() for sign in value)))
-    lost = sum(counts[value] for value in strays)
-    if len(strays) > STRAY_WORDS or lost > STRAY_SHARE * sum(counts.values()):
-        return None
+def _number(counts: Counts, is_european: bool) -> Reading | None:
+    strays = {value: count for value, count in counts.items() if not SHAPE.fullmatch(value)}
     numbers = [value for value in counts if value not in strays]
-    if not numbers:
+    if not numbers or not few(strays, counts):
         return None
-    found = _plain(numbers) or _formatted(numbers, semicolons)
-    if found is None or not strays:
-        return found
-    word = f"{', '.join(repr(each) for each in strays)} in {lost} rows is not a number and is read as null"
-    return Reading(found.kind, found.sql, found.unit, strays, found.notes, (*found.unsure, word))
+    found = _plain(numbers, is_european) or _formatted(numbers, is_european)
+    return without(found, strays) if found else None
 
 
-def _plain(numbers: list[str]) -> Reading | None:
+def _plain(numbers: list[str], is_european: bool) -> Reading | None:
     if not all(PLAIN.fullmatch(value) for value in numbers):
         return None
+    dotted = [value.lstrip("+-") for value in numbers if "." in value]
+    are_groups = bool(dotted) and all(DOTTED.fullmatch(value) for value in dotted)
+    if are_groups and is_european:
+        return None
+    unsure = ("dots may separate thousands; they are read as decimal points",)
+    unsure = unsure if are_groups and len(dotted) >= MANY_DOTTED else ()  # type: ignore[assignment]
     if all(WHOLE.fullmatch(value) for value in numbers):
         if any(CODE.fullmatch(value) for value in numbers):
-            return Reading("category", notes=("digits with leading zeros are codes, not numbers",))
+            return Reading(Text(), notes=("digits with leading zeros are codes, not numbers",))
         if all(len(value) < DIGITS for value in numbers):
-            # Read as a double, so that the contract rejects a fraction in a later row: a cast to BIGINT rounds.
-            return Reading("integer", "CAST({x} AS DOUBLE)")
-    return Reading("number", "CAST({x} AS DOUBLE)")
+            return Reading(Number(whole=True))
+    return Reading(Number(), unsure=unsure)
 
 
-def _formatted(numbers: list[str], semicolons: bool) -> Reading | None:
-    """Read currency, percent, thousands, decimal commas and negative numbers in parentheses."""
-    bare, units, dropped = [], set(), set()
-    for value in numbers:
-        left, unit, drop = _bare(value)
-        if left is None:
-            return None
-        bare.append(left)
-        units.add(unit)
-        dropped |= drop
-    if len(units - {""}) > 1:
+def _formatted(numbers: list[str], is_european: bool) -> Reading | None:
+    """Read currency, units, percent, thousands, decimal commas, and negative numbers of accounting."""
+    parts = [match for value in numbers if (match := SHAPE.fullmatch(value))]
+    affixes = {affix.strip(SPACES) for each in parts for affix in (each["before"], each["after"] or "")} - {""}
+    # Alone, an m is more often a metre or a minute than a million.
+    factors = {affix: FACTORS[affix] for affix in affixes if affix in FACTORS and (affix != "m" or len(affixes) > 1)}
+    units = affixes - factors.keys()
+    bare = sum(not (each["before"] or each["after"]) for each in parts)
+    unsure = []
+    if len(units) > 1 or any(each["before"] and each["before"].strip(SPACES) not in CURRENCIES for each in parts):
         return None
-    american = all(AMERICAN.fullmatch(value) for value in bare)
-    european = all(EUROPEAN.fullmatch(value) for value in bare)
+    if not units <= CURRENCIES.keys() and bare:
+        return None
+    if units == {"%"} and bare:
+        factors, units = {**factors, "%": 0.01}, set()
+        unsure.append("some values have a percent sign; these are divided by 100")
+    digits = [each["number"].rstrip(SPACES) for each in parts]
+    groups = {sign for each in digits if GROUPED.fullmatch(each) for sign in each if sign in SPACES + QUOTES}
+    digits = [re.sub(f"[{SPACES}{QUOTES}]", "", each) if GROUPED.fullmatch(each) else each for each in digits]
+    american = all(AMERICAN.fullmatch(each) and re.search("[0-9]", each) for each in digits)
+    european = all(EUROPEAN.fullmatch(each) and re.search("[0-9]", each) for each in digits)
     if not (american or european):
         return None
-    commas = any("," in value for value in bare)
-    comma_is_decimal = european and (not american or (semicolons and commas))
-    unit = max(units)
-    word = next((each for each in WORDS if each in dropped), "")
-    signs = "".join(sorted(dropped - {word, "(", ")"}))
-    parentheses = "(" if "(" in dropped else ""
-    if comma_is_decimal:
-        sql = f"translate({{x}}, {text(',' + parentheses + signs + ')' * bool(parentheses) + '.')}"
-        sql += f", {text('.' + '-' * bool(parentheses))})"
-    else:
-        gone = parentheses + signs + ")" * bool(parentheses) + "," * commas
-        sql = f"translate({{x}}, {text(gone)}, {text('-' * bool(parentheses))})" if gone else "{x}"
-    if word:
-        sql = sql.replace("{x}", f"replace({{x}}, {text(word)}, '')")
+    commas, dots = any("," in each for each in digits), any("." in each for each in digits)
+    is_comma = european and (not american or (is_european and (commas or dots)))
+    if american and european and (commas or dots):
+        read_as = "decimal marks" if (commas and is_comma) or (dots and not is_comma) else "separators of thousands"
+        unsure.append(f"{'commas' if commas else 'dots'} may be decimal marks or separate thousands: read as {read_as}")
+    thousands = ("." * dots if is_comma else "," * commas) + "".join(sorted(groups))
+    accounting = any(each["open"] or each["close"] or "\u2212" in each[0] for each in parts)
+    unit = next((CURRENCIES.get(each, each) for each in units), "")
+    how = Number(
+        decimal="," if is_comma else ".",
+        thousands=thousands,
+        affixes=tuple(units),
+        factors=factors,
+        accounting=accounting,
+    )
     notes = [f"the unit is {unit}"] if unit else []
-    notes += ["the decimal mark is a comma"] if comma_is_decimal and commas else []
-    notes += ["commas separate thousands"] if commas and not comma_is_decimal else []
-    unsure = ("commas may be decimal marks or separate thousands",) if american and european and commas else ()
-    return Reading("number", f"CAST({sql} AS DOUBLE)", unit, (), tuple(notes), unsure)
+    notes += [f"{suffix!r} multiplies by {factor:g}" for suffix, factor in factors.items()]
+    notes += ["the decimal mark is a comma"] if is_comma and commas else []
+    notes += ["commas separate thousands"] if commas and not is_comma else []
+    return Reading(how, unit, notes=tuple(notes), unsure=tuple(unsure))
 
 
-def _bare(value: str) -> tuple[str | None, str, set[str]]:
-    """Return a number without decoration (None if it is not one), its unit, and the removed signs and words."""
-    dropped: set[str] = set()
-    unit = ""
-    if value.startswith("(") and value.endswith(")"):
-        value, dropped = "-" + value[1:-1], {"(", ")"}
-    for word in WORDS:
-        if value.startswith(word) or value.endswith(word):
-            value, unit = value.removeprefix(word).removesuffix(word), word.upper() if len(word) == 3 else word
-            dropped.add(word)
-            break
-    for sign in {*value} & {*SYMBOLS, "%"}:
-        if value.count(sign) > 1 or unit or not re.fullmatch(rf"[+-]?{re.escape(sign)}.*|.*{re.escape(sign)}", value):
-            return None, "", set()
-        value, unit = value.replace(sign, ""), SYMBOLS.get(sign, "percent")
-        dropped.add(sign)
-    stripped = value.strip(SPACES)
-    dropped |= {*value} & {*SPACES} if stripped != value else set()
-    if GROUPED.fullmatch(stripped):
-        dropped |= {*stripped} & {*SPACES, *QUOTES}
-        stripped = re.sub(f"[{SPACES}{QUOTES}]", "", stripped)
-    stripped = re.sub(rf"^([+-])[{SPACES}]+", r"\1", stripped)
-    return (stripped, unit, dropped) if any(sign.isdigit() for sign in stripped) else (None, "", set())
-
-
-def _time(counts: Counts) -> Reading | None:
-    values = list(counts)[:MOST_TIMES]
-    if not values:
+def _time(counts: Counts, recognise: Callable[[Counts], dates.Dates | None]) -> Reading | None:
+    found = recognise(counts)
+    if found is None or not few(found.strays, counts):
         return None
-    if all(ISO.fullmatch(value) for value in values) and all(_iso(value) for value in values):
-        return Reading("time", "epoch(CAST({x} AS TIMESTAMPTZ))")
-    if sum(DATEISH.search(value) is not None for value in values[:50]) < len(values[:50]):
-        return None
-    formats: list[list[str]] = []
-    left = values
-    while left:
-        fitting = [(sum(_fits(each, value) for value in left), each) for each in _formats(left[0])]
-        most = max((count for count, _ in fitting), default=0)
-        if not most or len(formats) == 4:
-            return None
-        formats += [[each for count, each in fitting if count == most]]
-        left = [value for value in left if not _fits(formats[-1][0], value)]
-    chosen = [each[0] for each in formats]
-    alternatives = [each for each in formats[0][1:] if _order(each) != _order(chosen[0])]
-    unsure = [f"the dates may be {alternatives[0]} as well as {chosen[0]}"] if alternatives else []
-    unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
-    listed = ", ".join(text(each) for each in chosen)
-    sql = f"epoch(strptime({{x}}, {listed if len(chosen) == 1 else f'[{listed}]'}))"
-    return Reading("time", sql, notes=(f"dates are written as {', '.join(chosen)}",), unsure=tuple(unsure))
-
-
-def _formats(value: str) -> list[str]:
-    return [day + clock for day in DAYS for clock in CLOCKS if _fits(day + clock, value)]
-
-
-def _fits(pattern: str, value: str) -> bool:
-    return _parsed(value, lambda: datetime.strptime(value, pattern))
-
-
-def _iso(value: str) -> bool:
-    return _parsed(value, lambda: datetime.fromisoformat(re.sub(r" (?=[Z+-])", "", value)))
-
-
-def _parsed(value: str, parse: Callable[[], datetime]) -> bool:
-    try:
-        return parse().year >= 1000 and value.isascii()
-    except ValueError:
-        return False
-
-
-def _order(pattern: str) -> str:
-    return "".join(sign for sign in pattern if sign in "ymdYbB").casefold()
+    return without(Reading(found.how, notes=found.notes, unsure=found.unsure), found.strays)

@@ -123,13 +123,13 @@ def test_an_empty_or_misnamed_file_is_refused(settings: Settings, tmp_path: Path
     [
         (
             cell("items", "three", 1.5, ""),
-            "items is not a valid integer in 2 of 5000 rows (first: 7, 8)",
+            "items is not a whole number in 2 of 5000 rows (first: 7, 8)",
         ),
         (cell("items", -1), "items is below 0 in 1 of 5000 rows (first: 7)"),
         (cell("items", None), "items is null in 1 of 5000 rows (first: 7)"),
-        (cell("gift", "perhaps"), "gift is not a valid boolean in 1 of 5000 rows (first: 7)"),
+        (cell("gift", "perhaps"), "gift is not true or false in 1 of 5000 rows (first: 7)"),
         (cell("class", "green"), "class has a level that the contract does not name in 1 of 5000 rows (first: 7)"),
-        (cell("order amount €", "inf"), "order amount € is not finite in 1 of 5000 rows (first: 7)"),
+        (cell("order amount €", "1e999"), "order amount € is not a number in 1 of 5000 rows (first: 7)"),
         (lambda frame: frame.drop(columns="city"), "own.csv lacks the column city"),
         (lambda frame: frame.rename(columns={"city": "City"}), "own.csv lacks the column city"),
     ],

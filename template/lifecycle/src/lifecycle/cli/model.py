@@ -179,7 +179,8 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
         if not (given.input and given.output) or any(dates):
             problem = "scoring a file takes an input file, an output file and no date"
             raise LifecycleError(problem, "Give --input and --output only.")
-        rows, ignored = score_file(own, environment, given.input, given.output, progress)
+        table = getattr(load_data(), "TABLE", None)
+        rows, ignored = score_file(own, environment, given.input, given.output, progress, table)
         if ignored:
             print(f"ignored columns of {given.input}: {', '.join(ignored)}", file=sys.stderr)
         print(f"{given.output}: {rows} rows")

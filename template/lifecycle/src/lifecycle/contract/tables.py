@@ -25,6 +25,9 @@ TYPES = {
 }
 SQL_TYPES = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN", "category": "VARCHAR", "time": "TIMESTAMP"}
 EXAMPLES = 5
+# Begins the message of the error that a value raises which is not written as declared; see `reader`.
+UNREADABLE = "unreadable: "
+READ_HINT = "Correct the value, or add it to `missing` of the column in src/model/data.py."
 # DuckDB's time and memory for a query grow with the square of its aggregates: 6,000 at once took 30 s and 10 GB.
 RULES_AT_ONCE = 100
 
@@ -34,7 +37,8 @@ def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     # With one thread, sums of floating-point numbers repeat exactly and rows keep their order.
-    connection = duckdb.connect(config={"threads": 1, **limits})
+    # DuckDB would download an extension that a query needs.
+    connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
@@ -145,6 +149,9 @@ def explain_sql_errors(
     try:
         yield
     except duckdb.Error as error:
+        if UNREADABLE in str(error):
+            problem = str(error).partition(UNREADABLE)[2]
+            raise LifecycleError(problem, READ_HINT) from None
         if isinstance(error, duckdb.IOException):
             hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import timestamps
-from lifecycle.contract import tables
-from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract import reader, tables
+from lifecycle.contract.reader import Table
+from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import connect, is_parquet, quoted
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
@@ -28,19 +29,6 @@ from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors, lock
 
 GIVEN = "lifecycle_given"
-HINT = "Give a Parquet file, or a CSV file with a header."
-# How the text of a CSV file is converted; null where it cannot be.
-CONVERSIONS = {
-    "number": "TRY_CAST({0} AS DOUBLE)",
-    "boolean": "TRY_CAST({0} AS BOOLEAN)",
-    "time": "CAST(TRY_CAST({0} AS TIMESTAMPTZ) AS TIMESTAMP)",
-    # Through a decimal: `3.0` is a whole number, and a key of 18 digits keeps all of them.
-    "integer": (
-        "CASE WHEN TRY_CAST({0} AS DECIMAL(38, 9)) = trunc(TRY_CAST({0} AS DECIMAL(38, 9))) "
-        "THEN TRY_CAST(TRY_CAST({0} AS DECIMAL(38, 9)) AS BIGINT) END"
-    ),
-    "category": "{0}",
-}
 
 
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> dict[Path, int]:
@@ -71,10 +59,13 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
         return dict(_score_day(run, connection, data, day) for day in days)
 
 
-def score_file(settings: Settings, environment: str, file: Path, output: Path, progress: bool) -> tuple[int, list[str]]:
+def score_file(
+    settings: Settings, environment: str, file: Path, output: Path, progress: bool, table: Table | None = None
+) -> tuple[int, list[str]]:
     """Predict for the rows of a Parquet or CSV file, in its order; no feature is looked up and nothing is logged.
 
-    `file` has every column of the contract, and `output` is the Parquet file to write; see `score` for the others.
+    `file` has every column of the contract, and `output` is the Parquet file to write; see `score` for the others, and
+    `own_rows` for `table`.
 
     Returns:
         The number of rows, and the columns of the file that are not in the contract.
@@ -94,7 +85,7 @@ def score_file(settings: Settings, environment: str, file: Path, output: Path, p
     with _started(settings, environment, progress) as run, connect(**run.limits) as connection:
 
         def fill(rows: RowFile) -> None:
-            ignored.extend(own_rows(connection, file, run.predictor.contract, rows))
+            ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
 
         return _predict(run, connection, file.name, output, {}, fill, []), ignored
 
@@ -181,8 +172,10 @@ def _predict(
     return count
 
 
-def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile) -> list[str]:
+def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table: Table | None = None) -> list[str]:
     """Fill ROWS with the rows of a Parquet or CSV file, in its order.
+
+    `table` declares how the team's own files are written. A file without these columns is read as the contract says.
 
     Returns:
         The columns of the file that are not in the contract.
@@ -192,53 +185,21 @@ def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile) -> li
     """
     # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)
-    with tables.explain_sql_errors(f"reading {file}", HINT):
-        is_csv = not _is_parquet(file)
-        options = ", header = true, all_varchar = true, skip = 0" if is_csv else ", hive_partitioning = false"
-        source = f"{'read_csv' if is_csv else 'read_parquet'}({tables.path_literal(file)}{options})"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {GIVEN} AS FROM {source}")
+    with tables.explain_sql_errors(f"reading {file}", "Give a Parquet file, or a CSV file with a header."):
+        readings = reader.open_rows(connection, file, GIVEN, columns, table)
         known = tables.describe(connection, f"FROM {GIVEN}")
-        sent = [column for column in columns if column.name in known or column.required]
-        as_read = tuple(replace(column, kind="category") if is_csv else column for column in sent)
-        if faults := tables.check_types(known, as_read, str(file)):
+        headers = {name: reading.header or name for name, reading in readings.items()}
+        missing = [column for column in columns if headers[column.name] not in known]
+        if faults := [f"{file} lacks the column {headers[column.name]}" for column in missing if column.required]:
             raise LifecycleError("\n  ".join(faults), "Its columns are those of the contract, each under its own name.")
+        values = [tables.cast(tables.literal(column.default), column, "BIGINT") for column in missing]
         rules = []
-        for column in sent if is_csv else ():
-            invalid = f"{_converted(column)} IS NULL AND {_raw(column)} IS NOT NULL"
-            rules.append((column.name, f"is not a valid {column.kind}", invalid))
+        for column in (column for column in columns if column not in missing):
+            raw, reading = quoted(headers[column.name]), readings[column.name]
+            value = reading.value(raw, known[headers[column.name]])
+            rules.append((column.name, f"is not {reading.noun}", f"{reading.is_given(raw)} AND {value} IS NULL"))
+            values.append(f"CAST({value} AS {tables.SQL_TYPES[column.kind]}) AS {quoted(column.name)}")
         tables.check_rules(connection, GIVEN, rules, str(file))
-    values = ", ".join(_value(column, known, is_csv) for column in columns)
-    to.keep(connection, f"SELECT {values} FROM {GIVEN}", str(file))
+    to.keep(connection, f"SELECT {', '.join(values)} FROM {GIVEN}", str(file))
     tables.check_table(connection, ROWS, columns, str(file))
-    return [name for name in known if name not in {column.name for column in columns}]
-
-
-def _value(column: Column, known: dict[str, str], is_csv: bool) -> str:
-    if column.name not in known:
-        return tables.cast(tables.literal(column.default), column, "BIGINT")
-    if is_csv:
-        return f"{_converted(column)} AS {quoted(column.name)}"
-    return tables.cast(quoted(column.name), column, known[column.name])
-
-
-def _converted(column: Column) -> str:
-    return CONVERSIONS[column.kind].format(_raw(column))
-
-
-def _raw(column: Column) -> str:
-    # Blank text is null, as in `make contract`, except in a category, where it may be a level.
-    name = quoted(column.name)
-    return name if column.kind == "category" else f"nullif(trim({name}), '')"
-
-
-def _is_parquet(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            start = opened.read(4)
-    except OSError as error:
-        raise LifecycleError(f"{file} cannot be read: {error.strerror}", HINT) from error
-    if not start:
-        raise LifecycleError(f"{file} is empty", HINT)
-    if start != b"PAR1" and tables.is_parquet(file):
-        raise LifecycleError(f"{file} is not a valid Parquet file", HINT)
-    return start == b"PAR1"
+    return [name for name in known if name not in headers.values()]

@@ -1,0 +1,109 @@
+"""Recognise how dates and timestamps are written."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from lifecycle.contract.reader import EARLIEST, LATEST, OFFSETS, Time
+
+ZONE = rf"Z|UTC|GMT|CET|EET|WET|MET|EST|CST|MST|PST|{'|'.join(OFFSETS)}|[+-][0-9]{{2}}(:?[0-9]{{2}})?"
+CLOCK = rf"[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?( ?({ZONE}))?"
+ISO = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})({CLOCK})?")
+MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+DATEISH = re.compile(
+    rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}|^[0-9]{{4}}-[0-9]{{2}}$|[0-9]{{1,2}}[ -]?({MONTH})"
+    rf"|({MONTH})[a-z]*[.]?[ -][0-9]{{1,4}}",
+    re.I,
+)
+DAYS = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
+    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y"),
+    *("%a, %d %b %Y", "%d%b%Y", "%Y-%m", "%b-%Y", "%b %Y", "%B %Y", "%b-%y"),
+)
+CLOCKS = (
+    *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S", " %H:%M:%S %z", " %H:%M Uhr", ":%H:%M:%S"),
+    *(" %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p"),
+)
+# Parsing is slow: so many distinct values select the pattern, with which the whole file is read.
+MOST_TIMES = 5000
+# Digits alone are dates if they have at least so many different values, all of them valid.
+LEAST_DIGITS = 10
+MOST_STRAYS = 5
+MOST_FORMATS = 4
+
+
+@dataclass(frozen=True)
+class Dates:
+    """How dates are declared, notes for the report, and the values that are not dates, with their number of rows."""
+
+    how: Time
+    strays: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+
+def read_digits(counts: Mapping[str, int]) -> Dates | None:
+    """Return the reading of digits that are dates, such as 20230115, or None."""
+    valid = [value for value in counts if re.fullmatch("(19|20)[0-9]{6}", value) and _fits("%Y%m%d", value)]
+    if len(valid) < LEAST_DIGITS or len(valid) < len(counts) - MOST_STRAYS:
+        return None
+    strays = {value: count for value, count in counts.items() if value not in set(valid)}
+    return Dates(Time(formats=("%Y%m%d",)), strays, ("digits such as 20230115 are dates",))
+
+
+def read(counts: Mapping[str, int]) -> Dates | None:
+    """Return how these distinct values are read as times, or None if they are something else."""
+    some = dict(list(counts.items())[:MOST_TIMES])
+    strays = {value: count for value, count in some.items() if not (ISO.fullmatch(value) and _iso(value))}
+    if len(strays) < len(some) and len(strays) <= MOST_STRAYS:
+        return Dates(Time(), strays)
+    first = list(some)[:50]
+    if sum(DATEISH.search(value) is not None for value in first) < 0.9 * len(first) or not first:
+        return None
+    formats: list[list[str]] = []
+    left, strays = list(some), {}
+    while left:
+        fitting = [(sum(_fits(each, value) for value in left), each) for each in _formats(left[0])]
+        most = max((count for count, _ in fitting), default=0)
+        if not most:
+            stray = left.pop(0)
+            strays[stray] = some[stray]
+        else:
+            formats += [[each for count, each in fitting if count == most]]
+            left = [value for value in left if not _fits(formats[-1][0], value)]
+        if len(formats) > MOST_FORMATS or len(strays) > MOST_STRAYS:
+            return None
+    if not formats:
+        return None
+    chosen = tuple(each[0] for each in formats)
+    alternatives = [each for each in formats[0][1:] if _order(each) != _order(chosen[0])]
+    unsure = [f"the dates may be {alternatives[0]} as well as {chosen[0]}"] if alternatives else []
+    unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
+    return Dates(Time(formats=chosen), strays, (f"dates are written as {', '.join(chosen)}",), tuple(unsure))
+
+
+def _formats(value: str) -> list[str]:
+    return [day + clock for day in DAYS for clock in CLOCKS if _fits(day + clock, value)]
+
+
+def _fits(pattern: str, value: str) -> bool:
+    return _is_valid(value, lambda: datetime.strptime(value, pattern))
+
+
+def _iso(value: str) -> bool:
+    # Python reads no names of zones.
+    return _is_valid(
+        value, lambda: datetime.fromisoformat(re.sub(r" ?(?=[+-]\d\d(:?\d\d)?$)| ?[A-Z]{1,4}$", "", value))
+    )
+
+
+def _is_valid(value: str, parse: Callable[[], datetime]) -> bool:
+    try:
+        return EARLIEST <= f"{parse():%Y-%m-%d}" < LATEST and value.isascii()
+    except ValueError:
+        return False
+
+
+def _order(pattern: str) -> str:
+    return "".join(sign for sign in pattern if sign in "ymdYbB").casefold()

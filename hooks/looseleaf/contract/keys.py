@@ -1,0 +1,187 @@
+"""Decide which columns hold the time of a row, the time of its label, and what identifies entities and rows."""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from lifecycle.contract.reader import Text, Time
+from lifecycle.errors import LifecycleError
+from looseleaf.contract.plan import Notes, Wishes
+from looseleaf.contract.profile import Profile, Table
+from looseleaf.contract.prompts import Chooser
+
+# Patterns of names that identify something, that are times, and that are times but not those of a row.
+ID = re.compile(r"(^|[^a-z])(id|ids|key|uuid|guid|index|idx|instant|rownames?|row_?(number|num|id)|unnamed: 0)$", re.I)
+CAMEL_ID = re.compile(r"[a-z](ID|Id|Key|UUID|Guid)$")
+ENTITY_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z](ID|Id)$", re.I)
+ROW_TIME = re.compile(r"date|time|timestamp|created|opened|ordered|called|day|(^|_)(ts|dt|at)$|month", re.I)
+OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due", re.I)
+EPOCH = re.compile(r"(^|[^a-z])(ts|time|timestamp|epoch|unixtime)$|(time|Time|stamp)$", re.I)
+# In a smaller table, any column may have a different value in every row.
+LEAST_UNIQUE = 20
+SEQUENCE_ROWS = 50
+REPEATS = (1.05, 100)
+# Ranges of seconds and of milliseconds since 1970.
+EPOCH_RANGES = {"s": (1e8, 4.1e9), "ms": (1e11, 4.1e12)}
+# The date of a label is filled, and not before the row, in this share of labelled rows.
+SEEN_SHARE = 0.995
+# The label delay covers this share of them.
+LABEL_DAYS_SHARE = 0.95
+DAY = 86_400
+
+
+def choose_time(
+    profiles: dict[str, Profile], wishes: Wishes, table: Table, notes: Notes, chooser: Chooser
+) -> tuple[str | None, Text | None]:
+    """Return the column that holds the time of a row, by which later rows are held out, and how it is read."""
+    others = {wishes.id, wishes.seen, *wishes.key, *wishes.drop, *wishes.log_only} - {wishes.time}
+    times = {
+        name: how
+        for name, profile in profiles.items()
+        if name not in others and (how := _as_time(profile, named=name == wishes.time))
+    }
+    if wishes.time:
+        if wishes.time not in times:
+            kind = profiles[wishes.time].kind if wishes.time in profiles else "the label"
+            problem = f"TIME={wishes.time} is read as {kind}"
+            raise LifecycleError(problem, "Name a column of dates, of timestamps, or of seconds since 1970.")
+        return wishes.time, times[wishes.time]
+    likely = [name for name in times if not OTHER_TIME.search(name) and profiles[name].nulls <= 0.01 * table.rows]
+    if not likely:
+        return None, None
+    chosen = next((name for name in likely if ROW_TIME.search(name)), likely[0])
+    if len(likely) > 1:
+        options = {name: name for name in likely} | {"": "none of them: rows are held out by a hash"}
+        chosen = chooser.choose("Which column holds the time of a row? Later rows are held out.", options, chosen)
+        other = next(name for name in likely if name != chosen)
+        notes.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={other} selects another")
+    elif chosen:
+        notes.decided.append(f"{chosen} is the time of a row: later rows are held out (TIME selects another column)")
+    if chosen and profiles[chosen].nulls:
+        notes.unsure.append(f"{profiles[chosen].nulls} rows have no {chosen}: they are not used for training")
+    if chosen:
+        notes.decided += [f"{chosen}: {note}" for note in profiles[chosen].reading.notes]
+        notes.unsure += [f"{chosen}: {note}" for note in profiles[chosen].reading.unsure]
+    return chosen or None, times.get(chosen)
+
+
+def _as_time(profile: Profile, named: bool) -> Text | None:
+    """Return how a column is read as a time, or None if it is none."""
+    if profile.distinct < 2:
+        return None
+    if profile.kind == "time":
+        return profile.reading.how
+    if profile.kind in ("integer", "number") and (named or EPOCH.search(profile.name)):
+        for unit, (low, high) in EPOCH_RANGES.items():
+            if low <= profile.low and profile.high <= high:
+                return Time(unit=unit)
+        # An order without a calendar, such as a step or a year, is accepted if the user names it.
+        if named and profile.kind == "integer":
+            return profile.reading.how
+    return None
+
+
+def choose_seen(
+    profiles: dict[str, Profile], wishes: Wishes, time: str | None, labelled: npt.NDArray[np.bool_], notes: Notes
+) -> tuple[str | None, int | None]:
+    """Return the column that says when a label became known, and how many days after the row that usually is."""
+    if wishes.seen and profiles[wishes.seen].kind != "time":
+        problem = f"SEEN={wishes.seen} is read as {profiles[wishes.seen].kind}"
+        raise LifecycleError(problem, "Name the column of dates at which the label became known.")
+    if time is None or profiles[time].kind != "time":
+        return wishes.seen, None
+    row_times, delays = profiles[time].sample, {}
+    for name, profile in profiles.items():
+        if profile.kind == "time" and name != time and name not in wishes.keep | wishes.drop | wishes.log_only:
+            known = (profile.sample.notna() & row_times.notna()).to_numpy()
+            later = (profile.sample >= row_times).to_numpy()[known & labelled]
+            # A label has a date, and a row without a label usually has none.
+            covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
+            if name == wishes.seen or (covers and later.mean() >= SEEN_SHARE and not OTHER_TIME.search(name)):
+                delays[name] = ((profile.sample - row_times)[known & labelled] / DAY).quantile(LABEL_DAYS_SHARE)
+    if not delays:
+        return wishes.seen, None
+    chosen = wishes.seen or max(delays, key=lambda name: delays[name])
+    days = max(0, int(np.ceil(delays[chosen]))) if np.isfinite(delays[chosen]) else None
+    if not wishes.seen:
+        note = f"{chosen} is never before {time}: it was taken as the date at which the label became known"
+        notes.unsure.append(
+            f"{note}, {days} days later for 95 % of rows; SEEN=… names another column, KEEP={chosen} an input"
+        )
+    return chosen, days
+
+
+def choose_keys(profiles: dict[str, Profile], wishes: Wishes, notes: Notes, chooser: Chooser) -> tuple[list[str], str]:
+    """Return the columns that identify the entity, and the one that identifies a row ('' without one).
+
+    None of them is a model input; the first key keeps the holdout's rows of an entity together.
+    """
+    for variable, name in (*(("KEY", name) for name in wishes.key), *((("ID", wishes.id),) if wishes.id else ())):
+        if name not in profiles:
+            raise LifecycleError(f"{variable}={name} is the label or a time", "Name another column.")
+        if profiles[name].nulls:
+            problem = f"{variable}={name} is null in {profiles[name].nulls} of {profiles[name].rows} rows"
+            raise LifecycleError(problem, "Name a column that every row has, or fill it.")
+    free = {name: profile for name, profile in profiles.items() if name not in wishes.log_only}
+    unique = [name for name, profile in free.items() if _is_unique(profile)]
+    repeated = [name for name, profile in free.items() if _is_entity(profile)]
+    keys, row_id = list(wishes.key), wishes.id or ""
+    if not keys and repeated:
+        most = max(repeated, key=lambda name: profiles[name].distinct)
+        notes.decided.append(
+            f"{most} repeats ({profiles[most].distinct} values in {len(profiles[most].sample)} rows): it is the key, "
+            "and the holdout keeps its rows together where there is no time"
+        )
+        keys.append(most)
+    candidates = [name for name in unique if name not in (*keys, row_id)]
+    named = [name for name in candidates if ID.search(name) or CAMEL_ID.search(name)]
+    chosen = next(iter(named or candidates), "")
+    if chosen and not keys:
+        if len(candidates) > 1:
+            options = {name: name for name in candidates} | {"": "none of them"}
+            chosen = chooser.choose("Which column is the key that identifies a row?", options, chosen)
+            others = ", ".join(name for name in candidates if name != chosen)
+            notes.unsure.append(
+                f"{chosen or 'no column'} was taken as the key; {others} could be one as well (KEY={others})"
+            )
+        else:
+            notes.decided.append(f"{chosen} is different in every row: it is the key, not an input")
+        keys += [chosen] if chosen else []
+    elif chosen and not row_id and _repeat(profiles, keys):
+        notes.decided.append(f"{chosen} is different in every row: it is the id of a row, not an input")
+        row_id = chosen
+    for name in unique:
+        if name not in (*keys, row_id) and name not in wishes.keep:
+            notes.exclude(name, "an id: it is different in every row")
+    return keys, row_id
+
+
+def _repeat(profiles: dict[str, Profile], keys: list[str]) -> bool:
+    """Return whether several rows have the same keys, so that these do not identify a row."""
+    import pandas as pd
+
+    return bool(pd.DataFrame({name: profiles[name].sample for name in keys}).duplicated().any())
+
+
+def _is_unique(profile: Profile) -> bool:
+    rows = len(profile.sample)
+    if profile.nulls or profile.distinct < rows or profile.kind not in ("category", "integer"):
+        return False
+    if ID.search(profile.name) or CAMEL_ID.search(profile.name):
+        return True
+    if profile.kind == "integer":
+        return rows >= SEQUENCE_ROWS and profile.high - profile.low + 1 == profile.rows
+    has_digits = profile.sample.str.contains(r"\d").mean() > 0.9 and not profile.sample.str.contains(r"\s").any()
+    return bool(rows >= LEAST_UNIQUE and profile.high <= 64 and has_digits)
+
+
+def _is_entity(profile: Profile) -> bool:
+    repeats = len(profile.sample) / max(1, profile.distinct)
+    return (
+        profile.kind in ("category", "integer")
+        and not profile.nulls
+        and ENTITY_ID.search(profile.name) is not None
+        and profile.distinct >= LEAST_UNIQUE
+        and REPEATS[0] <= repeats <= REPEATS[1]
+    )
