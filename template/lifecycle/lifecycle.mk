@@ -154,8 +154,8 @@ collect: $(RUN) ## convert the service's prediction log to Parquet, and remove w
 labels: $(RUN) ## import the labels of a CSV or Parquet file (FILE=… SEEN=TIME); without FILE, show how many are known
 	$(RUN) labels $(environment) $(if $(call given,FILE),add $(call option,--seen,SEEN) $(call option,--,FILE),coverage)
 
-erase: $(RUN) ## erase every logged row, score and label of a key (KEY=…)
-	$(RUN) erase $(environment) $(call option,--,KEY)
+erase: $(RUN) ## erase every logged row, score and label of a key or an id (KEY=… or ID=…)
+	$(RUN) erase $(environment) $(call assign,--id,ID) $(call option,--,KEY)
 
 monitor: $(RUN) ## check inputs, predictions and labels: ok, no data, watch, retrain or incident (AS_OF=TIME ENVIRONMENT=…)
 	$(RUN) monitor $(environment) $(call option,--as-of,AS_OF)

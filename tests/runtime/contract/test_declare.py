@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Ge
 from pydantic import AfterValidator, Field, field_validator
 
-from lifecycle.contract.declare import Binary, Key, Lookup, Multiclass, Request, Row, derive
+from lifecycle.contract.declare import Binary, Id, Key, Logged, Lookup, Multiclass, Request, Row, derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from support.teams import TARGETS, Order
@@ -40,7 +40,7 @@ def test_an_alias_may_be_a_python_keyword() -> None:
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"a": float}, "Key(), Request(), Lookup()"),
+        ({"a": float}, "carries 0 of Key(), Id(), Request(), Lookup(), Logged()"),
         ({"a": Annotated[float, Request(), Lookup()]}, "exactly one"),
         ({"a": Annotated[Annotated[float, Field(ge=0)] | None, Request()]}, "bound inside"),
         ({"a": Annotated[float, Request(), Field(gt=0)]}, "open bound"),
@@ -50,7 +50,20 @@ def test_an_alias_may_be_a_python_keyword() -> None:
         ({"a": Annotated[int | str, Request()]}, "one type"),
         ({"a": Annotated[list[float], Request()]}, "type"),
         ({"a": Annotated[Literal[1, 2], Request()]}, "not text"),
-        ({"a": Annotated[datetime, Request()]}, "Dates are keys"),
+        ({"i": Annotated[datetime, Id()], "a": Annotated[float, Request()]}, "is a time id"),
+        ({"i": Annotated[float, Id()], "a": Annotated[float, Request()]}, "is a number id"),
+        ({"i": Annotated[str | None, Id()], "a": Annotated[float, Request()]}, "may be null"),
+        ({"i": (Annotated[str, Id()], "x"), "a": Annotated[float, Request()]}, "has a default"),
+        (
+            {"i": Annotated[str, Id()], "j": Annotated[int, Id()], "a": Annotated[float, Request()]},
+            "i and j are both Id()",
+        ),
+        ({"request_id": Annotated[str, Id()], "a": Annotated[float, Request()]}, "files of labels"),
+        ({"i": Annotated[str, Id()], "n": Annotated[str, Logged()]}, "no model input"),
+        ({"n": Annotated[str, Logged(loggable=False)], "a": Annotated[float, Request()]}, "must not be logged"),
+        ({"a": (Annotated[datetime, Request()], 3)}, "has the default 3"),
+        ({"a": Annotated[datetime, Request(expected=(datetime(2020, 1, 1), 3))]}, "has the expected end 3"),
+        ({"a": Annotated[datetime, Request(), Ge(datetime(2020, 1, 1))]}, "Ge(ge="),
         ({"k": Annotated[float, Key()], "a": Annotated[float, Request()]}, "number key"),
         ({"k": Annotated[str, Key()]}, "no model input"),
         ({"a": Annotated[float, Lookup()]}, "exactly one key"),

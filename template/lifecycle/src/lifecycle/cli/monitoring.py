@@ -25,8 +25,10 @@ def add_commands(add: AddCommand) -> None:
     share = parts.add_parser("coverage", help="show how many predictions have a label")
     share.add_argument("--as-of", metavar="TIMESTAMP", type=timestamps.parse, help=f"{TIMESTAMP}; default: now")
     share.set_defaults(run=_coverage)
-    erase = add("erase", _erase, "erase every logged row, score and label of a key, in this storage")
-    erase.add_argument("key")
+    erase = add("erase", _erase, "erase every logged row, score and label of a key or an id, in this storage")
+    what = erase.add_mutually_exclusive_group(required=True)
+    what.add_argument("key", nargs="?", help="a key of several columns is written as in CSV: 12,apples")
+    what.add_argument("--id", help="the identifier of a row: a column declared as Id()")
     monitor = add("monitor", _monitor, "measure drift, skew and quality of the deployed version")
     monitor.add_argument("--as-of", metavar="TIME", type=timestamps.parse, help=f"{TIMESTAMP}; default: now")
     accept = add("accept", _accept, "accept what monitoring found in a column, until another version is deployed")
@@ -91,8 +93,9 @@ def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
 def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.monitoring.erasure import erase
 
-    done = erase(loaded.settings.store, given.key, _contract(loaded))
-    print(f"{done.rows} logged or scored rows and {done.labels} labels of {given.key} were erased")
+    value, by_id = (given.key, False) if given.id is None else (given.id, True)
+    done = erase(loaded.settings.store, value, _contract(loaded), by_id)
+    print(f"{done.rows} logged or scored rows and {done.labels} labels of {value} were erased")
     if done.being_written:
         seconds = loaded.settings.log.segment_seconds
         problem = f"{done.being_written} rows are in a segment that a service is writing"

@@ -3,7 +3,7 @@
 The team's code imports the names below.
 """
 
-from lifecycle.contract.declare import Binary, Key, Lookup, Multiclass, Regression, Request, Row
+from lifecycle.contract.declare import Binary, Id, Key, Logged, Lookup, Multiclass, Regression, Request, Row
 from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Column, Contract, Target
 
@@ -11,8 +11,10 @@ __all__ = [
     "Binary",
     "Column",
     "Contract",
+    "Id",
     "Inputs",
     "Key",
+    "Logged",
     "Lookup",
     "Multiclass",
     "Regression",

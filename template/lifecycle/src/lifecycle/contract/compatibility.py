@@ -21,7 +21,8 @@ TAKEN = {*dir(BaseModel), "model_config", *keyword.kwlist, *keyword.softkwlist, 
 def breaking_changes(old: Contract, new: Contract) -> list[str]:
     """Return one phrase per change of `new` that can break callers of `old`; empty when there is none.
 
-    Looked-up columns are ignored: callers neither send nor receive them.
+    Looked-up columns are ignored: callers neither send nor receive them. What the service does with a field that is
+    sent (a key, an id, an input, or only logged) is none of their concern, unless features are looked up by it.
     """
     before, after = ({column.name: column for column in contract.request} for contract in (old, new))
     found = [f"the request field {name} is gone" for name in before if name not in after]
@@ -30,6 +31,8 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
             found += [f"{name} {change}" for change in _narrower(before[name], column)]
         elif column.required:
             found.append(f"the new request field {name} is required")
+    if new.lookups and new.key and before.get(new.key.name, new.key).source != "key":
+        found.append(f"features are looked up by {new.key.name}, which was not a key")
     if old.fallback and not new.fallback:
         found.append("a key without features no longer gets a prediction from a fallback")
     was, now = old.target, new.target
@@ -83,7 +86,7 @@ def _narrower(old: Column, new: Column) -> list[str]:
     gone = sorted(set(old.levels) - set(new.levels)) if new.levels else []
     changes = {
         # Adding a unit where the old contract states none is documentation, not a change.
-        f"was {was} and is {now}": (old.kind, old.source, old.unit or new.unit) != (new.kind, new.source, new.unit),
+        f"was {was} and is {now}": (old.kind, old.unit or new.unit) != (new.kind, new.unit),
         "may no longer be null": old.nullable and not new.nullable,
         "is now required": new.required and not old.required,
         f"has another default ({old.default!r} → {new.default!r})": not old.required

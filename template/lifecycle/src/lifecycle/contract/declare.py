@@ -32,7 +32,7 @@ LIMITS = ("ge", "le", "max_length")
 
 
 class Row(BaseModel):
-    """The base class of a declared row; each field carries exactly one of `Key`, `Request` and `Lookup`."""
+    """The base class of a declared row; each field carries one of `Key`, `Id`, `Request`, `Lookup` and `Logged`."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -52,13 +52,25 @@ class Note:
 
 
 class Key(Note):
-    """A field that identifies the entity, or as a datetime the time of the row; never a model input."""
+    """A field that identifies the entity (several do so together), or as a datetime the time of the row; no input."""
 
     source: ClassVar[Source] = "key"
 
 
+class Id(Note):
+    """The field that identifies the row or event, such as an application number, for labels and erasure; no input."""
+
+    source: ClassVar[Source] = "id"
+
+
 class Request(Note):
-    """A field that the caller sends."""
+    """A field that the caller sends, a model input."""
+
+
+class Logged(Note):
+    """A field that the caller sends and that is logged for later analysis; no input."""
+
+    source: ClassVar[Source] = "logged"
 
 
 @dataclass(frozen=True)
@@ -113,10 +125,10 @@ def derive(row: type[Row], target: Target, version: int) -> Contract:
 
 def _column(field: str, info: FieldInfo) -> Column:
     notes = [item for item in info.metadata if isinstance(item, Note)]
-    problem = f"carries {len(notes)} of Key(), Request(), Lookup()"
+    problem = f"carries {len(notes)} of Key(), Id(), Request(), Lookup(), Logged()"
     _refuse_if(len(notes) != 1, field, problem, "Write exactly one of them.")
     note = notes[0]
-    stated = {name: value for name, value in vars(note).items() if value is not ...}
+    stated = {name: _as_json(value) for name, value in vars(note).items() if value is not ...}
     kind, nullable, levels = _type(field, info.annotation, note.source)
     allowed = () if levels else CONSTRAINTS.get(kind, ())
     types = [type(item) for item in info.metadata]
@@ -135,7 +147,7 @@ def _column(field: str, info: FieldInfo) -> Column:
         kind=kind,
         nullable=nullable,
         required=info.is_required(),
-        default=None if info.is_required() else info.default,
+        default=None if info.is_required() else _as_json(info.default),
         low=low,
         high=high,
         levels=levels,
@@ -144,15 +156,17 @@ def _column(field: str, info: FieldInfo) -> Column:
         has_fallback="fallback" in stated,
         **stated,
     )
-    is_key, is_open = column.source == "key", column.kind == "category" and not column.levels
-    hint = "Only a Request() field has a default; a Lookup() field has a fallback."
-    _refuse_if(column.source != "request" and not column.required, field, "has a default", hint)
-    _refuse_if(is_key and column.nullable, field, "is a key that may be null", "Remove None from its type.")
+    identifies, is_open = column.source in ("key", "id"), column.kind == "category" and not column.levels
+    hint = "Only a Request() or Logged() field has a default; a Lookup() field has a fallback."
+    _refuse_if((identifies or column.source == "lookup") and not column.required, field, "has a default", hint)
+    hint = "Remove None from its type."
+    _refuse_if(identifies and column.nullable, field, f"identifies ({column.source}) and may be null", hint)
     hint = "Name its levels in a Literal, or remove the field: every bundle contains the levels seen in training."
-    hidden = is_open and not is_key and not column.loggable
+    hidden = is_open and not identifies and not column.loggable
     _refuse_if(hidden, field, "is open text that must not be logged", hint)
     values = {"default": column.default} if not column.required else {}
     values |= {"fallback": column.fallback} if column.has_fallback else {}
+    values |= dict(zip(("expected start", "expected end"), column.expected, strict=False)) if kind == "time" else {}
     for name, value in values.items():
         try:
             TypeAdapter(field_of(column), config=CONFIG).validate_python(value)
@@ -167,7 +181,7 @@ def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tupl
     alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     types = [one for one in alternatives if one is not type(None)]
     _refuse_if(len(types) != 1, field, f"has the type {annotation}", "Write one type, or one type and None.")
-    plain, nullable, is_key = types[0], len(alternatives) > 1, source == "key"
+    plain, nullable = types[0], len(alternatives) > 1
     # Pydantic ignores a bound inside `Annotated[float, …] | None` when it derives JSON Schema.
     hint = "Write Annotated[float | None, Field(ge=0)]."
     _refuse_if(get_origin(plain) is Annotated, field, "has a bound inside the alternative", hint)
@@ -175,18 +189,17 @@ def _type(field: str, annotation: Any, source: Source) -> tuple[Kind, bool, tupl
         is_text = all(isinstance(level, str) for level in get_args(plain))
         _refuse_if(not is_text, field, "has levels that are not text", "Write whole numbers as int with ge and le.")
         return "category", nullable, get_args(plain)
-    hint = "Write float, int, bool, str, Literal or, in a key, datetime."
+    hint = "Write float, int, bool, str, Literal or datetime."
     _refuse_if(plain not in KINDS, field, f"has the type {plain}", hint)
     kind = KINDS[plain]
-    hint = "Dates are keys; give the model a number of days instead."
-    _refuse_if(kind == "time" and not is_key, field, "is a datetime", hint)
-    hint = "A key is text, a whole number or a datetime."
-    _refuse_if(is_key and kind in ("number", "boolean"), field, f"is a {kind} key", hint)
+    hint = "A key is text, a whole number or a datetime, and an id is text or a whole number."
+    other = {"key": ("number", "boolean"), "id": ("number", "boolean", "time")}.get(source, ())
+    _refuse_if(kind in other, field, f"is a {kind} {source}", hint)
     return kind, nullable, ()
 
 
 def _bounds(field: str, limits: dict[str, Any], kind: Kind, source: Source) -> list[float | None]:
-    limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind) if source != "key" else None
+    limit = {"number": FLOAT32_MAX, "integer": EXACT_INTEGER}.get(kind) if source in ("request", "lookup") else None
     bounds = limits.get("ge"), limits.get("le")
     if limit:
         # Every model input has finite bounds, because 1e39 would become infinity in the matrix.
@@ -196,6 +209,12 @@ def _bounds(field: str, limits: dict[str, Any], kind: Kind, source: Source) -> l
     # The same type for 0 and 0.0 gives the same contract.json.
     to_type = int if kind == "integer" else float
     return [None if bound is None else to_type(bound) for bound in bounds]
+
+
+def _as_json(value: Any) -> Any:
+    """Return times as contract.json has them."""
+    value = tuple(map(_as_json, value)) if isinstance(value, tuple) else value
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _check(contract: Contract) -> None:
@@ -214,7 +233,11 @@ def _check(contract: Contract) -> None:
     hint = "Give every Lookup() field one, or none."
     _refuse_if(some, "".join(without[:1]), "has no fallback, and other fields have", hint)
     _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
-    keys = [column.name for column in contract.keys if column.kind != "time"]
+    ids = [column.name for column in contract.ids]
+    _refuse_if(len(ids) > 1, " and ".join(ids), "are both Id()", "Keep one, and declare the other as Logged().")
+    hint = "Give the id another alias."
+    _refuse_if(ids == ["request_id"], "request_id", "is the name of another column in files of labels", hint)
+    keys = [column.name for column in contract.entity_key]
     problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"
     hint = "Give one field Key(); several parts can be joined into one text."
     _refuse_if(bool(contract.lookups) and len(keys) != 1, "ROW", problem, hint)

@@ -2,13 +2,14 @@
 """Rows: strict validation of those in a request, and their encoding to the matrix that every model reads.
 
 Error messages never contain a value. Training, batch scoring and the service build the same float32 matrix: columns in
-contract order, categories as codes. A null is NaN; a level that training did not see is -1.
+contract order, categories as codes, times as days since 1970. A null is NaN; a level that training did not see is -1.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 import numpy as np
@@ -30,6 +31,7 @@ CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # A body of one megabyte can contain a fault in every four bytes; this many are enough to find the cause.
 MAX_FAULTS = 100
 MAX_NAME = 100
+EPOCH, MICROSECOND, MICROSECONDS_A_DAY = datetime(1970, 1, 1), timedelta(microseconds=1), 86_400e6
 
 
 class RowError(Exception):
@@ -112,6 +114,22 @@ def parse_utc(value: Any) -> datetime | None:
         return None
 
 
+def days(time: Any) -> float:
+    """Return a time (in UTC, or ISO 8601 text) in days since 1970, or NaN for anything else."""
+    known = time if isinstance(time, datetime) else parse_utc(time)
+    return math.nan if known is None else (known - EPOCH) // MICROSECOND / MICROSECONDS_A_DAY
+
+
+# The first and the last day that a time may lie on, as everywhere in Python.
+FIRST_DAY, LAST_DAY = days("0001-01-01"), days("9999-12-31")
+
+
+def expected_range(column: Column) -> tuple[float, float]:
+    """Return the bounds of `expected` of an ordered column as in the matrix; infinite where one is None."""
+    low, high = (days(each) if isinstance(each, str) else each for each in column.expected)
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
 PLAIN: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "category": str}
 PLAIN["time"] = Annotated[datetime, BeforeValidator(parse_utc)]
 
@@ -122,7 +140,7 @@ UNSEEN = -1.0
 
 @dataclass(frozen=True)
 class Inputs:
-    """Names of the matrix columns, and the positions of `numbers` (with booleans) and `categories` among them."""
+    """Names of the matrix columns, and positions of `numbers` (with booleans and times) and `categories` among them."""
 
     names: tuple[str, ...]
     numbers: tuple[int, ...]
@@ -138,6 +156,7 @@ class Encoder:
     def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:
         self.columns = contract.inputs
         self.codes = {name: {level: float(code) for code, level in enumerate(each)} for name, each in levels.items()}
+        self.times = [column.name for column in self.columns if column.kind == "time"]
         known = ((column.name, self.codes.get(column.name)) for column in self.columns)
         self._encoding = [(name, None if codes is None else {**codes, None: np.nan}) for name, codes in known]
 
@@ -149,7 +168,9 @@ class Encoder:
         return Inputs(tuple(column.name for column in self.columns), numbers, categories)
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Matrix:
-        """Return the matrix of completed rows: dictionaries of JSON values and features."""
+        """Return the matrix of completed rows: dictionaries of JSON values, times and features."""
+        if self.times:
+            rows = [{**row, **{name: days(row[name]) for name in self.times}} for row in rows]
         values = [
             row[name] if codes is None else codes.get(row[name], UNSEEN)
             for row in rows
@@ -179,6 +200,9 @@ class Encoder:
                 coded = values.dictionary_encode()
                 levels = [codes.get(level, UNSEEN) for level in coded.dictionary.to_pylist()]
                 matrix[:, at] = np.array([*levels, np.nan])[coded.indices.fill_null(-1).to_numpy()]
+            elif column.kind == "time":
+                known = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+                matrix[:, at] = known.to_numpy(zero_copy_only=False) / MICROSECONDS_A_DAY
             else:
                 plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
                 matrix[:, at] = plain.to_numpy(zero_copy_only=False)

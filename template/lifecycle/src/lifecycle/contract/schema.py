@@ -9,9 +9,11 @@ from typing import Any, Literal
 from lifecycle import renamed_property
 from lifecycle.errors import LifecycleError
 
-Source = Literal["key", "request", "lookup"]
+Source = Literal["key", "id", "request", "lookup", "logged"]
 Kind = Literal["number", "integer", "boolean", "category", "time"]
 Task = Literal["binary", "multiclass", "regression"]
+# The kinds whose values have an order.
+ORDERED: tuple[Kind, ...] = ("number", "integer", "time")
 
 # Attributes of a column that JSON Schema writes under another name, where they have a value.
 KEYWORDS = {
@@ -33,6 +35,7 @@ class Column:
 
     Values outside `low`, `high`, `levels` and `max_length` are refused; values outside `expected`, the usual range or
     levels, are predicted and counted. A category without `levels` is open: its levels are those of the training rows.
+    Times in `default`, `expected` and `fallback` are ISO 8601 text.
     """
 
     name: str
@@ -155,20 +158,32 @@ class Contract:
     target: Target
     columns: tuple[Column, ...] = ()
 
-    # The column that identifies the entity, or None.
+    # The columns that identify the entity together, and the first of them: a contract with look-ups has no other.
+    entity_key = _select(lambda column: column.source == "key" and column.kind != "time")
     key = _first(lambda column: column.source == "key" and column.kind != "time")
     # The key column that contains the time of a row, or None.
-    time = _first(lambda column: column.kind == "time")
-    # Key columns are stored and logged, and are never model inputs.
+    time = _first(lambda column: column.source == "key" and column.kind == "time")
+    # The column that identifies the row or event, or None; a contract has at most one of these.
+    id = _first(lambda column: column.source == "id")
+    ids = _select(lambda column: column.source == "id")
+    # Keys and the id are stored and logged, and are never columns of the matrix.
+    identifiers = _select(lambda column: column.source in ("key", "id"))
     keys = _select(lambda column: column.source == "key")
     # The columns of the model's matrix, left to right.
-    inputs = _select(lambda column: column.source != "key")
+    inputs = _select(lambda column: column.source in ("request", "lookup"))
+    # The columns of the frames that a model class of the team reads.
+    framed = _select(lambda column: column.source not in ("id", "logged"))
     # The columns that `features.sql` computes and the service looks up by key.
     lookups = _select(lambda column: column.source == "lookup")
     # The columns that the caller sends.
     request = _select(lambda column: column.source != "lookup")
     # The columns that may be written to a log.
     loggable = _select(lambda column: column.loggable)
+
+    @cached_property
+    def row_identity(self) -> tuple[Column, ...]:
+        """Return the columns that identify a row: the id, or with its time the key, or what the model reads."""
+        return (self.id,) if self.id else self.entity_key or self.framed
 
     @cached_property
     def looked_up(self) -> tuple[Column, ...]:

@@ -189,6 +189,10 @@ def _rules(column: Column) -> Iterator[tuple[str, str]]:
         yield "is null", f"{name} IS NULL"
     if column.kind in ("number", "integer"):
         yield "is not finite", f"NOT {finite}"
+    if column.kind == "time":
+        # As in Python and JSON; DuckDB has an infinite time as well.
+        ends = "TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'"
+        yield "is not in the years 1 to 9999", f"CAST({name} AS TIMESTAMP) NOT BETWEEN {ends}"
     if column.kind == "integer":
         yield "is not a whole number", f"{finite} AND {name} <> trunc(CAST({name} AS DOUBLE))"
     if column.low is not None:

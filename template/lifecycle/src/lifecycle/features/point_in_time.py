@@ -69,7 +69,14 @@ def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
         hint = "Select it under the name that TARGET in src/model/contract.py gives."
         raise LifecycleError(f"{where} lacks the label {label}", hint)
     extra = (label, *sorted(TIMES & known.keys()))
-    return _complete(connection, team.contract, team.features_sql, known, extra)
+    rows = _complete(connection, team.contract, team.features_sql, known, extra)
+    if team.contract.id:
+        name = team.contract.id.name
+        several = f"SELECT 1 FROM {ROWS} GROUP BY {quoted(name)} HAVING count(DISTINCT {quoted(label)}) > 1"
+        if contradictory := tables.count(connection, f"FROM ({several})"):
+            problem = f"{where} has contradictory labels for {contradictory} values of {name}, which identifies a row"
+            raise LifecycleError(problem, "Select one label for each, or declare the column as Key().")
+    return rows
 
 
 def population_rows(
@@ -86,9 +93,9 @@ def population_rows(
         LifecycleError: the SQL of the team fails, or its result violates the contract.
     """
     # Without looked-up columns the query is read only once, so that a view saves a copy.
-    once = keep is not keep_in_memory and bool(contract.keys) and not contract.lookups
+    once = keep is not keep_in_memory and bool(contract.identifiers) and not contract.lookups
     known = _read_population(connection, data, as_of, "VIEW" if once else "TABLE")
-    return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.keys)
+    return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.identifiers)
 
 
 def lookup_rows(connection: "Connection", data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
@@ -160,7 +167,7 @@ def _complete(
     # The team's SQL may omit a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
     if faults := check_types(known, sent, DATA):
-        raise LifecycleError("\n  ".join(faults), "labels() and population() select every key and request field.")
+        raise LifecycleError("\n  ".join(faults), "labels() and population() select every field that a caller sends.")
     types = {column.name: known.get(column.name, "") for column in contract.request}
     parts = [
         cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])

@@ -68,7 +68,9 @@ def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | N
         if path not in counts:
             assert bundle.features_sql is not None, "training refuses lookups without features.sql"
             point_in_time.lookup_rows(connection, data, bundle.contract, bundle.features_sql, as_of)
-            names = ", ".join(quoted(column.name) for column in bundle.contract.looked_up)
+            # SQLite has no times.
+            parts = [(each.kind == "time", quoted(each.name)) for each in bundle.contract.looked_up]
+            names = ", ".join(f"CAST({name} AS VARCHAR)" if is_time else name for is_time, name in parts)
             rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
             counts[path] = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
         written[bundle.version] = f"{counts[path]} rows as of {timestamps.format_utc(as_of)}"

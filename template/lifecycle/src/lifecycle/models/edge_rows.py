@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.rows import UNSEEN, Encoder, Matrix
+from lifecycle.contract.rows import FIRST_DAY, LAST_DAY, UNSEEN, Encoder, Matrix, expected_range
 from lifecycle.contract.schema import Column
 from lifecycle.models.runtimes import SkopsModel
 
@@ -56,7 +56,7 @@ class _Scales:
         self.columns = encoder.columns
         self.levels = [len(encoder.codes.get(column.name, ())) for column in self.columns]
         self.ends = [_ends_of(column, levels) for column, levels in zip(self.columns, self.levels, strict=True)]
-        self.numbers = np.array([column.kind == "number" for column in self.columns])
+        self.numbers = np.array([column.kind in ("number", "time") for column in self.columns])
         self.low, self.high = (self.places(np.arange(len(self.columns)), each) for each in np.transpose(self.ends))
 
     def places(self, at: Any, values: Any) -> npt.NDArray[np.int64]:
@@ -87,7 +87,8 @@ class _Scales:
             last = self.levels[at] - 1
             edges += [("level", code) for code in np.linspace(0, last, min(last + 1, LEVELS)).round().tolist()]
         elif column.kind != "boolean":
-            usual = np.array([*column.expected, *known, *NUMBERS, *(-number for number in NUMBERS)])
+            expected = expected_range(column) if column.expected else ()
+            usual = np.array([*expected, *known, *NUMBERS, *(-number for number in NUMBERS)])
             usual = usual[(usual >= low) & (usual <= high), None]
             edges += [("edge", value) for value in self.neighbours(at, usual).ravel().tolist()]
         return edges
@@ -98,6 +99,8 @@ def _ends_of(column: Column, levels: int) -> tuple[float, float]:
         return (0.0 if column.levels else UNSEEN), float(levels - 1)
     if column.kind == "boolean":
         return 0.0, 1.0
+    if column.kind == "time":
+        return FIRST_DAY, LAST_DAY
     most = float(np.finfo(np.float32).max)
     return (-most if column.low is None else column.low), (most if column.high is None else column.high)
 

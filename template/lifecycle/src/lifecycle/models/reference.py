@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.rows import expected_range
+from lifecycle.contract.schema import ORDERED, Column, Contract
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats
 from lifecycle.timestamps import DAY
@@ -32,7 +33,8 @@ Seconds = npt.NDArray[np.int64]
 class Distribution:
     """Shares of the non-null values of one column in each bin.
 
-    A number has bins up to and including each of `edges`, and one above the last. A category has one bin for each of
+    A number has bins up to and including each of `edges`, and one above the last; so has a time (`is_time`), in days
+    since 1970. A category has one bin for each of
     `levels` and one for all others, of which the most frequent has the share `rest`. `nulls` and `outside` are the
     shares of nulls and of values outside `expected`, `unseen` that of later rows with a level that training did not
     contain, `seasonal` the largest PSI of a four-week period of the training rows against all. `newest` describes the
@@ -50,13 +52,14 @@ class Distribution:
     rest: float | None = None
     rows: int = 0
     newest: "Distribution | None" = None
+    is_time: bool = False
 
     @property
     def bins(self) -> tuple[str, ...]:
         """The label of each bin."""
         if self.levels:
             return (*self.levels, "other")
-        edges = [f"{edge:.4g}" for edge in self.edges]
+        edges = [_date(edge) if self.is_time else f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
 
     def counts(self, values: "pd.Series[Any]") -> Floats:
@@ -138,9 +141,9 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
         # The positions of the rows of each period.
         periods = [*pd.Series(seconds).groupby((seconds - seconds.min()) // PERIOD).indices.values()]
     for column in contract.inputs:
-        if column.loggable and column.kind != "time":
-            values = training[column.name]
-            distribution = _described(column, _bins(column, values, holdout[column.name]), values)
+        if column.loggable:
+            values, later = (comparable(column, frame[column.name]) for frame in (training, holdout))
+            distribution = _described(column, _bins(column, values, later), values)
             compared = [distribution.compare(values.iloc[at]) for at in periods if len(at) >= MIN_PERIOD_ROWS]
             indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
             distribution = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
@@ -152,16 +155,22 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
     return Profile(len(training), columns, len(highest), replace(by_score, shares=_shares(by_score, highest)))
 
 
+def comparable(column: Column, values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return the values of a column as distributions count them: times as days since 1970."""
+    import pandas as pd
+
+    if column.kind != "time":
+        return values
+    days = (values.to_numpy("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
+    return pd.Series(days, index=values.index)
+
+
 def share_outside(column: Column, values: "pd.Series[Any]") -> float:
-    """Return the share of rows outside `expected` of a column; a null is inside."""
+    """Return the share of rows (see `comparable`) outside `expected` of a column; a null is inside."""
     if not column.expected:
         return 0.0
     present = values.dropna()
-    if column.kind in ("number", "integer"):
-        low, high = column.expected
-        inside = present.between(-np.inf if low is None else low, np.inf if high is None else high)
-    else:
-        inside = present.isin(column.expected)
+    inside = present.between(*expected_range(column)) if column.kind in ORDERED else present.isin(column.expected)
     return float((~inside).sum()) / max(len(values), 1)
 
 
@@ -180,8 +189,9 @@ def seconds_of(times: "pd.Series[Any]") -> Seconds:
 
 def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
     """Return the bins of the training rows, and the share of unseen levels; `later` are the held-out rows."""
-    if column.kind in ("number", "integer"):
-        return Distribution((), edges=_edges(values.dropna().to_numpy(dtype=np.float64)))
+    if column.kind in ORDERED:
+        edges = _edges(values.dropna().to_numpy(dtype=np.float64))
+        return Distribution((), edges=edges, is_time=column.kind == "time")
     counted, held = values.dropna().astype(str).value_counts(), later.dropna().astype(str)
     # Ties are ordered by name, so that the order of the rows does not change the profile.
     ordered = counted[counted >= MIN_LEVEL_ROWS].sort_index().sort_values(ascending=False, kind="stable")
@@ -217,6 +227,11 @@ def _described(column: Column, bins: Distribution, values: "pd.Series[Any]") -> 
 def _shares(distribution: Distribution, values: "pd.Series[Any]") -> tuple[float, ...]:
     counts = distribution.counts(values.dropna())
     return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
+
+
+def _date(days: float) -> str:
+    """Return days since 1970 as a date, with hours and minutes where it has any."""
+    return str(np.datetime64(round(days * 1440), "m")).removesuffix("T00:00")
 
 
 def _edges(values: Floats) -> tuple[float, ...]:

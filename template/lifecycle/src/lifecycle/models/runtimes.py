@@ -158,7 +158,7 @@ class FrameModel:
     """The team's own class over frames (`lifecycle.contract.team.PythonModel`), with the methods of `MatrixModel`."""
 
     def __init__(self, model: Any, contract: Contract) -> None:
-        self.model, self.columns, self.target = model, contract.columns, contract.target
+        self.model, self.columns, self.target = model, contract.framed, contract.target
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Outputs:
         """Predict rows as they arrive in requests."""
@@ -179,7 +179,7 @@ Model: TypeAlias = SkopsModel | OnnxModel | FrameModel
 
 
 def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
-    """Return the contract's columns with one dtype each, whether the rows come from a table or from a request.
+    """Return columns of the contract with one dtype each, whether the rows come from a table or from a request.
 
     Numbers are float64 (int64 where the contract forbids null), times are in UTC, null is NaN or None.
     """
@@ -188,7 +188,7 @@ def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFra
     def converted(column: Column) -> "pd.Series[Any]":
         values = frame[column.name]
         if column.kind == "time":
-            return pd.to_datetime(values, utc=True)
+            return pd.to_datetime(values, utc=True, format="ISO8601")
         if column.kind in ("number", "integer"):
             return values.astype("int64" if column.kind == "integer" and not column.nullable else "float64")
         if column.kind == "boolean" and not column.nullable:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.contract.schema import ORDERED, Column, Contract, Target
 from lifecycle.models.reference import (
     MAX_BINS,
     Distribution,
     Profile,
+    comparable,
     population_stability_index,
     share_outside,
 )
@@ -121,8 +122,10 @@ def _of_column(
     tested: int,
     accepted: Collection[str],
 ) -> ColumnDrift:
-    if column.kind in ("number", "integer") and values.dtype.kind not in "iuf" and values.notna().any():
+    types = {"time": "M"}.get(column.kind, "iuf")
+    if column.kind in ORDERED and values.dtype.kind not in types and values.notna().any():
         return ColumnDrift(broken="does not have the type of the contract")
+    values = comparable(column, values)
     distribution, present, rows = profile.columns[column.name], values.dropna(), len(values)
     references = [(distribution, profile.rows)]
     if distribution.newest:

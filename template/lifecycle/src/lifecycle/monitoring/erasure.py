@@ -1,9 +1,11 @@
-"""Erase a key: its logged rows, scores, labels and features, in each environment of a storage."""
+"""Erase a key or an id: its logged rows, scores, labels and features, in each environment of a storage."""
 
 import contextlib
+import csv
 import json
 import shutil
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from lifecycle.storage import Store, lock, write_atomically
 if TYPE_CHECKING:
     import duckdb
 
-ERASED = "lifecycle_erased"  # the table of request and position of each row of the key
+ERASED = "lifecycle_erased"  # the table of request, position and id of each erased row
 
 
 @dataclass
@@ -31,34 +33,51 @@ class Erased:
 
 
 @dataclass(frozen=True)
-class _Key:
-    """A key as text, and the columns that any known contract uses for keys."""
+class _Wanted:
+    """What is erased: by the columns of the key (or of the id) in any known contract, their values as text.
 
-    text: str
-    columns: set[str]
-
-    def positions(self, line: predictions.Line) -> list[int]:
-        """Return the positions of the key's rows in a line of the log."""
-        rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
-        return [at for at, row in rows if any(_as_text(row[name]) == self.text for name in self.columns & row.keys())]
-
-    def condition(self, connection: "duckdb.DuckDBPyConnection", path: Path) -> str:
-        """Return the SQL condition that a row of a Parquet file is of the key."""
-        own = [quoted(name) for name in describe(connection, f"FROM {table_of([path])}") if name in self.columns]
-        return " OR ".join(f"coalesce(CAST({name} AS VARCHAR) = {text(self.text)}, FALSE)" for name in own) or "FALSE"
-
-
-def erase(store: Store, key: str, contract: Contract) -> Erased:
-    """Remove every row and label of a key. Each file is replaced in one step; a second call completes a killed one.
-
-    `contract` is the team's, which may be newer than every bundle. Rows in a segment that a service is writing are
-    counted and not erased.
+    `ids` are the columns of ids: labels may belong to the ids of the erased rows.
     """
-    done, erased = Erased(), _Key(key, _key_columns(store, contract))
+
+    values: dict[tuple[str, ...], tuple[str, ...]]
+    ids: set[str]
+
+    def rows(self, line: predictions.Line) -> dict[int, dict[str, Any]]:
+        """Return the erased rows of a line of the log by their position."""
+        rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
+        return {at: row for at, row in rows if any(self._is_in(row, *each) for each in self.values.items())}
+
+    @staticmethod
+    def _is_in(row: dict[str, Any], names: tuple[str, ...], values: tuple[str, ...]) -> bool:
+        return row.keys() >= {*names} and all(
+            _as_text(row[name]) == value for name, value in zip(names, values, strict=True)
+        )
+
+    def may_be_in(self, damaged: str) -> bool:
+        return any(all(value in damaged for value in values) for values in self.values.values())
+
+    def condition(self, known: Collection[str]) -> str:
+        """Return the SQL condition that a row of a table with the columns `known` is erased."""
+        conditions = []
+        for names, values in self.values.items():
+            if {*names} <= {*known}:
+                equal = (f"CAST({quoted(n)} AS VARCHAR) = {text(v)}" for n, v in zip(names, values, strict=True))
+                conditions.append(f"coalesce({' AND '.join(equal)}, FALSE)")
+        return " OR ".join(conditions) or "FALSE"
+
+
+def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> Erased:
+    """Remove every row and label of a key or an id.
+
+    Each file is replaced in one step; a second call completes a killed one. `value` is the id, or the key; a key of
+    several columns is a line of CSV. `contract` is the team's, which may be newer than every bundle. Rows in a segment
+    that a service is writing are counted and not erased.
+    """
+    done, wanted = Erased(), _wanted(store, value, contract, by_id)
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect())
-        connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER)")
+        connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER, id VARCHAR)")
         for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
             # A running scoring ends first; what a killed one left is removed, and the next starts again.
             stack.enter_context(lock(folder / ".lock"))
@@ -67,46 +86,68 @@ def erase(store: Store, key: str, contract: Contract) -> Erased:
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))
             for path in predictions.open_segments(predictions.segment_folder(store, environment)):
-                done.being_written += sum(
-                    len(erased.positions(line)) for line in predictions.segment_lines(path) if line
-                )
-            _find(connection, store, environment, erased)
+                done.being_written += sum(len(wanted.rows(line)) for line in predictions.segment_lines(path) if line)
+            _find(connection, store, environment, wanted)
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
-            request = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
+            keys = ", ".join({labels.as_key([text(each) for each in values]) for values in wanted.values.values()})
+            condition = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
+            condition += f" OR ts IS NULL AND coalesce(key IN (SELECT id FROM {ERASED} WHERE id IS NOT NULL), FALSE)"
+            condition += f" OR (ts IS NULL) = {by_id} AND coalesce(key IN ({keys}), FALSE)"
             for path in labels.files(store):
-                done.labels += _from_parquet(connection, path, f"coalesce(key = {text(key)}, FALSE) OR {request}")
+                done.labels += _from_parquet(connection, path, condition)
             _remove_temporary(store.labels)
         for environment in environments:
             for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-                done.rows += _from_segment(path, erased)
+                done.rows += _from_segment(path, wanted)
             _remove_temporary(store.predictions / environment)
         logged = (path for environment in environments for path in predictions.files(store, environment))
         for path in (*logged, *sorted(store.scores.glob("*/date=*/scores.parquet"))):
-            done.rows += _from_parquet(connection, path, erased.condition(connection, path))
+            done.rows += _from_parquet(connection, path, wanted.condition(_columns(connection, path)))
         for path in sorted(store.features.glob("[!.]*.sqlite")):
-            _from_features(path, erased)
+            _from_features(path, wanted)
     return done
 
 
-def _key_columns(store: Store, contract: Contract) -> set[str]:
+def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wanted:
     contracts = [contract]
     for version in store.versions():
         # A bundle without a contract cannot have logged anything that could be collected.
         with contextlib.suppress(LifecycleError):
             contracts.append(predictions.contract_of(store, version))
-    return {each.key.name for each in contracts if each.key}
+    ids = {each.id.name for each in contracts if each.id}
+    keys = {tuple(column.name for column in each.entity_key) for each in contracts}
+    known = {(name,) for name in ids} if by_id else keys - {()}
+    parts = tuple(next(csv.reader([value]), ()))
+    values = {names: (value,) if len(names) == 1 else parts for names in known if len(names) in (1, len(parts))}
+    if not values:
+        several = " or ".join(",".join(names) for names in sorted(known))
+        problem = f"no contract has {'an id' if by_id else 'a key of this form'}"
+        raise LifecycleError(problem, f"Write the value of {several}." if several else "Nothing identifies a row.")
+    return _Wanted(values, ids)
 
 
-def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, key: _Key) -> None:
-    """Insert request and position of each row of the key into ERASED."""
+def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, wanted: _Wanted) -> None:
+    """Insert request, position and id of each erased row into ERASED."""
     for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-        rows = [(line["id"], at) for line in predictions.segment_lines(path) if line for at in key.positions(line)]
+        rows = [
+            (line["id"], at, next((_as_text(row[name]) for name in wanted.ids if row.get(name) is not None), None))
+            for line in predictions.segment_lines(path)
+            if line
+            for at, row in wanted.rows(line).items()
+        ]
         if rows:
-            connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?)", rows)
+            connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", rows)
     for path in predictions.files(store, environment):
-        query = f"SELECT lifecycle_request, lifecycle_position FROM {table_of([path])}"
-        connection.execute(f"INSERT INTO {ERASED} {query} WHERE {key.condition(connection, path)}")
+        known = _columns(connection, path)
+        ids = [f"CAST({quoted(name)} AS VARCHAR)" for name in wanted.ids if name in known]
+        query = f"SELECT lifecycle_request, lifecycle_position, coalesce({', '.join(['NULL', *ids])})"
+        query += f" FROM {table_of([path])} WHERE {wanted.condition(known)}"
+        connection.execute(f"INSERT INTO {ERASED} {query}")
+
+
+def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Collection[str]:
+    return describe(connection, f"FROM {table_of([path])}").keys()
 
 
 def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
@@ -116,36 +157,36 @@ def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition
     return rows
 
 
-def _from_segment(path: Path, key: _Key) -> int:
+def _from_segment(path: Path, wanted: _Wanted) -> int:
     """Replace rows by null, which keeps the positions of the others: labels refer to them."""
-    rows, before, lines = 0, path.read_bytes(), []
+    erased, before, lines = 0, path.read_bytes(), []
     for raw in before.splitlines(keepends=True):
         line = predictions.parsed_line(raw)
-        positions = key.positions(line) if line else []
+        positions = [*wanted.rows(line)] if line else []
         if line and positions:
             for position in positions:
                 line["rows"][position] = line["predictions"][position] = None
             raw = predictions.dumped(line) + b"\n"
-        elif line is None and key.text in raw.decode(errors="replace"):
+        elif line is None and wanted.may_be_in(raw.decode(errors="replace")):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
             raw = b"\n"
-        rows += len(positions)
+        erased += len(positions)
         lines.append(raw)
     if b"".join(lines) != before:
         write_atomically(path, b"".join(lines))
-    return rows
+    return erased
 
 
-def _from_features(path: Path, key: _Key) -> None:
+def _from_features(path: Path, wanted: _Wanted) -> None:
     """Replace an online feature table by one without the key; a file that a service has open never changes."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as table:
-        columns = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")]
-        if not columns or columns[0] not in key.columns:
+        key, *_ = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")] or [""]
+        if (key,) not in wanted.values:
             return
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as remaining:
             table.backup(remaining)
-            condition = f"CAST({quoted(columns[0])} AS TEXT) = ?"
-            if remaining.execute(f"DELETE FROM features WHERE {condition}", (key.text,)).rowcount:
+            condition = f"CAST({quoted(key)} AS TEXT) = ?"
+            if remaining.execute(f"DELETE FROM features WHERE {condition}", wanted.values[key,]).rowcount:
                 remaining.execute("VACUUM")
                 write_atomically(path, remaining.serialize())
 

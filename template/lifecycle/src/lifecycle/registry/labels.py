@@ -1,7 +1,8 @@
 """Labels as they became known: append-only deliveries, joined with predictions as of any timestamp.
 
-A label belongs to one prediction (`request_id`, `position`), or to a key and a time: then to every prediction for that
-key on the same UTC date. Of several labels of a prediction, the one that was seen last counts.
+A label belongs to one prediction (`request_id`, `position`); to the id of a row, which is stored as `key` without `ts`;
+or to a key and a time: then to every prediction for that key on the same UTC date. A key of several columns is stored
+as JSON. Of several labels of a prediction, the one that was seen last counts.
 """
 
 from contextlib import AbstractContextManager
@@ -17,23 +18,18 @@ from lifecycle.storage import Store, hash_of, lock
 from lifecycle.timestamps import DAY
 
 if TYPE_CHECKING:
-    import duckdb
+    from duckdb import DuckDBPyConnection as Connection
 
 # A contract may have a column `label`; these names are reserved.
 LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
 LABELLED = "lifecycle_labelled"  # the table that `joined` creates
-# Whether a label `l` names the prediction `p`.
+# Whether a label `l` names the prediction `p`; what several labels of one row have in common.
 NAMED = "l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position"
+SAME = f"request_id, position, key, ts // {DAY}, seen_ts"
 SHOWN_ROWS = 5
-COLUMNS = {
-    "request_id": "VARCHAR",
-    "position": "INTEGER",
-    "key": "VARCHAR",
-    "ts": "BIGINT",
-    "label": "VARCHAR",
-    "seen_ts": "BIGINT",
-}
-FORMAT = "A label file has `request_id` (and `position`) or the key and `ts`; and `label`; and optionally `seen_ts`."
+COLUMNS = {"request_id": "VARCHAR", "position": "INTEGER", "key": "VARCHAR"}
+COLUMNS |= {"ts": "BIGINT", "label": "VARCHAR", "seen_ts": "BIGINT"}
+FORMAT = "It has these columns, `label` and optionally `seen_ts`. A column that may not be logged identifies no row."
 
 
 @dataclass(frozen=True)
@@ -67,13 +63,13 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
         return None
     with exclusive(store), connect() as connection:
         columns = _read(connection, file)
-        _check_columns(file, columns, contract)
-        _convert(connection, contract, columns, now if seen_ts is None else seen_ts)
-        _check_rows(connection, file, "request_id" in columns, contract, now)
+        way = _check_columns(file, columns, contract)
+        _convert(connection, contract, columns, way, now if seen_ts is None else seen_ts)
+        _check_rows(connection, store, file, way, contract, now)
         return write_parquet(connection, f"SELECT {', '.join(COLUMNS)} FROM converted ORDER BY lifecycle_row", path)
 
 
-def matched(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, file: Path) -> int:
+def matched(connection: "Connection", store: Store, contract: Contract, file: Path) -> int:
     """Return how many labels of an imported file belong to a prediction in LOGGED."""
     ways = conditions(connection, contract, LOGGED)
     exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in ways)
@@ -98,7 +94,7 @@ def known(store: Store, as_of: int) -> str:
     return f"SELECT * FROM read_parquet([{', '.join(map(path_literal, found))}]) WHERE seen_ts <= {int(as_of)}"
 
 
-def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Contract, as_of: int) -> int:
+def joined(connection: "Connection", store: Store, contract: Contract, as_of: int) -> int:
     """Create the table LABELLED from LOGGED: its columns, LABEL and SEEN (null where unknown at `as_of`).
 
     LABEL is null, and SEEN is not, where no known label is valid for the target, such as a class of an older contract.
@@ -109,13 +105,13 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
     matches = " UNION ALL ".join(
-        f"SELECT p.rowid AS place, {_label(contract, 'l.label')} AS label, l.seen_ts, {condition == NAMED} AS named "
+        f"SELECT p.rowid AS place, {_label(contract, 'l.label')} AS label, l.seen_ts, {way} AS way "
         f"FROM {LOGGED} p JOIN lifecycle_labels l ON {condition}"
-        for condition in conditions(connection, contract, LOGGED)
+        for way, condition in enumerate(conditions(connection, contract, LOGGED))
     )
-    # A label of the target precedes others. Ties go to the label that names the prediction, then to the greater text,
-    # so that the result never varies.
-    best = "1 = row_number() OVER (PARTITION BY place ORDER BY label IS NULL, seen_ts DESC, named DESC, label DESC)"
+    # A label of the target precedes others. Ties go to the label that names the prediction or its id, then to the
+    # greater text, so that the result never varies.
+    best = "1 = row_number() OVER (PARTITION BY place ORDER BY label IS NULL, seen_ts DESC, way, label DESC)"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
         f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ({matches}) QUALIFY {best}) b ON b.place = p.rowid ORDER BY p.rowid"
@@ -123,7 +119,7 @@ def joined(connection: "duckdb.DuckDBPyConnection", store: Store, contract: Cont
     return count(connection, f"FROM {LABELLED} WHERE {LABEL} IS NOT NULL")
 
 
-def coverage(connection: "duckdb.DuckDBPyConnection", as_of: int, label_days: int) -> Coverage:
+def coverage(connection: "Connection", as_of: int, label_days: int) -> Coverage:
     """Return how many rows of LABELLED are older than `label_days` at `as_of`, and how many of these have a label."""
     mature = f"FROM {LABELLED} WHERE ts <= {int(as_of) - label_days * DAY}"
     labelled, other = f"{mature} AND {LABEL} IS NOT NULL", f"{mature} AND {LABEL} IS NULL AND {SEEN} IS NOT NULL"
@@ -148,18 +144,24 @@ def _delivery(store: Store, file: Path) -> Path:
     return store.labels / f"{hash_of(file)}.parquet"
 
 
-def conditions(connection: "duckdb.DuckDBPyConnection", contract: Contract, source: str) -> list[str]:
-    """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by request, by key."""
-    if not (contract.key and _logs_key(contract) and contract.key.name in describe(connection, f"FROM {source}")):
-        return [NAMED]
-    return [NAMED, f"l.key = CAST(p.{quoted(contract.key.name)} AS VARCHAR) AND l.ts // {DAY} = p.ts // {DAY}"]
+def conditions(connection: "Connection", contract: Contract, source: str) -> list[str]:
+    """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by request, id, key."""
+    found, known = [NAMED], describe(connection, f"FROM {source}")
+    for columns, time in ((contract.ids, "l.ts IS NULL"), (contract.entity_key, f"l.ts // {DAY} = p.ts // {DAY}")):
+        if columns and all(column.loggable and column.name in known for column in columns):
+            found.append(f"l.key = {as_key([f'p.{quoted(column.name)}' for column in columns])} AND {time}")
+    return found
 
 
-def _logs_key(contract: Contract) -> bool:
-    return contract.key is not None and contract.key.loggable
+def as_key(values: list[str]) -> str:
+    """Return SQL of the text of a key, as `key` contains it, of the SQL of its parts."""
+    parts = [f"CAST({value} AS VARCHAR)" for value in values]
+    joined = " || ',' || ".join(f"to_json({part})" for part in parts)
+    # Unlike to_json of a list, it is null where a part is.
+    return parts[0] if len(parts) == 1 else f"'[' || {joined} || ']'"
 
 
-def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
+def _read(connection: "Connection", file: Path) -> set[str]:
     """Create the table `given` from the file, every value as text, with row numbers from 1; return its columns."""
     import duckdb
 
@@ -174,30 +176,36 @@ def _read(connection: "duckdb.DuckDBPyConnection", file: Path) -> set[str]:
     return describe(connection, "FROM given").keys() - {"lifecycle_row"}
 
 
-def _check_columns(file: Path, columns: set[str], contract: Contract) -> None:
-    label, key = {"label", contract.target.label}, {"key"} | ({contract.key.name} if contract.key else set())
-    named, keyed = "request_id" in columns, bool((key | {"ts"}) & columns)
-    complete = len(key & columns) == 1 and "ts" in columns
-    rules = {f"the column {name} is unknown": True for name in sorted(columns - COLUMNS.keys() - label - key)} | {
+def _check_columns(file: Path, columns: set[str], contract: Contract) -> list[str]:
+    """Return the columns of a file that identify its rows: `request_id`, the id, or those of the key and `ts`."""
+    label, key = {"label", contract.target.label}, [column.name for column in contract.entity_key]
+    key = ["key"] if len(key) == 1 and "key" in columns else key
+    ways = [["request_id"]] + ([[contract.id.name]] if contract.id and contract.id.loggable else [])
+    ways += [[*key, "ts"]] if key and all(column.loggable for column in contract.entity_key) else []
+    given = columns - label - {"seen_ts"} - ({"position"} if "request_id" in columns else set())
+    rules = {
         f"it needs one column {' or '.join(sorted(label))}": len(label & columns) != 1,
-        "it needs either request_id or the key and ts": named == keyed or ("position" in columns and not named),
-        "the contract has no key that may be logged: use request_id": bool(key & columns) and not _logs_key(contract),
-        f"it needs one column {' or '.join(sorted(key))}, and ts": keyed and not complete,
+        **{f"the column {name} is unknown": True for name in sorted(given.difference(*ways))},
+        f"its rows are identified by {' or by '.join(' and '.join(way) for way in ways)}": given not in map(set, ways),
     }
     if any(rules.values()):
         raise LifecycleError(f"{file}: " + "; ".join(fault for fault, broken in rules.items() if broken), FORMAT)
+    return next(way for way in ways if set(way) == given)
 
 
-def _convert(connection: "duckdb.DuckDBPyConnection", contract: Contract, columns: set[str], seen_ts: int) -> None:
+def _convert(connection: "Connection", contract: Contract, columns: set[str], way: list[str], seen_ts: int) -> None:
     """Create the table `converted`: COLUMNS, with null for values that are not valid, and `lifecycle_row`."""
-    own = {"label": contract.target.label, "key": contract.key.name if contract.key else "key"}
     values = {"position": "0", "seen_ts": f"'{int(seen_ts)}'"}
-    for name in COLUMNS:
-        given = next((quoted(each) for each in (name, own.get(name)) if each in columns), values.get(name, "NULL"))
+    values = {name: quoted(name) if name in columns else values.get(name, "NULL") for name in COLUMNS}
+    if way != ["request_id"]:
+        # The id, or a part of the key, may be named `position`.
+        values |= {"position": "0", "key": as_key([quoted(name) for name in way if name != "ts"])}
+    for name in ("ts", "seen_ts"):
         # Seconds since 1970 UTC, or ISO 8601.
-        time = f"coalesce(TRY_CAST({given} AS BIGINT), floor(epoch(TRY_CAST({given} AS TIMESTAMPTZ))))"
-        values[name] = time if name in ("ts", "seen_ts") else given
-    values["label"] = _label(contract, values["label"], with_booleans=True)
+        epoch = f"floor(epoch(TRY_CAST({values[name]} AS TIMESTAMPTZ)))"
+        values[name] = f"coalesce(TRY_CAST({values[name]} AS BIGINT), {epoch})"
+    label = quoted("label" if "label" in columns else contract.target.label)
+    values["label"] = _label(contract, label, with_booleans=True)
     selected = ", ".join(f"TRY_CAST({values[name]} AS {kind}) AS {name}" for name, kind in COLUMNS.items())
     connection.execute(f"CREATE TEMP TABLE converted AS SELECT {selected}, lifecycle_row FROM given")
 
@@ -214,17 +222,22 @@ def _label(contract: Contract, value: str, with_booleans: bool = False) -> str:
     return f"CASE {cases} END"
 
 
-def _check_rows(connection: "duckdb.DuckDBPyConnection", file: Path, named: bool, contract: Contract, now: int) -> None:
-    """Check the table `converted`; `named` is whether its labels name a request."""
-    classes = contract.target.classes
+def _check_rows(
+    connection: "Connection", store: Store, file: Path, way: list[str], contract: Contract, now: int
+) -> None:
+    """Check the table `converted`; `way` names the columns that identify its rows."""
+    classes, names = contract.target.classes, [name for name in way if name != "ts"]
+    differs = f"min(label) OVER (PARTITION BY {SAME}) <> max(label) OVER (PARTITION BY {SAME})"
+    differs = f"SELECT lifecycle_row FROM (FROM converted UNION ALL BY NAME {known(store, 2**62)}) QUALIFY {differs}"
+    row = " and ".join([*names, *(["date"] if "ts" in way else [])])
     rules = {
         f"label is not one of {', '.join(classes)}" if classes else "label is not a number": "label IS NULL",
         "seen_ts is not a timestamp": "seen_ts IS NULL",
         "seen_ts is in the future": f"seen_ts > {int(now)}",
-        "request_id is missing": f"{named} AND request_id IS NULL",
-        "position is not an index from 0": f"{named} AND NOT coalesce(position >= 0, FALSE)",
-        "the key is missing": f"NOT {named} AND key IS NULL",
-        "ts is not a timestamp": f"NOT {named} AND ts IS NULL",
+        f"{' or '.join(names)} is missing": "coalesce(request_id, key) IS NULL",
+        "position is not an index from 0": "NOT coalesce(position >= 0, FALSE)",
+        "ts is not a timestamp": f"{'ts' in way} AND ts IS NULL",
+        f"label contradicts another one of the same {row} and seen_ts": f"lifecycle_row IN ({differs})",
     }
     faults = []
     for fault, condition in rules.items():

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lifecycle.contract.declare import FLOAT32_MAX
+from lifecycle.contract.rows import FIRST_DAY, LAST_DAY, MICROSECONDS_A_DAY, expected_range
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.contract.tables import quoted
 
@@ -28,7 +29,8 @@ NULLS = 0.2
 BAND = (0.2, 0.3)  # distances from the middle between which the label is reversed
 LEVELS = ("a", "b", "c")
 DTYPES: dict[str, Any] = {"number": "float64", "integer": "Int64", "boolean": "boolean", "category": "str"}
-AROUND_ZERO, ANYWHERE = (-100.0, 100.0), (-FLOAT32_MAX, FLOAT32_MAX)
+DTYPES["time"] = "datetime64[us]"
+AROUND_ZERO, RECENT, ANYWHERE = (-100.0, 100.0), (19_000.0, 20_000.0), (-FLOAT32_MAX, FLOAT32_MAX)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def rows(contract: Contract, count: int, seed: int) -> "pd.DataFrame":
         return np.where(random.random(count) < FOLLOWS, cause, random.random(count))
 
     columns: dict[str, Any] = {
-        column.name: _keys(column, count) if column.source == "key" else _values(column, places())
+        column.name: _keys(column, count) if column in contract.identifiers else _values(column, places())
         for column in contract.columns
     }
     return pd.DataFrame(columns | {contract.target.label: _label(contract.target, cause)})
@@ -105,6 +107,9 @@ def _values(column: Column, places: Places) -> "pd.Series[Any]":
     elif column.kind == "category":
         levels = _levels(column)
         values = np.array(levels, dtype=object)[(known * len(levels)).astype(int)]
+    elif column.kind == "time":
+        low, high = np.clip(expected_range(column) if column.expected else RECENT, FIRST_DAY, LAST_DAY)
+        values = ((low + known * (high - low)) * MICROSECONDS_A_DAY).astype("int64").astype(DTYPES["time"])
     else:
         low, high = usual(column)
         values = low + known * (high - low)

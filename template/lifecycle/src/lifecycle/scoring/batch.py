@@ -34,8 +34,9 @@ GIVEN = "lifecycle_given"
 def score(settings: Settings, data: Data, environment: str, days: list[date] | None, progress: bool) -> dict[Path, int]:
     """Predict for the population of each date and write one Parquet file per date, sorted by key.
 
-    A file has the keys (without a key, the request fields), the prediction, `as_of`, version and threshold. Scoring a
-    date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction log.
+    A file has the keys and the id (without these, the request fields), the prediction, `as_of`, version and threshold.
+    Scoring a date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction
+    log.
 
     `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
     time in the data, or today. `progress` shows a progress bar on stderr.
@@ -163,7 +164,7 @@ def _predict(
             count += size
             bar.update(size)
     # The draft of the output is in the folder of the parts, which is removed as a whole.
-    columns = contract.keys or contract.request
+    columns = contract.identifiers or contract.request
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lifecycle import timestamps
-from lifecycle.contract.schema import Column
+from lifecycle.contract.rows import days, expected_range
+from lifecycle.contract.schema import ORDERED, Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import segment_folder, size_of_segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
@@ -157,10 +157,11 @@ class Metrics(Collector):
 
 def is_expected(column: Column) -> Callable[[Any], bool]:
     """Return a function that reports whether a value is in the column's `expected` range or one of its levels."""
-    if column.kind not in ("number", "integer"):
+    if column.kind not in ORDERED:
         return frozenset(column.expected).__contains__
-    low, high = column.expected
-    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    least, most = expected_range(column)
+    if column.kind == "time":
+        return lambda value: least <= days(value) <= most
     return lambda value: least <= value <= most
 
 

@@ -127,10 +127,13 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     Raises:
         LifecycleError: a part would be empty.
     """
+    import pandas as pd
+
     time = time_column(contract, frame)
-    key = contract.key.name if contract.key else None
-    columns = [column.name for column in contract.columns]
-    identity = tuple(dict.fromkeys([*([key] if key else columns), *([time] if time else [])]))
+    key, columns = ([column.name for column in each] for each in (contract.entity_key, contract.framed))
+    entity = pd.Series(_hashes(frame, key), index=frame.index)
+    identity = tuple(dict.fromkeys(column.name for column in contract.row_identity))
+    identity += (time,) if time and time not in identity and not contract.id else ()
     age, late = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=bool)
     seconds = np.zeros(len(frame), dtype=np.int64) if time is None else seconds_of(frame[time])
     if len(np.unique(seconds)) > 1:
@@ -138,14 +141,14 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
         newest = seconds >= start
         age = np.where(newest, 0, -((seconds - start) // length))
         rule = f"two thirds of the rows from {timestamps.format_utc(start)} on"
-        few = key is None or frame.loc[newest, key].nunique() < FEW_DISTINCT_ROWS
-        selection = newest & _by_hash(frame, [*identity] if few else [str(key)], SELECTION)
+        few = not key or entity[newest].nunique() < FEW_DISTINCT_ROWS
+        selection = newest & _by_hash(frame, [*identity] if few else key, SELECTION)
         holdout = newest & ~selection
-        if key is not None and {"ts", "seen_ts"} <= set(frame.columns):
-            late = ((frame["seen_ts"] > start) & frame[key].isin(frame.loc[newest, key])).to_numpy()
+        if key and {"ts", "seen_ts"} <= set(frame.columns):
+            late = ((frame["seen_ts"] > start) & entity.isin(entity[newest])).to_numpy()
     else:
-        if key is not None:
-            hashed, rule = [key], f"whole entities by a hash of {key}"
+        if key:
+            hashed, rule = key, f"whole entities by a hash of {', '.join(key)}"
         elif len(frame[columns].drop_duplicates()) >= min(FEW_DISTINCT_ROWS, len(frame) / 2):
             hashed, rule = columns, "rows by a hash"
         else:
@@ -159,9 +162,8 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
         problem = f"{len(frame)} rows cannot be divided into rows to fit, to choose with and to hold out ({rule})"
         raise LifecycleError(problem, "Give more labelled rows, or change train.holdout in config/.")
     shared = None
-    if key is not None:
-        entities = frame.loc[holdout, key].drop_duplicates()
-        shared = float(entities.isin(frame.loc[training, key].unique()).mean())
+    if key:
+        shared = float(entity[holdout].drop_duplicates().isin(entity[training]).mean())
     return Split(training, selection, holdout, rule, shared, seconds, age, identity)
 
 

@@ -156,7 +156,7 @@ def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) 
     nulls = [column for at, column in enumerate(encoder.inputs.names) if np.isnan(matrix[:, at]).any()]
     with naming(name, nulls):
         if hasattr(estimator, "save"):
-            estimator.fit(typed_frame(rows.frame, team.contract.columns), label)
+            estimator.fit(typed_frame(rows.frame, team.contract.framed), label)
             return FrameModel(estimator, team.contract), encoder
         return SkopsModel(estimator.fit(matrix, label), encoder, target), encoder
 

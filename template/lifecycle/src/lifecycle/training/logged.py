@@ -41,8 +41,8 @@ class Logged:
 def add_logged(connection: "Connection", team: Team, settings: Settings, environment: str, as_of: int) -> Logged:
     """Add the labelled predictions of an environment, known at `as_of` (seconds), to the completed rows in ROWS.
 
-    A prediction whose key (without one, whose fields) and UTC date `labels()` has already is not added again, and of
-    several of them the first is. Looked-up values are those that the service used.
+    A prediction whose id (without one, whose key or fields, and UTC date) `labels()` has already is not added again,
+    and of several of them the first is. Looked-up values are those that the service used.
     """
     contract, store, paths = team.contract, settings.store, predictions.files(settings.store, environment)
     if not (paths and labels.files(store)):
@@ -77,9 +77,9 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     values |= {"ts": "ts", "seen_ts": labels.SEEN}
     values[label] = _label(contract.target, known[label])
     parts = [f"CAST({values[name]} AS {kind}) AS {quoted(name)}" for name, kind in known.items() if name in values]
-    row = [column.name for column in (contract.key, contract.time) if column] if contract.key else needed
-    same = [name for name in row if name in known]
-    identity = [*map(quoted, same), *([f"ts // {DAY}"] if "ts" in known else [])]
+    row = contract.row_identity if contract.id else (*contract.row_identity, *contract.keys)
+    identity = [quoted(name) for name in dict.fromkeys(column.name for column in row) if name in known]
+    identity += [f"ts // {DAY}"] if "ts" in known and not contract.id else []
     mature = f"ts <= {as_of - settings.monitor.label_days * DAY}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT {', '.join(parts)}, {mature} AS lifecycle_mature "

@@ -74,20 +74,22 @@ def model_card(contract: Contract, facts: Mapping[str, Any], runtime: str) -> st
 
 
 def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
-    """Return completed rows that describe no real entity: each column is drawn on its own, keys are synthetic."""
+    """Return rows of what models read that describe no real entity: columns are drawn on their own, keys synthetic."""
     contract, frame = dataset.team.contract, dataset.holdout.frame
     random, size = np.random.default_rng(train.seed), min(train.golden_rows, len(frame))
     columns: dict[str, list[Any]] = {}
     for column in contract.inputs:
         drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
-        convert = {"number": float, "integer": int, "boolean": bool}.get(column.kind, str)
+        convert: Any = {"number": float, "integer": int, "boolean": bool, "time": datetime.isoformat}.get(
+            column.kind, str
+        )
         known = zip(drawn, drawn.notna(), strict=True)
         columns[column.name] = [convert(value) if is_known else None for value, is_known in known]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
         other: dict[str, list[Any]] = {"time": ["2000-01-01T00:00:00Z"] * size, "integer": [*range(size)]}
         columns[column.name] = other.get(column.kind, texts)
-    return [{column.name: columns[column.name][at] for column in contract.columns} for at in range(size)]
+    return [{column.name: columns[column.name][at] for column in contract.framed} for at in range(size)]
 
 
 def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
