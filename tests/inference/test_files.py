@@ -25,12 +25,6 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
         "two encod",
     ),
     "zero bytes": ("t.csv", GOOD.encode() + b"1,2,\0\n", "line 62: a zero byte", "Parquet"),
-    "doubled names": (
-        "t.csv",
-        GOOD.replace("a,b,", "a,a,").encode(),
-        "'a' occurs more than once (columns 1, 2)",
-        "Rename",
-    ),
     "no names": ("t.csv", GOOD.replace("a,b,label\n", "").encode(), "where names are expected", "first line"),
     "no label": ("t.csv", GOOD.replace("label", "Lable").encode(), "no column 'label'", "Similar: Lable"),
     "only the label": ("t.csv", b"label\nx\ny\n", "has only the label", "columns to learn from"),
@@ -81,7 +75,7 @@ def test_what_is_not_a_file_is_rejected(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LifecycleError, match=problem):
-        open_source(given, connect(), tmp_path)
+        open_source(given, connect())
 
 
 def test_no_value_of_a_malformed_line_is_shown(tmp_path: Path) -> None:
@@ -95,7 +89,7 @@ def test_no_value_of_a_malformed_line_is_shown(tmp_path: Path) -> None:
 def test_a_file_larger_than_the_free_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.csv"
     path.write_text(GOOD)
-    found = open_source(str(path), connect(), tmp_path)
+    found = open_source(str(path), connect())
     monkeypatch.setattr(sources.shutil, "disk_usage", lambda _: sources.shutil._ntuple_diskusage(10, 5, 5))
     with pytest.raises(LifecycleError, match="free"):
         sources.refuse_larger_than_disk(found, tmp_path)

@@ -120,10 +120,13 @@ def test_whole_decimals_of_a_warehouse_are_whole_numbers(tmp_path: Path) -> None
     assert made.contract.key is not None
 
 
-def test_a_time_after_the_time_of_the_row_is_a_leak(table: Any) -> None:
+def test_a_time_after_the_time_of_the_row_is_when_the_label_became_known(table: Any) -> None:
     closed = (DAYS + pd.Timedelta(days=5)).strftime("%Y-%m-%d")
     made = table(opened=DAYS.strftime("%Y-%m-%d"), closed=closed)
-    assert "it lies after opened" in made.excluded["closed"]
+    assert "closed" not in made.inputs
+    assert (made.plan.time, made.plan.seen, made.plan.label_days) == ("opened", "closed", 5)
+    assert "KEEP=closed" in made.unsure
+    assert "AS seen_ts" in made.data
 
 
 def test_a_few_rows_are_not_enough_to_call_a_column_a_leak(tmp_path: Path) -> None:

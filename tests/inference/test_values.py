@@ -42,8 +42,7 @@ def test_numbers_are_read_as_people_write_them(written_as: str, number: float, u
     found = values.read({written_as: 3})
     assert found.kind in ("number", "integer")
     assert found.unit == unit
-    sql = found.sql.replace("{x}", "$1")
-    assert connect().execute(f"SELECT {sql}", [written_as]).fetchall() == [(number,)]
+    assert connect().execute(f"SELECT {found.how.value('$1', 'VARCHAR')}", [written_as]).fetchall() == [(number,)]
 
 
 @pytest.mark.parametrize(
@@ -64,16 +63,16 @@ def test_text_that_resembles_a_number_is_a_category(words: list[str], kind: str)
 
 
 def test_an_ambiguous_comma_is_reported_and_is_a_decimal_mark_in_a_semicolon_file() -> None:
-    alone, semicolons = values.read({"1,234": 9, "5,678": 1}), values.read({"1,234": 9, "5,678": 1}, semicolons=True)
+    alone, semicolons = values.read({"1,234": 9, "5,678": 1}), values.read({"1,234": 9, "5,678": 1}, is_european=True)
     assert "may be decimal marks" in alone.unsure[0]
-    sql = [each.sql.replace("{x}", "'1,234'") for each in (alone, semicolons)]
+    sql = [each.how.value("'1,234'", "VARCHAR") for each in (alone, semicolons)]
     assert connect().execute(f"SELECT {sql[0]}, {sql[1]}").fetchall() == [(1234.0, 1.234)]
 
 
 def test_a_few_words_in_a_column_of_numbers_are_null_and_reported(table: Any) -> None:
     made = table(age=every(150, "adult", lambda at: str(20 + at % 50)))
     assert made.inputs["age"] == "integer"
-    assert "'adult' in 3 rows is not a number" in made.unsure
+    assert "'adult' in 3 rows is not a whole number" in made.unsure
 
 
 @pytest.mark.parametrize(("yes", "no"), [("Yes", "No"), ("1", "0"), ("TRUE", "false"), ("y", "N"), ("t", "f")])
@@ -110,7 +109,8 @@ def test_an_ambiguous_date_order_is_reported(table: Any) -> None:
     assert "may be %d/%m/%Y as well as %m/%d/%Y" in made.unsure
 
 
-def test_another_date_becomes_a_number_of_days(table: Any) -> None:
+def test_another_date_is_a_date_of_the_contract_and_features_of_it_are_offered(table: Any) -> None:
     made = table(called=DAYS.strftime("%Y-%m-%d"), born=(DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d"))
-    column = next(each for each in made.contract.inputs if each.name == "born")
-    assert (column.kind, column.unit) == ("number", "days since 1970-01-01")
+    assert made.inputs["born"] == "time"
+    assert "days since" not in made.code + made.data + made.notes
+    assert 'date_diff(\'day\', "born", "called")' in made.notes

@@ -95,11 +95,12 @@ def choose_seen(
     for name, profile in profiles.items():
         if profile.kind == "time" and name != time and name not in wishes.keep | wishes.drop | wishes.log_only:
             known = (profile.sample.notna() & row_times.notna()).to_numpy()
-            later = (profile.sample >= row_times).to_numpy()[known & labelled]
-            # A label has a date, and a row without a label usually has none.
+            delay = ((profile.sample - row_times) / DAY)[known & labelled]
+            # Every label has a date, on which it is not always known at once.
             covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
-            if name == wishes.seen or (covers and later.mean() >= SEEN_SHARE and not OTHER_TIME.search(name)):
-                delays[name] = ((profile.sample - row_times)[known & labelled] / DAY).quantile(LABEL_DAYS_SHARE)
+            is_later = covers and (delay >= 0).mean() >= SEEN_SHARE and delay.median() > 0
+            if name == wishes.seen or (is_later and not OTHER_TIME.search(name)):
+                delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
         return wishes.seen, None
     chosen = wishes.seen or max(delays, key=lambda name: delays[name])

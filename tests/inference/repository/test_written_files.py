@@ -57,22 +57,23 @@ def test_a_file_in_the_data_folder_is_read_where_it_is(repository: Path, contrac
     (repository / "data/raw").mkdir(parents=True)
     path = written(repository / "data/raw", COLUMNS)
     assert contract(path)[0] == 0
-    assert 'FILE = "raw/table.csv"' in (repository / "src/model/data.py").read_text(encoding="utf-8")
+    assert '"raw/table.csv",' in (repository / "src/model/data.py").read_text(encoding="utf-8")
 
 
 def test_a_file_that_git_would_commit_is_reported(repository: Path, contract: Run) -> None:
     assert "git would commit table.csv" in contract(written(repository, COLUMNS))[1]
 
 
-def test_an_encoding_that_duckdb_does_not_support_is_rewritten_in_the_data_folder(
+def test_a_table_in_another_encoding_is_declared_and_stays_as_it_is(
     repository: Path, contract: Run, tmp_path: Path
 ) -> None:
     path = tmp_path / "old.csv"
     path.write_bytes(written(tmp_path, COLUMNS).read_text(encoding="utf-8").replace("Köln", "€").encode("cp1252"))
     code, output = contract(path)
     assert code == 0, output
-    assert "rewritten in UTF-8" in output
-    assert "€" in (repository / "data/old.utf8.csv").read_text(encoding="utf-8")
+    assert "the encoding was taken to be cp1252" in output
+    assert 'encoding="cp1252"' in (repository / "src/model/data.py").read_text(encoding="utf-8")
+    assert (repository / "data/old.csv").read_bytes() == path.read_bytes()
 
 
 def test_code_is_linted_and_formatted_whatever_the_names(repository: Path, contract: Run, tmp_path: Path) -> None:

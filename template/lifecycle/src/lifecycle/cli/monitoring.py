@@ -61,10 +61,11 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.tables import connect
+    from lifecycle.contract.team import load_data
     from lifecycle.registry import labels, predictions
 
     store, now, contract = loaded.settings.store, timestamps.now(), _contract(loaded)
-    count = labels.add(store, contract, given.file, now, given.seen)
+    count = labels.add(store, contract, given.file, now, given.seen, getattr(load_data(), "TABLE", None))
     if count is None:
         print(f"{given.file} was imported before; nothing changed")
         return

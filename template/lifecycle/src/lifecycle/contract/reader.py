@@ -9,12 +9,11 @@ import functools
 import gzip
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lifecycle.contract import schema
 from lifecycle.contract.schema import Kind
 from lifecycle.contract.tables import INTEGERS, NUMBERS, UNREADABLE, describe, path_literal, quoted, text
 from lifecycle.errors import LifecycleError, NotHere
@@ -203,10 +202,12 @@ class Time(Text):
         return _valid_time(raw) if not sql_type.startswith(NUMBERS) else self._parsed(f"CAST({raw} AS VARCHAR)")
 
 
+# How a file is read that is written as the contract says: ISO 8601, decimal points, and texts with their blanks.
 PLAIN: dict[Kind, Text] = {
     "number": Number(),
     "integer": Number(whole=True),
     "boolean": Boolean(),
+    "category": Text(strip=False),
     "time": Time(),
 }
 
@@ -269,28 +270,23 @@ class Table:
 
 
 def open_rows(
-    connection: "duckdb.DuckDBPyConnection",
-    path: Path,
-    view: str,
-    columns: tuple[schema.Column, ...],
-    table: Table | None = None,
-) -> dict[str, Text]:
-    """Register the rows of any file as they are, and return how each column of a contract is read from them.
+    connection: "duckdb.DuckDBPyConnection", path: Path, view: str, table: Table | None, needed: Collection[str]
+) -> Mapping[str, Text]:
+    """Register the rows of any file as they are, and return how `table` declares its columns.
 
-    A file with the columns that `table` declares is read as declared; another one as the contract says: ISO 8601,
-    decimal points, and texts with their blanks.
+    `needed` are names of columns in the contract. A file without one of them is not written as `table` declares: then
+    nothing is returned.
     """
-    readings = {column.name: PLAIN.get(column.kind, Text(strip=False)) for column in columns}
     scan = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
+    declared: Mapping[str, Text] = {}
     if is_parquet(path):
         scan = Table("", {}).scan(path)
-    if table:
-        declared = readings | {name: table.columns[name] for name in readings.keys() & table.columns.keys()}
+    if table and table.columns.keys() >= set(needed):
         known = describe(connection, f"FROM {table.scan(path)}")
-        if all((declared[column.name].header or column.name) in known for column in columns if column.required):
-            readings, scan = declared, table.scan(path)
+        if all((table.columns[name].header or name) in known for name in needed):
+            declared, scan = table.columns, table.scan(path)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS FROM {scan}")
-    return readings
+    return declared
 
 
 def is_parquet(path: Path) -> bool:

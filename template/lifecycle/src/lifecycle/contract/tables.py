@@ -60,11 +60,6 @@ def literal(value: object) -> str:
     return "NULL" if value is None else repr(value)
 
 
-def is_parquet(path: Path) -> bool:
-    """Return whether a file has the name of a Parquet file."""
-    return path.suffix.lower() in (".parquet", ".pq")
-
-
 def path_literal(path: Path) -> str:
     """Return a path as an SQL literal that DuckDB does not expand as a glob pattern (`*`, `?`, `[1]`)."""
     return text(re.sub(r"([*?\[])", r"[\1]", str(path)))

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifecycle.contract.reader import Table, open_rows
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, count, describe, is_parquet, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import connect, count, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import LOGGED
 from lifecycle.storage import Store, hash_of, lock
@@ -47,11 +48,13 @@ class Coverage:
         return self.labelled / self.mature if self.mature else 0.0
 
 
-def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | None = None) -> int | None:
+def add(
+    store: Store, contract: Contract, file: Path, now: int, seen_ts: int | None = None, table: Table | None = None
+) -> int | None:
     """Import the labels of a CSV or Parquet file (see FORMAT) and return their number; None if it was imported before.
 
     A label that was seen after `now` (seconds) is refused. `seen_ts`, by default now, is when the labels of a file
-    without that column became known.
+    without that column became known. `table` declares how the team's own files are written.
 
     Raises:
         LifecycleError: names each column and rule that is broken, with count and first rows (from 1).
@@ -62,7 +65,7 @@ def add(store: Store, contract: Contract, file: Path, now: int, seen_ts: int | N
     if path.exists():
         return None
     with exclusive(store), connect() as connection:
-        columns = _read(connection, file)
+        columns = _read(connection, file, contract, table)
         way = _check_columns(file, columns, contract)
         _convert(connection, contract, columns, way, now if seen_ts is None else seen_ts)
         _check_rows(connection, store, file, way, contract, now)
@@ -161,16 +164,21 @@ def as_key(values: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"'[' || {joined} || ']'"
 
 
-def _read(connection: "Connection", file: Path) -> set[str]:
+def _read(connection: "Connection", file: Path, contract: Contract, table: Table | None) -> set[str]:
     """Create the table `given` from the file, every value as text, with row numbers from 1; return its columns."""
     import duckdb
 
-    name = path_literal(file)
-    source = f"read_csv({name}, header = true, all_varchar = true)"
-    if is_parquet(file):
-        source = f"(SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({name}, hive_partitioning = false))"
     try:
-        connection.execute(f"CREATE TEMP TABLE given AS SELECT *, row_number() OVER () AS lifecycle_row FROM {source}")
+        declared = open_rows(connection, file, "label_file", table, [contract.target.label])
+        known = describe(connection, "FROM label_file")
+        names = {reading.header or name: name for name, reading in declared.items()}
+        values = []
+        for header, sql_type in known.items():
+            name = names.get(header, header)
+            value = declared[name].value(quoted(header), sql_type) if name in declared else quoted(header)
+            values.append(f"CAST({value} AS VARCHAR) AS {quoted(name)}")
+        rows = "row_number() OVER () AS lifecycle_row FROM label_file"
+        connection.execute(f"CREATE TEMP TABLE given AS SELECT {', '.join(values)}, {rows}")
     except duckdb.Error as error:
         raise LifecycleError(f"{file} cannot be read: {error}", "Use CSV with a header, or Parquet.") from error
     return describe(connection, "FROM given").keys() - {"lifecycle_row"}

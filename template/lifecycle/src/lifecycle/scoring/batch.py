@@ -13,7 +13,7 @@ from lifecycle import timestamps
 from lifecycle.contract import reader, tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, is_parquet, quoted
+from lifecycle.contract.tables import connect, quoted
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -77,7 +77,7 @@ def score_file(
     faults = {
         "is a folder": output.is_dir(),
         "is the input file": output.resolve() == file.resolve(),
-        "is not the name of a Parquet file": not is_parquet(output),
+        "is not the name of a Parquet file": output.suffix.lower() not in (".parquet", ".pq"),
         "is in a folder that does not exist": not output.parent.is_dir(),
     }
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
@@ -187,7 +187,9 @@ def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table
     # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)
     with tables.explain_sql_errors(f"reading {file}", "Give a Parquet file, or a CSV file with a header."):
-        readings = reader.open_rows(connection, file, GIVEN, columns, table)
+        needed = [column.name for column in columns if column.required]
+        declared = reader.open_rows(connection, file, GIVEN, table, needed)
+        readings = {column.name: declared.get(column.name, reader.PLAIN[column.kind]) for column in columns}
         known = tables.describe(connection, f"FROM {GIVEN}")
         headers = {name: reading.header or name for name, reading in readings.items()}
         missing = [column for column in columns if headers[column.name] not in known]
