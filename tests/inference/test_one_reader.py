@@ -28,7 +28,7 @@ WRITERS: dict[str, Callable[[Draw], str]] = {
     "minus": lambda draw: f"\u2212{draw.randint(1, 99)}.5" if draw.random() < 0.5 else f"{draw.randint(1, 99)}.5",
     "unknown": lambda draw: draw.choice(["?", "n/a", "17", "18", "19"]),
     "whole": lambda draw: str(draw.randint(0, 500)),
-    "answer": lambda draw: draw.choice(["Yes", "no", "NO", "yes", ""]),
+    "boolean": lambda draw: draw.choice(["Yes", "no", "NO", "yes", ""]),
     "ja": lambda draw: draw.choice(["ja", "nein"]),
     "padded": lambda draw: draw.choice(["  Public", "Private ", "?"]),
     "code": lambda draw: draw.choice(["007", "012", "100"]),
@@ -98,7 +98,7 @@ def test_the_file_of_training_gives_the_same_rows_when_it_is_scored(tmp_path: Pa
     assert len(rows) >= 300 - 10 * (made.plan.time == "open_end")
     by_key = {row[0]: row for row in scored(made, path, tmp_path)}
     assert [by_key[row[0]] for row in rows] == rows
-    kinds = {"category": {"padded", "code"}, "boolean": {"answer", "ja"}}
+    kinds = {"category": {"padded", "code"}, "boolean": {"boolean", "ja"}}
     dates = {"day", "american", "digits", "zoned", "open_end", "month"}
     for name in set(names) & set(made.inputs):
         kind = next((kind for kind, of in kinds.items() if name in of), "time" if name in dates else "number")

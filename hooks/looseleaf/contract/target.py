@@ -1,6 +1,5 @@
 """Read the label: a number, one of two classes, or one of several."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from looseleaf.contract.profile import SAMPLE, Profile, Table
+from looseleaf.contract.values import TRUE
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +22,8 @@ FEW_NUMBERS, MOST_CLASSES = 10, 100
 LEAST_OF_CLASS = 10
 RARE = 0.05
 POSITIVE = (
-    *("yes", "y", "true", "t", "positive", "pos", "churn", "churned", "left", "fraud", "default", "defaulted"),
+    *(word for word in TRUE if len(word) > 1 or word in "yt1"),
+    *("positive", "pos", "churn", "churned", "left", "fraud", "default", "defaulted"),
     *("bad", "fail", "failed", "failure", "dead", "died", "deceased", "cancelled", "canceled", "spam", "sick", "ill"),
     *(">50k", "high", "won", "win", "success", "approved", "accepted", "survived", "malignant", "poisonous"),
 )
@@ -192,7 +193,4 @@ def _positive(counts: dict[str, int]) -> tuple[str, bool]:
     positive = [word for word in counts if word.casefold() in POSITIVE]
     if len(positive) == 1:
         return positive[0], True
-    numbers: Sequence[str] = [word for word in counts if word.isdigit()]
-    if set(numbers) == {"0", "1"}:
-        return "1", True
     return min(counts, key=lambda word: (counts[word], word)), False

@@ -148,7 +148,7 @@ def _boolean(counts: Counts) -> Reading | None:
     strays = {value: count for value, count in counts.items() if value.casefold() not in TRUE | FALSE}
     words = {value.casefold() for value in counts if value not in strays}
     true, false = sorted(words & TRUE), sorted(words & FALSE)
-    # A 2 beside 0 and 1 is a third number.
+    # A 2 together with 0 and 1 is a third number.
     if not (true and false and few(strays, counts)) or any(any(sign.isdigit() for sign in value) for value in strays):
         return None
     how = Boolean()
