@@ -11,6 +11,7 @@ import runpy
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from support.postgres import PASSWORD, Server
 from support.rendering import ROOT, TEMPLATE, run, tool
 
 PAGE = (TEMPLATE / "lifecycle/docs/data.md").read_text(encoding="utf-8")
-WAREHOUSE, TABLES, EXTENSION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FILE, WAREHOUSE, TABLES, EXTENSION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 IMPORT, CALL = (
     "from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]",
     'dbapi.connect(os.environ["WAREHOUSE"])',
@@ -111,6 +112,22 @@ def test_every_block_of_the_page_parses_and_passes_the_checks_of_a_repository(tm
     # The order of imports depends on which packages are first-party, which differs in a repository.
     done = run(ruff, "check", "--ignore=I", *config, ".", folder=tmp_path)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_declaration_of_the_page_reads_a_file_as_it_describes(tmp_path: Path) -> None:
+    declared: dict[str, Any] = {}
+    exec(FILE, declared)
+    lines = ["application;Income (EUR);insured;opened", "A1;1.234,50 €;Ja;05.01.2023", "A2; ;nein;31.12.9999"]
+    (tmp_path / "loans.csv").write_text("\n".join(lines), encoding="cp1252")
+    with tables.connect() as connection:
+        declared["TABLE"].register(connection, tmp_path)
+        rows = connection.execute("FROM source").fetchall()
+    assert rows == [("A1", 1234.5, True, datetime(2023, 1, 5)), ("A2", None, False, None)]
+    assert {name for name in declared if name in ("Boolean", "Number", "Text", "Time")} <= set(
+        re.findall(r"`(\w+)`", PAGE)
+    )
+    for name in re.findall(r"^\| `([A-Z_]+)=", PAGE, re.MULTILINE):
+        assert f",{name})" in (TEMPLATE / "lifecycle/lifecycle.mk").read_text(encoding="utf-8")
 
 
 def test_drivers_are_added_for_jobs_and_not_for_the_service(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lifecycle.contract.compatibility import python_name
-from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
@@ -152,11 +151,8 @@ def _ideas(dates: list[Field], times: Times) -> Iterator[str]:
     """Yield the features that could be derived from dates in the SQL of labels() and population()."""
     for each in dates:
         other = times.row or next((one.name for one in dates if one != each), None)
-        days = f"date_diff('day', {quoted(each.name)}, {quoted(other)})" if other else ""
-        offered = f"the weekday, dayofweek({quoted(each.name)})" + (
-            f", and the days until {other}, {days}" * bool(other)
-        )
-        yield f"{each.name} is a date; features that could be derived in src/model/data.py: {offered}"
+        days = f", and the days until {other}, date_diff('day', {each.name}, {other})" if other else ""
+        yield f"{each.name} is a date; src/model/data.py could derive the weekday, dayofweek({each.name}){days}"
 
 
 def _warnings(

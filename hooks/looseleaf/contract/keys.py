@@ -15,6 +15,8 @@ from looseleaf.contract.prompts import Chooser
 ID = re.compile(r"(^|[^a-z])(id|ids|key|uuid|guid|index|idx|instant|rownames?|row_?(number|num|id)|unnamed: 0)$", re.I)
 CAMEL_ID = re.compile(r"[a-z](ID|Id|Key|UUID|Guid)$")
 ENTITY_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z](ID|Id)$", re.I)
+# Names of numbers of customers, accounts and the like, where the values are codes.
+ENTITY_CODE = re.compile(r"(nummer|number|(^|[^a-z])(nr|no|num|ref))$", re.I)
 ROW_TIME = re.compile(r"date|time|timestamp|created|opened|ordered|called|day|(^|_)(ts|dt|at)$|month", re.I)
 OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due", re.I)
 EPOCH = re.compile(r"(^|[^a-z])(ts|time|timestamp|epoch|unixtime)$|(time|Time|stamp)$", re.I)
@@ -173,8 +175,15 @@ def _is_unique(profile: Profile) -> bool:
         return True
     if profile.kind == "integer":
         return rows >= SEQUENCE_ROWS and profile.high - profile.low + 1 == profile.rows
-    has_digits = profile.sample.str.contains(r"\d").mean() > 0.9 and not profile.sample.str.contains(r"\s").any()
-    return bool(rows >= LEAST_UNIQUE and profile.high <= 64 and has_digits)
+    return rows >= LEAST_UNIQUE and profile.high <= 64 and are_codes(profile)
+
+
+def are_codes(profile: Profile) -> bool:
+    """Return whether the values of a column look like codes: texts with digits and without blanks."""
+    if profile.kind != "category":
+        return False
+    known = profile.sample.dropna()
+    return bool(known.str.contains(r"\d").mean() > 0.9 and not known.str.contains(r"\s").any())
 
 
 def _is_entity(profile: Profile) -> bool:
@@ -182,7 +191,7 @@ def _is_entity(profile: Profile) -> bool:
     return (
         profile.kind in ("category", "integer")
         and not profile.nulls
-        and ENTITY_ID.search(profile.name) is not None
+        and bool(ENTITY_ID.search(profile.name) or (ENTITY_CODE.search(profile.name) and are_codes(profile)))
         and profile.distinct >= LEAST_UNIQUE
         and REPEATS[0] <= repeats <= REPEATS[1]
     )
