@@ -257,8 +257,13 @@ def judge(table: Table, folder: Path, seed: int) -> Verdict:
     frame.to_csv(path, index=False)
     plan = infer(path, table.label).plan
     left_out = {each.column: each.reason for each in plan.excluded}
-    named = {column for column in frame for note in plan.unsure if "known before the label?" in note and
-             (note.startswith(f"{column}:") or f" {column} and " in note or f" and {column}:" in note)}
+    named = {
+        column
+        for column in frame
+        for note in plan.unsure
+        if "known before the label?" in note
+        and (note.startswith(f"{column}:") or f" {column} and " in note or f" and {column}:" in note)
+    }
     kinds = {kind: all(name in left_out or name in named for name in names) for kind, names in owners.items()}
     honest = [name for name in table.frame if name != table.label]
     return Verdict(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from looseleaf.contract import evidence, pairs
+from looseleaf.contract import pairs, separation, similarity
 from looseleaf.contract.evidence import LEAST_OF_CLASS, LEAST_ROWS, Label, Leak
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find(columns: Mapping[str, "pd.Series"], label: Label) -> tuple[list[Leak], 
     sure, near, numbers = list[Leak](), list[Leak](), {}
     for name, column in columns.items():
         part = column.iloc[chosen].reset_index(drop=True)
-        found = evidence.alone(name, part, label, len(columns))
+        found = _alone(name, part, label, len(columns))
         if found:
             (sure if found.is_sure else near).append(found)
         if part.dtype.kind in "buif" and not (found and found.is_sure):
@@ -42,6 +42,14 @@ def find(columns: Mapping[str, "pd.Series"], label: Label) -> tuple[list[Leak], 
     for leak in pairs.find(numbers, label):
         (sure if leak.is_sure else near).append(leak)
     return sure, near
+
+
+def _alone(name: str, column: "pd.Series", label: Label, columns: int) -> Leak | None:
+    """Return what the strongest evidence says about one column of so many; None without evidence."""
+    is_number, of_classes = label.is_number, separation.of_column
+    found = similarity.of_column(column, label.values) if is_number else of_classes(column, label, columns)
+    leaks = [Leak((name,), *each) for each in found]
+    return max(leaks, key=lambda leak: (leak.is_sure, leak.is_sure or leak.strength), default=None)
 
 
 def _sample(label: Label, most: int) -> "np.ndarray":

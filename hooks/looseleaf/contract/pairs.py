@@ -15,6 +15,7 @@ from looseleaf.contract.evidence import (
     Leak,
     correlation,
     rank_areas,
+    ranks,
     tree_recovered,
 )
 
@@ -75,10 +76,8 @@ def _candidates(numbers: Mapping[str, Floats], label: Label) -> Iterator[tuple[t
 
 
 def _rank_correlation(values: Floats, label: Floats) -> float:
-    from scipy.stats import rankdata
-
     known = np.isfinite(values)
-    return abs(correlation(rankdata(values[known]), rankdata(label[known])))
+    return abs(correlation(ranks(values[known]), ranks(label[known])))
 
 
 def _screened(matrix: Floats, label: Floats, is_number: bool) -> Iterator[tuple[int, int, int]]:
