@@ -11,7 +11,7 @@ from lifecycle.contract.compatibility import python_name
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
-from looseleaf.contract.leaks import Label, Leak
+from looseleaf.contract.leaks import Label
 from looseleaf.contract.plan import Field, Notes, Plan, Source, Times, Wishes
 from looseleaf.contract.profile import Profile, Table
 from looseleaf.contract.prompts import Chooser
@@ -204,7 +204,10 @@ def _exclude_leaks(
     known = ~np.isnan(labels.sample)
     inputs = {name: profile.sample[known] for name, profile in profiles.items() if name not in wishes.keep}
     found, near = leaks.find(inputs, Label(labels.sample[known], labels.target.classes))
-    found += list(_later_times(profiles, wishes, time, table))
+    if time is not None and table.profiles[time].kind == "time":
+        times = {name: profiles[name].sample for name in inputs if profiles[name].kind == "time"}
+        for leak in leaks.later_times(times, table.profiles[time].sample, time):
+            (found if leak.is_sure else near).append(leak)
     found += [leak for leak in near if _similar_name(leak.columns[0], wishes.label)]
     excluded: set[str] = set()
     for leak in found:
@@ -219,26 +222,13 @@ def _exclude_leaks(
         if choice == "keep":
             notes.unsure.append(f"{leak.description}; it was kept")
             continue
-        excluded.update(leak.columns)
-        for name in leak.columns:
+        for name in sorted({*leak.columns} - excluded):
             notes.exclude(name, f"a leak: {leak.how}")
+        excluded.update(leak.columns)
     for leak in near:
         if not excluded.issuperset(leak.columns):
             notes.unsure.append(f"{leak.description}; it was kept. Is it known before the label?")
     return excluded
-
-
-def _later_times(profiles: dict[str, Profile], wishes: Wishes, time: str | None, table: Table) -> Iterator[Leak]:
-    """Yield columns whose times are after the time of the row, so that they were unknown at prediction time."""
-    if time is None or table.profiles[time].kind != "time":
-        return
-    row_times = table.profiles[time].sample
-    for name, profile in profiles.items():
-        if profile.kind == "time" and name not in wishes.keep:
-            both = profile.sample.notna() & row_times.notna()
-            after = float((profile.sample[both] > row_times[both]).mean()) if both.any() else 0.0
-            if after >= leaks.SURE:
-                yield Leak((name,), f"it lies after {time} in {after:.1%} of rows: known only later", after)
 
 
 def _similar_name(name: str, label: str) -> bool:

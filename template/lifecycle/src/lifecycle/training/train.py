@@ -23,6 +23,7 @@ from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
+from lifecycle.training.dominance import dominant
 from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
 from lifecycle.training.fit import fit, naming, verify_allowed_rows
 from lifecycle.training.package import pack
@@ -112,6 +113,10 @@ def train(
     thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
     costs = settings.gate.costs
     facts["calibration"] = metrics.calibration(target, holdout.label, predictions[CANDIDATE], thresholds, costs)
+    own = fits.evaluated[CANDIDATE]
+    facts["dominant"] = dominant(own, team.contract, holdout, predictions[CANDIDATE], predictions[TRIVIAL])
+    if facts["dominant"]:
+        print(f"warning: {facts['dominant']}", file=sys.stderr)
     found = evidence.evaluate(dataset, predictions)
     for version in sorted({each.current.version for each in seen}):
         found = evidence.with_version(settings, found, dataset, version)
