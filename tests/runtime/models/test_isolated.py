@@ -76,5 +76,4 @@ def test_an_estimator_that_does_not_convert_in_time_is_kept_with_skops(tmp_path:
     assert report["reason"] == (
         "HistGradientBoostingClassifier was not converted: it takes longer than 0.01 s (setting train.export_seconds)"
     )
-    assert report["step"] == "HistGradientBoostingClassifier"
     assert np.isfinite(bundle.facts["metrics"]["candidate"]["log_loss"])

@@ -23,13 +23,12 @@ from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.models.converters import convert
 from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
-from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
+from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, tolerance
 
 Report = dict[str, Any]
 FILE = "export.json"
 MOST_ROWS = 20
 ALONE = 64  # rows that are also predicted alone
-STEP_TOLERANCE = 1e-5  # of a step of a pipeline, absolute and relative
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,7 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
     from threadpoolctl import threadpool_limits
 
     report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
-    report |= {"largest_difference": None, "tolerance": tolerance(model.target), "differing": []}
-    report |= {"step": "", "warnings": []}
+    report |= {"largest_difference": None, "tolerance": tolerance(model.target), "differing": [], "warnings": []}
     # The process imports the converters meanwhile.
     started = process(limits, "onnxruntime, skl2onnx") if limits else contextlib.nullcontext(operator.call)
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
@@ -92,8 +90,7 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
         try:
             found: Export = call(_verified, model, holdout, edges, expected, seed, report)
         except Stopped as stopped:
-            step = type(model.estimator).__name__
-            return Export(None, report | {"reason": f"{step} was not converted: {stopped}", "step": step})
+            return Export(None, report | {"reason": f"{_name(model)} was not converted: {stopped}"})
     return found
 
 
@@ -125,8 +122,7 @@ def _attempt(
         raise
     # A converter is a library of special cases, and each raises its own types; so does the runtime.
     except Exception as error:
-        step = _first_differing_step(model.estimator, holdout[:ALONE], wide)
-        return Export(None, report | {"reason": f"{step} does not convert ({_first_line(error)})", "step": step})
+        return Export(None, report | {"reason": f"{_name(model)} does not convert ({_first_line(error)})"})
     edge_names = [*edges.names, *splits.names]
     distance = differences(expected, outputs, model.target)
     distance[sample] = np.maximum(distance[sample], differences(expected[sample], alone, model.target))
@@ -146,12 +142,11 @@ def _attempt(
     names = [f"holdout {at}" for at in range(len(holdout))]
     names += [f"edge {at} ({name})" for at, name in enumerate(edge_names)]
     known = [float(each) if np.isfinite(each) else None for each in distance[worst]]
-    step = _first_differing_step(model.estimator, rows[worst], wide)
     by = "not a finite number" if known[0] is None else f"by {known[0]:.2g}"
     count = f"{wrong.sum()} of {len(names)} rows"
-    reason = f"once converted, {step} predicts {count} differently ({names[worst[0]]}: {by})"
+    reason = f"once converted, {_name(model)} predicts {count} differently ({names[worst[0]]}: {by})"
     differing = [{"row": names[at], "difference": each} for at, each in zip(worst, known, strict=True)]
-    return Export(None, report | {"reason": reason, "differing": differing, "step": step})
+    return Export(None, report | {"reason": reason, "differing": differing})
 
 
 def decisions(outputs: Outputs, target: Target) -> Any:
@@ -161,39 +156,13 @@ def decisions(outputs: Outputs, target: Target) -> Any:
     return outputs >= 0.5 if target.task == "binary" else outputs.argmax(axis=1)
 
 
+def _name(model: SkopsModel) -> str:
+    steps = [type(step).__name__ for _, step in getattr(model.estimator, "steps", ())]
+    return f"the pipeline of {', '.join(steps)}" if steps else type(model.estimator).__name__
+
+
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")[:300]
-
-
-def _first_differing_step(estimator: Any, rows: Matrix, wide: bool) -> str:
-    # The name and class of the first step, from the outside in, that does not convert or that returns something else
-    # once converted; the last step where all before it are equal.
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import Pipeline
-
-    if isinstance(estimator, Pipeline):
-        for at, (name, step) in enumerate(estimator.steps[:-1]):
-            if not _converts_equally(estimator[: at + 1], rows, wide):
-                found = _first_differing_step(step, rows, wide) if at == 0 else type(step).__name__
-                return f"{name}: {found}"
-        name, last = estimator.steps[-1]
-        return f"{name}: {type(last).__name__}"
-    if isinstance(estimator, ColumnTransformer):
-        for name, part, columns in estimator.transformers_:
-            if not isinstance(part, str) and not _converts_equally(part, rows[:, columns], wide):
-                return f"{name}: {_first_differing_step(part, rows[:, columns], wide)}"
-    return type(estimator).__name__
-
-
-def _converts_equally(transformer: Any, rows: Matrix, wide: bool) -> bool:
-    try:
-        expected = transformer.transform(rows.astype(np.float64))
-        expected = np.asarray(expected.toarray() if hasattr(expected, "toarray") else expected, dtype=np.float64)
-        content, _ = convert(transformer, rows.shape[1], wide)
-        [outputs] = session(content).run(None, {"rows": rows})
-        return bool(np.allclose(outputs, expected, rtol=STEP_TOLERANCE, atol=STEP_TOLERANCE, equal_nan=True))
-    except Exception:
-        return False
 
 
 @contextlib.contextmanager
