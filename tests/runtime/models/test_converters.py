@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xgboost
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, GradientBoostingRegressor, VotingClassifier
+from sklearn.ensemble import BaggingClassifier, GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.naive_bayes import GaussianNB
@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import OnnxModel
-from support.export_table import forest, hgb
+from support.export_table import hgb
 from support.exports import Entry, differing_fresh_rows, exported, fitted, linear, regression, rows
 
 
@@ -37,7 +37,6 @@ def calibrated(estimator: Any, method: str) -> Any:
 
 
 FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
-PAIR = [("forest", forest()), ("linear", scaled(linear()))]
 BECOME_GRAPHS = [
     Entry("lightgbm, raw", light),
     Entry("lightgbm, random forest", lambda: light(**FOREST)),
@@ -51,15 +50,10 @@ BECOME_GRAPHS = [
     Entry("xgboost, dropped trees", lambda: extreme(booster="dart", rate_drop=0.3)),
     Entry("xgboost, parallel trees", lambda: extreme(num_parallel_tree=3), nulls=True),
     Entry("xgboost, -1 is null", lambda: extreme(missing=-1.0), nulls=True),
-    Entry("xgboost, hinge", lambda: extreme(objective="binary:hinge")),
     Entry("xgboost, random forest", lambda: xgboost.XGBRFClassifier(n_estimators=20)),
     regression("xgboost, gamma", lambda: xgboost.XGBRegressor(n_estimators=20, objective="reg:gamma")),
     regression("gradient boosting behind a scaler", lambda: scaled(GradientBoostingRegressor(n_estimators=20))),
-    Entry("ada boost behind a scaler", lambda: scaled(AdaBoostClassifier(n_estimators=10, random_state=0))),
-    Entry("ada boost, multiclass", lambda: AdaBoostClassifier(n_estimators=10, random_state=0), task="multiclass"),
     Entry("bags of boosting", lambda: BaggingClassifier(hgb(), 3, random_state=0)),
-    Entry("weighted voting", lambda: VotingClassifier(PAIR, voting="soft", weights=[1, 3])),
-    Entry("voting, multiclass", lambda: VotingClassifier(PAIR, voting="soft"), task="multiclass"),
     Entry("sigmoid calibration of boosting", lambda: calibrated(hgb(), "sigmoid"), nulls=True),
     Entry("sigmoid calibration, multiclass", lambda: calibrated(hgb(), "sigmoid"), task="multiclass"),
     Entry("isotonic calibration of a pipeline", lambda: calibrated(scaled(linear()), "isotonic")),
