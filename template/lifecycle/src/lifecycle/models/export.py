@@ -5,14 +5,12 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
-import contextlib
 import json
-import operator
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
@@ -77,18 +75,17 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
 
     report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
     report |= {"largest_difference": None, "tolerance": tolerance(model.target), "differing": [], "warnings": []}
-    # The process imports the converters meanwhile.
-    started = process(limits, "onnxruntime, skl2onnx") if limits else contextlib.nullcontext(operator.call)
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
-    with started as call, threadpool_limits(limits=1):
+    with threadpool_limits(limits=1):
         try:
             edges = edge_rows(model, holdout, seed)
             expected = np.concatenate([outputs, model.raw_outputs(edges.matrix)])
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
+        given = model, holdout, edges, expected, seed, report
         try:
-            found: Export = call(_verified, model, holdout, edges, expected, seed, report)
+            found: Export = limited(limits, _verified, *given) if limits else _verified(*given)
         except Stopped as stopped:
             return Export(None, report | {"reason": f"{_name(model)} was not converted: {stopped}"})
     return found
@@ -165,39 +162,30 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")[:300]
 
 
-@contextlib.contextmanager
-def process(limits: Limits, modules: str) -> Iterator[Callable[..., Any]]:
-    """Start a process that imports `modules`, separated by commas; yields `call(function, *arguments)` for one call.
+def limited(limits: Limits, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a call in a process of its own, or raise Stopped.
 
-    Function, arguments and result are sent as multiprocessing sends them. `call` raises Stopped.
+    Function, arguments and result are sent as multiprocessing sends them. Unlike multiprocessing, the process does not
+    import the script that called it.
     """
-    code = f"import {modules}; from lifecycle.models import export; export.serve({limits.seconds}, {limits.megabytes})"
+    try:
+        content = bytes(ForkingPickler.dumps((function, arguments)))
+    # Objects of any library raise their own types.
+    except Exception as error:
+        raise Stopped(f"it cannot be sent to another process ({type(error).__name__})") from error
+    command = f"from lifecycle.models import export; export.serve({limits.seconds}, {limits.megabytes})"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=null, env=environment)
-
-    def call(function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            content = bytes(ForkingPickler.dumps((function, arguments)))
-        # Objects of any library raise their own types.
-        except Exception as error:
-            raise Stopped(f"it cannot be sent to another process ({type(error).__name__})") from error
-        output, _ = child.communicate(content)
-        status = child.returncode
-        if status == -signal.SIGALRM:
-            raise Stopped(f"it takes longer than {limits.seconds:g} s (setting train.export_seconds)")
-        if status or not output:
-            raise Stopped(f"its process ended with {signal.Signals(-status).name if status < 0 else f'code {status}'}")
-        result = ForkingPickler.loads(output)
-        if isinstance(result, MemoryError):
-            raise Stopped(f"it needs more than {limits.megabytes} MB of memory (setting train.export_mb)")
-        return result
-
-    try:
-        yield call
-    finally:
-        child.kill()
-        child.communicate()
+    done = subprocess.run([sys.executable, "-c", command], input=content, stdout=pipe, stderr=null, env=environment)
+    status = done.returncode
+    if status == -signal.SIGALRM:
+        raise Stopped(f"it takes longer than {limits.seconds:g} s (setting train.export_seconds)")
+    if status or not done.stdout:
+        raise Stopped(f"its process ended with {signal.Signals(-status).name if status < 0 else f'code {status}'}")
+    result = ForkingPickler.loads(done.stdout)
+    if isinstance(result, MemoryError):
+        raise Stopped(f"it needs more than {limits.megabytes} MB of memory (setting train.export_mb)")
+    return result
 
 
 def serve(seconds: float, megabytes: int) -> None:
