@@ -5,7 +5,6 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -44,10 +43,6 @@ class Export:
             return f"scikit-learn, kept with skops: {reason}"
         most = f"{self.report['largest_difference']:.1e} at most"
         return f"ONNX, equal on {rows['holdout']:,} held-out and {rows['edge']:,} edge rows ({most})"
-
-    def to_json(self) -> str:
-        """Return the text of `export.json`."""
-        return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 class Limits(NamedTuple):
