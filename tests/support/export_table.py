@@ -234,7 +234,6 @@ TABLE = [
             [("tree", DecisionTreeClassifier(max_depth=4)), ("linear", make_pipeline(StandardScaler(), linear()))],
             voting="soft",
         ),
-        "skops",
     ),
     regression(
         "voting",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xgboost
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import BaggingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import BaggingClassifier, GradientBoostingRegressor, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.naive_bayes import GaussianNB
@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import OnnxModel
-from support.export_table import hgb
+from support.export_table import forest, hgb
 from support.exports import Entry, differing_fresh_rows, exported, fitted, linear, regression, rows
 
 
@@ -36,6 +36,8 @@ def calibrated(estimator: Any, method: str) -> Any:
     return CalibratedClassifierCV(estimator, method=method, cv=2)
 
 
+PAIR = [("forest", forest()), ("linear", scaled(linear()))]
+BOTH = [("light", light()), ("extreme", extreme())]
 FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
 BECOME_GRAPHS = [
     Entry("lightgbm, raw", light),
@@ -53,11 +55,15 @@ BECOME_GRAPHS = [
     Entry("xgboost, random forest", lambda: xgboost.XGBRFClassifier(n_estimators=20)),
     regression("xgboost, gamma", lambda: xgboost.XGBRegressor(n_estimators=20, objective="reg:gamma")),
     regression("gradient boosting behind a scaler", lambda: scaled(GradientBoostingRegressor(n_estimators=20))),
+    Entry("weighted voting", lambda: VotingClassifier(PAIR, voting="soft", weights=[1, 3])),
+    Entry("voting, multiclass", lambda: VotingClassifier(PAIR, voting="soft"), task="multiclass"),
+    Entry("voting of lightgbm and xgboost", lambda: VotingClassifier(BOTH, voting="soft")),
     Entry("bags of boosting", lambda: BaggingClassifier(hgb(), 3, random_state=0)),
     Entry("sigmoid calibration of boosting", lambda: calibrated(hgb(), "sigmoid"), nulls=True),
     Entry("sigmoid calibration, multiclass", lambda: calibrated(hgb(), "sigmoid"), task="multiclass"),
     Entry("isotonic calibration of a pipeline", lambda: calibrated(scaled(linear()), "isotonic")),
     Entry("isotonic calibration of bayes", lambda: calibrated(GaussianNB(), "isotonic")),
+    Entry("sigmoid calibration of lightgbm", lambda: calibrated(light(), "sigmoid")),
     Entry("temperature calibration of boosting", lambda: calibrated(hgb(), "temperature")),
     Entry("a tuned threshold", lambda: TunedThresholdClassifierCV(scaled(linear()), cv=2)),
     Entry(

@@ -1,9 +1,10 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
 """Convert an estimator to an ONNX graph.
 
-LightGBM, XGBoost and calibrated classifiers are converted here, trees by `trees`, everything else by skl2onnx.
+LightGBM, XGBoost and classifiers made of others are converted here, trees by `trees`, everything else by skl2onnx.
 """
 
+import copy
 import json
 import sys
 import warnings
@@ -39,11 +40,14 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from sklearn.base import is_classifier
     from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import VotingClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
     _register()
     estimator = _unwrapped(estimator)
+    # They may combine models of LightGBM or XGBoost, which skops cannot store.
+    combined = {CalibratedClassifierCV: _convert_calibrated, VotingClassifier: _convert_voting}
     name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -52,7 +56,7 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
             initial_types=[(name, kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
             target_opset={"": 21, "ai.onnx.ml": 3},
-            custom_conversion_functions=trees.converters() | {CalibratedClassifierCV: _convert_calibrated},
+            custom_conversion_functions=trees.converters() | combined,
             custom_shape_calculators=dict.fromkeys((OneHotEncoder, SimpleImputer), trees.set_width),
         )
     graph = model.graph
@@ -172,6 +176,16 @@ def _xgboost_tree(tree: dict[str, Any], weight: float, target: int) -> Tree:
     below = np.nextafter(limit, np.float32(-np.inf)).astype(np.float64)
     feature, null_goes_left = np.array(tree["split_indices"]), np.array(tree["default_left"])
     return left < 0, feature, below, left, right, null_goes_left, limit[:, None] * np.float32(weight), target
+
+
+def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
+    from skl2onnx.operator_converters.voting_classifier import convert_voting_classifier
+
+    # It refuses two values that do not concern probabilities, or that have another type.
+    operator.raw_operator = model = copy.copy(operator.raw_operator)
+    model.flatten_transform = False
+    model.weights = None if model.weights is None else np.array(model.weights)
+    convert_voting_classifier(scope, operator, container)
 
 
 def _convert_calibrated(scope: Any, operator: Any, container: Any) -> None:
