@@ -87,7 +87,7 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
     if facts["kind"] == "skops":
         reason = json.loads(bundle.read("export.json"))["reason"]
         print(f"not converted to ONNX, so one prediction takes milliseconds instead of microseconds: {reason}")
-        print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/serving.md")
+        print("  lifecycle/docs/serving.md says what usually helps")
     if uri := mirror(loaded.settings, bundle):
         print(f"run mirrored at {uri}")
 
