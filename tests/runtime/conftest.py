@@ -1,8 +1,7 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
-from operator import call
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from support.storages import Storage
 def conversions_in_this_process() -> Iterator[None]:
     """Convert models without the process that limits them (`test_isolated.py`), because it takes a while to start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "process", lambda limits, modules: nullcontext(call))
+        patch.setattr(exporting, "limited", lambda limits, function, *arguments: function(*arguments))
         yield
 
 

@@ -145,6 +145,11 @@ TABLE = [
     ),
     Entry("gradient boosting, multiclass", lambda: GradientBoostingClassifier(n_estimators=10), task="multiclass"),
     Entry("ada boost", lambda: AdaBoostClassifier(n_estimators=10)),
+    Entry(
+        "ada boost behind a scaler",
+        lambda: make_pipeline(StandardScaler(), AdaBoostClassifier(n_estimators=10)),
+        "skops",
+    ),
     Entry("bagging", lambda: BaggingClassifier(DecisionTreeClassifier(max_depth=4), 5, random_state=0)),
     regression("regression tree", lambda: DecisionTreeRegressor(max_depth=6)),
     regression("regression forest", lambda: RandomForestRegressor(10, random_state=0)),
@@ -207,7 +212,7 @@ TABLE = [
     regression("gaussian process", lambda: make_pipeline(StandardScaler(), GaussianProcessRegressor(alpha=0.1))),
     Entry("naive bayes", GaussianNB),
     Entry("naive bayes of bits", lambda: make_pipeline(Binarizer(threshold=0.5), BernoulliNB()), "skops"),
-    Entry("linear discriminant", LinearDiscriminantAnalysis),
+    Entry("linear discriminant", LinearDiscriminantAnalysis, "skops"),
     Entry("quadratic discriminant", QuadraticDiscriminantAnalysis),
     Entry("network", lambda: make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=60, random_state=0))),
     regression(

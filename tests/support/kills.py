@@ -5,12 +5,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from functools import partial
 from io import FileIO
-from operator import call
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +44,7 @@ POINTS = ("fsync", "replace")
 MOST, PATIENCE = 60, 60
 GATE, TRAIN = {"resamples": 100}, {"windows": 0}
 # The process that limits a conversion takes a while to start, and is no part of what is killed.
-exporting.process = lambda limits, modules: nullcontext(call)  # type: ignore[assignment]
+exporting.limited = lambda limits, function, *arguments: function(*arguments)  # type: ignore[assignment]
 
 
 def killed(work: Callable[[], object], point: int, before: bool, points: tuple[str, ...] = POINTS) -> bool:

@@ -12,10 +12,7 @@ import pytest
 from lifecycle import cli
 from lifecycle.client import build, files, package_name
 from lifecycle.contract.schema import Contract
-from lifecycle.settings import Settings
-from lifecycle.storage import Store
 from support.rendering import TEMPLATE, tool
-from support.storages import CHURN, Storage
 
 SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 
@@ -138,17 +135,6 @@ def test_a_missing_or_failing_uv_is_reported(
     local.chmod(0o755)
     assert cli.main(["client"]) == 1
     assert "uv could not build the client: too old" in capsys.readouterr().err
-
-
-def test_a_deployed_version_with_another_contract_gives_a_warning(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    storage = Storage(Store(Settings().storage), repository / "drafts")
-    storage.deploy(storage.publish(CHURN))
-    for contract, warns in ((CHURN, False), (replace(CHURN, version=2), True)):
-        (repository / "contract.json").write_text(contract.to_json(), encoding="utf-8")
-        assert cli.main(["client"]) == 0
-        assert ("the version deployed in local has another contract" in capsys.readouterr().err) == warns
 
 
 def test_a_negative_build_and_a_folder_without_a_project_are_refused(

@@ -152,7 +152,7 @@ def test_a_version_that_is_promoted_again_gets_fresh_features(trained: Any, tmp_
         promoted(settings)
     path = table_path(settings.store, first.feature_set)
     assert FeatureTable(path, first.contract).as_of == timestamps.midnight(DAY)
-    promoted(settings, version=first.version)
+    promoted(settings, version=first.version, override="the newer ones were never better")
     assert FeatureTable(path, first.contract).as_of == timestamps.midnight(date(2026, 1, 1))
 
 

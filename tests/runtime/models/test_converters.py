@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xgboost
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, GradientBoostingRegressor, VotingClassifier
+from sklearn.ensemble import BaggingClassifier, GradientBoostingRegressor, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.naive_bayes import GaussianNB
@@ -36,8 +36,9 @@ def calibrated(estimator: Any, method: str) -> Any:
     return CalibratedClassifierCV(estimator, method=method, cv=2)
 
 
-FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
 PAIR = [("forest", forest()), ("linear", scaled(linear()))]
+BOTH = [("light", light()), ("extreme", extreme())]
+FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
 BECOME_GRAPHS = [
     Entry("lightgbm, raw", light),
     Entry("lightgbm, random forest", lambda: light(**FOREST)),
@@ -51,19 +52,18 @@ BECOME_GRAPHS = [
     Entry("xgboost, dropped trees", lambda: extreme(booster="dart", rate_drop=0.3)),
     Entry("xgboost, parallel trees", lambda: extreme(num_parallel_tree=3), nulls=True),
     Entry("xgboost, -1 is null", lambda: extreme(missing=-1.0), nulls=True),
-    Entry("xgboost, hinge", lambda: extreme(objective="binary:hinge")),
     Entry("xgboost, random forest", lambda: xgboost.XGBRFClassifier(n_estimators=20)),
     regression("xgboost, gamma", lambda: xgboost.XGBRegressor(n_estimators=20, objective="reg:gamma")),
     regression("gradient boosting behind a scaler", lambda: scaled(GradientBoostingRegressor(n_estimators=20))),
-    Entry("ada boost behind a scaler", lambda: scaled(AdaBoostClassifier(n_estimators=10, random_state=0))),
-    Entry("ada boost, multiclass", lambda: AdaBoostClassifier(n_estimators=10, random_state=0), task="multiclass"),
-    Entry("bags of boosting", lambda: BaggingClassifier(hgb(), 3, random_state=0)),
     Entry("weighted voting", lambda: VotingClassifier(PAIR, voting="soft", weights=[1, 3])),
     Entry("voting, multiclass", lambda: VotingClassifier(PAIR, voting="soft"), task="multiclass"),
+    Entry("voting of lightgbm and xgboost", lambda: VotingClassifier(BOTH, voting="soft")),
+    Entry("bags of boosting", lambda: BaggingClassifier(hgb(), 3, random_state=0)),
     Entry("sigmoid calibration of boosting", lambda: calibrated(hgb(), "sigmoid"), nulls=True),
     Entry("sigmoid calibration, multiclass", lambda: calibrated(hgb(), "sigmoid"), task="multiclass"),
     Entry("isotonic calibration of a pipeline", lambda: calibrated(scaled(linear()), "isotonic")),
     Entry("isotonic calibration of bayes", lambda: calibrated(GaussianNB(), "isotonic")),
+    Entry("sigmoid calibration of lightgbm", lambda: calibrated(light(), "sigmoid")),
     Entry("temperature calibration of boosting", lambda: calibrated(hgb(), "temperature")),
     Entry("a tuned threshold", lambda: TunedThresholdClassifierCV(scaled(linear()), cv=2)),
     Entry(

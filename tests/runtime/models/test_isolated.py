@@ -11,7 +11,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.models import export as exporting
-from lifecycle.models.export import Limits, Stopped, process
+from lifecycle.models.export import Limits, Stopped, limited
 from lifecycle.training.train import train
 from support import PATIENCE
 from support.exports import HOLDOUT, Entry, fitted, rows
@@ -22,7 +22,7 @@ LIMITS = Limits(seconds=60, megabytes=2048)
 
 @pytest.fixture(autouse=True)
 def conversions_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "process", process)
+    monkeypatch.setattr(exporting, "limited", limited)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,14 @@ def test_a_call_that_returns_nothing_is_stopped_with_the_reason(
     limits: Limits, call: tuple[Any, ...], reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    with pytest.raises(Stopped, match=reason), process(limits, "json") as run:
-        run(*call)
+    with pytest.raises(Stopped, match=reason):
+        limited(limits, *call)
     assert time.monotonic() - began < PATIENCE
     assert capfd.readouterr() == ("", "")
 
 
 def test_what_a_call_prints_is_not_its_result() -> None:
-    with process(LIMITS, "json") as run:
-        assert run(print, "a warning of a library") is None
-
-
-def test_a_process_without_a_call_is_ended() -> None:
-    with pytest.raises(ValueError, match="before"), process(LIMITS, "json"):
-        raise ValueError("before the call")
+    assert limited(LIMITS, print, "a warning of a library") is None
 
 
 def test_the_graph_and_the_report_are_those_of_this_process() -> None:
@@ -76,5 +70,4 @@ def test_an_estimator_that_does_not_convert_in_time_is_kept_with_skops(tmp_path:
     assert report["reason"] == (
         "HistGradientBoostingClassifier was not converted: it takes longer than 0.01 s (setting train.export_seconds)"
     )
-    assert report["step"] == "HistGradientBoostingClassifier"
     assert np.isfinite(bundle.facts["metrics"]["candidate"]["log_loss"])

@@ -64,8 +64,9 @@ def test_a_segment_across_midnight_makes_two_files_and_collecting_again_replaces
     for _ in range(2):
         # A job that was killed before it removed the segment does the same again.
         write(storage.store, "a.jsonl", *lines)
-        done = collect(storage.store, "local")
-        assert [path.relative_to(storage.store.predictions).as_posix() for path in done.files] == [
+        collect(storage.store, "local")
+        files = predictions.files(storage.store, "local")
+        assert [path.relative_to(storage.store.predictions).as_posix() for path in files] == [
             "local/date=2026-01-01/a.parquet",
             "local/date=2026-01-02/a.parquet",
         ]

@@ -19,6 +19,11 @@ FACTS: dict[str, Any] = {
     "estimator": "candidate",
     "rows": {"training": 1200, "holdout": 300},
     "fits": {"deployed": 1500, "evaluated": 1050, "selection": 150},
+    "sources": {
+        "labels": 1400,
+        "logged": {"labelled": 180, "joined": 100, "other": 20, "immature": 50, "repeated": 10},
+    },
+    "window": {"periods": 2, "losses": {}},
     "holdout": {"rule": "rows from 2025-12-01T00:00:00Z on"},
     "metrics": {"candidate": {"log_loss": 0.123456}, "linear": {"log_loss": 0.2}},
     "data": "abc",
@@ -53,7 +58,11 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "| contract | version 2 |",
         "| model | the candidate |",
         "| runtime | ONNX |",
-        "| rows | 1,200 for training, 300 held out: rows from 2025-12-01T00:00:00Z on |",
+        "- 1,400 labelled rows from labels()",
+        "- 100 of 180 labelled predictions from the prediction log; "
+        "not used: 20 of other columns or features, 50 too young, 10 in labels() already",
+        "- evaluated: fitted to 1,050 rows, chosen with 150, held out are 300: rows from 2025-12-01T00:00:00Z on",
+        "- to be deployed: fitted to 1,500 rows, the last 3 periods, which predict better",
         "| labels known at | 2026-01-01T00:00:00Z |",
         "| data | SHA-256 abc |",
         "| code | def, with edited files |",
@@ -62,8 +71,8 @@ CONTRACT = Contract(2, Target("binary", "churned", ("no", "yes")), COLUMNS)
         "| order_id | key | category |  |  | no |",
         "| a\\|b &lt;i> | request | number | EUR | 0 … 0.5 | yes |",
         "| level | request | category |  | l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 … | no |",
-        "These metrics are those of the evaluated fit (1,050 rows), which has not seen the rows held out. "
-        "The deployed fit (1,500 rows) was fitted to newer rows as well, including those held out.",
+        "These metrics are those of the evaluated fit, which has not seen the rows held out. "
+        "The deployed fit was fitted to newer rows as well, including those held out.",
         "|  | log_loss |",
         "| candidate | 0.1235 |",
         "| linear | 0.2 |",
@@ -117,8 +126,8 @@ def test_every_bundle_contains_its_card_and_the_hash_of_it(tmp_path: Path) -> No
     assert bundle.version not in shown
     fits, rows = bundle.facts["fits"], bundle.facts["rows"]
     assert fits["evaluated"] < fits["deployed"] == rows["training"] + rows["holdout"]
-    assert f"the evaluated fit ({fits['evaluated']:,} rows)" in shown
-    assert f"The deployed fit ({fits['deployed']:,} rows) was fitted to newer rows as well" in shown
+    assert f"- evaluated: fitted to {fits['evaluated']:,} rows" in shown
+    assert f"- to be deployed: fitted to {fits['deployed']:,} rows" in shown
 
 
 def test_training_continues_with_an_invalid_owners_file(tmp_path: Path) -> None:

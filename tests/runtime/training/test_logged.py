@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle.cli.model import described_rows
 from lifecycle.contract.schema import Column
 from lifecycle.features import point_in_time
 from lifecycle.settings import Settings
@@ -138,8 +137,9 @@ def test_training_reports_how_many_rows_come_from_where(sample: Sample, settings
     sources = bundle.facts["sources"]
     assert sources["logged"] == {"labelled": 400, "joined": 300, "other": 0, "immature": 100, "repeated": 0}
     assert bundle.facts["fits"]["deployed"] == sources["labels"] + 300
-    line = described_rows(bundle.facts)[0]
-    assert line.endswith("from labels(), 300 of 400 from the prediction log (not used: 100 too young)")
+    card = bundle.read("card.md").decode()
+    assert "- 300 of 400 labelled predictions from the prediction log; not used: 0 of other columns" in card
+    assert "features, 100 too young, 0 in labels() already\n" in card
 
 
 def test_training_is_as_of_the_newest_label(

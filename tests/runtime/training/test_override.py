@@ -100,11 +100,11 @@ def test_train_and_promote_report_calibration_and_thresholds(
         monkeypatch.setenv(f"LIFECYCLE_{name}", str(value))
     assert cli.main(["train"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"candidate  log_loss 0\.\d+  brier 0\.\d+  expected_calibration_error 0\.\d+", shown)
-    assert re.search(r"calibration error 0\.\d{4}, 0\.\d{4} is usual by chance", shown)
-    assert re.search(r"predicted probability → observed share: (0\.\d{3} → \d\.\d{3}, ){9}", shown)
-    for name in (r"0\.3 \(deployed in local\)", r"0\.2 \(proposed\)"):
-        assert re.search(rf"threshold {name}: precision 0\.\d{{3}}, recall 0\.\d{{3}}\n", shown)
+    assert re.search(r"- evaluated: fitted to [\d,]+ rows, chosen with", shown)
+    assert re.search(r"\|  \| log_loss \| brier \| expected_calibration_error \|.*\n.*\n\| candidate \| 0\.\d+", shown)
+    assert re.search(r"(\| 0\.\d{4} \| \d\.\d{4} \| \d+ \|\n){10}", shown)
+    for row in (r"deployed in local \| 0\.3", r"proposed \| 0\.2"):
+        assert re.search(rf"\| {row} \| [\d,]+ \| 0\.\d{{3}} \| 0\.\d{{3}} \|", shown)
     pages: list[Path] = []
     with pytest.raises(Refused, match="nothing to gain"):
         promoted(settings, threshold=0.4, on_decision=pages.append)

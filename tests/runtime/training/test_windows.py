@@ -11,7 +11,6 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from lifecycle.cli.model import described_rows
 from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.models.predictor import Predictor
@@ -103,7 +102,7 @@ def test_the_deployed_fit_has_seen_the_newest_rows_and_metrics_are_those_of_the_
     candidate, refit = (found.predictions[name] for name in ("candidate", "refit"))
     assert np.abs(found.label - refit).mean() < np.abs(found.label - candidate).mean()
     assert bundle.facts["metrics"]["candidate"]["roc_auc"] < 0.5
-    assert "to be deployed: fitted to 9,000 rows, the whole history" in described_rows(bundle.facts)
+    assert "- to be deployed: fitted to 9,000 rows, the whole history\n" in bundle.read("card.md").decode()
     deployed = Predictor(bundle).predict_raw(frame.assign(**{"class": frame["class"]}).tail(50))
     assert np.isfinite(deployed).all()
 

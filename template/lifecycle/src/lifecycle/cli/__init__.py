@@ -105,7 +105,6 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.compatibility import RELEASED, compare
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.features import point_in_time
-    from lifecycle.registry import deployments
 
     # The commit hook of a repository runs this command only, so it includes the check of the template's files.
     if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
@@ -120,10 +119,6 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
         connection = point_in_time.connect(data, loaded.settings.data)
         point_in_time.check_sql(connection, contract, features_sql)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
-    for number in deployments.incomplete_lines(loaded.settings.store):
-        problem = "incomplete line: its writer was killed, and the change was not recorded"
-        print(f"warning: {loaded.settings.store.audit}:{number}: {problem}", file=sys.stderr)
-        print("  Repeat the change if it was not made. The line itself does no harm.", file=sys.stderr)
     _report_owners(always=False)
 
 
@@ -178,14 +173,11 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.client import build, differs
+    from lifecycle.client import build
 
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")
     path, example = build(Path.cwd(), given.build)
-    if differs(Path.cwd(), loaded.settings.store, loaded.environment):
-        problem = f"the version deployed in {loaded.environment} has another contract than this client"
-        print(complete_commands(f"{problem}\n  Run `make train promote` first.", loaded.environment), file=sys.stderr)
     usage = f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write"
     print(f"{usage}\n\n{example}")
 

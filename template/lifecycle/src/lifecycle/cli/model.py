@@ -80,47 +80,16 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
         run.outcome, run.version, run.text = retrain.TRAINED, bundle.version, "trained by hand during an incident"
         retrain.record(store, environment, run)
     print(f"{bundle.version}  {facts['kind']} bundle in {bundle.path}")
-    for line in described_rows(facts):
-        print(line)
-    for name, metrics in facts["metrics"].items():
-        print(f"{name:>10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
-    if found := facts["calibration"]:
-        pairs = ", ".join(f"{each['predicted']:.3f} → {each['observed']:.3f}" for each in found["bins"])
-        print(f"calibration error {found['error']:.4f}, {found['chance']:.4f} is usual by chance; in groups of rows,")
-        print(f"  predicted probability → observed share: {pairs}")
-        for name, each in found["thresholds"].items():
-            precision, recall = _share(each["precision"]), _share(each["recall"])
-            print(f"threshold {each['threshold']:.3g} ({name}): precision {precision}, recall {recall}")
+    card = bundle.read("card.md").decode()
+    print(card[card.index("## Rows") :])
     if facts["estimator"] != "candidate":
         print("the candidate did not beat the linear baseline, which is the model of this bundle")
     if facts["kind"] == "skops":
         reason = json.loads(bundle.read("export.json"))["reason"]
         print(f"not converted to ONNX, so one prediction takes milliseconds instead of microseconds: {reason}")
-        print(f"  {bundle.path / 'export.json'} lists the rows; see lifecycle/docs/serving.md")
+        print("  lifecycle/docs/serving.md says what usually helps")
     if uri := mirror(loaded.settings, bundle):
         print(f"run mirrored at {uri}")
-
-
-def described_rows(facts: dict[str, Any]) -> list[str]:
-    """Return lines about the rows of a trained version: where they are from, and what each part was used for."""
-    fits, logged, periods = facts["fits"], facts["sources"]["logged"], facts["window"]["periods"]
-    source = f"{facts['sources']['labels']:,} labelled rows from labels()"
-    left_out = {"other": "of other columns or features", "immature": "too young", "repeated": "in labels() already"}
-    if logged["labelled"]:
-        why = [f"{logged[name]:,} {text}" for name, text in left_out.items() if logged[name]]
-        source += f", {logged['joined']:,} of {logged['labelled']:,} from the prediction log"
-        source += f" (not used: {', '.join(why)})" if why else ""
-    window = "the whole history" if periods is None else f"the last {periods + 1} periods, which predict better"
-    return [
-        source,
-        f"evaluated: fitted to {fits['evaluated']:,} rows, chosen with {fits['selection']:,}, held out are "
-        f"{facts['rows']['holdout']:,}: {facts['holdout']['rule']}",
-        f"to be deployed: fitted to {fits['deployed']:,} rows, {window}",
-    ]
-
-
-def _share(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3f}"
 
 
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from operator import attrgetter
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,8 +15,6 @@ from lifecycle.contract.compatibility import python_names, released
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import project_name
 from lifecycle.errors import LifecycleError
-from lifecycle.registry import deployments, predictions
-from lifecycle.storage import Store
 
 PACKAGE = Path(__file__).parent / "package"
 
@@ -80,13 +77,3 @@ def package_name(model: str) -> str:
     """Return the import name of a model's client, such as `churn_client`."""
     plain = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_") or "model"
     return f"{'model_' if plain[0].isdigit() else ''}{plain}_client"
-
-
-def differs(root: Path, store: Store, environment: str) -> bool:
-    """Return whether the deployed version has another request or response than `contract.json`."""
-    deployment = deployments.read(store, environment)
-    if deployment is None:
-        return False
-    contracts = predictions.contract_of(store, deployment.current.version), released(root)
-    deployed, ours = map(attrgetter("version", "request", "target"), contracts)
-    return bool(deployed != ours)

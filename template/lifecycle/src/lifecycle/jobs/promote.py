@@ -163,7 +163,9 @@ def _examine(
     found, faults = evidence.NOTHING, tuple[Check, ...]()
     try:
         found = evidence.read(bundle)
-        found = evidence.with_champion(settings, data, bundle, found, champion)
+        if champion and champion.version not in {*found.predictions, *found.incomparable, *found.failed}:
+            problem = f"{bundle.version} was trained before {champion.version} was deployed and never compared with it"
+            raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     except LifecycleError as error:
         faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
     case = Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)

@@ -21,7 +21,7 @@ LINKS |= dict.fromkeys(("multiclass", "multi:softprob", "multi:softmax"), "Softm
 LINKS |= dict.fromkeys(("poisson", "gamma", "tweedie", "count:poisson", "reg:gamma", "reg:tweedie"), "Exp")
 LINKS |= dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "")
 LINKS |= dict.fromkeys(("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:quantileerror"), "")
-LINKS |= {"reg:pseudohubererror": "", "binary:hinge": "Hinge"}
+LINKS["reg:pseudohubererror"] = ""
 # LightGBM takes all numbers up to this for zeros.
 ZERO = float(np.float32(1e-35))
 
@@ -39,11 +39,15 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from sklearn.base import is_classifier
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import VotingClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
     _register()
     estimator = _unwrapped(estimator)
+    # They may combine models of LightGBM or XGBoost, which skops cannot store.
+    combined = {CalibratedClassifierCV: _convert_calibrated, VotingClassifier: _convert_voting}
     name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -52,7 +56,7 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
             initial_types=[(name, kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
             target_opset={"": 21, "ai.onnx.ml": 3},
-            custom_conversion_functions=trees.converters() | _of_classifiers(),
+            custom_conversion_functions=trees.converters() | combined,
             custom_shape_calculators=dict.fromkeys((OneHotEncoder, SimpleImputer), trees.set_width),
         )
     graph = model.graph
@@ -174,16 +178,6 @@ def _xgboost_tree(tree: dict[str, Any], weight: float, target: int) -> Tree:
     return left < 0, feature, below, left, right, null_goes_left, limit[:, None] * np.float32(weight), target
 
 
-def _of_classifiers() -> dict[type, Any]:
-    """Return the conversion functions of this module by the class of the estimator."""
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.ensemble import AdaBoostClassifier, VotingClassifier
-
-    functions: dict[type, Any] = {VotingClassifier: _convert_voting, CalibratedClassifierCV: _convert_calibrated}
-    return functions | {AdaBoostClassifier: _convert_ada_boost, LinearDiscriminantAnalysis: _convert_discriminant}
-
-
 def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
     from skl2onnx.operator_converters.voting_classifier import convert_voting_classifier
 
@@ -192,25 +186,6 @@ def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
     model.flatten_transform = False
     model.weights = None if model.weights is None else np.array(model.weights)
     convert_voting_classifier(scope, operator, container)
-
-
-def _convert_ada_boost(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
-    classes, votes = np.arange(len(model.classes_)), []
-    for each, weight in zip(model.estimators_, model.estimator_weights_, strict=False):
-        chosen = write.node("ArgMax", [write.scores(each, False)], axis=1)
-        yes, no = write.vector(weight), write.vector(-weight / classes[-1])
-        votes.append(write.node("Where", [write.node("Equal", [chosen, write.vector(classes)]), yes, no]))
-    whole = write.vector(model.estimator_weights_.sum() * classes[-1])
-    write.outputs(write.node("Div", [write.node("Sum", votes), whole]), "Softmax")
-
-
-def _convert_discriminant(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
-    value = write.node("Cast", [write.input], to=write.double)
-    value = write.node("MatMul", [value, write.vector(model.coef_.T.astype(np.float64))])
-    value = write.node("Add", [value, write.vector(model.intercept_.astype(np.float64))])
-    write.outputs(value, "Sigmoid" if len(model.classes_) == 2 else "Softmax")
 
 
 def _convert_calibrated(scope: Any, operator: Any, container: Any) -> None:

@@ -5,14 +5,11 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
-import contextlib
-import json
-import operator
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
@@ -23,13 +20,11 @@ from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.models.converters import convert
 from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
-from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, session, tolerance
+from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, tolerance
 
 Report = dict[str, Any]
 FILE = "export.json"
-MOST_ROWS = 20
 ALONE = 64  # rows that are also predicted alone
-STEP_TOLERANCE = 1e-5  # of a step of a pipeline, absolute and relative
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,6 @@ class Export:
             return f"scikit-learn, kept with skops: {reason}"
         most = f"{self.report['largest_difference']:.1e} at most"
         return f"ONNX, equal on {rows['holdout']:,} held-out and {rows['edge']:,} edge rows ({most})"
-
-    def to_json(self) -> str:
-        """Return the text of `export.json`."""
-        return json.dumps(self.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 class Limits(NamedTuple):
@@ -77,23 +68,20 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
     from threadpoolctl import threadpool_limits
 
     report: Report = {"kind": "skops", "reason": "", "rows": {"holdout": len(holdout), "edge": 0}}
-    report |= {"largest_difference": None, "tolerance": tolerance(model.target), "differing": []}
-    report |= {"step": "", "warnings": []}
-    # The process imports the converters meanwhile.
-    started = process(limits, "onnxruntime, skl2onnx") if limits else contextlib.nullcontext(operator.call)
+    report |= {"largest_difference": None, "tolerance": tolerance(model.target), "warnings": []}
     # For thousands of small batches, threads that wait for each other take ten times as long as one thread.
-    with started as call, threadpool_limits(limits=1):
+    with threadpool_limits(limits=1):
         try:
             edges = edge_rows(model, holdout, seed)
             expected = np.concatenate([outputs, model.raw_outputs(edges.matrix)])
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
+        given = model, holdout, edges, expected, seed, report
         try:
-            found: Export = call(_verified, model, holdout, edges, expected, seed, report)
+            found: Export = limited(limits, _verified, *given) if limits else _verified(*given)
         except Stopped as stopped:
-            step = type(model.estimator).__name__
-            return Export(None, report | {"reason": f"{step} was not converted: {stopped}", "step": step})
+            return Export(None, report | {"reason": f"{_name(model)} was not converted: {stopped}"})
     return found
 
 
@@ -125,8 +113,7 @@ def _attempt(
         raise
     # A converter is a library of special cases, and each raises its own types; so does the runtime.
     except Exception as error:
-        step = _first_differing_step(model.estimator, holdout[:ALONE], wide)
-        return Export(None, report | {"reason": f"{step} does not convert ({_first_line(error)})", "step": step})
+        return Export(None, report | {"reason": f"{_name(model)} does not convert ({_first_line(error)})"})
     edge_names = [*edges.names, *splits.names]
     distance = differences(expected, outputs, model.target)
     distance[sample] = np.maximum(distance[sample], differences(expected[sample], alone, model.target))
@@ -141,17 +128,12 @@ def _attempt(
     wrong |= decisions(expected, model.target) != decisions(outputs, model.target)
     if not wrong.any():
         return Export(content, report | {"kind": "onnx"})
-    worst = np.flatnonzero(wrong)
-    worst = worst[np.argsort(-np.nan_to_num(distance[worst], nan=np.inf), kind="stable")][:MOST_ROWS]
-    names = [f"holdout {at}" for at in range(len(holdout))]
-    names += [f"edge {at} ({name})" for at, name in enumerate(edge_names)]
-    known = [float(each) if np.isfinite(each) else None for each in distance[worst]]
-    step = _first_differing_step(model.estimator, rows[worst], wide)
-    by = "not a finite number" if known[0] is None else f"by {known[0]:.2g}"
-    count = f"{wrong.sum()} of {len(names)} rows"
-    reason = f"once converted, {step} predicts {count} differently ({names[worst[0]]}: {by})"
-    differing = [{"row": names[at], "difference": each} for at, each in zip(worst, known, strict=True)]
-    return Export(None, report | {"reason": reason, "differing": differing, "step": step})
+    at = int(np.argmax(np.where(wrong, np.nan_to_num(distance, nan=np.inf), -1.0)))
+    edge = at - len(holdout)
+    row = f"holdout {at}" if edge < 0 else f"edge {edge} ({edge_names[edge]})"
+    by = f"by {distance[at]:.2g}" if np.isfinite(distance[at]) else "not a finite number"
+    reason = f"once converted, {_name(model)} predicts {wrong.sum()} of {len(rows)} rows differently ({row}: {by})"
+    return Export(None, report | {"reason": reason})
 
 
 def decisions(outputs: Outputs, target: Target) -> Any:
@@ -161,74 +143,39 @@ def decisions(outputs: Outputs, target: Target) -> Any:
     return outputs >= 0.5 if target.task == "binary" else outputs.argmax(axis=1)
 
 
+def _name(model: SkopsModel) -> str:
+    steps = [type(step).__name__ for _, step in getattr(model.estimator, "steps", ())]
+    return f"the pipeline of {', '.join(steps)}" if steps else type(model.estimator).__name__
+
+
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")[:300]
 
 
-def _first_differing_step(estimator: Any, rows: Matrix, wide: bool) -> str:
-    # The name and class of the first step, from the outside in, that does not convert or that returns something else
-    # once converted; the last step where all before it are equal.
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import Pipeline
+def limited(limits: Limits, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a call in a process of its own, or raise Stopped.
 
-    if isinstance(estimator, Pipeline):
-        for at, (name, step) in enumerate(estimator.steps[:-1]):
-            if not _converts_equally(estimator[: at + 1], rows, wide):
-                found = _first_differing_step(step, rows, wide) if at == 0 else type(step).__name__
-                return f"{name}: {found}"
-        name, last = estimator.steps[-1]
-        return f"{name}: {type(last).__name__}"
-    if isinstance(estimator, ColumnTransformer):
-        for name, part, columns in estimator.transformers_:
-            if not isinstance(part, str) and not _converts_equally(part, rows[:, columns], wide):
-                return f"{name}: {_first_differing_step(part, rows[:, columns], wide)}"
-    return type(estimator).__name__
-
-
-def _converts_equally(transformer: Any, rows: Matrix, wide: bool) -> bool:
-    try:
-        expected = transformer.transform(rows.astype(np.float64))
-        expected = np.asarray(expected.toarray() if hasattr(expected, "toarray") else expected, dtype=np.float64)
-        content, _ = convert(transformer, rows.shape[1], wide)
-        [outputs] = session(content).run(None, {"rows": rows})
-        return bool(np.allclose(outputs, expected, rtol=STEP_TOLERANCE, atol=STEP_TOLERANCE, equal_nan=True))
-    except Exception:
-        return False
-
-
-@contextlib.contextmanager
-def process(limits: Limits, modules: str) -> Iterator[Callable[..., Any]]:
-    """Start a process that imports `modules`, separated by commas; yields `call(function, *arguments)` for one call.
-
-    Function, arguments and result are sent as multiprocessing sends them. `call` raises Stopped.
+    Function, arguments and result are sent as multiprocessing sends them. Unlike multiprocessing, the process does not
+    import the script that called it.
     """
-    code = f"import {modules}; from lifecycle.models import export; export.serve({limits.seconds}, {limits.megabytes})"
+    try:
+        content = bytes(ForkingPickler.dumps((function, arguments)))
+    # Objects of any library raise their own types.
+    except Exception as error:
+        raise Stopped(f"it cannot be sent to another process ({type(error).__name__})") from error
+    command = f"from lifecycle.models import export; export.serve({limits.seconds}, {limits.megabytes})"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=null, env=environment)
-
-    def call(function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            content = bytes(ForkingPickler.dumps((function, arguments)))
-        # Objects of any library raise their own types.
-        except Exception as error:
-            raise Stopped(f"it cannot be sent to another process ({type(error).__name__})") from error
-        output, _ = child.communicate(content)
-        status = child.returncode
-        if status == -signal.SIGALRM:
-            raise Stopped(f"it takes longer than {limits.seconds:g} s (setting train.export_seconds)")
-        if status or not output:
-            raise Stopped(f"its process ended with {signal.Signals(-status).name if status < 0 else f'code {status}'}")
-        result = ForkingPickler.loads(output)
-        if isinstance(result, MemoryError):
-            raise Stopped(f"it needs more than {limits.megabytes} MB of memory (setting train.export_mb)")
-        return result
-
-    try:
-        yield call
-    finally:
-        child.kill()
-        child.communicate()
+    done = subprocess.run([sys.executable, "-c", command], input=content, stdout=pipe, stderr=null, env=environment)
+    status = done.returncode
+    if status == -signal.SIGALRM:
+        raise Stopped(f"it takes longer than {limits.seconds:g} s (setting train.export_seconds)")
+    if status or not done.stdout:
+        raise Stopped(f"its process ended with {signal.Signals(-status).name if status < 0 else f'code {status}'}")
+    result = ForkingPickler.loads(done.stdout)
+    if isinstance(result, MemoryError):
+        raise Stopped(f"it needs more than {limits.megabytes} MB of memory (setting train.export_mb)")
+    return result
 
 
 def serve(seconds: float, megabytes: int) -> None:

@@ -122,10 +122,7 @@ class Writer:
         if link == "Sigmoid":
             # The probabilities of both classes.
             value = self.node("Mul", [value, self.vector(np.array([-1.0, 1.0]))])
-        if link == "Hinge":
-            positive = self.node("Greater", [value, self.vector(np.zeros(1))])
-            value = self.node("Where", [positive, *map(self.vector, np.eye(2)[::-1])])
-        elif link and not self.is_raw:
+        if link and not self.is_raw:
             value = self.node(link, [value])
         if len(self.names) == 2:
             self.node("ArgMax", [value], self.names[0], axis=1, keepdims=0)

@@ -33,12 +33,11 @@ DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSErr
 
 @dataclass
 class Collected:
-    """Result of a collection: rows and files written, damaged lines, and the reason for each segment that stays."""
+    """Result of a collection: rows written, segments, damaged lines, and the reason for each segment that stays."""
 
     rows: int = 0
     segments: int = 0
     half_lines: int = 0
-    files: list[Path] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
 
 
@@ -122,7 +121,6 @@ def _convert(store: Store, environment: str, segment: Path, done: Collected) -> 
             path = store.predictions / environment / f"date={day}" / f"{segment.stem}.parquet"
             with connect() as connection:
                 done.rows += write_parquet(connection, query, path)
-            done.files.append(path)
     done.half_lines += damaged
     _record(store, environment, {segment.stem: {"ts": timestamps.now(), "lines": damaged}})
 

@@ -3,6 +3,7 @@
 Each change, and each approval, is one JSON line of the audit log, which is only ever appended to.
 """
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -158,12 +159,11 @@ def append_audit(store: Store, entry: dict[str, Any]) -> None:
 
 def audit_entries(store: Store) -> list[dict[str, Any]]:
     """Return every line as an object, oldest first; lines that a killed writer left incomplete are skipped."""
-    return [entry for entry in _parsed_lines(store) if entry is not None]
-
-
-def incomplete_lines(store: Store) -> list[int]:
-    """Return the numbers (from 1) of the lines that a killed writer left incomplete."""
-    return [number for number, entry in enumerate(_parsed_lines(store), 1) if entry is None]
+    found = []
+    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def periods(store: Store, environment: str) -> list[Period]:
@@ -183,13 +183,3 @@ def period_at(deployed: list[Period], as_of: int) -> Period:
         problem = f"nothing was deployed at {timestamps.format_utc(as_of)}"
         raise LifecycleError(problem, "`make history` lists all periods.")
     return begun[-1]
-
-
-def _parsed_lines(store: Store) -> list[dict[str, Any] | None]:
-    parsed: list[dict[str, Any] | None] = []
-    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
-        try:
-            parsed.append(json.loads(line))
-        except ValueError:
-            parsed.append(None)
-    return parsed

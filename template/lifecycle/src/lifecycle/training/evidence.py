@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lifecycle import timestamps
-from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
@@ -19,7 +18,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.models.reference import Seconds
 from lifecycle.settings import Settings
 from lifecycle.training.comparison import Slices, compare_slices
-from lifecycle.training.dataset import Dataset, Hashes, Mask, codes, load_dataset
+from lifecycle.training.dataset import Dataset, Hashes, Mask, codes
 
 FORMAT, FILE, IDS = 4, "evidence.json", "evidence.ids"
 # Hashes of the rows that the deployed fit, and the evaluated fit, were fitted to or chosen with; and of the holdout.
@@ -124,27 +123,6 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
         same=found.same + same,
         slices=found.slices | {version: compared},
     )
-
-
-def with_champion(settings: Settings, data: Data, bundle: Bundle, found: Evidence, champion: Bundle | None) -> Evidence:
-    """Return the evidence of a bundle, with the champion's predictions added where training did not compare the two.
-
-    Raises:
-        LifecycleError: the tables have changed since the training.
-    """
-    if champion is None or champion.version in {*found.predictions, *found.incomparable, *found.failed}:
-        return found
-    connection = point_in_time.connect(data, settings.data)
-    team = Team(bundle.facts["name"], bundle.contract, bundle.features_sql, data, None)
-    as_of, share = timestamps.parse(bundle.facts["as_of"]), bundle.facts["settings"]["holdout"]
-    try:
-        dataset = load_dataset(connection, team, as_of, settings, bundle.facts["environment"], share)
-    except LifecycleError:
-        dataset = None
-    if dataset is None or dataset.digest != bundle.facts["data"]:
-        problem = f"{bundle.version} was never compared with {champion.version}, and the tables have changed since then"
-        raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
-    return with_version(settings, found, dataset, champion.version)
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:

@@ -96,7 +96,8 @@ def _write_matrix(model: Model, export: Export, folder: Path) -> dict[str, Any]:
     import skops.io
 
     assert isinstance(model, SkopsModel)
-    (folder / EXPORT).write_text(export.to_json(), encoding="utf-8")
+    text = json.dumps(export.report, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / EXPORT).write_text(f"{text}\n", encoding="utf-8")
     try:
         content = skops.io.dumps(model.estimator)
         unknown = untrusted_types(content)

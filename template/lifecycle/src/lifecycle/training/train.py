@@ -12,7 +12,6 @@ from pathlib import Path
 import lifecycle
 from lifecycle import registry, timestamps
 from lifecycle.contract.team import Team
-from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
 from lifecycle.models.bundle import Bundle
@@ -59,7 +58,6 @@ def train(
     Raises:
         LifecycleError: the data, an estimator or the model cannot be used; no version was written.
     """
-    _is_mirrored(settings)
     connection = point_in_time.connect(team.data, settings.data)
     if as_of is None:
         as_of = max(point_in_time.latest(connection, team.data), labels.newest(settings.store, timestamps.now()))
@@ -131,12 +129,14 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
     Returns:
         The tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
     """
-    if not _is_mirrored(settings):
+    tracking = settings.tracking
+    # A server that is set and cannot be used, because MLflow is missing, is worth a warning.
+    if not tracking.enabled or not (tracking.uri or importlib.util.find_spec("mlflow")):
         return None
     for key, value in MLFLOW.items():
         os.environ.setdefault(key, value)
     root, facts, name = settings.storage.absolute(), bundle.facts, bundle.facts["name"]
-    uri = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
     try:
         import mlflow
 
@@ -156,12 +156,3 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
         print(f"warning: the run is not mirrored at {uri}: {error}", file=sys.stderr)
         return None
     return uri
-
-
-def _is_mirrored(settings: Settings) -> bool:
-    """Return whether runs are mirrored; raise LifecycleError where `tracking.uri` needs MLflow and it is missing."""
-    installed = importlib.util.find_spec("mlflow") is not None
-    if settings.tracking.enabled and settings.tracking.uri and not installed:
-        problem = f"tracking.uri is {settings.tracking.uri}, and MLflow is not installed"
-        raise LifecycleError(problem, "Run `make setup EXTRAS=mlflow`, or remove the setting.")
-    return settings.tracking.enabled and installed
