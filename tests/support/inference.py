@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from lifecycle.contract import tables
 from lifecycle.contract.schema import Contract
 from looseleaf.contract import generated
 from looseleaf.contract.decide import decide
@@ -52,9 +53,7 @@ class Inferred:
 
 def connect() -> duckdb.DuckDBPyConnection:
     """Return a connection as the command makes it."""
-    connection = duckdb.connect(config={"threads": 1})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
+    return tables.connect()
 
 
 def infer(path: Path, label: str, chooser: Chooser | None = None, **wishes: Any) -> Inferred:
