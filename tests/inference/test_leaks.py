@@ -121,12 +121,29 @@ def test_whole_decimals_of_a_warehouse_are_whole_numbers(tmp_path: Path) -> None
 
 
 def test_a_time_after_the_time_of_the_row_is_when_the_label_became_known(table: Any) -> None:
-    closed = (DAYS + pd.Timedelta(days=5)).strftime("%Y-%m-%d")
-    made = table(opened=DAYS.strftime("%Y-%m-%d"), closed=closed)
+    opened, distance = DAYS.strftime("%Y-%m-%d"), RANDOM.integers(1, 90, ROWS)
+    closed = (DAYS + pd.to_timedelta(distance, unit="D")).strftime("%Y-%m-%d")
+    made = table(opened=opened, closed=closed)
     assert "closed" not in made.inputs
-    assert (made.plan.time, made.plan.seen, made.plan.label_days) == ("opened", "closed", 5)
+    assert (made.plan.time, made.plan.seen) == ("opened", "closed")
+    assert 80 <= made.plan.label_days <= 90
     assert "KEEP=closed" in made.unsure
     assert "AS seen_ts" in made.data
+
+
+def test_a_time_that_is_mostly_after_the_time_of_the_row_is_named(table: Any) -> None:
+    distance = RANDOM.integers(-19, 70, ROWS)
+    mostly = (DAYS + pd.to_timedelta(distance, unit="D")).strftime("%Y-%m-%d")
+    made = table(opened=DAYS.strftime("%Y-%m-%d"), closed=mostly)
+    assert "closed" in made.inputs
+    assert "closed: it lies after opened in" in made.unsure
+
+
+def test_a_due_date_stays_and_is_named(table: Any) -> None:
+    due = (DAYS + pd.to_timedelta(RANDOM.choice([14, 30], ROWS), unit="D")).strftime("%Y-%m-%d")
+    made = table(opened=DAYS.strftime("%Y-%m-%d"), due=due)
+    assert "due" in made.inputs
+    assert "unless it is a term that was agreed on before" in made.unsure
 
 
 def test_a_few_rows_are_not_enough_to_call_a_column_a_leak(tmp_path: Path) -> None:

@@ -225,9 +225,12 @@ def _exclude_leaks(
         for name in sorted({*leak.columns} - excluded):
             notes.exclude(name, f"a leak: {leak.how}")
         excluded.update(leak.columns)
-    for leak in near:
-        if not excluded.issuperset(leak.columns):
-            notes.unsure.append(f"{leak.description}; it was kept. Is it known before the label?")
+    # The first open points are printed, the others stand in the report only.
+    notes.unsure[:0] = [
+        f"{leak.description}; it was kept. Is it known before the label?"
+        for leak in near
+        if not excluded.issuperset(leak.columns)
+    ]
     return excluded
 
 

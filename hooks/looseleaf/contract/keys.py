@@ -28,6 +28,7 @@ REPEATS = (1.05, 100)
 EPOCH_RANGES = {"s": (1e8, 4.1e9), "ms": (1e11, 4.1e12)}
 # The date of a label is filled, and not before the row, in this share of labelled rows.
 SEEN_SHARE = 0.995
+MOST_TERMS = 12
 # The label delay covers this share of them.
 LABEL_DAYS_SHARE = 0.95
 DAY = 86_400
@@ -101,7 +102,9 @@ def choose_seen(
             # Every label has a date, on which it is not always known at once.
             covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
             is_later = covers and (delay >= 0).mean() >= SEEN_SHARE and delay.median() > 0
-            if name == wishes.seen or (is_later and not OTHER_TIME.search(name)):
+            # A term that was agreed on, such as a due date, has few lengths and is known for rows without a label, too.
+            is_term = delay.nunique() <= MOST_TERMS and not (~known[~labelled]).mean() >= SEEN_SHARE
+            if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
         return wishes.seen, None

@@ -91,7 +91,7 @@ def _screened(matrix: Floats, label: Floats, is_number: bool) -> Iterator[tuple[
     known = is_known.astype(np.float64)
     centred = np.where(is_known, matrix[rows], 0.0)
     centred -= known * (centred.sum(axis=0) / np.maximum(1, known.sum(axis=0)))
-    # Moments over the rows where both columns of a pair are known, for all pairs at once.
+    # Means over the rows where both columns of a pair are known, for all pairs at once.
     count = known.T @ known
     mean, mean_label = centred.T @ known / count, (known.T * target) @ known / count
     variance = (centred.T**2) @ known / count - mean**2

@@ -41,10 +41,11 @@ TIMES, TIMES_NULL, TIMES_CHANCE, TIMES_LEVEL = 40.0, 15.0, 2.0, 15.0
 CHANCE = 0.01
 # Values of an honest predictor mark a class at the end of a scale that orders the other rows, too: the area under the
 # ROC curve of the other rows is larger.
-MOST_ORDER = 0.8
+MOST_ORDER = 0.75
 # A column that is filled for this share of one class, and for no other, was filled because of it.
 FILLED_SHARE = 0.3
-LEAST_BIN, BINS = 10, 100
+# Narrow bins follow the limits of a leak, and wide ones have enough rows of a frequent class.
+LEAST_BIN, BINS = 10, (100, 20)
 
 
 def of_column(column: "pd.Series", label: Label, columns: int) -> Found:
@@ -62,7 +63,7 @@ def of_column(column: "pd.Series", label: Label, columns: int) -> Found:
     # Whole numbers may be codes, whose order means nothing.
     is_coded = values is None or not (values[np.isfinite(values)] % 1).any()
     views = [codes] if is_coded and levels <= MOST_LEVELS * len(column) else []
-    views += [] if values is None else [_bins(values)]
+    views += [] if values is None else [_bins(values, most) for most in BINS]
     if not views:
         return
     measured = [rank_areas(_scores(each, label)[0], label) for each in views]
@@ -87,11 +88,11 @@ def of_column(column: "pd.Series", label: Label, columns: int) -> Found:
             yield f"{what} occurs in {covered:.1%} of {word!r} and {others:.2%} of the others", covered - others, False
 
 
-def _bins(values: Floats) -> Codes:
-    """Return bins of neighbouring numbers; a frequent value is a bin of its own, and so is null."""
+def _bins(values: Floats, most: int) -> Codes:
+    """Return so many bins of neighbouring numbers; a frequent value is a bin of its own, and so is null."""
     known = np.isfinite(values)
     codes = np.zeros(len(values), dtype=np.int64)
-    codes[known] = 1 + ranks(values[known]) // max(LEAST_BIN, known.sum() / BINS)
+    codes[known] = 1 + ranks(values[known]) // max(LEAST_BIN, known.sum() / most)
     return np.unique(codes, return_inverse=True)[1]
 
 

@@ -20,9 +20,9 @@ from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
+from lifecycle.training.comparison import dominant
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
-from lifecycle.training.dominance import dominant
 from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
 from lifecycle.training.fit import fit, naming, verify_allowed_rows
 from lifecycle.training.package import pack
