@@ -45,25 +45,21 @@ class _Wanted:
     def rows(self, line: predictions.Line) -> dict[int, dict[str, Any]]:
         """Return the erased rows of a line of the log by their position."""
         rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
-        return {at: row for at, row in rows if any(self._is_in(row, *each) for each in self.values.items())}
-
-    @staticmethod
-    def _is_in(row: dict[str, Any], names: tuple[str, ...], values: tuple[str, ...]) -> bool:
-        return row.keys() >= {*names} and all(
-            _as_text(row[name]) == value for name, value in zip(names, values, strict=True)
-        )
+        values = [(names, [*own]) for names, own in self.values.items()]
+        return {
+            at: row
+            for at, row in rows
+            if any([_as_text(row[name]) for name in names if name in row] == own for names, own in values)
+        }
 
     def may_be_in(self, damaged: str) -> bool:
         return any(all(value in damaged for value in values) for values in self.values.values())
 
     def condition(self, known: Collection[str]) -> str:
         """Return the SQL condition that a row of a table with the columns `known` is erased."""
-        conditions = []
-        for names, values in self.values.items():
-            if {*names} <= {*known}:
-                equal = (f"CAST({quoted(n)} AS VARCHAR) = {text(v)}" for n, v in zip(names, values, strict=True))
-                conditions.append(f"coalesce({' AND '.join(equal)}, FALSE)")
-        return " OR ".join(conditions) or "FALSE"
+        own = [each for each in self.values.items() if {*each[0]} <= {*known}]
+        pairs = [(labels.as_key([*map(quoted, names)]), labels.as_key([*map(text, values)])) for names, values in own]
+        return " OR ".join(f"coalesce({key} = {value}, FALSE)" for key, value in pairs) or "FALSE"
 
 
 def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> Erased:
@@ -90,7 +86,7 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
             _find(connection, store, environment, wanted)
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
-            keys = ", ".join({labels.as_key([text(each) for each in values]) for values in wanted.values.values()})
+            keys = ", ".join({labels.as_key([*map(text, values)]) for values in wanted.values.values()})
             condition = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
             condition += f" OR ts IS NULL AND coalesce(key IN (SELECT id FROM {ERASED} WHERE id IS NOT NULL), FALSE)"
             condition += f" OR (ts IS NULL) = {by_id} AND coalesce(key IN ({keys}), FALSE)"
@@ -121,23 +117,18 @@ def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wante
     parts = tuple(next(csv.reader([value]), ()))
     values = {names: (value,) if len(names) == 1 else parts for names in known if len(names) in (1, len(parts))}
     if not values:
-        several = " or ".join(",".join(names) for names in sorted(known))
-        problem = f"no contract has {'an id' if by_id else 'a key of this form'}"
-        raise LifecycleError(problem, f"Write the value of {several}." if several else "Nothing identifies a row.")
+        forms = " or ".join(",".join(names) for names in sorted(known)) or "not declared"
+        raise LifecycleError(f"no contract has such {'an id' if by_id else 'a key'}: {value}", f"It is {forms}.")
     return _Wanted(values, ids)
 
 
 def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, wanted: _Wanted) -> None:
     """Insert request, position and id of each erased row into ERASED."""
     for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-        rows = [
-            (line["id"], at, next((_as_text(row[name]) for name in wanted.ids if row.get(name) is not None), None))
-            for line in predictions.segment_lines(path)
-            if line
-            for at, row in wanted.rows(line).items()
-        ]
-        if rows:
-            connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", rows)
+        for line in filter(None, predictions.segment_lines(path)):
+            for at, row in wanted.rows(line).items():
+                found = [line["id"], at, next((_as_text(row[name]) for name in wanted.ids & row.keys()), None)]
+                connection.execute(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", found)
     for path in predictions.files(store, environment):
         known = _columns(connection, path)
         ids = [f"CAST({quoted(name)} AS VARCHAR)" for name in wanted.ids if name in known]
