@@ -1,6 +1,7 @@
 """Keys of several columns, an id, dates and logged fields, from training to the erasure of a row."""
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -10,17 +11,20 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
 from lifecycle import sample, timestamps
 from lifecycle.contract import tables
+from lifecycle.contract.rows import RowReader
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.jobs.materialize import materialize
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.predictor import Predictor
+from lifecycle.models.runtimes import FrameModel
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.erasure import erase
 from lifecycle.monitoring.monitor import monitor
@@ -113,6 +117,18 @@ def test_a_date_alone_and_a_time_with_a_zone_are_predicted_as_the_same_day(setti
     texts = ("2020-06-01", "2020-06-01T00:00:00Z", "2020-06-01T02:00:00+02:00")
     found = served(settings, [row | {"opened": text, "sale id": text[:19]} for text in texts])
     assert found[0] == found[1] == found[2]
+
+
+def test_a_model_class_reads_keys_and_inputs_and_times_in_utc_from_tables_and_requests() -> None:
+    read: list[pd.DataFrame] = []
+    model = FrameModel(SimpleNamespace(predict=lambda frame: read.append(frame) or np.zeros(len(frame))), SALE)
+    model.predict_frame(FRAME)
+    model.predict_rows(as_sent(FRAME))
+    model.predict_rows(RowReader(SALE).read(json.dumps(as_sent(FRAME)).encode())[0])
+    assert list(read[0].columns) == ["shop", "product", "opened", "amount", "ordered"]
+    assert str(read[0]["opened"].dtype) == "datetime64[us, UTC]"
+    for other in read[1:]:
+        pd.testing.assert_frame_equal(other, read[0])
 
 
 def test_every_sent_field_is_logged_and_only_inputs_change_a_prediction(settings: Settings) -> None:

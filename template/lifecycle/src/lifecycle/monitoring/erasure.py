@@ -5,7 +5,7 @@ import csv
 import json
 import shutil
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,7 @@ class Erased:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is erased: by the columns of the key (or of the id) in any known contract, their values as text.
-
-    `ids` are the columns of ids: labels may belong to the ids of the erased rows.
-    """
+    """The erased values as text, by the columns of the key (or the id) in any contract, and the columns of all ids."""
 
     values: dict[tuple[str, ...], tuple[str, ...]]
     ids: set[str]
@@ -45,15 +42,7 @@ class _Wanted:
     def rows(self, line: predictions.Line) -> dict[int, dict[str, Any]]:
         """Return the erased rows of a line of the log by their position."""
         rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
-        values = [(names, [*own]) for names, own in self.values.items()]
-        return {
-            at: row
-            for at, row in rows
-            if any([_as_text(row[name]) for name in names if name in row] == own for names, own in values)
-        }
-
-    def may_be_in(self, damaged: str) -> bool:
-        return any(all(value in damaged for value in values) for values in self.values.values())
+        return {at: row for at, row in rows if any(_as_texts(row, names) == own for names, own in self.values.items())}
 
     def condition(self, known: Collection[str]) -> str:
         """Return the SQL condition that a row of a table with the columns `known` is erased."""
@@ -65,9 +54,9 @@ class _Wanted:
 def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> Erased:
     """Remove every row and label of a key or an id.
 
-    Each file is replaced in one step; a second call completes a killed one. `value` is the id, or the key; a key of
-    several columns is a line of CSV. `contract` is the team's, which may be newer than every bundle. Rows in a segment
-    that a service is writing are counted and not erased.
+    Each file is replaced in one step; a second call completes a killed one. A key of several columns is a line of CSV.
+    `contract` is the team's, which may be newer than every bundle. Rows in a segment that a service is writing are
+    counted and not erased.
     """
     done, wanted = Erased(), _wanted(store, value, contract, by_id)
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
@@ -127,8 +116,8 @@ def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: st
     for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
         for line in filter(None, predictions.segment_lines(path)):
             for at, row in wanted.rows(line).items():
-                found = [line["id"], at, next((_as_text(row[name]) for name in wanted.ids & row.keys()), None)]
-                connection.execute(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", found)
+                own = next(iter(_as_texts(row, wanted.ids)), None)
+                connection.execute(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", [line["id"], at, own])
     for path in predictions.files(store, environment):
         known = _columns(connection, path)
         ids = [f"CAST({quoted(name)} AS VARCHAR)" for name in wanted.ids if name in known]
@@ -158,7 +147,7 @@ def _from_segment(path: Path, wanted: _Wanted) -> int:
             for position in positions:
                 line["rows"][position] = line["predictions"][position] = None
             raw = predictions.dumped(line) + b"\n"
-        elif line is None and wanted.may_be_in(raw.decode(errors="replace")):
+        elif line is None and any(all(each.encode() in raw for each in key) for key in wanted.values.values()):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
             raw = b"\n"
         erased += len(positions)
@@ -180,6 +169,10 @@ def _from_features(path: Path, wanted: _Wanted) -> None:
             if remaining.execute(f"DELETE FROM features WHERE {condition}", wanted.values[key,]).rowcount:
                 remaining.execute("VACUUM")
                 write_atomically(path, remaining.serialize())
+
+
+def _as_texts(row: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_as_text(row[name]) for name in names if name in row)
 
 
 def _as_text(value: Any) -> str:
