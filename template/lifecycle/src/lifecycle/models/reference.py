@@ -106,7 +106,8 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the text of `profile.json`."""
-        return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False) + "\n"
+        facts = asdict(self, dict_factory=lambda pairs: {name: value for name, value in pairs if value is not False})
+        return json.dumps({"format": FORMAT} | facts, ensure_ascii=False) + "\n"
 
 
 def population_stability_index(reference: Floats, current: Floats) -> float:
