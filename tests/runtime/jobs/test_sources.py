@@ -154,7 +154,7 @@ def bundle_text(settings: Settings) -> str:
 
 def test_labels_are_joined_by_the_id_alone(settings: Settings) -> None:
     rows = as_sent(FRAME)
-    # The same shop and product several times on one day: only the id tells the rows apart.
+    # The same shop and product several times on one day: only the id distinguishes the rows.
     served(settings, [row | {"shop": 1, "product": "a"} for row in rows])
     assert imported(settings, "a.csv", "sale id,returned", [("3", 1), ("4", 0), ("gone", 0)]) == 3
     assert labelled(settings) == {"3": "returns", "4": "keeps"}
