@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from lifecycle.contract.reader import Text, Time
 from lifecycle.errors import LifecycleError
+from looseleaf.contract.leaks import FEW_TERMS
 from looseleaf.contract.plan import Notes, Wishes
 from looseleaf.contract.profile import Profile, Table
 from looseleaf.contract.prompts import Chooser
@@ -28,7 +29,6 @@ REPEATS = (1.05, 100)
 EPOCH_RANGES = {"s": (1e8, 4.1e9), "ms": (1e11, 4.1e12)}
 # The date of a label is filled, and not before the row, in this share of labelled rows.
 SEEN_SHARE = 0.995
-MOST_TERMS = 12
 # The label delay covers this share of them.
 LABEL_DAYS_SHARE = 0.95
 DAY = 86_400
@@ -103,7 +103,7 @@ def choose_seen(
             covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
             is_later = covers and (delay >= 0).mean() >= SEEN_SHARE and delay.median() > 0
             # A term that was agreed on, such as a due date, has few lengths and is known for rows without a label, too.
-            is_term = delay.nunique() <= MOST_TERMS and not (~known[~labelled]).mean() >= SEEN_SHARE
+            is_term = delay.nunique() <= FEW_TERMS and not (~known[~labelled]).mean() >= SEEN_SHARE
             if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:

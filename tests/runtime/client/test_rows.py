@@ -18,6 +18,7 @@ from lifecycle.contract.rows import RowError, RowReader
 from lifecycle.contract.schema import Column, Contract
 from support.clients import HOSTILE, load
 from support.rendering import TEMPLATE, tool
+from support.sales import SALE
 from support.tables import TABLES
 from support.teams import TARGETS, Order, derive
 
@@ -26,6 +27,7 @@ CONTRACTS = {
     "sample": SAMPLE,
     "orders": derive(Order, TARGETS["multiclass"], 1),
     "hostile": HOSTILE,
+    "sales": SALE,
     **{name: derive(table.row, table.target, 2) for name, table in TABLES.items()},
 }
 

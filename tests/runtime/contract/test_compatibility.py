@@ -14,6 +14,7 @@ from support.teams import TARGETS, Order
 
 OLD = derive(Order, TARGETS["binary"], 1)
 OPTIONAL = replace(OLD, columns=(*OLD.columns, Column("note", "request", "category", required=False)))
+PLAN = Column("plan", "lookup", "number")
 REQUIRED = replace(OLD, columns=(*OLD.columns, Column("note", "request", "category")))
 
 
@@ -36,6 +37,22 @@ def test_equal_contracts_have_no_breaking_change() -> None:
             "the new request field new is required",
         ),
         (changed("items", kind="number"), "items was request integer and is request number"),
+        (changed("city", kind="time"), "city was request category and is request time"),
+        (
+            replace(OLD, columns=(*OLD.columns, Column("new", "id", "category"))),
+            "the new request field new is required",
+        ),
+        (
+            replace(OLD, columns=(*OLD.columns, Column("new", "logged", "time"))),
+            "the new request field new is required",
+        ),
+        (
+            replace(
+                changed("city", source="key"),
+                columns=(*changed("city", source="key").columns[1:], OLD.columns[0], PLAN),
+            ),
+            "features are looked up by city, which was not a key",
+        ),
         (changed("order amount €", unit="USD"), "order amount € was request number EUR and is request number USD"),
         (changed("order amount €", nullable=False), "order amount € may no longer be null"),
         (changed("class", required=True), "class is now required"),
@@ -58,6 +75,9 @@ def test_a_breaking_change_is_named(new: Contract, change: str) -> None:
         replace(OLD, columns=(*OLD.columns, Column("new", "request", "number", required=False))),
         replace(OLD, columns=(*OLD.columns, Column("looked_up", "lookup", "number"))),
         changed("items", high=2000, low=-1),
+        changed("city", source="logged"),
+        changed("order_id", source="id"),
+        replace(OLD, columns=(*OLD.columns, Column("new", "logged", "time", nullable=True, required=False))),
         changed("class", levels=("blue", "red", "green")),
         changed("class", levels=()),
         changed("items", unit="pieces"),

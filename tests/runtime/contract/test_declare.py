@@ -1,15 +1,18 @@
 """A declared row becomes a contract, or is refused with the name of the field and a hint."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 from annotated_types import Ge
 from pydantic import AfterValidator, Field, field_validator
 
+from lifecycle import contract
 from lifecycle.contract.declare import Binary, Id, Key, Logged, Lookup, Multiclass, Request, Row, derive
-from lifecycle.contract.schema import Contract
+from lifecycle.contract.schema import Contract, Source
 from lifecycle.errors import LifecycleError
+from support.rendering import TEMPLATE
 from support.teams import TARGETS, Order
 
 TARGET = Binary("label", positive="yes", negative="no")
@@ -58,7 +61,7 @@ def test_an_alias_may_be_a_python_keyword() -> None:
             {"i": Annotated[str, Id()], "j": Annotated[int, Id()], "a": Annotated[float, Request()]},
             "i and j are both Id()",
         ),
-        ({"request_id": Annotated[str, Id()], "a": Annotated[float, Request()]}, "files of labels"),
+        ({"request_id": Annotated[str, Id()], "a": Annotated[float, Request()]}, "uses itself"),
         ({"i": Annotated[str, Id()], "n": Annotated[str, Logged()]}, "no model input"),
         ({"n": Annotated[str, Logged(loggable=False)], "a": Annotated[float, Request()]}, "must not be logged"),
         ({"a": (Annotated[datetime, Request()], 3)}, "has the default 3"),
@@ -161,3 +164,15 @@ def test_a_wrong_row_or_target_is_named(row: Any, target: Any, problem: str) -> 
 def test_a_label_must_not_have_a_reserved_name() -> None:
     with pytest.raises(LifecycleError, match="ts is a name that lifecycle uses itself"):
         derive(Order, Binary("ts", "yes", "no"), 1)
+
+
+def test_every_source_is_documented_and_exported() -> None:
+    page = (TEMPLATE / "lifecycle/docs/data.md").read_text(encoding="utf-8").partition("## Sources of a column")[2]
+    found = re.findall(r"^\| `(\w+)\(\)` \| (yes|no) \| (yes|no) \|", page, re.MULTILINE)
+    sources = {name: getattr(contract, name).source for name, _, _ in found}
+    assert sorted(sources.values()) == sorted(get_args(Source))
+    row = {f"f{at}": Annotated[int, getattr(contract, name)()] for at, name in enumerate(sources)}
+    made = derive(row_of(**row), TARGET, 1)
+    for name, sent, is_input in found:
+        [column] = [column for column in made.columns if column.source == sources[name]]
+        assert (column in made.request, column in made.inputs) == (sent == "yes", is_input == "yes")

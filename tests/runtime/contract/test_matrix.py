@@ -1,14 +1,17 @@
 """Rows and frames give the same matrix."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from lifecycle.contract.declare import derive
-from lifecycle.contract.rows import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, days, learn_levels
+from lifecycle.contract.schema import Column, Contract
 from support.teams import TARGETS, Order, orders
 
 CONTRACT = derive(Order, TARGETS["binary"], 1)
@@ -91,3 +94,25 @@ def test_rows_frames_and_arrow_batches_give_the_same_bytes() -> None:
                 assert other.dtype == np.float32
                 assert other.flags.c_contiguous
                 assert other.tobytes() == rows.tobytes()
+
+
+def test_dates_are_days_since_1970_with_the_same_bytes_from_rows_frames_and_arrow_batches() -> None:
+    contract = Contract(1, TARGETS["binary"], (Column("at", "request", "time", nullable=True),))
+    encoder = Encoder(contract, {})
+    assert encoder.inputs.numbers == (0,)
+    known = [datetime(1970, 1, 2), datetime(1969, 12, 31, 12), datetime(1, 1, 1), None, datetime(2024, 2, 29, 6)]
+    known.append(datetime(9999, 12, 31, 23, 59, 59, 999999))
+    random = np.random.default_rng(0)
+    known += [datetime(2, 1, 1) + timedelta(microseconds=int(each)) for each in random.integers(0, 3 * 10**17, 500)]
+    by_rows = encoder.rows([{"at": time} for time in known])
+    np.testing.assert_array_equal(by_rows[:5, 0], np.array([1, -0.5, -719162, np.nan, 19782.25], dtype=np.float32))
+    texts = [{"at": None if time is None else time.isoformat()} for time in known]
+    others = [encoder.rows(texts), encoder.frame(pd.DataFrame({"at": pd.array(known, dtype="datetime64[us]")}))]
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        others.append(encoder.batch(pa.record_batch([pa.array(known, type=kind)], names=["at"])))
+    for other in others:
+        assert other.tobytes() == by_rows.tobytes()
+    nothing = pa.record_batch([pa.nulls(2)], names=["at"])
+    assert np.isnan(encoder.batch(nothing)).all()
+    assert days("2026-01-01T02:00:00+02:00") == days("2026-01-01") == days(datetime(2026, 1, 1))
+    assert np.isnan(days("soon"))

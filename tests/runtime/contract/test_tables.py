@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.contract.declare import derive
+from lifecycle.contract.schema import Column
 from lifecycle.contract.tables import check_table
 from lifecycle.errors import LifecycleError
 from support.teams import TARGETS, Order, orders
@@ -58,3 +59,12 @@ def test_missing_columns_and_wrong_types_are_named_together() -> None:
         check(frame)
     assert "lacks the column city" in str(caught.value)
     assert "items is VARCHAR, the contract says integer" in str(caught.value)
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "10000-01-01", "0001-01-01 (BC)"])
+def test_a_time_that_no_request_can_have_is_named(time: str) -> None:
+    connection = duckdb.connect()
+    query = f"SELECT unnest([TIMESTAMP '0001-01-01', '9999-12-31 23:59:59.999999', '{time}', NULL]) AS at"
+    connection.execute(f"CREATE TABLE rows AS {query}")
+    with pytest.raises(LifecycleError, match=r"at is not in the years 1 to 9999 in 1 of 4 rows \(first: 2\)"):
+        check_table(connection, "rows", (Column("at", "request", "time", nullable=True),), "the rows")

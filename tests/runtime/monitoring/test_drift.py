@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.models.reference import build_profile
+from lifecycle.models.reference import Profile, build_profile
 from lifecycle.monitoring.drift import SCORE, ColumnDrift, measure_drift, psi_limit, scores_of
 from lifecycle.monitoring.quality import measure_quality
 from lifecycle.monitoring.verdict import Findings, Window, decide
@@ -54,6 +55,22 @@ LEVELS = {"city": sorted(TRAINING["city"].unique())}
 
 def measure(now: pd.DataFrame) -> dict[str, ColumnDrift]:
     return measure_drift(TWO, PROFILE, LEVELS, now, RULES)
+
+
+def test_times_are_compared_in_days_and_shown_as_dates() -> None:
+    contract = Contract(1, TWO.target, (Column("at", "request", "time", nullable=True, expected=("2020-01-01", None)),))
+    days = np.arange(1000) * np.timedelta64(1, "D")
+    frame = pd.DataFrame({"at": np.datetime64("2020-01-01", "us") + days, "probability": 0.5})
+    profile = TypeAdapter(Profile).validate_json(build_profile(contract, frame, frame, days.astype(float)).to_json())
+    assert profile.columns["at"].bins[:2] == ("≤ 2020-04-09", "≤ 2020-07-18")
+    same = measure_drift(contract, profile, {}, frame, RULES)["at"]
+    earlier = frame.assign(at=frame["at"].where(frame.index >= 100) - 50 * np.timedelta64(1, "D"))
+    found = measure_drift(contract, profile, {}, earlier, RULES)["at"]
+    assert (same.drifted, same.outside, found.drifted, found.outside, found.nulls) == (False, 0.0, True, 0.0, 0.1)
+    text = measure_drift(contract, profile, {}, frame.assign(at="soon"), RULES)["at"]
+    assert text.broken == "does not have the type of the contract"
+    hours = frame.assign(at=np.datetime64("2020-01-01T06:30", "us"))
+    assert build_profile(contract, hours, hours, np.zeros(1000)).columns["at"].bins[-1] == "> 2020-01-01T06:30"
 
 
 def test_a_profile_holds_no_column_that_may_not_be_logged() -> None:

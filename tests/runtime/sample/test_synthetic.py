@@ -46,6 +46,10 @@ INPUTS = {
     "narrow integer": integer(low=4, high=5),
     "integer expected between fractions": integer(expected=(0.2, 0.8)),
     "integer or null": integer(nullable=True),
+    "time": Column("time", "request", "time"),
+    "time or null": Column("time", "request", "time", nullable=True),
+    "time of another century": Column("time", "request", "time", expected=("1850-01-01", "1860-01-01T12:00:00")),
+    "time expected from a date on": Column("time", "request", "time", expected=("2020-01-01", None)),
     "open category": category(max_length=256),
     "category of one letter": category(max_length=1, expected=("long", "longer")),
     "category with expected levels": category(expected=("ü", "a b")),
@@ -107,8 +111,9 @@ def test_a_column_of_one_possible_value_is_generated(tmp_path: Path) -> None:
         Column("key", "key", "integer"),
         Column("key", "key", "integer", low=10_000),
         Column("key", "key", "time"),
+        Column("key", "id", "category", max_length=3),
     ],
-    ids=["text", "integer", "integer with a limit", "time"],
+    ids=["text", "integer", "integer with a limit", "time", "id"],
 )
 def test_keys_are_unique(key: Column, tmp_path: Path) -> None:
     assert valid_rows(Contract(1, TWO, (key, INPUTS["boolean"])), tmp_path)["key"].is_unique

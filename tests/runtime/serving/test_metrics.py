@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,10 @@ def test_a_range_may_have_an_open_end_and_other_columns_have_levels() -> None:
     assert [is_expected(age)(value) for value in (-math.inf, 10, 10.5)] == [True, True, False]
     assert [is_expected(replace(age, expected=(3, None)))(value) for value in (2, 3, math.inf)] == [False, True, True]
     assert [is_expected(paid)(value) for value in (True, False)] == [True, False]
+    # The service has the times of requests as such, and those of the feature table as text.
+    since = replace(age, kind="time", expected=("2020-01-01", "2021-01-01T12:00:00"))
+    times = (datetime(2020, 1, 1), "2021-01-01 12:00:00", "2021-01-01 12:00:01", datetime(2019, 12, 31))
+    assert [is_expected(since)(value) for value in times] == [True, True, False, False]
 
 
 def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:

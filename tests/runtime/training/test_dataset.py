@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.contract.declare import derive
+from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.training.dataset import codes, split
 from support.teams import TARGETS, Order, orders
@@ -57,6 +58,28 @@ def test_entities_stay_whole_without_a_time() -> None:
     found = split(frame, CONTRACT, 0.2)
     assert 0.1 < found.holdout.mean() < 0.3
     assert found.entities_also_in_training == 0.0
+
+
+def test_a_key_of_several_columns_is_one_entity() -> None:
+    first = replace(CONTRACT.columns[0], name="shop", kind="integer")
+    contract = replace(CONTRACT, columns=(first, *CONTRACT.columns))
+    # Two shops with the same two hundred orders, five rows of each.
+    numbers = np.arange(2000)
+    frame = orders(2000).assign(shop=numbers % 2, order_id=[f"o-{at // 2 % 200}" for at in numbers])
+    found = split(frame, contract, 0.2)
+    assert found.rule == "whole entities by a hash of shop, order_id"
+    assert 0.1 < found.holdout.mean() < 0.3
+    assert found.entities_also_in_training == 0.0
+    held = frame[found.holdout].groupby("order_id").shop.nunique()
+    assert (held == 1).any(), "the parts of a key are not entities"
+    assert found.identity == ("shop", "order_id")
+
+
+def test_an_id_alone_identifies_a_row() -> None:
+    frame = orders(1000).assign(ts=np.repeat(np.arange(10), 100) * 86_400, number=np.arange(1000))
+    contract = replace(CONTRACT, columns=(Column("number", "id", "integer"), *CONTRACT.columns))
+    assert split(frame, contract, 0.25).identity == ("number",)
+    assert split(frame, CONTRACT, 0.25).identity == ("order_id", "ts")
 
 
 def test_rows_are_held_out_by_a_stable_hash_without_a_key() -> None:

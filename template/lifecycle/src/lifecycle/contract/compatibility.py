@@ -21,8 +21,8 @@ TAKEN = {*dir(BaseModel), "model_config", *keyword.kwlist, *keyword.softkwlist, 
 def breaking_changes(old: Contract, new: Contract) -> list[str]:
     """Return one phrase per change of `new` that can break callers of `old`; empty when there is none.
 
-    Looked-up columns are ignored: callers neither send nor receive them. What the service does with a field that is
-    sent (a key, an id, an input, or only logged) is none of their concern, unless features are looked up by it.
+    Ignored are looked-up columns, which callers neither send nor receive, and whether a field that they send is an
+    input, identifies the row, or is only logged.
     """
     before, after = ({column.name: column for column in contract.request} for contract in (old, new))
     found = [f"the request field {name} is gone" for name in before if name not in after]

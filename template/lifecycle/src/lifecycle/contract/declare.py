@@ -220,12 +220,16 @@ def _as_json(value: Any) -> Any:
 def _check(contract: Contract) -> None:
     names, label, classes = [column.name for column in contract.columns], contract.target.label, contract.target.classes
     _refuse_if(label in names, label, "is the label and a field of the row", "Remove it from the row.")
+    ids = [column.name for column in contract.ids]
+    _refuse_if(len(ids) > 1, " and ".join(ids), "are both Id()", "Keep one, and declare the other as Logged().")
+    # A file of labels has a column `request_id` of its own.
+    reserved = RESERVED | {"request_id"}.intersection(ids)
     # SQL does not distinguish upper and lower case.
     folded = {name.lower(): name for name in (*names, label)}
     for name in (*names, label):
         _refuse_if(names.count(name) > 1, name, "is the name of two fields", "Give each field its own alias.")
-        reserved = name.lower() in RESERVED or name.lower().startswith(("lifecycle_", "probabilities_"))
-        _refuse_if(reserved, name, "is a name that lifecycle uses itself", "Give the field another alias.")
+        is_reserved = name.lower() in reserved or name.lower().startswith(("lifecycle_", "probabilities_"))
+        _refuse_if(is_reserved, name, "is a name that lifecycle uses itself", "Give the field another alias.")
         other = folded[name.lower()]
         _refuse_if(other != name, name, f"differs from {other} in its case only", "Give one another alias.")
     without = [column.name for column in contract.lookups if not column.has_fallback]
@@ -233,10 +237,6 @@ def _check(contract: Contract) -> None:
     hint = "Give every Lookup() field one, or none."
     _refuse_if(some, "".join(without[:1]), "has no fallback, and other fields have", hint)
     _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
-    ids = [column.name for column in contract.ids]
-    _refuse_if(len(ids) > 1, " and ".join(ids), "are both Id()", "Keep one, and declare the other as Logged().")
-    hint = "Give the id another alias."
-    _refuse_if(ids == ["request_id"], "request_id", "is the name of another column in files of labels", hint)
     keys = [column.name for column in contract.entity_key]
     problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"
     hint = "Give one field Key(); several parts can be joined into one text."

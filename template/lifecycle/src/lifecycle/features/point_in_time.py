@@ -73,8 +73,8 @@ def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
     if team.contract.id:
         name = team.contract.id.name
         several = f"SELECT 1 FROM {ROWS} GROUP BY {quoted(name)} HAVING count(DISTINCT {quoted(label)}) > 1"
-        if contradictory := tables.count(connection, f"FROM ({several})"):
-            problem = f"{where} has contradictory labels for {contradictory} values of {name}, which identifies a row"
+        if count := tables.count(connection, f"FROM ({several})"):
+            problem = f"{where} has contradictory labels for {count} values of {name}, which identifies a row"
             raise LifecycleError(problem, "Select one label for each, or declare the column as Key().")
     return rows
 

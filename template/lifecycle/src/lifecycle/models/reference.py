@@ -33,13 +33,12 @@ Seconds = npt.NDArray[np.int64]
 class Distribution:
     """Shares of the non-null values of one column in each bin.
 
-    A number has bins up to and including each of `edges`, and one above the last; so has a time (`is_time`), in days
-    since 1970. A category has one bin for each of
-    `levels` and one for all others, of which the most frequent has the share `rest`. `nulls` and `outside` are the
-    shares of nulls and of values outside `expected`, `unseen` that of later rows with a level that training did not
-    contain, `seasonal` the largest PSI of a four-week period of the training rows against all. `newest` describes the
-    last four weeks over the same bins, with their number of `rows`; it is None without times, with few rows, and in
-    bundles of earlier releases.
+    A number has bins up to and including each of `edges`, and one above the last, as has a time (`is_time`) in days
+    since 1970. A category has one bin for each of `levels` and one for all others, of which the most frequent has the
+    share `rest`. `nulls` and `outside` are the shares of nulls and of values outside `expected`, `unseen` that of later
+    rows with a level that training did not contain, `seasonal` the largest PSI of a four-week period of the training
+    rows against all. `newest` describes the last four weeks over the same bins, with their number of `rows`; it is None
+    without times, with few rows, and in bundles of earlier releases.
     """
 
     shares: tuple[float, ...]
@@ -107,7 +106,8 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the text of `profile.json`."""
-        return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False) + "\n"
+        facts = asdict(self, dict_factory=lambda pairs: {name: value for name, value in pairs if value is not False})
+        return json.dumps({"format": FORMAT} | facts, ensure_ascii=False) + "\n"
 
 
 def population_stability_index(reference: Floats, current: Floats) -> float:
@@ -157,12 +157,9 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
 
 def comparable(column: Column, values: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return the values of a column as distributions count them: times as days since 1970."""
-    import pandas as pd
-
     if column.kind != "time":
         return values
-    days = (values.to_numpy("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
-    return pd.Series(days, index=values.index)
+    return (values.astype("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
 
 
 def share_outside(column: Column, values: "pd.Series[Any]") -> float:

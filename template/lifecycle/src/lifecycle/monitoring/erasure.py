@@ -5,7 +5,7 @@ import csv
 import json
 import shutil
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,7 @@ class Erased:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is erased: by the columns of the key (or of the id) in any known contract, their values as text.
-
-    `ids` are the columns of ids: labels may belong to the ids of the erased rows.
-    """
+    """The erased values as text, by the columns of the key (or the id) in any contract, and the columns of all ids."""
 
     values: dict[tuple[str, ...], tuple[str, ...]]
     ids: set[str]
@@ -45,33 +42,21 @@ class _Wanted:
     def rows(self, line: predictions.Line) -> dict[int, dict[str, Any]]:
         """Return the erased rows of a line of the log by their position."""
         rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
-        return {at: row for at, row in rows if any(self._is_in(row, *each) for each in self.values.items())}
-
-    @staticmethod
-    def _is_in(row: dict[str, Any], names: tuple[str, ...], values: tuple[str, ...]) -> bool:
-        return row.keys() >= {*names} and all(
-            _as_text(row[name]) == value for name, value in zip(names, values, strict=True)
-        )
-
-    def may_be_in(self, damaged: str) -> bool:
-        return any(all(value in damaged for value in values) for values in self.values.values())
+        return {at: row for at, row in rows if any(_as_texts(row, names) == own for names, own in self.values.items())}
 
     def condition(self, known: Collection[str]) -> str:
         """Return the SQL condition that a row of a table with the columns `known` is erased."""
-        conditions = []
-        for names, values in self.values.items():
-            if {*names} <= {*known}:
-                equal = (f"CAST({quoted(n)} AS VARCHAR) = {text(v)}" for n, v in zip(names, values, strict=True))
-                conditions.append(f"coalesce({' AND '.join(equal)}, FALSE)")
-        return " OR ".join(conditions) or "FALSE"
+        own = [each for each in self.values.items() if {*each[0]} <= {*known}]
+        pairs = [(labels.as_key([*map(quoted, names)]), labels.as_key([*map(text, values)])) for names, values in own]
+        return " OR ".join(f"coalesce({key} = {value}, FALSE)" for key, value in pairs) or "FALSE"
 
 
 def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> Erased:
     """Remove every row and label of a key or an id.
 
-    Each file is replaced in one step; a second call completes a killed one. `value` is the id, or the key; a key of
-    several columns is a line of CSV. `contract` is the team's, which may be newer than every bundle. Rows in a segment
-    that a service is writing are counted and not erased.
+    Each file is replaced in one step; a second call completes a killed one. A key of several columns is a line of CSV.
+    `contract` is the team's, which may be newer than every bundle. Rows in a segment that a service is writing are
+    counted and not erased.
     """
     done, wanted = Erased(), _wanted(store, value, contract, by_id)
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
@@ -90,7 +75,7 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
             _find(connection, store, environment, wanted)
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
-            keys = ", ".join({labels.as_key([text(each) for each in values]) for values in wanted.values.values()})
+            keys = ", ".join({labels.as_key([*map(text, values)]) for values in wanted.values.values()})
             condition = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
             condition += f" OR ts IS NULL AND coalesce(key IN (SELECT id FROM {ERASED} WHERE id IS NOT NULL), FALSE)"
             condition += f" OR (ts IS NULL) = {by_id} AND coalesce(key IN ({keys}), FALSE)"
@@ -121,23 +106,18 @@ def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wante
     parts = tuple(next(csv.reader([value]), ()))
     values = {names: (value,) if len(names) == 1 else parts for names in known if len(names) in (1, len(parts))}
     if not values:
-        several = " or ".join(",".join(names) for names in sorted(known))
-        problem = f"no contract has {'an id' if by_id else 'a key of this form'}"
-        raise LifecycleError(problem, f"Write the value of {several}." if several else "Nothing identifies a row.")
+        forms = " or ".join(",".join(names) for names in sorted(known)) or "not declared"
+        raise LifecycleError(f"no contract has such {'an id' if by_id else 'a key'}: {value}", f"It is {forms}.")
     return _Wanted(values, ids)
 
 
 def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, wanted: _Wanted) -> None:
     """Insert request, position and id of each erased row into ERASED."""
     for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-        rows = [
-            (line["id"], at, next((_as_text(row[name]) for name in wanted.ids if row.get(name) is not None), None))
-            for line in predictions.segment_lines(path)
-            if line
-            for at, row in wanted.rows(line).items()
-        ]
-        if rows:
-            connection.executemany(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", rows)
+        for line in filter(None, predictions.segment_lines(path)):
+            for at, row in wanted.rows(line).items():
+                own = next(iter(_as_texts(row, wanted.ids)), None)
+                connection.execute(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", [line["id"], at, own])
     for path in predictions.files(store, environment):
         known = _columns(connection, path)
         ids = [f"CAST({quoted(name)} AS VARCHAR)" for name in wanted.ids if name in known]
@@ -167,7 +147,7 @@ def _from_segment(path: Path, wanted: _Wanted) -> int:
             for position in positions:
                 line["rows"][position] = line["predictions"][position] = None
             raw = predictions.dumped(line) + b"\n"
-        elif line is None and wanted.may_be_in(raw.decode(errors="replace")):
+        elif line is None and any(all(each.encode() in raw for each in key) for key in wanted.values.values()):
             # An incomplete line may contain the key; the empty one is still counted by the collection.
             raw = b"\n"
         erased += len(positions)
@@ -189,6 +169,10 @@ def _from_features(path: Path, wanted: _Wanted) -> None:
             if remaining.execute(f"DELETE FROM features WHERE {condition}", wanted.values[key,]).rowcount:
                 remaining.execute("VACUUM")
                 write_atomically(path, remaining.serialize())
+
+
+def _as_texts(row: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_as_text(row[name]) for name in names if name in row)
 
 
 def _as_text(value: Any) -> str:

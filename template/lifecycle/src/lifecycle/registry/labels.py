@@ -160,7 +160,7 @@ def as_key(values: list[str]) -> str:
     """Return SQL of the text of a key, as `key` contains it, of the SQL of its parts."""
     parts = [f"CAST({value} AS VARCHAR)" for value in values]
     joined = " || ',' || ".join(f"to_json({part})" for part in parts)
-    # Unlike to_json of a list, it is null where a part is.
+    # Null where a part is, unlike to_json of a list.
     return parts[0] if len(parts) == 1 else f"'[' || {joined} || ']'"
 
 
