@@ -13,15 +13,19 @@ from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, leaks
 from looseleaf.contract.leaks import Label, Leak
 from looseleaf.contract.plan import Notes, Plan, Wishes
-from looseleaf.contract.profile import Profile, Table
+from looseleaf.contract.profile import SAMPLE, Profile, Table
 from looseleaf.contract.prompts import Chooser
-from looseleaf.contract.target import Labels, read_label
+from looseleaf.contract.target import Labels, read_label, without_late_classes
 
 if TYPE_CHECKING:
     import duckdb
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4
+# The newest period has the rows that choose a model, too: half as many as are held out.
+NEWEST = 1.5
+# Entities of which none is on both sides of the division; fewer cannot be divided into three parts.
+FEWEST_ENTITIES, FEW_ENTITIES = 3, 20
 
 
 def decide(
@@ -63,11 +67,15 @@ def decide(
         raise LifecycleError(problem, "Use a column of plain values.")
     labels = read_label(table, wishes.label, wishes.task, connection)
     notes.decided += labels.decided
-    notes.unsure += labels.unsure
     profiles = {name: profile for name, profile in table.profiles.items() if name != wishes.label}
     time, time_sql = columns.choose_time(profiles, wishes, table, notes, chooser)
     profiles = {name: profile for name, profile in profiles.items() if name != time}
+    if time:
+        seconds = connection.execute(f"SELECT CAST({time_sql} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
+        labels = without_late_classes(labels, seconds, _holdout_size(labels.rows)[0] * NEWEST)
+    notes.unsure += labels.unsure
     keys = columns.choose_keys(profiles, wishes, notes, chooser)
+    _check_entities(table, keys, time, notes)
     taken = {*keys, *(each.column for each in notes.excluded)}
     profiles = {name: profile for name, profile in profiles.items() if name not in taken}
     profiles = dict(columns.usable_inputs(profiles, wishes, notes))
@@ -80,6 +88,16 @@ def decide(
         problem = f"{table.source.path.name} has no column left to learn from:\n  {reasons}"
         raise LifecycleError(problem, "Add columns, or keep one of these with KEEP=column.")
     return _plan(table, wishes, profiles, keys, labels, time, time_sql, notes)
+
+
+def _check_entities(table: Table, keys: list[str], time: str | None, notes: Notes) -> None:
+    """Report a key with few values, by which the rows are divided; raise LifecycleError where they cannot be."""
+    few = table.profiles[keys[0]].distinct if keys and not time else FEW_ENTITIES
+    if few < FEWEST_ENTITIES:
+        problem = f"{keys[0]} has {few} values: rows of one value stay together, so that none can be held out"
+        raise LifecycleError(problem, f"Leave out KEY={keys[0]}, so that {keys[0]} is an input, or name another key.")
+    if few < FEW_ENTITIES:
+        notes.unsure.append(f"{keys[0]} has {few} values and rows of one stay together: is it an input?")
 
 
 def _plan(

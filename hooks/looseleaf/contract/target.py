@@ -1,12 +1,13 @@
 """Read the label: a number, one of two classes, or one of several."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lifecycle import timestamps
 from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import quoted, text
 from lifecycle.errors import LifecycleError
@@ -157,6 +158,39 @@ def _classes(
     sample = ordered.map({word: float(code) for code, word in enumerate(classes)})
     only = tuple(classes) if rare else ()
     return Labels(target, sql, np.asarray(sample, dtype=np.float64), total, kept, only, tuple(decided), tuple(unsure))
+
+
+def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share: float) -> Labels:
+    """Leave out the classes that appear in the newest period only, from whose rows no model can learn.
+
+    Args:
+        labels: the label.
+        seconds: the times of the sampled rows, NaN where unknown.
+        share: of the rows in the newest period.
+    """
+    known = ~np.isnan(labels.sample) & ~np.isnan(seconds)
+    classes, codes, times = labels.target.classes, labels.sample[known], seconds[known].astype(np.int64)
+    if not classes or len(np.unique(times)) < 2:
+        return labels
+    start, _ = timestamps.newest_period(times, share)
+    late = {name: int(times[codes == code].min()) for code, name in enumerate(classes) if (codes == code).any()}
+    late = {name: first for name, first in late.items() if first >= start}
+    kept = tuple(name for name in classes if name not in late)
+    unsure = [*labels.unsure]
+    for name, first in late.items():
+        note = f"{name!r} first appears at {timestamps.date_of(first)}, in the period that is held out: "
+        usual = "its rows are scored and not used for training; run make contract again when there are later rows"
+        unsure.append(note + (usual if len(kept) > 1 else "training needs rows of it from before, or another TIME"))
+    if not late or len(kept) < 2:
+        return replace(labels, unsure=tuple(unsure))
+    sample = np.full(len(labels.sample), np.nan)
+    for code, name in enumerate(kept):
+        sample[labels.sample == classes.index(name)] = code
+    counts = {name: number for name, number in labels.counts.items() if name in kept}
+    target = replace(labels.target, classes=kept)
+    return replace(
+        labels, target=target, sample=sample, rows=sum(counts.values()), counts=counts, only=kept, unsure=tuple(unsure)
+    )
 
 
 def _text(profile: Profile, table: Table) -> str:

@@ -111,8 +111,10 @@ def described_rows(facts: dict[str, Any]) -> list[str]:
         source += f", {logged['joined']:,} of {logged['labelled']:,} from the prediction log"
         source += f" (not used: {', '.join(why)})" if why else ""
     window = "the whole history" if periods is None else f"the last {periods + 1} periods, which predict better"
+    empty = ", ".join(facts.get("empty", ()))
     return [
         source,
+        *([f"not used, because null in all rows that the evaluated fit was fitted to: {empty}"] if empty else []),
         f"evaluated: fitted to {fits['evaluated']:,} rows, chosen with {fits['selection']:,}, held out are "
         f"{facts['rows']['holdout']:,}: {facts['holdout']['rule']}",
         f"to be deployed: fitted to {fits['deployed']:,} rows, {window}",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle import warn_renamed
 from lifecycle.contract.declare import derive
 from lifecycle.contract.rows import Inputs
-from lifecycle.contract.schema import Contract
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.errors import LifecycleError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
 PACKAGE, SUFFIX = "model", "-model"
+# Parameters of estimators that state the loss and the quantile, and attributes that contain the wrapped estimator.
+LOSSES, LEVELS = ("loss", "objective", "loss_function", "criterion"), ("quantile", "quantile_alpha", "alpha")
+WRAPPED = ("final_estimator", "regressor", "estimator")
 
 
 # The protocols are a public interface: a new member is always optional.
@@ -131,6 +134,41 @@ def project_name(root: Path) -> str:
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         problem = f"{root / 'pyproject.toml'} does not name the project ({error})"
         raise LifecycleError(problem, "Run this in the root of the repository.") from error
+
+
+def verify_loss(name: str, estimator: Any, target: Target) -> None:
+    """Compare the loss that the parameters of an estimator state with that of the target.
+
+    Raises:
+        LifecycleError: the estimator predicts a quantile and the target is no or another quantile, or it predicts the
+            mean and the target is a quantile. Where the parameters do not say it, the gate decides.
+    """
+    while (inner := _inner(estimator)) is not None:
+        estimator = inner
+    given = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    loss = str(next((given[each] for each in LOSSES if given.get(each)), ""))
+    is_quantile = "quantile" in f"{loss} {type(estimator).__name__}".lower()
+    level = next((given[each] for each in LEVELS if isinstance(given.get(each), float)), None) if is_quantile else None
+    if target.task != "regression" or (is_quantile and level is None and target.quantile is not None):
+        return
+    if level != target.quantile if is_quantile else (target.quantile is not None and "squared" in loss):
+        own, wanted = ("the mean" if each is None else f"the {each:g} quantile" for each in (level, target.quantile))
+        own = "a quantile" if is_quantile and level is None else own
+        problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted} "
+        problem += f"of {target.label}"
+        hint = f'Give it the loss of that quantile: loss="quantile", quantile={target.quantile}.'
+        if is_quantile:
+            stated = f"Regression(label={target.label!r}, quantile={0.9 if level is None else level:g})"
+            hint = f"Write {stated} in src/model/contract.py, which is judged by the pinball loss, or give the "
+            hint += f"estimator the loss of {wanted}."
+        raise LifecycleError(problem, hint)
+
+
+def _inner(estimator: Any) -> Any:
+    """Return the part of an estimator that predicts: the last step of a pipeline, or what a wrapper contains."""
+    if hasattr(estimator, "steps"):
+        return estimator.steps[-1][1]
+    return next((part for name in WRAPPED if (part := getattr(estimator, name, None)) is not None), None)
 
 
 def python_class(path: str) -> Any:

@@ -186,7 +186,7 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
     With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
     """
     own, other = dataset.team.contract, version.contract
-    if not own.target.has_labels_of(other.target):
+    if not own.target.has_labels_of(other.target) or own.target.quantile != other.target.quantile:
         raise Incomparable(f"{version.version} has another target")
     if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
         return Predictor(version).predict_raw(dataset.holdout.frame)
