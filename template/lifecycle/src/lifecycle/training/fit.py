@@ -88,8 +88,8 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
         LINEAR: lambda inputs: baselines(inputs, seed)[LINEAR],
     }
 
-    def fitted(name: str, rows: LabelledRows) -> Model:
-        return _fit(team, name, makers[name], rows)[0]
+    def fitted(name: str, rows: LabelledRows, empty: Collection[str] = ()) -> Model:
+        return _fit(team, name, makers[name], rows, empty)[0]
 
     def losses(name: str, model: Model) -> Floats:
         with naming(name):
@@ -107,15 +107,15 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
             best, periods, lowest = model, shorter, own
     before = split.training & split.window(periods)
     models = {CANDIDATE: best} | {name: fitted(name, dataset.rows.take(before)) for name in (TRIVIAL, LINEAR)}
+    # Every later fit reads the same columns as the evaluated one.
+    empty = dataset.rows.take(before).without_values(team.contract)
     own, linear = lowest, losses(LINEAR, models[LINEAR])
     every, counts = dataset.rows.take(before | split.selection), dataset.class_counts(before | split.selection)
     if len(own) < MIN_SELECTION_ROWS and min(counts, default=FOLDS) >= FOLDS:
-        own, linear = (_out_of_fold(team, every, partial(fitted, name)) for name in (CANDIDATE, LINEAR))
+        own, linear = (_out_of_fold(team, every, partial(fitted, name, empty=empty)) for name in (CANDIDATE, LINEAR))
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
     rows = split.window(periods)
-    # The deployed fit reads the same columns as the evaluated one.
-    empty = dataset.rows.take(before).without_values(team.contract)
     deployed, encoder = _fit(team, chosen, makers[chosen], dataset.rows.take(rows), empty)
     models |= {CANDIDATE: models[chosen]}
     empty = empty if isinstance(deployed, SkopsModel) else ()
