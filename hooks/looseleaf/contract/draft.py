@@ -17,7 +17,7 @@ from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store
+from lifecycle.storage import Store, refuse_link
 from looseleaf.contract import generated, prose, removal, report, texts
 from looseleaf.contract.changes import REPORT, Changes, backup, link
 from looseleaf.contract.plan import Plan
@@ -107,6 +107,8 @@ class Draft:
         place = self.folder / self.file
         before = place.readlink() if place.is_symlink() else None
         is_there = place.exists() and not source.copy and place.samefile(source.path)
+        if not is_there:
+            refuse_link(self.folder)
         if source.copy:
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists() and not filecmp.cmp(place, source.copy, shallow=False):

@@ -193,7 +193,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
         if not rows:
             day = path.parent.name.removeprefix("date=")
             print(f"warning: population() of src/model/data.py returns no rows as of {day}", file=sys.stderr)
-        print(path)
+        print(f"{path}: {rows} rows")
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:

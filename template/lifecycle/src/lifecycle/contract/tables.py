@@ -34,7 +34,8 @@ def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     # With one thread, sums of floating-point numbers repeat exactly and rows keep their order.
-    connection = duckdb.connect(config={"threads": 1, **limits})
+    # An extension that a query needs is downloaded by `INSTALL` only, never by itself.
+    connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

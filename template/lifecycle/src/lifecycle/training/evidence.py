@@ -192,7 +192,7 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
         return Predictor(version).predict_raw(dataset.holdout.frame)
     team = replace(dataset.team, contract=other, features_sql=version.features_sql)
     try:
-        point_in_time.training_rows(dataset.connection, team, dataset.as_of)
+        point_in_time.training_rows(dataset.connection, team, dataset.as_of, defaults=True)
         frame = dataset.connection.execute(f"FROM {point_in_time.ROWS}").df()
         label = codes(frame.pop(other.target.label), other.target)
     except LifecycleError as error:
