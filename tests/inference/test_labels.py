@@ -127,7 +127,7 @@ def test_one_of_two_classes_that_appears_late_is_reported(table: Any) -> None:
     made = table(label=["yes" if at >= 390 else "no" for at in range(ROWS)], day=DAYS, wishes={"time": "day"})
     assert made.contract.target.classes == ("no", "yes")
     assert f"'yes' first appears at {DAYS[390]}" in made.unsure
-    assert "training needs rows of it from before" in made.unsure
+    assert "training needs earlier rows of it, or another TIME" in made.unsure
 
 
 def test_a_key_with_two_values_is_refused_and_one_with_few_is_reported(table: Any) -> None:

@@ -168,29 +168,29 @@ def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share
         seconds: the times of the sampled rows, NaN where unknown.
         share: of the rows in the newest period.
     """
-    known = ~np.isnan(labels.sample) & ~np.isnan(seconds)
-    classes, codes, times = labels.target.classes, labels.sample[known], seconds[known].astype(np.int64)
+    known, classes = ~np.isnan(labels.sample) & ~np.isnan(seconds), labels.target.classes
+    codes, times = labels.sample[known], seconds[known].astype(np.int64)
     if not classes or len(np.unique(times)) < 2:
         return labels
     start, _ = timestamps.newest_period(times, share)
-    late = {name: int(times[codes == code].min()) for code, name in enumerate(classes) if (codes == code).any()}
-    late = {name: first for name, first in late.items() if first >= start}
+    first = {name: int(times[codes == code].min()) for code, name in enumerate(classes) if (codes == code).any()}
+    late = {name: since for name, since in first.items() if since >= start}
     kept = tuple(name for name in classes if name not in late)
-    unsure = [*labels.unsure]
-    for name, first in late.items():
-        note = f"{name!r} first appears at {timestamps.date_of(first)}, in the period that is held out: "
-        usual = "its rows are scored and not used for training; run make contract again when there are later rows"
-        unsure.append(note + (usual if len(kept) > 1 else "training needs rows of it from before, or another TIME"))
-    if not late or len(kept) < 2:
-        return replace(labels, unsure=tuple(unsure))
-    sample = np.full(len(labels.sample), np.nan)
-    for code, name in enumerate(kept):
-        sample[labels.sample == classes.index(name)] = code
-    counts = {name: number for name, number in labels.counts.items() if name in kept}
-    target = replace(labels.target, classes=kept)
-    return replace(
-        labels, target=target, sample=sample, rows=sum(counts.values()), counts=counts, only=kept, unsure=tuple(unsure)
+    what = "training needs earlier rows of it, or another TIME"
+    if len(kept) > 1:
+        what = "its rows are scored and not used for training; run make contract again when there are later rows"
+    notes = (
+        f"{name!r} first appears at {timestamps.date_of(since)}, in the period that is held out: {what}"
+        for name, since in late.items()
     )
+    labels = replace(labels, unsure=(*labels.unsure, *notes))
+    if not late or len(kept) < 2:
+        return labels
+    places = {float(classes.index(name)): float(code) for code, name in enumerate(kept)}
+    sample = np.array([places.get(code, np.nan) for code in labels.sample])
+    counts = {name: labels.counts[name] for name in kept}
+    target = replace(labels.target, classes=kept)
+    return replace(labels, target=target, sample=sample, rows=sum(counts.values()), counts=counts, only=kept)
 
 
 def _text(profile: Profile, table: Table) -> str:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from lifecycle import warn_renamed
 from lifecycle.errors import LifecycleError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 DAY = 86_400
 # Training holds out rows of the newest period. One of fewer rows is too noisy to choose a model, so that a period of a
@@ -67,12 +68,14 @@ def date_of(timestamp: int) -> date:
     return datetime.fromtimestamp(timestamp, UTC).date()
 
 
-def newest_period(seconds: npt.NDArray[np.int64], share: float) -> tuple[int, int]:
+def newest_period(seconds: "npt.NDArray[np.int64]", share: float) -> tuple[int, int]:
     """Return the start and the length in seconds of the newest period, with at most about `share` of the rows.
 
     `seconds` are the times of the rows, shape (rows,). The period lasts 28 days, or as many times as long as
     MIN_PERIOD_ROWS rows need.
     """
+    import numpy as np
+
     times, counts = np.unique(seconds, return_counts=True)
     after = counts[::-1].cumsum()[::-1]
     # Rows of one time stay together: the first time with no more than this share of the rows at or after it.

@@ -149,18 +149,14 @@ def verify_loss(name: str, estimator: Any, target: Target) -> None:
     loss = str(next((given[each] for each in LOSSES if given.get(each)), ""))
     is_quantile = "quantile" in f"{loss} {type(estimator).__name__}".lower()
     level = next((given[each] for each in LEVELS if isinstance(given.get(each), float)), None) if is_quantile else None
-    if target.task != "regression" or (is_quantile and level is None and target.quantile is not None):
-        return
-    if level != target.quantile if is_quantile else (target.quantile is not None and "squared" in loss):
+    is_stated = level is not None or "squared" in loss or (is_quantile and target.quantile is None)
+    if target.task == "regression" and is_stated and (level != target.quantile or (is_quantile and level is None)):
         own, wanted = ("the mean" if each is None else f"the {each:g} quantile" for each in (level, target.quantile))
         own = "a quantile" if is_quantile and level is None else own
-        problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted} "
-        problem += f"of {target.label}"
-        hint = f'Give it the loss of that quantile: loss="quantile", quantile={target.quantile}.'
-        if is_quantile:
-            stated = f"Regression(label={target.label!r}, quantile={0.9 if level is None else level:g})"
-            hint = f"Write {stated} in src/model/contract.py, which is judged by the pinball loss, or give the "
-            hint += f"estimator the loss of {wanted}."
+        problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted}"
+        both = level or target.quantile or 0.9
+        hint = f"Regression(label={target.label!r}, quantile={both:g}) in src/model/contract.py is judged by the loss of "
+        hint += f'loss="quantile", quantile={both:g} in src/model/estimator.py; without a quantile it is the squared error.'
         raise LifecycleError(problem, hint)
 
 

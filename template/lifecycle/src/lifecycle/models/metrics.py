@@ -15,17 +15,12 @@ from lifecycle.contract.schema import Target
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
-MEASURES = {
-    "binary": ("ROC AUC", "roc_auc"),
-    "multiclass": ("accuracy", "accuracy"),
-    "regression": ("R²", "r2"),
-    "quantile": ("D²", "d2_pinball"),
-}
+MEASURES = {"binary": ("ROC AUC", "roc_auc"), "multiclass": ("accuracy", "accuracy"), "regression": ("R²", "r2")}
 
 
 def measure_names(target: Target) -> tuple[str, str]:
     """Return the measure in which a change of a model is reported, and its name in `metrics`; higher is better."""
-    return MEASURES[target.task if target.quantile is None else "quantile"]
+    return MEASURES[target.task] if target.quantile is None else ("D²", "d2_pinball")
 
 
 def loss_name(target: Target) -> str:
@@ -50,10 +45,8 @@ def losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
 
 
 def slice_losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
-    """Return the loss of each row by which slices are compared, shape (rows,).
-
-    It is the squared error (Brier 1950), which is bounded for classes, or the pinball loss of a quantile.
-    """
+    """Return the loss of each row that compares slices: squared error (Brier 1950), or pinball loss for a quantile."""
+    # The log loss is not bounded, so that small slices could not be tested.
     if target.quantile is not None:
         return losses(target, actual, outputs)
     if target.task == "multiclass":

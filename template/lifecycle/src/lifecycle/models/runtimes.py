@@ -103,10 +103,9 @@ class SkopsModel(MatrixModel):
         self.estimator = estimator
 
     def move_to_quantile(self, matrix: Outputs, label: Outputs, quantile: float) -> None:
-        """Add the quantile of the residuals to a constant or linear model.
+        """Add the quantile of the residuals to a constant or linear model; a model of that quantile does not change.
 
-        It becomes a model of that quantile, the best one where the residuals do not depend on the inputs, and is
-        fitted much faster than by linear programming (Koenker & Bassett 1978). A model of the quantile does not change.
+        It is the best one where residuals do not depend on inputs, and much faster to fit than by linear programming.
         """
         last = self.estimator
         while hasattr(last, "steps"):
