@@ -156,7 +156,7 @@ def test_an_estimator_of_a_quantile_needs_a_target_of_that_quantile(estimator: A
     verify_loss("candidate", estimator, UPPER)
     with pytest.raises(LifecycleError, match=r"predicts the 0\.9 quantile, and TARGET is the mean") as caught:
         verify_loss("candidate", estimator, Regression("days"))
-    assert "Regression(label='days', quantile=0.9) in src/model/contract.py" in str(caught.value)
+    assert "needs TARGET = Regression(label='days', quantile=0.9) in src/model/contract.py" in str(caught.value)
     with pytest.raises(LifecycleError, match=r"predicts the 0\.9 quantile, and TARGET is the 0\.5 quantile"):
         verify_loss("candidate", estimator, Regression("days", quantile=0.5))
 

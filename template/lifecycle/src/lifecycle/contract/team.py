@@ -155,9 +155,9 @@ def verify_loss(name: str, estimator: Any, target: Target) -> None:
         own = "a quantile" if is_quantile and level is None else own
         problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted}"
         both = level or target.quantile or 0.9
-        hint = f"Regression(label={target.label!r}, quantile={both:g}) in src/model/contract.py is judged by the loss of "
-        hint += f'loss="quantile", quantile={both:g} in src/model/estimator.py; without a quantile it is the squared error.'
-        raise LifecycleError(problem, hint)
+        wanted = f"Regression(label={target.label!r}, quantile={both:g})"
+        hint = f'An estimator with loss="quantile", quantile={both:g} needs TARGET = {wanted} in src/model/contract.py; '
+        raise LifecycleError(problem, f"{hint}without a quantile, the loss is the squared error.")
 
 
 def _inner(estimator: Any) -> Any:
