@@ -156,7 +156,7 @@ def verify_loss(name: str, estimator: Any, target: Target) -> None:
         problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted}"
         both = level or target.quantile or 0.9
         wanted = f"Regression(label={target.label!r}, quantile={both:g})"
-        hint = f'An estimator with loss="quantile", quantile={both:g} needs TARGET = {wanted} in src/model/contract.py; '
+        hint = f'A model of loss="quantile", quantile={both:g} needs TARGET = {wanted} in src/model/contract.py; '
         raise LifecycleError(problem, f"{hint}without a quantile, the loss is the squared error.")
 
 
