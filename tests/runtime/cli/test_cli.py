@@ -58,7 +58,13 @@ def test_scoring_reports_a_date_without_rows(
     monkeypatch.setattr("lifecycle.contract.team.load_data", object)
     assert cli.main(["score"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == [f"{path}: {rows} rows" for path, rows in files.items()]
+    first, second = files
+    assert printed.out.splitlines() == [
+        "7 rows as of 2026-01-01:",
+        str(first),
+        "0 rows as of 2026-01-02:",
+        str(second),
+    ]
     assert printed.err == "warning: population() of src/model/data.py returns no rows as of 2026-01-02\n"
 
 

@@ -111,7 +111,7 @@ def carriers(*names: str) -> Team:
 def test_a_class_that_appears_after_the_cut_is_named_with_its_first_time(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError) as caught:
         train(carriers("air", "rail", "road", "sea"), settings_in(tmp_path), tmp_path)
-    assert "no row to fit is labelled rail: this class first appears at 2025-12-27T21:00:00Z" in caught.value.problem
+    assert "no training row is labelled rail: this class first appears at 2025-12-27T21:00:00Z" in caught.value.problem
     assert "remove 'rail' from TARGET in src/model/contract.py, and exclude its rows in labels()" in caught.value.hint
 
 

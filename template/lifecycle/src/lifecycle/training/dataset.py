@@ -97,7 +97,7 @@ class Dataset:
 
     def missing_class(self, name: str, code: int) -> LifecycleError:
         """Return the error about a class that no row to fit has."""
-        problem, seconds = f"no row to fit is labelled {name}", self.split.seconds[self.rows.label == code]
+        problem, seconds = f"no training row is labelled {name}", self.split.seconds[self.rows.label == code]
         if len(seconds):
             since = f"first appears at {timestamps.format_utc(int(seconds.min()))}" if seconds.any() else "appears only"
             problem += f": this class {since}, in the rows that choose and evaluate a model ({self.split.rule})"
