@@ -13,6 +13,10 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 # The environment is always .venv, also while another one is active.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+# No library sends usage data, also where a notebook or a test imports it before the lifecycle.
+export ORT_DISABLE_TELEMETRY ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= 1
 
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
@@ -128,8 +132,10 @@ sample: $(RUN) ## write the sample tables to data/ (DRIFT=1: with a known drift)
 config: $(RUN) ## list every setting, its value and its source (ENVIRONMENT=…)
 	$(RUN) config $(environment)
 
+# JupyterLab would load news from its hosts, and versions and extensions from a package index.
+NO_NEWS := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first run)
-	$(UV) run --locked --group notebook jupyter lab notebooks
+	$(UV) run --locked --group notebook jupyter lab $(NO_NEWS) notebooks
 
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=… FORCE=1 WHY="…")
 	$(RUN) train $(environment) $(call option,--as-of,AS_OF) $(call option,--reason,REASON) $(call flag,--force,FORCE) \

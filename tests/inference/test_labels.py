@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lifecycle.errors import LifecycleError
 from support.inference import LABEL, RANDOM, ROWS, SIGN, SIGNAL, every, infer, written
 
 
@@ -107,3 +108,31 @@ def test_the_example_request_is_not_a_row_of_the_table(tmp_path: Path) -> None:
     request = texts.request(made.contract, made.plan)
     assert request["id"] == "example-1"
     assert json.dumps(request)
+
+
+DAYS = [f"2024-{1 + at // 34:02}-{1 + at % 34 * 28 // 34:02}" for at in range(ROWS)]
+
+
+def test_a_class_that_appears_in_the_held_out_period_only_is_named_and_not_used_for_training(table: Any) -> None:
+    label = [("red", "green")[at % 2] if at < 380 or at % 2 else "recall" for at in range(ROWS)]
+    made = table(label=label, day=DAYS, wishes={"time": "day"})
+    assert made.contract.target.classes == ("green", "red")
+    assert made.rows == ROWS - 10
+    assert made.plan.labels.rows == ROWS - 10
+    assert f"'recall' first appears at {DAYS[380]}, in the period that is held out" in made.unsure
+    assert sorted({*made.plan.labels.sample[:380]}) == [0.0, 1.0]
+
+
+def test_one_of_two_classes_that_appears_late_is_reported(table: Any) -> None:
+    made = table(label=["yes" if at >= 390 else "no" for at in range(ROWS)], day=DAYS, wishes={"time": "day"})
+    assert made.contract.target.classes == ("no", "yes")
+    assert f"'yes' first appears at {DAYS[390]}" in made.unsure
+    assert "training needs earlier rows of it, or another TIME" in made.unsure
+
+
+def test_a_key_with_two_values_is_refused_and_one_with_few_is_reported(table: Any) -> None:
+    with pytest.raises(LifecycleError, match="shop has 2 values") as caught:
+        table(shop=every(20, "paris", lambda at: "berlin"), wishes={"key": "shop"})
+    assert "Leave out KEY=shop" in caught.value.hint
+    made = table(shop=[f"shop {at % 7}" for at in range(ROWS)], wishes={"key": "shop"})
+    assert "shop has 7 values" in made.unsure

@@ -6,22 +6,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from lifecycle.contract.compatibility import python_name
+from lifecycle.contract.reader import Text
+from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
 from looseleaf.contract.leaks import Label
 from looseleaf.contract.plan import Field, Notes, Plan, Source, Times, Wishes
-from looseleaf.contract.profile import Profile, Table
+from looseleaf.contract.profile import SAMPLE, Profile, Table
 from looseleaf.contract.prompts import Chooser
-from looseleaf.contract.target import Labels, read_label
+from looseleaf.contract.target import Labels, read_label, without_late_classes
 
 if TYPE_CHECKING:
     import duckdb
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4
+# The newest period has the rows that choose a model, too: half as many as are held out.
+NEWEST = 1.5
+# Entities of which none is on both sides of the division; fewer cannot be divided into three parts.
+FEWEST_ENTITIES, FEW_ENTITIES = 3, 20
 
 
 def decide(
@@ -68,12 +75,16 @@ def decide(
     notes.unsure += table.source.unsure
     labels = read_label(table, wishes.label, wishes.task, connection, wishes.positive)
     notes.decided += labels.decided
-    notes.unsure += labels.unsure
     profiles = {name: profile for name, profile in table.profiles.items() if name != wishes.label}
     time, time_how = keys.choose_time(profiles, wishes, table, notes, chooser)
+    if time and time_how:
+        seconds = _seconds(table, time, time_how, connection)
+        labels = without_late_classes(labels, seconds, _holdout_size(labels.rows)[0] * NEWEST)
+    notes.unsure += labels.unsure
     seen, label_days = keys.choose_seen(profiles, wishes, time, ~np.isnan(labels.sample), notes)
     profiles = {name: profile for name, profile in profiles.items() if name not in (time, seen)}
     key, row_id = keys.choose_keys(profiles, wishes, notes, chooser)
+    _check_entities(table, key, time, notes)
     logged = [name for name in profiles if name in wishes.log_only]
     taken = {*key, row_id, *logged, *(each.column for each in notes.excluded)}
     profiles = {name: profile for name, profile in profiles.items() if name not in taken}
@@ -89,6 +100,23 @@ def decide(
     sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
     sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
     return _plan(table, wishes, sources, labels, Times(time, time_how, seen, label_days), notes)
+
+
+def _check_entities(table: Table, keys: list[str], time: str | None, notes: Notes) -> None:
+    """Report a key with few values, by which the rows are divided; raise LifecycleError where they cannot be."""
+    few = table.profiles[keys[0]].distinct if len(keys) == 1 and not time else FEW_ENTITIES
+    if few < FEWEST_ENTITIES:
+        problem = f"{keys[0]} has {few} values: rows of one value stay together, so that none can be held out"
+        raise LifecycleError(problem, f"Leave out KEY={keys[0]}, so that {keys[0]} is an input, or name another key.")
+    if few < FEW_ENTITIES:
+        notes.unsure.append(f"{keys[0]} has {few} values and rows of one stay together: is it an input?")
+
+
+def _seconds(table: Table, time: str, how: Text, connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float64]:
+    """Return the time of each sampled row in seconds since 1970, or its place in an order without a calendar."""
+    value = how.value(quoted(time), table.source.columns[time])
+    value = f"epoch({value})" if how.kind == "time" else value
+    return connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
 
 
 def _plan(table: Table, wishes: Wishes, sources: dict[str, Source], labels: Labels, times: Times, notes: Notes) -> Plan:

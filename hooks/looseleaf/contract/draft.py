@@ -15,7 +15,7 @@ from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store
+from lifecycle.storage import Store, refuse_link
 from looseleaf.contract import generated, prose, removal, report, texts
 from looseleaf.contract.changes import REPORT, Changes, link
 from looseleaf.contract.plan import Plan
@@ -106,6 +106,7 @@ class Draft:
         before = place.readlink() if place.is_symlink() else None
         is_there = place.exists() and place.samefile(source.path)
         if not is_there:
+            refuse_link(self.folder)
             link(source.path, self.folder, self.file)
         try:
             backups = changes.apply()

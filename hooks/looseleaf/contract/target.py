@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lifecycle import timestamps
 from lifecycle.contract.reader import Number, Text
 from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import quoted
@@ -177,6 +178,39 @@ def _classes(
     return Labels(
         target, how, is_text, np.asarray(sample, dtype=np.float64), total, kept, only, tuple(decided), tuple(unsure)
     )
+
+
+def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share: float) -> Labels:
+    """Leave out the classes that appear in the newest period only, from whose rows no model can learn.
+
+    Args:
+        labels: the label.
+        seconds: the times of the sampled rows, NaN where unknown.
+        share: of the rows in the newest period.
+    """
+    known, classes = ~np.isnan(labels.sample) & ~np.isnan(seconds), labels.target.classes
+    codes, times = labels.sample[known], seconds[known].astype(np.int64)
+    if not classes or len(np.unique(times)) < 2:
+        return labels
+    start, _ = timestamps.newest_period(times, share)
+    first = {name: int(times[codes == code].min()) for code, name in enumerate(classes) if (codes == code).any()}
+    late = {name: since for name, since in first.items() if since >= start}
+    kept = tuple(name for name in classes if name not in late)
+    what = "training needs earlier rows of it, or another TIME"
+    if len(kept) > 1:
+        what = "its rows are scored and not used for training; run make contract again when there are later rows"
+    notes = (
+        f"{name!r} first appears at {timestamps.date_of(since)}, in the period that is held out: {what}"
+        for name, since in late.items()
+    )
+    labels = replace(labels, unsure=(*labels.unsure, *notes))
+    if not late or len(kept) < 2:
+        return labels
+    places = {float(classes.index(name)): float(code) for code, name in enumerate(kept)}
+    sample = np.array([places.get(code, np.nan) for code in labels.sample])
+    counts = {name: labels.counts[name] for name in kept}
+    target = replace(labels.target, classes=kept)
+    return replace(labels, target=target, sample=sample, rows=sum(counts.values()), counts=counts, only=kept)
 
 
 def _as_text(profile: Profile) -> Text:

@@ -60,6 +60,22 @@ def test_a_file_in_the_data_folder_is_read_where_it_is(repository: Path, contrac
     assert '"raw/table.csv",' in (repository / "src/model/data.py").read_text(encoding="utf-8")
 
 
+def test_nothing_is_written_through_a_linked_data_folder(
+    repository: Path, contract: Run, table: Path, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (repository / "data").symlink_to(shared)
+    before = everything(repository)
+    code, output = contract(table)
+    assert code == 1
+    assert f"data is a link to {shared}, and nothing is written there" in output
+    assert (everything(repository), [*shared.iterdir()]) == (before, [])
+    there = written(shared, COLUMNS)
+    assert contract(repository / "data" / there.name)[0] == 0
+    assert [*shared.iterdir()] == [there]
+
+
 def test_a_file_that_git_would_commit_is_reported(repository: Path, contract: Run) -> None:
     assert "git would commit table.csv" in contract(written(repository, COLUMNS))[1]
 

@@ -58,8 +58,33 @@ def test_scoring_reports_a_date_without_rows(
     monkeypatch.setattr("lifecycle.contract.team.load_data", object)
     assert cli.main(["score"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.split() == [str(path) for path in files]
+    first, second = files
+    assert printed.out.splitlines() == [
+        "7 rows as of 2026-01-01:",
+        str(first),
+        "0 rows as of 2026-01-02:",
+        str(second),
+    ]
     assert printed.err == "warning: population() of src/model/data.py returns no rows as of 2026-01-02\n"
+
+
+def test_collecting_nothing_is_said(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["collect"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "no service has logged a prediction in local since the last run",
+        "0 rows of 0 segments are in storage/predictions/local",
+    ]
+
+
+def test_the_sample_is_not_written_through_a_link(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = repository / "shared"
+    shared.mkdir()
+    (repository / "data").symlink_to(shared)
+    assert cli.main(["sample"]) == 1
+    error = capsys.readouterr().err
+    assert f"data is a link to {shared}, and nothing is written there" in error
+    assert "LIFECYCLE_DATA=folder" in error
+    assert not [*shared.iterdir()]
 
 
 def test_a_wrong_call_exits_with_2(repository: Path) -> None:

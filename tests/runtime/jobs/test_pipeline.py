@@ -274,3 +274,11 @@ def test_the_fallback_gives_a_new_key_the_same_prediction_in_batch_and_service(t
     with TestClient(create(settings.store, "local", settings.serve)) as client:
         response = client.post("/predict", json={"customer_id": "c-99999"}).json()
     assert response == {"prediction": row["prediction"], "probability": row["probability"]}
+
+
+def test_a_field_whose_default_is_not_in_labels_is_refused_for_training(trained: Any, tmp_path: Path) -> None:
+    settings = trained[0].model_copy(update={"storage": tmp_path})
+    absent = with_queries(sample_team(), labels=lambda sql: f"SELECT * EXCLUDE (discount) FROM ({sql})")
+    with pytest.raises(LifecycleError, match=r"labels\(\) lacks discount: the default of the contract") as caught:
+        train(absent, settings, tmp_path)
+    assert "Select the values that were sent" in caught.value.hint

@@ -102,7 +102,7 @@ def test_each_task_is_compared_by_its_own_measure(task: str, tmp_path: Path) -> 
     first = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
     second = train(team, settings, tmp_path)
     done = promote(settings, team.data, "local", None, None, ANA, "", tmp_path)
-    assert f"it is surely better: {metrics.MEASURES[TARGETS[task].task]} +0." in done.why
+    assert f"it is surely better: {metrics.measure_names(TARGETS[task])[0]} +0." in done.why
     assert done.current == Deployed(second.version, None)
     with pytest.raises(Refused, match=r"was trained before .* was deployed and never compared with it"):
         promote(settings, team.data, "local", first.current.version, None, ANA, "", tmp_path)

@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 
 from lifecycle.contract.schema import Column
+from lifecycle.contract.tables import literal
+from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.settings import Settings
 from lifecycle.training.dataset import Dataset, load_dataset
 from lifecycle.training.logged import Logged
 from lifecycle.training.train import train
 from support.gate import own
+from support.jobs import with_queries
 from support.monitored import NOW, SPAN, TRAINED, Sample, label, log, train_sample
 from support.teams import sample_team
 
@@ -123,7 +126,15 @@ def test_rows_from_before_an_optional_column_was_added_are_used_with_null(
     logged(sample, settings, 300, "new", MATURE, NOW)
     contract = sample.bundle.contract
     wider = replace(contract, columns=(*contract.columns, column))
-    found = loaded(settings, change=lambda team: replace(team, contract=wider))
+
+    def change(team: Team) -> Team:
+        team = replace(team, contract=wider)
+        if column.default is None:
+            return team
+        # No other default stands in for a column that labels() lacks.
+        return with_queries(team, labels=lambda sql: f"SELECT *, {literal(column.default)} AS tier FROM ({sql})")
+
+    found = loaded(settings, change=change)
     assert found.logged == counts
     added = found.rows.frame.iloc[found.from_labels :]
     assert len(added) == counts.joined

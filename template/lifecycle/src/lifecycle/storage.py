@@ -51,6 +51,13 @@ class Store:
         return sorted(path.name for path in self.bundles.glob("*") if VERSION.fullmatch(path.name))
 
 
+def refuse_link(folder: Path) -> None:
+    """Raise LifecycleError where a data folder is a symbolic link: what it points to may be others' data."""
+    if folder.is_symlink():
+        hint = "Use a table that is there, remove the link, or name another folder: LIFECYCLE_DATA=folder."
+        raise LifecycleError(f"{folder} is a link to {folder.readlink()}, and nothing is written there", hint)
+
+
 def draft(path: Path) -> Path:
     """Return a temporary sibling path of `path` that no reader opens and no other writer uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")

@@ -3,12 +3,19 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifecycle import warn_renamed
 from lifecycle.errors import LifecycleError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 DAY = 86_400
+# Training holds out rows of the newest period. One of fewer rows is too noisy to choose a model, so that a period of a
+# small table lasts longer.
+PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 1000
 # Replaced where a test or a simulated year sets another time; everything else calls it through this module.
 clock: Callable[[], float] = time.time
 
@@ -59,6 +66,24 @@ def days(first: date, last: date) -> list[date]:
 def date_of(timestamp: int) -> date:
     """Return the UTC date of a timestamp."""
     return datetime.fromtimestamp(timestamp, UTC).date()
+
+
+def newest_period(seconds: "npt.NDArray[np.int64]", share: float) -> tuple[int, int]:
+    """Return the start and the length in seconds of the newest period, with at most about `share` of the rows.
+
+    `seconds` are the times of the rows, shape (rows,). The period lasts 28 days, or as many times as long as
+    MIN_PERIOD_ROWS rows need.
+    """
+    import numpy as np
+
+    times, counts = np.unique(seconds, return_counts=True)
+    after = counts[::-1].cumsum()[::-1]
+    # Rows of one time stay together: the first time with no more than this share of the rows at or after it.
+    within = times[after <= share * len(seconds)]
+    first, length = int(within[0] if len(within) else times[-1]), PERIOD
+    while times[-1] - length >= first and (seconds > times[-1] - length).sum() < MIN_PERIOD_ROWS:
+        length += PERIOD
+    return max(first, int(times[times > times[-1] - length][0])), length
 
 
 def __getattr__(name: str) -> Any:

@@ -184,9 +184,12 @@ def _client(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.sample import write
+    from lifecycle.storage import refuse_link
 
-    write(loaded.settings.data, drift=given.drift)
-    print(f"the sample's tables are in {loaded.settings.data}/")
+    folder = loaded.settings.data
+    refuse_link(folder)
+    write(folder, drift=given.drift)
+    print(f"the sample's tables are in {folder}/")
 
 
 def _tables(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -158,10 +158,11 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
         raise LifecycleError("scoring takes one date or a range", "Give --date, or --from and --to.")
     days = timestamps.days(given.first, given.last) if given.first else [given.date] if given.date else None
     for path, rows in score(own, load_data(), environment, days, progress=progress).items():
+        day = path.parent.name.removeprefix("date=")
         if not rows:
-            day = path.parent.name.removeprefix("date=")
             print(f"warning: population() of src/model/data.py returns no rows as of {day}", file=sys.stderr)
-        print(path)
+        # Scripts read the path from a line of its own.
+        print(f"{rows} rows as of {day}:", path, sep="\n")
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:

@@ -49,6 +49,8 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
     own, environment = loaded.settings, loaded.environment
     done = collect(own.store, environment)
     old = prune(own.store, environment, timestamps.now(), own.log.retention_days)
+    if not done.segments and not done.waiting:
+        print(f"no service has logged a prediction in {environment} since the last run")
     print(f"{done.rows} rows of {done.segments} segments are in {own.store.predictions / environment}")
     if done.half_lines:
         print(f"{done.half_lines} incomplete lines were skipped: a service was killed, or its disk was full")

@@ -4,6 +4,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -36,7 +37,7 @@ def breaking_changes(old: Contract, new: Contract) -> list[str]:
     if old.fallback and not new.fallback:
         found.append("a key without features no longer gets a prediction from a fallback")
     was, now = old.target, new.target
-    if (was.task, was.classes, was.unit) != (now.task, now.classes, now.unit):
+    if replace(was, label="") != replace(now, label=""):
         found.append(f"the prediction was {_describe(was)} and is {_describe(now)}")
     return found
 
@@ -107,7 +108,8 @@ def _narrower(old: Column, new: Column) -> list[str]:
 
 
 def _describe(target: Target) -> str:
-    return f"{target.task} ({', '.join(target.classes)})" if target.classes else target.task
+    predicted = "" if target.quantile is None else f" of the {target.quantile:g} quantile"
+    return f"{target.task} ({', '.join(target.classes)})" if target.classes else target.task + predicted
 
 
 def python_names(names: Iterable[str]) -> dict[str, str]:

@@ -94,9 +94,13 @@ def Multiclass(label: str, names: tuple[str, ...]) -> Target:  # noqa: N802
     return Target("multiclass", label, tuple(names))
 
 
-def Regression(label: str, unit: str = "") -> Target:  # noqa: N802
-    """Declare a regression; `label` is a numeric column."""
-    return Target("regression", label, (), unit)
+def Regression(label: str, unit: str = "", quantile: float | None = None) -> Target:  # noqa: N802
+    """Declare a regression; `label` is a numeric column.
+
+    The model predicts the mean and is judged by its squared error; with a `quantile` between 0 and 1, such as 0.9, it
+    predicts a number that this share of the labels does not exceed, and is judged by the pinball loss.
+    """
+    return Target("regression", label, (), unit, quantile)
 
 
 def derive(row: type[Row], target: Target, version: int) -> Contract:
@@ -113,6 +117,9 @@ def derive(row: type[Row], target: Target, version: int) -> Contract:
     is_target = isinstance(target, Target) and all(isinstance(name, str) for name in (target.label, *target.classes))
     hint = "Call Binary, Multiclass or Regression; the label and the names of classes are text."
     _refuse_if(not is_target, "TARGET", "is not a valid target", hint)
+    is_share = target.quantile is None or (isinstance(target.quantile, float) and 0 < target.quantile < 1)
+    hint = "Write a share such as 0.9, or no quantile to predict the mean."
+    _refuse_if(not is_share, "TARGET", f"has the quantile {target.quantile!r}", hint)
     found = row.__pydantic_decorators__
     code = (found.field_validators, found.validators, found.model_validators, found.root_validators)
     names = [name for each in (*code, found.computed_fields) for name in each]

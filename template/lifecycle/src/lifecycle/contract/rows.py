@@ -7,7 +7,7 @@ contract order, categories as codes, times as days since 1970. A null is NaN; a 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
@@ -150,11 +150,12 @@ class Inputs:
 class Encoder:
     """An encoder of rows, frames and Arrow batches, which satisfy the contract, to the matrix, shape (rows, inputs).
 
-    `levels` are those of each category column, in the order of their codes 0, 1, …
+    `levels` are those of each category column, in the order of their codes 0, 1, …; the matrix has no column for the
+    inputs `without`.
     """
 
-    def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]]) -> None:
-        self.columns = contract.inputs
+    def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]], without: Collection[str] = ()) -> None:
+        self.columns = tuple(column for column in contract.inputs if column.name not in without)
         self.codes = {name: {level: float(code) for code, level in enumerate(each)} for name, each in levels.items()}
         self.times = [column.name for column in self.columns if column.kind == "time"]
         known = ((column.name, self.codes.get(column.name)) for column in self.columns)

@@ -101,16 +101,18 @@ class Column:
 class Target:
     """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
-    In binary classification, the second class is the positive one. A regression has no classes.
+    In binary classification, the second class is the positive one. A regression has no classes; with a `quantile` it
+    predicts that quantile of the label, else its mean.
     """
 
     task: Task
     label: str
     classes: tuple[str, ...] = ()
     unit: str = ""
+    quantile: float | None = None
 
     def has_labels_of(self, other: "Target") -> bool:
-        """Return whether a label means the same for another target: only the units may differ."""
+        """Return whether a label means the same for another target: only unit and quantile may differ."""
         return (self.task, self.label, self.classes) == (other.task, other.label, other.classes)
 
     def to_schema(self) -> dict[str, Any]:
@@ -120,6 +122,8 @@ class Target:
         properties = {"prediction": prediction}
         if self.task == "regression":
             properties = {"prediction": {"type": "number"} | ({"x-unit": self.unit} if self.unit else {})}
+            if self.quantile is not None:
+                properties["prediction"]["description"] = f"The {self.quantile:g} quantile of {self.label!r}."
         elif self.task == "binary":
             properties["probability"] = probability | {"description": f"Probability of {self.classes[1]!r}."}
         else:
@@ -132,14 +136,14 @@ class Target:
             "x-task": self.task,
             "x-label": self.label,
             "x-classes": list(self.classes),
-        }
+        } | ({} if self.quantile is None else {"x-quantile": self.quantile})
 
     @classmethod
     def from_schema(cls, schema: dict[str, Any]) -> "Target":
         """Return the target that `to_schema` wrote."""
         unit = schema["properties"]["prediction"].get("x-unit", "")
         task = OLD_TASKS.get(schema["x-task"], schema["x-task"])
-        return cls(task, schema["x-label"], tuple(schema["x-classes"]), unit)
+        return cls(task, schema["x-label"], tuple(schema["x-classes"]), unit, schema.get("x-quantile"))
 
 
 def _select(condition: Callable[[Column], bool]) -> "cached_property[tuple[Column, ...]]":

@@ -37,7 +37,7 @@ def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     # With one thread, sums of floating-point numbers repeat exactly and rows keep their order.
-    # DuckDB would download an extension that a query needs.
+    # An extension that a query needs is downloaded by `INSTALL` only, never by itself.
     connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
     connection.execute("SET TimeZone = 'UTC'")
     # Its time grows with the square of the columns: minutes for the thousand columns of a wide file.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle import warn_renamed
 from lifecycle.contract.declare import derive
 from lifecycle.contract.rows import Inputs
-from lifecycle.contract.schema import Contract
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.errors import LifecycleError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
 PACKAGE, SUFFIX = "model", "-model"
+# Parameters of estimators that state the loss and the quantile, and attributes that contain the wrapped estimator.
+LOSSES, LEVELS = ("loss", "objective", "loss_function", "criterion"), ("quantile", "quantile_alpha", "alpha")
+WRAPPED = ("final_estimator", "regressor", "estimator")
 
 
 # The protocols are a public interface: a new member is always optional.
@@ -131,6 +134,37 @@ def project_name(root: Path) -> str:
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         problem = f"{root / 'pyproject.toml'} does not name the project ({error})"
         raise LifecycleError(problem, "Run this in the root of the repository.") from error
+
+
+def verify_loss(name: str, estimator: Any, target: Target) -> None:
+    """Compare the loss that the parameters of an estimator state with that of the target.
+
+    Raises:
+        LifecycleError: the estimator predicts a quantile and the target is no or another quantile, or it predicts the
+            mean and the target is a quantile. Where the parameters do not say it, the gate decides.
+    """
+    while (inner := _inner(estimator)) is not None:
+        estimator = inner
+    given = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    loss = str(next((given[each] for each in LOSSES if given.get(each)), ""))
+    is_quantile = "quantile" in f"{loss} {type(estimator).__name__}".lower()
+    level = next((given[each] for each in LEVELS if isinstance(given.get(each), float)), None) if is_quantile else None
+    is_stated = level is not None or "squared" in loss or (is_quantile and target.quantile is None)
+    if target.task == "regression" and is_stated and (level != target.quantile or (is_quantile and level is None)):
+        own, wanted = ("the mean" if each is None else f"the {each:g} quantile" for each in (level, target.quantile))
+        own = "a quantile" if is_quantile and level is None else own
+        problem = f"src/model/estimator.py: the {name} estimator predicts {own}, and TARGET is {wanted}"
+        both = level or target.quantile or 0.9
+        wanted = f"Regression(label={target.label!r}, quantile={both:g})"
+        hint = f'A model of loss="quantile", quantile={both:g} needs TARGET = {wanted} in src/model/contract.py; '
+        raise LifecycleError(problem, f"{hint}without a quantile, the loss is the squared error.")
+
+
+def _inner(estimator: Any) -> Any:
+    """Return the part of an estimator that predicts: the last step of a pipeline, or what a wrapper contains."""
+    if hasattr(estimator, "steps"):
+        return estimator.steps[-1][1]
+    return next((part for name in WRAPPED if (part := getattr(estimator, name, None)) is not None), None)
 
 
 def python_class(path: str) -> Any:

@@ -52,10 +52,11 @@ def latest(connection: "Connection", data: Data) -> int:
     return int(named(connection)) if named else timestamps.now()
 
 
-def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
+def training_rows(connection: "Connection", team: Team, as_of: int, defaults: bool = False) -> int:
     """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first, and return their number.
 
-    Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them.
+    Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them. A request field that
+    labels() does not return is null where null is its default; any other default is used with `defaults` only.
 
     Raises:
         LifecycleError: the SQL of the team fails, or the rows violate the contract.
@@ -65,6 +66,12 @@ def training_rows(connection: "Connection", team: Team, as_of: int) -> int:
     for name in TIMES & known.keys():
         # A null means that the label is not known yet.
         connection.execute(f"DELETE FROM {REQUESTS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
+    # `_complete` finds missing fields that are required.
+    stated = (column.name for column in team.contract.request if not column.required and column.default is not None)
+    if not defaults and (absent := [name for name in stated if name not in known]):
+        problem = f"{where} lacks {', '.join(absent)}: the default of the contract would be the value in every row"
+        hint = "Select the values that were sent, with the default where none was, or remove the field from the row."
+        raise LifecycleError(problem, hint)
     if label not in known:
         hint = "Select it under the name that TARGET in src/model/contract.py gives."
         raise LifecycleError(f"{where} lacks the label {label}", hint)
@@ -164,7 +171,7 @@ def _complete(
     by: tuple[Column, ...] | None = None,
 ) -> int:
     """Join REQUESTS with the features into ROWS, check them against the contract, and return their number."""
-    # The team's SQL may omit a request field that has a default.
+    # population() may omit a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
     if faults := check_types(known, sent, DATA):
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every field that a caller sends.")

@@ -74,4 +74,6 @@ def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | N
             rows = connection.execute(f"SELECT {names} FROM {point_in_time.ROWS}")
             counts[path] = write_table(path, bundle.contract, iter(rows.fetchone, None), as_of)
         written[bundle.version] = f"{counts[path]} rows as of {timestamps.format_utc(as_of)}"
+        if not counts[path]:
+            written[bundle.version] += ": population() of src/model/data.py returns no row"
     return written

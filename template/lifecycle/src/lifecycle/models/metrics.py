@@ -1,6 +1,7 @@
 """Losses, metrics and calibration of predictions, and their bootstrap.
 
-Losses are log loss for classes and squared error for regression, both proper scoring rules (Gneiting & Raftery 2007).
+Losses are log loss for classes and squared error for regression, both proper scoring rules (Gneiting & Raftery 2007),
+and the pinball loss for the regression of a quantile (Koenker & Bassett 1978).
 `actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
@@ -14,17 +15,26 @@ from lifecycle.contract.schema import Target
 
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-12
-# The measure of each task in which a change of a model is reported; higher is better.
-MEASURES = {"binary": "ROC AUC", "multiclass": "accuracy", "regression": "R²"}
+MEASURES = {"binary": ("ROC AUC", "roc_auc"), "multiclass": ("accuracy", "accuracy"), "regression": ("R²", "r2")}
+
+
+def measure_names(target: Target) -> tuple[str, str]:
+    """Return the measure in which a change of a model is reported, and its name in `metrics`; higher is better."""
+    return MEASURES[target.task] if target.quantile is None else ("D²", "d2_pinball")
 
 
 def loss_name(target: Target) -> str:
     """Return the name of the target's loss."""
+    if target.quantile is not None:
+        return "pinball loss"
     return "squared error" if target.task == "regression" else "log loss"
 
 
 def losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
-    """Return the loss of each row, shape (rows,): log loss in nats, or squared error."""
+    """Return the loss of each row, shape (rows,): log loss in nats, squared error, or pinball loss."""
+    if target.quantile is not None:
+        above = actual - outputs
+        return np.asarray(np.maximum(target.quantile * above, (target.quantile - 1) * above))
     if target.task == "regression":
         return np.asarray((outputs - actual) ** 2)
     if target.task == "binary":
@@ -34,8 +44,11 @@ def losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
     return np.asarray(-np.log(np.clip(probability, EPSILON, 1.0)))
 
 
-def squared_errors(target: Target, actual: Floats, outputs: Floats) -> Floats:
-    """Return the squared error of each row (Brier 1950): bounded for classes, so that small slices can be tested."""
+def slice_losses(target: Target, actual: Floats, outputs: Floats) -> Floats:
+    """Return the loss of each row that compares slices: squared error (Brier 1950), or pinball loss for a quantile."""
+    # The log loss is not bounded, so that small slices could not be tested.
+    if target.quantile is not None:
+        return losses(target, actual, outputs)
     if target.task == "multiclass":
         return np.asarray(((outputs - np.eye(len(target.classes))[actual.astype(int)]) ** 2).sum(axis=1))
     return np.asarray((outputs - actual) ** 2)
@@ -46,6 +59,9 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
     from sklearn.metrics import accuracy_score, average_precision_score, mean_absolute_error, r2_score, roc_auc_score
 
     mean = float(losses(target, actual, outputs).mean())
+    if target.quantile is not None:
+        d2 = weighted_measure(target, actual, outputs)(np.ones(len(actual)))
+        return {"pinball_loss": mean, "d2_pinball": d2, "coverage": float((actual <= outputs).mean())}
     if target.task == "regression":
         return {
             "root_mean_squared_error": mean**0.5,
@@ -53,7 +69,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
             "r2": float(r2_score(actual, outputs)),
             "bias": float((outputs - actual).mean()),
         }
-    found = {"log_loss": mean, "brier": float(squared_errors(target, actual, outputs).mean())}
+    found = {"log_loss": mean, "brier": float(slice_losses(target, actual, outputs).mean())}
     found["expected_calibration_error"] = reliability(*events(target, actual, outputs))["error"]
     if target.task == "multiclass":
         return found | {"accuracy": float(accuracy_score(actual, outputs.argmax(axis=1)))}
@@ -159,7 +175,7 @@ def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, see
 
 
 def weighted_measure(target: Target, actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
-    """Return the task's measure (see `MEASURES`) as a function of row weights; it returns NaN where it is not defined.
+    """Return the task's measure (see `measure_names`) as a function of row weights, which returns NaN if not defined.
 
     The rows are sorted once, so that a bootstrap can call the function often.
     """
@@ -168,13 +184,18 @@ def weighted_measure(target: Target, actual: Floats, outputs: Floats) -> Callabl
     if target.task == "multiclass":
         right = (outputs.argmax(axis=1) == actual).astype(np.float64)
         return lambda weights: float(weights @ right / weights.sum())
-    squared = (outputs - actual) ** 2
+    own, order = losses(target, actual, outputs), np.argsort(actual)
 
-    def r2(weights: Floats) -> float:
-        total = weights @ (actual - weights @ actual / weights.sum()) ** 2
-        return float(1 - weights @ squared / total) if total > 0 else float("nan")
+    def share(weights: Floats) -> float:
+        """Return the share by which the loss is below the best constant's: R², or D² (Koenker & Machado 1999)."""
+        constant = weights @ actual / weights.sum()
+        if target.quantile is not None:
+            below = np.cumsum(weights[order])
+            constant = actual[order[np.searchsorted(below, target.quantile * below[-1])]]
+        total = weights @ losses(target, actual, np.full(len(actual), constant))
+        return float(1 - weights @ own / total) if total > 0 else float("nan")
 
-    return r2
+    return share
 
 
 def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:

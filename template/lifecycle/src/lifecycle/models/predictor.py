@@ -160,7 +160,8 @@ def _load(bundle: Bundle) -> Model:
         if bundle.kind == "python":
             name = bundle.facts["class"]
             return FrameModel(load_class(bundle).load(bundle.path / "model"), bundle.contract)
-        encoder, content = Encoder(bundle.contract, bundle.facts["levels"]), bundle.read(name)
+        facts, content = bundle.facts, bundle.read(name)
+        encoder = Encoder(bundle.contract, facts["levels"], facts.get("empty", ()))
         if bundle.kind == "onnx":
             return OnnxModel(content, encoder, target)
         import skops.io

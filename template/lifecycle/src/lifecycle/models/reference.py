@@ -16,14 +16,14 @@ from lifecycle.contract.rows import expected_range
 from lifecycle.contract.schema import ORDERED, Column, Contract
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats
-from lifecycle.timestamps import DAY
+from lifecycle.timestamps import PERIOD
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FILE, FORMAT = "profile.json", 1
 MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 30
-PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 200
+MIN_PERIOD_ROWS = 200
 DIGITS = 7
 
 Seconds = npt.NDArray[np.int64]

@@ -102,6 +102,18 @@ class SkopsModel(MatrixModel):
         super().__init__(encoder, target)
         self.estimator = estimator
 
+    def move_to_quantile(self, matrix: Outputs, label: Outputs, quantile: float) -> None:
+        """Add the quantile of the residuals to a constant or linear model; a model of that quantile does not change.
+
+        It is the best one where residuals do not depend on inputs, and much faster to fit than by linear programming.
+        """
+        last = self.estimator
+        while hasattr(last, "steps"):
+            last = last.steps[-1][1]
+        gap = np.quantile(label - self.estimator.predict(matrix), quantile)
+        for name in {"intercept_", "constant_"} & vars(last).keys():
+            setattr(last, name, getattr(last, name) + gap)
+
     def _run(self, matrix: Matrix) -> Any:
         wide = matrix.astype(np.float64)
         return self.estimator.predict(wide) if self.target.task == "regression" else self.estimator.predict_proba(wide)

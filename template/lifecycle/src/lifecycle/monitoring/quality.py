@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from duckdb import DuckDBPyConnection as Connection
 
-# The names under which `metrics` in bundle.json holds the measure of each task.
-METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 MAX_ROWS, MAX_LEVELS = 20_000, 20
 MAX_RECOMPUTED = 2000
 TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
@@ -54,7 +52,7 @@ class Quality:
     `expected` is the holdout's value and `bound` the lowest acceptable one. `estimate` is the accuracy implied by the
     probabilities of the last window; it cannot detect a changed relation between inputs and label, so no decision
     depends on it. `brier` and `calibration` are measured on the same rows as `overall`, for classes; `at_threshold` at
-    the deployed threshold, for binary classification.
+    the deployed threshold, for binary classification; `coverage` is the share of labels up to a predicted quantile.
     """
 
     predictions: int
@@ -69,6 +67,7 @@ class Quality:
     brier: float | None = None
     calibration: dict[str, Any] | None = None
     at_threshold: dict[str, Any] | None = None
+    coverage: float | None = None
 
     @property
     def decayed(self) -> bool:
@@ -101,12 +100,12 @@ def measure_quality(
     the deployed one.
     """
     target, rules = contract.target, settings.monitor
-    metric = METRICS[target.task]
+    _, metric = metrics.measure_names(target)
     expected = facts.get("metrics", {}).get(facts.get("estimator", "candidate"), {}).get(metric)
     # JSON has no NaN, and no prediction can be compared with it.
     expected = expected if expected is not None and np.isfinite(expected) else None
     bound = None if expected is None else expected - rules.quality_drop
-    overall, slices, probabilistic = None, {}, {}
+    overall, slices, more = None, {}, {}
     if len(labelled) >= rules.min_labels:
         # Evenly spaced rows keep the bootstrap fast and cover the whole period.
         places = np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))
@@ -118,12 +117,12 @@ def measure_quality(
         for name, of_slice in _slices(contract, kept, settings.gate.min_slice_rows):
             if measured := _interval(target, actual[of_slice], outputs[of_slice], settings):
                 slices[name] = measured
-        probabilistic = _probabilistic(target, actual, outputs, threshold)
+        more = _more(target, actual, outputs, threshold)
     estimate = None
     if target.task != "regression" and len(newest):
         estimate = float((np.maximum(newest, 1 - newest) if target.task == "binary" else newest).mean())
     counts = predictions, mature, len(labelled)
-    return Quality(*counts, metric, overall, expected, bound, slices, estimate, **probabilistic)
+    return Quality(*counts, metric, overall, expected, bound, slices, estimate, **more)
 
 
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
@@ -171,11 +170,11 @@ def compare_logged(connection: "Connection", bundle: Bundle) -> Skew | None:
     return Skew(rows, differing, {name: each for name, each in zip(different, found, strict=True) if each})
 
 
-def _probabilistic(target: Target, actual: Floats, outputs: Floats, threshold: float | None) -> dict[str, Any]:
-    """Return the fields of Quality about probabilities, for classes."""
+def _more(target: Target, actual: Floats, outputs: Floats, threshold: float | None) -> dict[str, Any]:
+    """Return the fields of Quality about probabilities, for classes, and about a quantile."""
     if target.task == "regression":
-        return {}
-    brier = float(metrics.squared_errors(target, actual, outputs).mean())
+        return {} if target.quantile is None else {"coverage": float((actual <= outputs).mean())}
+    brier = float(metrics.slice_losses(target, actual, outputs).mean())
     found: dict[str, Any] = {"brier": brier, "calibration": reliability(*metrics.events(target, actual, outputs))}
     if target.task == "multiclass" or threshold is None:
         return found

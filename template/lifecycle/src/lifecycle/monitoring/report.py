@@ -77,6 +77,8 @@ def summary(document: Document) -> list[str]:
         bound = "" if quality["bound"] is None else f"; holdout {quality['expected']:.3f}, bound {quality['bound']:.3f}"
         interval = f"{overall['value']:.3f} ({overall['lower']:.3f} to {overall['upper']:.3f})"
         lines.append(f"{quality['metric']} {interval} on {overall['rows']:,} labelled predictions{bound}")
+    if (coverage := quality.get("coverage")) is not None:
+        lines.append(f"{coverage:.1%} of the labels do not exceed the predicted quantile")
     if calibration := quality.get("calibration"):
         text = f"Brier score {quality['brier']:.3f}, expected calibration error {calibration['error']:.3f}"
         text += f" (perfect probabilities: about {calibration['chance']:.3f} by chance)"

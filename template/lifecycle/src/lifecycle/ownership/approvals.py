@@ -1,7 +1,7 @@
 """What production requires of people: an approval of each deciding role, and a filled agreement.
 
-An approval is a line of the audit log. It is used up when the version is deployed: deploying it again later is a new
-decision. Names come from the CI host or from git configuration; they are recorded, not verified.
+An approval is a line of the audit log, and counts whenever its version is deployed, also after a rollback. Names come
+from the CI host or from git configuration; they are recorded, not verified.
 """
 
 import contextlib
@@ -113,12 +113,9 @@ def faults(
 
 
 def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
-    """Return the approvals of a version in production since it was last deployed there."""
-    found = list[dict[str, Any]]()
-    for entry in deployments.audit_entries(store):
-        if entry.get("environment") == PRODUCTION and entry.get("live", entry)["version"] == version:
-            found = [*found, entry] if entry["action"] == "approve" else []
-    return found
+    """Return the approvals of a version in production."""
+    given = (entry for entry in deployments.audit_entries(store) if entry["action"] == "approve")
+    return [entry for entry in given if (entry["environment"], entry["version"]) == (PRODUCTION, version)]
 
 
 def open_questions(root: Path) -> list[str]:

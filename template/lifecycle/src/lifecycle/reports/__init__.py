@@ -6,7 +6,9 @@ follows its theme. Equal values give equal bytes.
 """
 
 import io
+import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -52,6 +54,9 @@ def render(template: str, **values: Any) -> str:
 def _environment() -> "jinja2.Environment":
     import jinja2
 
+    # matplotlib would keep its list of fonts below the home of the user.
+    if os.access(sys.prefix, os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", f"{sys.prefix}/cache/matplotlib")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lifecycle.reports"),
         autoescape=True,

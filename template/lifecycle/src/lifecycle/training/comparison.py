@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
-from lifecycle.models.metrics import Floats, bootstrap, losses, squared_errors, weighted_measure
+from lifecycle.models.metrics import Floats, bootstrap, losses, slice_losses, weighted_measure
 from lifecycle.models.runtimes import Model
 from lifecycle.training.dataset import LabelledRows
 
@@ -48,7 +48,7 @@ def improvement(before: Floats, after: Floats, confidence: float, resamples: int
 def measure_improvement(
     target: Target, actual: Floats, before: Floats, after: Floats, confidence: float, resamples: int
 ) -> Improvement:
-    """Return the improvement of the task's measure (see `MEASURES`) by the same bootstrap.
+    """Return the improvement of the task's measure (see `measure_names`) by the same bootstrap.
 
     `before` and `after` are the raw outputs of the two models; the other arguments are those of `improvement`.
     """
@@ -59,7 +59,7 @@ def measure_improvement(
 def compare_slices(
     contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats
 ) -> Slices:
-    """Compare the quadratic loss (Brier 1950) of two models in each level of each category and boolean column.
+    """Compare the loss of two models (see `slice_losses`) in each level of each category and boolean column.
 
     `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
 
@@ -67,7 +67,7 @@ def compare_slices(
         By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
         Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
     """
-    own, other = (squared_errors(contract.target, label, each) for each in (candidate, opponent))
+    own, other = (slice_losses(contract.target, label, each) for each in (candidate, opponent))
     result: Slices = {}
     for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
         values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()

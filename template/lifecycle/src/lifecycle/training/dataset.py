@@ -17,7 +17,7 @@ from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.metrics import Floats
-from lifecycle.models.reference import PERIOD, Seconds, seconds_of, time_column
+from lifecycle.models.reference import Seconds, seconds_of, time_column
 from lifecycle.settings import Settings
 from lifecycle.training.logged import Logged, add_logged
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEW_DISTINCT_ROWS = 100
-# A period of fewer rows is too noisy to choose a model, so that a period of a small table lasts longer.
-MIN_PERIOD_ROWS = 1000
 # Of the rows that are not fitted, those for choosing; the others are the holdout.
 SELECTION = 1 / 3
 
@@ -70,6 +68,10 @@ class LabelledRows:
         """Return the rows of a mask."""
         return LabelledRows(self.frame[mask], self.label[mask])
 
+    def without_values(self, contract: Contract) -> tuple[str, ...]:
+        """Return the inputs that are null in all rows, from which a model cannot learn."""
+        return tuple(column.name for column in contract.inputs if self.frame[column.name].isna().all())
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -87,6 +89,20 @@ class Dataset:
     def holdout(self) -> LabelledRows:
         """The rows that evaluate the chosen model."""
         return self.rows.take(self.split.holdout)
+
+    def class_counts(self, mask: Mask) -> list[int]:
+        """Return the number of rows of each class in a mask; empty for a regression."""
+        label, classes = self.rows.label[mask], range(len(self.team.contract.target.classes))
+        return [int((label == code).sum()) for code in classes]
+
+    def missing_class(self, name: str, code: int) -> LifecycleError:
+        """Return the error about a class that no row to fit has."""
+        problem, seconds = f"no training row is labelled {name}", self.split.seconds[self.rows.label == code]
+        if len(seconds):
+            since = f"first appears at {timestamps.format_utc(int(seconds.min()))}" if seconds.any() else "appears only"
+            problem += f": this class {since}, in the rows that choose and evaluate a model ({self.split.rule})"
+        hint = f"Give earlier rows of it. Until there are some, remove {name!r} from TARGET in src/model/contract.py, "
+        return LifecycleError(problem, f"{hint}and exclude its rows in labels() of src/model/data.py.")
 
     @property
     def digest(self) -> str:
@@ -122,7 +138,7 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     """Divide the rows of a frame, about `share` of which are held out.
 
     With a time, the newest period is divided by a hash of entities (where there are few, of rows) into selection and
-    holdout. It lasts 28 days, or as many times as long as MIN_PERIOD_ROWS rows need.
+    holdout.
 
     Raises:
         LifecycleError: a part would be empty.
@@ -134,10 +150,11 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     entity = pd.Series(_hashes(frame, key), index=frame.index)
     identity = tuple(dict.fromkeys(column.name for column in contract.row_identity))
     identity += (time,) if time and time not in identity and not contract.id else ()
+    hashed: list[str] = []
     age, late = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=bool)
     seconds = np.zeros(len(frame), dtype=np.int64) if time is None else seconds_of(frame[time])
     if len(np.unique(seconds)) > 1:
-        start, length = _newest_period(seconds, share / (1 - SELECTION))
+        start, length = timestamps.newest_period(seconds, share / (1 - SELECTION))
         newest = seconds >= start
         age = np.where(newest, 0, -((seconds - start) // length))
         rule = f"two thirds of the rows from {timestamps.format_utc(start)} on"
@@ -154,13 +171,19 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
         else:
             # Equal rows have equal hashes: a few distinct rows could not be divided by their content.
             rule = f"rows by a hash of their position: fewer than {FEW_DISTINCT_ROWS} are different"
-            hashed, identity = [], ()
+            identity = ()
         newest, holdout = (_by_hash(frame, hashed, part) for part in (share / (1 - SELECTION), share))
         selection = newest & ~holdout
     training = ~newest & ~late
     if not (training.any() and selection.any() and holdout.any()):
         problem = f"{len(frame)} rows cannot be divided into rows to fit, to choose with and to hold out ({rule})"
-        raise LifecycleError(problem, "Give more labelled rows, or change train.holdout in config/.")
+        hint = "Give more labelled rows, or change train.holdout in config/."
+        if key and hashed == key:
+            names = ", ".join(key)
+            problem = f"{names} has {entity.nunique()} values: {problem}"
+            hint = f"If {names} is a property of a row and not the entity, declare it as Request() in "
+            hint += "src/model/contract.py; else give rows of more entities, or their time in labels()."
+        raise LifecycleError(problem, hint)
     shared = None
     if key:
         shared = float(entity[holdout].drop_duplicates().isin(entity[training]).mean())
@@ -186,20 +209,8 @@ def codes(label: "pd.Series[Any]", target: Target) -> Floats:
     if wrong.any():
         problem = f"the label {target.label} holds values that TARGET does not name, in {int(wrong.sum())} rows"
         hint = f"TARGET in src/model/contract.py is: {target.task} {', '.join(target.classes)}".strip()
-        raise LifecycleError(problem, hint)
+        raise LifecycleError(problem, f"{hint}. Exclude other rows in labels() (src/model/data.py).")
     return np.asarray(values)
-
-
-def _newest_period(seconds: Seconds, share: float) -> tuple[int, int]:
-    """Return the start and the length in seconds of the newest period, with at most about `share` of the rows."""
-    times, counts = np.unique(seconds, return_counts=True)
-    after = counts[::-1].cumsum()[::-1]
-    # Rows of one time stay together: the first time with no more than this share of the rows at or after it.
-    within = times[after <= share * len(seconds)]
-    first, length = int(within[0] if len(within) else times[-1]), PERIOD
-    while times[-1] - length >= first and (seconds > times[-1] - length).sum() < MIN_PERIOD_ROWS:
-        length += PERIOD
-    return max(first, int(times[times > times[-1] - length][0])), length
 
 
 def _by_hash(frame: "pd.DataFrame", columns: list[str], share: float) -> Mask:

@@ -164,13 +164,13 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
     With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
     """
     own, other = dataset.team.contract, version.contract
-    if not own.target.has_labels_of(other.target):
+    if not own.target.has_labels_of(other.target) or own.target.quantile != other.target.quantile:
         raise Incomparable(f"{version.version} has another target")
     if (other.columns, version.features_sql) == (own.columns, dataset.team.features_sql):
         return Predictor(version).predict_raw(dataset.holdout.frame)
     team = replace(dataset.team, contract=other, features_sql=version.features_sql)
     try:
-        point_in_time.training_rows(dataset.connection, team, dataset.as_of)
+        point_in_time.training_rows(dataset.connection, team, dataset.as_of, defaults=True)
         frame = dataset.connection.execute(f"FROM {point_in_time.ROWS}").df()
         label = codes(frame.pop(other.target.label), other.target)
     except LifecycleError as error:

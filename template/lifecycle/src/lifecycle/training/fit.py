@@ -7,7 +7,7 @@ chosen recipe is then fitted again with the newest rows: that fit is deployed, a
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ import numpy as np
 
 from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.team import Team
+from lifecycle.contract.team import Team, verify_loss
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
 from lifecycle.models.metrics import Floats
@@ -53,6 +53,7 @@ class Fits:
         rows: the rows that the deployed fit is fitted to, a mask of shape (rows,).
         encoder: of the deployed fit.
         deployed: the deployed fit.
+        empty: inputs that are null in all rows of the evaluated fit; the model does not read them.
     """
 
     chosen: str
@@ -62,6 +63,7 @@ class Fits:
     rows: Mask
     encoder: Encoder
     deployed: Model
+    empty: tuple[str, ...]
 
 
 def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
@@ -71,10 +73,10 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
         LifecycleError: an estimator does not fit or predict, or a class has no rows.
     """
     split, target = dataset.split, team.contract.target
-    selection, counts = dataset.rows.take(split.selection), _class_counts(dataset, split.training)
-    if missing := [name for name, count in zip(target.classes, counts, strict=True) if not count]:
-        problem = f"no training row is labelled {', '.join(missing)}"
-        raise LifecycleError(problem, "Give labelled rows of every class.")
+    selection, counts = dataset.rows.take(split.selection), dataset.class_counts(split.training)
+    for code, name in enumerate(target.classes):
+        if not counts[code]:
+            raise dataset.missing_class(name, code)
     baselines = team.estimator.baselines
     names = set(baselines(Encoder(team.contract, {}).inputs, seed))
     if names != {TRIVIAL, LINEAR}:
@@ -86,8 +88,8 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
         LINEAR: lambda inputs: baselines(inputs, seed)[LINEAR],
     }
 
-    def fitted(name: str, rows: LabelledRows) -> Model:
-        return _fit(team, name, makers[name], rows)[0]
+    def fitted(name: str, rows: LabelledRows, empty: Collection[str] = ()) -> Model:
+        return _fit(team, name, makers[name], rows, empty)[0]
 
     def losses(name: str, model: Model) -> Floats:
         with naming(name):
@@ -105,15 +107,19 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
             best, periods, lowest = model, shorter, own
     before = split.training & split.window(periods)
     models = {CANDIDATE: best} | {name: fitted(name, dataset.rows.take(before)) for name in (TRIVIAL, LINEAR)}
+    # Every later fit reads the same columns as the evaluated one.
+    empty = dataset.rows.take(before).without_values(team.contract)
     own, linear = lowest, losses(LINEAR, models[LINEAR])
-    every, counts = dataset.rows.take(before | split.selection), _class_counts(dataset, before | split.selection)
+    every, counts = dataset.rows.take(before | split.selection), dataset.class_counts(before | split.selection)
     if len(own) < MIN_SELECTION_ROWS and min(counts, default=FOLDS) >= FOLDS:
-        own, linear = (_out_of_fold(team, every, partial(fitted, name)) for name in (CANDIDATE, LINEAR))
+        own, linear = (_out_of_fold(team, every, partial(fitted, name, empty=empty)) for name in (CANDIDATE, LINEAR))
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
     rows = split.window(periods)
-    deployed, encoder = _fit(team, chosen, makers[chosen], dataset.rows.take(rows))
-    return Fits(chosen, periods, compared, models | {CANDIDATE: models[chosen]}, rows, encoder, deployed)
+    deployed, encoder = _fit(team, chosen, makers[chosen], dataset.rows.take(rows), empty)
+    models |= {CANDIDATE: models[chosen]}
+    empty = empty if isinstance(deployed, SkopsModel) else ()
+    return Fits(chosen, periods, compared, models, rows, encoder, deployed, empty)
 
 
 def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
@@ -123,15 +129,9 @@ def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
     for periods in range(most, 0, -1):
         mask = before & dataset.split.window(periods)
         rows = int(mask.sum())
-        if MIN_WINDOW_ROWS <= rows < last and all(_class_counts(dataset, mask)):
+        if MIN_WINDOW_ROWS <= rows < last and all(dataset.class_counts(mask)):
             last = rows
             yield periods, mask
-
-
-def _class_counts(dataset: Dataset, mask: Mask) -> list[int]:
-    """Return the number of rows of each class among some rows; empty for a regression."""
-    label, classes = dataset.rows.label[mask], range(len(dataset.team.contract.target.classes))
-    return [int((label == code).sum()) for code in classes]
 
 
 def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> Floats:
@@ -146,19 +146,27 @@ def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows]
     return found
 
 
-def _fit(team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows) -> tuple[Model, Encoder]:
-    """Return a model fitted to rows, and the encoder with the levels of these rows."""
-    target, encoder = team.contract.target, Encoder(team.contract, learn_levels(team.contract, rows.frame))
+def _fit(
+    team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows, empty: Collection[str] = ()
+) -> tuple[Model, Encoder]:
+    """Return a model fitted to rows without the `empty` inputs, and the encoder with the levels of these rows."""
+    contract, target, empty = team.contract, team.contract.target, {*empty, *rows.without_values(team.contract)}
+    encoder = Encoder(contract, learn_levels(contract, rows.frame), empty)
     label = rows.label if target.task == "regression" else rows.label.astype(int)
     # The team may return one object from all calls.
     estimator = copy.deepcopy(make(encoder.inputs))
+    if name != TRIVIAL:
+        verify_loss(name, estimator, target)
     matrix = encoder.frame(rows.frame).astype(np.float64)
     nulls = [column for at, column in enumerate(encoder.inputs.names) if np.isnan(matrix[:, at]).any()]
     with naming(name, nulls):
         if hasattr(estimator, "save"):
-            estimator.fit(typed_frame(rows.frame, team.contract.framed), label)
-            return FrameModel(estimator, team.contract), encoder
-        return SkopsModel(estimator.fit(matrix, label), encoder, target), encoder
+            estimator.fit(typed_frame(rows.frame, contract.framed), label)
+            return FrameModel(estimator, contract), encoder
+        model = SkopsModel(estimator.fit(matrix, label), encoder, target)
+        if target.quantile is not None and name != CANDIDATE:
+            model.move_to_quantile(matrix, label, target.quantile)
+        return model, encoder
 
 
 @contextlib.contextmanager

@@ -91,8 +91,8 @@ def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:
     gain = measure_improvement(target, label, other, own, gate.confidence, gate.resamples)
     # Smallest difference that a one-sided test of this level detects with this power (Cohen 1988, §2.4).
     smallest = (NormalDist().inv_cdf(gate.confidence) + NormalDist().inv_cdf(POWER)) * gain.error
-    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {metrics.MEASURES[target.task]} would be detected "
-    text += f"in {POWER:.0%} of cases"
+    measure, _ = metrics.measure_names(target)
+    text = f"{rows:,} held-out rows: a difference of {smallest:.4f} {measure} would be detected in {POWER:.0%} of cases"
     return checked("rows", True, text, {"rows": rows, "smallest_difference": smallest}), gain
 
 
@@ -176,7 +176,7 @@ def _champion(case: Case, gate: Gate, gain: Improvement) -> Iterator[Check]:
 def _better(case: Case, gate: Gate, champion: str, gain: Improvement, new_major: bool) -> Iterator[Check]:
     """Check the measure, the loss and the slices against those of the champion."""
     rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
-    measure = metrics.MEASURES[case.bundle.contract.target.task]
+    measure, _ = metrics.measure_names(case.bundle.contract.target)
     limit = -gate.margin if new_major or case.reason in NOT_WORSE else 0.0
     passed = gain.lower > limit
     if limit:
@@ -203,11 +203,12 @@ def _slices(case: Case, gate: Gate, champion: str, allowed: float) -> Check:
     if not tested:
         return checked("slices", True, f"not checked: no slice of the rows has {gate.min_slice_rows} rows or more")
     limit = NormalDist().inv_cdf(1 - (1 - gate.confidence) / len(tested))
-    label, _, predictions = case.evidence.pair(champion)
-    most = allowed * float(metrics.squared_errors(case.bundle.contract.target, label, predictions).mean())
+    target, (label, _, predictions) = case.bundle.contract.target, case.evidence.pair(champion)
+    most = allowed * float(metrics.slice_losses(target, label, predictions).mean())
     worse = {name: each for name, each in tested.items() if each["mean"] - limit * each["se"] > most}
     named = ", ".join(f"{name} ({each['mean']:+.4f} on {each['rows']:,.0f} rows)" for name, each in worse.items())
-    text = f"its squared error is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
+    loss = "squared error" if target.quantile is None else metrics.loss_name(target)
+    text = f"its {loss} is surely higher in {named or 'none'}, of {len(tested)} slices of the rows"
     return checked("slices", not worse, text, {"tested": len(tested), "worse": worse})
 
 

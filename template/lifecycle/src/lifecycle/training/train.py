@@ -99,6 +99,7 @@ def train(
         "window": {"periods": fits.periods, "losses": fits.losses},
         "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
         "identity": list(split.identity),
+        "empty": list(fits.empty),
         "data": dataset.digest,
         "metrics": {
             name: metrics.metrics(target, holdout.label, predictions[name]) for name in (CANDIDATE, TRIVIAL, LINEAR)
