@@ -89,13 +89,15 @@ class Draft:
         page = report.page(self.plan, command, recorded, removed, list(self.difference))
         changes = Changes(self.root, contents | {REPORT: page.encode()}, self.pristine, frozenset(merged))
         changes.refuse_edited(force)
+        changed = {name for name in self.changed if name in written}
         lines = self._place_table(changes)
         lines += [f"{name} was edited: only passages of the template were replaced" for name in merged]
         lines += [f"{name} was edited and is unchanged; it may mention columns that were removed" for name in kept]
         lines += removal.remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
-        shown = ", ".join(name for name in written if not name.startswith("tests/"))
-        lines += [*self.difference, "", f"written: {shown}, tests/, {REPORT}"]
+        shown = [name for name in written if name in changed and not name.startswith("tests/")]
+        shown += ["tests/"] if any(name.startswith("tests/") for name in changed) else []
+        lines += [*self.difference, "", f"written: {', '.join([*shown, REPORT])}"]
         score = " score" if "lifecycle/docs/scoring.md" in self.pristine else ""
         return [*lines, f"next: make check test train promote{score}"]
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.serving.app import create
 from lifecycle.serving.server import Json
+from lifecycle.storage import Store
 from support.services import KNOWN, QUICK, counted, eventually
 from support.storages import CHURN, Storage
 
@@ -215,3 +218,15 @@ def test_more_classes_get_the_probability_of_each(
         prediction = client.post("/predict", json={"customer_id": "ann", "discount": 50}).json()
         assert prediction["prediction"] == max(prediction["probabilities"], key=prediction["probabilities"].get)
         assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+
+
+def test_a_copy_of_the_storage_made_in_the_order_of_the_page_serves(
+    storage: Storage, bundle: Bundle, tmp_path: Path
+) -> None:
+    copy = Store(tmp_path / "backup")
+    shutil.copytree(storage.store.deployments, copy.deployments)
+    # While the copy is made, another version is promoted.
+    storage.deploy(storage.publish(made="20260202T000000"))
+    shutil.copytree(storage.store.bundles, copy.bundles)
+    with TestClient(create(copy, "local", QUICK, None)) as client:
+        assert client.get("/info").json()["version"] == bundle.version
