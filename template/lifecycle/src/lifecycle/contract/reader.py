@@ -12,14 +12,11 @@ import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from lifecycle.contract.schema import Kind
-from lifecycle.contract.tables import INTEGERS, NUMBERS, UNREADABLE, describe, path_literal, quoted, text
+from lifecycle.contract.tables import INTEGERS, NUMBERS, UNREADABLE, Connection, describe, path_literal, quoted, text
 from lifecycle.errors import LifecycleError, NotHere
-
-if TYPE_CHECKING:
-    import duckdb
 
 # Words for a missing number, truth value or time in any spelling; in a text they may be a level.
 MISSING = (
@@ -223,7 +220,7 @@ class Table:
     encoding: str = "utf-8"
     skip: int = 0
 
-    def register(self, connection: "duckdb.DuckDBPyConnection", folder: Path, view: str = "source") -> None:
+    def register(self, connection: Connection, folder: Path, view: str = "source") -> None:
         """Register the file as a view of typed columns.
 
         Raises:
@@ -236,7 +233,7 @@ class Table:
             raise NotHere(f"{path} {problem}", "Put the file there, or name its folder: LIFECYCLE_DATA=folder.")
         self.read(connection, f"FROM {self.scan(path)}", view)
 
-    def read(self, connection: "duckdb.DuckDBPyConnection", query: str, view: str = "source") -> None:
+    def read(self, connection: Connection, query: str, view: str = "source") -> None:
         """Register the rows of a query, whose columns have the names of the file, as a view of typed columns."""
         described = describe(connection, query)
         headers = {reading.header or name for name, reading in self.columns.items()}
@@ -268,7 +265,7 @@ class Table:
 
 
 def open_rows(
-    connection: "duckdb.DuckDBPyConnection", path: Path, view: str, table: Table | None, needed: Collection[str]
+    connection: Connection, path: Path, view: str, table: Table | None, needed: Collection[str]
 ) -> Mapping[str, Text]:
     """Register the rows of any file as they are, and return how `table` declares its columns.
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
+from lifecycle.contract.tables import Batch, Frame
 
 Fault = dict[str, Any]
 Row = dict[str, Any]
@@ -180,14 +176,14 @@ class Encoder:
         # One call for all values, because it dominates the time of a single row. It converts None to NaN.
         return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
 
-    def frame(self, frame: "pd.DataFrame") -> Matrix:
+    def frame(self, frame: Frame) -> Matrix:
         """Return the matrix of a frame."""
         import pyarrow as pa
 
         names = [column.name for column in self.columns]
         return self.batch(pa.Table.from_pandas(frame[names], preserve_index=False))
 
-    def batch(self, batch: "pa.RecordBatch | pa.Table") -> Matrix:
+    def batch(self, batch: Batch) -> Matrix:
         """Return the matrix of Arrow data."""
         import pyarrow as pa
 
@@ -210,7 +206,7 @@ class Encoder:
         return matrix
 
 
-def learn_levels(contract: Contract, frame: "pd.DataFrame") -> dict[str, list[str]]:
+def learn_levels(contract: Contract, frame: Frame) -> dict[str, list[str]]:
     """Return the levels of each category column: those of the contract, or of the training rows where it has none."""
     return {
         column.name: list(column.levels) or sorted(str(level) for level in frame[column.name].dropna().unique())

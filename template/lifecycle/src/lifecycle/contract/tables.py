@@ -4,14 +4,23 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import replacing
 
+# Types of libraries that are imported only where they are used, because most commands do not need them.
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
+
+    Connection: TypeAlias = duckdb.DuckDBPyConnection
+    Frame: TypeAlias = pd.DataFrame
+    Series: TypeAlias = pd.Series[Any]
+else:
+    Connection = Frame = Series = Any
+Batch: TypeAlias = Any  # a record batch or a table of Arrow, which has no types
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
@@ -32,7 +41,7 @@ READ_HINT = "Correct the value, or add it to `missing` of the column in src/mode
 RULES_AT_ONCE = 100
 
 
-def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
+def connect(**limits: str) -> Connection:
     """Return a DuckDB connection in UTC; `limits` are settings of DuckDB, such as `memory_limit`."""
     import duckdb
 
@@ -80,7 +89,7 @@ def check_types(described: dict[str, str], columns: tuple[Column, ...], where: s
     return faults
 
 
-def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tuple[Column, ...], where: str) -> int:
+def check_table(connection: Connection, table: str, columns: tuple[Column, ...], where: str) -> int:
     """Check every value of a table against the contract, and return the number of rows.
 
     Raises:
@@ -92,15 +101,13 @@ def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tu
     return count(connection, f"FROM {quoted(table)}")
 
 
-def count(connection: "duckdb.DuckDBPyConnection", query: str) -> int:
+def count(connection: Connection, query: str) -> int:
     """Return the number of rows of a query that begins with FROM."""
     ((rows,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
     return int(rows)
 
 
-def check_rules(
-    connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
-) -> None:
+def check_rules(connection: Connection, table: str, rules: list[tuple[str, str, str]], where: str) -> None:
     """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
     Raises:
@@ -158,7 +165,7 @@ def explain_sql_errors(
         raise LifecycleError(f"{where} failed: {error}", hint) from error
 
 
-def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
+def write_parquet(connection: Connection, query: str, path: Path) -> int:
     """Write the result of a query to a Parquet file in one step, and return the number of rows.
 
     Raises:
@@ -174,7 +181,7 @@ def subquery(sql: str) -> str:
     return f"(\n{sql.strip().rstrip(';')}\n)"
 
 
-def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, str]:
+def describe(connection: Connection, query: str) -> dict[str, str]:
     """Return column name → SQL type of a query, without running it."""
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {subquery(query)}").fetchall()}
 

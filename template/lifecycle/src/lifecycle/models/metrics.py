@@ -81,11 +81,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
 
 
 def calibration(
-    target: Target,
-    actual: Floats,
-    outputs: Floats,
-    thresholds: Mapping[str, float | None],
-    costs: tuple[float, float],
+    target: Target, actual: Floats, outputs: Floats, thresholds: Mapping[str, float | None], costs: tuple[float, float]
 ) -> dict[str, Any] | None:
     """Return what `reliability` returns, and what each decision threshold leads to; None for a regression.
 

@@ -19,7 +19,7 @@ from functools import partial
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +27,11 @@ from lifecycle import renamed_property
 from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
+from lifecycle.contract.tables import Batch, Frame
 from lifecycle.errors import LifecycleError
 from lifecycle.models import runtimes
 from lifecycle.models.bundle import CODE, INSTALL, RETRAIN, Bundle, BundleError
 from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 Response = dict[str, Any]
 PRIVATE = "lifecycle_bundle_"
@@ -61,15 +58,15 @@ class Predictor:
         """
         return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
-    def predict_frame(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
+    def predict_frame(self, frame: Frame, threshold: float | None = None) -> list[Response]:
         """Do the same as `predict` for a validated frame."""
         return format_predictions(self._model.predict_frame(frame), self.contract.target, threshold)
 
-    def predict_raw(self, frame: "pd.DataFrame") -> Outputs:
+    def predict_raw(self, frame: Frame) -> Outputs:
         """Return the raw outputs (see `Outputs`) for a validated frame."""
         return self._model.predict_frame(frame)
 
-    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
+    def predict_batch(self, batch: Batch) -> Outputs:
         """Return the raw outputs (see `Outputs`) for a validated Arrow batch."""
         return self._model.predict_batch(batch)
 

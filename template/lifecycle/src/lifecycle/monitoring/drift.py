@@ -10,9 +10,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import ORDERED, Column, Contract, Target
+from lifecycle.contract.tables import Frame, Series
 from lifecycle.models.reference import (
     MAX_BINS,
     Distribution,
@@ -23,9 +23,6 @@ from lifecycle.models.reference import (
 )
 from lifecycle.registry.predictions import prediction_columns
 from lifecycle.settings import Monitor
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Probability that an unchanged window shows drift in any column, whatever `monitor.psi` is.
 ALPHA = 0.01
@@ -70,7 +67,7 @@ def measure_drift(
     contract: Contract,
     profile: Profile,
     levels: Mapping[str, Sequence[str]],
-    rows: "pd.DataFrame",
+    rows: Frame,
     rules: Monitor,
     accepted: Collection[tuple[str, str]] = (),
 ) -> dict[str, ColumnDrift]:
@@ -108,7 +105,7 @@ def output_columns(target: Target) -> list[str]:
     return [name for name, sql_type in prediction_columns(target).items() if sql_type == "DOUBLE"]
 
 
-def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
+def scores_of(target: Target, rows: Frame) -> Series:
     """Return one number per prediction, not null: its value, or the probability of the positive or predicted class."""
     return rows.reindex(columns=output_columns(target)).astype("float64").max(axis=1).dropna()
 
@@ -117,7 +114,7 @@ def _of_column(
     column: Column,
     profile: Profile,
     known: Sequence[str],
-    values: "pd.Series[Any]",
+    values: Series,
     rules: Monitor,
     tested: int,
     accepted: Collection[str],
@@ -162,9 +159,7 @@ def _of_column(
     )
 
 
-def _compare(
-    references: list[tuple[Distribution, int]], values: "pd.Series[Any]", rules: Monitor, tested: int
-) -> ColumnDrift:
+def _compare(references: list[tuple[Distribution, int]], values: Series, rules: Monitor, tested: int) -> ColumnDrift:
     """Return the comparison in which the values differ less: they drift where they differ from each reference."""
     measured, rows = [], len(values)
     for distribution, size in references:

@@ -8,17 +8,14 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, count, describe, quoted, text, write_parquet
+from lifecycle.contract.tables import Connection, connect, count, describe, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import labels, predictions
 from lifecycle.registry.predictions import table_of
 from lifecycle.storage import Store, lock, write_atomically
-
-if TYPE_CHECKING:
-    import duckdb
 
 ERASED = "lifecycle_erased"  # the table of request, position and id of each erased row
 
@@ -111,7 +108,7 @@ def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wante
     return _Wanted(values, ids)
 
 
-def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, wanted: _Wanted) -> None:
+def _find(connection: Connection, store: Store, environment: str, wanted: _Wanted) -> None:
     """Insert request, position and id of each erased row into ERASED."""
     for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
         for line in filter(None, predictions.segment_lines(path)):
@@ -126,11 +123,11 @@ def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: st
         connection.execute(f"INSERT INTO {ERASED} {query}")
 
 
-def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Collection[str]:
+def _columns(connection: Connection, path: Path) -> Collection[str]:
     return describe(connection, f"FROM {table_of([path])}").keys()
 
 
-def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
+def _from_parquet(connection: Connection, path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
     if rows := count(connection, f"FROM {table_of([path])} WHERE {condition}"):
         write_parquet(connection, f"SELECT * FROM {table_of([path])} WHERE NOT ({condition})", path)

@@ -5,10 +5,9 @@ The report is a page, a JSON document that the service reads, and the request fo
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.contract.tables import check_table, connect, count, text
+from lifecycle.contract.tables import Connection, Frame, check_table, connect, count, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
@@ -23,10 +22,6 @@ from lifecycle.registry import deployments, labels, predictions
 from lifecycle.reports import render
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY, format_utc
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from duckdb import DuckDBPyConnection as Connection
 
 WINDOW = "lifecycle_window"
 
@@ -117,7 +112,7 @@ def _check_clock(times: dict[str, int | None], tolerance: int = DAY) -> None:
             raise LifecycleError(problem, hint)
 
 
-def _features_lag(connection: "Connection", newest: int | None) -> int | None:
+def _features_lag(connection: Connection, newest: int | None) -> int | None:
     """Return how many seconds the looked-up features of the newest logged prediction were behind the data of its time.
 
     `newest` is the latest time in the tables, None where they have none. Raises LifecycleError where the features are
@@ -136,13 +131,13 @@ def _features_lag(connection: "Connection", newest: int | None) -> int | None:
 
 
 def _measure_window(
-    connection: "Connection",
+    connection: Connection,
     settings: Settings,
     bundle: Bundle,
     profile: Profile | None,
     window: Window,
     findings: Findings,
-) -> "pd.DataFrame":
+) -> Frame:
     """Set the number of rows and the drift of a window, and return its rows."""
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
@@ -164,12 +159,7 @@ def _measure_window(
 
 
 def _measure_quality(
-    connection: "Connection",
-    settings: Settings,
-    bundle: Bundle,
-    findings: Findings,
-    last: "pd.DataFrame",
-    threshold: float | None,
+    connection: Connection, settings: Settings, bundle: Bundle, findings: Findings, last: Frame, threshold: float | None
 ) -> None:
     """Set quality on mature predictions only, because labels that are known early are not a random sample.
 
@@ -196,7 +186,7 @@ def _measure_quality(
 
 
 def _outside(
-    connection: "Connection", settings: Settings, environment: str, bundle: Bundle, first: int, as_of: int
+    connection: Connection, settings: Settings, environment: str, bundle: Bundle, first: int, as_of: int
 ) -> dict[str, int]:
     """Count what is not in the table of the version's predictions from `first` until before `as_of`, in seconds."""
     store, paths = settings.store, predictions.files(settings.store, environment)

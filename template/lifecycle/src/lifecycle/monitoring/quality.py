@@ -7,12 +7,12 @@ test Monitor 3).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import count, literal, quoted
+from lifecycle.contract.tables import Connection, Frame, count, literal, quoted
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
@@ -23,10 +23,6 @@ from lifecycle.registry import predictions
 from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from duckdb import DuckDBPyConnection as Connection
 
 MAX_ROWS, MAX_LEVELS = 20_000, 20
 MAX_RECOMPUTED = 2000
@@ -88,7 +84,7 @@ def measure_quality(
     contract: Contract,
     facts: dict[str, Any],
     settings: Settings,
-    labelled: "pd.DataFrame",
+    labelled: Frame,
     predictions: int,
     mature: int,
     newest: Floats,
@@ -142,7 +138,7 @@ def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundl
     return compare_logged(connection, bundle)
 
 
-def compare_logged(connection: "Connection", bundle: Bundle) -> Skew | None:
+def compare_logged(connection: Connection, bundle: Bundle) -> Skew | None:
     """Compare the newest rows of the table that `predictions.load_rows` filled; None as in `measure_skew`.
 
     The connection has the team's tables. The bundle's own `features.sql` is run; LifecycleError when it fails.
@@ -193,7 +189,7 @@ def _interval(target: Target, actual: Floats, outputs: Floats, settings: Setting
     return Interval(size, value, float(lower), float(upper))
 
 
-def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> Iterator[tuple[str, Any]]:
+def _slices(contract: Contract, rows: Frame, min_rows: int) -> Iterator[tuple[str, Any]]:
     """Yield the positions of the rows of each level, as `column=level`, of categories and booleans with few levels."""
     for column in contract.inputs:
         if column.kind in ("category", "boolean") and column.name in rows:

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import Frame
 from lifecycle.models.metrics import Floats, bootstrap, losses, slice_losses, weighted_measure
 from lifecycle.models.runtimes import Model
 from lifecycle.training.dataset import LabelledRows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Slices = dict[str, dict[str, float]]
 # Slices of fewer rows would describe individual people.
@@ -56,9 +53,7 @@ def measure_improvement(
     return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
 
 
-def compare_slices(
-    contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats
-) -> Slices:
+def compare_slices(contract: Contract, frame: Frame, label: Floats, candidate: Floats, opponent: Floats) -> Slices:
     """Compare the loss of two models (see `slice_losses`) in each level of each category and boolean column.
 
     `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).

@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.tables import Frame
 from lifecycle.contract.team import Team, verify_loss
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
@@ -24,9 +25,6 @@ from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Standard errors by which the loss of a shorter window must be lower.
 STANDARD_ERRORS = 2.0
@@ -182,7 +180,7 @@ def naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
         raise LifecycleError(problem, hint) from error
 
 
-def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame") -> None:
+def verify_allowed_rows(model: Model, contract: Contract, frame: Frame) -> None:
     """Let a fitted model predict a row of `frame` alone, and with each value that the contract allows in one column.
 
     The values are null, levels (an unseen one where the contract states none) and the limits of the column. Otherwise

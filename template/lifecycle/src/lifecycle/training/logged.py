@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Target
-from lifecycle.contract.tables import count, describe, quoted, text
+from lifecycle.contract.tables import Connection, count, describe, quoted, text
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
@@ -13,9 +12,6 @@ from lifecycle.models.bundle import feature_set, open_version
 from lifecycle.registry import labels, predictions
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
 # Options of DuckDB that add two columns, which identify a row of the log.
@@ -38,7 +34,7 @@ class Logged:
     repeated: int = 0
 
 
-def add_logged(connection: "Connection", team: Team, settings: Settings, environment: str, as_of: int) -> Logged:
+def add_logged(connection: Connection, team: Team, settings: Settings, environment: str, as_of: int) -> Logged:
     """Add the labelled predictions of an environment, known at `as_of` (seconds), to the completed rows in ROWS.
 
     A prediction whose id (without one, whose key or fields, and UTC date) `labels()` has already is not added again,
