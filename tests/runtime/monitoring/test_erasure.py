@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.contract.tables import write_parquet
-from lifecycle.features.online import FeatureTable, table_path
+from lifecycle.features import FeatureTable, table_path
 from lifecycle.models.bundle import Bundle
 from lifecycle.monitoring import erasure
 from lifecycle.monitoring.collect import collect

@@ -54,7 +54,7 @@ def add_commands(add: AddCommand) -> None:
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.materialize import materialize
+    from lifecycle.jobs import materialize
 
     written = materialize(loaded.settings, load_data(), given.as_of)
     for version, line in written.items():

@@ -12,7 +12,7 @@ from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
-from lifecycle.jobs.materialize import materialize_for
+from lifecycle.jobs import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.quality import measure_skew

@@ -14,7 +14,7 @@ from typing import Any
 from lifecycle.contract.rows import Row, RowReader
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import FeatureTable, table_path
+from lifecycle.features import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
