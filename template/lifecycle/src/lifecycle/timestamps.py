@@ -28,8 +28,7 @@ def now() -> int:
 def parse(text: str) -> int:
     """Return the timestamp of an ISO 8601 date (00:00 UTC) or date and time (UTC where no zone is given).
 
-    Raises:
-        LifecycleError: `text` is not ISO 8601.
+    Raises LifecycleError where `text` is not ISO 8601.
     """
     try:
         parsed = datetime.fromisoformat(text)

@@ -106,8 +106,7 @@ def Regression(label: str, unit: str = "", quantile: float | None = None) -> Tar
 def derive(row: type[Row], target: Target, version: int) -> Contract:
     """Convert a declared row, its target and its major version to a contract.
 
-    Raises:
-        LifecycleError: the declaration is wrong; the message names the field.
+    Raises LifecycleError where the declaration is wrong; the message names the field.
     """
     hint = "Write the major version of the contract: 1, 2, …"
     _refuse_if(not isinstance(version, int) or version < 1, "VERSION", f"is {version!r}", hint)

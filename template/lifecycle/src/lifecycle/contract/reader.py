@@ -35,9 +35,7 @@ class Table:
     def register(self, connection: Connection, folder: Path, view: str = "source") -> None:
         """Register the file as a view of typed columns.
 
-        Raises:
-            NotHere: the file is missing.
-            LifecycleError: it lacks a column.
+        Raises NotHere where the file is missing, and LifecycleError where it lacks a column.
         """
         path = folder / self.file
         if not path.exists():
@@ -62,8 +60,7 @@ class Table:
     def scan(self, path: Path) -> str:
         """Return SQL after FROM of the rows of a file as they are: each value of a CSV file is text.
 
-        Raises:
-            LifecycleError: the file cannot be read, or has another encoding.
+        Raises LifecycleError where the file cannot be read, or has another encoding.
         """
         if is_parquet(path):
             return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
@@ -115,8 +112,7 @@ def is_parquet(path: Path) -> bool:
 def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
     """Return a copy of a text file in UTF-8, which exists until the process ends; `changed` is when it was changed.
 
-    Raises:
-        LifecycleError: the file has another encoding; a file in UTF-8 is never read as another one.
+    Raises LifecycleError where the file has another encoding; a file in UTF-8 is never read as another one.
     """
     copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
     decode, is_utf8, is_ascii = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), True

@@ -58,12 +58,9 @@ class RowReader:
     def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
         """Validate the body of a request: JSON, one row or a list of rows.
 
-        Returns:
-            The rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field met.
-
-        Raises:
-            RowError: the body is not JSON, or a row violates the contract.
-            TooManyRows: the list has more than `max_rows` rows.
+        Returns the rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field
+        met. Raises RowError where the body is not JSON, or a row violates the contract, and TooManyRows where the list
+        has more than `max_rows` rows.
         """
         many = body.lstrip()[:1] == b"["
         try:

@@ -92,8 +92,7 @@ def check_types(described: dict[str, str], columns: tuple[Column, ...], where: s
 def check_table(connection: Connection, table: str, columns: tuple[Column, ...], where: str) -> int:
     """Check every value of a table against the contract, and return the number of rows.
 
-    Raises:
-        LifecycleError: a column is missing, has another type or violates a limit; see `check_rules`.
+    Raises LifecycleError where a column is missing, has another type or violates a limit; see `check_rules`.
     """
     if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
         raise _contract_error(faults)
@@ -110,9 +109,8 @@ def count(connection: Connection, query: str) -> int:
 def check_rules(connection: Connection, table: str, rules: list[tuple[str, str, str]], where: str) -> None:
     """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
-    Raises:
-        LifecycleError: rows violate a rule; the message names `where`, the column, the rule, how many rows violate it
-            and the first of them, counted from 0.
+    Raises LifecycleError where rows violate a rule; the message names `where`, the column, the rule, how many rows
+    violate it and the first of them, counted from 0.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -168,8 +166,7 @@ def explain_sql_errors(
 def write_parquet(connection: Connection, query: str, path: Path) -> int:
     """Write the result of a query to a Parquet file in one step, and return the number of rows.
 
-    Raises:
-        LifecycleError: the disk refuses.
+    Raises LifecycleError where the disk refuses.
     """
     with explain_sql_errors(f"writing {path}"), replacing(path) as temporary:
         ((rows,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()

@@ -96,8 +96,7 @@ def load(root: Path) -> Team:
 def load_contract() -> tuple[Contract, str | None]:
     """Return the contract that `contract.py` declares, and the text of `features.sql` or None.
 
-    Raises:
-        LifecycleError: the declaration is wrong, or it does not fit `features.sql`.
+    Raises LifecycleError where the declaration is wrong, or it does not fit `features.sql`.
     """
     declared = _module("contract", "ROW", "VERSION")
     if hasattr(declared, "ANSWER") and not hasattr(declared, "TARGET"):
@@ -136,9 +135,8 @@ def project_name(root: Path) -> str:
 def verify_loss(name: str, estimator: Any, target: Target) -> None:
     """Compare the loss that the parameters of an estimator state with that of the target.
 
-    Raises:
-        LifecycleError: the estimator predicts a quantile and the target is no or another quantile, or it predicts the
-            mean and the target is a quantile. Where the parameters do not say it, the gate decides.
+    Raises LifecycleError where the estimator predicts a quantile and the target is no or another quantile, or it
+    predicts the mean and the target is a quantile. Where the parameters do not say it, the gate decides.
     """
     while (inner := _inner(estimator)) is not None:
         estimator = inner

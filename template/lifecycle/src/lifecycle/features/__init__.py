@@ -33,14 +33,8 @@ def table_path(store: Store, feature_set: str) -> Path:
 def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], as_of: int) -> int:
     """Replace a feature table in one step, and return its number of rows.
 
-    Args:
-        path: the file.
-        contract: the contract whose looked-up columns the table contains.
-        rows: the key and the looked-up columns, in contract order.
-        as_of: the timestamp that the features were computed for.
-
-    Raises:
-        LifecycleError: the disk is full or not writable; the old table is unchanged.
+    Raises LifecycleError where the disk is full or not writable; the old table is unchanged. `rows` have the key and
+    the looked-up columns, in contract order, as of the time `as_of` in seconds.
     """
     names = [column.name for column in contract.looked_up]
     with replacing(path) as temporary:
@@ -64,9 +58,8 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
 class FeatureTable:
     """A feature table opened for look-ups. It never changes: when the file is replaced, open another one.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        LifecycleError: the file is not a feature table of the contract.
+    Raises FileNotFoundError where there is no such file, and LifecycleError where the file is not a feature table of
+    the contract.
     """
 
     def __init__(self, path: Path, contract: Contract) -> None:

@@ -52,10 +52,8 @@ def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool
     """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first, and return their number.
 
     Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them. A request field that
-    labels() does not return is null where null is its default; any other default is used with `defaults` only.
-
-    Raises:
-        LifecycleError: the SQL of the team fails, or the rows violate the contract.
+    labels() does not return is null where null is its default; any other default is used with `defaults` only. Raises
+    LifecycleError where the SQL of the team fails, or the rows violate the contract.
     """
     where, label = f"{DATA}: labels()", team.contract.target.label
     known = _read_requests(connection, team.data.labels(connection), where)
@@ -92,8 +90,7 @@ def population_rows(
 ) -> int:
     """Fill ROWS with everyone in the population at `as_of`, sorted by key, and return their number.
 
-    Raises:
-        LifecycleError: the SQL of the team fails, or its result violates the contract.
+    Raises LifecycleError where the SQL of the team fails, or its result violates the contract.
     """
     # Without looked-up columns the query is read only once, so that a view saves a copy.
     once = keep is not keep_in_memory and bool(contract.identifiers) and not contract.lookups

@@ -45,14 +45,12 @@ def promote(
 ) -> Deployment:
     """Deploy a version in an environment if the gate and, before production, the owners agree.
 
-    Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who`
-    and `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was
-    trained, is by default that of its bundle. `on_decision` is called with the path of the decision's page.
-    `override` is the reason to deploy a version although checks did not pass; it does not replace an approval.
-
-    Raises:
-        Refused: a check did not pass or an approval is missing; nothing has changed.
-        LifecycleError: the version cannot be loaded, or the threshold is not valid.
+    Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who` and
+    `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was trained,
+    is by default that of its bundle. `on_decision` is called with the path of the decision's page. `override` is the
+    reason to deploy a version although checks did not pass; it does not replace an approval. Raises Refused where a
+    check did not pass or an approval is missing; nothing has changed, and LifecycleError where the version cannot be
+    loaded, or the threshold is not valid.
     """
     store, override = settings.store, override.strip()
     bundle = open_version(store, version or newest(store))
@@ -86,24 +84,16 @@ def promote(
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     if record.overridden:
         numbers["override"] = {"reason": override, "checks": record.overridden, "verdict": decision.outcome}
-    return deployments.swap(
-        store,
-        environment,
-        seen,
-        wanted,
-        action="promote",
-        who=who.name,
-        why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
-        owners=approvals.roles(root),
-        evidence=numbers | {"source": who.source, "approvals": approved, "code": registry.code(root)},
-    )
+    why = why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY)
+    numbers |= {"source": who.source, "approvals": approved, "code": registry.code(root)}
+    owners = approvals.roles(root)
+    return deployments.swap(store, environment, seen, wanted, "promote", who.name, why, owners, numbers)
 
 
 def rollback(settings: Settings, data: Data, environment: str, who: Identity, why: str, root: Path) -> Deployment:
     """Deploy the previous version with its threshold, without a gate.
 
-    Raises:
-        LifecycleError: there is no previous version, or it cannot be loaded.
+    Raises LifecycleError where there is no previous version, or it cannot be loaded.
     """
     store = settings.store
     seen = deployments.required(store, environment)
@@ -113,17 +103,8 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
     materialize_for(settings, data, bundle)
-    return deployments.swap(
-        store,
-        environment,
-        seen,
-        seen.previous,
-        action="rollback",
-        who=who.name,
-        why=why,
-        owners=approvals.roles(root),
-        evidence={"source": who.source},
-    )
+    owners, evidence = approvals.roles(root), {"source": who.source}
+    return deployments.swap(store, environment, seen, seen.previous, "rollback", who.name, why, owners, evidence)
 
 
 def logged_skew(settings: Settings, data: Data, environment: str, champion: Bundle) -> Mapping[str, Any] | None:

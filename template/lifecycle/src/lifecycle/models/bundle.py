@@ -209,11 +209,8 @@ def copy_code(cls: type, folder: Path) -> None:
 def verify_alone(cls: type, folder: Path) -> dict[str, Any]:
     """Load the class of a bundle that is being written in a process that can import only its code and distributions.
 
-    Returns:
-        The facts about it in `bundle.json`: its name, and under `requires` the packages that its code imports.
-
-    Raises:
-        LifecycleError: something is missing there, or the golden rows are not reproduced.
+    Returns the facts about it in `bundle.json`: its name, and under `requires` the packages that its code imports.
+    Raises LifecycleError where something is missing there, or the golden rows are not reproduced.
     """
     home, package = _home(cls).parent, cls.__module__.partition(".")[0]
     facts = {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": {}}

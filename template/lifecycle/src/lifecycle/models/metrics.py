@@ -114,7 +114,7 @@ def reliability(label: npt.NDArray[Any], probability: Floats, bins: int = 10) ->
     """Compare predicted probabilities with observed shares in bins of about equally many rows.
 
     Equal probabilities are never split between bins, so that the order of the rows does not matter; with few distinct
-    probabilities there are fewer bins.
+    probabilities there are fewer bins. Raises ValueError where there is no row, or the shapes differ.
 
     Args:
         label: whether the event happened, shape (rows,).
@@ -126,9 +126,6 @@ def reliability(label: npt.NDArray[Any], probability: Floats, bins: int = 10) ->
         the share `observed`; `error`, the mean distance of the two weighted by rows: the expected calibration error
         (Naeini et al. 2015) with bins of equal frequency (Nixon et al. 2019); and `chance`, the error that perfectly
         calibrated probabilities have on average with so few rows.
-
-    Raises:
-        ValueError: there is no row, or the shapes differ.
     """
     happened = label.astype(np.float64)
     if not len(happened) or happened.shape != probability.shape:

@@ -114,8 +114,7 @@ class Predictor:
 def format_predictions(raw: Outputs, target: Target, threshold: float | None) -> list[Response]:
     """Convert raw model outputs (see `Outputs`) to response objects; `threshold` as in `Predictor.predict`.
 
-    Returns:
-        For each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
+    Returns for each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
     """
     if target.task == "regression":
         return [{"prediction": value} for value in raw.tolist()]

@@ -20,7 +20,7 @@ from lifecycle.monitoring.report import Document, accepted, build_document, writ
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.registry import deployments, labels, predictions
 from lifecycle.reports import render
-from lifecycle.settings import Settings
+from lifecycle.settings import Monitor, Settings
 from lifecycle.timestamps import DAY, format_utc
 
 WINDOW = "lifecycle_window"
@@ -29,17 +29,11 @@ WINDOW = "lifecycle_window"
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
     """Monitor the version deployed in an environment and write the report.
 
-    Args:
-        settings: storage, data and the block `monitor`.
-        data: the team's tables; where they are absent, features are not recomputed and the report says so.
-        environment: its predictions are read.
-        as_of: seconds; the current time when None. Predictions, labels and data after it are ignored.
+    Returns the report and the dated folder that holds it. Raises LifecycleError where nothing is deployed in the
+    environment, or a clock, `as_of` or `latest()` is wrong.
 
-    Returns:
-        The report and the dated folder that holds it.
-
-    Raises:
-        LifecycleError: nothing is deployed in the environment, or a clock, `as_of` or `latest()` is wrong.
+    Where the team's tables are absent, features are not recomputed and the report says so. Predictions, labels and
+    data after `as_of` (seconds, by default the current time) are ignored.
     """
     as_of = timestamps.now() if as_of is None else as_of
     _check_clock({"AS_OF": as_of}, tolerance=0)
@@ -82,7 +76,7 @@ def _collect_findings(
         earliest = first - rules.label_days * DAY
         if predictions.load_rows(connection, store, environment, earliest, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, settings, bundle, profile, window, findings)
+                rows = _measure_window(connection, rules, bundle, profile, window, findings)
             _measure_quality(connection, settings, bundle, findings, rows, threshold)
             ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
             findings.newest_data = max(logged, min(newest or 0, as_of))
@@ -131,12 +125,7 @@ def _features_lag(connection: Connection, newest: int | None) -> int | None:
 
 
 def _measure_window(
-    connection: Connection,
-    settings: Settings,
-    bundle: Bundle,
-    profile: Profile | None,
-    window: Window,
-    findings: Findings,
+    connection: Connection, rules: Monitor, bundle: Bundle, profile: Profile | None, window: Window, findings: Findings
 ) -> Frame:
     """Set the number of rows and the drift of a window, and return its rows."""
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
@@ -146,7 +135,7 @@ def _measure_window(
     if window.rows and profile is not None:
         known = {(each["column"], each["kind"]) for each in findings.accepted}
         levels = bundle.facts["levels"]
-        window.columns = measure_drift(bundle.contract, profile, levels, rows, settings.monitor, known)
+        window.columns = measure_drift(bundle.contract, profile, levels, rows, rules, known)
         for column in bundle.contract.inputs:
             if column.name in profile.columns:
                 try:

@@ -124,11 +124,8 @@ def measure_quality(
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
     """Compare the newest rows that a version predicted for within one window before `as_of` (seconds).
 
-    Returns:
-        None where nothing can be compared: no looked-up column, no key in the log, or no row.
-
-    Raises:
-        LifecycleError: the tables cannot be read, or `features.sql` does not run on them.
+    Returns None where nothing can be compared: no looked-up column, no key in the log, or no row. Raises LifecycleError
+    where the tables cannot be read, or `features.sql` does not run on them.
     """
     if not _recomputable(bundle.contract):
         return None

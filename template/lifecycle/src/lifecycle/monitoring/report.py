@@ -133,9 +133,8 @@ def accepted(store: Store, environment: str, version: str, as_of: int) -> list[d
 def accept(store: Store, environment: str, name: str, who: Identity, why: str) -> str:
     """Accept what the newest report found in a column, and return that finding; `who` and `why` go to the audit log.
 
-    Raises:
-        LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
-            the report does not describe the deployed version.
+    Raises LifecycleError where the reason is missing, the column is unknown or not broken, the rows violate the
+    contract, or the report does not describe the deployed version.
     """
     again = "Run `make monitor` first."
     if not why.strip():

@@ -172,8 +172,7 @@ def _described(error: Any) -> _Problem:
 def load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
     """Return the data of a file, with every scalar as text (`on` is a handle), and the line of each key by its path.
 
-    Raises:
-        LifecycleError: the content is not a YAML mapping.
+    Raises LifecycleError where the content is not a YAML mapping.
     """
     try:
         loader = yaml.BaseLoader(content.decode("utf-8"))

@@ -90,7 +90,6 @@ def swap(
     environment: str,
     seen: Deployment | None,
     new: Deployed,
-    *,
     action: str,
     who: str,
     why: str,
@@ -100,10 +99,8 @@ def swap(
     """Deploy `new` in an environment, provided that the deployment is still `seen` (None: nothing is deployed).
 
     The audit line, which also holds `evidence`, is written first, so that no change lacks its line. `action` is
-    "promote" or "rollback"; `owners` are those by role at this time.
-
-    Raises:
-        DeploymentChanged: another process changed the deployment since it was read.
+    "promote" or "rollback"; `owners` are those by role at this time. Raises DeploymentChanged where another process
+    changed the deployment since it was read.
     """
     path = _path(store, environment)
     with lock(path.with_name(f".{environment}.lock")):

@@ -50,10 +50,8 @@ def add(
     """Import the labels of a CSV or Parquet file (see FORMAT) and return their number; None if it was imported before.
 
     A label that was seen after `now` (seconds) is refused. `seen_ts`, by default now, is when the labels of a file
-    without that column became known. `table` declares how the team's own files are written.
-
-    Raises:
-        LifecycleError: names each column and rule that is broken, with count and first rows (from 1).
+    without that column became known. `table` declares how the team's own files are written. Raises LifecycleError,
+    which names each column and rule that is broken, with count and first rows (from 1).
     """
     if not file.is_file():
         raise LifecycleError(f"{file} is not a file", "Name a CSV or Parquet file of labels.")
@@ -98,9 +96,7 @@ def joined(connection: Connection, store: Store, contract: Contract, as_of: int)
 
     LABEL is null, and SEEN is not, where no known label is valid for the target, such as a class of an older contract.
     The same log, labels and `as_of` (seconds) give the same table, whatever is delivered later with a later `seen_ts`.
-
-    Returns:
-        The number of rows with a label.
+    Returns the number of rows with a label.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
     matches = " UNION ALL ".join(

@@ -173,10 +173,10 @@ def segment_lines(path: Path) -> Iterator[Line | None]:
     with file:
         for line in file:
             if line.endswith(b"\n") or path.suffix != OPEN:
-                yield parsed_line(line)
+                yield _parsed(line)
 
 
-def parsed_line(line: bytes) -> Line | None:
+def _parsed(line: bytes) -> Line | None:
     """Return the content of a line, or None for a damaged one: the writer was killed, or the disk was full."""
     try:
         content = json.loads(line) if line.endswith(b"\n") else None

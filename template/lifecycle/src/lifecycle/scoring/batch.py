@@ -39,13 +39,8 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     log.
 
     `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
-    time in the data, or today. `progress` shows a progress bar on stderr.
-
-    Returns:
-        By file, the number of its rows.
-
-    Raises:
-        LifecycleError: nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
+    time in the data, or today. `progress` shows a progress bar on stderr. Returns the number of rows by file. Raises
+    LifecycleError where nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
     with (
         _started(settings, environment, progress) as run,
@@ -66,13 +61,8 @@ def score_file(
     """Predict for the rows of a Parquet or CSV file, in its order; no feature is looked up and nothing is logged.
 
     `file` has every column of the contract, and `output` is the Parquet file to write; see `score` for the others, and
-    `own_rows` for `table`.
-
-    Returns:
-        The number of rows, and the columns of the file that are not in the contract.
-
-    Raises:
-        LifecycleError: the file violates the contract or cannot be read, or the output cannot be written.
+    `own_rows` for `table`. Returns the number of rows, and the columns of the file that are not in the contract. Raises
+    LifecycleError where the file violates the contract or cannot be read, or the output cannot be written.
     """
     faults = {
         "is a folder": output.is_dir(),
@@ -177,12 +167,8 @@ def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table
     """Fill ROWS with the rows of a Parquet or CSV file, in its order.
 
     `table` declares how the team's own files are written. A file without these columns is read as the contract says.
-
-    Returns:
-        The columns of the file that are not in the contract.
-
-    Raises:
-        LifecycleError: the file cannot be read, or violates the contract: by column, rule, count and first rows from 0.
+    Returns the columns of the file that are not in the contract. Raises LifecycleError where the file cannot be read,
+    or violates the contract: by column, rule, count and first rows from 0.
     """
     # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)

@@ -115,10 +115,8 @@ def write(
 ) -> None:
     """Write completed rows and their predictions (one part per row group) to every output.
 
-    Each output appears at its path in one step, when all are complete.
-
-    Raises:
-        LifecycleError: the disk is full or read-only.
+    Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk is full or
+    read-only.
     """
     predicted = ", ".join(map(path_literal, parts))
     source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"

@@ -34,8 +34,7 @@ WORKER_SETTINGS = "LOOSELEAF_SERVICE"
 def run(settings: Settings, environment: str) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Raises:
-        LifecycleError: the address is in use or not usable, or the deployed model cannot be loaded.
+    Raises LifecycleError where the address is in use or not usable, or the deployed model cannot be loaded.
     """
     serve, several = settings.serve, settings.serve.workers > 1
     configure_logging(serve.log_format)
@@ -76,8 +75,7 @@ def run(settings: Settings, environment: str) -> None:
 def application() -> ASGIApp:
     """Load what is deployed and return the ASGI application; the factory that uvicorn calls in each worker.
 
-    Raises:
-        LifecycleError: the deployed model cannot be loaded.
+    Raises LifecycleError where the deployed model cannot be loaded.
     """
     from lifecycle.serving.app import create
 
@@ -88,11 +86,7 @@ def application() -> ASGIApp:
 
 
 def usable_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0.
-
-    Raises:
-        LifecycleError: this process cannot listen there.
-    """
+    """Return the port, or a free one for 0; raises LifecycleError where this process cannot listen there."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.create_server((host, port), family=family) as listener:

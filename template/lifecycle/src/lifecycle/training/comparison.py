@@ -56,11 +56,9 @@ def measure_improvement(
 def compare_slices(contract: Contract, frame: Frame, label: Floats, candidate: Floats, opponent: Floats) -> Slices:
     """Compare the loss of two models (see `slice_losses`) in each level of each category and boolean column.
 
-    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
-
-    Returns:
-        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
-        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes). Returns
+    by `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
+    Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
     """
     own, other = (slice_losses(contract.target, label, each) for each in (candidate, opponent))
     result: Slices = {}
@@ -88,14 +86,8 @@ def dominant(model: Model, contract: Contract, rows: LabelledRows, predicted: Fl
     """Return a warning that names the column which dominates a model; empty if none does.
 
     What some columns give is the loss of their partial dependence (Friedman 2001): the mean prediction where all others
-    have the values of other rows. Groups of columns are halved, so that a wide table takes few predictions.
-
-    Args:
-        model: the fitted model.
-        contract: its contract.
-        rows: held-out rows.
-        predicted: what the model predicts for them.
-        trivial: what the trivial baseline predicts for them.
+    have the values of other rows. Groups of columns are halved, so that a wide table takes few predictions. `predicted`
+    and `trivial` are what the model and the trivial baseline predict for the held-out `rows`.
     """
     names, random = [column.name for column in contract.inputs], np.random.default_rng(0)
     orders = [random.permutation(len(rows.label)) for _ in range(ORDERS)]

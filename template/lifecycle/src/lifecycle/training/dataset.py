@@ -134,10 +134,7 @@ def split(frame: Frame, contract: Contract, share: float) -> Split:
     """Divide the rows of a frame, about `share` of which are held out.
 
     With a time, the newest period is divided by a hash of entities (where there are few, of rows) into selection and
-    holdout.
-
-    Raises:
-        LifecycleError: a part would be empty.
+    holdout. Raises LifecycleError where a part would be empty.
     """
     import pandas as pd
 

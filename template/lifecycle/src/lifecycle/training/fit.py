@@ -67,8 +67,7 @@ class Fits:
 def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     """Choose among windows of 1 to `windows` periods and the whole history, and fit the chosen recipe again.
 
-    Raises:
-        LifecycleError: an estimator does not fit or predict, or a class has no rows.
+    Raises LifecycleError where an estimator does not fit or predict, or a class has no rows.
     """
     split, target = dataset.split, team.contract.target
     selection, counts = dataset.rows.take(split.selection), dataset.class_counts(split.training)
@@ -184,10 +183,8 @@ def verify_allowed_rows(model: Model, contract: Contract, frame: Frame) -> None:
     """Let a fitted model predict a row of `frame` alone, and with each value that the contract allows in one column.
 
     The values are null, levels (an unseen one where the contract states none) and the limits of the column. Otherwise
-    the service would return status 500 for such a row, possibly months after the training.
-
-    Raises:
-        LifecycleError: the model raises or returns an invalid output; the message names the first such columns.
+    the service would return status 500 for such a row, possibly months after the training. Raises LifecycleError where
+    the model raises or returns an invalid output; the message names the first such columns.
     """
     first = frame[[column.name for column in contract.columns]].head(1).astype("object")
     row = {str(name): value for name, value in first.where(first.notna(), None).iloc[0].items()}

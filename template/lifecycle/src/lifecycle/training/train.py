@@ -43,7 +43,8 @@ def train(
     """Train on the team's tables and write a new bundle, verified against its golden rows.
 
     The bundle has the fit that is deployed (see `training.fit`), and evidence for the gate of the fit that was
-    evaluated. Metrics are those of the evaluated fit.
+    evaluated. Metrics are those of the evaluated fit. Raises LifecycleError where the data, an estimator or the model
+    cannot be used; no version was written.
 
     Args:
         team: contract, features, data and estimators of the team.
@@ -54,9 +55,6 @@ def train(
         reason: why the model is trained, such as `manual` or `drift`.
         owners: handles by role, recorded in the bundle.
         environment: its logged predictions that have a label are training rows, too.
-
-    Raises:
-        LifecycleError: the data, an estimator or the model cannot be used; no version was written.
     """
     connection = point_in_time.connect(team.data, settings.data)
     if as_of is None:
@@ -127,8 +125,7 @@ def train(
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
     """Log a trained bundle as an MLflow run, for people: no decision reads it.
 
-    Returns:
-        The tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
+    Returns the tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
     """
     tracking = settings.tracking
     # A server that is set and cannot be used, because MLflow is missing, is worth a warning.
