@@ -23,7 +23,6 @@ from lifecycle.settings import Settings
 from lifecycle.training import decision as decisions
 from lifecycle.training import evidence, gate
 from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
-from lifecycle.training.gate import Case
 
 LATENCY_REPEATS = 20
 # The checks whose texts become the reason in the audit log where the caller gives none.
@@ -132,7 +131,7 @@ def milliseconds(predictor: Predictor) -> float:
 
 def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
-) -> tuple[Case, tuple[Check, ...]]:
+) -> tuple[gate.Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
     predictor, champion, unreadable = Predictor(bundle), None, ""
     is_deployed = seen is not None and seen.current.version == bundle.version
@@ -149,7 +148,7 @@ def _examine(
             raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     except LifecycleError as error:
         faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
-    case = Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
+    case = gate.Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
     if seen and is_deployed:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
         text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"

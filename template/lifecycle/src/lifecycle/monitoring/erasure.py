@@ -13,7 +13,6 @@ from lifecycle.contract.tables import Connection, connect, count, describe, quot
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import labels, predictions
-from lifecycle.registry.predictions import table_of
 from lifecycle.storage import Store, lock, write_atomically
 
 ERASED = "lifecycle_erased"  # the table of request, position and id of each erased row
@@ -57,10 +56,10 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
             logged += predictions.files(store, environment)
             _remove_temporary(store.predictions / environment)
         for path in logged:
-            known = describe(connection, f"FROM {table_of([path])}").keys()
+            known = describe(connection, f"FROM {predictions.table_of([path])}").keys()
             own = [f"CAST({quoted(name)} AS VARCHAR)" for name in ids if name in known]
             query = f"SELECT lifecycle_request, lifecycle_position, coalesce({', '.join(['NULL', *own])})"
-            query += f" FROM {table_of([path])} WHERE {_condition(values, known)}"
+            query += f" FROM {predictions.table_of([path])} WHERE {_condition(values, known)}"
             connection.execute(f"INSERT INTO {ERASED} {query}")
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
@@ -72,7 +71,7 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
                 done.labels += _from_parquet(connection, path, condition)
             _remove_temporary(store.labels)
         for path in (*logged, *sorted(store.scores.glob("*/date=*/scores.parquet"))):
-            known = describe(connection, f"FROM {table_of([path])}").keys()
+            known = describe(connection, f"FROM {predictions.table_of([path])}").keys()
             rows = _from_parquet(connection, path, _condition(values, known))
             # The next collection writes the rows of a segment that is still there again.
             done.being_written += rows if path.stem in growing else 0
@@ -109,8 +108,8 @@ def _condition(values: Values, known: Collection[str]) -> str:
 
 def _from_parquet(connection: Connection, path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
-    if rows := count(connection, f"FROM {table_of([path])} WHERE {condition}"):
-        write_parquet(connection, f"SELECT * FROM {table_of([path])} WHERE NOT ({condition})", path)
+    if rows := count(connection, f"FROM {predictions.table_of([path])} WHERE {condition}"):
+        write_parquet(connection, f"SELECT * FROM {predictions.table_of([path])} WHERE NOT ({condition})", path)
     return rows
 
 

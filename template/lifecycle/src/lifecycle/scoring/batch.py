@@ -13,15 +13,12 @@ from lifecycle import timestamps
 from lifecycle.contract import reader, tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, quoted
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
-from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output, RowFile
@@ -73,7 +70,7 @@ def score_file(
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
-    with _started(settings, environment, progress) as run, connect(**run.limits) as connection:
+    with _started(settings, environment, progress) as run, tables.connect(**run.limits) as connection:
 
         def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
@@ -87,7 +84,7 @@ class _Run:
 
     settings: Settings
     environment: str
-    deployed: Deployed
+    deployed: deployments.Deployed
     predictor: Predictor
     limits: dict[str, str]
     progress: bool
@@ -164,7 +161,7 @@ def _predict(
 
 
 def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table: Table | None = None) -> list[str]:
-    """Fill ROWS with the rows of a Parquet or CSV file, in its order.
+    """Fill point_in_time.ROWS with the rows of a Parquet or CSV file, in its order.
 
     `table` declares how the team's own files are written. A file without these columns is read as the contract says.
     Returns the columns of the file that are not in the contract. Raises LifecycleError where the file cannot be read,
@@ -184,11 +181,11 @@ def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table
         values = [tables.cast(tables.literal(column.default), column, "BIGINT") for column in missing]
         rules = []
         for column in (column for column in columns if column not in missing):
-            raw, reading = quoted(headers[column.name]), readings[column.name]
+            raw, reading = tables.quoted(headers[column.name]), readings[column.name]
             value = reading.value(raw, known[headers[column.name]])
             rules.append((column.name, f"is not {reading.noun}", f"{reading.is_given(raw)} AND {value} IS NULL"))
-            values.append(f"CAST({value} AS {tables.SQL_TYPES[column.kind]}) AS {quoted(column.name)}")
+            values.append(f"CAST({value} AS {tables.SQL_TYPES[column.kind]}) AS {tables.quoted(column.name)}")
         tables.check_rules(connection, GIVEN, rules, str(file))
     to.keep(connection, f"SELECT {', '.join(values)} FROM {GIVEN}", str(file))
-    tables.check_table(connection, ROWS, columns, str(file))
+    tables.check_table(connection, point_in_time.ROWS, columns, str(file))
     return [name for name in known if name not in headers.values()]

@@ -18,7 +18,6 @@ from lifecycle.features import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployment
 from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
@@ -33,7 +32,7 @@ Responses = list[Row]
 class DeployedModel:
     """Everything that one request needs. A request keeps the object it began with, so a swap never mixes versions."""
 
-    deployment: Deployment
+    deployment: deployments.Deployment
     predictor: Predictor
     reader: RowReader
     features: FeatureTable | None

@@ -21,7 +21,6 @@ from lifecycle.contract.tables import Frame
 from lifecycle.contract.team import Team, verify_loss
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
-from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
@@ -88,7 +87,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     def fitted(name: str, rows: LabelledRows, empty: Collection[str] = ()) -> Model:
         return _fit(team, name, makers[name], rows, empty)[0]
 
-    def losses(name: str, model: Model) -> Floats:
+    def losses(name: str, model: Model) -> metrics.Floats:
         with naming(name):
             return metrics.losses(target, selection.label, model.predict_frame(selection.frame))
 
@@ -131,7 +130,7 @@ def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
             yield periods, mask
 
 
-def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> Floats:
+def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> metrics.Floats:
     """Return the loss of each row by a model that is fitted to the other folds (Stone 1974), shape (rows,)."""
     found, fold = np.empty(len(rows.label)), np.arange(len(rows.label)) % FOLDS
     # Every class is in each fold, in the order of the labels.

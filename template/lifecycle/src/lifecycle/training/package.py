@@ -14,7 +14,6 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
-from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import FILE as EXPORT
 from lifecycle.models.export import Export
 from lifecycle.models.predictor import Predictor
@@ -29,7 +28,7 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 def pack(
     settings: Settings, dataset: Dataset, model: Model, facts: Facts, files: dict[str, bytes], export: Export | None
-) -> Bundle:
+) -> bundles.Bundle:
     """Publish a model with golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
 
     The golden rows are drawn from the holdout; `export` is the result of the conversion to ONNX, None for a model class
