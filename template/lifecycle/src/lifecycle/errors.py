@@ -31,10 +31,7 @@ class NotHere(LifecycleError):
 
 
 def complete_commands(text: str, environment: str, reason: str | None = None) -> str:
-    """Return a text whose commands of make, such as `make train promote`, name environment and reason.
-
-    Defaults, and what a command names already, are not added; `reason` is why a model is trained.
-    """
+    """Return a text whose commands of make, such as `make train`, name environment and `reason`, if not the default."""
 
     def completed(command: re.Match[str]) -> str:
         goals, missing = {*command[1].split()}, ""

@@ -130,8 +130,7 @@ class Busy(LifecycleError):
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock file at `path`, between processes of one machine; a killed holder releases it.
 
-    Raises Busy where another process holds the lock and `wait` is False, and LifecycleError where the lock file cannot
-    be written.
+    Raises Busy where another process holds it and `wait` is False, and LifecycleError where it cannot be written.
     """
     # Imported here: it takes a tenth of a second, and most commands hold no lock.
     from filelock import FileLock, Timeout

@@ -104,10 +104,7 @@ def Regression(label: str, unit: str = "", quantile: float | None = None) -> Tar
 
 
 def derive(row: type[Row], target: Target, version: int) -> Contract:
-    """Convert a declared row, its target and its major version to a contract.
-
-    Raises LifecycleError where the declaration is wrong; the message names the field.
-    """
+    """Convert a declared row, its target and version; LifecycleError names the field that is declared wrongly."""
     hint = "Write the major version of the contract: 1, 2, …"
     _refuse_if(not isinstance(version, int) or version < 1, "VERSION", f"is {version!r}", hint)
     is_row = isinstance(row, type) and issubclass(row, Row)

@@ -33,10 +33,7 @@ class Table:
     skip: int = 0
 
     def register(self, connection: Connection, folder: Path, view: str = "source") -> None:
-        """Register the file as a view of typed columns.
-
-        Raises NotHere where the file is missing, and LifecycleError where it lacks a column.
-        """
+        """Register the file as a view of typed columns; NotHere where it, LifecycleError where a column is missing."""
         path = folder / self.file
         if not path.exists():
             problem = "points to a file that does not exist" if path.is_symlink() else "is missing"
@@ -58,10 +55,7 @@ class Table:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM ({query})")
 
     def scan(self, path: Path) -> str:
-        """Return SQL after FROM of the rows of a file as they are: each value of a CSV file is text.
-
-        Raises LifecycleError where the file cannot be read, or has another encoding.
-        """
+        """Return SQL after FROM of the rows as they are, with text as values of CSV; LifecycleError if unreadable."""
         if is_parquet(path):
             return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
         options = f"header = true, all_varchar = true, delim = {text(self.separator)}, quote = '\"', escape = '\"', "
@@ -76,11 +70,7 @@ class Table:
 def open_rows(
     connection: Connection, path: Path, view: str, table: Table | None, needed: Collection[str]
 ) -> Mapping[str, Text]:
-    """Register the rows of any file as they are, and return how `table` declares its columns.
-
-    `needed` are names of columns in the contract. A file without one of them is not written as `table` declares: then
-    nothing is returned.
-    """
+    """Register the rows of any file as they are; return how `table` declares its columns, if it has all `needed`."""
     scan = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
     declared: Mapping[str, Text] = {}
     if is_parquet(path):

@@ -40,13 +40,9 @@ class Text:
     noun: ClassVar[str] = "text"
 
     def value(self, raw: str, sql_type: str, where: str = "") -> str:
-        """Return SQL of the typed value of a column.
+        """Return SQL of the typed value of a column, of its SQL `raw` and its type in DuckDB.
 
-        Args:
-            raw: SQL of the column.
-            sql_type: its type in DuckDB.
-            where: the name of the column in the message of the error that an invalid value raises; without it, an
-                invalid value gives null.
+        `where` names the column in the error that an invalid value raises; without it, an invalid value gives null.
         """
         parsed = (
             self._parsed(stripped(raw) if self.strip else raw)

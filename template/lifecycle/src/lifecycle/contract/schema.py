@@ -209,10 +209,7 @@ class Contract:
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "contract.json") -> "Contract":
-        """Return the contract that `to_json` of this or an earlier release wrote.
-
-        Raises LifecycleError where `text` is not a contract; the message names `where`.
-        """
+        """Return what `to_json` of this or an earlier release wrote; LifecycleError names `where` if it is none."""
         try:
             document = json.loads(text)
             columns, required = document["properties"].items(), document["required"]

@@ -90,10 +90,7 @@ def check_types(described: dict[str, str], columns: tuple[Column, ...], where: s
 
 
 def check_table(connection: Connection, table: str, columns: tuple[Column, ...], where: str) -> int:
-    """Check every value of a table against the contract, and return the number of rows.
-
-    Raises LifecycleError where a column is missing, has another type or violates a limit; see `check_rules`.
-    """
+    """Check every value against the contract as `check_rules` does, and the types; return the number of rows."""
     if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
         raise _contract_error(faults)
     check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
@@ -164,10 +161,7 @@ def explain_sql_errors(
 
 
 def write_parquet(connection: Connection, query: str, path: Path) -> int:
-    """Write the result of a query to a Parquet file in one step, and return the number of rows.
-
-    Raises LifecycleError where the disk refuses.
-    """
+    """Write the result of a query in one step, and return its rows; raise LifecycleError where the disk refuses."""
     with explain_sql_errors(f"writing {path}"), replacing(path) as temporary:
         ((rows,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
     return int(rows)

@@ -94,10 +94,7 @@ def load(root: Path) -> Team:
 
 
 def load_contract() -> tuple[Contract, str | None]:
-    """Return the contract that `contract.py` declares, and the text of `features.sql` or None.
-
-    Raises LifecycleError where the declaration is wrong, or it does not fit `features.sql`.
-    """
+    """Return the declared contract, and `features.sql` or None; LifecycleError where they are wrong or differ."""
     declared = _module("contract", "ROW", "VERSION")
     if hasattr(declared, "ANSWER") and not hasattr(declared, "TARGET"):
         warn_renamed("ANSWER in src/model/contract.py", "TARGET")

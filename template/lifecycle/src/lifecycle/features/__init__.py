@@ -58,8 +58,7 @@ def write_table(path: Path, contract: Contract, rows: Iterable[Sequence[Any]], a
 class FeatureTable:
     """A feature table opened for look-ups. It never changes: when the file is replaced, open another one.
 
-    Raises FileNotFoundError where there is no such file, and LifecycleError where the file is not a feature table of
-    the contract.
+    Raises FileNotFoundError where there is no file, and LifecycleError for one that is no table of the contract.
     """
 
     def __init__(self, path: Path, contract: Contract) -> None:

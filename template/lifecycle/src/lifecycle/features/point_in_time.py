@@ -32,10 +32,7 @@ def keep_in_memory(connection: Connection, query: str, where: str) -> None:
 
 
 def connect(data: Data, folder: Path, **limits: str) -> Connection:
-    """Open a DuckDB connection in UTC with the team's tables of the data folder registered.
-
-    `limits` are further settings of DuckDB, such as `memory_limit`.
-    """
+    """Open a connection in UTC with the team's tables registered; `limits` are settings of DuckDB."""
     connection = tables.connect(**limits)
     with tables.explain_sql_errors(f"{DATA}: tables()"):
         data.tables(connection, folder)
@@ -88,10 +85,7 @@ def population_rows(
     as_of: int,
     keep: Keep = keep_in_memory,
 ) -> int:
-    """Fill ROWS with everyone in the population at `as_of`, sorted by key, and return their number.
-
-    Raises LifecycleError where the SQL of the team fails, or its result violates the contract.
-    """
+    """Fill ROWS with the population at `as_of`, sorted by key; return its size, or raise as `training_rows` does."""
     # Without looked-up columns the query is read only once, so that a view saves a copy.
     once = keep is not keep_in_memory and bool(contract.identifiers) and not contract.lookups
     known = _read_population(connection, data, as_of, "VIEW" if once else "TABLE")

@@ -16,9 +16,8 @@ from lifecycle.storage import Store
 def materialize(settings: Settings, data: Data, as_of: int | None = None) -> dict[str, str]:
     """Refresh the feature table of every version that is deployed or would be deployed by a rollback.
 
-    The features are as of `as_of` in seconds, by default the data's latest timestamp, or now. Returns a text with the
-    number of rows and the timestamp by version. Raises LifecycleError where some versions cannot be read; the tables of
-    all others are written.
+    The features are as of `as_of` in seconds, by default the data's latest timestamp, or now. Returns a text about each
+    version. Raises LifecycleError where some cannot be read; the tables of all others are written.
     """
     bundles, faults = _deployed(settings.store)
     written = _write(settings, data, bundles, as_of)

@@ -44,12 +44,11 @@ def promote(
 ) -> Deployment:
     """Deploy a version in an environment if the gate and, before production, the owners agree.
 
-    Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who` and
-    `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was trained,
-    is by default that of its bundle. `on_decision` is called with the path of the decision's page. `override` is the
-    reason to deploy a version although checks did not pass; it does not replace an approval. Raises Refused where a
-    check did not pass or an approval is missing; nothing has changed, and LifecycleError where the version cannot be
-    loaded, or the threshold is not valid.
+    By default, `version` is the newest, `threshold` that of the environment, and `reason`, why the version was trained,
+    that of its bundle. `who` and `why` (by default the gate's summary) go to the audit log. `on_decision` is called
+    with the path of the decision's page. `override` is the reason to deploy a version although checks did not pass; it
+    replaces no approval. Raises Refused where a check did not pass or an approval is missing, and LifecycleError where
+    the version cannot be loaded or the threshold is not valid; nothing has changed.
     """
     store, override = settings.store, override.strip()
     bundle = open_version(store, version or newest(store))
@@ -90,10 +89,7 @@ def promote(
 
 
 def rollback(settings: Settings, data: Data, environment: str, who: Identity, why: str, root: Path) -> Deployment:
-    """Deploy the previous version with its threshold, without a gate.
-
-    Raises LifecycleError where there is no previous version, or it cannot be loaded.
-    """
+    """Deploy the previous version with its threshold, without a gate; LifecycleError where none can be loaded."""
     store = settings.store
     seen = deployments.required(store, environment)
     if seen.previous is None:

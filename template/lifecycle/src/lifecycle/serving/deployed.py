@@ -67,11 +67,7 @@ class DeploymentFollower:
     """The `deployed` model of one environment; `pending` says why a newer deployment is not in use yet."""
 
     def __init__(self, store: Store, environment: str, max_rows: int) -> None:
-        """Load the deployed model.
-
-        Raises:
-            LifecycleError: nothing is deployed, or the bundle cannot be loaded or does not reproduce its golden rows.
-        """
+        """Load the deployed model; LifecycleError where there is none or it does not reproduce its golden rows."""
         self.store, self.environment, self.max_rows = store, environment, max_rows
         self.pending, self._checks = "", 0
         self.deployed = self._load(None)

@@ -32,10 +32,7 @@ WORKER_SETTINGS = "LOOSELEAF_SERVICE"
 
 
 def run(settings: Settings, environment: str) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
-
-    Raises LifecycleError where the address is in use or not usable, or the deployed model cannot be loaded.
-    """
+    """Serve until SIGTERM or SIGINT, then finish open requests; LifecycleError for an unusable address or model."""
     serve, several = settings.serve, settings.serve.workers > 1
     configure_logging(serve.log_format)
     port = usable_port(serve.host, serve.port)
@@ -73,10 +70,7 @@ def run(settings: Settings, environment: str) -> None:
 
 
 def application() -> ASGIApp:
-    """Load what is deployed and return the ASGI application; the factory that uvicorn calls in each worker.
-
-    Raises LifecycleError where the deployed model cannot be loaded.
-    """
+    """Return the ASGI application, in each worker of uvicorn; LifecycleError where the model does not load."""
     from lifecycle.serving.app import create
 
     environment, content = json.loads(os.environ[WORKER_SETTINGS])

@@ -31,12 +31,8 @@ class Improvement:
 def improvement(before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
     """Return the improvement of the mean loss by a paired bootstrap (Efron & Tibshirani 1993, §16.4).
 
-    Args:
-        before: losses of the model to compare with, shape (rows,).
-        after: losses of the other model on the same rows, shape (rows,).
-        confidence: of each one-sided bound, below 1.
-        resamples: how often the rows are drawn.
-        seed: of the draws.
+    `before` and `after` are losses of two models on the same rows, shape (rows,). `confidence` is that of each
+    one-sided bound, below 1; the rows are drawn `resamples` times with the `seed`.
     """
     differences, size = before - after, len(before)
     return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)

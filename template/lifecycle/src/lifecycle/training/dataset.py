@@ -115,10 +115,7 @@ class Dataset:
 def load_dataset(
     connection: Connection, team: Team, as_of: int, settings: Settings, environment: str, share: float
 ) -> Dataset:
-    """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them.
-
-    The rows are those of `labels()` and, after them, the logged predictions of an environment that have a label.
-    """
+    """Complete the labelled rows known at `as_of` (seconds), logged ones last, and hold out about `share` of them."""
     from_labels = point_in_time.training_rows(connection, team, as_of)
     logged = add_logged(connection, team, settings, environment, as_of)
     if not from_labels + logged.joined:

@@ -159,10 +159,7 @@ def _of_fits(bundle: Bundle, ids: Hashes, least: int) -> tuple[Positions, Floats
 
 
 def _predict(version: Bundle, dataset: Dataset) -> Floats:
-    """Return the predictions of a version on the held-out rows, completed by its own contract and features.
-
-    With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
-    """
+    """Return a version's predictions on the held-out rows; under another contract, NaN for those not of `labels()`."""
     own, other = dataset.team.contract, version.contract
     if not own.target.has_labels_of(other.target) or own.target.quantile != other.target.quantile:
         raise Incomparable(f"{version.version} has another target")

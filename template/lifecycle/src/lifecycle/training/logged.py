@@ -95,10 +95,7 @@ def add_logged(connection: Connection, team: Team, settings: Settings, environme
 
 
 def _fits(settings: Settings, version: str, team: Team) -> bool:
-    """Return whether the logged rows of a version can be rows of the team's contract and features.
-
-    A request field that the version did not have yet is null in its rows, where null is what the field is by default.
-    """
+    """Return whether rows of a version can be the team's: a field that it did not have must be null by default."""
     try:
         bundle = open_version(settings.store, version)
     except LifecycleError:
