@@ -25,8 +25,7 @@ Row = dict[str, Any]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # A body of one megabyte can contain a fault in every four bytes; this many are enough to find the cause.
-MAX_FAULTS = 100
-MAX_NAME = 100
+MAX_FAULTS, MAX_NAME = 100, 100
 EPOCH, MICROSECOND, MICROSECONDS_A_DAY = datetime(1970, 1, 1), timedelta(microseconds=1), 86_400e6
 
 

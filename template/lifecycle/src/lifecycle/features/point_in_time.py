@@ -18,8 +18,7 @@ ROWS = "lifecycle_completed"  # the table or view that the functions below fill 
 REQUESTS = "lifecycle_requests"
 REQUEST, FOUND = "lifecycle_request_row", "lifecycle_found"
 TIMES = {"ts", "seen_ts"}
-WHERE = "src/model/features.sql"
-DATA = "src/model/data.py"
+WHERE, DATA = "src/model/features.sql", "src/model/data.py"
 
 # Makes the result of a query available as ROWS; the last argument names the query in messages.
 Keep = Callable[[Connection, str, str], None]

@@ -17,8 +17,7 @@ from lifecycle.errors import LifecycleError
 # Raw outputs of a model: the positive class's probability or the predicted value, shape (rows,), or for multiclass the
 # probability of each class in the order of the contract, shape (rows, classes).
 Outputs = npt.NDArray[np.float64]
-PROBABILITY_TOLERANCE = 1e-6
-VALUE_TOLERANCE = 1e-5
+PROBABILITY_TOLERANCE, VALUE_TOLERANCE = 1e-6, 1e-5
 LARGEST_GRAPH = 2**29
 # A graph holds the dense result of every step for all its rows: a wide encoding of many rows would take gigabytes.
 ROWS_AT_ONCE = 4096

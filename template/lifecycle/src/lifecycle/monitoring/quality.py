@@ -24,8 +24,7 @@ from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
-MAX_ROWS, MAX_LEVELS = 20_000, 20
-MAX_RECOMPUTED = 2000
+MAX_ROWS, MAX_LEVELS, MAX_RECOMPUTED = 20_000, 20, 2000
 TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
 SAMPLE = "lifecycle_sampled"
 

@@ -18,7 +18,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring.verdict import Findings, decide
 from lifecycle.registry import Identity, deployments
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically
 
@@ -68,25 +68,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
 
 def summary(document: Document) -> list[str]:
     """Return the figures of a report in a few lines: windows, quality, calibration, and what was left out."""
-    windows = []
-    for each in document["windows"]:
-        rows = f"{each['rows']:,} rows, " if each["rows"] else ""
-        windows.append(f"{each['from'][:10]} to {each['to'][:10]}: {rows}{each['state']}")
-    lines, quality = [f"windows: {'; '.join(windows)}"], document["quality"] or {}
-    if overall := quality.get("overall"):
-        bound = "" if quality["bound"] is None else f"; holdout {quality['expected']:.3f}, bound {quality['bound']:.3f}"
-        interval = f"{overall['value']:.3f} ({overall['lower']:.3f} to {overall['upper']:.3f})"
-        lines.append(f"{quality['metric']} {interval} on {overall['rows']:,} labelled predictions{bound}")
-    if (coverage := quality.get("coverage")) is not None:
-        lines.append(f"{coverage:.1%} of the labels do not exceed the predicted quantile")
-    if calibration := quality.get("calibration"):
-        text = f"Brier score {quality['brier']:.3f}, expected calibration error {calibration['error']:.3f}"
-        text += f" (perfect probabilities: about {calibration['chance']:.3f} by chance)"
-        if at := quality["at_threshold"]:
-            shares = {name: "undefined" if at[name] is None else f"{at[name]:.2f}" for name in ("precision", "recall")}
-            text += f"; at the threshold {at['threshold']:g}: {', '.join(' '.join(each) for each in shares.items())}"
-        lines.append(text)
-    return [*lines, f"left out: {'; '.join(each['text'] for each in document['left_out']) or 'nothing'}"]
+    return render("summary.txt.j2", report=document).splitlines()
 
 
 def write_report(store: Store, document: Document, page: str) -> Path:

@@ -41,16 +41,11 @@ LIMIT_HINT = "use an estimator that takes it, or narrow the limits in src/model/
 class Fits:
     """What was chosen, and the fitted models.
 
-    Attributes:
-        chosen: CANDIDATE, or LINEAR where the candidate is not better on the selection rows (by cross-validation
-            where these are few).
-        periods: those of the chosen window before the newest one; None for the whole history.
-        losses: the candidate's mean loss on the selection rows, by window ("all", or its number of periods).
-        evaluated: the models fitted before the newest period, by name; CANDIDATE is the chosen one.
-        rows: the rows that the deployed fit is fitted to, a mask of shape (rows,).
-        encoder: of the deployed fit.
-        deployed: the deployed fit.
-        empty: inputs that are null in all rows of the evaluated fit; the model does not read them.
+    `chosen` is CANDIDATE, or LINEAR where the candidate is not better on the selection rows (by cross-validation where
+    these are few). `periods` are those of the chosen window before the newest one; None for the whole history. `losses`
+    has the candidate's mean loss on the selection rows, by window ("all", or its number of periods), and `evaluated`
+    the models fitted before the newest period, by name; CANDIDATE is the chosen one. `rows` is the mask of the rows
+    that `deployed` is fitted to, with `encoder`. It does not read `empty`, which are null in the evaluated fit's rows.
     """
 
     chosen: str
