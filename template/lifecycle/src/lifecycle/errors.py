@@ -11,9 +11,7 @@ TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score"}
 class LifecycleError(Exception):
     """A problem that the user can fix. The command line prints it without a traceback and exits with code 1.
 
-    Args:
-        problem: what is wrong, and where.
-        hint: what to do about it.
+    `problem` says what is wrong, and where; `hint` what to do about it.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:

@@ -44,11 +44,8 @@ class Text:
 
         `where` names the column in the error that an invalid value raises; without it, an invalid value gives null.
         """
-        parsed = (
-            self._parsed(stripped(raw) if self.strip else raw)
-            if sql_type == "VARCHAR"
-            else self._converted(raw, sql_type)
-        )
+        plain = stripped(raw) if self.strip else raw
+        parsed = self._parsed(plain) if sql_type == "VARCHAR" else self._converted(raw, sql_type)
         if self.missing:
             is_missing = is_one_of(stripped(f"CAST({raw} AS VARCHAR)"), self.missing)
             parsed = f"CASE WHEN {is_missing} THEN NULL ELSE {parsed} END"

@@ -78,9 +78,8 @@ class RowReader:
 def field_of(column: Column) -> Any:
     """Return the Pydantic type of a column, with its limits, and its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
-    facts = Field(
-        ... if column.required else column.default, ge=column.low, le=column.high, max_length=column.max_length
-    )
+    default = ... if column.required else column.default
+    facts = Field(default, ge=column.low, le=column.high, max_length=column.max_length)
     annotated: Any = Annotated[kind | None if column.nullable else kind, facts]
     return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
 

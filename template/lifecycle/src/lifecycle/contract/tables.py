@@ -154,9 +154,7 @@ def explain_sql_errors(
         if isinstance(error, duckdb.IOException):
             hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):
-            hint = (
-                "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds the memory."
-            )
+            hint = "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds it."
         raise LifecycleError(f"{where} failed: {error}", hint) from error
 
 

@@ -27,10 +27,7 @@ def materialize(settings: Settings, data: Data, as_of: int | None = None) -> dic
 
 
 def materialize_for(settings: Settings, data: Data, bundle: Bundle) -> None:
-    """Write the feature table of a version that is about to be deployed.
-
-    A table that a deployed version shares is fresh already; one that none shares may be of any age.
-    """
+    """Write the feature table of a version that is about to be deployed, unless a deployed one shares it."""
     path = table_path(settings.store, bundle.feature_set)
     deployed, _ = _deployed(settings.store)
     if not path.exists() or bundle.feature_set not in {each.feature_set for each in deployed}:

@@ -191,9 +191,8 @@ def copy_code(cls: type, folder: Path) -> None:
     if sum(sizes.values()) > LARGEST:
         most = max(sizes, key=sizes.__getitem__)
         problem = f"{whole} holds {sum(sizes.values()) / 1e6:.1f} MB of code and text, most of it in {most}"
-        raise LifecycleError(
-            problem, f"A bundle holds at most {LARGEST / 1e6:g} MB of it: move data to another folder."
-        )
+        hint = f"A bundle holds at most {LARGEST / 1e6:g} MB of it: move data to another folder."
+        raise LifecycleError(problem, hint)
     for name in sizes:
         (folder / CODE / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(whole.parent / name, folder / CODE / name)

@@ -89,10 +89,7 @@ class MatrixModel(ABC):
 
 
 class SkopsModel(MatrixModel):
-    """A scikit-learn estimator, which reads the matrix as float64.
-
-    In float32 the seventh digit of a sum would depend on how many rows are predicted together.
-    """
+    """A scikit-learn estimator; it reads float64, so that no digit depends on how many rows are predicted together."""
 
     def __init__(self, estimator: Any, encoder: Encoder, target: Target) -> None:
         super().__init__(encoder, target)
@@ -207,10 +204,7 @@ def typed_frame(frame: Frame, columns: Sequence[Column]) -> Frame:
 
 
 def validate_outputs(outputs: Any, target: Target, rows: int) -> Outputs:
-    """Return a model's outputs for `rows` rows as float64.
-
-    Raise LifecycleError when the shape is not the target's, or a value is not finite or not a probability.
-    """
+    """Return outputs for `rows` rows as float64; LifecycleError for another shape, or numbers that are not valid."""
     found = np.asarray(outputs, dtype=np.float64)
     # Most requests hold one row, for which NumPy's checks would take as long as the model.
     if found.shape == (1,) == (rows,) and target.task != "multiclass":

@@ -48,10 +48,7 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
 def _collect_findings(
     settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None
 ) -> Findings:
-    """Measure everything that the verdict on a version depends on; LifecycleError where something is from the future.
-
-    `as_of` is in seconds, `threshold` the deployed one.
-    """
+    """Measure what the verdict depends on; `threshold` is the deployed one. LifecycleError for times in the future."""
     store, rules, length = settings.store, settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
     first, profile = windows[0].first, read_profile(bundle)
@@ -185,9 +182,8 @@ def _outside(
         for condition in labels.conditions(connection, bundle.contract, source):
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
-        queries["later"] = (
-            f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(predictions.BATCH)})"
-        )
+        is_batch = f"starts_with(lifecycle_request, {text(predictions.BATCH)})"
+        queries["later"] = f"FROM {source} WHERE ts >= {as_of} AND {is_batch}"
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(bundle.version)}"
         queries["other_versions"] = f"FROM {source} WHERE {others}"
     counts = {kind: count(connection, query) for kind, query in queries.items()}

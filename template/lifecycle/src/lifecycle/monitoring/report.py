@@ -43,6 +43,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
     measured, utc, rules = asdict(findings), timestamps.format_utc, settings.monitor
     windows = [
         {"from": utc(each.first), "to": utc(each.last), "rows": each.rows, "state": each.state(rules.min_rows)}
+        | {"columns": {name: asdict(column) for name, column in each.columns.items()}}
         for each in findings.windows
     ]
     left_out = [
@@ -57,9 +58,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],
-        "windows": [
-            window | {"columns": each["columns"]} for window, each in zip(windows, measured["windows"], strict=True)
-        ],
+        "windows": windows,
         "left_out": left_out,
         "quality": measured["quality"],
         "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],

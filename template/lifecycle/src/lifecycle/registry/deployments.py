@@ -108,17 +108,11 @@ def swap(
         if current != seen:
             hint = "Check what is deployed now (`make config`), then decide again."
             raise DeploymentChanged(f"the deployment of {environment} changed while this change was prepared", hint)
-        deployment = Deployment(
-            environment=environment,
-            revision=current.revision + 1 if current else 1,
-            current=new,
-            # A version that was rolled back had a fault: a second rollback must not deploy it again.
-            previous=current.current if current and action != "rollback" else None,
-            who=who,
-            why=why,
-            changed=datetime.fromtimestamp(timestamps.now(), UTC).isoformat(),
-            owners=owners or {},
-        )
+        revision = current.revision + 1 if current else 1
+        # A version that was rolled back had a fault: a second rollback must not deploy it again.
+        previous = current.current if current and action != "rollback" else None
+        changed = datetime.fromtimestamp(timestamps.now(), UTC).isoformat()
+        deployment = Deployment(environment, revision, new, previous, who, why, changed, owners or {})
         append_audit(store, {"action": action} | deployment.as_document() | {"evidence": evidence or {}})
         content = json.dumps({"format": FORMAT} | deployment.as_document(), indent=2, ensure_ascii=False)
         write_atomically(path, f"{content}\n".encode())

@@ -30,10 +30,7 @@ Array = np.ndarray[Any, Any]
 
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
-    """Write customers, events and labels as Parquet files, on request with a drift in the last quarter.
-
-    Equal arguments give equal bytes.
-    """
+    """Write the tables as Parquet, with or without a drift in the last quarter; equal arguments give equal bytes."""
     import duckdb
 
     people = _people(np.random.default_rng(seed), customers, drift)
@@ -145,9 +142,8 @@ def _month(people: Frame, start: int, end: int, random: np.random.Generator, shi
         amount = PRICES[plan[who]] * random.lognormal(0, 0.15, len(who)) * (1.25 if shifted else 1.0)
         ts = random.integers(start, end, len(who))
         late = np.where(random.random(len(who)) < 0.02, random.integers(1, 2 * DAY, len(who)), 0)
-        parts.append(
-            pd.DataFrame({"who": who, "ts": ts, "seen_ts": ts + late, "kind": kind, "amount": amount.round(2)})
-        )
+        columns = {"who": who, "ts": ts, "seen_ts": ts + late, "kind": kind, "amount": amount.round(2)}
+        parts.append(pd.DataFrame(columns))
     happened = pd.concat(parts, ignore_index=True)
     happened.loc[happened["kind"] != "purchase", "amount"] = np.nan
     return happened.assign(joined=people["joined"].to_numpy()[happened["who"]])

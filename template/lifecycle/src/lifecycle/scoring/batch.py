@@ -3,7 +3,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
-from lifecycle.scoring.parts import POSITION, Output, RowFile
+from lifecycle.scoring.parts import POSITION, Fill, Output, RowFile
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors, lock
 
@@ -32,11 +32,9 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     """Predict for the population of each date and write one Parquet file per date, sorted by key.
 
     A file has the keys and the id (without these, the request fields), the prediction, `as_of`, version and threshold.
-    Scoring a date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction
-    log.
-
-    `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
-    time in the data, or today. `progress` shows a progress bar on stderr. Returns the number of rows by file. Raises
+    Scoring a date again replaces it. Unless `log.enabled` is false, the rows are also written to the prediction log.
+    The version deployed in the environment predicts. `days` are at 00:00 UTC; the default is the date of the latest
+    time in the data, or today. `progress` shows a bar on stderr. Returns the number of rows by file. Raises
     LifecycleError where nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
     with (
@@ -130,13 +128,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
 
 
 def _predict(
-    run: _Run,
-    connection: Any,
-    title: str,
-    path: Path,
-    facts: dict[str, Any],
-    fill: Callable[[RowFile], object],
-    logged: list[Output],
+    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], fill: Fill, logged: list[Output]
 ) -> int:
     """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm

@@ -170,9 +170,8 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
     async def readyz() -> dict[str, str | bool]:
         """Return 200 when requests can be predicted; `pending`: a newer version cannot be loaded, see `/info`."""
         if service.leaving or follower.deployed.lacks_features:
-            raise HTTPException(
-                503, "the service is stopping" if service.leaving else NO_FEATURES, {"retry-after": "5"}
-            )
+            problem = "the service is stopping" if service.leaving else NO_FEATURES
+            raise HTTPException(503, problem, {"retry-after": "5"})
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
     @keyed.get("/info")

@@ -29,6 +29,11 @@ from lifecycle.settings import Settings
 log = logging.getLogger("lifecycle.serving")
 # Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
+OPTIONS: dict[str, Any] = {"http": "httptools", "ws": "none", "lifespan": "on", "log_config": None}
+OPTIONS |= dict.fromkeys(("access_log", "server_header", "proxy_headers"), False)
+# Longer than load balancers keep idle connections, so that they never send on one that is being closed; and longer than
+# uvicorn's default of 5 seconds, because a model may hold the interpreter.
+OPTIONS |= {"timeout_keep_alive": 75, "timeout_worker_healthcheck": 30}
 
 
 def run(settings: Settings, environment: str) -> None:
@@ -54,18 +59,8 @@ def run(settings: Settings, environment: str) -> None:
             host=serve.host,
             port=port,
             workers=serve.workers,
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            # Longer than load balancers keep idle connections, so that they never send on one that is being closed.
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
-            # A model may hold the interpreter for longer than uvicorn's default of 5 seconds.
-            timeout_worker_healthcheck=30,
+            **OPTIONS,
         )
 
 

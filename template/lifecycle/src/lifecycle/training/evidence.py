@@ -35,21 +35,16 @@ Positions = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out rows: their labels, and what each model predicted for them.
+    """Held-out rows: their `label` (class codes or numbers), and what each model predicted for them.
 
-    Attributes:
-        label: class codes or numbers, shape (rows,).
-        ids: hashes of the rows' identities, shape (rows,).
-        predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass. REFIT is the fit that
-            is deployed; it was also fitted to these rows.
-        rows: by version, the positions of the rows that it is compared on and has predictions for; a version without
-            an entry, and a model of the candidate's own training, has all rows.
-        basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated
-            it; UNKNOWN where an earlier release does not record what it was fitted to.
-        same: versions whose predictions equal those of the REFIT.
-        slices: by opponent, what `compare_slices` returns.
-        incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
-        failed: by version, the error of one that could be compared but does not load or predict here.
+    `ids` are hashes of the rows' identities, shape (rows,). `predictions` are by model name or version, shape (rows,),
+    or (rows, classes) for multiclass; REFIT is the fit that is deployed, which was also fitted to these rows. The
+    others are by version. `rows` has the positions of the rows that it is compared on and has predictions for; without
+    an entry, as for models of the candidate's own training, these are all. `basis` is FITS where it was fitted to too
+    many of the rows, and is compared by the fit that evaluated it, and UNKNOWN where an earlier release does not record
+    what it was fitted to. `same` are those whose predictions equal the REFIT's. `slices` has by opponent what
+    `compare_slices` returns, `incomparable` why it cannot be compared (it has another target, or completes other rows),
+    and `failed` the error of one that could be compared but does not load or predict here.
     """
 
     label: Floats

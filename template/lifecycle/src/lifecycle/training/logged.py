@@ -83,9 +83,8 @@ def add_logged(connection: Connection, team: Team, settings: Settings, environme
     )
     first = f"1 = row_number() OVER (PARTITION BY {', '.join(identity)} ORDER BY rowid)"
     equal = " AND ".join(f"r.{each} IS NOT DISTINCT FROM l.{each}" for each in identity)
-    before, found, old = (
-        count(connection, f"FROM {each}") for each in (ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature")
-    )
+    counted = ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature"
+    before, found, old = (count(connection, f"FROM {each}") for each in counted)
     connection.execute(
         f"INSERT INTO {ROWS} BY NAME SELECT * EXCLUDE (lifecycle_mature) FROM {TABLE} l WHERE lifecycle_mature "
         f"AND NOT EXISTS (SELECT 1 FROM {ROWS} r WHERE {equal}) QUALIFY {first} ORDER BY rowid"

@@ -75,12 +75,10 @@ def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
     contract, frame = dataset.team.contract, dataset.holdout.frame
     random, size = np.random.default_rng(train.seed), min(train.golden_rows, len(frame))
     columns: dict[str, list[Any]] = {}
+    kinds: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "time": datetime.isoformat}
     for column in contract.inputs:
         drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
-        convert: Any = {"number": float, "integer": int, "boolean": bool, "time": datetime.isoformat}.get(
-            column.kind, str
-        )
-        known = zip(drawn, drawn.notna(), strict=True)
+        convert, known = kinds.get(column.kind, str), zip(drawn, drawn.notna(), strict=True)
         columns[column.name] = [convert(value) if is_known else None for value, is_known in known]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]
