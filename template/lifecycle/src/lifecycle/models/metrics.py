@@ -152,10 +152,7 @@ def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
-    """Return the values of a measure, a function of how often each row is drawn, on resampled rows.
-
-    A resample that does not define the measure is dropped, such as one class for ROC AUC.
-    """
+    """Return a measure, a function of how often each row is drawn, on the resamples that define it."""
     random = np.random.default_rng(seed)
     drawn = (np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64) for _ in range(resamples))
     found: Floats = np.array([measure(weights) for weights in drawn])

@@ -121,10 +121,7 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:
-    """Return which rows are kept, with `width` numbers each: those with the lowest hashes, at most MOST_ROWS.
-
-    Of two models, the same part of all possible rows is kept.
-    """
+    """Return which rows are kept, the same of two models: those with the lowest hashes, by `width` numbers each."""
     return np.sort(np.argsort(hashes, kind="stable")[: min(MOST_ROWS, MOST_NUMBERS // width)])
 
 
@@ -191,10 +188,7 @@ def read(bundle: Bundle) -> Evidence:
 
 
 def files(evidence: Evidence, dataset: Dataset, deployed: Mask) -> dict[str, bytes]:
-    """Return the files of a bundle that hold its evidence and the hashes of its rows, by name.
-
-    `deployed` are the rows that the deployed model is fitted to.
-    """
+    """Return the files with the evidence and the hashes of the rows; the deployed model is fitted to `deployed`."""
     # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
     rounded = np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"), otypes=[float])
     predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}
