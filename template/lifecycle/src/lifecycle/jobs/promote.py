@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lifecycle import registry, timestamps
+from lifecycle import registry, timestamps, training
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
@@ -20,9 +20,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.settings import Settings
-from lifecycle.training import decision as decisions
-from lifecycle.training import evidence, gate
-from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
+from lifecycle.training import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record, evidence, gate
 
 LATENCY_REPEATS = 20
 # The checks whose texts become the reason in the audit log where the caller gives none.
@@ -67,7 +65,7 @@ def promote(
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
     record = Record(*about, decision, override, gate.calibration(case, settings.gate, thresholds))
-    page = decisions.write(store, record)
+    page = training.write_record(store, record)
     on_decision(page)
     if blocking := record.blocking:
         faults = "\n  ".join(each.fault for each in blocking)
