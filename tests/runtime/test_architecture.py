@@ -52,7 +52,7 @@ def test_packages_import_only_lower_layers(tmp_path: Path) -> None:
     ("module", "forbidden"),
     [
         ("contract/compatibility.py", "from lifecycle import cli"),
-        ("features/online.py", "from lifecycle.registry import deployments"),
+        ("features/__init__.py", "from lifecycle.registry import deployments"),
         ("errors.py", "import lifecycle.settings"),
     ],
 )

@@ -15,7 +15,7 @@ from lifecycle.models.bundle import Bundle
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.settings import Settings
-from lifecycle.training.decision import Decision
+from lifecycle.training import Decision
 from lifecycle.training.gate import Case
 from lifecycle.training.train import train
 from support.teams import order_team, settings_in

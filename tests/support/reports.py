@@ -8,7 +8,7 @@ from lifecycle.monitoring.quality import Interval, Quality, Skew
 from lifecycle.monitoring.report import build_document
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.settings import Settings
-from lifecycle.training.decision import FAILED, NOT_COMPARED, PASSED, Check, Decision, Record, page
+from lifecycle.training import FAILED, NOT_COMPARED, PASSED, Check, Decision, Record, page
 
 DAY = 86_400
 FIRST = 1_764_000_000

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.features.online import table_path, write_table
+from lifecycle.features import table_path, write_table
 from lifecycle.models import bundle as bundles
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.converters import convert

@@ -10,7 +10,7 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import FeatureTable, write_table
+from lifecycle.features import FeatureTable, write_table
 
 CONTRACT = Contract(
     1,

@@ -16,7 +16,7 @@ from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
-from lifecycle.jobs.materialize import materialize
+from lifecycle.jobs import materialize
 from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor

@@ -14,8 +14,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.features.online import FeatureTable, table_path
-from lifecycle.jobs.materialize import materialize
+from lifecycle.features import FeatureTable, table_path
+from lifecycle.jobs import materialize
 from lifecycle.jobs.promote import rollback
 from lifecycle.models.bundle import Bundle
 from lifecycle.registry import deployments

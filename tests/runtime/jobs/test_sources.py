@@ -21,7 +21,7 @@ from lifecycle.contract.rows import RowReader
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
-from lifecycle.jobs.materialize import materialize
+from lifecycle.jobs import materialize
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import FrameModel

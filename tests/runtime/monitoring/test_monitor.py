@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import table_path
-from lifecycle.jobs.materialize import materialize
+from lifecycle.features import table_path
+from lifecycle.jobs import materialize
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.monitor import monitor
 from lifecycle.monitoring.report import summary

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from lifecycle.contract import tables
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import table_path, write_table
+from lifecycle.features import table_path, write_table
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import deployments, predictions
 from lifecycle.scoring.batch import score_file

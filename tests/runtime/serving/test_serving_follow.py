@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from lifecycle.contract.schema import Column, Target
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import table_path
+from lifecycle.features import table_path
 from lifecycle.models.bundle import Bundle, BundleError
 from lifecycle.models.predictor import Predictor
 from lifecycle.serving.app import create

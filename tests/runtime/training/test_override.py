@@ -13,7 +13,7 @@ from lifecycle.errors import Refused
 from lifecycle.models.bundle import Bundle
 from lifecycle.registry import deployments
 from lifecycle.settings import Gate, Settings
-from lifecycle.training.decision import FAILED, HINTS, NOT_COMPARED, PASSED, Check, Decision
+from lifecycle.training import FAILED, HINTS, NOT_COMPARED, PASSED, Check, Decision
 from lifecycle.training.gate import Case, decide
 from lifecycle.training.train import train
 from support.gate import own, promoted, swapped, weak

@@ -11,9 +11,7 @@ TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score"}
 class LifecycleError(Exception):
     """A problem that the user can fix. The command line prints it without a traceback and exits with code 1.
 
-    Args:
-        problem: what is wrong, and where.
-        hint: what to do about it.
+    `problem` says what is wrong, and where; `hint` what to do about it.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
@@ -31,10 +29,7 @@ class NotHere(LifecycleError):
 
 
 def complete_commands(text: str, environment: str, reason: str | None = None) -> str:
-    """Return a text whose commands of make, such as `make train promote`, name environment and reason.
-
-    Defaults, and what a command names already, are not added; `reason` is why a model is trained.
-    """
+    """Return a text whose commands of make, such as `make train`, name environment and `reason`, if not the default."""
 
     def completed(command: re.Match[str]) -> str:
         goals, missing = {*command[1].split()}, ""

@@ -170,8 +170,7 @@ class Loaded:
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
     """Load the settings of an environment of the repository `root`, with `environ` or those of the process.
 
-    Raises:
-        LifecycleError: a file or variable is wrong; the message names it, the setting and the nearest valid name.
+    A LifecycleError names the file or variable that is wrong, the setting and the nearest valid name.
     """
     if environment not in ENVIRONMENTS:
         raise LifecycleError(f"there is no environment {environment!r}", f"There are {', '.join(ENVIRONMENTS)}.")

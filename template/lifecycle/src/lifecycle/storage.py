@@ -82,10 +82,8 @@ def hash_of(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and rename what is written there to `path`; a reader never sees a part of it.
 
-    Missing folders are created. After an exception, `path` is as before.
-
-    Raises:
-        LifecycleError: the disk is full or not writable.
+    Missing folders are created. After an exception, `path` is as before. Raises LifecycleError where the disk is full
+    or not writable.
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,9 +130,7 @@ class Busy(LifecycleError):
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock file at `path`, between processes of one machine; a killed holder releases it.
 
-    Raises:
-        Busy: another process holds the lock and `wait` is False.
-        LifecycleError: the lock file cannot be written.
+    Raises Busy where another process holds it and `wait` is False, and LifecycleError where it cannot be written.
     """
     # Imported here: it takes a tenth of a second, and most commands hold no lock.
     from filelock import FileLock, Timeout

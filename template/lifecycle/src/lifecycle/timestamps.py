@@ -26,11 +26,7 @@ def now() -> int:
 
 
 def parse(text: str) -> int:
-    """Return the timestamp of an ISO 8601 date (00:00 UTC) or date and time (UTC where no zone is given).
-
-    Raises:
-        LifecycleError: `text` is not ISO 8601.
-    """
+    """Return the timestamp of an ISO 8601 date or time, by default in UTC; LifecycleError for another text."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

@@ -16,9 +16,8 @@ from typing import Any
 import lifecycle
 from lifecycle import settings
 from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
-from lifecycle.settings import ENVIRONMENTS, Loaded
 
-Command = Callable[[argparse.Namespace, Loaded], None]
+Command = Callable[[argparse.Namespace, settings.Loaded], None]
 AddCommand = Callable[..., argparse.ArgumentParser]
 # The package that each choice of `usage` brings; a repository that was rendered without the choice lacks the package.
 PACKAGES = {"online": "serving", "batch": "scoring"}
@@ -68,12 +67,12 @@ def _add_command(parsers: Any, name: str, run: Command, about: str, usage: str =
     # argparse does not list a command that has no `help`.
     listed: dict[str, Any] = {} if missing else {"help": about}
     command: argparse.ArgumentParser = parsers.add_parser(name, description=about, **listed)
-    command.add_argument("--environment", choices=ENVIRONMENTS, default="local", help="default: local")
+    command.add_argument("--environment", choices=settings.ENVIRONMENTS, default="local", help="default: local")
     command.set_defaults(run=partial(_refuse, usage) if missing else run)
     return command
 
 
-def _refuse(usage: str, given: argparse.Namespace, loaded: Loaded) -> None:
+def _refuse(usage: str, given: argparse.Namespace, loaded: settings.Loaded) -> None:
     problem = f"{given.command} is not available: this repository was rendered without {usage} use"
     raise LifecycleError(problem, "`make update SET='usage=[online, batch]'` adds it.")
 
@@ -101,7 +100,7 @@ def _add_own_commands(add: AddCommand) -> None:
     parts.add_parser("role", help="show who holds a role, and what the role decides").add_argument("role")
 
 
-def _check(given: argparse.Namespace, loaded: Loaded) -> None:
+def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.contract.compatibility import RELEASED, compare
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.features import point_in_time
@@ -110,10 +109,10 @@ def _check(given: argparse.Namespace, loaded: Loaded) -> None:
     if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
         raise LifecycleError("files of the template were changed", "Follow the hints above.")
     (contract, features_sql), data = load_contract(), load_data()
-    for environment in ENVIRONMENTS:
+    for environment in settings.ENVIRONMENTS:
         settings.load(Path.cwd(), environment)
     compare(contract, Path.cwd())
-    print(f"ok  config: {', '.join(ENVIRONMENTS)}")
+    print(f"ok  config: {', '.join(settings.ENVIRONMENTS)}")
     print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if features_sql is not None:
         connection = point_in_time.connect(data, loaded.settings.data)
@@ -139,7 +138,7 @@ def _report_owners(always: bool) -> None:
         print(f"ok  owners: {filters} filters, {roles}{waits}")
 
 
-def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
+def _owners(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.ownership import derived
 
     if given.part == "check":
@@ -164,7 +163,7 @@ def _owners(given: argparse.Namespace, loaded: Loaded) -> None:
             print(f"people: {', '.join(owners.behind(role)) or 'not known'}")
 
 
-def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
+def _contract(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.contract.compatibility import RELEASED, release
     from lifecycle.contract.team import load_contract
 
@@ -172,7 +171,7 @@ def _contract(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{RELEASED} {'is written; commit it' if changed else 'is up to date'}")
 
 
-def _client(given: argparse.Namespace, loaded: Loaded) -> None:
+def _client(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.client import build
 
     if given.build < 0:
@@ -182,7 +181,7 @@ def _client(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{usage}\n\n{example}")
 
 
-def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
+def _sample(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.sample import write
     from lifecycle.storage import refuse_link
 
@@ -192,7 +191,7 @@ def _sample(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"the sample's tables are in {folder}/")
 
 
-def _tables(given: argparse.Namespace, loaded: Loaded) -> None:
+def _tables(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.features import point_in_time
 
@@ -201,7 +200,7 @@ def _tables(given: argparse.Namespace, loaded: Loaded) -> None:
             print(f"ok  {name}")
 
 
-def _config(given: argparse.Namespace, loaded: Loaded) -> None:
+def _config(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.registry import deployments
 
     print(f"environment = {loaded.environment!r}")

@@ -54,7 +54,7 @@ def add_commands(add: AddCommand) -> None:
 
 def _features(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.jobs.materialize import materialize
+    from lifecycle.jobs import materialize
 
     written = materialize(loaded.settings, load_data(), given.as_of)
     for version, line in written.items():
@@ -97,26 +97,17 @@ def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.promote import promote
     from lifecycle.registry import deployments
 
-    settings, environment = loaded.settings, loaded.environment
+    def on_decision(page: Path) -> None:
+        print(f"decision: {page}")
+
+    settings, environment, who = loaded.settings, loaded.environment, registry.who()
     before = deployments.read(settings.store, environment)
-    done = promote(
-        settings,
-        load_data(),
-        environment,
-        given.version,
-        given.threshold,
-        registry.who(),
-        given.why,
-        Path.cwd(),
-        reason=given.reason,
-        on_decision=lambda page: print(f"decision: {page}"),
-        override=given.override,
-    )
+    options = given.version, given.threshold, who, given.why, Path.cwd(), given.reason
+    done = promote(settings, load_data(), environment, *options, on_decision=on_decision, override=given.override)
     if done == before:
         print(f"{_described(done)} already; nothing changed")
-        return
-    print(_described(done))
-    print(f"{registry.who()}: {done.why}")
+    else:
+        print(f"{_described(done)}\n{who}: {done.why}")
 
 
 def _approve(given: argparse.Namespace, loaded: Loaded) -> None:

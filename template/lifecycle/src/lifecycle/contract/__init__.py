@@ -7,18 +7,5 @@ from lifecycle.contract.declare import Binary, Id, Key, Logged, Lookup, Multicla
 from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Column, Contract, Target
 
-__all__ = [
-    "Binary",
-    "Column",
-    "Contract",
-    "Id",
-    "Inputs",
-    "Key",
-    "Logged",
-    "Lookup",
-    "Multiclass",
-    "Regression",
-    "Request",
-    "Row",
-    "Target",
-]
+__all__ = ["Binary", "Column", "Contract", "Id", "Inputs", "Key", "Logged", "Lookup", "Multiclass", "Regression"]
+__all__ += ["Request", "Row", "Target"]

@@ -113,10 +113,7 @@ def _describe(target: Target) -> str:
 
 
 def python_names(names: Iterable[str]) -> dict[str, str]:
-    """Return column name → Python name in snake case; colliding names get a number.
-
-    No Python name is the name of another column, because a caller who writes it means that column.
-    """
+    """Return column name → Python name in snake case, none of them another column's name; equal ones get a number."""
     found: dict[str, str] = {}
     columns = list(names)
     used: set[str] = set()

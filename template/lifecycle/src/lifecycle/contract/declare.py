@@ -5,7 +5,7 @@ class Customer(Row):
     discount: Annotated[float, Request(unit="percent"), Field(ge=0, le=100)] = 0.0
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -18,17 +18,16 @@ from lifecycle.contract.rows import CONFIG, field_of
 from lifecycle.contract.schema import Column, Contract, Kind, Source, Target
 from lifecycle.errors import LifecycleError
 
-WHERE = "src/model/contract.py"
 FLOAT32_MAX = 3.4028234663852886e38
 # Above 2**24, two neighbouring whole numbers become the same float32.
 EXACT_INTEGER = 2**24
-MAX_TEXT = 256
+WHERE, MAX_TEXT = "src/model/contract.py", 256
 KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str: "category", datetime: "time"}
 # Columns that lifecycle adds to tables and responses, and one that DuckDB adds to the rows of a file.
 RESERVED = {"as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version"}
 RESERVED |= {"file_row_number"}
-CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 LIMITS = ("ge", "le", "max_length")
+CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 
 
 class Row(BaseModel):
@@ -104,11 +103,7 @@ def Regression(label: str, unit: str = "", quantile: float | None = None) -> Tar
 
 
 def derive(row: type[Row], target: Target, version: int) -> Contract:
-    """Convert a declared row, its target and its major version to a contract.
-
-    Raises:
-        LifecycleError: the declaration is wrong; the message names the field.
-    """
+    """Convert a declared row, its target and version; LifecycleError names the field that is declared wrongly."""
     hint = "Write the major version of the contract: 1, 2, …"
     _refuse_if(not isinstance(version, int) or version < 1, "VERSION", f"is {version!r}", hint)
     is_row = isinstance(row, type) and issubclass(row, Row)
@@ -145,24 +140,18 @@ def _column(field: str, info: FieldInfo) -> Column:
         hint = "A number takes one ge and one le, no open bound (gt, lt), and open text takes one max_length."
         _refuse_if(wrong, field, f"carries {item!r}", hint)
     limits = {"max_length": MAX_TEXT} if MaxLen in allowed else {}
-    limits |= {name: getattr(item, name) for item in info.metadata for name in LIMITS if hasattr(item, name)}
+    limits |= {
+        name: getattr(item, name)
+        for item in info.metadata
+        for name in ("ge", "le", "max_length")
+        if hasattr(item, name)
+    }
     low, high = _bounds(field, limits, kind, note.source)
     _refuse_if(info.default_factory is not None, field, "has a default_factory", "Write the default itself.")
-    column = Column(
-        name=info.alias or field,
-        source=note.source,
-        kind=kind,
-        nullable=nullable,
-        required=info.is_required(),
-        default=None if info.is_required() else _as_json(info.default),
-        low=low,
-        high=high,
-        levels=levels,
-        max_length=limits.get("max_length"),
-        description=info.description or "",
-        has_fallback="fallback" in stated,
-        **stated,
-    )
+    name, source, required = info.alias or field, note.source, info.is_required()
+    default, length = None if required else _as_json(info.default), limits.get("max_length")
+    column = Column(name, source, kind, nullable, required, default, low, high, levels, length, **stated)
+    column = replace(column, description=info.description or "", has_fallback="fallback" in stated)
     identifies, is_open = column.source in ("key", "id"), column.kind == "category" and not column.levels
     hint = "Only a Request() or Logged() field has a default; a Lookup() field has a fallback."
     _refuse_if((identifies or column.source == "lookup") and not column.required, field, "has a default", hint)
@@ -240,9 +229,9 @@ def _check(contract: Contract) -> None:
         other = folded[name.lower()]
         _refuse_if(other != name, name, f"differs from {other} in its case only", "Give one another alias.")
     without = [column.name for column in contract.lookups if not column.has_fallback]
-    some = 0 < len(without) < len(contract.lookups)
-    hint = "Give every Lookup() field one, or none."
-    _refuse_if(some, "".join(without[:1]), "has no fallback, and other fields have", hint)
+    if 0 < len(without) < len(contract.lookups):
+        hint = "Give every Lookup() field one, or none."
+        _refuse_if(True, without[0], "has no fallback, and other fields have", hint)
     _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
     keys = [column.name for column in contract.entity_key]
     problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"

@@ -1,213 +1,22 @@
-"""Read files as typed columns: the same for training, `make score INPUT=` and labels.
-
-`src/model/data.py` declares how each column of a file is written, and `make contract` proposes the declaration. A value
-that is written otherwise is an error, which names it; only empty values and the words of `missing` are null.
-"""
+"""Read files as typed columns: the same for training, `make score INPUT=` and labels."""
 
 import codecs
 import functools
 import gzip
-import re
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
 
-from lifecycle.contract.schema import Kind
-from lifecycle.contract.tables import INTEGERS, NUMBERS, UNREADABLE, describe, path_literal, quoted, text
+from lifecycle.contract.readings import EARLIEST, LATEST, MISSING, OFFSETS, PLAIN, Boolean, Number, Text, Time, stripped
+from lifecycle.contract.tables import Connection, describe, path_literal, quoted, text
 from lifecycle.errors import LifecycleError, NotHere
 
-if TYPE_CHECKING:
-    import duckdb
+__all__ = ["EARLIEST", "LATEST", "MISSING", "OFFSETS", "PLAIN", "Boolean", "Number", "Text", "Time", "stripped"]
+__all__ += ["Table", "is_parquet", "open_rows", "utf8_copy"]
 
-# Words for a missing number, truth value or time in any spelling; in a text they may be a level.
-MISSING = (
-    *("?", "-", "--", "—", ".", "na", "n/a", "#n/a", "#ref!", "#div/0!", "#value!", "#name?", "#null!", "#num!", "\\n"),
-    *("nan", "nat", "null", "none", "nil", "missing", "unknown", "inf", "-inf", "infinity", "-infinity"),
-)
-BLANKS = " \t\u00a0"
-# Abbreviations of time zones that DuckDB does not know.
-OFFSETS = {"CEST": "+02", "EEST": "+03", "BST": "+01", "EDT": "-04", "CDT": "-05", "MDT": "-06", "PDT": "-07"}
-# pandas holds no other times, and files use such dates for "no end" and "unknown".
-EARLIEST, LATEST = "1678-01-01", "2262-01-01"
 # The encodings that DuckDB reads itself.
 READ_BY_DUCKDB = ("utf-8", "utf-16", "latin-1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """A column of text, without the blanks around it unless `strip` is false.
-
-    `header` is its name in the file where that is not its name in the contract. Values in `missing` are read as null.
-    `same` maps a spelling to another one of the same value.
-    """
-
-    header: str = ""
-    strip: bool = True
-    missing: tuple[str, ...] = ()
-    same: Mapping[str, str] = field(default_factory=dict)
-    kind: ClassVar[Kind] = "category"
-    null_words: ClassVar[tuple[str, ...]] = ()
-    noun: ClassVar[str] = "text"
-
-    def value(self, raw: str, sql_type: str, where: str = "") -> str:
-        """Return SQL of the typed value of a column.
-
-        Args:
-            raw: SQL of the column.
-            sql_type: its type in DuckDB.
-            where: the name of the column in the message of the error that an invalid value raises; without it, an
-                invalid value gives null.
-        """
-        parsed = (
-            self._parsed(stripped(raw) if self.strip else raw)
-            if sql_type == "VARCHAR"
-            else self._converted(raw, sql_type)
-        )
-        if self.missing:
-            is_missing = is_one_of(stripped(f"CAST({raw} AS VARCHAR)"), self.missing)
-            parsed = f"CASE WHEN {is_missing} THEN NULL ELSE {parsed} END"
-        if not where or type(self) is Text:
-            return parsed
-        shown = f"concat({text(f'{UNREADABLE}{where} is not {self.noun}: ')}, CAST({raw} AS VARCHAR))"
-        # DuckDB evaluates the second part only for the rows in which the first one is null.
-        return f"coalesce({parsed}, CASE WHEN NOT {self.is_given(raw)} THEN NULL ELSE error({shown}) END)"
-
-    def is_given(self, raw: str) -> str:
-        """Return SQL that says whether a column has a value that is neither empty nor a word for null."""
-        word = stripped(f"CAST({raw} AS VARCHAR)")
-        words = [is_one_of(f"lower({word})", self.null_words), is_one_of(word, self.missing)]
-        return f"NOT coalesce({' OR '.join(words)} OR {word} IS NULL, TRUE)"
-
-    def _parsed(self, plain: str) -> str:
-        cases = " ".join(f"WHEN {text(word)} THEN {text(usual)}" for word, usual in self.same.items())
-        return f"CASE {plain} {cases} ELSE {plain} END" if cases else plain
-
-    def _converted(self, raw: str, sql_type: str) -> str:
-        return f"CAST({raw} AS VARCHAR)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number(Text):
-    """A column of numbers.
-
-    `thousands` holds the signs that may separate groups of digits. `affixes` may precede or follow a number and are
-    removed, and `factors` are suffixes that multiply it (`{"k": 1000}`). With `accounting`, `(5)` and `5-` are
-    negative, and the sign may be U+2212. A fraction is invalid in a column of `whole` numbers.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
-    affixes: tuple[str, ...] = ()
-    factors: Mapping[str, float] = field(default_factory=dict)
-    accounting: bool = False
-    whole: bool = False
-    null_words: ClassVar[tuple[str, ...]] = MISSING
-
-    @property
-    def kind(self) -> Kind:  # type: ignore[override]
-        """Whether the numbers are whole."""
-        return "integer" if self.whole else "number"
-
-    @property
-    def noun(self) -> str:  # type: ignore[override]
-        """What a valid value is, for messages."""
-        return "a whole number" if self.whole else "a number"
-
-    def _parsed(self, plain: str) -> str:
-        if (self.decimal, self.thousands, self.affixes, len(self.factors), self.accounting) == (".", "", (), 0, False):
-            return self._converted(plain, "VARCHAR")
-        found = f"regexp_extract({plain}, {text(self._pattern)}, ['open', 'sign', 'number', 'suffix', 'close'])"
-        digits = f"translate({found}.number, {text(self.decimal + self.thousands)}, '.')"
-        number = self._converted(digits, "VARCHAR")
-        cases = " ".join(f"WHEN {text(suffix)} THEN {factor!r}" for suffix, factor in self.factors.items())
-        number = f"{number} * CASE {found}.suffix {cases} ELSE 1 END" if cases else number
-        is_negative = f"{found}.sign IN ('-', '\u2212') OR {found}.open <> '' AND {found}.close = ')' OR "
-        is_negative += f"{found}.open = '' AND {found}.close = '-'"
-        return f"CASE WHEN {is_negative} THEN -1 ELSE 1 END * {number}"
-
-    @property
-    def _pattern(self) -> str:
-        affix = "|".join(map(re.escape, self.affixes)) or "\\b\\B"
-        suffix = "|".join(map(re.escape, (*self.factors, *self.affixes))) or "\\b\\B"
-        group = f"[{re.escape(self.thousands)}]" if self.thousands else "\\b\\B"
-        # The last group has three digits, the others two or three: Indian numbers have groups of two.
-        number = f"(?:[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+|)"
-        number += f"(?:{re.escape(self.decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
-        blank = "[ \u00a0\u202f\u2009]*"
-        first, last = ("(\\(?)", "([)-]?)") if self.accounting else ("()", "()")
-        sign = "([+\u2212-]?)"
-        return f"^{first}{blank}(?:{affix})?{blank}{sign}{blank}(?:{affix})?{blank}({number}){blank}({suffix}|){last}$"
-
-    def _converted(self, raw: str, sql_type: str) -> str:
-        if self.whole and sql_type.startswith(INTEGERS):
-            return f"CAST({raw} AS BIGINT)"
-        if self.whole:
-            # Through a decimal: `3.0` is a whole number, and an id of 18 digits keeps all of them.
-            exact = f"TRY_CAST({raw} AS DECIMAL(38, 9))"
-            return f"CASE WHEN {exact} = trunc({exact}) THEN TRY_CAST({exact} AS BIGINT) END"
-        number = f"TRY_CAST({raw} AS DOUBLE)"
-        return f"CASE WHEN isfinite({number}) THEN {number} END"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Boolean(Text):
-    """A column of truth values; the words of `true` and `false` may be in upper or lower case."""
-
-    true: tuple[str, ...] = ("true", "t", "1", "yes", "y")
-    false: tuple[str, ...] = ("false", "f", "0", "no", "n")
-    kind: ClassVar[Kind] = "boolean"
-    null_words: ClassVar[tuple[str, ...]] = MISSING
-    noun: ClassVar[str] = "true or false"
-
-    def _parsed(self, plain: str) -> str:
-        sides = ((self.true, "TRUE"), (self.false, "FALSE"))
-        cases = " ".join(f"WHEN {is_one_of(f'lower({plain})', words)} THEN {value}" for words, value in sides)
-        return f"CASE {cases} END"
-
-    def _converted(self, raw: str, sql_type: str) -> str:
-        return raw if sql_type == "BOOLEAN" else self._parsed(f"CAST({raw} AS VARCHAR)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Time(Text):
-    """A column of dates or timestamps, read as timestamps in UTC.
-
-    `formats` are tried in their order, in the notation of `strptime`; without one, ISO 8601. `unit` is that of numbers
-    since 1970: s, ms, us or ns.
-    """
-
-    formats: tuple[str, ...] = ()
-    unit: str = ""
-    kind: ClassVar[Kind] = "time"
-    null_words: ClassVar[tuple[str, ...]] = MISSING
-    noun: ClassVar[str] = "a date or time as declared"
-
-    def _parsed(self, plain: str) -> str:
-        if self.unit:
-            return self._converted(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
-        if self.formats:
-            return _valid_time(f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])")
-        for zone, offset in OFFSETS.items():
-            plain = f"replace({plain}, ' {zone}', '{offset}')"
-        return _valid_time(f"TRY_CAST({plain} AS TIMESTAMPTZ)")
-
-    def _converted(self, raw: str, sql_type: str) -> str:
-        if self.unit:
-            divisor = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[self.unit]
-            return _valid_time(f"TRY(to_timestamp({raw} / {divisor}))")
-        return _valid_time(raw) if not sql_type.startswith(NUMBERS) else self._parsed(f"CAST({raw} AS VARCHAR)")
-
-
-# How a file is read that is written as the contract says: ISO 8601, decimal points, and texts with their blanks.
-PLAIN: dict[Kind, Text] = {
-    "number": Number(),
-    "integer": Number(whole=True),
-    "boolean": Boolean(),
-    "category": Text(strip=False),
-    "time": Time(),
-}
 
 
 @dataclass(frozen=True)
@@ -223,20 +32,15 @@ class Table:
     encoding: str = "utf-8"
     skip: int = 0
 
-    def register(self, connection: "duckdb.DuckDBPyConnection", folder: Path, view: str = "source") -> None:
-        """Register the file as a view of typed columns.
-
-        Raises:
-            NotHere: the file is missing.
-            LifecycleError: it lacks a column.
-        """
+    def register(self, connection: Connection, folder: Path, view: str = "source") -> None:
+        """Register the file as a view of typed columns; NotHere where it, LifecycleError where a column is missing."""
         path = folder / self.file
         if not path.exists():
             problem = "points to a file that does not exist" if path.is_symlink() else "is missing"
             raise NotHere(f"{path} {problem}", "Put the file there, or name its folder: LIFECYCLE_DATA=folder.")
         self.read(connection, f"FROM {self.scan(path)}", view)
 
-    def read(self, connection: "duckdb.DuckDBPyConnection", query: str, view: str = "source") -> None:
+    def read(self, connection: Connection, query: str, view: str = "source") -> None:
         """Register the rows of a query, whose columns have the names of the file, as a view of typed columns."""
         described = describe(connection, query)
         headers = {reading.header or name for name, reading in self.columns.items()}
@@ -251,11 +55,7 @@ class Table:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM ({query})")
 
     def scan(self, path: Path) -> str:
-        """Return SQL after FROM of the rows of a file as they are: each value of a CSV file is text.
-
-        Raises:
-            LifecycleError: the file cannot be read, or has another encoding.
-        """
+        """Return SQL after FROM of the rows as they are, with text as values of CSV; LifecycleError if unreadable."""
         if is_parquet(path):
             return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
         options = f"header = true, all_varchar = true, delim = {text(self.separator)}, quote = '\"', escape = '\"', "
@@ -268,13 +68,9 @@ class Table:
 
 
 def open_rows(
-    connection: "duckdb.DuckDBPyConnection", path: Path, view: str, table: Table | None, needed: Collection[str]
+    connection: Connection, path: Path, view: str, table: Table | None, needed: Collection[str]
 ) -> Mapping[str, Text]:
-    """Register the rows of any file as they are, and return how `table` declares its columns.
-
-    `needed` are names of columns in the contract. A file without one of them is not written as `table` declares: then
-    nothing is returned.
-    """
+    """Register the rows of any file as they are; return how `table` declares its columns, if it has all `needed`."""
     scan = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
     declared: Mapping[str, Text] = {}
     if is_parquet(path):
@@ -306,8 +102,7 @@ def is_parquet(path: Path) -> bool:
 def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
     """Return a copy of a text file in UTF-8, which exists until the process ends; `changed` is when it was changed.
 
-    Raises:
-        LifecycleError: the file has another encoding; a file in UTF-8 is never read as another one.
+    Raises LifecycleError where the file has another encoding; a file in UTF-8 is never read as another one.
     """
     copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
     decode, is_utf8, is_ascii = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), True
@@ -332,19 +127,3 @@ def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
 @functools.cache
 def _copies() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="lifecycle-")
-
-
-def stripped(raw: str) -> str:
-    """Return SQL of a text without the blanks around it, null if it is empty."""
-    return f"nullif(trim({raw}, {text(BLANKS)}), '')"
-
-
-def is_one_of(value: str, words: Collection[str]) -> str:
-    """Return SQL that says whether a text is one of these words."""
-    # DuckDB joins with the words of an IN, which takes minutes for a thousand columns.
-    return f"list_contains([{', '.join(map(text, words))}], {value})" if words else "FALSE"
-
-
-def _valid_time(value: str) -> str:
-    time = f"CAST({value} AS TIMESTAMPTZ)"
-    return f"CASE WHEN {time} >= '{EARLIEST}' AND {time} < '{LATEST}' THEN CAST({time} AS TIMESTAMP) END"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
+from lifecycle.contract.tables import Batch, Frame
 
 Fault = dict[str, Any]
 Row = dict[str, Any]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # A body of one megabyte can contain a fault in every four bytes; this many are enough to find the cause.
-MAX_FAULTS = 100
-MAX_NAME = 100
+MAX_FAULTS, MAX_NAME = 100, 100
 EPOCH, MICROSECOND, MICROSECONDS_A_DAY = datetime(1970, 1, 1), timedelta(microseconds=1), 86_400e6
 
 
@@ -62,12 +57,9 @@ class RowReader:
     def read(self, body: bytes) -> tuple[list[Row], bool, list[str]]:
         """Validate the body of a request: JSON, one row or a list of rows.
 
-        Returns:
-            The rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field met.
-
-        Raises:
-            RowError: the body is not JSON, or a row violates the contract.
-            TooManyRows: the list has more than `max_rows` rows.
+        Returns the rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field
+        met. Raises RowError where the body is not JSON, or a row violates the contract, and TooManyRows where the list
+        has more than `max_rows` rows.
         """
         many = body.lstrip()[:1] == b"["
         try:
@@ -86,9 +78,8 @@ class RowReader:
 def field_of(column: Column) -> Any:
     """Return the Pydantic type of a column, with its limits, and its default where it is not required."""
     kind: Any = Literal[column.levels] if column.levels else PLAIN[column.kind]
-    facts = Field(
-        ... if column.required else column.default, ge=column.low, le=column.high, max_length=column.max_length
-    )
+    default = ... if column.required else column.default
+    facts = Field(default, ge=column.low, le=column.high, max_length=column.max_length)
     annotated: Any = Annotated[kind | None if column.nullable else kind, facts]
     return Annotated[annotated, BeforeValidator(_whole)] if column.kind == "integer" else annotated
 
@@ -180,14 +171,14 @@ class Encoder:
         # One call for all values, because it dominates the time of a single row. It converts None to NaN.
         return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
 
-    def frame(self, frame: "pd.DataFrame") -> Matrix:
+    def frame(self, frame: Frame) -> Matrix:
         """Return the matrix of a frame."""
         import pyarrow as pa
 
         names = [column.name for column in self.columns]
         return self.batch(pa.Table.from_pandas(frame[names], preserve_index=False))
 
-    def batch(self, batch: "pa.RecordBatch | pa.Table") -> Matrix:
+    def batch(self, batch: Batch) -> Matrix:
         """Return the matrix of Arrow data."""
         import pyarrow as pa
 
@@ -210,7 +201,7 @@ class Encoder:
         return matrix
 
 
-def learn_levels(contract: Contract, frame: "pd.DataFrame") -> dict[str, list[str]]:
+def learn_levels(contract: Contract, frame: Frame) -> dict[str, list[str]]:
     """Return the levels of each category column: those of the contract, or of the training rows where it has none."""
     return {
         column.name: list(column.levels) or sorted(str(level) for level in frame[column.name].dropna().unique())

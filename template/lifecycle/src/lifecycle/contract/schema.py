@@ -16,13 +16,8 @@ Task = Literal["binary", "multiclass", "regression"]
 ORDERED: tuple[Kind, ...] = ("number", "integer", "time")
 
 # Attributes of a column that JSON Schema writes under another name, where they have a value.
-KEYWORDS = {
-    "low": "minimum",
-    "high": "maximum",
-    "max_length": "maxLength",
-    "description": "description",
-    "unit": "x-unit",
-}
+KEYWORDS = {"low": "minimum", "high": "maximum", "max_length": "maxLength"}
+KEYWORDS |= {"description": "description", "unit": "x-unit"}
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 # Values in the contract.json of releases before 0.3.0.
 OLD_SOURCES: dict[str, Source] = {"entity": "lookup"}
@@ -129,14 +124,9 @@ class Target:
         else:
             each = dict.fromkeys(self.classes, probability)
             properties["probabilities"] = {"type": "object", "properties": each, "required": list(self.classes)}
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "x-task": self.task,
-            "x-label": self.label,
-            "x-classes": list(self.classes),
-        } | ({} if self.quantile is None else {"x-quantile": self.quantile})
+        facts: dict[str, Any] = {"x-task": self.task, "x-label": self.label, "x-classes": list(self.classes)}
+        facts |= {} if self.quantile is None else {"x-quantile": self.quantile}
+        return {"type": "object", "properties": properties, "required": list(properties)} | facts
 
     @classmethod
     def from_schema(cls, schema: dict[str, Any]) -> "Target":
@@ -219,11 +209,7 @@ class Contract:
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "contract.json") -> "Contract":
-        """Return the contract that `to_json` of this or an earlier release wrote.
-
-        Raises:
-            LifecycleError: `text` is not a contract; the message names `where`.
-        """
+        """Return what `to_json` of this or an earlier release wrote; LifecycleError names `where` if it is none."""
         try:
             document = json.loads(text)
             columns, required = document["properties"].items(), document["required"]

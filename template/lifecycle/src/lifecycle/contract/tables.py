@@ -4,14 +4,23 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import replacing
 
+# Types of libraries that are imported only where they are used, because most commands do not need them.
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
+
+    Connection: TypeAlias = duckdb.DuckDBPyConnection
+    Frame: TypeAlias = pd.DataFrame
+    Series: TypeAlias = pd.Series[Any]
+else:
+    Connection = Frame = Series = Any
+Batch: TypeAlias = Any  # a record batch or a table of Arrow, which has no types
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
@@ -32,7 +41,7 @@ READ_HINT = "Correct the value, or add it to `missing` of the column in src/mode
 RULES_AT_ONCE = 100
 
 
-def connect(**limits: str) -> "duckdb.DuckDBPyConnection":
+def connect(**limits: str) -> Connection:
     """Return a DuckDB connection in UTC; `limits` are settings of DuckDB, such as `memory_limit`."""
     import duckdb
 
@@ -80,32 +89,25 @@ def check_types(described: dict[str, str], columns: tuple[Column, ...], where: s
     return faults
 
 
-def check_table(connection: "duckdb.DuckDBPyConnection", table: str, columns: tuple[Column, ...], where: str) -> int:
-    """Check every value of a table against the contract, and return the number of rows.
-
-    Raises:
-        LifecycleError: a column is missing, has another type or violates a limit; see `check_rules`.
-    """
+def check_table(connection: Connection, table: str, columns: tuple[Column, ...], where: str) -> int:
+    """Check every value against the contract as `check_rules` does, and the types; return the number of rows."""
     if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
         raise _contract_error(faults)
     check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
     return count(connection, f"FROM {quoted(table)}")
 
 
-def count(connection: "duckdb.DuckDBPyConnection", query: str) -> int:
+def count(connection: Connection, query: str) -> int:
     """Return the number of rows of a query that begins with FROM."""
     ((rows,),) = connection.execute(f"SELECT count(*) {query}").fetchall()
     return int(rows)
 
 
-def check_rules(
-    connection: "duckdb.DuckDBPyConnection", table: str, rules: list[tuple[str, str, str]], where: str
-) -> None:
+def check_rules(connection: Connection, table: str, rules: list[tuple[str, str, str]], where: str) -> None:
     """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
-    Raises:
-        LifecycleError: rows violate a rule; the message names `where`, the column, the rule, how many rows violate it
-            and the first of them, counted from 0.
+    Raises LifecycleError where rows violate a rule; the message names `where`, the column, the rule, how many rows
+    violate it and the first of them, counted from 0.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -152,18 +154,12 @@ def explain_sql_errors(
         if isinstance(error, duckdb.IOException):
             hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):
-            hint = (
-                "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds the memory."
-            )
+            hint = "Raise score.memory_mb, or free disk space at `storage`, where DuckDB writes what exceeds it."
         raise LifecycleError(f"{where} failed: {error}", hint) from error
 
 
-def write_parquet(connection: "duckdb.DuckDBPyConnection", query: str, path: Path) -> int:
-    """Write the result of a query to a Parquet file in one step, and return the number of rows.
-
-    Raises:
-        LifecycleError: the disk refuses.
-    """
+def write_parquet(connection: Connection, query: str, path: Path) -> int:
+    """Write the result of a query in one step, and return its rows; raise LifecycleError where the disk refuses."""
     with explain_sql_errors(f"writing {path}"), replacing(path) as temporary:
         ((rows,),) = connection.execute(f"COPY ({query}) TO {text(str(temporary))} (FORMAT parquet)").fetchall()
     return int(rows)
@@ -174,7 +170,7 @@ def subquery(sql: str) -> str:
     return f"(\n{sql.strip().rstrip(';')}\n)"
 
 
-def describe(connection: "duckdb.DuckDBPyConnection", query: str) -> dict[str, str]:
+def describe(connection: Connection, query: str) -> dict[str, str]:
     """Return column name → SQL type of a query, without running it."""
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {subquery(query)}").fetchall()}
 

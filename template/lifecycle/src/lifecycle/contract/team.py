@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lifecycle import warn_renamed
 from lifecycle.contract.declare import derive
 from lifecycle.contract.rows import Inputs
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import Connection, Frame
 from lifecycle.errors import LifecycleError
-
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
 PACKAGE, SUFFIX = "model", "-model"
@@ -35,16 +32,16 @@ class Data(Protocol):
     Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock.
     """
 
-    def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    def tables(self, connection: Connection, folder: Path) -> None:
         """Register every table that `features.sql` and the queries below read."""
 
-    def labels(self, connection: "duckdb.DuckDBPyConnection") -> str:
+    def labels(self, connection: Connection) -> str:
         """Return SQL with one row per past request: key, request fields, label, and its time `ts`.
 
         A column `seen_ts` states when the label became known; rows that were not known yet are not trained on.
         """
 
-    def population(self, connection: "duckdb.DuckDBPyConnection") -> str:
+    def population(self, connection: Connection) -> str:
         """Return SQL with the keys and request fields to predict for at the one `ts` of the table `as_of`."""
 
 
@@ -65,7 +62,7 @@ class PythonModel(Protocol):
     everything this module imports needs `uv add`.
     """
 
-    def fit(self, frame: "pd.DataFrame", label: Any) -> Any:
+    def fit(self, frame: Frame, label: Any) -> Any:
         """Fit to rows and labels (class codes, or numbers)."""
 
     def save(self, directory: Path) -> None:
@@ -75,7 +72,7 @@ class PythonModel(Protocol):
     def load(cls, directory: Path) -> "PythonModel":
         """Read the files that `save` wrote."""
 
-    def predict(self, frame: "pd.DataFrame") -> Any:
+    def predict(self, frame: Frame) -> Any:
         """Return P(positive) or the number, shape (rows,), or for multiclass all probabilities, (rows, classes)."""
 
 
@@ -97,11 +94,7 @@ def load(root: Path) -> Team:
 
 
 def load_contract() -> tuple[Contract, str | None]:
-    """Return the contract that `contract.py` declares, and the text of `features.sql` or None.
-
-    Raises:
-        LifecycleError: the declaration is wrong, or it does not fit `features.sql`.
-    """
+    """Return the declared contract, and `features.sql` or None; LifecycleError where they are wrong or differ."""
     declared = _module("contract", "ROW", "VERSION")
     if hasattr(declared, "ANSWER") and not hasattr(declared, "TARGET"):
         warn_renamed("ANSWER in src/model/contract.py", "TARGET")
@@ -139,9 +132,8 @@ def project_name(root: Path) -> str:
 def verify_loss(name: str, estimator: Any, target: Target) -> None:
     """Compare the loss that the parameters of an estimator state with that of the target.
 
-    Raises:
-        LifecycleError: the estimator predicts a quantile and the target is no or another quantile, or it predicts the
-            mean and the target is a quantile. Where the parameters do not say it, the gate decides.
+    Raises LifecycleError where the estimator predicts a quantile and the target is no or another quantile, or it
+    predicts the mean and the target is a quantile. Where the parameters do not say it, the gate decides.
     """
     while (inner := _inner(estimator)) is not None:
         estimator = inner

@@ -6,60 +6,50 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle import timestamps, warn_renamed
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import INTEGERS, SQL_TYPES, cast, check_types, describe, literal, quoted, subquery
+from lifecycle.contract.tables import SQL_TYPES, Connection, cast, describe, literal, quoted, subquery
 from lifecycle.contract.team import Data, Team
 from lifecycle.errors import LifecycleError
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 ROWS = "lifecycle_completed"  # the table or view that the functions below fill with completed rows
 REQUESTS = "lifecycle_requests"
 REQUEST, FOUND = "lifecycle_request_row", "lifecycle_found"
 TIMES = {"ts", "seen_ts"}
-WHERE = "src/model/features.sql"
-DATA = "src/model/data.py"
+WHERE, DATA = "src/model/features.sql", "src/model/data.py"
 
 # Makes the result of a query available as ROWS; the last argument names the query in messages.
-Keep = Callable[["Connection", str, str], None]
+Keep = Callable[[Connection, str, str], None]
 
 
-def keep_in_memory(connection: "Connection", query: str, where: str) -> None:
+def keep_in_memory(connection: Connection, query: str, where: str) -> None:
     """Fill the table ROWS with the result of a query; scoring has another `Keep` for results larger than memory."""
     with tables.explain_sql_errors(where):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {ROWS} AS {query}")
 
 
-def connect(data: Data, folder: Path, **limits: str) -> "Connection":
-    """Open a DuckDB connection in UTC with the team's tables of the data folder registered.
-
-    `limits` are further settings of DuckDB, such as `memory_limit`.
-    """
+def connect(data: Data, folder: Path, **limits: str) -> Connection:
+    """Open a connection in UTC with the team's tables registered; `limits` are settings of DuckDB."""
     connection = tables.connect(**limits)
     with tables.explain_sql_errors(f"{DATA}: tables()"):
         data.tables(connection, folder)
     return connection
 
 
-def latest(connection: "Connection", data: Data) -> int:
+def latest(connection: Connection, data: Data) -> int:
     """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
     named = getattr(data, "latest", None)
     return int(named(connection)) if named else timestamps.now()
 
 
-def training_rows(connection: "Connection", team: Team, as_of: int, defaults: bool = False) -> int:
+def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool = False) -> int:
     """Fill ROWS with every labelled row whose label was known at `as_of`, oldest first, and return their number.
 
     Its columns are keys, inputs, label, and `ts` and `seen_ts` where labels() returns them. A request field that
-    labels() does not return is null where null is its default; any other default is used with `defaults` only.
-
-    Raises:
-        LifecycleError: the SQL of the team fails, or the rows violate the contract.
+    labels() does not return is null where null is its default; any other default is used with `defaults` only. Raises
+    LifecycleError where the SQL of the team fails, or the rows violate the contract.
     """
     where, label = f"{DATA}: labels()", team.contract.target.label
     known = _read_requests(connection, team.data.labels(connection), where)
@@ -87,25 +77,21 @@ def training_rows(connection: "Connection", team: Team, as_of: int, defaults: bo
 
 
 def population_rows(
-    connection: "Connection",
+    connection: Connection,
     data: Data,
     contract: Contract,
     features_sql: str | None,
     as_of: int,
     keep: Keep = keep_in_memory,
 ) -> int:
-    """Fill ROWS with everyone in the population at `as_of`, sorted by key, and return their number.
-
-    Raises:
-        LifecycleError: the SQL of the team fails, or its result violates the contract.
-    """
+    """Fill ROWS with the population at `as_of`, sorted by key; return its size, or raise as `training_rows` does."""
     # Without looked-up columns the query is read only once, so that a view saves a copy.
     once = keep is not keep_in_memory and bool(contract.identifiers) and not contract.lookups
     known = _read_population(connection, data, as_of, "VIEW" if once else "TABLE")
     return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.identifiers)
 
 
-def lookup_rows(connection: "Connection", data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
+def lookup_rows(connection: Connection, data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
     """Fill ROWS with key and looked-up columns of everyone in the population at `as_of`, and return their number."""
     known = _read_population(connection, data, as_of)
     key = quoted(contract.looked_up[0].name)
@@ -114,7 +100,7 @@ def lookup_rows(connection: "Connection", data: Data, contract: Contract, featur
     return _complete(connection, only, features_sql, known, ())
 
 
-def recompute_query(connection: "Connection", contract: Contract, features_sql: str, query: str) -> str:
+def recompute_query(connection: Connection, contract: Contract, features_sql: str, query: str) -> str:
     """Return SQL of key, ts and looked-up columns, computed again for each key and ts that `query` selects.
 
     A key without features has no row. Raise LifecycleError where `features.sql` does not fit the tables.
@@ -125,14 +111,14 @@ def recompute_query(connection: "Connection", contract: Contract, features_sql: 
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
 
 
-def check_sql(connection: "Connection", contract: Contract, features_sql: str) -> None:
+def check_sql(connection: Connection, contract: Contract, features_sql: str) -> None:
     """Compare the columns of `features.sql` with the contract, without running it; raise LifecycleError."""
     key, *_ = contract.looked_up
     connection.execute(f"CREATE OR REPLACE TEMP TABLE spine ({quoted(key.name)} {SQL_TYPES[key.kind]}, ts BIGINT)")
     _check_columns(connection, contract, features_sql)
 
 
-def _describe(connection: "Connection", query: str, where: str, old: str, new: str) -> dict[str, str]:
+def _describe(connection: Connection, query: str, where: str, old: str, new: str) -> dict[str, str]:
     """Describe SQL of the team; a table that it uses under a name from before 0.3.0 is offered under that name."""
     if re.search(rf"\b{old}\b", query):
         warn_renamed(f"the SQL table {old}", new)
@@ -141,7 +127,7 @@ def _describe(connection: "Connection", query: str, where: str, old: str, new: s
         return describe(connection, query)
 
 
-def _read_population(connection: "Connection", data: Data, as_of: int, kind: str = "TABLE") -> dict[str, str]:
+def _read_population(connection: Connection, data: Data, as_of: int, kind: str = "TABLE") -> dict[str, str]:
     where, timestamp = f"{DATA}: population()", f"CAST({int(as_of)} AS BIGINT) AS ts"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE as_of AS SELECT {timestamp}")
     query = data.population(connection)
@@ -149,20 +135,20 @@ def _read_population(connection: "Connection", data: Data, as_of: int, kind: str
     return _read_requests(connection, f"SELECT {', '.join([*names, timestamp])} FROM {subquery(query)}", where, kind)
 
 
-def _read_requests(connection: "Connection", query: str, where: str, kind: str = "TABLE") -> dict[str, str]:
+def _read_requests(connection: Connection, query: str, where: str, kind: str = "TABLE") -> dict[str, str]:
     """Fill REQUESTS, a table or a view, and return its columns with their SQL types."""
     with tables.explain_sql_errors(where):
         connection.execute(f"CREATE OR REPLACE TEMP {kind} {REQUESTS} AS {subquery(query)}")
     known = describe(connection, f"FROM {REQUESTS}")
     for name in TIMES & known.keys():
-        if not known[name].startswith((*INTEGERS, '"NULL"')):
+        if not known[name].startswith((*tables.INTEGERS, '"NULL"')):
             hint = f"Select whole seconds since 1970 UTC, for example CAST(epoch({name}) AS BIGINT) AS {name}."
             raise LifecycleError(f"{where}: {name} is {known[name]}", hint)
     return known
 
 
 def _complete(
-    connection: "Connection",
+    connection: Connection,
     contract: Contract,
     features_sql: str | None,
     known: dict[str, str],
@@ -173,7 +159,7 @@ def _complete(
     """Join REQUESTS with the features into ROWS, check them against the contract, and return their number."""
     # population() may omit a request field that has a default.
     sent = tuple(column for column in contract.request if column.name in known or column.required)
-    if faults := check_types(known, sent, DATA):
+    if faults := tables.check_types(known, sent, DATA):
         raise LifecycleError("\n  ".join(faults), "labels() and population() select every field that a caller sends.")
     types = {column.name: known.get(column.name, "") for column in contract.request}
     parts = [
@@ -207,12 +193,12 @@ def _complete(
         connection.execute(f"ALTER TABLE {ROWS} DROP COLUMN IF EXISTS {name}")
     for column in contract.columns:
         # The check above has excluded fractions, so that this cast rounds nothing.
-        if column.kind == "integer" and not types[column.name].startswith(INTEGERS):
+        if column.kind == "integer" and not types[column.name].startswith(tables.INTEGERS):
             connection.execute(f"ALTER TABLE {ROWS} ALTER {quoted(column.name)} TYPE BIGINT")
     return rows
 
 
-def _check_one_row_each(connection: "Connection", contract: Contract) -> None:
+def _check_one_row_each(connection: Connection, contract: Contract) -> None:
     missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
     counted = f"SELECT {REQUEST}, count(*) FILTER ({FOUND}) AS found FROM {ROWS} GROUP BY {REQUEST}"
     wrong = f"{counted} HAVING count(*) > 1 OR {missing}"
@@ -223,9 +209,7 @@ def _check_one_row_each(connection: "Connection", contract: Contract) -> None:
         raise LifecycleError(problem, "It returns exactly one row for each row of the spine.")
 
 
-def _fill_spine(
-    connection: "Connection", contract: Contract, features_sql: str, known: dict[str, str]
-) -> dict[str, str]:
+def _fill_spine(connection: Connection, contract: Contract, features_sql: str, known: dict[str, str]) -> dict[str, str]:
     """Fill `spine` from REQUESTS, and return the SQL types of the features."""
     key, *_ = contract.looked_up
     if "ts" not in known:
@@ -236,9 +220,9 @@ def _fill_spine(
     return _check_columns(connection, contract, features_sql)
 
 
-def _check_columns(connection: "Connection", contract: Contract, features_sql: str) -> dict[str, str]:
+def _check_columns(connection: Connection, contract: Contract, features_sql: str) -> dict[str, str]:
     described = _describe(connection, features_sql, WHERE, "asks", "spine")
-    faults = check_types(described, contract.looked_up, WHERE)
+    faults = tables.check_types(described, contract.looked_up, WHERE)
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:
         raise LifecycleError("\n  ".join(faults), "Its columns are the key, ts and every Lookup() field.")

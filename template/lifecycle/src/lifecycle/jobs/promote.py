@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lifecycle import registry, timestamps
+from lifecycle import registry, timestamps, training
 from lifecycle.contract.compatibility import breaking_changes
 from lifecycle.contract.schema import Contract
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
-from lifecycle.jobs.materialize import materialize_for
+from lifecycle.jobs import materialize_for
 from lifecycle.models.bundle import Bundle, BundleError, newest, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.monitoring.quality import measure_skew
@@ -20,10 +20,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.settings import Settings
-from lifecycle.training import decision as decisions
-from lifecycle.training import evidence, gate
-from lifecycle.training.decision import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record
-from lifecycle.training.gate import Case
+from lifecycle.training import FAILED, NOT_COMPARED, OWNERS, PASSED, Check, Decision, Record, evidence, gate
 
 LATENCY_REPEATS = 20
 # The checks whose texts become the reason in the audit log where the caller gives none.
@@ -45,14 +42,11 @@ def promote(
 ) -> Deployment:
     """Deploy a version in an environment if the gate and, before production, the owners agree.
 
-    Where `version` is None, the newest is deployed; where `threshold` is None, the environment keeps its own. `who`
-    and `why` go to the audit log, where an empty `why` becomes the gate's summary. `reason`, why the version was
-    trained, is by default that of its bundle. `on_decision` is called with the path of the decision's page.
-    `override` is the reason to deploy a version although checks did not pass; it does not replace an approval.
-
-    Raises:
-        Refused: a check did not pass or an approval is missing; nothing has changed.
-        LifecycleError: the version cannot be loaded, or the threshold is not valid.
+    By default, `version` is the newest, `threshold` that of the environment, and `reason`, why the version was trained,
+    that of its bundle. `who` and `why` (by default the gate's summary) go to the audit log. `on_decision` is called
+    with the path of the decision's page. `override` is the reason to deploy a version although checks did not pass; it
+    replaces no approval. Raises Refused where a check did not pass or an approval is missing, and LifecycleError where
+    the version cannot be loaded or the threshold is not valid; nothing has changed.
     """
     store, override = settings.store, override.strip()
     bundle = open_version(store, version or newest(store))
@@ -71,7 +65,7 @@ def promote(
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
     record = Record(*about, decision, override, gate.calibration(case, settings.gate, thresholds))
-    page = decisions.write(store, record)
+    page = training.write_record(store, record)
     on_decision(page)
     if blocking := record.blocking:
         faults = "\n  ".join(each.fault for each in blocking)
@@ -86,25 +80,14 @@ def promote(
     numbers = decision.numbers | {"reason": case.reason, "decision": page.relative_to(store.root).as_posix()}
     if record.overridden:
         numbers["override"] = {"reason": override, "checks": record.overridden, "verdict": decision.outcome}
-    return deployments.swap(
-        store,
-        environment,
-        seen,
-        wanted,
-        action="promote",
-        who=who.name,
-        why=why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY),
-        owners=approvals.roles(root),
-        evidence=numbers | {"source": who.source, "approvals": approved, "code": registry.code(root)},
-    )
+    why = why or "; ".join(each.text for each in checks if each.passed and each.name in SUMMARY)
+    numbers |= {"source": who.source, "approvals": approved, "code": registry.code(root)}
+    owners = approvals.roles(root)
+    return deployments.swap(store, environment, seen, wanted, "promote", who.name, why, owners, numbers)
 
 
 def rollback(settings: Settings, data: Data, environment: str, who: Identity, why: str, root: Path) -> Deployment:
-    """Deploy the previous version with its threshold, without a gate.
-
-    Raises:
-        LifecycleError: there is no previous version, or it cannot be loaded.
-    """
+    """Deploy the previous version with its threshold, without a gate; LifecycleError where none can be loaded."""
     store = settings.store
     seen = deployments.required(store, environment)
     if seen.previous is None:
@@ -113,17 +96,8 @@ def rollback(settings: Settings, data: Data, environment: str, who: Identity, wh
     bundle = open_version(store, seen.previous.version)
     Predictor(bundle)
     materialize_for(settings, data, bundle)
-    return deployments.swap(
-        store,
-        environment,
-        seen,
-        seen.previous,
-        action="rollback",
-        who=who.name,
-        why=why,
-        owners=approvals.roles(root),
-        evidence={"source": who.source},
-    )
+    owners, evidence = approvals.roles(root), {"source": who.source}
+    return deployments.swap(store, environment, seen, seen.previous, "rollback", who.name, why, owners, evidence)
 
 
 def logged_skew(settings: Settings, data: Data, environment: str, champion: Bundle) -> Mapping[str, Any] | None:
@@ -151,7 +125,7 @@ def milliseconds(predictor: Predictor) -> float:
 
 def _examine(
     settings: Settings, data: Data, bundle: Bundle, seen: Deployment | None, new: Deployed, reason: str
-) -> tuple[Case, tuple[Check, ...]]:
+) -> tuple[gate.Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
     predictor, champion, unreadable = Predictor(bundle), None, ""
     is_deployed = seen is not None and seen.current.version == bundle.version
@@ -168,7 +142,7 @@ def _examine(
             raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     except LifecycleError as error:
         faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
-    case = Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
+    case = gate.Case(bundle, found, champion, reason, unreadable=unreadable, max_skew=settings.monitor.max_skew)
     if seen and is_deployed:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
         text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"

@@ -66,14 +66,9 @@ def retrain(
 
     The reason is by default that of monitoring's request, else "manual". With `due`, a model is trained only if a
     request, the age of the last training or new labels demand it; with `force`, the guards are ignored, during an
-    incident only with `why`, which is recorded.
-
-    Returns:
-        The recorded run, whose outcome may be "refused"; None where nothing was trained.
-
-    Raises:
-        LifecycleError: another retrain is running, the reason for one during an incident is missing, or training
-            failed (recorded as "failed").
+    incident only with `why`, which is recorded. Returns the recorded run, whose outcome may be "refused"; None where
+    nothing was trained. Raises LifecycleError where another retrain is running, the reason for one during an incident
+    is missing, or training failed (recorded as "failed").
     """
     store, now = settings.store, timestamps.now()
     try:

@@ -80,14 +80,11 @@ class Bundle:
 def publish(
     store: Store, folder: Path, facts: dict[str, Any], created: str, check: Callable[[Bundle], object] | None = None
 ) -> Bundle:
-    """Copy a finished folder of files into the storage as a new version, in one step.
+    """Copy a finished folder of files, without `bundle.json`, into the storage as a new version, in one step.
 
-    Args:
-        store: the storage that receives the version.
-        folder: the files of the bundle, without `bundle.json`.
-        facts: content of `bundle.json` besides format, version, feature set and hashes.
-        created: time of creation as `YYYYMMDDTHHMMSS[ffffff]`; the version is this and a hash of all files.
-        check: is called with the written draft; when it raises, no version appears.
+    `facts` is the content of `bundle.json` besides format, version, feature set and hashes. The version is the time of
+    creation `created`, as `YYYYMMDDTHHMMSS[ffffff]`, and a hash of all files. `check` is called with the written draft;
+    when it raises, no version appears.
     """
     files = _hashes(folder)
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
@@ -131,11 +128,7 @@ def feature_set(features_sql: str | None, contract: Contract) -> str:
 
 
 def verify(path: Path) -> Bundle:
-    """Return the bundle at `path` after comparing every file with its recorded hash.
-
-    Raises:
-        BundleError: `bundle.json` is missing, unreadable or of another format, or a file is missing, changed or added.
-    """
+    """Return the bundle at `path`; BundleError where its format, its list of files or the hash of one is wrong."""
     try:
         facts = json.loads((path / "bundle.json").read_bytes())
         recorded, form = dict(facts["files"]), facts["format"]
@@ -198,9 +191,8 @@ def copy_code(cls: type, folder: Path) -> None:
     if sum(sizes.values()) > LARGEST:
         most = max(sizes, key=sizes.__getitem__)
         problem = f"{whole} holds {sum(sizes.values()) / 1e6:.1f} MB of code and text, most of it in {most}"
-        raise LifecycleError(
-            problem, f"A bundle holds at most {LARGEST / 1e6:g} MB of it: move data to another folder."
-        )
+        hint = f"A bundle holds at most {LARGEST / 1e6:g} MB of it: move data to another folder."
+        raise LifecycleError(problem, hint)
     for name in sizes:
         (folder / CODE / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(whole.parent / name, folder / CODE / name)
@@ -209,11 +201,8 @@ def copy_code(cls: type, folder: Path) -> None:
 def verify_alone(cls: type, folder: Path) -> dict[str, Any]:
     """Load the class of a bundle that is being written in a process that can import only its code and distributions.
 
-    Returns:
-        The facts about it in `bundle.json`: its name, and under `requires` the packages that its code imports.
-
-    Raises:
-        LifecycleError: something is missing there, or the golden rows are not reproduced.
+    Returns the facts about it in `bundle.json`: its name, and under `requires` the packages that its code imports.
+    Raises LifecycleError where something is missing there, or the golden rows are not reproduced.
     """
     home, package = _home(cls).parent, cls.__module__.partition(".")[0]
     facts = {"kind": "python", "class": f"{cls.__module__}:{cls.__qualname__}", "requires": {}}

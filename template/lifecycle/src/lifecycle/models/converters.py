@@ -29,11 +29,9 @@ ZERO = float(np.float32(1e-35))
 def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[str]]:
     """Convert a fitted estimator or transformer of scikit-learn, LightGBM or XGBoost to ONNX.
 
-    Double precision (`wide`) is that of scikit-learn; some operators only exist in float32.
-
-    Returns:
-        The serialised graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the
-        predicted value, or the output of a transformer), and the warnings of the converter.
+    Double precision (`wide`) is that of scikit-learn; some operators only exist in float32. Returns the serialised
+    graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the predicted value, or
+    the output of a transformer), and the warnings of the converter.
     """
     from onnx import TensorProto, helper
     from skl2onnx import convert_sklearn

@@ -30,10 +30,7 @@ class EdgeRows(NamedTuple):
 
 
 def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
-    """Return edge rows of the contract and of a fitted estimator, by varying rows of `holdout`, shape (rows, inputs).
-
-    The same arguments give the same rows.
-    """
+    """Return edge rows of the contract and of a fitted estimator from `holdout`; equal arguments give equal rows."""
     random, scales = np.random.default_rng(seed), _Scales(model.encoder)
     ends, jumps = _ends(scales, holdout, random), _jumps(model, scales, holdout, random)
     return EdgeRows(np.concatenate([ends.matrix, jumps.matrix]), ends.names + jumps.names)

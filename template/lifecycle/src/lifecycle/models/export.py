@@ -56,14 +56,10 @@ class Stopped(Exception):
 
 
 def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: Limits | None = None) -> Export:
-    """Return a verified graph of an estimator, or the reason why there is none.
+    """Return a verified graph of a fitted estimator, or the reason why there is none.
 
-    Args:
-        model: the fitted estimator.
-        holdout: rows that the estimator was not trained on, float32, shape (rows, inputs).
-        outputs: the estimator's outputs for them.
-        seed: of the random edge rows.
-        limits: of the conversion and its verification, in a process of its own; None for neither.
+    `holdout` has rows that it was not trained on, float32, shape (rows, inputs), and `outputs` what it returns for
+    them. `seed` is that of the random edge rows. With `limits`, it is converted and verified in a process of its own.
     """
     from threadpoolctl import threadpool_limits
 

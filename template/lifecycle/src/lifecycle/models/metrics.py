@@ -81,11 +81,7 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
 
 
 def calibration(
-    target: Target,
-    actual: Floats,
-    outputs: Floats,
-    thresholds: Mapping[str, float | None],
-    costs: tuple[float, float],
+    target: Target, actual: Floats, outputs: Floats, thresholds: Mapping[str, float | None], costs: tuple[float, float]
 ) -> dict[str, Any] | None:
     """Return what `reliability` returns, and what each decision threshold leads to; None for a regression.
 
@@ -115,24 +111,16 @@ def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray
 
 
 def reliability(label: npt.NDArray[Any], probability: Floats, bins: int = 10) -> dict[str, Any]:
-    """Compare predicted probabilities with observed shares in bins of about equally many rows.
+    """Compare predicted probabilities with observed shares in at most `bins` bins of about equally many rows.
 
     Equal probabilities are never split between bins, so that the order of the rows does not matter; with few distinct
-    probabilities there are fewer bins.
+    probabilities there are fewer bins. `label` is whether the event happened and `probability` its predicted
+    probability, both of shape (rows,); raises ValueError where there is no row, or the shapes differ.
 
-    Args:
-        label: whether the event happened, shape (rows,).
-        probability: its predicted probability, shape (rows,).
-        bins: the largest number of bins.
-
-    Returns:
-        `bins` from the lowest to the highest probability, each with its `rows`, their mean probability `predicted` and
-        the share `observed`; `error`, the mean distance of the two weighted by rows: the expected calibration error
-        (Naeini et al. 2015) with bins of equal frequency (Nixon et al. 2019); and `chance`, the error that perfectly
-        calibrated probabilities have on average with so few rows.
-
-    Raises:
-        ValueError: there is no row, or the shapes differ.
+    Returns `bins` from the lowest to the highest probability, each with its `rows`, their mean probability `predicted`
+    and the share `observed`; `error`, the mean distance of the two weighted by rows: the expected calibration error
+    (Naeini et al. 2015) with bins of equal frequency (Nixon et al. 2019); and `chance`, the error that perfectly
+    calibrated probabilities have on average with so few rows.
     """
     happened = label.astype(np.float64)
     if not len(happened) or happened.shape != probability.shape:
@@ -164,10 +152,7 @@ def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:
-    """Return the values of a measure, a function of how often each row is drawn, on resampled rows.
-
-    A resample that does not define the measure is dropped, such as one class for ROC AUC.
-    """
+    """Return a measure, a function of how often each row is drawn, on the resamples that define it."""
     random = np.random.default_rng(seed)
     drawn = (np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64) for _ in range(resamples))
     found: Floats = np.array([measure(weights) for weights in drawn])

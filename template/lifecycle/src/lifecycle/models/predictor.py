@@ -19,7 +19,7 @@ from functools import partial
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +27,10 @@ from lifecycle import renamed_property
 from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
 from lifecycle.contract.schema import Target
+from lifecycle.contract.tables import Batch, Frame
 from lifecycle.errors import LifecycleError
 from lifecycle.models import runtimes
 from lifecycle.models.bundle import CODE, INSTALL, RETRAIN, Bundle, BundleError
-from lifecycle.models.runtimes import FrameModel, Model, OnnxModel, Outputs, SkopsModel
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 Response = dict[str, Any]
 PRIVATE = "lifecycle_bundle_"
@@ -61,15 +57,15 @@ class Predictor:
         """
         return format_predictions(self._model.predict_rows(rows), self.contract.target, threshold)
 
-    def predict_frame(self, frame: "pd.DataFrame", threshold: float | None = None) -> list[Response]:
+    def predict_frame(self, frame: Frame, threshold: float | None = None) -> list[Response]:
         """Do the same as `predict` for a validated frame."""
         return format_predictions(self._model.predict_frame(frame), self.contract.target, threshold)
 
-    def predict_raw(self, frame: "pd.DataFrame") -> Outputs:
+    def predict_raw(self, frame: Frame) -> runtimes.Outputs:
         """Return the raw outputs (see `Outputs`) for a validated frame."""
         return self._model.predict_frame(frame)
 
-    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
+    def predict_batch(self, batch: Batch) -> runtimes.Outputs:
         """Return the raw outputs (see `Outputs`) for a validated Arrow batch."""
         return self._model.predict_batch(batch)
 
@@ -114,11 +110,10 @@ class Predictor:
         return min(times)
 
 
-def format_predictions(raw: Outputs, target: Target, threshold: float | None) -> list[Response]:
+def format_predictions(raw: runtimes.Outputs, target: Target, threshold: float | None) -> list[Response]:
     """Convert raw model outputs (see `Outputs`) to response objects; `threshold` as in `Predictor.predict`.
 
-    Returns:
-        For each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
+    Returns for each row `prediction`, and `probability` (of the positive class) or `probabilities` (by class).
     """
     if target.task == "regression":
         return [{"prediction": value} for value in raw.tolist()]
@@ -151,7 +146,7 @@ def _major_minor(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-def _load(bundle: Bundle) -> Model:
+def _load(bundle: Bundle) -> runtimes.Model:
     if bundle.kind not in INSTALL:
         problem = f"bundle {bundle.version} is of kind {bundle.kind!r}, which this lifecycle cannot load"
         raise BundleError(problem, "Update the repository, or promote another version.")
@@ -159,17 +154,17 @@ def _load(bundle: Bundle) -> Model:
     try:
         if bundle.kind == "python":
             name = bundle.facts["class"]
-            return FrameModel(load_class(bundle).load(bundle.path / "model"), bundle.contract)
+            return runtimes.FrameModel(load_class(bundle).load(bundle.path / "model"), bundle.contract)
         facts, content = bundle.facts, bundle.read(name)
         encoder = Encoder(bundle.contract, facts["levels"], facts.get("empty", ()))
         if bundle.kind == "onnx":
-            return OnnxModel(content, encoder, target)
+            return runtimes.OnnxModel(content, encoder, target)
         import skops.io
 
         if unknown := runtimes.untrusted_types(content):
             problem = f"bundle {bundle.version}: {name} holds {', '.join(unknown)}, which is not trusted"
             raise BundleError(problem, "Return a `python` model from src/model/estimator.py for code of your own.")
-        return SkopsModel(skops.io.loads(content, trusted=list(runtimes.TRUSTED)), encoder, target)
+        return runtimes.SkopsModel(skops.io.loads(content, trusted=list(runtimes.TRUSTED)), encoder, target)
     except BundleError:
         raise
     # A runtime, skops and the team's code raise their own types.

@@ -6,7 +6,7 @@ most frequent of many rare levels look more frequent in the training rows than t
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,10 @@ from pydantic import TypeAdapter
 
 from lifecycle.contract.rows import expected_range
 from lifecycle.contract.schema import ORDERED, Column, Contract
+from lifecycle.contract.tables import Frame, Series
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats
 from lifecycle.timestamps import PERIOD
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FILE, FORMAT = "profile.json", 1
 MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 30
@@ -61,7 +59,7 @@ class Distribution:
         edges = [_date(edge) if self.is_time else f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
 
-    def counts(self, values: "pd.Series[Any]") -> Floats:
+    def counts(self, values: Series) -> Floats:
         """Count values, none of them null, by bin; shape (bins,)."""
         if not self.levels:
             places = np.searchsorted(self.edges, values.to_numpy(dtype=np.float64), side="left")
@@ -69,7 +67,7 @@ class Distribution:
         named = values.astype(str).value_counts().reindex(list(self.levels), fill_value=0).to_numpy(dtype=np.float64)
         return np.append(named, len(values) - named.sum())
 
-    def compare(self, values: "pd.Series[Any]") -> tuple[tuple[str, ...], Floats, Floats]:
+    def compare(self, values: Series) -> tuple[tuple[str, ...], Floats, Floats]:
         """Return bin labels, training shares and counts of `values`.
 
         Nulls get their own bin where there are any, and so does a level without one that is more frequent than each of
@@ -88,7 +86,7 @@ class Distribution:
             return bins, reference, current
         return (*bins, "null"), np.append(reference, self.nulls), np.append(current, len(values) - len(present))
 
-    def most_frequent_other(self, present: "pd.Series[Any]") -> tuple[str, int]:
+    def most_frequent_other(self, present: Series) -> tuple[str, int]:
         """Return the most frequent level without a bin of its own, and its number of rows."""
         named = present.astype(str)
         others = named[~named.isin(self.levels)].value_counts()
@@ -125,7 +123,7 @@ def read_profile(bundle: Bundle) -> Profile | None:
     return TypeAdapter(Profile).validate_json(bundle.read(FILE)) if FILE in bundle.facts["files"] else None
 
 
-def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.DataFrame", scores: Floats) -> Profile:
+def build_profile(contract: Contract, training: Frame, holdout: Frame, scores: Floats) -> Profile:
     """Describe the training rows of a model for later comparison, with the event time where there is one.
 
     Only loggable inputs enter the profile, because nothing else can be compared later. Rows are completed; `scores` are
@@ -155,14 +153,14 @@ def build_profile(contract: Contract, training: "pd.DataFrame", holdout: "pd.Dat
     return Profile(len(training), columns, len(highest), replace(by_score, shares=_shares(by_score, highest)))
 
 
-def comparable(column: Column, values: "pd.Series[Any]") -> "pd.Series[Any]":
+def comparable(column: Column, values: Series) -> Series:
     """Return the values of a column as distributions count them: times as days since 1970."""
     if column.kind != "time":
         return values
     return (values.astype("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
 
 
-def share_outside(column: Column, values: "pd.Series[Any]") -> float:
+def share_outside(column: Column, values: Series) -> float:
     """Return the share of rows (see `comparable`) outside `expected` of a column; a null is inside."""
     if not column.expected:
         return 0.0
@@ -171,12 +169,12 @@ def share_outside(column: Column, values: "pd.Series[Any]") -> float:
     return float((~inside).sum()) / max(len(values), 1)
 
 
-def time_column(contract: Contract, frame: "pd.DataFrame") -> str | None:
+def time_column(contract: Contract, frame: Frame) -> str | None:
     """Return the name of the column with the time of each completed row; None where the rows have no time."""
     return "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
 
 
-def seconds_of(times: "pd.Series[Any]") -> Seconds:
+def seconds_of(times: Series) -> Seconds:
     """Return times in seconds since 1970 UTC, shape (rows,); a null counts as the oldest time."""
     found = times.to_numpy("datetime64[s]")
     known = found[~np.isnat(found)]
@@ -184,7 +182,7 @@ def seconds_of(times: "pd.Series[Any]") -> Seconds:
     return np.where(np.isnat(found), oldest, found).astype(np.int64)
 
 
-def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> Distribution:
+def _bins(column: Column, values: Series, later: Series) -> Distribution:
     """Return the bins of the training rows, and the share of unseen levels; `later` are the held-out rows."""
     if column.kind in ORDERED:
         edges = _edges(values.dropna().to_numpy(dtype=np.float64))
@@ -199,7 +197,7 @@ def _bins(column: Column, values: "pd.Series[Any]", later: "pd.Series[Any]") -> 
     return Distribution((), levels=tuple(ordered.index[:MAX_LEVELS]) or ("",), unseen=round(unseen, DIGITS))
 
 
-def _newest(column: Column, all_rows: Distribution, values: "pd.Series[Any]", is_newest: Any) -> Distribution:
+def _newest(column: Column, all_rows: Distribution, values: Series, is_newest: Any) -> Distribution:
     unseen, own = 0.0, values[is_newest]
     if all_rows.levels and own.notna().any():
         # A frequent new level has a bin of its own; what is new and rare will also be new and rare in the next weeks.
@@ -208,7 +206,7 @@ def _newest(column: Column, all_rows: Distribution, values: "pd.Series[Any]", is
     return replace(_described(column, all_rows, own), unseen=round(unseen, DIGITS), rows=len(own))
 
 
-def _described(column: Column, bins: Distribution, values: "pd.Series[Any]") -> Distribution:
+def _described(column: Column, bins: Distribution, values: Series) -> Distribution:
     """Return the distribution of some rows over given bins."""
     present = values.dropna()
     rest = bins.most_frequent_other(present)[1] / max(len(present), 1) if bins.levels else None
@@ -221,7 +219,7 @@ def _described(column: Column, bins: Distribution, values: "pd.Series[Any]") -> 
     )
 
 
-def _shares(distribution: Distribution, values: "pd.Series[Any]") -> tuple[float, ...]:
+def _shares(distribution: Distribution, values: Series) -> tuple[float, ...]:
     counts = distribution.counts(values.dropna())
     return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
 

@@ -4,24 +4,20 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from lifecycle.contract.rows import Encoder, Matrix
 from lifecycle.contract.schema import Column, Contract, Target
+from lifecycle.contract.tables import Batch, Frame, Series
 from lifecycle.errors import LifecycleError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 # Raw outputs of a model: the positive class's probability or the predicted value, shape (rows,), or for multiclass the
 # probability of each class in the order of the contract, shape (rows, classes).
 Outputs = npt.NDArray[np.float64]
-PROBABILITY_TOLERANCE = 1e-6
-VALUE_TOLERANCE = 1e-5
+PROBABILITY_TOLERANCE, VALUE_TOLERANCE = 1e-6, 1e-5
 LARGEST_GRAPH = 2**29
 # A graph holds the dense result of every step for all its rows: a wide encoding of many rows would take gigabytes.
 ROWS_AT_ONCE = 4096
@@ -70,11 +66,11 @@ class MatrixModel(ABC):
         """Predict rows as they arrive in requests, with their features."""
         return self.predict_matrix(self.encoder.rows(rows))
 
-    def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
+    def predict_frame(self, frame: Frame) -> Outputs:
         """Predict a frame that was validated against the contract."""
         return self.predict_matrix(self.encoder.frame(frame))
 
-    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
+    def predict_batch(self, batch: Batch) -> Outputs:
         """Predict an Arrow batch that was validated against the contract."""
         return self.predict_matrix(self.encoder.batch(batch))
 
@@ -93,10 +89,7 @@ class MatrixModel(ABC):
 
 
 class SkopsModel(MatrixModel):
-    """A scikit-learn estimator, which reads the matrix as float64.
-
-    In float32 the seventh digit of a sum would depend on how many rows are predicted together.
-    """
+    """A scikit-learn estimator; it reads float64, so that no digit depends on how many rows are predicted together."""
 
     def __init__(self, estimator: Any, encoder: Encoder, target: Target) -> None:
         super().__init__(encoder, target)
@@ -178,11 +171,11 @@ class FrameModel:
 
         return self.predict_frame(pd.DataFrame(list(rows), columns=[column.name for column in self.columns]))
 
-    def predict_frame(self, frame: "pd.DataFrame") -> Outputs:
+    def predict_frame(self, frame: Frame) -> Outputs:
         """Predict a validated frame."""
         return validate_outputs(self.model.predict(typed_frame(frame, self.columns)), self.target, len(frame))
 
-    def predict_batch(self, batch: "pa.RecordBatch") -> Outputs:
+    def predict_batch(self, batch: Batch) -> Outputs:
         """Predict a validated Arrow batch."""
         return self.predict_frame(batch.to_pandas())
 
@@ -190,14 +183,14 @@ class FrameModel:
 Model: TypeAlias = SkopsModel | OnnxModel | FrameModel
 
 
-def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFrame":
+def typed_frame(frame: Frame, columns: Sequence[Column]) -> Frame:
     """Return columns of the contract with one dtype each, whether the rows come from a table or from a request.
 
     Numbers are float64 (int64 where the contract forbids null), times are in UTC, null is NaN or None.
     """
     import pandas as pd
 
-    def converted(column: Column) -> "pd.Series[Any]":
+    def converted(column: Column) -> Series:
         values = frame[column.name]
         if column.kind == "time":
             return pd.to_datetime(values, utc=True, format="ISO8601")
@@ -211,10 +204,7 @@ def typed_frame(frame: "pd.DataFrame", columns: Sequence[Column]) -> "pd.DataFra
 
 
 def validate_outputs(outputs: Any, target: Target, rows: int) -> Outputs:
-    """Return a model's outputs for `rows` rows as float64.
-
-    Raise LifecycleError when the shape is not the target's, or a value is not finite or not a probability.
-    """
+    """Return outputs for `rows` rows as float64; LifecycleError for another shape, or numbers that are not valid."""
     found = np.asarray(outputs, dtype=np.float64)
     # Most requests hold one row, for which NumPy's checks would take as long as the model.
     if found.shape == (1,) == (rows,) and target.task != "multiclass":

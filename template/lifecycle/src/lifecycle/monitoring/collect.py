@@ -20,9 +20,7 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, connect, path_literal, quoted, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions
-from lifecycle.registry.predictions import Line
 from lifecycle.storage import Store, explain_disk_errors, write_atomically
-from lifecycle.timestamps import DAY
 
 INT64 = 2**63
 # Segment name → number of damaged lines and when it was collected, in the folder of an environment.
@@ -76,7 +74,7 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
         old = [path for path in predictions.files(store, environment) if predictions.date_of(path) < oldest]
         for folder in {path.parent for path in old}:
             shutil.rmtree(folder)
-        _record(store, environment, {}, since=now - days * DAY)
+        _record(store, environment, {}, since=now - days * timestamps.DAY)
     return old
 
 
@@ -145,7 +143,7 @@ def _split(segment: Path, work: Path, contract: Callable[[str], Contract]) -> tu
     return {part: Path(file.name) for part, file in files.items()}, damaged
 
 
-def _rows(line: Line, contract: Contract) -> Iterator[list[Any]]:
+def _rows(line: predictions.Line, contract: Contract) -> Iterator[list[Any]]:
     """Yield the rows of a line in the order of `_query`, without the erased ones (null)."""
     facts = [int(line["ts"]), line.get("as_of"), line["version"], line.get("threshold"), line["id"]]
     for position, (row, prediction) in enumerate(zip(line["rows"], line["predictions"], strict=True)):

@@ -10,22 +10,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import ORDERED, Column, Contract, Target
-from lifecycle.models.reference import (
-    MAX_BINS,
-    Distribution,
-    Profile,
-    comparable,
-    population_stability_index,
-    share_outside,
-)
+from lifecycle.contract.tables import Frame, Series
+from lifecycle.models import reference
+from lifecycle.models.reference import Distribution, Profile, comparable, share_outside
 from lifecycle.registry.predictions import prediction_columns
 from lifecycle.settings import Monitor
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Probability that an unchanged window shows drift in any column, whatever `monitor.psi` is.
 ALPHA = 0.01
@@ -70,7 +61,7 @@ def measure_drift(
     contract: Contract,
     profile: Profile,
     levels: Mapping[str, Sequence[str]],
-    rows: "pd.DataFrame",
+    rows: Frame,
     rules: Monitor,
     accepted: Collection[tuple[str, str]] = (),
 ) -> dict[str, ColumnDrift]:
@@ -79,14 +70,14 @@ def measure_drift(
     `levels` are the categories the model knows, by column; `accepted` holds columns with the kind of what was accepted.
     A window has at least one row; it never drifts when it has fewer than `rules.min_rows`.
     """
-    tested, measured = len(profile.columns) + 1, {}
+    measured = {}
     for column in contract.inputs:
         if column.name in profile.columns:
             known, kinds = levels.get(column.name, ()), {kind for name, kind in accepted if name == column.name}
-            measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, tested, kinds)
+            measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, kinds)
     scores = scores_of(contract.target, rows)
     if len(scores):
-        measured[SCORE] = _compare([(profile.scores, profile.scored)], scores, rules, tested)
+        measured[SCORE] = _compare(profile, [(profile.scores, profile.scored)], scores, rules)
     return measured
 
 
@@ -108,19 +99,13 @@ def output_columns(target: Target) -> list[str]:
     return [name for name, sql_type in prediction_columns(target).items() if sql_type == "DOUBLE"]
 
 
-def scores_of(target: Target, rows: "pd.DataFrame") -> "pd.Series[Any]":
+def scores_of(target: Target, rows: Frame) -> Series:
     """Return one number per prediction, not null: its value, or the probability of the positive or predicted class."""
     return rows.reindex(columns=output_columns(target)).astype("float64").max(axis=1).dropna()
 
 
 def _of_column(
-    column: Column,
-    profile: Profile,
-    known: Sequence[str],
-    values: "pd.Series[Any]",
-    rules: Monitor,
-    tested: int,
-    accepted: Collection[str],
+    column: Column, profile: Profile, known: Sequence[str], values: Series, rules: Monitor, accepted: Collection[str]
 ) -> ColumnDrift:
     types = {"time": "M"}.get(column.kind, "iuf")
     if column.kind in ORDERED and values.dtype.kind not in types and values.notna().any():
@@ -133,43 +118,45 @@ def _of_column(
     unseen = 0.0
     if column.kind == "category" and len(present):
         unseen = float((~present.astype(str).isin(known)).mean())
-    found = _compare(references, values, rules, tested)
+    found = _compare(profile, references, values, rules)
     found = replace(found, nulls=float(values.isna().mean()), unseen=unseen, outside=share_outside(column, values))
     if rows < rules.min_rows:
         return found
-    problems, nulls = {}, [(each.nulls, size) for each, size in references]
-    if _increased(found.nulls, nulls, rows, rules.null_change):
-        problems[NULLS] = f"{found.nulls:.1%} of the rows are null, {max(nulls)[0]:.1%} of the training rows were"
-    # The share of unseen levels among all training rows is estimated on the held-out ones.
-    if _increased(
-        unseen, [(each.unseen, each.rows or profile.scored) for each, _ in references], rows, rules.unseen_share
-    ):
+
+    def increased(name: str, minimum: float) -> bool:
+        """Return whether a share exceeds that of each reference by `minimum` and by what sampling explains."""
+        for each, size in references:
+            # The share of unseen levels among all training rows is estimated on the held-out ones.
+            size, before = (each.rows or profile.scored) if name == UNSEEN else size, getattr(each, name)
+            error = math.sqrt(before * (1 - before) * (1 / rows + 1 / max(size, 1)))
+            if getattr(found, name) - before <= max(minimum, STANDARD_ERRORS * error):
+                return False
+        return True
+
+    problems = {}
+    if increased(NULLS, rules.null_change):
+        before = max(each.nulls for each, _ in references)
+        problems[NULLS] = f"{found.nulls:.1%} of the rows are null, {before:.1%} of the training rows were"
+    if increased(UNSEEN, rules.unseen_share):
         problems[UNSEEN] = f"{unseen:.1%} of the rows have a level that training did not contain"
-    varied = column.kind == "number" and len(distribution.edges) >= MAX_BINS - 2
+    varied = column.kind == "number" and len(distribution.edges) >= reference.MAX_BINS - 2
     if varied and len(present) >= CONSTANT_ROWS and present.nunique() == 1:
         problems[CONSTANT] = "every row has the same value"
     kind = next((each for each in problems if each not in accepted), "")
     taken = next((text for each, text in problems.items() if each in accepted), None)
-    return replace(
-        found,
-        unusual=_increased(
-            found.outside, [(each.outside, size) for each, size in references], rows, rules.outside_share
-        ),
-        broken=problems.get(kind),
-        kind=kind,
-        accepted=taken,
-        drifted=not kind and (found.drifted or taken is not None),
-    )
+    broken = problems.get(kind)
+    found = replace(found, broken=broken, kind=kind, accepted=taken, unusual=increased("outside", rules.outside_share))
+    return replace(found, drifted=not kind and (found.drifted or taken is not None))
 
 
 def _compare(
-    references: list[tuple[Distribution, int]], values: "pd.Series[Any]", rules: Monitor, tested: int
+    profile: Profile, references: list[tuple[Distribution, int]], values: Series, rules: Monitor
 ) -> ColumnDrift:
     """Return the comparison in which the values differ less: they drift where they differ from each reference."""
-    measured, rows = [], len(values)
+    measured, rows, tested = [], len(values), len(profile.columns) + 1
     for distribution, size in references:
         bins, before, now = distribution.compare(values)
-        psi = population_stability_index(before * size, now)
+        psi = reference.population_stability_index(before * size, now)
         # A bin that is empty on both sides cannot vary.
         limit = psi_limit(int(((before > 0) | (now > 0)).sum()), size, rows, tested, rules.psi)
         drifted = rows >= rules.min_rows and psi > limit
@@ -177,12 +164,3 @@ def _compare(
         shares = tuple(before.tolist()), tuple((now / rows).tolist())
         measured.append(replace(found, reference=shares[0], current=shares[1]))
     return min(measured, key=lambda each: each.psi / each.limit)
-
-
-def _increased(share: float, references: list[tuple[float, int]], rows: int, minimum: float) -> bool:
-    """Return whether a share exceeds each reference (a share, of rows) by `minimum` and by what sampling explains."""
-    return all(
-        share - before
-        > max(minimum, STANDARD_ERRORS * math.sqrt(before * (1 - before) * (1 / rows + 1 / max(size, 1))))
-        for before, size in references
-    )

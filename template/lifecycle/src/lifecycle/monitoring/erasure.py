@@ -2,25 +2,22 @@
 
 import contextlib
 import csv
-import json
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, count, describe, quoted, text, write_parquet
+from lifecycle.contract.tables import Connection, connect, count, describe, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
+from lifecycle.monitoring.collect import collect
 from lifecycle.registry import labels, predictions
-from lifecycle.registry.predictions import table_of
 from lifecycle.storage import Store, lock, write_atomically
 
-if TYPE_CHECKING:
-    import duckdb
-
 ERASED = "lifecycle_erased"  # the table of request, position and id of each erased row
+# The erased values as text, by the columns of the key (or the id) in any contract.
+Values = dict[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass
@@ -32,34 +29,18 @@ class Erased:
     being_written: int = 0
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """The erased values as text, by the columns of the key (or the id) in any contract, and the columns of all ids."""
-
-    values: dict[tuple[str, ...], tuple[str, ...]]
-    ids: set[str]
-
-    def rows(self, line: predictions.Line) -> dict[int, dict[str, Any]]:
-        """Return the erased rows of a line of the log by their position."""
-        rows = ((position, row) for position, row in enumerate(line["rows"]) if isinstance(row, dict))
-        return {at: row for at, row in rows if any(_as_texts(row, names) == own for names, own in self.values.items())}
-
-    def condition(self, known: Collection[str]) -> str:
-        """Return the SQL condition that a row of a table with the columns `known` is erased."""
-        own = [each for each in self.values.items() if {*each[0]} <= {*known}]
-        pairs = [(labels.as_key([*map(quoted, names)]), labels.as_key([*map(text, values)])) for names, values in own]
-        return " OR ".join(f"coalesce({key} = {value}, FALSE)" for key, value in pairs) or "FALSE"
-
-
 def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> Erased:
-    """Remove every row and label of a key or an id.
+    """Collect what services have logged, and remove every row and label of a key or an id.
 
     Each file is replaced in one step; a second call completes a killed one. A key of several columns is a line of CSV.
     `contract` is the team's, which may be newer than every bundle. Rows in a segment that a service is writing are
-    counted and not erased.
+    counted and not erased. Raises LifecycleError where a segment cannot be collected: nothing is erased.
     """
-    done, wanted = Erased(), _wanted(store, value, contract, by_id)
+    done, (values, ids) = Erased(), _wanted(store, value, contract, by_id)
     environments = sorted(path.name for path in store.predictions.glob("[!.]*") if path.is_dir())
+    for environment in environments:
+        if waiting := collect(store, environment).waiting:
+            raise LifecycleError("; ".join(waiting.values()), f"Restore it to read {', '.join(waiting)}; erase again.")
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect())
         connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER, id VARCHAR)")
@@ -68,33 +49,40 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
             stack.enter_context(lock(folder / ".lock"))
             for left in (folder / ".spill", *folder.glob("date=*/.*.parts")):
                 shutil.rmtree(left, ignore_errors=True)
+        logged, growing = list[Path](), set[str]()
         for environment in environments:
             stack.enter_context(predictions.exclusive(store, environment))
-            for path in predictions.open_segments(predictions.segment_folder(store, environment)):
-                done.being_written += sum(len(wanted.rows(line)) for line in predictions.segment_lines(path) if line)
-            _find(connection, store, environment, wanted)
+            growing |= {path.stem for path in predictions.segment_folder(store, environment).glob("[!.]*")}
+            logged += predictions.files(store, environment)
+            _remove_temporary(store.predictions / environment)
+        for path in logged:
+            known = describe(connection, f"FROM {predictions.table_of([path])}").keys()
+            own = [f"CAST({quoted(name)} AS VARCHAR)" for name in ids if name in known]
+            query = f"SELECT lifecycle_request, lifecycle_position, coalesce({', '.join(['NULL', *own])})"
+            query += f" FROM {predictions.table_of([path])} WHERE {_condition(values, known)}"
+            connection.execute(f"INSERT INTO {ERASED} {query}")
         # Labels first: they are found by the rows.
         with labels.exclusive(store):
-            keys = ", ".join({labels.as_key([*map(text, values)]) for values in wanted.values.values()})
+            keys = ", ".join({labels.as_key([*map(text, each)]) for each in values.values()})
             condition = f"(coalesce(request_id, ''), position) IN (SELECT (request, position) FROM {ERASED})"
             condition += f" OR ts IS NULL AND coalesce(key IN (SELECT id FROM {ERASED} WHERE id IS NOT NULL), FALSE)"
             condition += f" OR (ts IS NULL) = {by_id} AND coalesce(key IN ({keys}), FALSE)"
             for path in labels.files(store):
                 done.labels += _from_parquet(connection, path, condition)
             _remove_temporary(store.labels)
-        for environment in environments:
-            for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-                done.rows += _from_segment(path, wanted)
-            _remove_temporary(store.predictions / environment)
-        logged = (path for environment in environments for path in predictions.files(store, environment))
         for path in (*logged, *sorted(store.scores.glob("*/date=*/scores.parquet"))):
-            done.rows += _from_parquet(connection, path, wanted.condition(_columns(connection, path)))
+            known = describe(connection, f"FROM {predictions.table_of([path])}").keys()
+            rows = _from_parquet(connection, path, _condition(values, known))
+            # The next collection writes the rows of a segment that is still there again.
+            done.being_written += rows if path.stem in growing else 0
+            done.rows += 0 if path.stem in growing else rows
         for path in sorted(store.features.glob("[!.]*.sqlite")):
-            _from_features(path, wanted)
+            _from_features(path, values)
     return done
 
 
-def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wanted:
+def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> tuple[Values, set[str]]:
+    """Return the erased values, and the columns of all ids."""
     contracts = [contract]
     for version in store.versions():
         # A bundle without a contract cannot have logged anything that could be collected.
@@ -108,78 +96,35 @@ def _wanted(store: Store, value: str, contract: Contract, by_id: bool) -> _Wante
     if not values:
         forms = " or ".join(",".join(names) for names in sorted(known)) or "not declared"
         raise LifecycleError(f"no contract has such {'an id' if by_id else 'a key'}: {value}", f"It is {forms}.")
-    return _Wanted(values, ids)
+    return values, ids
 
 
-def _find(connection: "duckdb.DuckDBPyConnection", store: Store, environment: str, wanted: _Wanted) -> None:
-    """Insert request, position and id of each erased row into ERASED."""
-    for path in predictions.closed_segments(predictions.segment_folder(store, environment)):
-        for line in filter(None, predictions.segment_lines(path)):
-            for at, row in wanted.rows(line).items():
-                own = next(iter(_as_texts(row, wanted.ids)), None)
-                connection.execute(f"INSERT INTO {ERASED} VALUES (?, ?, ?)", [line["id"], at, own])
-    for path in predictions.files(store, environment):
-        known = _columns(connection, path)
-        ids = [f"CAST({quoted(name)} AS VARCHAR)" for name in wanted.ids if name in known]
-        query = f"SELECT lifecycle_request, lifecycle_position, coalesce({', '.join(['NULL', *ids])})"
-        query += f" FROM {table_of([path])} WHERE {wanted.condition(known)}"
-        connection.execute(f"INSERT INTO {ERASED} {query}")
+def _condition(values: Values, known: Collection[str]) -> str:
+    """Return the SQL condition that a row of a table with the columns `known` is erased."""
+    own = [each for each in values.items() if {*each[0]} <= {*known}]
+    pairs = [(labels.as_key([*map(quoted, names)]), labels.as_key([*map(text, each)])) for names, each in own]
+    return " OR ".join(f"coalesce({key} = {value}, FALSE)" for key, value in pairs) or "FALSE"
 
 
-def _columns(connection: "duckdb.DuckDBPyConnection", path: Path) -> Collection[str]:
-    return describe(connection, f"FROM {table_of([path])}").keys()
-
-
-def _from_parquet(connection: "duckdb.DuckDBPyConnection", path: Path, condition: str) -> int:
+def _from_parquet(connection: Connection, path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
-    if rows := count(connection, f"FROM {table_of([path])} WHERE {condition}"):
-        write_parquet(connection, f"SELECT * FROM {table_of([path])} WHERE NOT ({condition})", path)
+    if rows := count(connection, f"FROM {predictions.table_of([path])} WHERE {condition}"):
+        write_parquet(connection, f"SELECT * FROM {predictions.table_of([path])} WHERE NOT ({condition})", path)
     return rows
 
 
-def _from_segment(path: Path, wanted: _Wanted) -> int:
-    """Replace rows by null, which keeps the positions of the others: labels refer to them."""
-    erased, before, lines = 0, path.read_bytes(), []
-    for raw in before.splitlines(keepends=True):
-        line = predictions.parsed_line(raw)
-        positions = [*wanted.rows(line)] if line else []
-        if line and positions:
-            for position in positions:
-                line["rows"][position] = line["predictions"][position] = None
-            raw = predictions.dumped(line) + b"\n"
-        elif line is None and any(all(each.encode() in raw for each in key) for key in wanted.values.values()):
-            # An incomplete line may contain the key; the empty one is still counted by the collection.
-            raw = b"\n"
-        erased += len(positions)
-        lines.append(raw)
-    if b"".join(lines) != before:
-        write_atomically(path, b"".join(lines))
-    return erased
-
-
-def _from_features(path: Path, wanted: _Wanted) -> None:
+def _from_features(path: Path, values: Values) -> None:
     """Replace an online feature table by one without the key; a file that a service has open never changes."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as table:
         key, *_ = [name for _, name, *_ in table.execute("PRAGMA table_info(features)")] or [""]
-        if (key,) not in wanted.values:
+        if (key,) not in values:
             return
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as remaining:
             table.backup(remaining)
             condition = f"CAST({quoted(key)} AS TEXT) = ?"
-            if remaining.execute(f"DELETE FROM features WHERE {condition}", wanted.values[key,]).rowcount:
+            if remaining.execute(f"DELETE FROM features WHERE {condition}", values[key,]).rowcount:
                 remaining.execute("VACUUM")
                 write_atomically(path, remaining.serialize())
-
-
-def _as_texts(row: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_as_text(row[name]) for name in names if name in row)
-
-
-def _as_text(value: Any) -> str:
-    """Return a key as the command line and DuckDB write it."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _remove_temporary(folder: Path) -> None:

@@ -5,10 +5,9 @@ The report is a page, a JSON document that the service reads, and the request fo
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle import timestamps
-from lifecycle.contract.tables import check_table, connect, count, text
+from lifecycle.contract.tables import Connection, Frame, check_table, connect, count, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
@@ -21,12 +20,8 @@ from lifecycle.monitoring.report import Document, accepted, build_document, writ
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.registry import deployments, labels, predictions
 from lifecycle.reports import render
-from lifecycle.settings import Settings
+from lifecycle.settings import Monitor, Settings
 from lifecycle.timestamps import DAY, format_utc
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from duckdb import DuckDBPyConnection as Connection
 
 WINDOW = "lifecycle_window"
 
@@ -34,17 +29,11 @@ WINDOW = "lifecycle_window"
 def monitor(settings: Settings, data: Data, environment: str, as_of: int | None = None) -> tuple[Document, Path]:
     """Monitor the version deployed in an environment and write the report.
 
-    Args:
-        settings: storage, data and the block `monitor`.
-        data: the team's tables; where they are absent, features are not recomputed and the report says so.
-        environment: its predictions are read.
-        as_of: seconds; the current time when None. Predictions, labels and data after it are ignored.
+    Returns the report and the dated folder that holds it. Raises LifecycleError where nothing is deployed in the
+    environment, or a clock, `as_of` or `latest()` is wrong.
 
-    Returns:
-        The report and the dated folder that holds it.
-
-    Raises:
-        LifecycleError: nothing is deployed in the environment, or a clock, `as_of` or `latest()` is wrong.
+    Where the team's tables are absent, features are not recomputed and the report says so. Predictions, labels and
+    data after `as_of` (seconds, by default the current time) are ignored.
     """
     as_of = timestamps.now() if as_of is None else as_of
     _check_clock({"AS_OF": as_of}, tolerance=0)
@@ -59,10 +48,7 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
 def _collect_findings(
     settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None
 ) -> Findings:
-    """Measure everything that the verdict on a version depends on; LifecycleError where something is from the future.
-
-    `as_of` is in seconds, `threshold` the deployed one.
-    """
+    """Measure what the verdict depends on; `threshold` is the deployed one. LifecycleError for times in the future."""
     store, rules, length = settings.store, settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
     first, profile = windows[0].first, read_profile(bundle)
@@ -87,7 +73,7 @@ def _collect_findings(
         earliest = first - rules.label_days * DAY
         if predictions.load_rows(connection, store, environment, earliest, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, settings, bundle, profile, window, findings)
+                rows = _measure_window(connection, rules, bundle, profile, window, findings)
             _measure_quality(connection, settings, bundle, findings, rows, threshold)
             ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
             findings.newest_data = max(logged, min(newest or 0, as_of))
@@ -117,7 +103,7 @@ def _check_clock(times: dict[str, int | None], tolerance: int = DAY) -> None:
             raise LifecycleError(problem, hint)
 
 
-def _features_lag(connection: "Connection", newest: int | None) -> int | None:
+def _features_lag(connection: Connection, newest: int | None) -> int | None:
     """Return how many seconds the looked-up features of the newest logged prediction were behind the data of its time.
 
     `newest` is the latest time in the tables, None where they have none. Raises LifecycleError where the features are
@@ -136,13 +122,8 @@ def _features_lag(connection: "Connection", newest: int | None) -> int | None:
 
 
 def _measure_window(
-    connection: "Connection",
-    settings: Settings,
-    bundle: Bundle,
-    profile: Profile | None,
-    window: Window,
-    findings: Findings,
-) -> "pd.DataFrame":
+    connection: Connection, rules: Monitor, bundle: Bundle, profile: Profile | None, window: Window, findings: Findings
+) -> Frame:
     """Set the number of rows and the drift of a window, and return its rows."""
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
@@ -151,7 +132,7 @@ def _measure_window(
     if window.rows and profile is not None:
         known = {(each["column"], each["kind"]) for each in findings.accepted}
         levels = bundle.facts["levels"]
-        window.columns = measure_drift(bundle.contract, profile, levels, rows, settings.monitor, known)
+        window.columns = measure_drift(bundle.contract, profile, levels, rows, rules, known)
         for column in bundle.contract.inputs:
             if column.name in profile.columns:
                 try:
@@ -164,12 +145,7 @@ def _measure_window(
 
 
 def _measure_quality(
-    connection: "Connection",
-    settings: Settings,
-    bundle: Bundle,
-    findings: Findings,
-    last: "pd.DataFrame",
-    threshold: float | None,
+    connection: Connection, settings: Settings, bundle: Bundle, findings: Findings, last: Frame, threshold: float | None
 ) -> None:
     """Set quality on mature predictions only, because labels that are known early are not a random sample.
 
@@ -196,7 +172,7 @@ def _measure_quality(
 
 
 def _outside(
-    connection: "Connection", settings: Settings, environment: str, bundle: Bundle, first: int, as_of: int
+    connection: Connection, settings: Settings, environment: str, bundle: Bundle, first: int, as_of: int
 ) -> dict[str, int]:
     """Count what is not in the table of the version's predictions from `first` until before `as_of`, in seconds."""
     store, paths = settings.store, predictions.files(settings.store, environment)
@@ -206,9 +182,8 @@ def _outside(
         for condition in labels.conditions(connection, bundle.contract, source):
             # One for each way to match: a single condition with OR could not be a hash join.
             queries["unmatched"] += f" AND NOT EXISTS (SELECT 1 FROM {source} p WHERE {condition})"
-        queries["later"] = (
-            f"FROM {source} WHERE ts >= {as_of} AND starts_with(lifecycle_request, {text(predictions.BATCH)})"
-        )
+        is_batch = f"starts_with(lifecycle_request, {text(predictions.BATCH)})"
+        queries["later"] = f"FROM {source} WHERE ts >= {as_of} AND {is_batch}"
         others = f"ts >= {first} AND ts < {as_of} AND version <> {text(bundle.version)}"
         queries["other_versions"] = f"FROM {source} WHERE {others}"
     counts = {kind: count(connection, query) for kind, query in queries.items()}

@@ -7,12 +7,12 @@ test Monitor 3).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import count, literal, quoted
+from lifecycle.contract.tables import Connection, Frame, count, literal, quoted
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
@@ -24,12 +24,7 @@ from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from duckdb import DuckDBPyConnection as Connection
-
-MAX_ROWS, MAX_LEVELS = 20_000, 20
-MAX_RECOMPUTED = 2000
+MAX_ROWS, MAX_LEVELS, MAX_RECOMPUTED = 20_000, 20, 2000
 TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
 SAMPLE = "lifecycle_sampled"
 
@@ -88,7 +83,7 @@ def measure_quality(
     contract: Contract,
     facts: dict[str, Any],
     settings: Settings,
-    labelled: "pd.DataFrame",
+    labelled: Frame,
     predictions: int,
     mature: int,
     newest: Floats,
@@ -128,11 +123,8 @@ def measure_quality(
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
     """Compare the newest rows that a version predicted for within one window before `as_of` (seconds).
 
-    Returns:
-        None where nothing can be compared: no looked-up column, no key in the log, or no row.
-
-    Raises:
-        LifecycleError: the tables cannot be read, or `features.sql` does not run on them.
+    Returns None where nothing can be compared: no looked-up column, no key in the log, or no row. Raises LifecycleError
+    where the tables cannot be read, or `features.sql` does not run on them.
     """
     if not _recomputable(bundle.contract):
         return None
@@ -142,7 +134,7 @@ def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundl
     return compare_logged(connection, bundle)
 
 
-def compare_logged(connection: "Connection", bundle: Bundle) -> Skew | None:
+def compare_logged(connection: Connection, bundle: Bundle) -> Skew | None:
     """Compare the newest rows of the table that `predictions.load_rows` filled; None as in `measure_skew`.
 
     The connection has the team's tables. The bundle's own `features.sql` is run; LifecycleError when it fails.
@@ -193,7 +185,7 @@ def _interval(target: Target, actual: Floats, outputs: Floats, settings: Setting
     return Interval(size, value, float(lower), float(upper))
 
 
-def _slices(contract: Contract, rows: "pd.DataFrame", min_rows: int) -> Iterator[tuple[str, Any]]:
+def _slices(contract: Contract, rows: Frame, min_rows: int) -> Iterator[tuple[str, Any]]:
     """Yield the positions of the rows of each level, as `column=level`, of categories and booleans with few levels."""
     for column in contract.inputs:
         if column.kind in ("category", "boolean") and column.name in rows:

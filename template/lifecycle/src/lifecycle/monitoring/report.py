@@ -18,7 +18,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring.verdict import Findings, decide
 from lifecycle.registry import Identity, deployments
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically
 
@@ -43,6 +43,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
     measured, utc, rules = asdict(findings), timestamps.format_utc, settings.monitor
     windows = [
         {"from": utc(each.first), "to": utc(each.last), "rows": each.rows, "state": each.state(rules.min_rows)}
+        | {"columns": {name: asdict(column) for name, column in each.columns.items()}}
         for each in findings.windows
     ]
     left_out = [
@@ -57,9 +58,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
         "version": version,
         "verdict": verdict,
         "reasons": [asdict(reason) for reason in reasons],
-        "windows": [
-            window | {"columns": each["columns"]} for window, each in zip(windows, measured["windows"], strict=True)
-        ],
+        "windows": windows,
         "left_out": left_out,
         "quality": measured["quality"],
         "skew": {"problem": findings.skew_error} if findings.skew_error else measured["skew"],
@@ -68,25 +67,7 @@ def build_document(environment: str, version: str, findings: Findings, settings:
 
 def summary(document: Document) -> list[str]:
     """Return the figures of a report in a few lines: windows, quality, calibration, and what was left out."""
-    windows = []
-    for each in document["windows"]:
-        rows = f"{each['rows']:,} rows, " if each["rows"] else ""
-        windows.append(f"{each['from'][:10]} to {each['to'][:10]}: {rows}{each['state']}")
-    lines, quality = [f"windows: {'; '.join(windows)}"], document["quality"] or {}
-    if overall := quality.get("overall"):
-        bound = "" if quality["bound"] is None else f"; holdout {quality['expected']:.3f}, bound {quality['bound']:.3f}"
-        interval = f"{overall['value']:.3f} ({overall['lower']:.3f} to {overall['upper']:.3f})"
-        lines.append(f"{quality['metric']} {interval} on {overall['rows']:,} labelled predictions{bound}")
-    if (coverage := quality.get("coverage")) is not None:
-        lines.append(f"{coverage:.1%} of the labels do not exceed the predicted quantile")
-    if calibration := quality.get("calibration"):
-        text = f"Brier score {quality['brier']:.3f}, expected calibration error {calibration['error']:.3f}"
-        text += f" (perfect probabilities: about {calibration['chance']:.3f} by chance)"
-        if at := quality["at_threshold"]:
-            shares = {name: "undefined" if at[name] is None else f"{at[name]:.2f}" for name in ("precision", "recall")}
-            text += f"; at the threshold {at['threshold']:g}: {', '.join(' '.join(each) for each in shares.items())}"
-        lines.append(text)
-    return [*lines, f"left out: {'; '.join(each['text'] for each in document['left_out']) or 'nothing'}"]
+    return render("summary.txt.j2", report=document).splitlines()
 
 
 def write_report(store: Store, document: Document, page: str) -> Path:
@@ -133,9 +114,8 @@ def accepted(store: Store, environment: str, version: str, as_of: int) -> list[d
 def accept(store: Store, environment: str, name: str, who: Identity, why: str) -> str:
     """Accept what the newest report found in a column, and return that finding; `who` and `why` go to the audit log.
 
-    Raises:
-        LifecycleError: the reason is missing, the column is unknown or not broken, the rows violate the contract, or
-            the report does not describe the deployed version.
+    Raises LifecycleError where the reason is missing, the column is unknown or not broken, the rows violate the
+    contract, or the report does not describe the deployed version.
     """
     again = "Run `make monitor` first."
     if not why.strip():

@@ -74,10 +74,7 @@ class Findings:
 
 
 def decide(findings: Findings, settings: Settings) -> tuple[str, list[Reason]]:
-    """Return the verdict and its reasons, the most severe first.
-
-    Broken data are an incident whatever else was found, so that no model is trained on them.
-    """
+    """Return the verdict and its reasons, the most severe first: on broken data, no model is trained."""
     # Of several reasons for a retrain the first is requested, because it determines what the gate requires.
     checks = (_broken, _decay, _drift, _age, _accepted, _too_few)
     found = (reason for check in checks for reason in check(findings, settings))

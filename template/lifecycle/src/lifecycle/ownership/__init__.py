@@ -170,11 +170,7 @@ def _described(error: Any) -> _Problem:
 
 
 def load(content: bytes) -> tuple[dict[str, Any], dict[Names, int]]:
-    """Return the data of a file, with every scalar as text (`on` is a handle), and the line of each key by its path.
-
-    Raises:
-        LifecycleError: the content is not a YAML mapping.
-    """
+    """Return the data with every scalar as text (`on` is a handle), and each key's line; LifecycleError if not YAML."""
     try:
         loader = yaml.BaseLoader(content.decode("utf-8"))
         node = loader.get_single_node()

@@ -49,12 +49,9 @@ def approve(
 ) -> list[str]:
     """Record that a person approves a version, or a threshold of it, for production.
 
-    Returns:
-        The roles that this person holds in OWNERS.
-
-    Raises:
-        LifecycleError: the environment needs no approval, or the threshold is not a probability.
-        Refused: the person holds no role, or OWNERS has errors or is not committed.
+    Returns the roles that this person holds in OWNERS. Raises LifecycleError where the environment needs no approval,
+    or the threshold is not a probability, and Refused where the person holds no role, or OWNERS has errors or is not
+    committed.
     """
     if environment != PRODUCTION:
         problem = f"{environment} needs no approval"

@@ -143,9 +143,8 @@ def examine(root: Path, day: date | None = None) -> Report:
 def write(root: Path) -> list[str]:
     """Write every derived file that applies to the repository at `root`, and return a line for each change.
 
-    Raises:
-        LifecycleError: OWNERS has errors.
-        Refused: a file of that name is the team's own; it is not changed.
+    Raises LifecycleError where OWNERS has errors, and Refused where a file of that name is the team's own; it is not
+    changed.
     """
     changes, own = list[str](), list[str]()
     for name, now, wanted in _derived(root, read(root).valid()):

@@ -90,7 +90,6 @@ def swap(
     environment: str,
     seen: Deployment | None,
     new: Deployed,
-    *,
     action: str,
     who: str,
     why: str,
@@ -100,10 +99,8 @@ def swap(
     """Deploy `new` in an environment, provided that the deployment is still `seen` (None: nothing is deployed).
 
     The audit line, which also holds `evidence`, is written first, so that no change lacks its line. `action` is
-    "promote" or "rollback"; `owners` are those by role at this time.
-
-    Raises:
-        DeploymentChanged: another process changed the deployment since it was read.
+    "promote" or "rollback"; `owners` are those by role at this time. Raises DeploymentChanged where another process
+    changed the deployment since it was read.
     """
     path = _path(store, environment)
     with lock(path.with_name(f".{environment}.lock")):
@@ -111,17 +108,11 @@ def swap(
         if current != seen:
             hint = "Check what is deployed now (`make config`), then decide again."
             raise DeploymentChanged(f"the deployment of {environment} changed while this change was prepared", hint)
-        deployment = Deployment(
-            environment=environment,
-            revision=current.revision + 1 if current else 1,
-            current=new,
-            # A version that was rolled back had a fault: a second rollback must not deploy it again.
-            previous=current.current if current and action != "rollback" else None,
-            who=who,
-            why=why,
-            changed=datetime.fromtimestamp(timestamps.now(), UTC).isoformat(),
-            owners=owners or {},
-        )
+        revision = current.revision + 1 if current else 1
+        # A version that was rolled back had a fault: a second rollback must not deploy it again.
+        previous = current.current if current and action != "rollback" else None
+        changed = datetime.fromtimestamp(timestamps.now(), UTC).isoformat()
+        deployment = Deployment(environment, revision, new, previous, who, why, changed, owners or {})
         append_audit(store, {"action": action} | deployment.as_document() | {"evidence": evidence or {}})
         content = json.dumps({"format": FORMAT} | deployment.as_document(), indent=2, ensure_ascii=False)
         write_atomically(path, f"{content}\n".encode())

@@ -8,18 +8,14 @@ as JSON. Of several labels of a prediction, the one that was seen last counts.
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle.contract.reader import Table, open_rows
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, count, describe, path_literal, quoted, text, write_parquet
+from lifecycle.contract.tables import Connection, connect, count, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import LOGGED
 from lifecycle.storage import Store, hash_of, lock
 from lifecycle.timestamps import DAY
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 # A contract may have a column `label`; these names are reserved.
 LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
@@ -54,10 +50,8 @@ def add(
     """Import the labels of a CSV or Parquet file (see FORMAT) and return their number; None if it was imported before.
 
     A label that was seen after `now` (seconds) is refused. `seen_ts`, by default now, is when the labels of a file
-    without that column became known. `table` declares how the team's own files are written.
-
-    Raises:
-        LifecycleError: names each column and rule that is broken, with count and first rows (from 1).
+    without that column became known. `table` declares how the team's own files are written. Raises LifecycleError,
+    which names each column and rule that is broken, with count and first rows (from 1).
     """
     if not file.is_file():
         raise LifecycleError(f"{file} is not a file", "Name a CSV or Parquet file of labels.")
@@ -72,7 +66,7 @@ def add(
         return write_parquet(connection, f"SELECT {', '.join(COLUMNS)} FROM converted ORDER BY lifecycle_row", path)
 
 
-def matched(connection: "Connection", store: Store, contract: Contract, file: Path) -> int:
+def matched(connection: Connection, store: Store, contract: Contract, file: Path) -> int:
     """Return how many labels of an imported file belong to a prediction in LOGGED."""
     ways = conditions(connection, contract, LOGGED)
     exist = " OR ".join(f"EXISTS (SELECT 1 FROM {LOGGED} p WHERE {condition})" for condition in ways)
@@ -97,14 +91,12 @@ def known(store: Store, as_of: int) -> str:
     return f"SELECT * FROM read_parquet([{', '.join(map(path_literal, found))}]) WHERE seen_ts <= {int(as_of)}"
 
 
-def joined(connection: "Connection", store: Store, contract: Contract, as_of: int) -> int:
+def joined(connection: Connection, store: Store, contract: Contract, as_of: int) -> int:
     """Create the table LABELLED from LOGGED: its columns, LABEL and SEEN (null where unknown at `as_of`).
 
     LABEL is null, and SEEN is not, where no known label is valid for the target, such as a class of an older contract.
     The same log, labels and `as_of` (seconds) give the same table, whatever is delivered later with a later `seen_ts`.
-
-    Returns:
-        The number of rows with a label.
+    Returns the number of rows with a label.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_labels AS {known(store, as_of)}")
     matches = " UNION ALL ".join(
@@ -122,7 +114,7 @@ def joined(connection: "Connection", store: Store, contract: Contract, as_of: in
     return count(connection, f"FROM {LABELLED} WHERE {LABEL} IS NOT NULL")
 
 
-def coverage(connection: "Connection", as_of: int, label_days: int) -> Coverage:
+def coverage(connection: Connection, as_of: int, label_days: int) -> Coverage:
     """Return how many rows of LABELLED are older than `label_days` at `as_of`, and how many of these have a label."""
     mature = f"FROM {LABELLED} WHERE ts <= {int(as_of) - label_days * DAY}"
     labelled, other = f"{mature} AND {LABEL} IS NOT NULL", f"{mature} AND {LABEL} IS NULL AND {SEEN} IS NOT NULL"
@@ -147,7 +139,7 @@ def _delivery(store: Store, file: Path) -> Path:
     return store.labels / f"{hash_of(file)}.parquet"
 
 
-def conditions(connection: "Connection", contract: Contract, source: str) -> list[str]:
+def conditions(connection: Connection, contract: Contract, source: str) -> list[str]:
     """Return the SQL conditions by which a label `l` belongs to a prediction `p` of `source`: by request, id, key."""
     found, known = [NAMED], describe(connection, f"FROM {source}")
     for columns, time in ((contract.ids, "l.ts IS NULL"), (contract.entity_key, f"l.ts // {DAY} = p.ts // {DAY}")):
@@ -164,7 +156,7 @@ def as_key(values: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"'[' || {joined} || ']'"
 
 
-def _read(connection: "Connection", file: Path, contract: Contract, table: Table | None) -> set[str]:
+def _read(connection: Connection, file: Path, contract: Contract, table: Table | None) -> set[str]:
     """Create the table `given` from the file, every value as text, with row numbers from 1; return its columns."""
     import duckdb
 
@@ -201,7 +193,7 @@ def _check_columns(file: Path, columns: set[str], contract: Contract) -> list[st
     return next(way for way in ways if set(way) == given)
 
 
-def _convert(connection: "Connection", contract: Contract, columns: set[str], way: list[str], seen_ts: int) -> None:
+def _convert(connection: Connection, contract: Contract, columns: set[str], way: list[str], seen_ts: int) -> None:
     """Create the table `converted`: COLUMNS, with null for values that are not valid, and `lifecycle_row`."""
     values = {"position": "0", "seen_ts": f"'{int(seen_ts)}'"}
     values = {name: quoted(name) if name in columns else values.get(name, "NULL") for name in COLUMNS}
@@ -230,9 +222,7 @@ def _label(contract: Contract, value: str, with_booleans: bool = False) -> str:
     return f"CASE {cases} END"
 
 
-def _check_rows(
-    connection: "Connection", store: Store, file: Path, way: list[str], contract: Contract, now: int
-) -> None:
+def _check_rows(connection: Connection, store: Store, file: Path, way: list[str], contract: Contract, now: int) -> None:
     """Check the table `converted`; `way` names the columns that identify its rows."""
     classes, names = contract.target.classes, [name for name in way if name != "ts"]
     differs = f"min(label) OVER (PARTITION BY {SAME}) <> max(label) OVER (PARTITION BY {SAME})"

@@ -15,18 +15,15 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
-from lifecycle.contract.tables import count, path_literal, text
+from lifecycle.contract.tables import Connection, count, path_literal, text
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, lock
-
-if TYPE_CHECKING:
-    import duckdb
 
 OPEN, CLOSED = ".open", ".jsonl"
 FIELDS = {"ts", "id", "version", "rows", "predictions"}
@@ -81,12 +78,7 @@ def date_of(file: Path) -> date:
 
 
 def load_rows(
-    connection: "duckdb.DuckDBPyConnection",
-    store: Store,
-    environment: str,
-    first: int,
-    last: int,
-    version: str | None = None,
+    connection: Connection, store: Store, environment: str, first: int, last: int, version: str | None = None
 ) -> int:
     """Create the table LOGGED with the logged predictions of a time range, oldest first, and return their number.
 
@@ -181,10 +173,10 @@ def segment_lines(path: Path) -> Iterator[Line | None]:
     with file:
         for line in file:
             if line.endswith(b"\n") or path.suffix != OPEN:
-                yield parsed_line(line)
+                yield _parsed(line)
 
 
-def parsed_line(line: bytes) -> Line | None:
+def _parsed(line: bytes) -> Line | None:
     """Return the content of a line, or None for a damaged one: the writer was killed, or the disk was full."""
     try:
         content = json.loads(line) if line.endswith(b"\n") else None

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 OK, NO_DATA, WATCH, RETRAIN, INCIDENT = VERDICTS = ("ok", "no data", "watch", "retrain", "incident")
 # The newest report; a dated folder holds a copy of each.
-LATEST = "monitoring.json"
-REQUEST = "retrain_request.json"
+LATEST, REQUEST = "monitoring.json", "retrain_request.json"
 
 TEXT, SOFT, LINE, REFERENCE, CURRENT, BOUND = (f"#01010{place}" for place in range(6))
 VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", REFERENCE: "one", CURRENT: "two", BOUND: "incident"}
@@ -43,9 +42,9 @@ MAX_BINS, MAX_LABEL = 12, 22
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the HTML of a page, made from a file in `reports/templates` that can call the charts below.
+    """Return a page in HTML, or a text, made from a file in `reports/templates` that can call the charts below.
 
-    Text in `values` is escaped. A variable of the template that is not in `values` raises jinja2.UndefinedError.
+    Text in `values` is escaped in HTML. A variable of the template that is not in `values` is an UndefinedError.
     """
     return _environment().get_template(template).render(**values)
 
@@ -59,7 +58,7 @@ def _environment() -> "jinja2.Environment":
         os.environ.setdefault("MPLCONFIGDIR", f"{sys.prefix}/cache/matplotlib")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lifecycle.reports"),
-        autoescape=True,
+        autoescape=lambda name: name is None or not name.endswith(".txt.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,16 +7,14 @@ linear model cannot represent, and an optional drift in the last quarter.
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lifecycle.contract.tables import write_parquet
+from lifecycle.contract.tables import Frame, write_parquet
 from lifecycle.timestamps import DAY
 
 # pandas and duckdb are imported where they are used: most commands import this package only as a part of `model.data`.
-if TYPE_CHECKING:
-    import pandas as pd
 
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
 FIRST_LABEL = MONTHS[3]  # the months before only provide events for the features of the first labels
@@ -32,10 +30,7 @@ Array = np.ndarray[Any, Any]
 
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
-    """Write customers, events and labels as Parquet files, on request with a drift in the last quarter.
-
-    Equal arguments give equal bytes.
-    """
+    """Write the tables as Parquet, with or without a drift in the last quarter; equal arguments give equal bytes."""
     import duckdb
 
     people = _people(np.random.default_rng(seed), customers, drift)
@@ -47,7 +42,7 @@ def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 200
             write_parquet(connection, "FROM frame", folder / f"{name}.parquet")
 
 
-def _people(random: np.random.Generator, count: int, drift: bool) -> "pd.DataFrame":
+def _people(random: np.random.Generator, count: int, drift: bool) -> Frame:
     """Return customers with two hidden traits: how often they visit (`zeal`) and how much they order (`worth`)."""
     import pandas as pd
 
@@ -69,7 +64,7 @@ def _people(random: np.random.Generator, count: int, drift: bool) -> "pd.DataFra
     )
 
 
-def _history(people: "pd.DataFrame", seed: int, drift: bool) -> "tuple[pd.DataFrame, pd.DataFrame]":
+def _history(people: Frame, seed: int, drift: bool) -> tuple[Frame, Frame]:
     """Simulate the months: label every customer, decide who leaves, then generate the events of the others."""
     import pandas as pd
 
@@ -102,7 +97,7 @@ def _history(people: "pd.DataFrame", seed: int, drift: bool) -> "tuple[pd.DataFr
     return _events(people, pd.concat(events, ignore_index=True), leaves), pd.concat(labels, ignore_index=True)
 
 
-def _risk(people: "pd.DataFrame", now: int, last: dict[str, Array], complaints: Array, discount: Array) -> Array:
+def _risk(people: Frame, now: int, last: dict[str, Array], complaints: Array, discount: Array) -> Array:
     """Return the probability of leaving within 30 days, from thresholds and combinations instead of a weighted sum."""
     days = (now - people["joined"].to_numpy()) / DAY
     visits, spent = last["visit"], last["spent"]
@@ -129,7 +124,7 @@ def _season(timestamp: int, peak: int) -> float:
     return float(np.cos(2 * np.pi * (timestamp / DAY / 365.25 - peak / 365.25)))
 
 
-def _month(people: "pd.DataFrame", start: int, end: int, random: np.random.Generator, shifted: bool) -> "pd.DataFrame":
+def _month(people: Frame, start: int, end: int, random: np.random.Generator, shifted: bool) -> Frame:
     """Return the events of a month for every customer, including those who have not joined or have left."""
     import pandas as pd
 
@@ -147,15 +142,14 @@ def _month(people: "pd.DataFrame", start: int, end: int, random: np.random.Gener
         amount = PRICES[plan[who]] * random.lognormal(0, 0.15, len(who)) * (1.25 if shifted else 1.0)
         ts = random.integers(start, end, len(who))
         late = np.where(random.random(len(who)) < 0.02, random.integers(1, 2 * DAY, len(who)), 0)
-        parts.append(
-            pd.DataFrame({"who": who, "ts": ts, "seen_ts": ts + late, "kind": kind, "amount": amount.round(2)})
-        )
+        columns = {"who": who, "ts": ts, "seen_ts": ts + late, "kind": kind, "amount": amount.round(2)}
+        parts.append(pd.DataFrame(columns))
     happened = pd.concat(parts, ignore_index=True)
     happened.loc[happened["kind"] != "purchase", "amount"] = np.nan
     return happened.assign(joined=people["joined"].to_numpy()[happened["who"]])
 
 
-def _events(people: "pd.DataFrame", happened: "pd.DataFrame", leaves: Array) -> "pd.DataFrame":
+def _events(people: Frame, happened: Frame, leaves: Array) -> Frame:
     """Return the events and cancellations that were known at the end, in the order in which they happened."""
     import pandas as pd
 

@@ -6,7 +6,7 @@ of the cause the label is reversed, which a linear model cannot represent.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,7 @@ import numpy.typing as npt
 from lifecycle.contract.declare import FLOAT32_MAX
 from lifecycle.contract.rows import FIRST_DAY, LAST_DAY, MICROSECONDS_A_DAY, expected_range
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import quoted
-
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
+from lifecycle.contract.tables import Connection, Frame, Series, quoted
 
 Places = npt.NDArray[np.float64]  # in [0, 1)
 
@@ -38,32 +34,32 @@ class Table:
     """Synthetic rows as a `lifecycle.contract.team.Data`, one row per hour; the latest are held out."""
 
     contract: Contract
-    frame: "pd.DataFrame"
+    frame: Frame
 
     @classmethod
     def of(cls, contract: Contract, count: int = ROWS, seed: int = 0) -> "Table":
         """Return a table of `count` rows."""
         return cls(contract, rows(contract, count, seed))
 
-    def tables(self, connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    def tables(self, connection: Connection, folder: Path) -> None:
         """Register the rows; the folder is not read."""
         ts = NOW - HOUR * np.arange(len(self.frame), 0, -1)
         connection.register("synthetic", self.frame.assign(ts=ts))
 
-    def labels(self, connection: "duckdb.DuckDBPyConnection") -> str:
+    def labels(self, connection: Connection) -> str:
         """Return the query of all rows."""
         return "FROM synthetic"
 
-    def population(self, connection: "duckdb.DuckDBPyConnection") -> str:
+    def population(self, connection: Connection) -> str:
         """Return the query of all rows without label and time."""
         return f"SELECT * EXCLUDE (ts, {quoted(self.contract.target.label)}) FROM synthetic"
 
-    def latest(self, connection: "duckdb.DuckDBPyConnection") -> int:
+    def latest(self, connection: Connection) -> int:
         """Return the fixed time that these rows end at."""
         return NOW
 
 
-def rows(contract: Contract, count: int, seed: int) -> "pd.DataFrame":
+def rows(contract: Contract, count: int, seed: int) -> Frame:
     """Return a frame with every column of the contract, within its limits, and the label.
 
     Equal arguments give equal rows. Keys are unique where their limits allow; classes are text and equally frequent;
@@ -96,7 +92,7 @@ def usual(column: Column) -> tuple[float, float]:
     return low, high
 
 
-def _values(column: Column, places: Places) -> "pd.Series[Any]":
+def _values(column: Column, places: Places) -> Series:
     import pandas as pd
 
     known = places / (1 - NULLS if column.nullable else 1)

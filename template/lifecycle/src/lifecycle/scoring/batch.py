@@ -3,7 +3,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,18 +13,15 @@ from lifecycle import timestamps
 from lifecycle.contract import reader, tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import connect, quoted
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
-from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployed
 from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
-from lifecycle.scoring.parts import POSITION, Output, RowFile
+from lifecycle.scoring.parts import POSITION, Fill, Output, RowFile
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors, lock
 
@@ -35,17 +32,10 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     """Predict for the population of each date and write one Parquet file per date, sorted by key.
 
     A file has the keys and the id (without these, the request fields), the prediction, `as_of`, version and threshold.
-    Scoring a date again replaces its file. Unless `log.enabled` is false, the rows are also written to the prediction
-    log.
-
-    `environment` names whose deployed version predicts. `days` are at 00:00 UTC; the default is the date of the latest
-    time in the data, or today. `progress` shows a progress bar on stderr.
-
-    Returns:
-        By file, the number of its rows.
-
-    Raises:
-        LifecycleError: nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
+    Scoring a date again replaces it. Unless `log.enabled` is false, the rows are also written to the prediction log.
+    The version deployed in the environment predicts. `days` are at 00:00 UTC; the default is the date of the latest
+    time in the data, or today. `progress` shows a bar on stderr. Returns the number of rows by file. Raises
+    LifecycleError where nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
     with (
         _started(settings, environment, progress) as run,
@@ -66,13 +56,8 @@ def score_file(
     """Predict for the rows of a Parquet or CSV file, in its order; no feature is looked up and nothing is logged.
 
     `file` has every column of the contract, and `output` is the Parquet file to write; see `score` for the others, and
-    `own_rows` for `table`.
-
-    Returns:
-        The number of rows, and the columns of the file that are not in the contract.
-
-    Raises:
-        LifecycleError: the file violates the contract or cannot be read, or the output cannot be written.
+    `own_rows` for `table`. Returns the number of rows, and the columns of the file that are not in the contract. Raises
+    LifecycleError where the file violates the contract or cannot be read, or the output cannot be written.
     """
     faults = {
         "is a folder": output.is_dir(),
@@ -83,7 +68,7 @@ def score_file(
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
-    with _started(settings, environment, progress) as run, connect(**run.limits) as connection:
+    with _started(settings, environment, progress) as run, tables.connect(**run.limits) as connection:
 
         def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
@@ -97,7 +82,7 @@ class _Run:
 
     settings: Settings
     environment: str
-    deployed: Deployed
+    deployed: deployments.Deployed
     predictor: Predictor
     limits: dict[str, str]
     progress: bool
@@ -143,13 +128,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
 
 
 def _predict(
-    run: _Run,
-    connection: Any,
-    title: str,
-    path: Path,
-    facts: dict[str, Any],
-    fill: Callable[[RowFile], object],
-    logged: list[Output],
+    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], fill: Fill, logged: list[Output]
 ) -> int:
     """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
@@ -174,15 +153,11 @@ def _predict(
 
 
 def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table: Table | None = None) -> list[str]:
-    """Fill ROWS with the rows of a Parquet or CSV file, in its order.
+    """Fill point_in_time.ROWS with the rows of a Parquet or CSV file, in its order.
 
     `table` declares how the team's own files are written. A file without these columns is read as the contract says.
-
-    Returns:
-        The columns of the file that are not in the contract.
-
-    Raises:
-        LifecycleError: the file cannot be read, or violates the contract: by column, rule, count and first rows from 0.
+    Returns the columns of the file that are not in the contract. Raises LifecycleError where the file cannot be read,
+    or violates the contract: by column, rule, count and first rows from 0.
     """
     # The file has every column of the contract: none is looked up.
     columns = tuple(replace(column, source="request") for column in contract.columns)
@@ -198,11 +173,11 @@ def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table
         values = [tables.cast(tables.literal(column.default), column, "BIGINT") for column in missing]
         rules = []
         for column in (column for column in columns if column not in missing):
-            raw, reading = quoted(headers[column.name]), readings[column.name]
+            raw, reading = tables.quoted(headers[column.name]), readings[column.name]
             value = reading.value(raw, known[headers[column.name]])
             rules.append((column.name, f"is not {reading.noun}", f"{reading.is_given(raw)} AND {value} IS NULL"))
-            values.append(f"CAST({value} AS {tables.SQL_TYPES[column.kind]}) AS {quoted(column.name)}")
+            values.append(f"CAST({value} AS {tables.SQL_TYPES[column.kind]}) AS {tables.quoted(column.name)}")
         tables.check_rules(connection, GIVEN, rules, str(file))
     to.keep(connection, f"SELECT {', '.join(values)} FROM {GIVEN}", str(file))
-    tables.check_table(connection, ROWS, columns, str(file))
+    tables.check_table(connection, point_in_time.ROWS, columns, str(file))
     return [name for name in known if name not in headers.values()]

@@ -61,12 +61,16 @@ class Output:
     facts: dict[str, Any]
 
 
+# Writes the completed rows of a run to a file.
+Fill = Callable[[RowFile], object]
+
+
 def folder_of(output: Path) -> Path:
     """Return the folder that has the parts of an output until it is written."""
     return output.with_name(f".{output.name}.parts")
 
 
-def begin(folder: Path, fill: Callable[[RowFile], object], group_rows: int, facts: dict[str, Any]) -> Path:
+def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
     """Let `fill` write the completed rows, and return their file; parts of other rows or facts are removed."""
     rows, fresh, known = folder / "rows.parquet", folder / "rows.parquet.draft", folder / "facts.json"
     with explain_disk_errors(folder):
@@ -115,10 +119,8 @@ def write(
 ) -> None:
     """Write completed rows and their predictions (one part per row group) to every output.
 
-    Each output appears at its path in one step, when all are complete.
-
-    Raises:
-        LifecycleError: the disk is full or read-only.
+    Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk is full or
+    read-only.
     """
     predicted = ", ".join(map(path_literal, parts))
     source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"

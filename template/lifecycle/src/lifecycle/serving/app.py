@@ -79,10 +79,9 @@ UNAUTHORIZED: ErrorResponses = {401: _problem("The API key is missing or wrong."
 
 
 def create(store: Store, environment: str, serve: Serve, log: Log | None = None) -> PredictionService:
-    """Load what is deployed and return the ASGI application; without `log`, no predictions are logged.
+    """Return the ASGI application of what is deployed; without `log`, no predictions are logged.
 
-    Raises:
-        LifecycleError: nothing is deployed, the bundle cannot be loaded here, or an API key is missing or invalid.
+    Raises LifecycleError where nothing is deployed, the bundle does not load, or an API key is missing or invalid.
     """
     follower = DeploymentFollower(store, environment, serve.max_rows)
     service = PredictionService(follower, serve, log, api_keys(serve, environment))
@@ -93,8 +92,7 @@ def create(store: Store, environment: str, serve: Serve, log: Log | None = None)
 def api_keys(serve: Serve, environment: str) -> list[bytes]:
     """Return the accepted API keys: those of the variable LIFECYCLE_API_KEY, else those of serve.api_key_file.
 
-    Raises:
-        LifecycleError: a key is too short or not printable ASCII, the file cannot be read, or production has no key.
+    Raises LifecycleError where one is invalid, the file cannot be read, or production has none.
     """
     path, text = serve.api_key_file, os.environ.get(API_KEY)
     source = path if text is None else API_KEY
@@ -172,9 +170,8 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
     async def readyz() -> dict[str, str | bool]:
         """Return 200 when requests can be predicted; `pending`: a newer version cannot be loaded, see `/info`."""
         if service.leaving or follower.deployed.lacks_features:
-            raise HTTPException(
-                503, "the service is stopping" if service.leaving else NO_FEATURES, {"retry-after": "5"}
-            )
+            problem = "the service is stopping" if service.leaving else NO_FEATURES
+            raise HTTPException(503, problem, {"retry-after": "5"})
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
     @keyed.get("/info")

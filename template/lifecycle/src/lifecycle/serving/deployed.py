@@ -14,11 +14,10 @@ from typing import Any
 from lifecycle.contract.rows import Row, RowReader
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.features.online import FeatureTable, table_path
+from lifecycle.features import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
-from lifecycle.registry.deployments import Deployment
 from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
@@ -33,7 +32,7 @@ Responses = list[Row]
 class DeployedModel:
     """Everything that one request needs. A request keeps the object it began with, so a swap never mixes versions."""
 
-    deployment: Deployment
+    deployment: deployments.Deployment
     predictor: Predictor
     reader: RowReader
     features: FeatureTable | None
@@ -68,11 +67,7 @@ class DeploymentFollower:
     """The `deployed` model of one environment; `pending` says why a newer deployment is not in use yet."""
 
     def __init__(self, store: Store, environment: str, max_rows: int) -> None:
-        """Load the deployed model.
-
-        Raises:
-            LifecycleError: nothing is deployed, or the bundle cannot be loaded or does not reproduce its golden rows.
-        """
+        """Load the deployed model; LifecycleError where there is none or it does not reproduce its golden rows."""
         self.store, self.environment, self.max_rows = store, environment, max_rows
         self.pending, self._checks = "", 0
         self.deployed = self._load(None)

@@ -29,14 +29,15 @@ from lifecycle.settings import Settings
 log = logging.getLogger("lifecycle.serving")
 # Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
+OPTIONS: dict[str, Any] = {"http": "httptools", "ws": "none", "lifespan": "on", "log_config": None}
+OPTIONS |= dict.fromkeys(("access_log", "server_header", "proxy_headers"), False)
+# Longer than load balancers keep idle connections, so that they never send on one that is being closed; and longer than
+# uvicorn's default of 5 seconds, because a model may hold the interpreter.
+OPTIONS |= {"timeout_keep_alive": 75, "timeout_worker_healthcheck": 30}
 
 
 def run(settings: Settings, environment: str) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
-
-    Raises:
-        LifecycleError: the address is in use or not usable, or the deployed model cannot be loaded.
-    """
+    """Serve until SIGTERM or SIGINT, then finish open requests; LifecycleError for an unusable address or model."""
     serve, several = settings.serve, settings.serve.workers > 1
     configure_logging(serve.log_format)
     port = usable_port(serve.host, serve.port)
@@ -58,27 +59,13 @@ def run(settings: Settings, environment: str) -> None:
             host=serve.host,
             port=port,
             workers=serve.workers,
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            # Longer than load balancers keep idle connections, so that they never send on one that is being closed.
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
-            # A model may hold the interpreter for longer than uvicorn's default of 5 seconds.
-            timeout_worker_healthcheck=30,
+            **OPTIONS,
         )
 
 
 def application() -> ASGIApp:
-    """Load what is deployed and return the ASGI application; the factory that uvicorn calls in each worker.
-
-    Raises:
-        LifecycleError: the deployed model cannot be loaded.
-    """
+    """Return the ASGI application, in each worker of uvicorn; LifecycleError where the model does not load."""
     from lifecycle.serving.app import create
 
     environment, content = json.loads(os.environ[WORKER_SETTINGS])
@@ -88,11 +75,7 @@ def application() -> ASGIApp:
 
 
 def usable_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0.
-
-    Raises:
-        LifecycleError: this process cannot listen there.
-    """
+    """Return the port, or a free one for 0; raises LifecycleError where this process cannot listen there."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.create_server((host, port), family=family) as listener:

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import Frame
 from lifecycle.models.metrics import Floats, bootstrap, losses, slice_losses, weighted_measure
 from lifecycle.models.runtimes import Model
 from lifecycle.training.dataset import LabelledRows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Slices = dict[str, dict[str, float]]
 # Slices of fewer rows would describe individual people.
@@ -34,12 +31,8 @@ class Improvement:
 def improvement(before: Floats, after: Floats, confidence: float, resamples: int, seed: int = 0) -> Improvement:
     """Return the improvement of the mean loss by a paired bootstrap (Efron & Tibshirani 1993, §16.4).
 
-    Args:
-        before: losses of the model to compare with, shape (rows,).
-        after: losses of the other model on the same rows, shape (rows,).
-        confidence: of each one-sided bound, below 1.
-        resamples: how often the rows are drawn.
-        seed: of the draws.
+    `before` and `after` are losses of two models on the same rows, shape (rows,). `confidence` is that of each
+    one-sided bound, below 1; the rows are drawn `resamples` times with the `seed`.
     """
     differences, size = before - after, len(before)
     return _improvement(lambda weights: float(weights @ differences / size), size, confidence, resamples, seed)
@@ -56,16 +49,12 @@ def measure_improvement(
     return _improvement(lambda weights: new(weights) - old(weights), len(actual), confidence, resamples, seed=0)
 
 
-def compare_slices(
-    contract: Contract, frame: "pd.DataFrame", label: Floats, candidate: Floats, opponent: Floats
-) -> Slices:
+def compare_slices(contract: Contract, frame: Frame, label: Floats, candidate: Floats, opponent: Floats) -> Slices:
     """Compare the loss of two models (see `slice_losses`) in each level of each category and boolean column.
 
-    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes).
-
-    Returns:
-        By `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
-        Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes). Returns
+    by `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
+    Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
     """
     own, other = (slice_losses(contract.target, label, each) for each in (candidate, opponent))
     result: Slices = {}
@@ -93,14 +82,8 @@ def dominant(model: Model, contract: Contract, rows: LabelledRows, predicted: Fl
     """Return a warning that names the column which dominates a model; empty if none does.
 
     What some columns give is the loss of their partial dependence (Friedman 2001): the mean prediction where all others
-    have the values of other rows. Groups of columns are halved, so that a wide table takes few predictions.
-
-    Args:
-        model: the fitted model.
-        contract: its contract.
-        rows: held-out rows.
-        predicted: what the model predicts for them.
-        trivial: what the trivial baseline predicts for them.
+    have the values of other rows. Groups of columns are halved, so that a wide table takes few predictions. `predicted`
+    and `trivial` are what the model and the trivial baseline predict for the held-out `rows`.
     """
     names, random = [column.name for column in contract.inputs], np.random.default_rng(0)
     orders = [random.permutation(len(rows.label)) for _ in range(ORDERS)]

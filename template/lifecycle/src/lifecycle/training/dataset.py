@@ -6,13 +6,13 @@ With a time, the newest period is for choosing and evaluating; else whole entiti
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import Connection, Frame, Series
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
@@ -20,10 +20,6 @@ from lifecycle.models.metrics import Floats
 from lifecycle.models.reference import Seconds, seconds_of, time_column
 from lifecycle.settings import Settings
 from lifecycle.training.logged import Logged, add_logged
-
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
 
 FEW_DISTINCT_ROWS = 100
 # Of the rows that are not fitted, those for choosing; the others are the holdout.
@@ -61,7 +57,7 @@ class Split:
 class LabelledRows:
     """Completed rows and their labels, as class codes or numbers of shape (rows,)."""
 
-    frame: "pd.DataFrame"
+    frame: Frame
     label: Floats
 
     def take(self, mask: Mask) -> "LabelledRows":
@@ -77,7 +73,7 @@ class LabelledRows:
 class Dataset:
     """Every labelled row known at `as_of` (seconds), how they are divided, and how many come from `labels()`."""
 
-    connection: "duckdb.DuckDBPyConnection"
+    connection: Connection
     team: Team
     as_of: int
     split: Split
@@ -117,12 +113,9 @@ class Dataset:
 
 
 def load_dataset(
-    connection: "duckdb.DuckDBPyConnection", team: Team, as_of: int, settings: Settings, environment: str, share: float
+    connection: Connection, team: Team, as_of: int, settings: Settings, environment: str, share: float
 ) -> Dataset:
-    """Complete the labelled rows known at `as_of` (seconds) and hold out about `share` of them.
-
-    The rows are those of `labels()` and, after them, the logged predictions of an environment that have a label.
-    """
+    """Complete the labelled rows known at `as_of` (seconds), logged ones last, and hold out about `share` of them."""
     from_labels = point_in_time.training_rows(connection, team, as_of)
     logged = add_logged(connection, team, settings, environment, as_of)
     if not from_labels + logged.joined:
@@ -134,14 +127,11 @@ def load_dataset(
     return Dataset(connection, team, as_of, split(frame, team.contract, share), rows, from_labels, logged)
 
 
-def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
+def split(frame: Frame, contract: Contract, share: float) -> Split:
     """Divide the rows of a frame, about `share` of which are held out.
 
     With a time, the newest period is divided by a hash of entities (where there are few, of rows) into selection and
-    holdout.
-
-    Raises:
-        LifecycleError: a part would be empty.
+    holdout. Raises LifecycleError where a part would be empty.
     """
     import pandas as pd
 
@@ -190,7 +180,7 @@ def split(frame: "pd.DataFrame", contract: Contract, share: float) -> Split:
     return Split(training, selection, holdout, rule, shared, seconds, age, identity)
 
 
-def codes(label: "pd.Series[Any]", target: Target) -> Floats:
+def codes(label: Series, target: Target) -> Floats:
     """Return labels as class codes or numbers, shape (rows,); raise LifecycleError where one is null or not valid."""
     if label.isna().any():
         problem = f"the label {target.label} is null in {int(label.isna().sum())} of {len(label)} rows"
@@ -213,12 +203,12 @@ def codes(label: "pd.Series[Any]", target: Target) -> Floats:
     return np.asarray(values)
 
 
-def _by_hash(frame: "pd.DataFrame", columns: list[str], share: float) -> Mask:
+def _by_hash(frame: Frame, columns: list[str], share: float) -> Mask:
     # The high bits, so that the share is a plain threshold.
     return np.asarray((_hashes(frame, columns) >> np.uint64(11)).astype(np.float64) / 2**53 < share)
 
 
-def _hashes(frame: "pd.DataFrame", columns: list[str]) -> Hashes:
+def _hashes(frame: Frame, columns: list[str]) -> Hashes:
     """Return a hash of the columns of each row, or of its position where there are no columns."""
     import pandas as pd
 

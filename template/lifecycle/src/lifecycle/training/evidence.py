@@ -35,21 +35,16 @@ Positions = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out rows: their labels, and what each model predicted for them.
+    """Held-out rows: their `label` (class codes or numbers), and what each model predicted for them.
 
-    Attributes:
-        label: class codes or numbers, shape (rows,).
-        ids: hashes of the rows' identities, shape (rows,).
-        predictions: by model name or version, shape (rows,), or (rows, classes) for multiclass. REFIT is the fit that
-            is deployed; it was also fitted to these rows.
-        rows: by version, the positions of the rows that it is compared on and has predictions for; a version without
-            an entry, and a model of the candidate's own training, has all rows.
-        basis: by version, FITS where it was fitted to too many of the rows, and is compared by the fit that evaluated
-            it; UNKNOWN where an earlier release does not record what it was fitted to.
-        same: versions whose predictions equal those of the REFIT.
-        slices: by opponent, what `compare_slices` returns.
-        incomparable: by version, why it cannot be compared: it has another target, or completes other rows.
-        failed: by version, the error of one that could be compared but does not load or predict here.
+    `ids` are hashes of the rows' identities, shape (rows,). `predictions` are by model name or version, shape (rows,),
+    or (rows, classes) for multiclass; REFIT is the fit that is deployed, which was also fitted to these rows. The
+    others are by version. `rows` has the positions of the rows that it is compared on and has predictions for; without
+    an entry, as for models of the candidate's own training, these are all. `basis` is FITS where it was fitted to too
+    many of the rows, and is compared by the fit that evaluated it, and UNKNOWN where an earlier release does not record
+    what it was fitted to. `same` are those whose predictions equal the REFIT's. `slices` has by opponent what
+    `compare_slices` returns, `incomparable` why it cannot be compared (it has another target, or completes other rows),
+    and `failed` the error of one that could be compared but does not load or predict here.
     """
 
     label: Floats
@@ -126,10 +121,7 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
 
 
 def sampled(hashes: Hashes, width: int) -> Positions:
-    """Return which rows are kept, with `width` numbers each: those with the lowest hashes, at most MOST_ROWS.
-
-    Of two models, the same part of all possible rows is kept.
-    """
+    """Return which rows are kept, the same of two models: those with the lowest hashes, by `width` numbers each."""
     return np.sort(np.argsort(hashes, kind="stable")[: min(MOST_ROWS, MOST_NUMBERS // width)])
 
 
@@ -159,10 +151,7 @@ def _of_fits(bundle: Bundle, ids: Hashes, least: int) -> tuple[Positions, Floats
 
 
 def _predict(version: Bundle, dataset: Dataset) -> Floats:
-    """Return the predictions of a version on the held-out rows, completed by its own contract and features.
-
-    With another contract, only rows of `labels()` can be completed; the predictions of all others are NaN.
-    """
+    """Return a version's predictions on the held-out rows; under another contract, NaN for those not of `labels()`."""
     own, other = dataset.team.contract, version.contract
     if not own.target.has_labels_of(other.target) or own.target.quantile != other.target.quantile:
         raise Incomparable(f"{version.version} has another target")
@@ -199,10 +188,7 @@ def read(bundle: Bundle) -> Evidence:
 
 
 def files(evidence: Evidence, dataset: Dataset, deployed: Mask) -> dict[str, bytes]:
-    """Return the files of a bundle that hold its evidence and the hashes of its rows, by name.
-
-    `deployed` are the rows that the deployed model is fitted to.
-    """
+    """Return the files with the evidence and the hashes of the rows; the deployed model is fitted to `deployed`."""
     # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
     rounded = np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"), otypes=[float])
     predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}

@@ -11,22 +11,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lifecycle.contract.rows import Encoder, learn_levels
 from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.tables import Frame
 from lifecycle.contract.team import Team, verify_loss
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
-from lifecycle.models.metrics import Floats
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Standard errors by which the loss of a shorter window must be lower.
 STANDARD_ERRORS = 2.0
@@ -44,16 +41,11 @@ LIMIT_HINT = "use an estimator that takes it, or narrow the limits in src/model/
 class Fits:
     """What was chosen, and the fitted models.
 
-    Attributes:
-        chosen: CANDIDATE, or LINEAR where the candidate is not better on the selection rows (by cross-validation
-            where these are few).
-        periods: those of the chosen window before the newest one; None for the whole history.
-        losses: the candidate's mean loss on the selection rows, by window ("all", or its number of periods).
-        evaluated: the models fitted before the newest period, by name; CANDIDATE is the chosen one.
-        rows: the rows that the deployed fit is fitted to, a mask of shape (rows,).
-        encoder: of the deployed fit.
-        deployed: the deployed fit.
-        empty: inputs that are null in all rows of the evaluated fit; the model does not read them.
+    `chosen` is CANDIDATE, or LINEAR where the candidate is not better on the selection rows (by cross-validation where
+    these are few). `periods` are those of the chosen window before the newest one; None for the whole history. `losses`
+    has the candidate's mean loss on the selection rows, by window ("all", or its number of periods), and `evaluated`
+    the models fitted before the newest period, by name; CANDIDATE is the chosen one. `rows` is the mask of the rows
+    that `deployed` is fitted to, with `encoder`. It does not read `empty`, which are null in the evaluated fit's rows.
     """
 
     chosen: str
@@ -69,8 +61,7 @@ class Fits:
 def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     """Choose among windows of 1 to `windows` periods and the whole history, and fit the chosen recipe again.
 
-    Raises:
-        LifecycleError: an estimator does not fit or predict, or a class has no rows.
+    Raises LifecycleError where an estimator does not fit or predict, or a class has no rows.
     """
     split, target = dataset.split, team.contract.target
     selection, counts = dataset.rows.take(split.selection), dataset.class_counts(split.training)
@@ -91,7 +82,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     def fitted(name: str, rows: LabelledRows, empty: Collection[str] = ()) -> Model:
         return _fit(team, name, makers[name], rows, empty)[0]
 
-    def losses(name: str, model: Model) -> Floats:
+    def losses(name: str, model: Model) -> metrics.Floats:
         with naming(name):
             return metrics.losses(target, selection.label, model.predict_frame(selection.frame))
 
@@ -134,7 +125,7 @@ def _windows(dataset: Dataset, most: int) -> Iterator[tuple[int, Mask]]:
             yield periods, mask
 
 
-def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> Floats:
+def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows], Model]) -> metrics.Floats:
     """Return the loss of each row by a model that is fitted to the other folds (Stone 1974), shape (rows,)."""
     found, fold = np.empty(len(rows.label)), np.arange(len(rows.label)) % FOLDS
     # Every class is in each fold, in the order of the labels.
@@ -182,14 +173,12 @@ def naming(name: str, nulls: Sequence[str] = ()) -> Iterator[None]:
         raise LifecycleError(problem, hint) from error
 
 
-def verify_allowed_rows(model: Model, contract: Contract, frame: "pd.DataFrame") -> None:
+def verify_allowed_rows(model: Model, contract: Contract, frame: Frame) -> None:
     """Let a fitted model predict a row of `frame` alone, and with each value that the contract allows in one column.
 
     The values are null, levels (an unseen one where the contract states none) and the limits of the column. Otherwise
-    the service would return status 500 for such a row, possibly months after the training.
-
-    Raises:
-        LifecycleError: the model raises or returns an invalid output; the message names the first such columns.
+    the service would return status 500 for such a row, possibly months after the training. Raises LifecycleError where
+    the model raises or returns an invalid output; the message names the first such columns.
     """
     first = frame[[column.name for column in contract.columns]].head(1).astype("object")
     row = {str(name): value for name, value in first.where(first.notna(), None).iloc[0].items()}

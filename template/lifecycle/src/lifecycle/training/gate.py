@@ -13,9 +13,8 @@ import numpy as np
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
 from lifecycle.settings import Gate
-from lifecycle.training import evidence
+from lifecycle.training import ANYWAY, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked, evidence
 from lifecycle.training.comparison import Improvement, improvement, measure_improvement
-from lifecycle.training.decision import ANYWAY, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked
 from lifecycle.training.evidence import CANDIDATE, FITS, LINEAR, REFIT, TRIVIAL, UNKNOWN, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.

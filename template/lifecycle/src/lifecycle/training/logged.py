@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lifecycle.contract.schema import Target
-from lifecycle.contract.tables import count, describe, quoted, text
+from lifecycle.contract.tables import Connection, count, describe, quoted, text
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features.point_in_time import ROWS
@@ -13,9 +12,6 @@ from lifecycle.models.bundle import feature_set, open_version
 from lifecycle.registry import labels, predictions
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 MATCHED, TABLE = "lifecycle_matched", "lifecycle_logged_rows"
 # Options of DuckDB that add two columns, which identify a row of the log.
@@ -38,7 +34,7 @@ class Logged:
     repeated: int = 0
 
 
-def add_logged(connection: "Connection", team: Team, settings: Settings, environment: str, as_of: int) -> Logged:
+def add_logged(connection: Connection, team: Team, settings: Settings, environment: str, as_of: int) -> Logged:
     """Add the labelled predictions of an environment, known at `as_of` (seconds), to the completed rows in ROWS.
 
     A prediction whose id (without one, whose key or fields, and UTC date) `labels()` has already is not added again,
@@ -87,9 +83,8 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
     )
     first = f"1 = row_number() OVER (PARTITION BY {', '.join(identity)} ORDER BY rowid)"
     equal = " AND ".join(f"r.{each} IS NOT DISTINCT FROM l.{each}" for each in identity)
-    before, found, old = (
-        count(connection, f"FROM {each}") for each in (ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature")
-    )
+    counted = ROWS, TABLE, f"{TABLE} WHERE lifecycle_mature"
+    before, found, old = (count(connection, f"FROM {each}") for each in counted)
     connection.execute(
         f"INSERT INTO {ROWS} BY NAME SELECT * EXCLUDE (lifecycle_mature) FROM {TABLE} l WHERE lifecycle_mature "
         f"AND NOT EXISTS (SELECT 1 FROM {ROWS} r WHERE {equal}) QUALIFY {first} ORDER BY rowid"
@@ -99,10 +94,7 @@ def add_logged(connection: "Connection", team: Team, settings: Settings, environ
 
 
 def _fits(settings: Settings, version: str, team: Team) -> bool:
-    """Return whether the logged rows of a version can be rows of the team's contract and features.
-
-    A request field that the version did not have yet is null in its rows, where null is what the field is by default.
-    """
+    """Return whether rows of a version can be the team's: a field that it did not have must be null by default."""
     try:
         bundle = open_version(settings.store, version)
     except LifecycleError:

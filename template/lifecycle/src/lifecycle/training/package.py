@@ -14,7 +14,6 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team, requirements
 from lifecycle.errors import LifecycleError
 from lifecycle.models import bundle as bundles
-from lifecycle.models.bundle import Bundle
 from lifecycle.models.export import FILE as EXPORT
 from lifecycle.models.export import Export
 from lifecycle.models.predictor import Predictor
@@ -29,14 +28,12 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 
 def pack(
     settings: Settings, dataset: Dataset, model: Model, facts: Facts, files: dict[str, bytes], export: Export | None
-) -> Bundle:
+) -> bundles.Bundle:
     """Publish a model with golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
 
     The golden rows are drawn from the holdout; `export` is the result of the conversion to ONNX, None for a model class
-    of the team.
-
-    Raises:
-        LifecycleError: no kind of bundle can hold the model, or it does not predict the same when it is loaded again.
+    of the team. Raises LifecycleError where no kind of bundle can hold the model, or it does not predict the same when
+    it is loaded again.
     """
     team, golden = dataset.team, _golden_rows(dataset, settings.train)
     predictions = model.predict_rows(golden).tolist()
@@ -78,12 +75,10 @@ def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
     contract, frame = dataset.team.contract, dataset.holdout.frame
     random, size = np.random.default_rng(train.seed), min(train.golden_rows, len(frame))
     columns: dict[str, list[Any]] = {}
+    kinds: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "time": datetime.isoformat}
     for column in contract.inputs:
         drawn = frame[column.name].iloc[random.choice(len(frame), size, replace=False)]
-        convert: Any = {"number": float, "integer": int, "boolean": bool, "time": datetime.isoformat}.get(
-            column.kind, str
-        )
-        known = zip(drawn, drawn.notna(), strict=True)
+        convert, known = kinds.get(column.kind, str), zip(drawn, drawn.notna(), strict=True)
         columns[column.name] = [convert(value) if is_known else None for value, is_known in known]
     for column in contract.keys:
         texts = [f"golden-{at}"[-(column.max_length or 99) :] for at in range(size)]

@@ -43,20 +43,11 @@ def train(
     """Train on the team's tables and write a new bundle, verified against its golden rows.
 
     The bundle has the fit that is deployed (see `training.fit`), and evidence for the gate of the fit that was
-    evaluated. Metrics are those of the evaluated fit.
-
-    Args:
-        team: contract, features, data and estimators of the team.
-        settings: the settings of the environment.
-        root: the repository, whose commit is recorded.
-        as_of: seconds since 1970 UTC; only labels known then are used. Default: the latest time in the data, or now, or
-            the time of the newest imported label, whichever is later.
-        reason: why the model is trained, such as `manual` or `drift`.
-        owners: handles by role, recorded in the bundle.
-        environment: its logged predictions that have a label are training rows, too.
-
-    Raises:
-        LifecycleError: the data, an estimator or the model cannot be used; no version was written.
+    evaluated, whose metrics it states. The commit of the repository `root`, `reason` (such as `drift`) and `owners`
+    (handles by role) are recorded. Logged predictions of the environment that have a label are training rows, too. Only
+    labels known at `as_of` (seconds since 1970 UTC) are used; by default the latest time in the data, or now, or the
+    time of the newest imported label, whichever is later. Raises LifecycleError where the data, an estimator or the
+    model cannot be used; no version was written.
     """
     connection = point_in_time.connect(team.data, settings.data)
     if as_of is None:
@@ -127,8 +118,7 @@ def train(
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
     """Log a trained bundle as an MLflow run, for people: no decision reads it.
 
-    Returns:
-        The tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
+    Returns the tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
     """
     tracking = settings.tracking
     # A server that is set and cannot be used, because MLflow is missing, is worth a warning.

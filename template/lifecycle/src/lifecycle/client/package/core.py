@@ -92,9 +92,8 @@ class Core(Generic[P]):
             raise ValueError("timeout must be a number of seconds above 0, retries 0 or more")
         # The message does not contain the address, which may contain a password.
         if not re.fullmatch(r"https?://[^/@\s]+(/[^@\s]*)?", url):
-            raise ValueError(
-                "url is not an address such as http://127.0.0.1:8000, without user and password (use api_key)"
-            )
+            problem = "url is not an address such as http://127.0.0.1:8000, without user and password (use api_key)"
+            raise ValueError(problem)
         # A key that was read from a file often ends with a line break.
         if key := _header("api_key", (api_key or "").strip()):
             http.headers["authorization"] = f"Bearer {key}"
@@ -169,9 +168,7 @@ class Core(Generic[P]):
             raise errors.Unreachable(reason, request_id) from None
         request_id, version = response.headers.get("x-request-id", request_id), str(self.contract)
         if (theirs := response.headers.get("x-contract-version", version)) != version:
-            problem = (
-                f"this client is for version {version} of the contract, the service has {theirs}; install its client"
-            )
+            problem = f"this client is for contract version {version}, and the service has {theirs}; install its client"
             raise errors.WrongContract(problem, request_id, response.status_code)
         if response.status_code != 200:
             raise _error(response, body, request_id, first)
