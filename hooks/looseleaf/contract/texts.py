@@ -1,5 +1,6 @@
 """Text of generated files: escaping, wrapping, the command to repeat, settings, and an example request."""
 
+import importlib.resources
 import re
 import shlex
 import textwrap
@@ -14,6 +15,12 @@ from looseleaf.contract.plan import Field, Plan
 INLINE_FIELDS = 40
 WIDTH = 120
 REQUEST = "docs/example-request.json"
+OWN = importlib.resources.files("looseleaf.contract") / "own"
+
+
+def template(name: str) -> str:
+    """Return a text of which a generated file is made."""
+    return (OWN / "texts" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def printable(value: str) -> str:
