@@ -38,17 +38,9 @@ def decide(
     chooser: Chooser,
     label_is_settled: bool = False,
 ) -> Plan:
-    """Return the plan of a table.
+    """Return the plan of a table; raises LifecycleError if there is nothing to learn, or a wish cannot be met.
 
-    Args:
-        table: the profiled file.
-        wishes: what the user specified.
-        connection: the connection that has read the file.
-        chooser: decides where several choices are plausible.
-        label_is_settled: whether the user has already been offered another label.
-
-    Raises:
-        LifecycleError: there is nothing to learn, or a wish cannot be met.
+    The connection has read the file. `label_is_settled`: another label has already been offered to the user.
     """
     named = {
         "LABEL": [wishes.label],

@@ -135,6 +135,12 @@ def correlation(column: Floats, label: Floats) -> float:
     return found if np.isfinite(found) else 0.0
 
 
+def rank_correlation(column: Floats, label: Floats) -> float:
+    """Return Spearman's correlation over the rows that have a value in the column."""
+    known = np.isfinite(column)
+    return correlation(ranks(column[known]), ranks(label[known]))
+
+
 def _scaled(values: Floats) -> Floats:
     values = values / max(1.0, float(np.abs(values).max()))
     spread = values.std()

@@ -83,17 +83,9 @@ def _names(given: str) -> tuple[str, ...]:
 
 
 def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, connection: Any) -> int:
-    """Return the number of labelled rows, read as training will read them, before anything is written.
+    """Return the number of labelled rows, read by the generated data.py (`text`) as training will read them.
 
-    Args:
-        plan: the decisions.
-        contract: the generated contract.
-        text: the text of the generated data.py.
-        file: name of the table in the data folder.
-        connection: the connection that has read the file.
-
-    Raises:
-        LifecycleError: the rows do not satisfy the contract.
+    Raises LifecycleError if they do not satisfy the contract. Nothing has been written by then.
     """
     data: Any = ModuleType("data")
     exec(compile(text, f"{MODEL}/data.py", "exec"), data.__dict__)

@@ -67,13 +67,7 @@ def _sample(label: Label, most: int) -> "np.ndarray":
 
 
 def later_times(times: Mapping[str, "pd.Series"], row_times: "pd.Series", time: str) -> Iterator[Leak]:
-    """Yield columns whose times are after the time of the row, so that they may be unknown at prediction time.
-
-    Args:
-        times: columns of seconds since 1970.
-        row_times: the time of each row, in seconds since 1970.
-        time: the name of the column of `row_times`.
-    """
+    """Yield columns of seconds since 1970 that are after the row's `time`: they may be unknown at prediction time."""
     for name, column in times.items():
         distance = (column - row_times).dropna()
         after = float((distance > 0).mean()) if len(distance) >= LEAST_ROWS else 0.0

@@ -38,15 +38,7 @@ def heading_line(heading: str) -> str:
 
 
 def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
-    """Return the sections of README.md for a table, made from those of the template.
-
-    Args:
-        old: the template's sections by heading.
-        plan: the decisions about the table.
-        file: name of the table in the data folder.
-        command: the command that repeats the inference.
-        request: a synthetic request.
-    """
+    """Return the sections of README.md for a table, made from those of the template, by heading."""
     changed: dict[str, str] = {}
     for heading, body in old.items():
         if not heading:

@@ -63,15 +63,9 @@ class Source:
 
 
 def open_source(given: str, connection: "duckdb.DuckDBPyConnection", charset: str = "") -> Source:
-    """Open the file at a path.
+    """Open the file at the path that the user wrote; the encoding of CSV is detected unless `charset` names it.
 
-    Args:
-        given: the path as the user wrote it.
-        connection: reads the file.
-        charset: the encoding of a CSV file; by default it is detected.
-
-    Raises:
-        LifecycleError: the file cannot be read as a table; the message names the place and what to do.
+    Raises LifecycleError if it cannot be read as a table; the message names the place and what to do.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", given):
         raise LifecycleError(f"{given} is an address, not a file", "Download it first, and use the file.")

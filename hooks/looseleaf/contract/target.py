@@ -57,10 +57,9 @@ def read_label(
     connection: "duckdb.DuckDBPyConnection",
     positive: str | None = None,
 ) -> Labels:
-    """Return how the label is read; `positive` names the class whose probability is predicted.
+    """Return how the label is read; raises LifecycleError if it is constant, empty or of a wrong type.
 
-    Raises:
-        LifecycleError: the label is constant, empty or of a wrong type.
+    `positive` names the class whose probability is predicted.
     """
     profile = table.profiles[name]
     where = f"{table.source.path.name}: the label {name}"
@@ -183,10 +182,7 @@ def _classes(
 def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share: float) -> Labels:
     """Leave out the classes that appear in the newest period only, from whose rows no model can learn.
 
-    Args:
-        labels: the label.
-        seconds: the times of the sampled rows, NaN where unknown.
-        share: of the rows in the newest period.
+    `seconds` has the times of the sampled rows, NaN where unknown; `share` is that of the rows in the newest period.
     """
     known, classes = ~np.isnan(labels.sample) & ~np.isnan(seconds), labels.target.classes
     codes, times = labels.sample[known], seconds[known].astype(np.int64)

@@ -85,11 +85,9 @@ class Reading:
 
 
 def read(counts: Counts, is_european: bool = False) -> Reading:
-    """Return how a column with these values is read.
+    """Return how a column is read that has each value in so many rows.
 
-    Args:
-        counts: number of rows of each distinct value.
-        is_european: whether the file writes commas as decimal marks elsewhere, or separates columns by semicolons.
+    `is_european`: the file has decimal commas in other columns, or semicolons between columns.
     """
     given = {value: count for value, count in counts.items() if value.casefold() not in MISSING}
     blank = tuple(sorted(value for value in counts if value.casefold() in MISSING))
