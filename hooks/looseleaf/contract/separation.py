@@ -5,15 +5,12 @@ that occurs once is no evidence.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from looseleaf.contract import evidence
 from looseleaf.contract.evidence import Codes, Floats, Found, Label, Mask
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The area under the ROC curve from which a column of two values is named: honest ones rarely come so close.
 NEAR_FLAG = 0.93
@@ -31,7 +28,7 @@ FILLED_SHARE = 0.3
 LEAST_BIN, BINS = 10, (100, 20)
 
 
-def of_column(column: "pd.Series", label: Label, columns: int) -> Found:
+def of_column(column: pd.Series, label: Label, columns: int) -> Found:
     """Yield the evidence about one column of so many."""
     codes, levels = evidence.factorized(column)
     is_null = column.isna().to_numpy()
@@ -137,7 +134,7 @@ def _exponent(rate: float, usual: float) -> float:
     return float(sum(one * np.log(one / other) for one, other in parts if one)) if rate < usual else 0.0
 
 
-def _described(values: "pd.Series") -> str:
+def _described(values: pd.Series) -> str:
     """Describe values for a report: the most frequent levels, or a range of numbers."""
     if values.isna().all():
         return "null"

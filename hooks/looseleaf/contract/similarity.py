@@ -1,21 +1,17 @@
 """Find evidence that one column is the label, a number, on any scale, in part of the rows, or in bins."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from looseleaf.contract import evidence
 from looseleaf.contract.evidence import Codes, Floats, Found
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The agreement of a column's levels with intervals of the label from which it is named.
 NEAR_ORDER = 0.8
 FEW_LEVELS = 100
 
 
-def of_column(column: "pd.Series", label: Floats) -> Found:
+def of_column(column: pd.Series, label: Floats) -> Found:
     """Yield the evidence about one column."""
     codes, levels = evidence.factorized(column)
     if column.dtype.kind in "buif":
