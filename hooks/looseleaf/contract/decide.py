@@ -13,7 +13,7 @@ from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
-from looseleaf.contract.leaks import Label
+from looseleaf.contract.evidence import Label
 from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import SAMPLE, Profile, Table
 from looseleaf.contract.prompts import Chooser, Wishes

@@ -12,8 +12,6 @@ import pandas as pd
 from looseleaf.contract import pairs, separation, similarity
 from looseleaf.contract.evidence import LEAST_OF_CLASS, LEAST_ROWS, Label, Leak
 
-__all__ = ["Label", "Leak", "find", "later_times"]
-
 MOST_ROWS, CELLS = 20_000, 4_000_000
 # Shares of rows in which a time is after the time of the row: a date of the result, or possibly one.
 ALWAYS, MOSTLY = 0.995, 0.5

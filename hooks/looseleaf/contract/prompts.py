@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,11 +42,10 @@ class Wishes:
     @property
     def columns(self) -> dict[str, list[str]]:
         """The columns that each variable of `make contract` names."""
-        one = {"LABEL": self.label, "ID": self.id, "TIME": self.time, "SEEN": self.seen}
-        several = {"KEY": self.key, "KEEP": self.keep, "DROP": self.drop, "LOG_ONLY": self.log_only}
-        return {name: [*filter(None, [value])] for name, value in one.items()} | {
-            name: [*names] if name == "KEY" else sorted(names) for name, names in several.items()
-        }
+        named: dict[str, Sequence[str | None]] = {"LABEL": [self.label], "KEY": self.key, "ID": [self.id]}
+        named |= {"TIME": [self.time], "SEEN": [self.seen], "KEEP": sorted(self.keep)}
+        named |= {"DROP": sorted(self.drop), "LOG_ONLY": sorted(self.log_only)}
+        return {variable: [name for name in names if name] for variable, names in named.items()}
 
 
 def _names(given: str) -> tuple[str, ...]:
