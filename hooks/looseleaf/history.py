@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from looseleaf import releases
-from looseleaf.snapshot import git
+from looseleaf.snapshot import contains, file_at, git, succeeds
 from looseleaf.steps import StepFailed
 
 RECORD, CHANGELOG, PROJECT = "releases.toml", "CHANGELOG.md", "pyproject.toml"
@@ -23,7 +23,7 @@ def check(root: Path) -> list[str]:
     except StepFailed as failed:
         return [f"{failed}."]
     for version, commit in releases_by_version.items():
-        if not _succeeds(root, "cat-file", "-e", f"{commit}^{{commit}}"):
+        if not succeeds("cat-file", "-e", f"{commit}^{{commit}}", folder=root):
             return [f"{RECORD}: {version} is the commit {commit}, and this clone does not have it. {FETCH}"]
     return [*_order_problems(root, releases_by_version), *_content_problems(root, releases_by_version)]
 
@@ -31,19 +31,19 @@ def check(root: Path) -> list[str]:
 def _order_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     before = None
     for version, commit in known.items():
-        if not _is_ancestor(root, commit, "HEAD"):
+        if not contains("HEAD", commit, root):
             yield f"{RECORD}: {commit} of {version} is not in the history of HEAD. {FETCH}"
-        if before and (commit == before or not _is_ancestor(root, before, commit)):
+        if before and (commit == before or not contains(commit, before, root)):
             yield f"{RECORD}: {commit} of {version} does not come after the release before it."
         before = commit
 
 
 def _content_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     for version, commit in known.items():
-        if (found := _version(_file(root, commit, PROJECT))) != str(version):
+        if (found := _version(file_at(commit, PROJECT, root))) != str(version):
             yield f"{RECORD}: the {PROJECT} of {commit} has the version {found}, not {version}."
         # The first release is older than the record, and its changelog has no section for it.
-        if _file(root, commit, RECORD) and version not in releases.sections(_file(root, commit, CHANGELOG)):
+        if file_at(commit, RECORD, root) and version not in releases.sections(file_at(commit, CHANGELOG, root)):
             yield f"{RECORD}: the {CHANGELOG} of {commit} has no section {version}."
     sections, current = [*releases.sections(read(root, CHANGELOG))], _version(read(root, PROJECT))
     expected = [*reversed(known)]
@@ -113,22 +113,5 @@ def read(root: Path, name: str) -> str:
 
 
 def _tagged(root: Path, version: Version) -> str:
-    tag = f"refs/tags/v{version}"
-    return git("rev-parse", f"{tag}^{{commit}}", folder=root) if _succeeds(root, "show-ref", "--quiet", tag) else ""
-
-
-def _is_ancestor(root: Path, ancestor: str, descendant: str) -> bool:
-    return _succeeds(root, "merge-base", "--is-ancestor", ancestor, descendant)
-
-
-def _file(root: Path, commit: str, name: str) -> str:
-    """Return a file as of a commit, or an empty text."""
-    return git("show", f"{commit}:{name}", folder=root) if _succeeds(root, "cat-file", "-e", f"{commit}:{name}") else ""
-
-
-def _succeeds(root: Path, *arguments: str) -> bool:
-    try:
-        git(*arguments, folder=root)
-    except subprocess.CalledProcessError:
-        return False
-    return True
+    tag = f"refs/tags/v{version}^{{commit}}"
+    return git("rev-parse", tag, folder=root) if succeeds("rev-parse", "--verify", tag, folder=root) else ""

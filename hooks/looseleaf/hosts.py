@@ -98,11 +98,8 @@ class GitHub(Host):
         return str(self._call("POST", pulls, content | {"head": branch, "base": self.base})["html_url"]), False
 
     def _headers(self) -> dict[str, str]:
-        return {
-            "Authorization": f"Bearer {self.token.value}",
-            "Accept": "application/vnd.github+json",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
+        version = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+        return version | {"Authorization": f"Bearer {self.token.value}"}
 
 
 class GitLab(Host):

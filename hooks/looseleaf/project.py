@@ -37,10 +37,15 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in removed and not k.startswith("PYTEST_")}
 
 
+def find_uv(*places: Path) -> str:
+    """Return the uv of the machine, of one of these places or of this environment."""
+    found = [str(place) for place in (*places, Path(sys.prefix) / "bin/uv") if place.exists()]
+    return shutil.which("uv") or next(iter(found), "uv")
+
+
 def make(*goals: str) -> list[str]:
     """Return the command `make GOALS`, with this environment's uv where the machine has none."""
-    uv = shutil.which("uv") or str(Path(sys.prefix) / "bin" / "uv")
-    return ["make", "--no-print-directory", f"UV={uv}", *goals]
+    return ["make", "--no-print-directory", f"UV={find_uv()}", *goals]
 
 
 def readme_request(folder: Path) -> dict[str, Any]:

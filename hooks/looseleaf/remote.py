@@ -6,18 +6,14 @@ import subprocess
 from pathlib import Path
 
 from looseleaf.hosts import RETRY, Token
-from looseleaf.snapshot import git
+from looseleaf.snapshot import git, identity
 from looseleaf.steps import StepFailed
 
 BRANCH = "looseleaf-update"
 REF = f"refs/heads/{BRANCH}"
 # Commits of other authors on the branch are kept.
 MAIL = "looseleaf@invalid"
-IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "looseleaf"), ("EMAIL", MAIL))
-}
+IDENTITY = identity(NAME="looseleaf", EMAIL=MAIL)
 TIMEOUT_SECONDS = 300
 
 

@@ -132,7 +132,7 @@ def test_one_of_two_classes_that_appears_late_is_reported(table: Any) -> None:
 
 def test_a_key_with_two_values_is_refused_and_one_with_few_is_reported(table: Any) -> None:
     with pytest.raises(LifecycleError, match="shop has 2 values") as caught:
-        table(shop=every(20, "paris", lambda at: "berlin"), wishes={"key": "shop"})
+        table(shop=every(20, "paris", lambda at: "berlin"), wishes={"key": ("shop",)})
     assert "Leave out KEY=shop" in caught.value.hint
-    made = table(shop=[f"shop {at % 7}" for at in range(ROWS)], wishes={"key": "shop"})
+    made = table(shop=[f"shop {at % 7}" for at in range(ROWS)], wishes={"key": ("shop",)})
     assert "shop has 7 values" in made.unsure

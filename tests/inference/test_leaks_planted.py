@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from looseleaf.contract import leaks
-from looseleaf.contract.leaks import Label
+from looseleaf.contract.evidence import Label
 from support.leaky import TABLES, judge
 
 NEEDS = {"telco-churn", "california-housing", "bike-sharing-hour"}

@@ -113,4 +113,4 @@ def test_another_date_is_a_date_of_the_contract_and_features_of_it_are_offered(t
     made = table(called=DAYS.strftime("%Y-%m-%d"), born=(DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d"))
     assert made.inputs["born"] == "time"
     assert "days since" not in made.code + made.data + made.notes
-    assert 'date_diff(\'day\', "born", "called")' in made.notes
+    assert "date_diff('day', born, called)" in made.notes

@@ -14,9 +14,9 @@ from looseleaf.contract import generated
 from looseleaf.contract.decide import decide
 from looseleaf.contract.draft import derived
 from looseleaf.contract.infer import read_labelled_rows
-from looseleaf.contract.plan import Plan, Wishes
+from looseleaf.contract.plan import Plan
 from looseleaf.contract.profile import profile_table
-from looseleaf.contract.prompts import Chooser, Defaults
+from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.source import open_source
 
 
@@ -63,7 +63,7 @@ def infer(path: Path, label: str, chooser: Chooser | None = None, **wishes: Any)
         profile_table(open_source(str(path), connection, charset), connection),
         Wishes(label, **wishes),
         connection,
-        chooser or Defaults(),
+        chooser or Chooser(),
     )
     file = plan.table.source.path.name
     code, data = generated.contract(plan, file, 1), generated.data(plan, file)

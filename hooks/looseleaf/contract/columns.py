@@ -8,36 +8,33 @@ import numpy as np
 from lifecycle.contract.declare import EXACT_INTEGER, FLOAT32_MAX, MAX_TEXT, RESERVED
 from lifecycle.contract.reader import Number, Text
 from lifecycle.contract.schema import Kind
-from looseleaf.contract.keys import are_codes
-from looseleaf.contract.plan import Field, Notes, Source, Wishes
+from looseleaf.contract.keys import LEAST_UNIQUE, are_codes
+from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import Profile
 
 COORDINATES = {"latitude": 90, "longitude": 180}
-
-# In a smaller table, any column may have a different value in every row.
-LEAST_UNIQUE = 20
 FREE_TEXT_WORDS, NAMES_SHARE, MANY_LEVELS, LISTED_LEVELS = 4, 0.5, 1000, 30
 MANY_CODES = 100
 
 
-def usable_inputs(profiles: dict[str, Profile], wishes: Wishes, notes: Notes) -> Iterator[tuple[str, Profile]]:
+def usable_inputs(plan: Plan, profiles: dict[str, Profile]) -> Iterator[tuple[str, Profile]]:
     """Yield the columns from which a model can learn, and exclude the others with a reason."""
     for name, profile in profiles.items():
-        if name in wishes.drop:
-            notes.exclude(name, "DROP names it")
+        if name in plan.wishes.drop:
+            plan.exclude(name, "DROP names it")
             continue
-        reason = None if name in wishes.keep else _unusable(profile)
+        reason = None if name in plan.wishes.keep else _unusable(profile)
         if reason:
-            notes.exclude(name, reason)
+            plan.exclude(name, reason)
             continue
         if profile.kind == "category" and profile.distinct > MANY_LEVELS:
-            notes.unsure.append(f"{name} has {profile.distinct:,} levels; those not seen in training count as unseen")
+            plan.unsure.append(f"{name} has {profile.distinct:,} levels; those not seen in training count as unseen")
         if MANY_CODES < profile.distinct <= MANY_LEVELS and are_codes(profile):
-            notes.unsure.append(
+            plan.unsure.append(
                 f"{name} has {profile.distinct} codes: if they identify entities, KEY={name} keeps them out"
             )
         if profile.kind == "integer" and max(abs(profile.low), abs(profile.high)) > EXACT_INTEGER:
-            notes.unsure.append(
+            plan.unsure.append(
                 f"{name} has whole numbers above {EXACT_INTEGER:,}, which a model sees rounded to 7 digits"
             )
         yield name, profile

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +13,12 @@ from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
-from looseleaf.contract.leaks import Label
-from looseleaf.contract.plan import Field, Notes, Plan, Source, Times, Wishes
+from looseleaf.contract.evidence import Label
+from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import SAMPLE, Profile, Table
-from looseleaf.contract.prompts import Chooser
-from looseleaf.contract.target import Labels, read_label, without_late_classes
-
-if TYPE_CHECKING:
-    import duckdb
+from looseleaf.contract.prompts import Chooser, Wishes
+from looseleaf.contract.source import Connection
+from looseleaf.contract.target import read_label, without_late_classes
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4
@@ -32,166 +29,135 @@ FEWEST_ENTITIES, FEW_ENTITIES = 3, 20
 
 
 def decide(
-    table: Table,
-    wishes: Wishes,
-    connection: "duckdb.DuckDBPyConnection",
-    chooser: Chooser,
-    label_is_settled: bool = False,
+    table: Table, wishes: Wishes, connection: Connection, chooser: Chooser, label_is_settled: bool = False
 ) -> Plan:
-    """Return the plan of a table.
+    """Return the plan of a table; raises LifecycleError if there is nothing to learn, or a wish cannot be met.
 
-    Args:
-        table: the profiled file.
-        wishes: what the user specified.
-        connection: the connection that has read the file.
-        chooser: decides where several choices are plausible.
-        label_is_settled: whether the user has already been offered another label.
-
-    Raises:
-        LifecycleError: there is nothing to learn, or a wish cannot be met.
+    The connection has read the file. `label_is_settled`: another label has already been offered to the user.
     """
-    named = {
-        "LABEL": [wishes.label],
-        "KEY": wishes.key,
-        "ID": [wishes.id],
-        "TIME": [wishes.time],
-        "SEEN": [wishes.seen],
-    }
-    named |= {"KEEP": sorted(wishes.keep), "DROP": sorted(wishes.drop), "LOG_ONLY": sorted(wishes.log_only)}
-    for variable, names in named.items():
-        for name in names:
-            if name is not None and name not in table.source.columns:
-                raise _unknown_column(variable, name, table)
-    if len(table.source.columns) == 1:
-        raise LifecycleError(f"{table.source.path.name} has only the label", "Add columns to learn from.")
-    if not table.rows:
-        raise LifecycleError(f"{table.source.path.name} has names and no rows", "Add labelled rows.")
-    notes = Notes()
+    _check(table, wishes)
+    labels = read_label(table, wishes, connection)
+    plan = Plan(table, wishes, chooser, labels)
     for name, kind in table.unread.items():
-        notes.exclude(name, f"the type {kind} cannot be a model input")
-    if wishes.label in table.unread:
-        problem = f"the label {wishes.label} has the type {table.unread[wishes.label]}"
-        raise LifecycleError(problem, "Use a column of plain values.")
-    notes.unsure += table.source.unsure
-    labels = read_label(table, wishes.label, wishes.task, connection, wishes.positive)
-    notes.decided += labels.decided
+        plan.exclude(name, f"the type {kind} cannot be a model input")
+    plan.unsure += table.source.unsure
+    plan.decided += labels.decided
     profiles = {name: profile for name, profile in table.profiles.items() if name != wishes.label}
-    time, time_how = keys.choose_time(profiles, wishes, table, notes, chooser)
+    time, time_how = keys.choose_time(plan, profiles)
     if time and time_how:
         seconds = _seconds(table, time, time_how, connection)
-        labels = without_late_classes(labels, seconds, _holdout_size(labels.rows)[0] * NEWEST)
-    notes.unsure += labels.unsure
-    seen, label_days = keys.choose_seen(profiles, wishes, time, ~np.isnan(labels.sample), notes)
+        plan.labels = without_late_classes(labels, seconds, _holdout_size(labels.rows)[0] * NEWEST)
+    plan.unsure += plan.labels.unsure
+    seen, plan.label_days = keys.choose_seen(plan, profiles, time)
     profiles = {name: profile for name, profile in profiles.items() if name not in (time, seen)}
-    key, row_id = keys.choose_keys(profiles, wishes, notes, chooser)
-    _check_entities(table, key, time, notes)
+    key, row_id = keys.choose_keys(plan, profiles)
+    _check_entities(plan, key, time)
     logged = [name for name in profiles if name in wishes.log_only]
-    taken = {*key, row_id, *logged, *(each.column for each in notes.excluded)}
+    taken = {*key, row_id, *logged, *(each.column for each in plan.excluded)}
     profiles = {name: profile for name, profile in profiles.items() if name not in taken}
-    profiles = dict(columns.usable_inputs(profiles, wishes, notes))
-    leaking = _exclude_leaks(profiles, wishes, time, table, labels, notes, chooser, label_is_settled)
+    profiles = dict(columns.usable_inputs(plan, profiles))
+    leaking = _leaking(plan, profiles, time, label_is_settled)
     if isinstance(leaking, str):
         return decide(table, replace(wishes, label=leaking), connection, chooser, label_is_settled=True)
     profiles = {name: profile for name, profile in profiles.items() if name not in leaking}
     if not profiles:
-        reasons = "\n  ".join(f"{each.column}: {each.reason}" for each in notes.excluded)
+        reasons = "\n  ".join(f"{each.column}: {each.reason}" for each in plan.excluded)
         problem = f"{table.source.path.name} has no column left to learn from:\n  {reasons}"
         raise LifecycleError(problem, "Add columns, or keep one of these with KEEP=column.")
     sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
     sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
-    return _plan(table, wishes, sources, labels, Times(time, time_how, seen, label_days), notes)
+    _complete(plan, sources, time, time_how, seen)
+    return plan
 
 
-def _check_entities(table: Table, keys: list[str], time: str | None, notes: Notes) -> None:
+def _check(table: Table, wishes: Wishes) -> None:
+    file, known = table.source.path.name, list(table.source.columns)
+    for variable, names in wishes.columns.items():
+        for name in names:
+            if name not in known:
+                folded = {each.casefold(): each for each in known}
+                near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+                hint = f"It has {', '.join(known[:12])}{' …' * (len(known) > 12)}"
+                hint = f"Similar: {', '.join(near)}." if near else hint
+                raise LifecycleError(f"{file} has no column {name!r} ({variable}={name})", hint)
+    if len(known) == 1:
+        raise LifecycleError(f"{file} has only the label", "Add columns to learn from.")
+    if not table.rows:
+        raise LifecycleError(f"{file} has names and no rows", "Add labelled rows.")
+    if kind := table.unread.get(wishes.label):
+        raise LifecycleError(f"the label {wishes.label} has the type {kind}", "Use a column of plain values.")
+
+
+def _check_entities(plan: Plan, keys: list[str], time: str | None) -> None:
     """Report a key with few values, by which the rows are divided; raise LifecycleError where they cannot be."""
-    few = table.profiles[keys[0]].distinct if len(keys) == 1 and not time else FEW_ENTITIES
+    few = plan.table.profiles[keys[0]].distinct if len(keys) == 1 and not time else FEW_ENTITIES
     if few < FEWEST_ENTITIES:
         problem = f"{keys[0]} has {few} values: rows of one value stay together, so that none can be held out"
         raise LifecycleError(problem, f"Leave out KEY={keys[0]}, so that {keys[0]} is an input, or name another key.")
     if few < FEW_ENTITIES:
-        notes.unsure.append(f"{keys[0]} has {few} values and rows of one stay together: is it an input?")
+        plan.unsure.append(f"{keys[0]} has {few} values and rows of one stay together: is it an input?")
 
 
-def _seconds(table: Table, time: str, how: Text, connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float64]:
+def _seconds(table: Table, time: str, how: Text, connection: Connection) -> npt.NDArray[np.float64]:
     """Return the time of each sampled row in seconds since 1970, or its place in an order without a calendar."""
     value = how.value(quoted(time), table.source.columns[time])
     value = f"epoch({value})" if how.kind == "time" else value
     return connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
 
 
-def _plan(table: Table, wishes: Wishes, sources: dict[str, Source], labels: Labels, times: Times, notes: Notes) -> Plan:
-    """Return the plan for columns of these sources."""
-    wire = columns.wire_names([*sources, *filter(None, (times.row, times.seen)), wishes.label])
+def _complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text | None, seen: str | None) -> None:
+    """Add what follows from the source of each column and from the columns with the times of a row and its label."""
+    table, labels, label = plan.table, plan.labels, plan.wishes.label
+    wire = columns.wire_names([*sources, *filter(None, (time, seen)), label])
     for column, name in wire.items():
         if column != name:
-            notes.decided.append(f"{column} is called {name} in requests, because the runtime reserves its name")
+            plan.decided.append(f"{column} is called {name} in requests, because the runtime reserves its name")
     for name, own in table.source.renamed.items():
         own = own or "a column without a name"
-        notes.unsure.append(f"{own} is called {name}, because SQL cannot distinguish it from another column")
-    fields = [columns.contract_field(table.profiles[name], wire[name], source) for name, source in sources.items()]
+        plan.unsure.append(f"{own} is called {name}, because SQL cannot distinguish it from another column")
+    plan.fields = [columns.contract_field(table.profiles[name], wire[name], each) for name, each in sources.items()]
     for name, profile in table.profiles.items():
         if sources.get(name) in ("request", "logged"):
-            notes.decided += [f"{name}: {note}" for note in profile.reading.notes]
-        if sources.get(name) not in ("key", "id") and name not in (times.row, wishes.label):
-            notes.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
-    notes.decided += _ideas([each for each in fields if each.is_input and each.kind == "time"], times)
+            plan.decided += [f"{name}: {note}" for note in profile.reading.notes]
+        if sources.get(name) not in ("key", "id") and name not in (time, label):
+            plan.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
+    plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
     key = next((name for name, source in sources.items() if source == "key"), None)
-    holdout = "a stable hash of the whole row"
-    if times.row:
-        holdout = f"the later part, by {times.row}"
+    if time:
+        plan.holdout = f"the later part, by {time}"
     elif key:
-        holdout = f"a stable hash of {key}, so that an entity is never on both sides"
-    share, min_rows = _holdout_size(labels.rows)
-    notes.unsure += _warnings(table, key, labels, times.row, share, min_rows)
+        plan.holdout = f"a stable hash of {key}, so that an entity is never on both sides"
+    plan.share, plan.min_rows = _holdout_size(labels.rows)
+    plan.unsure += _warnings(plan, key, time)
     if table.is_sample:
-        notes.decided.append(
+        plan.decided.append(
             f"{table.sampled:,} of {table.rows:,} rows were sampled to find levels, ranges and leaks; nulls, limits "
             "and spellings were checked in all of them"
         )
-    declared = {each.name: (each.column, each.how) for each in fields}
-    declared[wire[wishes.label]] = (wishes.label, labels.how)
-    if times.row and times.how:
-        declared[wire[times.row]] = (times.row, times.how)
-    if times.seen:
-        declared[wire[times.seen]] = (times.seen, table.profiles[times.seen].reading.how)
-    return Plan(
-        table=table,
-        wishes=wishes,
-        fields=tuple(fields),
-        target=replace(labels.target, label=wire[wishes.label]),
-        labels=labels,
-        declared={
-            name: replace(how, header=column if column != name else "") for name, (column, how) in declared.items()
-        },
-        time=wire.get(times.row or ""),
-        seen=wire.get(times.seen or ""),
-        label_days=times.label_days,
-        excluded=tuple(notes.excluded),
-        decided=tuple(notes.decided),
-        unsure=tuple(notes.unsure),
-        holdout=holdout,
-        share=share,
-        min_rows=min_rows,
-    )
+    read = {each.column: each.how for each in plan.fields} | {label: labels.how}
+    read |= {time: how} if time and how else {}
+    read |= {seen: table.profiles[seen].reading.how} if seen else {}
+    plan.declared = {wire[name]: replace(how, header=name * (name != wire[name])) for name, how in read.items()}
+    plan.labels = replace(labels, target=replace(labels.target, label=wire[label]))
+    plan.time, plan.seen = wire.get(time or ""), wire.get(seen or "")
 
 
-def _ideas(dates: list[Field], times: Times) -> Iterator[str]:
+def _ideas(dates: list[Field], time: str | None) -> Iterator[str]:
     """Yield the features that could be derived from dates in the SQL of labels() and population()."""
     for each in dates:
-        other = times.row or next((one.name for one in dates if one != each), None)
+        other = time or next((one.name for one in dates if one != each), None)
         days = f", and the days until {other}, date_diff('day', {each.name}, {other})" if other else ""
         yield f"{each.name} is a date; src/model/data.py could derive the weekday, dayofweek({each.name}){days}"
 
 
-def _warnings(
-    table: Table, key: str | None, labels: Labels, time: str | None, share: float, min_rows: int
-) -> Iterator[str]:
-    if share > Train().holdout:
-        yield f"{labels.rows} labelled rows are few: {share:.0%} are held out (config/base.yaml)"
-    if min_rows < Gate().min_rows:
+def _warnings(plan: Plan, key: str | None, time: str | None) -> Iterator[str]:
+    table = plan.table
+    if plan.share > Train().holdout:
+        yield f"{plan.labels.rows} labelled rows are few: {plan.share:.0%} are held out (config/base.yaml)"
+    if plan.min_rows < Gate().min_rows:
         yield (
-            f"the gate accepts {min_rows} held-out rows in the environment local (config/local.yaml); elsewhere it "
-            f"requires {Gate().min_rows}, which this table cannot give"
+            f"the gate accepts {plan.min_rows} held-out rows in the environment local (config/local.yaml); elsewhere "
+            f"it requires {Gate().min_rows}, which this table cannot give"
         )
     if time and key and table.profiles[key].distinct < len(table.profiles[key].sample):
         yield (
@@ -210,31 +176,15 @@ def _holdout_size(rows: int) -> tuple[float, int]:
     return share, required if share * rows >= MARGIN * required else max(1, int(share * rows / MARGIN / 1.5))
 
 
-def _unknown_column(variable: str, name: str, table: Table) -> LifecycleError:
-    known = list(table.source.columns)
-    folded = {each.casefold(): each for each in known}
-    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
-    hint = f"Similar: {', '.join(near)}." if near else f"It has {', '.join(known[:12])}{' …' * (len(known) > 12)}"
-    return LifecycleError(f"{table.source.path.name} has no column {name!r} ({variable}={name})", hint)
-
-
-def _exclude_leaks(
-    profiles: dict[str, Profile],
-    wishes: Wishes,
-    time: str | None,
-    table: Table,
-    labels: Labels,
-    notes: Notes,
-    chooser: Chooser,
-    label_is_settled: bool,
-) -> set[str] | str:
+def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_is_settled: bool) -> set[str] | str:
     """Return the columns excluded because they leak the label, or the name of the column that is the real label."""
+    labels, wishes, row_time = plan.labels, plan.wishes, plan.table.profiles.get(time or "")
     known = ~np.isnan(labels.sample)
     inputs = {name: profile.sample[known] for name, profile in profiles.items() if name not in wishes.keep}
     found, near = leaks.find(inputs, Label(labels.sample[known], labels.target.classes))
-    if time is not None and table.profiles[time].kind == "time":
+    if time and row_time and row_time.kind == "time":
         times = {name: profiles[name].sample for name in inputs if profiles[name].kind == "time"}
-        for leak in leaks.later_times(times, table.profiles[time].sample, time):
+        for leak in leaks.later_times(times, row_time.sample, time):
             (found if leak.is_sure else near).append(leak)
     found += [leak for leak in near if _similar_name(leak.columns[0], wishes.label)]
     excluded: set[str] = set()
@@ -244,17 +194,17 @@ def _exclude_leaks(
         options = {"leave out": "leave it out", "keep": "keep it: it is known before the label"}
         if leak.is_twin and not label_is_settled:
             options["label"] = f"it is the label, and {wishes.label} is left out"
-        choice = chooser.choose(f"{leak.description}. Keep it?", options, "leave out")
+        choice = plan.chooser.choose(f"{leak.description}. Keep it?", options, "leave out")
         if choice == "label":
             return leak.columns[0]
         if choice == "keep":
-            notes.unsure.append(f"{leak.description}; it was kept")
+            plan.unsure.append(f"{leak.description}; it was kept")
             continue
         for name in sorted({*leak.columns} - excluded):
-            notes.exclude(name, f"a leak: {leak.how}")
+            plan.exclude(name, f"a leak: {leak.how}")
         excluded.update(leak.columns)
     # The first open points are printed, the others stand in the report only.
-    notes.unsure[:0] = [
+    plan.unsure[:0] = [
         f"{leak.description}; it was kept. Is it known before the label?"
         for leak in near
         if not excluded.issuperset(leak.columns)

@@ -1,6 +1,5 @@
 """All files that a plan creates, changes or removes in a repository."""
 
-import importlib.resources
 import json
 import os
 import subprocess
@@ -130,11 +129,10 @@ def _contents(
     yield f"{MODEL}/estimator.py", formatted(root, f"{MODEL}/estimator.py", estimator)
     yield f"{MODEL}/features.sql", None
     yield "contract.json", contract.to_json().encode()
-    own = importlib.resources.files("looseleaf.contract") / "own"
     for name in OWN_TESTS:
-        yield f"tests/{name}.py", (own / "tests" / f"{name}.py").read_bytes()
+        yield f"tests/{name}.py", (texts.OWN / "tests" / f"{name}.py").read_bytes()
     yield "tests/test_features.py", None
-    yield "notebooks/first_look.ipynb", (own / "notebooks" / "first_look.ipynb").read_bytes()
+    yield "notebooks/first_look.ipynb", (texts.OWN / "notebooks" / "first_look.ipynb").read_bytes()
     request = texts.request(contract, plan)
     is_wide = len(request) > texts.INLINE_FIELDS and "lifecycle/deploy/alerts.yml" in pristine
     yield texts.REQUEST, (json.dumps(request, ensure_ascii=False, indent=2) + "\n").encode() if is_wide else None

@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -72,18 +69,14 @@ class Label:
         return np.bincount(self.codes, minlength=len(self.classes))
 
 
-def factorized(column: "pd.Series") -> tuple[Codes, int]:
+def factorized(column: pd.Series) -> tuple[Codes, int]:
     """Return the code of each row's value, null being a value, and the number of values."""
-    import pandas as pd
-
     codes, levels = pd.factorize(column, use_na_sentinel=False)
     return codes.astype(np.int64), len(levels)
 
 
 def ranks(values: Floats) -> Floats:
     """Return the rank of each value in its column, equal values having their mean rank."""
-    import pandas as pd
-
     return pd.DataFrame(values).rank().to_numpy().reshape(values.shape)
 
 
@@ -133,6 +126,12 @@ def correlation(column: Floats, label: Floats) -> float:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = float(np.mean(_scaled(column) * _scaled(label)))
     return found if np.isfinite(found) else 0.0
+
+
+def rank_correlation(column: Floats, label: Floats) -> float:
+    """Return Spearman's correlation over the rows that have a value in the column."""
+    known = np.isfinite(column)
+    return correlation(ranks(column[known]), ranks(label[known]))
 
 
 def _scaled(values: Floats) -> Floats:

@@ -8,90 +8,12 @@ from lifecycle.contract.compatibility import python_name, python_names
 from lifecycle.contract.reader import Text
 from lifecycle.contract.tables import quoted, text
 from looseleaf.contract.plan import Field, Plan
-from looseleaf.contract.texts import WIDTH, printable, wrapped
+from looseleaf.contract.texts import WIDTH, printable, template, wrapped
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
 SOURCES = {"key": "Key", "id": "Id", "request": "Request", "logged": "Logged"}
 TARGETS = {"regression": "Regression", "binary": "Binary", "multiclass": "Multiclass"}
 TAKEN = (*("Row", "Field", "Annotated", "True", "False", "None"), *SOURCES.values(), *TARGETS.values())
-
-CONTRACT = '''"""{first}
-
-{origin}
-"""
-
-from typing import Annotated
-
-from pydantic import Field
-
-from lifecycle.contract import {imports}
-
-VERSION = {version}  # the major version: a change that breaks a caller needs a new one
-
-
-class {cls}(Row):
-    """One row of {file}: the caller sends every field."""
-
-{fields}
-
-
-ROW = {cls}
-TARGET = {target}
-'''
-
-FIRST = """
-A row and its target. Every other list of columns (requests, matrix, logs, documentation) is derived from this file.
-"""
-ORIGIN = """
-`make contract` inferred it from {file}; docs/contract-report.md gives the reason for each line. Limits in `Field` are
-hard: a row outside them is rejected. `expected` is the usual range: a row outside it is predicted and counted. `make
-check` reports when `contract.json` is out of date, `make contract` rewrites it.
-"""
-
-DATA = '''"""Where rows and labels come from: the file {file} in the data folder.
-
-`TABLE` declares how its columns are written. Training, `make score INPUT=` and `make labels` read files by it.
-lifecycle/docs/data.md shows how to replace the file by a query of a warehouse.
-"""
-
-from pathlib import Path
-
-import duckdb
-
-from lifecycle.contract.reader import {readings}
-
-TABLE = Table(
-    {file_literal},
-    {{
-{columns}
-    }},{options}
-)
-
-
-def tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Register the file as the view `source`, with typed columns."""
-    TABLE.register(connection, folder)
-
-
-def labels(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return SQL for every row whose label is known{only_note}."""
-    return {labels}
-
-
-def population(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return SQL for every row{population_note}, labelled or not."""
-    return {population}
-'''
-
-LATEST = '''
-
-def latest(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the midnight after the last row, as seconds since 1970. Without this function the clock is used."""
-    ((last,),) = connection.execute({query}).fetchall()
-    if last is None:
-        raise LifecycleError(f"{{TABLE.file}} has no row with a time", "Add rows with a time.")
-    return (int(last) // DAY + 1) * DAY
-'''
 
 TO_REGRESSION = (
     ("from sklearn.dummy import DummyClassifier", "from sklearn.dummy import DummyRegressor"),
@@ -108,10 +30,9 @@ def contract(plan: Plan, file: str, version: int) -> str:
     identifiers = python_names(each.name for each in plan.fields)
     imports = {"Row", TARGETS[plan.target.task], *(SOURCES[each.source] for each in plan.fields)}
     lines = [f"    {identifiers[each.name]}: {_annotated(each, identifiers[each.name])}" for each in plan.fields]
-    whole = CONTRACT.format(
+    whole = template("contract").format(
         file=printable(file),
-        first=FIRST.strip(),
-        origin=wrapped(ORIGIN.format(file=printable(file))),
+        origin=wrapped(template("origin").format(file=printable(file))),
         imports=", ".join(sorted(imports)),
         version=version,
         cls=_class_name(file),
@@ -134,7 +55,7 @@ def data(plan: Plan, file: str) -> str:
     options = [("separator", source.separator, ","), ("encoding", source.encoding, "utf-8"), ("skip", source.skip, 0)]
     stated = [f"\n    {name}={value!r}," for name, value, default in options if value != default]
     used = {type(how).__name__ for how in plan.declared.values()} | {"Table"}
-    whole = DATA.format(
+    whole = template("data").format(
         file=printable(file),
         file_literal=repr(file),
         readings=", ".join(sorted(used)),
@@ -150,7 +71,7 @@ def data(plan: Plan, file: str) -> str:
         whole = whole.replace(imports[0], f"{imports[1]}{imports[0]}").replace(
             "\nTABLE =", "\nDAY = 86_400\nTABLE =", 1
         )
-        whole += LATEST.format(query=repr(f"SELECT max({time}) FROM source"))
+        whole += template("latest").format(query=repr(f"SELECT max({time}) FROM source"))
     return whole
 
 

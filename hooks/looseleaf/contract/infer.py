@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import duckdb
+
 from lifecycle import features
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Contract
@@ -17,19 +19,16 @@ from lifecycle.errors import LifecycleError
 from looseleaf.contract import prompts, report
 from looseleaf.contract.decide import decide
 from looseleaf.contract.draft import MODEL, Draft
-from looseleaf.contract.plan import Plan, Wishes
+from looseleaf.contract.plan import Plan
 from looseleaf.contract.profile import profile_table
 from looseleaf.contract.source import open_source, refuse_larger_than_disk
 
 MEMORY = "2GB"
 FIRST_ROWS = 10_000
-TASKS = {"number": "regression", "classes": "classification"}  # names that releases before 0.3.0 used
 
 
 def run(given: argparse.Namespace) -> int:
     """Infer and write; returns 0 when done, 1 for an error, 130 on Ctrl-C."""
-    import duckdb
-
     try:
         infer(Path.cwd(), given, prompts.chooser(given.yes))
     except (LifecycleError, OSError, duckdb.Error) as error:
@@ -52,20 +51,7 @@ def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> No
         refuse_larger_than_disk(source, root)
         at_terminal = isinstance(chooser, prompts.Terminal)
         label = given.label or prompts.choose_label(list(source.columns), at_terminal)
-        task: Any = TASKS.get(given.task, given.task)
-        wishes = Wishes(
-            label=label,
-            key=_names(given.key),
-            id=given.id or None,
-            time=given.time or None,
-            seen=given.seen or None,
-            task=task or None,
-            positive=given.positive or None,
-            encoding=given.encoding or None,
-            keep=frozenset(_names(given.keep)),
-            drop=frozenset(_names(given.drop)),
-            log_only=frozenset(_names(given.log_only)),
-        )
+        wishes = prompts.Wishes.of(given, label)
         plan = decide(profile_table(source, connection), wishes, connection, chooser)
         draft = Draft.of(root, plan, pristine(root))
         print("\n".join(report.lines(plan)))
@@ -77,23 +63,10 @@ def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> No
         print("\n".join(draft.write(given.force)))
 
 
-def _names(given: str) -> tuple[str, ...]:
-    """Return the column names of a list separated by commas; a name with a comma cannot be given."""
-    return tuple(name.strip() for name in given.split(",") if name.strip())
-
-
 def read_labelled_rows(plan: Plan, contract: Contract, text: str, file: str, connection: Any) -> int:
-    """Return the number of labelled rows, read as training will read them, before anything is written.
+    """Return the number of labelled rows, read by the generated data.py (`text`) as training will read them.
 
-    Args:
-        plan: the decisions.
-        contract: the generated contract.
-        text: the text of the generated data.py.
-        file: name of the table in the data folder.
-        connection: the connection that has read the file.
-
-    Raises:
-        LifecycleError: the rows do not satisfy the contract.
+    Raises LifecycleError if they do not satisfy the contract. Nothing has been written by then.
     """
     data: Any = ModuleType("data")
     exec(compile(text, f"{MODEL}/data.py", "exec"), data.__dict__)

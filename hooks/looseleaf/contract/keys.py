@@ -3,14 +3,13 @@
 import re
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from lifecycle.contract.reader import Text, Time
 from lifecycle.errors import LifecycleError
 from looseleaf.contract.leaks import FEW_TERMS
-from looseleaf.contract.plan import Notes, Wishes
-from looseleaf.contract.profile import Profile, Table
-from looseleaf.contract.prompts import Chooser
+from looseleaf.contract.plan import Plan
+from looseleaf.contract.profile import Profile
 
 # Patterns of names that identify something, that are times, and that are times but not those of a row.
 ID = re.compile(r"(^|[^a-z])(id|ids|key|uuid|guid|index|idx|instant|rownames?|row_?(number|num|id)|unnamed: 0)$", re.I)
@@ -34,10 +33,9 @@ LABEL_DAYS_SHARE = 0.95
 DAY = 86_400
 
 
-def choose_time(
-    profiles: dict[str, Profile], wishes: Wishes, table: Table, notes: Notes, chooser: Chooser
-) -> tuple[str | None, Text | None]:
+def choose_time(plan: Plan, profiles: dict[str, Profile]) -> tuple[str | None, Text | None]:
     """Return the column that holds the time of a row, by which later rows are held out, and how it is read."""
+    wishes = plan.wishes
     others = {wishes.id, wishes.seen, *wishes.key, *wishes.drop, *wishes.log_only} - {wishes.time}
     times = {
         name: how
@@ -50,22 +48,22 @@ def choose_time(
             problem = f"TIME={wishes.time} is read as {kind}"
             raise LifecycleError(problem, "Name a column of dates, of timestamps, or of seconds since 1970.")
         return wishes.time, times[wishes.time]
-    likely = [name for name in times if not OTHER_TIME.search(name) and profiles[name].nulls <= 0.01 * table.rows]
+    likely = [name for name in times if not OTHER_TIME.search(name) and profiles[name].nulls <= 0.01 * plan.table.rows]
     if not likely:
         return None, None
     chosen = next((name for name in likely if ROW_TIME.search(name)), likely[0])
     if len(likely) > 1:
         options = {name: name for name in likely} | {"": "none of them: rows are held out by a hash"}
-        chosen = chooser.choose("Which column holds the time of a row? Later rows are held out.", options, chosen)
+        chosen = plan.chooser.choose("Which column holds the time of a row? Later rows are held out.", options, chosen)
         other = next(name for name in likely if name != chosen)
-        notes.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={other} selects another")
+        plan.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={other} selects another")
     elif chosen:
-        notes.decided.append(f"{chosen} is the time of a row: later rows are held out (TIME selects another column)")
+        plan.decided.append(f"{chosen} is the time of a row: later rows are held out (TIME selects another column)")
     if chosen and profiles[chosen].nulls:
-        notes.unsure.append(f"{profiles[chosen].nulls} rows have no {chosen}: they are not used for training")
+        plan.unsure.append(f"{profiles[chosen].nulls} rows have no {chosen}: they are not used for training")
     if chosen:
-        notes.decided += [f"{chosen}: {note}" for note in profiles[chosen].reading.notes]
-        notes.unsure += [f"{chosen}: {note}" for note in profiles[chosen].reading.unsure]
+        plan.decided += [f"{chosen}: {note}" for note in profiles[chosen].reading.notes]
+        plan.unsure += [f"{chosen}: {note}" for note in profiles[chosen].reading.unsure]
     return chosen or None, times.get(chosen)
 
 
@@ -85,10 +83,9 @@ def _as_time(profile: Profile, named: bool) -> Text | None:
     return None
 
 
-def choose_seen(
-    profiles: dict[str, Profile], wishes: Wishes, time: str | None, labelled: npt.NDArray[np.bool_], notes: Notes
-) -> tuple[str | None, int | None]:
+def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> tuple[str | None, int | None]:
     """Return the column that says when a label became known, and how many days after the row that usually is."""
+    wishes, labelled = plan.wishes, ~np.isnan(plan.labels.sample)
     if wishes.seen and profiles[wishes.seen].kind != "time":
         problem = f"SEEN={wishes.seen} is read as {profiles[wishes.seen].kind}"
         raise LifecycleError(problem, "Name the column of dates at which the label became known.")
@@ -112,18 +109,19 @@ def choose_seen(
     days = max(0, int(np.ceil(delays[chosen]))) if np.isfinite(delays[chosen]) else None
     if not wishes.seen:
         note = f"{chosen} is never before {time}: it was taken as the date at which the label became known"
-        notes.unsure.append(
+        plan.unsure.append(
             f"{note}, {days} days later for 95 % of rows; SEEN=… names another column, KEEP={chosen} an input"
         )
     return chosen, days
 
 
-def choose_keys(profiles: dict[str, Profile], wishes: Wishes, notes: Notes, chooser: Chooser) -> tuple[list[str], str]:
+def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], str]:
     """Return the columns that identify the entity, and the one that identifies a row ('' without one).
 
     None of them is a model input; the first key keeps the holdout's rows of an entity together.
     """
-    for variable, name in (*(("KEY", name) for name in wishes.key), *((("ID", wishes.id),) if wishes.id else ())):
+    wishes = plan.wishes
+    for variable, name in [("KEY", name) for name in wishes.key] + ([("ID", wishes.id)] if wishes.id else []):
         if name not in profiles:
             raise LifecycleError(f"{variable}={name} is the label or a time", "Name another column.")
         if profiles[name].nulls:
@@ -135,7 +133,7 @@ def choose_keys(profiles: dict[str, Profile], wishes: Wishes, notes: Notes, choo
     keys, row_id = list(wishes.key), wishes.id or ""
     if not keys and repeated:
         most = max(repeated, key=lambda name: profiles[name].distinct)
-        notes.decided.append(
+        plan.decided.append(
             f"{most} repeats ({profiles[most].distinct} values in {len(profiles[most].sample)} rows): it is the key, "
             "and the holdout keeps its rows together where there is no time"
         )
@@ -146,27 +144,25 @@ def choose_keys(profiles: dict[str, Profile], wishes: Wishes, notes: Notes, choo
     if chosen and not keys:
         if len(candidates) > 1:
             options = {name: name for name in candidates} | {"": "none of them"}
-            chosen = chooser.choose("Which column is the key that identifies a row?", options, chosen)
+            chosen = plan.chooser.choose("Which column is the key that identifies a row?", options, chosen)
             others = ", ".join(name for name in candidates if name != chosen)
-            notes.unsure.append(
+            plan.unsure.append(
                 f"{chosen or 'no column'} was taken as the key; {others} could be one as well (KEY={others})"
             )
         else:
-            notes.decided.append(f"{chosen} is different in every row: it is the key, not an input")
+            plan.decided.append(f"{chosen} is different in every row: it is the key, not an input")
         keys += [chosen] if chosen else []
     elif chosen and not row_id and _repeat(profiles, keys):
-        notes.decided.append(f"{chosen} is different in every row: it is the id of a row, not an input")
+        plan.decided.append(f"{chosen} is different in every row: it is the id of a row, not an input")
         row_id = chosen
     for name in unique:
         if name not in (*keys, row_id) and name not in wishes.keep:
-            notes.exclude(name, "an id: it is different in every row")
+            plan.exclude(name, "an id: it is different in every row")
     return keys, row_id
 
 
 def _repeat(profiles: dict[str, Profile], keys: list[str]) -> bool:
     """Return whether several rows have the same keys, so that these do not identify a row."""
-    import pandas as pd
-
     return bool(pd.DataFrame({name: profiles[name].sample for name in keys}).duplicated().any())
 
 

@@ -5,17 +5,12 @@ class only, may as well be an honest predictor: it is named with its evidence, a
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from looseleaf.contract import pairs, separation, similarity
 from looseleaf.contract.evidence import LEAST_OF_CLASS, LEAST_ROWS, Label, Leak
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Label", "Leak", "find", "later_times"]
 
 MOST_ROWS, CELLS = 20_000, 4_000_000
 # Shares of rows in which a time is after the time of the row: a date of the result, or possibly one.
@@ -25,7 +20,7 @@ FEW_TERMS = 12
 DAY = 86_400
 
 
-def find(columns: Mapping[str, "pd.Series"], label: Label) -> tuple[list[Leak], list[Leak]]:
+def find(columns: Mapping[str, pd.Series], label: Label) -> tuple[list[Leak], list[Leak]]:
     """Return leaks, and columns that may be one; columns and label have the same rows."""
     chosen = _sample(label, max(2000, min(MOST_ROWS, CELLS // max(1, len(columns)))))
     label = Label(label.values[chosen], label.classes)
@@ -44,7 +39,7 @@ def find(columns: Mapping[str, "pd.Series"], label: Label) -> tuple[list[Leak], 
     return sure, near
 
 
-def _alone(name: str, column: "pd.Series", label: Label, columns: int) -> Leak | None:
+def _alone(name: str, column: pd.Series, label: Label, columns: int) -> Leak | None:
     """Return what the strongest evidence says about one column of so many; None without evidence."""
     is_number, of_classes = label.is_number, separation.of_column
     found = similarity.of_column(column, label.values) if is_number else of_classes(column, label, columns)
@@ -57,8 +52,6 @@ def _sample(label: Label, most: int) -> "np.ndarray":
 
     All evidence about classes compares shares of one class with shares of the others, which this does not change.
     """
-    import pandas as pd
-
     order = np.random.default_rng(0).permutation(len(label.values))
     if label.classes:
         within = pd.Series(label.values[order]).groupby(label.values[order]).cumcount().to_numpy()
@@ -66,14 +59,8 @@ def _sample(label: Label, most: int) -> "np.ndarray":
     return np.sort(order[:most])
 
 
-def later_times(times: Mapping[str, "pd.Series"], row_times: "pd.Series", time: str) -> Iterator[Leak]:
-    """Yield columns whose times are after the time of the row, so that they may be unknown at prediction time.
-
-    Args:
-        times: columns of seconds since 1970.
-        row_times: the time of each row, in seconds since 1970.
-        time: the name of the column of `row_times`.
-    """
+def later_times(times: Mapping[str, pd.Series], row_times: pd.Series, time: str) -> Iterator[Leak]:
+    """Yield columns of seconds since 1970 that are after the row's `time`: they may be unknown at prediction time."""
     for name, column in times.items():
         distance = (column - row_times).dropna()
         after = float((distance > 0).mean()) if len(distance) >= LEAST_ROWS else 0.0

@@ -5,19 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from looseleaf.contract.evidence import (
-    LEAST_ROWS,
-    NEAR,
-    SAME,
-    SURE,
-    Floats,
-    Label,
-    Leak,
-    correlation,
-    rank_areas,
-    ranks,
-    tree_recovered,
-)
+from looseleaf.contract import evidence
+from looseleaf.contract.evidence import Floats, Label, Leak
 
 # Columns that are paired, those that depend most on the label, and rows that select pairs.
 MOST_COLUMNS, SCREENED = 2000, 1000
@@ -38,7 +27,7 @@ def find(numbers: Mapping[str, Floats], label: Label) -> list[Leak]:
     found, own = dict[tuple[str, str], Leak](), dict.fromkeys(numbers, 0.0)
     with np.errstate(all="ignore"):
         for each in _targets(label, len(numbers)):
-            own = {name: max(own[name], _rank_correlation(numbers[name], each.values)) for name in numbers}
+            own = {name: max(own[name], abs(evidence.rank_correlation(numbers[name], each.values))) for name in numbers}
             strongest = {*sorted(own, key=lambda name: -own[name])[:MOST_COLUMNS]}
             for pair, sign in _candidates({name: numbers[name] for name in numbers if name in strongest}, each):
                 if pair not in found and (leak := _verified(pair, sign, numbers, each)):
@@ -75,15 +64,10 @@ def _candidates(numbers: Mapping[str, Floats], label: Label) -> Iterator[tuple[t
             yield (names[one], names[two]), signs[sign]
 
 
-def _rank_correlation(values: Floats, label: Floats) -> float:
-    known = np.isfinite(values)
-    return abs(correlation(ranks(values[known]), ranks(label[known])))
-
-
 def _screened(matrix: Floats, label: Floats, is_number: bool) -> Iterator[tuple[int, int, int]]:
     """Yield the pairs whose sum (0) or difference (1) correlates most with the label, where both columns are known."""
     rows = np.flatnonzero(np.isfinite(label))
-    if len(rows) < LEAST_ROWS:
+    if len(rows) < evidence.LEAST_ROWS:
         return
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SCREENED)).astype(int)]
     target = label[rows] - label[rows].mean()
@@ -104,7 +88,7 @@ def _screened(matrix: Floats, label: Floats, is_number: bool) -> Iterator[tuple[
         spread = variance + variance.T + 2 * sign * between
         strength = np.abs(with_label + sign * with_label.T) / np.sqrt(spread * variance_label)
         # The difference of two columns that are equal is rounding errors.
-        is_usable = (count >= LEAST_ROWS) & (spread > 1e-9 * (variance + variance.T)) & (strength > least)
+        is_usable = (count >= evidence.LEAST_ROWS) & (spread > 1e-9 * (variance + variance.T)) & (strength > least)
         first, second = np.nonzero(np.triu(is_usable, 1))
         for place in np.argsort(-strength[first, second], kind="stable")[: MOST_PAIRS if is_number else MOST_OF_CLASS]:
             yield int(first[place]), int(second[place]), at
@@ -115,11 +99,11 @@ def _verified(pair: tuple[str, str], sign: str, numbers: Mapping[str, Floats], l
     for first, second in (pair, pair[::-1]) if sign == "/" else (pair,):
         combined = OPERATIONS[sign](numbers[first], numbers[second])
         known = np.isfinite(combined)
-        if known.sum() < LEAST_ROWS or known.mean() < (0 if label.is_number else LEAST_KNOWN):
+        if known.sum() < evidence.LEAST_ROWS or known.mean() < (0 if label.is_number else LEAST_KNOWN):
             continue
         part = Label(label.values[known], label.classes)
         strength = _strength(combined[known], part)
-        if strength < (SAME if label.is_number else SURE):
+        if strength < (evidence.SAME if label.is_number else evidence.SURE):
             continue
         single = [_strength(numbers[name][known], part) for name in pair]
         alone, most = f"alone {single[0]:.4f}, {single[1]:.4f}", max(single)
@@ -134,7 +118,7 @@ def _verified(pair: tuple[str, str], sign: str, numbers: Mapping[str, Floats], l
 
 def _strength(values: Floats, label: Label) -> float:
     if label.is_number:
-        return abs(correlation(values, label.values))
+        return abs(evidence.correlation(values, label.values))
     # A tree is fitted only where the order of the values promises one.
-    area = rank_areas(values, label)[1]
-    return tree_recovered(values, label.codes) if area >= NEAR else area
+    area = evidence.rank_areas(values, label)[1]
+    return evidence.tree_recovered(values, label.codes) if area >= evidence.NEAR else area

@@ -6,42 +6,10 @@ from typing import Literal
 from lifecycle.contract.reader import Text
 from lifecycle.contract.schema import Kind, Target
 from looseleaf.contract.profile import Table
+from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.target import Labels
 
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user specified; None or empty where it is to be inferred.
-
-    `key` names the columns that identify the entity, `id` the one that identifies a row, `time` the time of a row and
-    `seen` when its label became known. `keep` names suspected leaks to keep, `drop` columns to leave out, and
-    `log_only` those that are logged and no model inputs.
-    """
-
-    label: str
-    key: tuple[str, ...] = ()
-    id: str | None = None
-    time: str | None = None
-    seen: str | None = None
-    task: Literal["regression", "classification"] | None = None
-    positive: str | None = None
-    encoding: str | None = None
-    keep: frozenset[str] = frozenset()
-    drop: frozenset[str] = frozenset()
-    log_only: frozenset[str] = frozenset()
-
-
 Source = Literal["key", "id", "request", "logged"]
-
-
-@dataclass(frozen=True)
-class Times:
-    """The column with the time of a row, how it is read, and the one with the time at which its label became known."""
-
-    row: str | None
-    how: Text | None
-    seen: str | None
-    label_days: int | None
 
 
 @dataclass(frozen=True)
@@ -77,9 +45,9 @@ class Excluded:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """All decisions about a table.
+    """All decisions about a table, filled by `decide`; a `chooser` decides where several choices are plausible.
 
     `declared` maps the columns of the view `source` to how they are read: those of the contract, the label and the
     times. `time` and `seen` are columns of the view.
@@ -87,28 +55,24 @@ class Plan:
 
     table: Table
     wishes: Wishes
-    fields: tuple[Field, ...]
-    target: Target
+    chooser: Chooser
     labels: Labels
-    declared: dict[str, Text]
-    time: str | None
-    seen: str | None
-    label_days: int | None
-    excluded: tuple[Excluded, ...]
-    decided: tuple[str, ...]
-    unsure: tuple[str, ...]
-    holdout: str
-    share: float
-    min_rows: int
-
-
-@dataclass
-class Notes:
-    """Decisions, open points and excluded columns, collected while a plan is made."""
-
     excluded: list[Excluded] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    fields: list[Field] = field(default_factory=list)
+    declared: dict[str, Text] = field(default_factory=dict)
+    time: str | None = None
+    seen: str | None = None
+    label_days: int | None = None
+    holdout: str = "a stable hash of the whole row"
+    share: float = 0.0
+    min_rows: int = 0
+
+    @property
+    def target(self) -> Target:
+        """The target of the contract."""
+        return self.labels.target
 
     def exclude(self, column: str, reason: str) -> None:
         """Leave a column out of the contract."""

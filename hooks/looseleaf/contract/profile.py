@@ -4,18 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from lifecycle.contract.reader import Boolean, Number, Text, Time, stripped
 from lifecycle.contract.schema import Kind
 from lifecycle.contract.tables import INTEGERS, quoted
 from looseleaf.contract import values
-from looseleaf.contract.source import Source, count
+from looseleaf.contract.source import Connection, Source, count
 from looseleaf.contract.values import Reading
-
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
 
 # A sample has at most so many rows, and so many cells if the table is wide.
 MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000
@@ -45,7 +42,7 @@ class Profile:
 
     name: str
     reading: Reading
-    sample: "pd.Series"
+    sample: pd.Series
     rows: int
     nulls: int
     low: float
@@ -75,7 +72,7 @@ class Table:
         return self.sampled < self.rows
 
 
-def profile_table(source: Source, connection: "duckdb.DuckDBPyConnection") -> Table:
+def profile_table(source: Source, connection: Connection) -> Table:
     """Profile a file in bounded memory; raises LifecycleError naming the line that cannot be read."""
     rows = count(source, connection)
     size = min(rows, max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(source.columns)))))
@@ -113,9 +110,7 @@ def _typed(kind: str) -> Text | None:
     return next((found for start, found in TYPED.items() if kind.startswith(start)), None)
 
 
-def _readings(
-    source: Source, connection: "duckdb.DuckDBPyConnection", names: Sequence[str]
-) -> Iterator[tuple[str, Reading]]:
+def _readings(source: Source, connection: Connection, names: Sequence[str]) -> Iterator[tuple[str, Reading]]:
     counted = {}
     as_text = [name for name in names if source.columns[name] in ("VARCHAR", *INTEGERS)]
     for some in _chunks(as_text):
@@ -137,7 +132,7 @@ def _readings(
 
 
 def _confirmed(
-    source: Source, scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading]
+    source: Source, scan: str, connection: Connection, readings: dict[str, Reading]
 ) -> Iterator[tuple[str, Reading]]:
     """Yield the readings, corrected where rows outside the sample do not fit them."""
     for some in _chunks([name for name, each in readings.items() if each.kind != "category"]):
@@ -170,7 +165,7 @@ def _corrected(reading: Reading, failing: int, fractions: int, words: Sequence[s
 
 
 def _facts(
-    scan: str, connection: "duckdb.DuckDBPyConnection", readings: dict[str, Reading], source: Source
+    scan: str, connection: Connection, readings: dict[str, Reading], source: Source
 ) -> dict[str, tuple[int, float, float]]:
     """Return the number of nulls, the minimum and the maximum of each column."""
     found = {}

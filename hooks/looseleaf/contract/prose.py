@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from looseleaf.contract.plan import Plan
-from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, wrapped
+from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, template, wrapped
 
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
 # Passages by which a section is recognised.
@@ -38,15 +38,7 @@ def heading_line(heading: str) -> str:
 
 
 def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
-    """Return the sections of README.md for a table, made from those of the template.
-
-    Args:
-        old: the template's sections by heading.
-        plan: the decisions about the table.
-        file: name of the table in the data folder.
-        command: the command that repeats the inference.
-        request: a synthetic request.
-    """
+    """Return the sections of README.md for a table, made from those of the template, by heading."""
     changed: dict[str, str] = {}
     for heading, body in old.items():
         if not heading:
@@ -58,7 +50,7 @@ def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: di
         elif SCORE in body:
             changed[heading] = _score(plan)
         elif OWN in body:
-            changed[heading] = OWN_TABLE.format(file=printable(file), command=command)
+            changed[heading] = _section("own", file=printable(file), command=command)
         elif LAYOUT in body:
             changed[heading] = _what_is_where(body)
         else:
@@ -85,25 +77,8 @@ def agreement(body: str, plan: Plan) -> str:
     return re.sub(r"^The threshold of a deployment.*?(?=^## |\Z)", "", body, flags=re.M | re.DOTALL)
 
 
-OWN_TABLE = """
-`docs/contract-report.md` describes how each column of `{file}` was read, what was left out and why, and
-what stays uncertain. You may edit every file that it lists. When the table changes, look first, then write:
-
-```
-{command} DIFF=1
-{command}
-```
-
-The first command shows what would change and whether callers break; the second one writes it, with a new `VERSION` in
-`src/model/contract.py` if they do. An edited file is not overwritten (`FORCE=1` overwrites it and keeps a copy).
-Without `DATA`, `make contract` writes `contract.json` after an edit of `contract.py`. To read from a warehouse instead
-of a file, see `lifecycle/docs/data.md`. Values that are computed as of a time (sums over the last 30 days) belong into
-`src/model/features.sql`, declared as `Lookup()` in the contract.
-
-`data/` is not in git. `make test` also runs without it, on synthetic rows of the contract; where the file is available,
-it is tested too.
-
-"""
+def _section(name: str, **values: str) -> str:
+    return f"\n{sections(template('readme'))[name].strip()}\n\n".format(**values)
 
 
 def _target(plan: Plan) -> str:
@@ -129,20 +104,7 @@ def _predict(plan: Plan, request: dict[str, Any]) -> str:
         f"The response is {example}. The row is a synthetic example; the caller sends every field. A list of rows "
         "returns a list of predictions. A row that violates the contract returns 422 and names the field."
     )
-    return f"""
-With `make serve` running, in another terminal:
-
-```
-curl -s http://127.0.0.1:8000/predict -H 'Content-Type: application/json' \\
-  -d {argument}
-```
-
-{description}
-
-`/docs` documents the requests (without internet, too), `/info` describes the deployed version, `/healthz` and
-`/readyz` are for the platform. The running service switches to a newly promoted version without dropping a request.
-
-"""
+    return _section("predict", argument=argument, description=description)
 
 
 def _score(plan: Plan) -> str:
@@ -152,15 +114,7 @@ def _score(plan: Plan) -> str:
         "prediction, the version and the time. Scoring a date again replaces its file. DuckDB reads all of them: `FROM "
         "'storage/scores/local/*/scores.parquet'`. A request to the service gives the same prediction for the same row."
     )
-    return f"""
-```
-make score DATE=2026-01-01
-make score FROM=2025-12-01 TO=2025-12-07
-```
-
-{description}
-
-"""
+    return _section("score", description=description)
 
 
 def _what_is_where(body: str) -> str:

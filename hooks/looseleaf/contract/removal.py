@@ -17,11 +17,7 @@ SAMPLE_TABLES = ("customers.parquet", "events.parquet", "labels.parquet")
 def remove_sample(root: Path, data: Path, file: str, pristine: Mapping[str, bytes]) -> list[str]:
     """Remove the sample's models and tables, and nothing else; returns lines for the terminal.
 
-    Args:
-        root: the repository.
-        data: its data folder.
-        file: the name of the user's table below `data`.
-        pristine: the files as the template renders them.
+    `file` is the user's table below the data folder, `pristine` the template's render.
     """
     lines = []
     store, root = Store(root / settings.load(root).settings.storage), root.resolve()

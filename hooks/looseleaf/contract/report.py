@@ -34,15 +34,7 @@ def lines(plan: Plan) -> list[str]:
 
 
 def page(plan: Plan, call: str, written: Mapping[str, bytes | None], removed: list[str], changes: list[str]) -> str:
-    """Return docs/contract-report.md.
-
-    Args:
-        plan: the decisions.
-        call: the command that repeats the inference.
-        written: contents of the generated files; their hashes are recorded.
-        removed: files that are no longer used.
-        changes: differences from the previous contract.
-    """
+    """Return docs/contract-report.md, which records the hashes of the `written` files; `call` repeats the inference."""
     table, target = plan.table, plan.target
     parts = [
         f"# What `make contract` found in {printable(table.source.path.name)}",

@@ -5,32 +5,12 @@ that occurs once is no evidence.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from looseleaf.contract.evidence import (
-    COVERED,
-    LEAST_NAMED,
-    LEAST_ROWS,
-    MOST_LEVELS,
-    NEAR,
-    SURE,
-    Codes,
-    Floats,
-    Found,
-    Label,
-    Mask,
-    correlation,
-    factorized,
-    rank_areas,
-    ranks,
-    recall,
-    tree_recovered,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
+from looseleaf.contract import evidence
+from looseleaf.contract.evidence import Codes, Floats, Found, Label, Mask
 
 # The area under the ROC curve from which a column of two values is named: honest ones rarely come so close.
 NEAR_FLAG = 0.93
@@ -48,37 +28,37 @@ FILLED_SHARE = 0.3
 LEAST_BIN, BINS = 10, (100, 20)
 
 
-def of_column(column: "pd.Series", label: Label, columns: int) -> Found:
+def of_column(column: pd.Series, label: Label, columns: int) -> Found:
     """Yield the evidence about one column of so many."""
-    codes, levels = factorized(column)
+    codes, levels = evidence.factorized(column)
     is_null = column.isna().to_numpy()
-    if LEAST_ROWS <= is_null.sum() < len(column):
+    if evidence.LEAST_ROWS <= is_null.sum() < len(column):
         for word, covered, others, flagged in _marks(is_null.astype(np.int64), label, columns, TIMES_NULL):
             filled = not is_null[flagged].any()
             share = f"for {covered:.1%} of {word!r} and {others:.2%} of the others"
-            if filled and others <= (1 - SURE) * covered and covered >= FILLED_SHARE:
+            if filled and others <= (1 - evidence.SURE) * covered and covered >= FILLED_SHARE:
                 yield f"it is filled for {word!r} only ({share}): known only after the label", 1 - others, True
             yield f"it is {'filled' if filled else 'null'} {share}", covered - others, False
     values = column.to_numpy(dtype=np.float64, na_value=np.nan) if column.dtype.kind in "buif" else None
     # Whole numbers may be codes, whose order means nothing.
     is_coded = values is None or not (values[np.isfinite(values)] % 1).any()
-    views = [codes] if is_coded and levels <= MOST_LEVELS * len(column) else []
+    views = [codes] if is_coded and levels <= evidence.MOST_LEVELS * len(column) else []
     views += [] if values is None else [_bins(values, most) for most in BINS]
     if not views:
         return
-    measured = [rank_areas(_scores(each, label)[0], label) for each in views]
-    areas = np.max(measured + ([] if values is None else [rank_areas(values, label)]), axis=0)
+    measured = [evidence.rank_areas(_scores(each, label)[0], label) for each in views]
+    areas = np.max(measured + ([] if values is None else [evidence.rank_areas(values, label)]), axis=0)
     at = int(np.argmax(areas))
-    if areas[at] >= (NEAR_FLAG if levels == 2 else NEAR):
+    if areas[at] >= (NEAR_FLAG if levels == 2 else evidence.NEAR):
         word, detail = label.classes[at], ""
         if values is None:
             recovered = _recovered(codes, label)
         else:
-            recovered = tree_recovered(values, label.codes)
-            detail = f", correlation {correlation(values, label.values):.4f}" if len(areas) == 2 else ""
-        if recovered >= SURE:
+            recovered = evidence.tree_recovered(values, label.codes)
+            detail = f", correlation {evidence.correlation(values, label.values):.4f}" if len(areas) == 2 else ""
+        if recovered >= evidence.SURE:
             yield f"it alone determines the label ({recovered:.1%} of each class recovered{detail})", recovered, True
-        elif levels == 2 and areas[at] >= SURE:
+        elif levels == 2 and areas[at] >= evidence.SURE:
             yield f"one of its two values marks {word!r} and nothing else", areas[at], True
         how = f"it alone separates {word!r} from the others (area under the ROC curve {areas[at]:.4f})"
         yield how, areas[at], False
@@ -92,7 +72,7 @@ def _bins(values: Floats, most: int) -> Codes:
     """Return so many bins of neighbouring numbers; a frequent value is a bin of its own, and so is null."""
     known = np.isfinite(values)
     codes = np.zeros(len(values), dtype=np.int64)
-    codes[known] = 1 + ranks(values[known]) // max(LEAST_BIN, known.sum() / most)
+    codes[known] = 1 + evidence.ranks(values[known]) // max(LEAST_BIN, known.sum() / most)
     return np.unique(codes, return_inverse=True)[1]
 
 
@@ -115,7 +95,8 @@ def _scores(codes: Codes, label: Label) -> tuple[Floats, Mask]:
 def _recovered(codes: Codes, label: Label) -> float:
     """Return the mean share of each class that the other rows of a row's level predict."""
     scores, known = _scores(codes, label)
-    return recall(scores.argmax(axis=1)[known], label.codes[known]) if known.mean() >= MOST_LEVELS else 0.0
+    found = evidence.recall(scores.argmax(axis=1)[known], label.codes[known])
+    return found if known.mean() >= evidence.MOST_LEVELS else 0.0
 
 
 def _marks(codes: Codes, label: Label, columns: int, times: float) -> Iterator[tuple[str, float, float, Mask]]:
@@ -128,21 +109,21 @@ def _marks(codes: Codes, label: Label, columns: int, times: float) -> Iterator[t
     for code, word in enumerate(label.classes):
         inside = int(label.counts[code])
         outside = len(codes) - inside
-        if min(inside, outside) < LEAST_NAMED:
+        if min(inside, outside) < evidence.LEAST_NAMED:
             continue
         of_class = others[:, code]
         flagged = of_class * (outside + 1) >= TIMES_LEVEL * inside * (size - of_class + 0.5)
         own = label.codes == code
         true, false = int((flagged & own).sum()), int((flagged & ~own).sum())
         covered = true / inside
-        if covered < COVERED or covered < times * (false + 0.5) / (outside + 1):
+        if covered < evidence.COVERED or covered < times * (false + 0.5) / (outside + 1):
             continue
         usual, rate = outside / (outside + TIMES_CHANCE * inside), false / (true + false)
         if _exponent(rate, usual) * (true + false) < np.log(columns * len(label.classes) / CHANCE):
             continue
         rest = ~flagged
         share = (of_class / np.maximum(1, size))[rest]
-        order = rank_areas(np.column_stack([-share, share]), Label(own[rest].astype(np.float64), ("", word)))
+        order = evidence.rank_areas(np.column_stack([-share, share]), Label(own[rest].astype(np.float64), ("", word)))
         if order[1] <= MOST_ORDER:
             yield word, covered, false / outside, flagged
 
@@ -153,7 +134,7 @@ def _exponent(rate: float, usual: float) -> float:
     return float(sum(one * np.log(one / other) for one, other in parts if one)) if rate < usual else 0.0
 
 
-def _described(values: "pd.Series") -> str:
+def _described(values: pd.Series) -> str:
     """Describe values for a report: the most frequent levels, or a range of numbers."""
     if values.isna().all():
         return "null"

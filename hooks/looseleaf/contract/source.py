@@ -9,16 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text
 from lifecycle.errors import LifecycleError
 from looseleaf.contract import encoding
 
-if TYPE_CHECKING:
-    import duckdb
-
+Connection = duckdb.DuckDBPyConnection
 DELIMITERS = ",;\t|"
 HEAD = 1_000_000
 # A title is at most so many lines long.
@@ -62,16 +61,10 @@ class Source:
         return {name: own for name, own in zip(self.columns, self.header, strict=True) if name != own}
 
 
-def open_source(given: str, connection: "duckdb.DuckDBPyConnection", charset: str = "") -> Source:
-    """Open the file at a path.
+def open_source(given: str, connection: Connection, charset: str = "") -> Source:
+    """Open the file at the path that the user wrote; the encoding of CSV is detected unless `charset` names it.
 
-    Args:
-        given: the path as the user wrote it.
-        connection: reads the file.
-        charset: the encoding of a CSV file; by default it is detected.
-
-    Raises:
-        LifecycleError: the file cannot be read as a table; the message names the place and what to do.
+    Raises LifecycleError if it cannot be read as a table; the message names the place and what to do.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", given):
         raise LifecycleError(f"{given} is an address, not a file", "Download it first, and use the file.")
@@ -97,10 +90,8 @@ def open_source(given: str, connection: "duckdb.DuckDBPyConnection", charset: st
     return _csv(given, path, connection, charset)
 
 
-def count(source: Source, connection: "duckdb.DuckDBPyConnection") -> int:
+def count(source: Source, connection: Connection) -> int:
     """Count the rows by reading every line; raises LifecycleError naming the first malformed one."""
-    import duckdb
-
     # DuckDB names the line only if it does not detect the dialect itself.
     columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in source.columns)
     scan = source.sql.replace("all_varchar = true", f"auto_detect = false, columns = {{{columns}}}")
@@ -131,9 +122,7 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
     return LifecycleError(f"{where}{first[:200]}", "Is it CSV with a line of names, or Parquet?")
 
 
-def _parquet(given: str, path: Path, connection: "duckdb.DuckDBPyConnection") -> Source:
-    import duckdb
-
+def _parquet(given: str, path: Path, connection: Connection) -> Source:
     table = Table(path.name, {})
     try:
         columns = _described(connection, table.scan(path))
@@ -147,9 +136,7 @@ def _parquet(given: str, path: Path, connection: "duckdb.DuckDBPyConnection") ->
     return Source(given, path, table, columns, header, "Parquet")
 
 
-def _csv(given: str, path: Path, connection: "duckdb.DuckDBPyConnection", charset: str) -> Source:
-    import duckdb
-
+def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source:
     unsure = []
     try:
         if not charset:
@@ -232,7 +219,7 @@ def _records(head: str, delimiter: str) -> Iterator[list[str]]:
         return
 
 
-def _described(connection: "duckdb.DuckDBPyConnection", scan: str) -> dict[str, str]:
+def _described(connection: Connection, scan: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {scan}").fetchall()}
 
 

@@ -1,7 +1,7 @@
 """Read the label: a number, one of two classes, or one of several."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,9 @@ from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from looseleaf.contract.profile import SAMPLE, Profile, Table
+from looseleaf.contract.prompts import Wishes
+from looseleaf.contract.source import Connection
 from looseleaf.contract.values import TRUE
-
-if TYPE_CHECKING:
-    import duckdb
 
 # Up to so many distinct whole numbers are read as classes, and up to so many distinct texts.
 FEW_NUMBERS, MOST_CLASSES = 10, 100
@@ -50,20 +49,10 @@ class Labels:
     unsure: tuple[str, ...]
 
 
-def read_label(
-    table: Table,
-    name: str,
-    task: Literal["regression", "classification"] | None,
-    connection: "duckdb.DuckDBPyConnection",
-    positive: str | None = None,
-) -> Labels:
-    """Return how the label is read; `positive` names the class whose probability is predicted.
-
-    Raises:
-        LifecycleError: the label is constant, empty or of a wrong type.
-    """
-    profile = table.profiles[name]
-    where = f"{table.source.path.name}: the label {name}"
+def read_label(table: Table, wishes: Wishes, connection: Connection) -> Labels:
+    """Return how the label is read; raises LifecycleError if it is constant, empty or of a wrong type."""
+    profile, task = table.profiles[wishes.label], wishes.task
+    where = f"{table.source.path.name}: the label {wishes.label}"
     if profile.nulls == table.rows:
         raise LifecycleError(f"{where} is empty", "Add rows with a label.")
     if profile.kind == "time" and task != "classification":
@@ -71,10 +60,9 @@ def read_label(
     if task == "regression" and profile.kind not in ("number", "integer", "boolean"):
         example = f"it is read as {profile.kind}, {profile.distinct} different values"
         raise LifecycleError(f"{where} is not a number: {example}", "Remove TASK=regression, or fix the values.")
-    is_set = task is not None
     if task != "classification" and _is_number(profile, task):
-        return _number(table, profile, where, is_set)
-    return _classes(table, profile, where, connection, is_set, positive)
+        return _number(table, profile, where, task is not None)
+    return _classes(table, profile, where, connection, wishes)
 
 
 def _is_number(profile: Profile, task: str | None) -> bool:
@@ -104,14 +92,8 @@ def _number(table: Table, profile: Profile, where: str, task_is_set: bool) -> La
     return Labels(target, how, False, sample, table.rows - profile.nulls, {}, (), tuple(decided), tuple(unsure))
 
 
-def _classes(
-    table: Table,
-    profile: Profile,
-    where: str,
-    connection: "duckdb.DuckDBPyConnection",
-    task_is_set: bool,
-    chosen: str | None,
-) -> Labels:
+def _classes(table: Table, profile: Profile, where: str, connection: Connection, wishes: Wishes) -> Labels:
+    chosen = wishes.positive
     how, is_text = _as_text(profile), profile.kind in ("number", "integer")
     sql = f"CAST({how.value(quoted(profile.name), table.source.columns[profile.name])} AS VARCHAR)"
     query = f"SELECT {sql} AS label, count(*) FROM {table.source.sql} GROUP BY ALL ORDER BY count(*) DESC, label"
@@ -162,7 +144,7 @@ def _classes(
         decided.append(
             f"{profile.name} is one of {len(kept)} classes: {', '.join(classes[:12])}{' …' * (len(kept) > 12)}"
         )
-        if profile.kind in ("integer", "number") and not task_is_set:
+        if is_text and not wishes.task:
             unsure.append(
                 f"{profile.name} has few distinct whole numbers and was read as classes; TASK=regression reads a number"
             )
@@ -183,10 +165,7 @@ def _classes(
 def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share: float) -> Labels:
     """Leave out the classes that appear in the newest period only, from whose rows no model can learn.
 
-    Args:
-        labels: the label.
-        seconds: the times of the sampled rows, NaN where unknown.
-        share: of the rows in the newest period.
+    `seconds` has the times of the sampled rows, NaN where unknown; `share` is that of the rows in the newest period.
     """
     known, classes = ~np.isnan(labels.sample) & ~np.isnan(seconds), labels.target.classes
     codes, times = labels.sample[known], seconds[known].astype(np.int64)

@@ -1,5 +1,6 @@
 """Text of generated files: escaping, wrapping, the command to repeat, settings, and an example request."""
 
+import importlib.resources
 import re
 import shlex
 import textwrap
@@ -14,6 +15,12 @@ from looseleaf.contract.plan import Field, Plan
 INLINE_FIELDS = 40
 WIDTH = 120
 REQUEST = "docs/example-request.json"
+OWN = importlib.resources.files("looseleaf.contract") / "own"
+
+
+def template(name: str) -> str:
+    """Return a text of which a generated file is made."""
+    return (OWN / "texts" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def printable(value: str) -> str:
@@ -29,10 +36,8 @@ def wrapped(paragraph: str) -> str:
 def command(plan: Plan, path: str) -> str:
     """Return the command that repeats the inference on the file at `path`."""
     wishes = plan.wishes
-    variables = {"DATA": path, "LABEL": wishes.label, "KEY": ",".join(wishes.key), "ID": wishes.id}
-    variables |= {"TIME": wishes.time, "SEEN": wishes.seen, "TASK": wishes.task, "POSITIVE": wishes.positive}
-    variables |= {"ENCODING": wishes.encoding, "KEEP": ",".join(sorted(wishes.keep))}
-    variables |= {"DROP": ",".join(sorted(wishes.drop)), "LOG_ONLY": ",".join(sorted(wishes.log_only))}
+    variables = {"DATA": path} | {name: ",".join(columns) for name, columns in wishes.columns.items()}
+    variables |= {"TASK": wishes.task or "", "POSITIVE": wishes.positive or "", "ENCODING": wishes.encoding or ""}
     return " ".join(["make contract", *(f"{name}={shlex.quote(value)}" for name, value in variables.items() if value)])
 
 

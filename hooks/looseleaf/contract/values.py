@@ -34,25 +34,15 @@ CODE = re.compile(r"0[0-9]+")
 SYMBOLS = {"$": "$", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW", "₺": "TRY", "฿": "THB"}
 WORDS = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "INR", "AUD", "CAD", "CNY", "kr", "zł")
 CURRENCIES = SYMBOLS | {word: word for word in WORDS} | {"%": "percent"}
-FACTORS = {
-    "k": 1e3,
-    "K": 1e3,
-    "M": 1e6,
-    "m": 1e6,
-    "B": 1e9,
-    "bn": 1e9,
-    "Mio": 1e6,
-    "Mio.": 1e6,
-    "Mrd": 1e9,
-    "Mrd.": 1e9,
-}
+THOUSAND, MILLION, BILLION = ("k", "K"), ("M", "m", "Mio", "Mio."), ("B", "bn", "Mrd", "Mrd.")
+FACTORS = dict.fromkeys(THOUSAND, 1e3) | dict.fromkeys(MILLION, 1e6) | dict.fromkeys(BILLION, 1e9)
 SPACES = " \u00a0\u202f\u2009"
 QUOTES = "'\u2019"
 MINUS = "\u2212-"  # last in a class of signs
 # A sign or parenthesis, a currency, the digits with their separators, and a unit.
 SHAPE = re.compile(
     rf"(?P<open>\(?)(?P<sign>[+{MINUS}]?)[{SPACES}]*(?P<before>[^\d.,+({MINUS}]{{0,4}}?)[{SPACES}]*(?P<inner>[+{MINUS}]?)[{SPACES}]*"
-    rf"(?P<number>[0-9.,][0-9.,{SPACES}{QUOTES}]*?(?:[eE][+-]?[0-9]+)?)[{SPACES}]*(?P<after>[^\d)+{MINUS}]\D{{0,14}}?)?(?P<close>[){MINUS}]?)",
+    rf"(?P<number>[0-9.,][0-9.,{SPACES}{QUOTES}]*?(?:[eE][+-]?[0-9]+)?)[{SPACES}]*(?P<after>[^\d)+{MINUS}]\D{{0,14}}?)?(?P<close>[){MINUS}]?)"
 )
 AMERICAN = re.compile(r"([0-9]{1,3}(,[0-9]{2,3})*(,[0-9]{3})|[0-9]+)?(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 EUROPEAN = re.compile(r"([0-9]{1,3}(\.[0-9]{3})+|[0-9]+)?(,[0-9]*)?")
@@ -85,11 +75,9 @@ class Reading:
 
 
 def read(counts: Counts, is_european: bool = False) -> Reading:
-    """Return how a column with these values is read.
+    """Return how a column is read that has each value in so many rows.
 
-    Args:
-        counts: number of rows of each distinct value.
-        is_european: whether the file writes commas as decimal marks elsewhere, or separates columns by semicolons.
+    `is_european`: the file has decimal commas in other columns, or semicolons between columns.
     """
     given = {value: count for value, count in counts.items() if value.casefold() not in MISSING}
     blank = tuple(sorted(value for value in counts if value.casefold() in MISSING))
@@ -174,14 +162,13 @@ def _plain(numbers: list[str], is_european: bool) -> Reading | None:
     are_groups = bool(dotted) and all(DOTTED.fullmatch(value) for value in dotted)
     if are_groups and is_european:
         return None
-    unsure = ("dots may separate thousands; they are read as decimal points",)
-    unsure = unsure if are_groups and len(dotted) >= MANY_DOTTED else ()  # type: ignore[assignment]
     if all(WHOLE.fullmatch(value) for value in numbers):
         if any(CODE.fullmatch(value) for value in numbers):
             return Reading(Text(), notes=("digits with leading zeros are codes, not numbers",))
         if all(len(value) < DIGITS for value in numbers):
             return Reading(Number(whole=True))
-    return Reading(Number(), unsure=unsure)
+    unsure = are_groups and len(dotted) >= MANY_DOTTED
+    return Reading(Number(), unsure=("dots may separate thousands; they are read as decimal points",) * unsure)
 
 
 def _formatted(numbers: list[str], is_european: bool) -> Reading | None:
@@ -215,13 +202,8 @@ def _formatted(numbers: list[str], is_european: bool) -> Reading | None:
     thousands = ("." * dots if is_comma else "," * commas) + "".join(sorted(groups))
     accounting = any(each["open"] or each["close"] or "\u2212" in each[0] for each in parts)
     unit = next((CURRENCIES.get(each, each) for each in units), "")
-    how = Number(
-        decimal="," if is_comma else ".",
-        thousands=thousands,
-        affixes=tuple(units),
-        factors=factors,
-        accounting=accounting,
-    )
+    decimal = "," if is_comma else "."
+    how = Number(decimal=decimal, thousands=thousands, affixes=tuple(units), factors=factors, accounting=accounting)
     notes = [f"the unit is {unit}"] if unit else []
     notes += [f"{suffix!r} multiplies by {factor:g}" for suffix, factor in factors.items()]
     notes += ["the decimal mark is a comma"] if is_comma and commas else []

@@ -38,15 +38,9 @@ def journal(root: Path) -> Path:
 
 
 def apply(root: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, int]) -> None:
-    """Write files; `finish` or `abort` must follow. After an exception, every file is as before.
+    """Write new content by path (None removes a file), all or none; `finish` or `abort` must follow.
 
-    Args:
-        root: the folder of the repository or of a project in it.
-        contents: new content by path; None removes a file.
-        modes: permissions by path.
-
-    Raises:
-        UpdateError: the files cannot be written.
+    `modes` has permissions by path. After an exception (UpdateError: a file cannot be written) every file is as before.
     """
     place, top = journal(root), _top(root)
     if place.exists():

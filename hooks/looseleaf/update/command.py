@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,8 @@ import yaml
 
 from looseleaf.errors import StepFailed, UpdateError
 from looseleaf.hosts import SECRETS
-from looseleaf.project import environment
-from looseleaf.snapshot import git
+from looseleaf.project import environment, find_uv
+from looseleaf.snapshot import contains, git
 from looseleaf.steps import Steps
 from looseleaf.update.apply import ABORT, abort, apply, finish, journal
 from looseleaf.update.report import Report
@@ -73,7 +72,7 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     before = source.commit(str(content["_commit"]))
     after = source.commit(options.to) if options.to else source.newest(before)
     changes = _parse_changes(options.set, {*choices_in(content)} | source.questions(after))
-    if not source.contains(after, before):
+    if not contains(after, before, source.clone):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "Revert the commit of the update instead: git revert.")
     if after == before and not (changes or options.take or source.address != source.recorded):
@@ -86,7 +85,7 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     if code or options.dry_run or report.up_to_date:
         return code
     with contextlib.redirect_stdout(sys.stderr):
-        uv = _uv(root)
+        uv = find_uv(root / ".uv/bin/uv")
         contents = _check(trial, uv)
         modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
         _refuse_changed(root, head, {name: trial.head.get(name) for name in contents})
@@ -190,9 +189,3 @@ def _run(folder: Path, hint: str, *command: str) -> None:
         Steps(kept).run(name, list(command), folder, hint)
     except StepFailed as failed:
         raise UpdateError(f"{name} of the updated repository: {failed}", hint, failed.tail) from None
-
-
-def _uv(root: Path) -> str:
-    """Return the uv of the machine, of the repository or of this environment."""
-    places = [root / ".uv/bin/uv", Path(sys.prefix) / "bin/uv"]
-    return shutil.which("uv") or next((str(place) for place in places if place.exists()), "uv")

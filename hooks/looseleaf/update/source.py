@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from looseleaf import releases
 from looseleaf.errors import UpdateError
-from looseleaf.snapshot import git
+from looseleaf.snapshot import contains, file_at, git
 
 ANSWERS_FILE = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
@@ -89,8 +89,8 @@ class Source:
         A commit after all releases stays. A template without releases updates to its newest commit.
         """
         final = [commit for version, commit in self._available() if not version.is_prerelease]
-        after = [commit for commit in final if self.contains(commit, before)]
-        if after or (final and self.contains(before, final[-1])):
+        after = [commit for commit in final if contains(commit, before, self.clone)]
+        if after or (final and contains(before, final[-1], self.clone)):
             return after[-1] if after else before
         return self.commit("HEAD")
 
@@ -99,7 +99,7 @@ class Source:
         """Commit or tag by version, oldest first: the record in releases.toml and the tags of the clone."""
         tagged = {_version(tag): f"refs/tags/{tag}" for tag in git("tag", "--list", folder=self.clone).splitlines()}
         known = {version: tag for version, tag in tagged.items() if version}
-        record = self.file("HEAD", "releases.toml")
+        record = file_at("HEAD", "releases.toml", self.clone)
         try:
             known |= releases.read(record) if record else {}
         except ValueError as error:
@@ -115,28 +115,16 @@ class Source:
     def questions(self, commit: str) -> set[str]:
         """Return the names of the questions in copier.yml as of a commit."""
         try:
-            documents = yaml.load_all(self.file(commit, "copier.yml") or "", Loader=_WithoutIncludes)
+            documents = yaml.load_all(file_at(commit, "copier.yml", self.clone), Loader=_WithoutIncludes)
             entries = {name: value for document in documents for name, value in document.items()}
         except (yaml.YAMLError, AttributeError):
             return set()
         hidden = {name for name, value in entries.items() if isinstance(value, dict) and value.get("when") is False}
         return {name for name in entries.keys() - hidden if not name.startswith("_")}
 
-    def file(self, commit: str, name: str) -> str | None:
-        """Return a file of the template as of a commit, or None."""
-        try:
-            return git("show", f"{commit}:{name}", folder=self.clone)
-        except subprocess.CalledProcessError:
-            return None
-
-    def contains(self, newer: str, older: str) -> bool:
-        """Return whether a commit has another one in its history."""
-        command = ["git", "-C", str(self.clone), "merge-base", "--is-ancestor", older, newer]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
     def last_release(self, commit: str) -> Version | None:
         """Return the newest release in the history of a commit."""
-        return max((version for version, at in self.releases.items() if self.contains(commit, at)), default=None)
+        return max((version for version, at in self.releases.items() if contains(commit, at, self.clone)), default=None)
 
     def label(self, commit: str) -> str:
         """Return a readable name of a commit: `0.2.0`, or `1a2b3c4 (after 0.2.0)`."""
@@ -148,7 +136,7 @@ class Source:
     def tasks(self, before: str, after: str) -> list[str]:
         """Return the tasks in the changelog for the releases between two commits."""
         since, until = self.last_release(before) or Version("0"), self.last_release(after) or Version("0")
-        changelog = self.file(after, "CHANGELOG.md") or ""
+        changelog = file_at(after, "CHANGELOG.md", self.clone)
         return [f"{version}: {task}" for version, task in releases.tasks(changelog, since, until)]
 
 

@@ -49,18 +49,10 @@ class Trial:
 
     @classmethod
     def run(cls, root: Path, source: Source, before: str, after: str, given: Mapping[str, Any], work: Path) -> "Trial":
-        """Update a clone of the repository at `root` between two commits of the template.
+        """Update a clone of the repository of the project `root` between two commits of the template.
 
-        Args:
-            root: the project, which may be a folder of its repository.
-            source: the template.
-            before: the commit that the project has.
-            after: the commit to update to.
-            given: choices that the user changes.
-            work: an empty folder for the clone and the renders.
-
-        Raises:
-            UpdateError: Copier cannot render or update.
+        `given` has the choices that the user changes, `work` is an empty folder. Raises UpdateError when Copier cannot
+        render or update.
         """
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
         git("clone", "--quiet", "--no-hardlinks", str(top), str(work / "project"), folder=root)
