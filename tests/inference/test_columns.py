@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from support.inference import DAYS, LABEL, RANDOM, ROWS, SIGNAL, connect, every, infer, written
@@ -54,6 +55,15 @@ def test_a_column_of_an_unsupported_type_is_left_out(tmp_path: Path) -> None:
     )
     made = infer(path, "label")
     assert made.excluded.keys() == {"list", "struct", "blob", "clock"}
+
+
+def test_a_duration_is_a_number_with_its_unit(tmp_path: Path) -> None:
+    waits = pd.Series(pd.to_timedelta(RANDOM.integers(1, 10**6, ROWS), unit="s")).astype("timedelta64[ms]")
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"wait": waits, "signal": SIGNAL, "label": LABEL}).to_parquet(path)
+    made = infer(path, "label")
+    assert 'wait: Annotated[float, Request(unit="ms"' in made.code.replace("'", '"')
+    assert "wait: a duration in ms" in made.notes
 
 
 def test_duplicate_rows_are_reported_and_kept_on_one_side(table: Any) -> None:

@@ -128,7 +128,8 @@ def _readings(source: Source, connection: Connection, names: Sequence[str]) -> I
         elif name in counted and (digits := values.read_digits(counted[name])):
             yield name, digits
         elif typed is not None:
-            yield name, Reading(typed)
+            unit = source.units.get(name, "")
+            yield name, Reading(typed, unit, notes=(f"a duration in {unit}",) if unit else ())
 
 
 def _confirmed(

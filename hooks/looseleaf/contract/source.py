@@ -6,11 +6,12 @@ import io
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
+from pyarrow import parquet, types  # type: ignore[import-untyped]
 
 from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text
@@ -40,6 +41,7 @@ class Source:
 
     `table` reads it, without its columns. `columns` maps SQL names to types; `header` holds the names in the file at
     the same positions. `description` says how the file is read, and `unsure` what was assumed about the whole file.
+    `units` are those of durations.
     """
 
     given: str
@@ -49,6 +51,7 @@ class Source:
     header: tuple[str, ...]
     description: str
     unsure: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sql(self) -> str:
@@ -133,7 +136,9 @@ def _parquet(given: str, path: Path, connection: Connection) -> Source:
         raise LifecycleError(problem, "Write it again.") from error
     # Nested columns have several leaves; then the names of SQL are used.
     header = header if len(header) == len(columns) else tuple(columns)
-    return Source(given, path, table, columns, header, "Parquet")
+    # A duration arrives as a whole number.
+    units = {each.name: each.type.unit for each in parquet.read_schema(path) if types.is_duration(each.type)}
+    return Source(given, path, table, columns, header, "Parquet", units=units)
 
 
 def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source:

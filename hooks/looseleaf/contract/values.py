@@ -26,6 +26,7 @@ TRUE = frozenset(
     ("yes", "y", "true", "t", "1", "on", "ja", "j", "oui", "o", "si", "sí", "sì", "s", "sim", "да", "x", "はい")
 )
 FALSE = frozenset(("no", "n", "false", "f", "0", "off", "nein", "non", "não", "нет", "いいえ"))
+BOOLEANS = TRUE | FALSE
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
 # So many digits fit a BIGINT.
@@ -104,7 +105,7 @@ def is_european(columns: Iterable[Counts], has_semicolons: bool) -> bool:
     points = commas = False
     for counts in columns:
         points = points or any(POINT.fullmatch(value) for value in counts)
-        commas = commas or any(COMMA.fullmatch(value) for value in counts)
+        commas = commas or any("," in value and COMMA.fullmatch(value) for value in counts)
     return commas if commas != points else has_semicolons
 
 
@@ -133,7 +134,7 @@ def _reasons(given: Counts) -> tuple[str, ...]:
 
 
 def _boolean(counts: Counts) -> Reading | None:
-    strays = {value: count for value, count in counts.items() if value.casefold() not in TRUE | FALSE}
+    strays = {value: count for value, count in counts.items() if value.casefold() not in BOOLEANS}
     words = {value.casefold() for value in counts if value not in strays}
     true, false = sorted(words & TRUE), sorted(words & FALSE)
     # A 2 together with 0 and 1 is a third number.
@@ -147,7 +148,8 @@ def _boolean(counts: Counts) -> Reading | None:
 
 
 def _number(counts: Counts, is_european: bool) -> Reading | None:
-    strays = {value: count for value, count in counts.items() if not SHAPE.fullmatch(value)}
+    is_number = PLAIN.fullmatch if all(map(PLAIN.fullmatch, counts)) else SHAPE.fullmatch
+    strays = {value: count for value, count in counts.items() if not is_number(value)}
     numbers = [value for value in counts if value not in strays]
     if not numbers or not few(strays, counts):
         return None

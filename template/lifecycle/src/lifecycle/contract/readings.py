@@ -114,7 +114,7 @@ class Number(Text):
         suffix = "|".join(map(re.escape, (*self.factors, *self.affixes))) or "\\b\\B"
         group = f"[{re.escape(self.thousands)}]" if self.thousands else "\\b\\B"
         # The last group has three digits, the others two or three: Indian numbers have groups of two.
-        number = f"(?:[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+|)"
+        number = f"(?:[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9][0-9][0-9]|[0-9]+|)"
         number += f"(?:{re.escape(self.decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
         blank = "[ \u00a0\u202f\u2009]*"
         first, last = ("(\\(?)", "([)-]?)") if self.accounting else ("()", "()")
