@@ -97,8 +97,9 @@ def test_a_linear_model_replaces_a_candidate_that_does_not_beat_it(
     assert project.newest.facts["estimator"] == "linear"
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "contract.json", "features.sql", "golden.jsonl", "card.md"])
-def test_a_bundle_with_a_changed_byte_is_refused(project: Project, name: str) -> None:
+@pytest.mark.parametrize("part", ["model", "contract.json", "features.sql", "golden.jsonl", "card.md"])
+def test_a_bundle_with_a_changed_byte_is_refused(project: Project, part: str) -> None:
+    name = next(name for name in sorted(project.newest.facts["files"]) if name.startswith(part))
     path = project.newest.path / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -3,7 +3,6 @@
 Snowflake and BigQuery cannot run here; their drivers verify the arguments that the page passes to them.
 """
 
-import ast
 import json
 import os
 import re
@@ -26,11 +25,13 @@ from lifecycle.contract.team import Team
 from lifecycle.errors import NotHere
 from support import postgres
 from support.inference import infer
+from support.pages import blocks, replaced
 from support.postgres import PASSWORD, Server
 from support.rendering import ROOT, TEMPLATE, run, tool
 
 PAGE = (TEMPLATE / "lifecycle/docs/data.md").read_text(encoding="utf-8")
-FILE, WAREHOUSE, TABLES, EXTENSION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(FILE,) = blocks(PAGE, "Files")
+WAREHOUSE, TABLES, EXTENSION = re.findall(r"```python\n(.*?)```", PAGE.partition("## Warehouses\n")[2], re.DOTALL)
 IMPORT, CALL = (
     "from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]",
     'dbapi.connect(os.environ["WAREHOUSE"])',
@@ -65,14 +66,6 @@ def warehouse_of(driver: str, call: str) -> str:
     """Return the page's module with another import and call."""
     assert WAREHOUSE.count(IMPORT) == WAREHOUSE.count(CALL) == 1
     return WAREHOUSE.replace(IMPORT, driver).replace(CALL, call)
-
-
-def replaced(code: str, function: str) -> str:
-    """Return the code with its function of the same name replaced."""
-    name = ast.parse(function).body[0].name  # type: ignore[attr-defined]
-    [old] = [each for each in ast.parse(code).body if isinstance(each, ast.FunctionDef) and each.name == name]
-    lines = code.splitlines()
-    return "\n".join([*lines[: old.lineno - 1], function.rstrip(), *lines[old.end_lineno :], ""])
 
 
 def data_of(generated: str) -> str:

@@ -1,5 +1,6 @@
-"""A `python` bundle, from the team's code to a service in the environment that the bundle requires."""
+"""The `python` model of `lifecycle/docs/serving.md`, from its code to a service in the environment that it requires."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,54 +10,14 @@ import pytest
 
 from looseleaf.project import make, post, readme_request, service
 from support import PATIENCE
-from support.rendering import run, tool
+from support.pages import blocks, replaced
+from support.rendering import TEMPLATE, run, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 
-# The team's model: the churn rate by the number of complaints, stored as JSON, in a module that imports pandas only.
-RATES = '''
-import json
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
-
-
-class Rates:
-    """The churn rate by the number of complaints in the last 90 days."""
-
-    def __init__(self, rates: dict[str, float] | None = None) -> None:
-        self.rates = rates or {}
-
-    def fit(self, frame: pd.DataFrame, label: Any) -> None:
-        complaints = frame.complaints_90d.clip(upper=4).astype(str)
-        self.rates = pd.Series(label, index=frame.index).groupby(complaints).mean().to_dict()
-
-    def save(self, directory: Path) -> None:
-        (directory / "rates.json").write_text(json.dumps(self.rates))
-
-    @classmethod
-    def load(cls, directory: Path) -> "Rates":
-        return cls(json.loads((directory / "rates.json").read_text()))
-
-    def predict(self, frame: pd.DataFrame) -> Any:
-        return frame.complaints_90d.clip(upper=4).astype(str).map(self.rates).to_numpy()
-'''
-# The linear baseline ignores its inputs, because a real one would beat this candidate and replace it.
-ESTIMATOR = """
-from sklearn.dummy import DummyClassifier
-
-from lifecycle.contract.rows import Inputs
-from model.rates import Rates
-
-
-def candidate(inputs: Inputs, seed: int) -> Rates:
-    return Rates()
-
-
-def baselines(inputs: Inputs, seed: int) -> dict[str, DummyClassifier]:
-    return {"trivial": DummyClassifier(strategy="prior"), "linear": DummyClassifier(strategy="uniform")}
-"""
+PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
+NETWORK, CANDIDATE = blocks(PAGE, "Example of a `python` model")
+(PACKAGES,) = re.findall(r"`uv add (numpy .*?)` makes both", PAGE)
 
 
 def lifecycle(folder: Path, storage: Path, *arguments: str) -> str:
@@ -72,15 +33,21 @@ def own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     storage = tmp_path_factory.mktemp("python") / "storage"
     before = {name: (project / name).read_bytes() for name in ("src/model/estimator.py", "pyproject.toml", "uv.lock")}
     try:
-        (project / "src/model/rates.py").write_text(RATES, encoding="utf-8")
-        (project / "src/model/estimator.py").write_text(ESTIMATOR, encoding="utf-8")
-        done = run(tool("uv"), "add", "--quiet", "pandas", folder=project)
+        (project / "src/model/network.py").write_text(NETWORK, encoding="utf-8")
+        code = replaced(before["src/model/estimator.py"].decode(), CANDIDATE)
+        imports = CANDIDATE.partition("\n")[0]
+        code = code.replace("import Inputs\n", f"import Inputs\n{imports}\n")
+        code = re.sub("from sklearn.ensemble .*\n", "", code)
+        (project / "src/model/estimator.py").write_text(code, encoding="utf-8")
+        done = run(tool("uv"), "add", "--quiet", *PACKAGES.split(), folder=project)
         assert done.returncode == 0, done.stdout
-        lifecycle(project, storage, "train")
-        lifecycle(project, storage, "promote", "--override", "the rates of a test")
+        done = run(*make("check"), folder=project)
+        assert done.returncode == 0, done.stdout
+        assert "python bundle" in lifecycle(project, storage, "train")
+        lifecycle(project, storage, "promote")
         yield project, storage
     finally:
-        (project / "src/model/rates.py").unlink()
+        (project / "src/model/network.py").unlink()
         for name, content in before.items():
             (project / name).write_bytes(content)
         assert run(*make("setup"), folder=project).returncode == 0

@@ -14,6 +14,8 @@ from project import ROOT, Project
 
 from lifecycle import features, settings
 from lifecycle.contract import Contract, team
+from lifecycle.contract.tables import quoted
+from lifecycle.contract.team import load_contract
 from lifecycle.errors import NotHere
 from lifecycle.models import predictor
 from lifecycle.sample.synthetic import Table
@@ -28,15 +30,26 @@ Rows = list[dict[str, Any]]
 @pytest.fixture(scope="session")
 def contract() -> Contract:
     """Return the contract that src/model/contract.py declares."""
-    return team.load_contract()[0]
+    return load_contract()[0]
+
+
+def synthetic_features(contract: Contract) -> str | None:
+    """Return SQL that looks up features in the synthetic rows, or None for a contract without `Lookup()` fields."""
+    if not contract.lookups:
+        return None
+    key, *lookups = [quoted(column.name) for column in contract.looked_up]
+    columns = ", ".join(f"synthetic.{name}" for name in lookups)
+    rows = f"spine ASOF JOIN synthetic ON spine.{key} = synthetic.{key} AND spine.ts >= synthetic.ts"
+    return f"SELECT spine.{key}, spine.ts, {columns} FROM {rows}"
 
 
 @pytest.fixture(scope="session")
 def synthetic(contract: Contract) -> Iterator[Table]:
-    """Replace src/model/data.py by synthetic rows of the contract."""
+    """Replace src/model/data.py and features.sql by synthetic rows of the contract; test_data.py runs yours."""
     table = Table.of(contract)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(team, "load_data", lambda: table)
+        patch.setattr(team, "load_contract", lambda: (load_contract()[0], synthetic_features(contract)))
         # The settings for the table do not apply to synthetic rows.
         patch.setenv("LIFECYCLE_GATE__MIN_ROWS", "200")
         patch.setenv("LIFECYCLE_TRAIN__HOLDOUT", "0.2")
@@ -68,17 +81,17 @@ def predict(trained: Project) -> Callable[[Rows], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def folder() -> Path:
-    """Return the folder with the table; skip the test where the table is missing."""
+    """Return the folder with the tables; skip the test where one is missing."""
     folder = ROOT / settings.load(ROOT).settings.data
     try:
         features.connect(data, folder).close()
     except NotHere as missing:
-        pytest.skip(f"the table is missing: {missing.problem}")
+        pytest.skip(f"a table is missing: {missing.problem}")
     return folder
 
 
 @pytest.fixture
 def table(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Return a connection with the table registered; a test may change it."""
+    """Return a connection with the tables registered; a test may change them."""
     with features.connect(data, folder) as connection:
         yield connection

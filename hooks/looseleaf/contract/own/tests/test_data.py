@@ -1,4 +1,4 @@
-"""Requirements on the table; skipped, visibly, where the table is missing."""
+"""Requirements on the tables and features.sql; skipped, visibly, where a table is missing."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +7,9 @@ import duckdb
 import pytest
 
 from lifecycle import features
-from lifecycle.contract import Contract, team
+from lifecycle.contract import Contract
 from lifecycle.contract.tables import quoted, subquery
+from lifecycle.contract.team import Team, load_contract
 from lifecycle.training.train import codes
 from model import data
 
@@ -31,12 +32,12 @@ def some(contract: Contract) -> Any:
 
 
 def test_labelled_rows_satisfy_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
-    project = team.Team("", *team.load_contract(), some, None)
+    project = Team("", *load_contract(), some, None)
     assert features.training_rows(table, project, features.latest(table, data)) > 0
 
 
 def test_rows_to_score_satisfy_the_contract(table: duckdb.DuckDBPyConnection, some: Any) -> None:
-    assert features.population_rows(table, some, *team.load_contract(), features.latest(table, data)) > 0
+    assert features.population_rows(table, some, *load_contract(), features.latest(table, data)) > 0
 
 
 def test_every_label_is_one_that_the_target_names(
