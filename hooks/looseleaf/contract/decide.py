@@ -63,7 +63,8 @@ def decide(
     if not profiles:
         reasons = "\n  ".join(f"{each.column}: {each.reason}" for each in plan.excluded)
         problem = f"{table.source.path.name} has no column left to learn from:\n  {reasons}"
-        raise LifecycleError(problem, "Add columns, or keep one of these with KEEP=column.")
+        hint = "Add columns, those of another table too (lifecycle/docs/data.md), or keep one with KEEP=column."
+        raise LifecycleError(problem, hint)
     sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
     sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
     _complete(plan, sources, time, time_how, seen)

@@ -100,7 +100,8 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
             covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
             is_later = covers and (delay >= 0).mean() >= SEEN_SHARE and delay.median() > 0
             # A term that was agreed on, such as a due date, has few lengths and is known for rows without a label, too.
-            is_term = delay.nunique() <= FEW_TERMS and not (~known[~labelled]).mean() >= SEEN_SHARE
+            is_empty_without = not labelled.all() and (~known[~labelled]).mean() >= SEEN_SHARE
+            is_term = delay.nunique() <= FEW_TERMS and not is_empty_without
             if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
