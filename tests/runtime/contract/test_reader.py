@@ -143,10 +143,11 @@ def test_a_file_is_read_in_the_declared_encoding(tmp_path: Path, encoding: str) 
     assert read(tmp_path, Table("t.csv", {"a": Text()}, encoding=encoding)) == [(word,)]
 
 
-def test_a_file_in_utf_8_is_never_read_in_another_encoding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["cp1251", "cp1252", "latin-1"])
+def test_a_file_in_utf_8_is_never_read_in_another_encoding(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "t.csv").write_bytes(f"a,b\n{MOSCOW},1\n".encode())
-    with pytest.raises(LifecycleError, match="is in UTF-8, and not in the declared encoding cp1251"):
-        read(tmp_path, Table("t.csv", {"a": Text()}, encoding="cp1251"))
+    with pytest.raises(LifecycleError, match=f"not in the (declared )?encoding {encoding}"):
+        read(tmp_path, Table("t.csv", {"a": Text()}, encoding=encoding))
     (tmp_path / "u.csv").write_bytes(f"a,b\n{MOSCOW},1\n".encode("cp1251"))
     with pytest.raises(Exception, match=r"(?i)utf-8|unicode"):
         read(tmp_path, Table("u.csv", {"a": Text()}))

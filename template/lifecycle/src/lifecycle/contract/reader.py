@@ -15,8 +15,8 @@ from lifecycle.errors import LifecycleError, NotHere
 __all__ = ["EARLIEST", "LATEST", "MISSING", "OFFSETS", "PLAIN", "Boolean", "Number", "Text", "Time", "stripped"]
 __all__ += ["Table", "is_parquet", "open_rows", "utf8_copy"]
 
-# The encodings that DuckDB reads itself.
-READ_BY_DUCKDB = ("utf-8", "utf-16", "latin-1")
+# The encodings that DuckDB reads itself, and in which a file in another encoding is an error.
+READ_BY_DUCKDB = ("utf-8", "utf-16")
 
 
 @dataclass(frozen=True)
