@@ -17,6 +17,7 @@ from support.rendering import TEMPLATE
 
 PAGE = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8").partition("## The client\n")[2]
 README = (TEMPLATE / "README.md.jinja").read_text(encoding="utf-8")
+README = README.replace("{{ model_name | replace('-', '_') }}", "churn")
 SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE + README, re.DOTALL)
 

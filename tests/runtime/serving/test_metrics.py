@@ -133,7 +133,7 @@ def test_null_is_never_unusual(watched: TestClient, storage: Storage) -> None:
 
 
 def test_model_and_ages_are_those_of_the_deployed_version(client: TestClient, storage: Storage, bundle: Bundle) -> None:
-    labels: Labels = {"name": "churn", "contract": "1", "environment": "local"}
+    labels: Labels = {"model": "churn", "contract": "1", "environment": "local"}
     assert value(client, "model_info", version=bundle.version, **labels) == 1
     assert value(client, "model_trained_timestamp_seconds") == timestamps.parse("2026-01-01T00:00:00+00:00")
     assert value(client, "model_features_as_of_timestamp_seconds") == 1_767_225_600

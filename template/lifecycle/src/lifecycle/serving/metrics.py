@@ -38,7 +38,7 @@ REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large
 OVERLOADED = "overloaded"
 # The gauges that are read from the storage: description and labels.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "model_info": ("The deployed version.", ("name", "version", "contract", "environment")),
+    "model_info": ("The deployed version.", ("model", "version", "contract", "environment")),
     "model_deployment_pending": ("1 while the deployed version cannot be loaded and the one before stays in use.", ()),
     "model_trained_timestamp_seconds": ("When it was trained.", ()),
     "model_features_as_of_timestamp_seconds": ("The time as of which the looked-up features are.", ()),
