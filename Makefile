@@ -77,4 +77,4 @@ $(READY): pyproject.toml template/lifecycle/pyproject.toml template/lifecycle/li
 build/uv/bin/uv:
 	@echo "Setting up uv in build/uv (once) …"
 	$(PYTHON) -m venv build/uv
-	build/uv/bin/pip install --quiet uv
+	PIP_USER=0 build/uv/bin/pip install --quiet uv

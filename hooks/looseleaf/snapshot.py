@@ -25,7 +25,11 @@ def git(*arguments: str, folder: Path, **environment: str) -> str:
     """Run git in a folder and return its output; raises CalledProcessError with git's message in `stderr`."""
     command = ["git", "-C", str(folder), *arguments]
     kept = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
-    done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=kept | environment, capture_output=True, text=True)
+    if done.returncode:
+        silent = "it ended without a message, as a failing hook of your own does (git config core.hooksPath)"
+        problem = done.stderr.strip() or done.stdout.strip() or silent
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, problem)
     return done.stdout.strip()
 
 

@@ -64,6 +64,7 @@ setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a
 	$(UV) sync --locked $(if $(call given,EXTRAS),--all-packages $(foreach extra,$(call given,EXTRAS),--extra $(call quote,$(extra))))
 	@if [ ! -e .git ]; then echo "The commit hooks were not installed: this is not a git repository. Run git init, then make setup again."; \
 	elif [ -n "$$(git config core.hooksPath)" ]; then echo "The commit hooks were not installed: git's core.hooksPath names another folder."; \
+	elif ! mkdir -p "$${PRE_COMMIT_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pre-commit}" 2> /dev/null; then echo "The commit hooks were not installed: their cache below the home folder cannot be written (PRE_COMMIT_HOME names another one)."; \
 	else .venv/bin/pre-commit install; fi
 
 upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of the template's release date, and install them
@@ -99,7 +100,7 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
-	.uv/bin/pip install --quiet $(if $(UV_DEFAULT_INDEX),--index-url $(call quote,$(UV_DEFAULT_INDEX))) uv
+	PIP_USER=0 .uv/bin/pip install --quiet $(if $(UV_DEFAULT_INDEX),--index-url $(call quote,$(UV_DEFAULT_INDEX))) uv
 
 $(RUN):
 	@echo "There is no environment yet: run make setup." >&2; exit 1

@@ -1,5 +1,6 @@
 """The template of a repository: addresses, recorded sources and releases."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ from support.rendering import Template
 )
 def test_an_address_has_the_same_meaning_as_in_copier(tmp_path: Path, given: str, address: str) -> None:
     assert _address(given, tmp_path, "_src_path") == address
+
+
+@pytest.mark.parametrize(
+    ("says", "message"), [("echo no tickets", "no tickets"), ("true", "a failing hook of your own")]
+)
+def test_a_failing_hook_of_the_user_is_named_or_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, message: str
+) -> None:
+    hook = tmp_path / "hooks/post-checkout"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\n{says}\nexit 1\n")
+    hook.chmod(0o755)
+    (tmp_path / "config").write_text(f"[core]\n\thooksPath = {hook.parent}\n")
+    git("init", "--quiet", str(tmp_path / "source"), folder=tmp_path)
+    commit(tmp_path / "source", "first")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        git("clone", "--quiet", str(tmp_path / "source"), str(tmp_path / "clone"), folder=tmp_path)
+    assert message in caught.value.stderr
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
