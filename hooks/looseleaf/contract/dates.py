@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifecycle.contract.reader import EARLIEST, LATEST, OFFSETS, Time
+from lifecycle.contract.readings import EARLIEST, LATEST, OFFSETS, Time
 
 ZONE = rf"Z|UTC|GMT|CET|EET|WET|MET|EST|CST|MST|PST|{'|'.join(OFFSETS)}|[+-][0-9]{{2}}(:?[0-9]{{2}})?"
 CLOCK = rf"[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?( ?({ZONE}))?"
@@ -80,6 +80,8 @@ def read(counts: Mapping[str, int]) -> Dates | None:
     alternatives = [each for each in formats[0][1:] if _order(each) != _order(chosen[0])]
     unsure = [f"the dates may be {alternatives[0]} as well as {chosen[0]}"] if alternatives else []
     unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
+    if any("%y" in each for each in chosen):
+        unsure.append("years have two digits: 00 to 68 are read as 2000 to 2068, and 69 to 99 as 1969 to 1999")
     return Dates(Time(formats=chosen), strays, (f"dates are written as {', '.join(chosen)}",), tuple(unsure))
 
 

@@ -39,7 +39,7 @@ def detect(path: Path) -> str:
                 single |= set(chunk) & set(range(0x80, 0xA0))
                 letters += sum(map(len, re.findall(rb"[\x80-\xff]", chunk)))
                 in_words += sum(map(len, re.findall(rb"[\x80-\xff]{3,}", chunk)))
-    if valid:
+    if valid and not decoder.getstate()[0]:
         return "utf-8"
     if beyond_ascii:
         problem = f"{path.name}, line {line}: a byte that is not UTF-8, and lines before it are UTF-8"

@@ -148,7 +148,7 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
             chosen = plan.chooser.choose("Which column is the key that identifies a row?", options, chosen)
             others = ", ".join(name for name in candidates if name != chosen)
             plan.unsure.append(
-                f"{chosen or 'no column'} was taken as the key; {others} could be one as well (KEY={others})"
+                f"{chosen or 'no column'} was taken as the key; {others} could be one as well: KEY=column names it"
             )
         else:
             plan.decided.append(f"{chosen} is different in every row: it is the key, not an input")

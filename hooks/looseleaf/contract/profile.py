@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from lifecycle.contract.reader import Boolean, Number, Text, Time, stripped
+from lifecycle.contract.readings import Boolean, Number, Text, Time, stripped
 from lifecycle.contract.schema import Kind
 from lifecycle.contract.tables import INTEGERS, quoted
 from looseleaf.contract import values

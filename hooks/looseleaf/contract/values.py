@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lifecycle.contract.reader import MISSING, Boolean, Number, Text
+from lifecycle.contract.readings import MISSING, Boolean, Number, Text
 from lifecycle.contract.schema import Kind
 from looseleaf.contract import dates
 
@@ -114,7 +114,7 @@ def without(found: Reading, strays: Counts) -> Reading:
     if not strays:
         return found
     words = tuple(sorted(strays))
-    shown = f"{', '.join(map(repr, words))} in {sum(strays.values())} rows is not {found.how.noun} and is read as null"
+    shown = f"{', '.join(map(repr, words))} ({sum(strays.values())} rows) is not {found.how.noun}: read as null"
     how = replace(found.how, missing=tuple(sorted({*found.how.missing, *words})))
     return replace(found, how=how, unsure=(*found.unsure, shown))
 

@@ -45,6 +45,7 @@ def value(how: Text, given: Any, sql_type: str = "VARCHAR") -> Any:
         (Time(formats=("%Y%m%d",)), "20230115", datetime(2023, 1, 15)),
         (Time(formats=("%d.%m.%Y", "%Y-%m-%d")), "2023-02-01", datetime(2023, 2, 1)),
         (Time(unit="ms"), "1677787740000", datetime(2023, 3, 2, 20, 9)),
+        (Time(unit="s"), "1677787740.75", datetime(2023, 3, 2, 20, 9, 0, 750000)),
         (Text(), "  Public", "Public"),
         (Text(strip=False), "  Public", "  Public"),
         (Text(same={"YES": "yes"}), "YES", "yes"),
@@ -64,6 +65,8 @@ def test_a_value_is_read_as_declared(how: Text, given: str, expected: Any) -> No
         (GERMAN, "3 USD"),
         (Number(thousands=","), "1,23"),
         (Number(whole=True), "3.5"),
+        (Number(accounting=True), "(5"),
+        (Number(accounting=True), "5)"),
         (Boolean(), "maybe"),
         (Time(), "2023-02-30"),
         (Time(), "9999-12-31"),
@@ -109,6 +112,10 @@ def test_a_text_is_null_only_if_it_is_empty_or_declared() -> None:
         (Time(formats=("%Y%m%d",)), 20230115, "BIGINT", datetime(2023, 1, 15)),
         (Boolean(), True, "BOOLEAN", True),
         (Boolean(), 1, "BIGINT", True),
+        (Boolean(), 1.0, "DOUBLE", True),
+        (Boolean(), 0.5, "DOUBLE", None),
+        (Number(whole=True), 2**70, "HUGEINT", None),
+        (Time(unit="ms"), datetime(2023, 1, 5), "TIMESTAMP", datetime(2023, 1, 5)),
         (Text(), 7, "BIGINT", "7"),
     ],
 )
@@ -136,7 +143,9 @@ def test_a_missing_file_and_a_missing_column_are_named(tmp_path: Path) -> None:
         read(tmp_path, Table("t.csv", {"a": Text(), "c": Text(header="C"), "d": Text()}))
 
 
-@pytest.mark.parametrize("encoding", ["cp1251", "cp1252", "latin-1", "utf-16", "shift_jis"])
+@pytest.mark.parametrize(
+    "encoding", ["cp1251", "cp1252", "latin-1", "utf-16", "shift_jis", "UTF-8", "utf8", "utf-8-sig"]
+)
 def test_a_file_is_read_in_the_declared_encoding(tmp_path: Path, encoding: str) -> None:
     word = {"cp1251": MOSCOW, "shift_jis": "福岡"}.get(encoding, "Köln")
     (tmp_path / "t.csv").write_bytes(f"a,b\n{word},1\n".encode(encoding))
@@ -153,6 +162,13 @@ def test_a_file_in_utf_8_is_never_read_in_another_encoding(tmp_path: Path, encod
         read(tmp_path, Table("u.csv", {"a": Text()}))
 
 
+def test_an_unknown_encoding_and_a_letter_at_the_very_end_are_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("a\ncaf\u00e9".encode("cp1252"))
+    assert read(tmp_path, Table("t.csv", {"a": Text()}, encoding="cp1252")) == [("caf\u00e9",)]
+    with pytest.raises(LifecycleError, match="cp1253x is not an encoding"):
+        read(tmp_path, Table("t.csv", {"a": Text()}, encoding="cp1253x"))
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     table = Table("t.csv", {"a": Text()}, encoding="cp1252")
     for word in ("Köln", "Ulm"):
@@ -167,3 +183,12 @@ def test_only_a_file_with_the_declared_columns_is_read_as_declared(tmp_path: Pat
             (tmp_path / "own.csv").write_text(text)
             assert reader.open_rows(connection, tmp_path / "own.csv", "own", table, ["a", "b"]) == declared
             assert tables.describe(connection, "FROM own") == {"a": "VARCHAR", "b": "VARCHAR"}
+
+
+@pytest.mark.parametrize("options", [{"encoding": "cp1252"}, {"skip": 5}])
+def test_a_file_of_other_columns_need_not_have_the_declared_form(tmp_path: Path, options: dict[str, Any]) -> None:
+    table = Table("t.csv", {"churned": Text()}, **options)
+    (tmp_path / "own.csv").write_text("request_id,label\nr1,Köln\n", encoding="utf-8")
+    with tables.connect() as connection:
+        assert reader.open_rows(connection, tmp_path / "own.csv", "own", table, ["churned"]) == {}
+        assert connection.execute("FROM own").fetchall() == [("r1", "Köln")]

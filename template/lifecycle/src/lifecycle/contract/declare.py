@@ -26,7 +26,6 @@ KINDS: dict[type, Kind] = {float: "number", int: "integer", bool: "boolean", str
 # Columns that lifecycle adds to tables and responses, and one that DuckDB adds to the rows of a file.
 RESERVED = {"as_of", "date", "prediction", "probability", "row", "rowid", "seen_ts", "threshold", "ts", "version"}
 RESERVED |= {"file_row_number"}
-LIMITS = ("ge", "le", "max_length")
 CONSTRAINTS: dict[Kind, tuple[type, ...]] = {"number": (Ge, Le), "integer": (Ge, Le), "category": (MaxLen,)}
 
 

@@ -4,19 +4,15 @@ import codecs
 import functools
 import gzip
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.contract.readings import EARLIEST, LATEST, MISSING, OFFSETS, PLAIN, Boolean, Number, Text, Time, stripped
-from lifecycle.contract.tables import Connection, describe, path_literal, quoted, text
+from lifecycle.contract.readings import PLAIN, Boolean, Number, Text, Time
+from lifecycle.contract.tables import Connection, describe, path_literal, quoted, subquery, text
 from lifecycle.errors import LifecycleError, NotHere
 
-__all__ = ["EARLIEST", "LATEST", "MISSING", "OFFSETS", "PLAIN", "Boolean", "Number", "Text", "Time", "stripped"]
-__all__ += ["Table", "is_parquet", "open_rows", "utf8_copy"]
-
-# The encodings that DuckDB reads itself, and in which a file in another encoding is an error.
-READ_BY_DUCKDB = ("utf-8", "utf-16")
+__all__ = ["PLAIN", "Boolean", "Number", "Table", "Text", "Time", "is_parquet", "open_rows"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Table:
     skip: int = 0
 
     def register(self, connection: Connection, folder: Path, view: str = "source") -> None:
-        """Register the file as a view of typed columns; NotHere where it, LifecycleError where a column is missing."""
+        """Register the file as a view of typed columns; NotHere for a missing file, LifecycleError for a column."""
         path = folder / self.file
         if not path.exists():
             problem = "points to a file that does not exist" if path.is_symlink() else "is missing"
@@ -52,7 +48,7 @@ class Table:
             for name, reading in self.columns.items()
             for header in (reading.header or name,)
         )
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM ({query})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM {subquery(query)}")
 
     def scan(self, path: Path) -> str:
         """Return SQL after FROM of the rows as they are, with text as values of CSV; LifecycleError if unreadable."""
@@ -60,10 +56,16 @@ class Table:
             return f"read_parquet({path_literal(path)}, hive_partitioning = false)"
         options = f"header = true, all_varchar = true, delim = {text(self.separator)}, quote = '\"', escape = '\"', "
         options += f"strict_mode = true, comment = '', nullstr = '', skip = {self.skip}"
-        if self.encoding not in READ_BY_DUCKDB:
+        try:
+            encoding = codecs.lookup(self.encoding).name
+        except LookupError:
+            problem = f"{self.encoding} is not an encoding of Python"
+            raise LifecycleError(problem, "Correct `encoding` of the table in src/model/data.py.") from None
+        # DuckDB reads these two itself, and a file in another encoding is an error then.
+        if encoding == "utf-16":
+            options += ", encoding = 'utf-16'"
+        elif not encoding.startswith("utf-8"):
             path = utf8_copy(path.resolve(), path.stat().st_mtime_ns, self.encoding)
-        elif self.encoding != "utf-8":
-            options += f", encoding = {text(self.encoding)}"
         return f"read_csv({path_literal(path)}, {options})"
 
 
@@ -71,30 +73,37 @@ def open_rows(
     connection: Connection, path: Path, view: str, table: Table | None, needed: Collection[str]
 ) -> Mapping[str, Text]:
     """Register the rows of any file as they are; return how `table` declares its columns, if it has all `needed`."""
+    import duckdb
+
     scan = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
     declared: Mapping[str, Text] = {}
     if is_parquet(path):
         scan = Table("", {}).scan(path)
     if table and table.columns.keys() >= set(needed):
-        known = describe(connection, f"FROM {table.scan(path)}")
-        if all((table.columns[name].header or name) in known for name in needed):
+        headers = {table.columns[name].header or name for name in needed}
+        try:
+            known = describe(connection, f"FROM {table.scan(path)}").keys()
+        except (LifecycleError, duckdb.Error):
+            # It cannot be read as declared, which is an error only where it has the columns of `table`.
+            known = describe(connection, f"FROM {scan}").keys()
+            if headers <= known:
+                raise
+        if headers <= known:
             declared, scan = table.columns, table.scan(path)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS FROM {scan}")
     return declared
 
 
 def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet by its first bytes; raises LifecycleError for one that is none of its name."""
+    """Return whether a file is Parquet by its first bytes; raises LifecycleError for a .parquet that is not."""
     hint = "Give a Parquet file, or a CSV file with a header."
     try:
         with path.open("rb") as opened:
             start = opened.read(4)
     except OSError as error:
         raise LifecycleError(f"{path} cannot be read: {error.strerror}", hint) from error
-    if not start:
-        raise LifecycleError(f"{path} is empty", hint)
-    if start != b"PAR1" and path.suffix.lower() in (".parquet", ".pq"):
-        raise LifecycleError(f"{path} is not a valid Parquet file", hint)
+    if not start or (start != b"PAR1" and path.suffix.lower() in (".parquet", ".pq")):
+        raise LifecycleError(f"{path} is {'not a valid Parquet file' if start else 'empty'}", hint)
     return start == b"PAR1"
 
 
@@ -104,24 +113,25 @@ def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
 
     Raises LifecycleError where the file has another encoding; a file in UTF-8 is never read as another one.
     """
-    copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
-    decode, is_utf8, is_ascii = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), True
     hint = "Save it in the encoding that src/model/data.py declares, or run `make contract` with ENCODING=."
-    valid = True
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as source, copy.open("wb") as target:
-        while chunk := source.read(1 << 20):
-            is_ascii = is_ascii and chunk.isascii()
-            try:
-                target.write(decode.decode(chunk).encode())
-            except UnicodeError as error:
-                raise LifecycleError(f"{path.name} is not in the encoding {encoding}", hint) from error
-            try:
-                is_utf8.decode(chunk)
-            except UnicodeError:
-                valid = False
-    if valid and not is_ascii:
+    try:
+        is_other = not all([part.isascii() for part in _decoded(path, "utf-8")])
+    except UnicodeError:
+        is_other = False
+    if is_other:
         raise LifecycleError(f"{path.name} is in UTF-8, and not in the declared encoding {encoding}", hint)
+    copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
+    try:
+        with copy.open("w", encoding="utf-8", newline="") as target:
+            target.writelines(_decoded(path, encoding))
+    except UnicodeError as error:
+        raise LifecycleError(f"{path.name} is not in the encoding {encoding}", hint) from error
     return copy
+
+
+def _decoded(path: Path, encoding: str) -> Iterator[str]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield from codecs.iterdecode(iter(lambda: file.read(1 << 20), b""), encoding)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lifecycle.contract.schema import Kind
-from lifecycle.contract.tables import INTEGERS, NUMBERS, UNREADABLE, text
+from lifecycle.contract.tables import NUMBERS, UNREADABLE, text
 
 # Words for a missing number, truth value or time in any spelling; in a text they may be a level.
 MISSING = (
@@ -75,7 +75,7 @@ class Number(Text):
 
     `thousands` holds the signs that may separate groups of digits. `affixes` may precede or follow a number and are
     removed, and `factors` are suffixes that multiply it (`{"k": 1000}`). With `accounting`, `(5)` and `5-` are
-    negative, and the sign may be U+2212. A fraction is invalid in a column of `whole` numbers.
+    negative. With any option but `whole`, the minus sign may be U+2212. A fraction is invalid among `whole` numbers.
     """
 
     decimal: str = "."
@@ -88,7 +88,7 @@ class Number(Text):
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
-        """Whether the numbers are whole."""
+        """The kind: `integer` for whole numbers, else `number`."""
         return "integer" if self.whole else "number"
 
     @property
@@ -106,7 +106,9 @@ class Number(Text):
         number = f"{number} * CASE {found}.suffix {cases} ELSE 1 END" if cases else number
         is_negative = f"{found}.sign IN ('-', '\u2212') OR {found}.open <> '' AND {found}.close = ')' OR "
         is_negative += f"{found}.open = '' AND {found}.close = '-'"
-        return f"CASE WHEN {is_negative} THEN -1 ELSE 1 END * {number}"
+        # One parenthesis without the other is not a number.
+        is_odd = f"({found}.open = '') <> ({found}.close <> ')')"
+        return f"CASE WHEN {is_odd} THEN NULL WHEN {is_negative} THEN -1 ELSE 1 END * {number}"
 
     @property
     def _pattern(self) -> str:
@@ -122,8 +124,6 @@ class Number(Text):
         return f"^{first}{blank}(?:{affix})?{blank}{sign}{blank}(?:{affix})?{blank}({number}){blank}({suffix}|){last}$"
 
     def _converted(self, raw: str, sql_type: str) -> str:
-        if self.whole and sql_type.startswith(INTEGERS):
-            return f"CAST({raw} AS BIGINT)"
         if self.whole:
             # Through a decimal: `3.0` is a whole number, and an id of 18 digits keeps all of them.
             exact = f"TRY_CAST({raw} AS DECIMAL(38, 9))"
@@ -148,6 +148,8 @@ class Boolean(Text):
         return f"CASE {cases} END"
 
     def _converted(self, raw: str, sql_type: str) -> str:
+        if sql_type.startswith(NUMBERS):
+            raw = f"CASE WHEN {raw} = trunc({raw}) THEN TRY_CAST({raw} AS BIGINT) END"
         return raw if sql_type == "BOOLEAN" else self._parsed(f"CAST({raw} AS VARCHAR)")
 
 
@@ -167,7 +169,7 @@ class Time(Text):
 
     def _parsed(self, plain: str) -> str:
         if self.unit:
-            return self._converted(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
+            return self._converted(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
         if self.formats:
             return _valid_time(f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])")
         for zone, offset in OFFSETS.items():
@@ -175,20 +177,15 @@ class Time(Text):
         return _valid_time(f"TRY_CAST({plain} AS TIMESTAMPTZ)")
 
     def _converted(self, raw: str, sql_type: str) -> str:
-        if self.unit:
+        if self.unit and sql_type.startswith(NUMBERS):
             divisor = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[self.unit]
             return _valid_time(f"TRY(to_timestamp({raw} / {divisor}))")
         return _valid_time(raw) if not sql_type.startswith(NUMBERS) else self._parsed(f"CAST({raw} AS VARCHAR)")
 
 
 # How a file is read that is written as the contract says: ISO 8601, decimal points, and texts with their blanks.
-PLAIN: dict[Kind, Text] = {
-    "number": Number(),
-    "integer": Number(whole=True),
-    "boolean": Boolean(),
-    "category": Text(strip=False),
-    "time": Time(),
-}
+PLAIN: dict[Kind, Text] = {"number": Number(), "integer": Number(whole=True), "boolean": Boolean(), "time": Time()}
+PLAIN["category"] = Text(strip=False)
 
 
 def stripped(raw: str) -> str:

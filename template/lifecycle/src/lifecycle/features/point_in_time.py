@@ -40,8 +40,8 @@ def connect(data: Data, folder: Path, **limits: str) -> Connection:
 
 def latest(connection: Connection, data: Data) -> int:
     """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
-    named = getattr(data, "latest", None)
-    return int(named(connection)) if named else timestamps.now()
+    with tables.explain_sql_errors(f"{DATA}: latest()"):
+        return int(data.latest(connection)) if hasattr(data, "latest") else timestamps.now()
 
 
 def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool = False) -> int:

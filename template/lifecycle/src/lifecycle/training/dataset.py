@@ -95,8 +95,8 @@ class Dataset:
         """Return the error about a class that no row to fit has."""
         problem, seconds = f"no training row is labelled {name}", self.split.seconds[self.rows.label == code]
         if len(seconds):
-            since = f"first appears at {timestamps.format_utc(int(seconds.min()))}" if seconds.any() else "appears only"
-            problem += f": this class {since}, in the rows that choose and evaluate a model ({self.split.rule})"
+            first = f"first appears at {timestamps.format_utc(int(seconds.min()))}" if seconds.any() else "appears only"
+            problem += f": this class {first} in rows that are not fitted ({self.split.rule})"
         hint = f"Give earlier rows of it. Until there are some, remove {name!r} from TARGET in src/model/contract.py, "
         return LifecycleError(problem, f"{hint}and exclude its rows in labels() of src/model/data.py.")
 
