@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from lifecycle.contract.compatibility import python_name
 from lifecycle.contract.reader import Text
-from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
 from looseleaf.contract.evidence import Label
 from looseleaf.contract.plan import Field, Plan, Source
-from looseleaf.contract.profile import SAMPLE, Profile, Table
+from looseleaf.contract.profile import SAMPLE, Profile, Table, sql_of
 from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.source import Connection
 from looseleaf.contract.target import read_label, without_late_classes
+from looseleaf.contract.values import Reading
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4
@@ -101,8 +101,7 @@ def _check_entities(plan: Plan, keys: list[str], time: str | None) -> None:
 
 def _seconds(table: Table, time: str, how: Text, connection: Connection) -> npt.NDArray[np.float64]:
     """Return the time of each sampled row in seconds since 1970, or its place in an order without a calendar."""
-    value = how.value(quoted(time), table.source.columns[time])
-    value = f"epoch({value})" if how.kind == "time" else value
+    value = sql_of(time, Reading(how), table.source)
     return connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
 
 
