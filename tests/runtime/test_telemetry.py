@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle import sample
-from support.isolated import COMMANDS, namespaces_are_permitted, observe
+from support.isolated import namespaces_are_permitted, observe
 from support.rendering import TEMPLATE
 
 QUIET = ("ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
@@ -40,8 +40,7 @@ def test_train_promote_score_and_serve_look_nothing_up_and_write_only_their_own_
     home.mkdir()
     before = {path.name for path in repository.iterdir()}
     isolated = namespaces_are_permitted()
-    variables, commands = ({defect: "0"}, ("train",)) if defect else ({}, COMMANDS)
-    found = observe(repository, home, variables, isolated=isolated, commands=commands)
+    found = observe(repository, home, {defect: "0"} if defect else {}, isolated=isolated)
     assert found["output"] == ""
     written = [path for path in home.rglob("*")] + [
         path for path in tmp_path.iterdir() if path not in (repository, home)

@@ -15,11 +15,14 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 PORT = 8000
 COMMANDS = ("train", "promote", "score", "monitor", "serve")
+# ONNX Runtime sends its usage data about ten seconds after it was loaded.
+SECONDS_TO_OBSERVE = 30
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -33,12 +36,10 @@ def namespaces_are_permitted() -> bool:
     return subprocess.run([*NAMESPACE, sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def observe(
-    repository: Path, home: Path, variables: dict[str, str], *, isolated: bool, commands: tuple[str, ...] = COMMANDS
-) -> dict[str, Any]:
+def observe(repository: Path, home: Path, variables: dict[str, str], *, isolated: bool) -> dict[str, Any]:
     """Run commands with an empty home; returns `lookups`, the names looked up, and `output` of what failed."""
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": "src", "TMPDIR": str(home.parent)}
-    command = [*(NAMESPACE if isolated else ()), sys.executable, str(Path(__file__)), str(int(isolated)), *commands]
+    command = [*(NAMESPACE if isolated else ()), sys.executable, str(Path(__file__)), str(int(isolated)), *COMMANDS]
     done = subprocess.run(
         command, cwd=repository, env=environment | variables, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -76,8 +77,8 @@ def _count(lookups: list[str]) -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _serve() -> str:
-    """Serve until one request has a response; return the output where there is none."""
+def _serve(lookups: list[str]) -> str:
+    """Serve one request, then wait for the first look-up, at most SECONDS_TO_OBSERVE; return the output of a failure."""
     command = [sys.executable, "-m", "lifecycle", "serve", "--port", str(PORT)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
@@ -86,6 +87,9 @@ def _serve() -> str:
                 connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
                 connection.request("POST", "/predict", json.dumps({"customer_id": "c-00001"}))
                 if connection.getresponse().status in (200, 404):
+                    end = time.monotonic() + SECONDS_TO_OBSERVE
+                    while not lookups and time.monotonic() < end:
+                        time.sleep(0.1)
                     return ""
         return process.communicate()[0]
     finally:
@@ -108,7 +112,9 @@ def main() -> None:
         _isolate()
         _count(lookups)
     for name in sys.argv[2:]:
-        failed += _serve() if name == "serve" else _run(name, *(["--override", "a test"] if name == "promote" else []))
+        failed += (
+            _serve(lookups) if name == "serve" else _run(name, *(["--override", "a test"] if name == "promote" else []))
+        )
     print(json.dumps({"lookups": lookups, "output": failed}))
 
 
