@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copier._main import Worker
 
 from looseleaf.snapshot import git
 from support.rendering import DEMO, ROOT, Template, run
@@ -49,6 +50,24 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (home / "gitconfig").write_text(
             "[user]\n  name = A Tester\n  email = tester@example.org\n[init]\n  defaultBranch = main\n"
         )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_copier() -> Iterator[None]:
+    """Omit what takes Copier most of its time and changes nothing here; as a process, Copier runs unchanged.
+
+    It compiles each part of a path as a Jinja template, and for each file asks git for `core.fileMode`, which is true.
+    """
+    compile_and_render = Worker._render_string
+
+    def render_string(worker: Worker, string: str, extra_context: dict[str, Any] | None = None) -> str:
+        is_plain = isinstance(string, str) and "{" not in string
+        return string if is_plain else compile_and_render(worker, string, extra_context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Worker, "_render_string", render_string)
+        patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *given: None)
         yield
 
 

@@ -1,6 +1,7 @@
 """Questions in a real terminal: what the user sees, and what remains after they stop."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +31,14 @@ class Terminal:
         """Send keys."""
         self._program.send(keys)
 
-    def wait_for(self, text: str) -> None:
-        """Wait until the text is on the screen; fail with the screen otherwise."""
+    def wait_for(self, text: str, whole: bool = False) -> None:
+        """Wait until the text is on the screen; fail with the screen otherwise.
+
+        With `whole`, fail at once when the line of a reason has no column left, because it is cut.
+        """
         while text not in self.text:
+            if whole and re.search(r"^Validation error.*\S$", "\n".join(self.screen.display), re.MULTILINE):
+                pytest.fail(f"{text!r} is cut:\n{self.text}")
             try:
                 self._read()
             except (pexpect.EOF, pexpect.TIMEOUT):
@@ -104,7 +110,7 @@ def test_questions_and_reasons_can_be_read_whole_in_80_columns(copy: Callable[[]
     for end_of_question, wrong, reason in questions:
         terminal.wait_for(end_of_question)
         terminal.press(CLEAR + wrong + ENTER)
-        terminal.wait_for(reason)
+        terminal.wait_for(reason, whole=True)
         terminal.press(STOP if wrong == "ana" else CLEAR + "a" + ENTER)
     assert terminal.exit_code() == 1
 

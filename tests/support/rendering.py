@@ -1,15 +1,18 @@
 """The template for the tests: a release made of the working tree, and renders that reject unknown choices."""
 
 import functools
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import copier
@@ -103,8 +106,25 @@ class Template:
         """Render a release (default: the newest) without trust; unknown choices are refused, unlike in Copier."""
         if unknown := choices.keys() - questions().keys():
             raise ValueError(f"copier.yml has no question for {', '.join(sorted(unknown))}")
-        copier.run_copy(self.url, into, data=choices, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
+        return self.rendered(into, version, choices)
+
+    def rendered(
+        self, into: Path, version: str | None = None, choices: Mapping[str, Any] = MappingProxyType({})
+    ) -> Path:
+        """Render a release into a folder; a render of the same state with the same choices is copied from the first."""
+        state = git("rev-parse", "HEAD", "--tags", folder=self.folder)
+        name = hashlib.sha256(repr((state, version, sorted(choices.items()))).encode()).hexdigest()
+        first, is_new = Path(self._renders.name, name), not into.exists()
+        if is_new and first.exists():
+            return Path(shutil.copytree(first, into, symlinks=True))
+        copier.run_copy(self.url, into, data=dict(choices), vcs_ref=version, defaults=True, quiet=True, unsafe=False)
+        if is_new:
+            shutil.copytree(into, first, symlinks=True)
         return into
+
+    @cached_property
+    def _renders(self) -> "tempfile.TemporaryDirectory[str]":
+        return tempfile.TemporaryDirectory(prefix="renders-")
 
     def update(self, folder: Path) -> None:
         """Update a render to the newest release, without trust."""

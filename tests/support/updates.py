@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import copier
-
 from looseleaf.snapshot import git
 from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
@@ -35,9 +33,8 @@ class Replay:
         markers = [name for name, content in files(project).items() if b"\n<<<<<<< before updating" in b"\n" + content]
         rejected = [name for name in files(project) if name.endswith(".rej")]
         now = choices_of(project)
-        # The suite's own copy refuses values of questions that only a planted release has.
-        copier.run_copy(template.url, work / "fresh", data=now, defaults=True, quiet=True, unsafe=False)
-        fresh = files(work / "fresh")
+        # Template.copy refuses the values of questions that only a planted release has.
+        fresh = files(template.rendered(work / "fresh", None, now))
         return cls(rendered, before, files(project), fresh, (choices, now), [*unmerged, *markers, *rejected])
 
     def assert_kept(self) -> None:

@@ -78,6 +78,7 @@ def test_the_command_prints_the_verdict_and_fails_on_an_incident(
     assert "the data of the last window are broken" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_the_page_has_a_chart_for_every_column(sample: Sample, settings: Settings) -> None:
     fill_windows(sample, settings, lambda rows: null_spike(shifted(rows)))
     run_monitor(settings)
@@ -91,6 +92,7 @@ def test_the_page_has_a_chart_for_every_column(sample: Sample, settings: Setting
     assert text.count('role="img"') == len(names) + 1
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_calibration_is_in_report_terminal_and_page(sample: Sample, settings: Settings) -> None:
     fill_windows(sample, settings)
     document = run_monitor(settings)
@@ -163,6 +165,7 @@ def test_a_kill_at_any_step_leaves_whole_files_and_the_next_run_completes_them(
     assert Path(request["evidence"]).exists()
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_from_the_service_to_the_verdict(
     sample: Sample, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
