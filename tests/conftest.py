@@ -113,6 +113,11 @@ def project(demo: dict[str, Any]) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups: most install an environment, and a worker that ends with one leaves the other idle."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how many replayed updates succeeded."""
     outcomes = {

@@ -153,15 +153,15 @@ def as_csv(table: dict[str, list[str]], delimiter: str) -> str:
     return out.getvalue()
 
 
-@settings(EACH, max_examples=200)
+@settings(EACH, max_examples=100)
 @given(columns(), st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
-def test_200_tables_of_text(table: dict[str, list[str]], delimiter: str, encoding: str) -> None:
+def test_100_tables_of_text(table: dict[str, list[str]], delimiter: str, encoding: str) -> None:
     attempt(as_csv(table, delimiter).encode(encoding), "table.csv")
 
 
-@settings(EACH, max_examples=150)
+@settings(EACH, max_examples=75)
 @given(columns(), st.data())
-def test_150_files_that_were_cut_or_overwritten(table: dict[str, list[str]], data: Any) -> None:
+def test_75_files_that_were_cut_or_overwritten(table: dict[str, list[str]], data: Any) -> None:
     content = bytearray(as_csv(table, ",").encode())
     for _ in range(data.draw(st.integers(0, 3))):
         at = data.draw(st.integers(0, max(0, len(content) - 1)))
@@ -178,9 +178,9 @@ TYPED = st.one_of(
 )
 
 
-@settings(EACH, max_examples=150)
+@settings(EACH, max_examples=75)
 @given(st.lists(st.tuples(NAMES, TYPED), max_size=5), TYPED, st.sampled_from([1, 2, 12, 60]))
-def test_150_tables_of_types(typed: list[tuple[str, list[Any]]], label: list[Any], rows: int) -> None:
+def test_75_tables_of_types(typed: list[tuple[str, list[Any]]], label: list[Any], rows: int) -> None:
     table = {name: values for name, values in typed if name and name.casefold() != "label"} | {"label": label}
     frame = pd.DataFrame({name: [values[at % len(values)] for at in range(rows)] for name, values in table.items()})
     with tempfile.TemporaryDirectory() as folder:

@@ -89,7 +89,7 @@ def scored(made: Inferred, path: Path, folder: Path) -> list[Any]:
         return completed(made, connection)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_file_of_training_gives_the_same_rows_when_it_is_scored(tmp_path: Path, seed: int) -> None:
     path, names = written(tmp_path, seed)
     made = infer(path, "label")

@@ -117,18 +117,23 @@ class Own:
 
 
 TABLES = {
-    "telco": ("telco-churn.csv", "Churn"),
-    "bikes": ("bike-sharing-hour.csv", "cnt"),
-    "housing": ("california-housing.csv", "median_house_value"),
     "cancer": ("breast_cancer.csv", "diagnosis"),
+    "bikes": ("bike-sharing-hour.csv", "cnt"),
+    "telco": ("telco-churn.csv", "Churn"),
+    "housing": ("california-housing.csv", "median_house_value"),
 }
 
 
-def parameters() -> Iterator[Any]:
+def parameters(*names: str) -> Iterator[Any]:
     missing = pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA does not name the folder of the real tables")
-    for name in TABLES:
+    for name in names:
         marks = [pytest.mark.slow, pytest.mark.xdist_group(f"own-{name}")]
         yield pytest.param(name, marks=marks if name == "cancer" else [*marks, missing])
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    """Run a test with these tables, because the others would repeat it."""
+    return pytest.mark.parametrize("own", list(parameters(*names)), indirect=True)
 
 
 def cancer(folder: Path) -> Path:
@@ -140,7 +145,7 @@ def cancer(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=list(parameters()))
+@pytest.fixture(scope="module", params=list(parameters(*TABLES)))
 def own(request: pytest.FixtureRequest, template: Template, tmp_path_factory: pytest.TempPathFactory) -> Own:
     """Follow the README: copy, git init, make setup, make contract and the steps after it."""
     file, label = TABLES[request.param]
@@ -169,6 +174,7 @@ def test_the_first_commit_prints_each_hook_and_passes(own: Own) -> None:
     assert not git("status", "--porcelain", folder=own.folder)
 
 
+@only("cancer")
 def test_a_defect_is_rejected_by_the_commit_hooks(own: Own) -> None:
     path = own.folder / "src/model/data.py"
     path.write_text(path.read_text(encoding="utf-8") + "import math\n", encoding="utf-8")
@@ -181,6 +187,7 @@ def test_a_defect_is_rejected_by_the_commit_hooks(own: Own) -> None:
     assert "F401" in done.stdout
 
 
+@only("cancer", "bikes")
 def test_promotion_and_rollback_under_traffic_fail_no_request(own: Own, tmp_path: Path) -> None:
     storage = Path(shutil.copytree(own.folder / "storage", tmp_path / "storage"))
     lifecycle = str(own.folder / ".venv/bin/lifecycle")
@@ -293,6 +300,7 @@ def test_the_curl_command_of_the_readme_returns_a_prediction(own: Own, tmp_path:
     assert "prediction" in json.loads(done.stdout)
 
 
+@only("cancer")
 def test_the_service_needs_only_its_own_environment_and_the_storage(own: Own, tmp_path: Path) -> None:
     environment = tmp_path / ".venv"
     extras = ["--extra", "serve", "--extra", "skops"]
@@ -320,6 +328,7 @@ def test_no_row_of_the_table_is_in_git_or_in_the_output(own: Own) -> None:
         assert row not in own.output
 
 
+@only("cancer", "bikes")
 def test_without_the_table_the_tests_pass_and_training_names_what_is_missing(own: Own, tmp_path: Path) -> None:
     nowhere = {"LIFECYCLE_DATA": str(tmp_path)}
     done = run(*make("test"), folder=own.folder, **nowhere)

@@ -89,7 +89,7 @@ def estimator_of(target: Target) -> SimpleNamespace:
     trivial: Any = DummyRegressor() if number else DummyClassifier(strategy="prior")
     linear = make_pipeline(StandardScaler(), SimpleImputer(), Ridge() if number else LogisticRegression())
     return SimpleNamespace(
-        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=60),
+        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=30),
         baselines=lambda inputs, seed: {"trivial": trivial, "linear": linear},
     )
 

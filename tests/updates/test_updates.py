@@ -91,14 +91,17 @@ def test_an_update_keeps_its_promises(
     project = rendered_from(history, version, shape, tmp_path / "project", **owners)
     rendered = files(project)
     edited_by(project, PERSONAS[persona])
-    trial = reported(project, history, tmp_path / "work")
-    assert trial.report().safe, trial.report().text()
+    # The command itself is tried by every persona in the newest default repository, and by one in each other shape.
+    is_tried = persona == "editing" or (version, shape) == (max(RELEASES), "default")
+    trial = reported(project, history, tmp_path / "work") if is_tried else None
     replay = Replay.of(history, project, rendered, tmp_path)
     replay.assert_kept()
-    # The command writes the same files as Copier.
-    assert trial.contents().keys() == {
-        name for name in {*replay.before, *replay.after} if replay.before.get(name) != replay.after.get(name)
-    }
+    if trial:
+        assert trial.report().safe, trial.report().text()
+        # The command writes the same files as Copier.
+        assert trial.contents().keys() == {
+            name for name in {*replay.before, *replay.after} if replay.before.get(name) != replay.after.get(name)
+        }
 
 
 @pytest.mark.parametrize("version", RELEASES)
