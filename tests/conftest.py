@@ -57,16 +57,23 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def quick_copier() -> Iterator[None]:
     """Omit what takes Copier most of its time and changes nothing here; as a process, Copier runs unchanged.
 
-    It compiles each part of a path as a Jinja template, and for each file asks git for `core.fileMode`, which is true.
+    It compiles each part of a path as a Jinja template, with each the name of the answers file, and for each file asks
+    git for `core.fileMode`, which is true.
     """
-    compile_and_render = Worker._render_string
+    render, answers_relpath = Worker._render_string, Worker.answers_relpath.fget
+    assert answers_relpath
 
     def render_string(worker: Worker, string: str, extra_context: dict[str, Any] | None = None) -> str:
         is_plain = isinstance(string, str) and "{" not in string
-        return string if is_plain else compile_and_render(worker, string, extra_context)
+        return string if is_plain else render(worker, string, extra_context)
+
+    def answers_file(worker: Worker) -> Path:
+        path = Path(worker.answers_file or worker.template.answers_relpath)
+        return path if "{" not in str(path) else answers_relpath(worker)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Worker, "_render_string", render_string)
+        patch.setattr(Worker, "answers_relpath", property(answers_file))
         patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *given: None)
         yield
 
