@@ -82,14 +82,14 @@ def data_of(frame: pd.DataFrame, label: str) -> SimpleNamespace:
     )
 
 
-def estimator_of(target: Target) -> SimpleNamespace:
+def estimator_of(target: Target, iterations: int = 60) -> SimpleNamespace:
     """Return a `model.estimator` for a kind of target."""
     number = target.task == "regression"
     boosting = HistGradientBoostingRegressor if number else HistGradientBoostingClassifier
     trivial: Any = DummyRegressor() if number else DummyClassifier(strategy="prior")
     linear = make_pipeline(StandardScaler(), SimpleImputer(), Ridge() if number else LogisticRegression())
     return SimpleNamespace(
-        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=30),
+        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=iterations),
         baselines=lambda inputs, seed: {"trivial": trivial, "linear": linear},
     )
 

@@ -79,7 +79,7 @@ def test_a_model_of_a_single_input_passes_the_gate(name: str, target: Target, tm
     contract = Contract(1, target, (INPUTS[name],))
     frame = valid_rows(contract, tmp_path)
     assert bool(frame.isna().any(axis=None)) == INPUTS[name].nullable
-    team = Team("synthetic", contract, None, Table(contract, frame), estimator_of(target))
+    team = Team("synthetic", contract, None, Table(contract, frame), estimator_of(target, iterations=30))
     assert failed_checks(train(team, settings_in(tmp_path), tmp_path)) == []
 
 
