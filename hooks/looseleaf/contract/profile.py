@@ -185,5 +185,4 @@ def _facts(
 
 
 def _chunks(names: Sequence[str], size: int = AT_ONCE) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
+    return (names[start : start + size] for start in range(0, len(names), size))

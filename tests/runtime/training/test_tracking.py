@@ -4,7 +4,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from lifecycle.training.train import mirror, train
@@ -12,6 +11,9 @@ from support.teams import order_team, settings_in
 
 
 def test_a_run_is_mirrored_with_metrics_and_files(tmp_path: Path) -> None:
+    # Here, because the import takes seconds, which each collection of the suite would take.
+    import mlflow
+
     settings = settings_in(tmp_path, tracking={"enabled": True})
     bundle = train(order_team(rows=500), settings, tmp_path)
     uri = mirror(settings, bundle)
