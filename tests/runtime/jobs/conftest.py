@@ -1,5 +1,6 @@
 """Fixtures of the tests of jobs."""
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -25,3 +26,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Bundle]
 def settings(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
     """The same bundles and data, with deployments of the test's own."""
     return own(trained[0], tmp_path)
+
+
+@pytest.fixture
+def copied(trained: tuple[Settings, Bundle], tmp_path: Path) -> Settings:
+    """A storage of the test's own with a copy of that version, for tests that train others or change it."""
+    storage = tmp_path / "storage"
+    shutil.copytree(trained[0].storage / "bundles", storage / "bundles")
+    return trained[0].model_copy(update={"storage": storage})

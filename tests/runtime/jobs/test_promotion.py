@@ -17,7 +17,7 @@ from lifecycle.errors import LifecycleError, Refused
 from lifecycle.features import FeatureTable, table_path
 from lifecycle.jobs import materialize
 from lifecycle.jobs.promote import rollback
-from lifecycle.models.bundle import Bundle
+from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.registry import deployments
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
@@ -103,10 +103,8 @@ def test_rollback_restores_version_and_threshold(settings: Settings) -> None:
     assert actions == ["promote", "promote", "rollback"]
 
 
-def test_a_contract_that_breaks_callers_is_refused_without_an_override(trained: Any, tmp_path: Path) -> None:
-    settings = trained[0].model_copy(update={"storage": tmp_path})
-    team = sample_team()
-    train(team, settings, Path())
+def test_a_contract_that_breaks_callers_is_refused_without_an_override(copied: Settings) -> None:
+    settings, team = copied, sample_team()
     promoted(settings)
     columns = tuple(c for c in team.contract.columns if c.name != "discount")
     narrower = replace(team.contract, columns=columns)
@@ -140,11 +138,10 @@ def test_promotion_fills_only_missing_feature_tables_and_features_fills_all(sett
     assert written[trained[1].version].endswith("as of 2025-11-01T00:00:00Z")
 
 
-def test_a_version_that_is_promoted_again_gets_fresh_features(trained: Any, tmp_path: Path) -> None:
+def test_a_version_that_is_promoted_again_gets_fresh_features(copied: Settings) -> None:
     """While other versions are deployed, its feature table is not refreshed."""
-    settings = trained[0].model_copy(update={"storage": tmp_path})
-    team = sample_team()
-    first = train(team, settings, Path())
+    settings, team = copied, sample_team()
+    first = open_version(settings.store, *settings.store.versions())
     promoted(settings)
     materialize(settings, team.data, timestamps.midnight(DAY))
     for at in range(2):
@@ -162,10 +159,9 @@ def test_versions_trained_within_one_second_keep_their_order(tmp_path: Path) -> 
     assert settings.store.versions() == made
 
 
-def test_a_broken_version_does_not_prevent_the_features_of_the_others(trained: Any, tmp_path: Path) -> None:
-    settings = trained[0].model_copy(update={"storage": tmp_path})
-    team = sample_team()
-    first = train(team, settings, Path())
+def test_a_broken_version_does_not_prevent_the_features_of_the_others(copied: Settings) -> None:
+    settings, team = copied, sample_team()
+    first = open_version(settings.store, *settings.store.versions())
     promoted(settings)
     second = train(replace(team, features_sql=f"{team.features_sql} -- again"), settings, Path())
     promoted(settings)
