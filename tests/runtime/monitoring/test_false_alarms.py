@@ -6,7 +6,7 @@ from lifecycle.models import reference
 from lifecycle.monitoring import drift
 from support.false_alarms import KINDS, LIMIT, WINDOWS, alarms
 
-PROFILES, EACH = 12, 5
+PROFILES, EACH = 6, 10
 
 
 @pytest.mark.parametrize(("training", "size"), [(1000, 1500), (4000, 600)])
@@ -17,7 +17,7 @@ def test_unchanged_windows_raise_few_alarms_for_each_kind_of_column(training: in
 
 
 def test_a_real_shift_of_each_kind_of_column_is_found() -> None:
-    counts = alarms(6, 2, 4000, 1500, shifted=True)
+    counts = alarms(3, 4, 4000, 1500, shifted=True)
     missed = {name: 12 - count for name, count in counts.items() if count < 11}
     # A change from 40 to 58 % of the values is about as large as `monitor.psi`.
     assert missed.keys() <= {"boolean with nulls", "3 levels"}
@@ -38,4 +38,4 @@ def test_without_a_safeguard_there_are_false_alarms(
 ) -> None:
     monkeypatch.setattr(module, name, value)
     training, size = (1000, 1500) if kind == "500 levels" else (4000, 300)
-    assert alarms(6, 5, training, size)[kind] > 2
+    assert alarms(3, 10, training, size)[kind] > 2
