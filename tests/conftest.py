@@ -73,7 +73,7 @@ def quick_copier() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Worker, "_render_string", render_string)
-        patch.setattr(Worker, "answers_relpath", property(answers_file))
+        patch.setattr(Worker, answers_relpath.__name__, property(answers_file))
         patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *given: None)
         yield
 
