@@ -57,8 +57,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def quick_copier() -> Iterator[None]:
     """Omit what takes Copier most of its time and changes nothing here; as a process, Copier runs unchanged.
 
-    It compiles each part of a path as a Jinja template, with each the name of the answers file, and for each file asks
-    git for `core.fileMode`, which is true.
+    It compiles each part of a path as a Jinja template, with each the name of the answers file, and for each file
+    reads `core.fileMode` by git, which is true.
     """
     render, answers_relpath = Worker._render_string, Worker.answers_relpath.fget
     assert answers_relpath
@@ -73,7 +73,7 @@ def quick_copier() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Worker, "_render_string", render_string)
-        patch.setattr(Worker, answers_relpath.__name__, property(answers_file))
+        patch.setattr(Worker, "answers_relpath", property(answers_file))
         patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *given: None)
         yield
 
