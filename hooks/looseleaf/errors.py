@@ -2,6 +2,8 @@
 
 # Lines of a failed command's output that are kept.
 TAIL = 25
+# The exit code of an update that a person has to decide about.
+NEEDS_A_PERSON = 3
 
 
 class StepFailed(Exception):

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from looseleaf import hosts
+from looseleaf.errors import NEEDS_A_PERSON, StepFailed
 from looseleaf.hosts import Host, Token
 from looseleaf.remote import BRANCH, IDENTITY, Remote
 from looseleaf.snapshot import git
-from looseleaf.steps import StepFailed
-from looseleaf.update.command import NEEDS_A_PERSON
 
 UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
 

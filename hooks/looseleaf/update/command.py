@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from looseleaf.errors import StepFailed, UpdateError
+from looseleaf.errors import NEEDS_A_PERSON, StepFailed, UpdateError
 from looseleaf.hosts import SECRETS
 from looseleaf.project import environment, find_uv
 from looseleaf.snapshot import contains, git
@@ -22,7 +22,6 @@ from looseleaf.update.source import Source, choices_in, recorded
 from looseleaf.update.trees import is_same
 from looseleaf.update.trial import Trial
 
-NEEDS_A_PERSON = 3
 NEXT = "Applied, not committed. Read git diff, run make check test with your tables, and commit."
 
 
