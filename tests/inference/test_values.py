@@ -110,7 +110,8 @@ def test_an_ambiguous_date_order_is_reported(table: Any) -> None:
 
 
 def test_another_date_is_a_date_of_the_contract_and_features_of_it_are_offered(table: Any) -> None:
-    made = table(called=DAYS.strftime("%Y-%m-%d"), born=(DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d"))
-    assert made.inputs["born"] == "time"
+    born = (DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d")
+    made = table(**{"called": DAYS.strftime("%Y-%m-%d"), "birth date": born})
+    assert made.inputs["birth date"] == "time"
     assert "days since" not in made.code + made.data + made.notes
-    assert "date_diff('day', born, called)" in made.notes
+    assert """date_diff('day', "birth date", "called")""" in made.notes
