@@ -163,8 +163,8 @@ def _warnings(plan: Plan, key: list[str], time: str | None) -> Iterator[str]:
         )
     if time and key and keys.repeat(table.profiles, key):
         yield (
-            f"{' and '.join(key)} repeats over {time}: score predicts for every row from before its date; if only the last row "
-            "of each is meant, select it in population() of src/model/data.py"
+            f"{' and '.join(key)} repeats over {time}: score predicts for every row from before its date; if only the "
+            "last row of each is meant, select it in population() of src/model/data.py"
         )
     if table.duplicates:
         yield f"{table.duplicates} rows occur more than once{' in the sample' if table.is_sample else ''}"
