@@ -122,6 +122,11 @@ def _complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Tex
             plan.decided += [f"{name}: {note}" for note in profile.reading.notes]
         if sources.get(name) not in ("key", "id") and name not in (time, label):
             plan.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
+    if counts := [each.name for each in plan.fields if each.is_input and each.limits == (0, None)]:
+        plan.decided.append(
+            f"{', '.join(counts)}: whole numbers that are never negative here, so that a negative one is refused "
+            "(ge=0 in src/model/contract.py)"
+        )
     plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
     key = [name for name, source in sources.items() if source == "key"]
     if time:
