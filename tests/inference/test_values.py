@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lifecycle.errors import LifecycleError
 from looseleaf.contract import values
 from support.inference import DAYS, RANDOM, ROWS, connect, every
 
@@ -127,3 +128,9 @@ def test_two_digits_of_a_year_far_ahead_are_those_of_the_century_before(table: A
     assert "years have two digits: 00 to 2" in made.unsure
     due = DAYS + pd.Timedelta(days=3000)
     assert "last_year=" not in table(**{"called": DAYS.strftime("%Y-%m-%d"), "due": due.strftime("%d.%m.%y")}).data
+
+
+def test_a_label_that_is_known_before_its_row_is_refused(table: Any) -> None:
+    days = {"requested": DAYS.strftime("%Y-%m-%d"), "decided": (DAYS + pd.Timedelta(days=9)).strftime("%Y-%m-%d")}
+    with pytest.raises(LifecycleError, match="SEEN=requested is not after decided"):
+        table(wishes={"seen": "requested"}, **days)

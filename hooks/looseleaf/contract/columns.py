@@ -1,6 +1,7 @@
 """Decide what each column is: the time of a row, a key, an input, or not usable."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -34,7 +35,8 @@ def usable_inputs(plan: Plan, profiles: dict[str, Profile]) -> Iterator[tuple[st
             plan.unsure.append(f"{name} has {profile.distinct:,} levels; those not seen in training count as unseen")
         if MANY_CODES < profile.distinct <= MANY_LEVELS and are_codes(profile):
             plan.unsure.append(
-                f"{name} has {profile.distinct} codes: if they identify entities, KEY={name} keeps them out"
+                f"{name} has {profile.distinct} codes: if they identify entities, "
+                f"KEY={shlex.quote(name)} keeps them out"
             )
         if profile.kind == "integer" and max(abs(profile.low), abs(profile.high)) > EXACT_INTEGER:
             plan.unsure.append(

@@ -187,7 +187,7 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
     """Return the columns excluded because they leak the label, or the name of the column that is the real label."""
     labels, wishes, row_time = plan.labels, plan.wishes, plan.table.profiles.get(time or "")
     known = ~np.isnan(labels.sample)
-    inputs = {name: profile.sample[known] for name, profile in profiles.items() if name not in wishes.keep}
+    inputs = {name: profile.sample[known] for name, profile in profiles.items()}
     found, near = leaks.find(inputs, Label(labels.sample[known], labels.target.classes))
     if time and row_time and row_time.kind == "time":
         times = {name: profiles[name].sample for name in inputs if profiles[name].kind == "time"}
@@ -197,6 +197,10 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
     excluded, kept = set[str](), set[tuple[str, ...]]()
     for leak in found:
         if excluded.issuperset(leak.columns) or leak.columns in kept:
+            continue
+        if not wishes.keep.isdisjoint(leak.columns):
+            plan.unsure.insert(0, f"{leak.description}; KEEP keeps it")
+            kept.add(leak.columns)
             continue
         options = {"leave out": "leave it out", "keep": "keep it: it is known before the label"}
         if leak.is_twin and not label_is_settled:

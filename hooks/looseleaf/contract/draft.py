@@ -27,6 +27,9 @@ NEEDED = (f"{MODEL}/contract.py", f"{MODEL}/data.py", f"{MODEL}/features.sql", "
 # Rules of ruff that names of columns may break.
 NAME_RULES = "E501,RUF001,RUF002,RUF003,PLE2502,N815"
 
+# The default of the question `decision`.
+SAMPLE_DECISION = "Customer care calls the customers who are about to leave"
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -94,6 +97,10 @@ class Draft:
         lines += [f"{name} was edited and is unchanged; it may mention columns that were removed" for name in kept]
         lines += removal.remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
+        if SAMPLE_DECISION in " ".join((self.contents.get("README.md") or b"").decode().split()):
+            lines.append(
+                "README.md and docs/agreement.md state the decision of the sample: write which one yours improves"
+            )
         shown = [name for name in written if name in changed and not name.startswith("tests/")]
         shown += ["tests/"] if any(name.startswith("tests/") for name in changed) else []
         lines += [*self.difference, "", f"written: {', '.join([*shown, REPORT])}"]

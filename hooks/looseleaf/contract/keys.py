@@ -1,6 +1,7 @@
 """Decide which columns hold the time of a row, the time of its label, and what identifies entities and rows."""
 
 import re
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def choose_time(plan: Plan, profiles: dict[str, Profile]) -> tuple[str | None, T
         options = {name: name for name in likely} | {"": "none of them: rows are held out by a hash"}
         chosen = plan.chooser.choose("Which column holds the time of a row? Later rows are held out.", options, chosen)
         other = next(name for name in likely if name != chosen)
-        plan.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={other} selects another")
+        plan.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={shlex.quote(other)} selects another")
     elif chosen:
         plan.decided.append(f"{chosen} is the time of a row: later rows are held out (TIME selects another column)")
     if chosen and profiles[chosen].nulls:
@@ -102,6 +103,9 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
             # A term that was agreed on, such as a due date, has few lengths and is known for rows without a label, too.
             is_empty_without = not labelled.all() and (~known[~labelled]).mean() >= SEEN_SHARE
             is_term = delay.nunique() <= FEW_TERMS and not is_empty_without
+            if name == wishes.seen and not (delay >= 0).mean() > 0.5:
+                problem = f"SEEN={name} is not after {time}, the time of a row"
+                raise LifecycleError(problem, "Name the column of dates at which the label became known, or TIME=….")
             if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
@@ -111,7 +115,8 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
     if not wishes.seen:
         note = f"{chosen} is never before {time}: it was taken as the date at which the label became known"
         plan.unsure.append(
-            f"{note}, {days} days later for 95 % of rows; SEEN=… names another column, KEEP={chosen} an input"
+            f"{note}, {days} days later for 95 % of rows; SEEN=… names another column, "
+            f"KEEP={shlex.quote(chosen)} an input"
         )
     return chosen, days
 
@@ -135,8 +140,7 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
     if not keys and repeated:
         most = max(repeated, key=lambda name: profiles[name].distinct)
         plan.decided.append(
-            f"{most} repeats ({profiles[most].distinct} values in {len(profiles[most].sample)} rows): it is the key, "
-            "and the holdout keeps its rows together where there is no time"
+            f"{most} repeats ({profiles[most].distinct} values in {len(profiles[most].sample)} rows): it is the key"
         )
         keys.append(most)
     candidates = [name for name in unique if name not in (*keys, row_id)]

@@ -29,6 +29,7 @@ def test_models_of_the_sample_are_removed_with_it(repository: Path, contract: Ru
     code, output = contract(table)
     assert code == 0, output
     assert "models of the sample were removed: bundles" in output
+    assert "README.md and docs/agreement.md state the decision of the sample" in output
     assert not (repository / "storage").exists()
     assert [path.name for path in (repository / "data").iterdir()] == ["table.csv"]
 

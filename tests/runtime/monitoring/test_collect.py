@@ -166,6 +166,18 @@ def test_only_dates_beyond_the_retention_are_removed(storage: Storage, version: 
     assert prune(storage.store, "local", NOON + 4 * DAY, days=2) == []
 
 
+def test_a_batch_of_an_older_table_is_kept_from_the_day_on_which_it_was_scored(storage: Storage) -> None:
+    folder = storage.store.predictions / "local/date=2019-05-01"
+    folder.mkdir(parents=True)
+    batch, service = folder / "score-20260101T000000.parquet", folder / "20190501.parquet"
+    for path in (batch, service):
+        path.write_bytes(b"")
+    scored = int(batch.stat().st_mtime)
+    assert prune(storage.store, "local", scored + 2 * DAY, days=3) == [service]
+    assert prune(storage.store, "local", scored + 5 * DAY, days=3) == [batch]
+    assert not folder.exists()
+
+
 def test_a_segment_stays_when_the_disk_refuses(storage: Storage, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = write(storage.store, "a.jsonl", line(version))
 

@@ -139,10 +139,13 @@ BAD = [
         ("request_id,label", "r1,stays", "r1,churns", "r1,stays"),
         "label contradicts another one of the same request_id and seen_ts in 3 rows (first: 1, 2, 3)",
     ),
-    (("customer_id,ts,label", "ann,soon,stays"), "ts is not a timestamp in 1 rows (first: 1)"),
+    (
+        ("customer_id,ts,label", "ann,soon,stays"),
+        "ts is not a time such as 2026-01-31T12:00:00Z, a date, or seconds since 1970 in 1 rows (first: 1)",
+    ),
     (("request_id,label,churned", "r1,stays,0"), "one column churned or label"),
     (("request_id,position,label", "r1,-1,stays", "r1,x,stays"), "position is not an index from 0 in 2 rows"),
-    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is not a timestamp in 1 rows"),
+    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is not a time such as 2026-01-31T12:00:00Z"),
 ]
 
 

@@ -221,5 +221,5 @@ def test_the_command_prints_the_number_of_rows_and_ignored_columns(
     assert f"ignored columns of {file}: returned, carrier, days" in printed.err
     for wrong in (["--input", str(file)], ["--output", str(output)], ["--date", "2026-01-01", "--input", str(file)]):
         assert main(["score", *wrong]) == 1
-        assert "Give --input and --output only" in capsys.readouterr().err
+        assert "Give INPUT=table.csv OUTPUT=predictions.parquet only" in capsys.readouterr().err
     assert os.listdir(tmp_path / "storage/scores/local") == [".lock"]

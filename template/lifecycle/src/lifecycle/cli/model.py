@@ -138,7 +138,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     if given.input or given.output:
         if not (given.input and given.output) or any(dates):
             problem = "scoring a file takes an input file, an output file and no date"
-            raise LifecycleError(problem, "Give --input and --output only.")
+            raise LifecycleError(problem, "Give INPUT=table.csv OUTPUT=predictions.parquet only.")
         table = getattr(load_data(), "TABLE", None)
         rows, ignored = score_file(own, environment, given.input, given.output, progress, table)
         if ignored:

@@ -68,14 +68,25 @@ def damaged_lines(store: Store, environment: str, first: int, last: int) -> int:
 
 
 def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
-    """Remove every date that is more than `days` before `now` (seconds), and return the removed files."""
+    """Remove every file of more than `days` before `now` (seconds), and return the removed files.
+
+    A batch counts from the day on which it was scored: an older table may end years before.
+    """
     oldest = timestamps.date_of(now) - timedelta(days=days)
     with predictions.exclusive(store, environment):
-        old = [path for path in predictions.files(store, environment) if predictions.date_of(path) < oldest]
-        for folder in {path.parent for path in old}:
-            shutil.rmtree(folder)
+        old = [path for path in predictions.files(store, environment) if _logged_on(path) < oldest]
+        for path in old:
+            path.unlink()
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
         _record(store, environment, {}, since=now - days * timestamps.DAY)
     return old
+
+
+def _logged_on(path: Path) -> date:
+    day = predictions.date_of(path)
+    is_batch = path.name.startswith(predictions.BATCH)
+    return max(day, timestamps.date_of(int(path.stat().st_mtime))) if is_batch else day
 
 
 def _recorded(store: Store, environment: str) -> dict[str, dict[str, int]]:

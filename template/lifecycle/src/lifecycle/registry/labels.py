@@ -26,7 +26,8 @@ SAME = f"request_id, position, key, ts // {DAY}, seen_ts"
 SHOWN_ROWS = 5
 COLUMNS = {"request_id": "VARCHAR", "position": "INTEGER", "key": "VARCHAR"}
 COLUMNS |= {"ts": "BIGINT", "label": "VARCHAR", "seen_ts": "BIGINT"}
-FORMAT = "It has these columns, `label` and optionally `seen_ts`. A column that may not be logged identifies no row."
+FORMAT = "It has these columns, `label` and optionally `seen_ts`, when the label became known. Rename or remove others."
+TIME = "a time such as 2026-01-31T12:00:00Z, a date, or seconds since 1970"
 
 
 @dataclass(frozen=True)
@@ -230,11 +231,11 @@ def _check_rows(connection: Connection, store: Store, file: Path, way: list[str]
     row = " and ".join([*names, *(["date"] if "ts" in way else [])])
     rules = {
         f"label is not one of {', '.join(classes)}" if classes else "label is not a number": "label IS NULL",
-        "seen_ts is not a timestamp": "seen_ts IS NULL",
+        f"seen_ts is not {TIME}": "seen_ts IS NULL",
         "seen_ts is in the future": f"seen_ts > {int(now)}",
         f"{' or '.join(names)} is missing": "coalesce(request_id, key) IS NULL",
         "position is not an index from 0": "NOT coalesce(position >= 0, FALSE)",
-        "ts is not a timestamp": f"{'ts' in way} AND ts IS NULL",
+        f"ts is not {TIME}": f"{'ts' in way} AND ts IS NULL",
         f"label contradicts another one of the same {row} and seen_ts": f"lifecycle_row IN ({differs})",
     }
     faults = []
