@@ -16,16 +16,19 @@ import copier
 import yaml
 
 from looseleaf import releases
-from looseleaf.snapshot import git, snapshot
+from looseleaf.snapshot import git
+from maintenance.snapshots import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template"
 PRESETS = ROOT / "tests" / "answers"
 # The paths that an update may change, as prefixes in a render. All other files are the team's.
-TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
+TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml", "uv.toml")
 RELEASE = "v9999.0.0"
+# The packages `looseleaf` and `maintenance` of this tree, for PYTHONPATH.
+SOURCES = f"{ROOT / 'hooks'}{os.pathsep}{ROOT}"
 # The demo of this tree, whichever one is installed; the folder to render into comes last.
-DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.cli", "demo", "--into")
+DEMO = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "maintenance.demo", "--into")
 # Seconds after which a command counts as hanging.
 LONGEST = 1500
 
@@ -173,7 +176,7 @@ def outcome(tree: Path, *tests: str) -> tuple[int, str]:
 
     Tests in template/ run in place, as if it were rendered.
     """
-    sources = [tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
+    sources = [tree, tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     stand_in = tree / "template/pyproject.toml"
     if any(name.startswith("template/") for name in tests):

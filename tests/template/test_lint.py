@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.rendering import ROOT, TEMPLATE, run, tool
+from support.rendering import ROOT, SOURCES, TEMPLATE, run, tool
 
 CONFIGURATION = ROOT / "pyproject.toml"
 
@@ -20,7 +20,7 @@ def runtime(tmp_path: Path) -> Path:
 
 def lint_imports(source: Path) -> tuple[int, str]:
     """Run import-linter on the runtime in `source`."""
-    paths = os.pathsep.join([str(source), str(ROOT / "hooks")])
+    paths = os.pathsep.join([str(source), SOURCES])
     command = [tool("lint-imports"), "--config", str(CONFIGURATION), "--no-cache", "--no-logo"]
     done = run(*command, folder=source.parent, PYTHONPATH=paths)
     return done.returncode, done.stdout

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from pathspec import PathSpec
 
-from looseleaf import manifest
 from looseleaf.snapshot import git
+from maintenance import manifest
 from support.rendering import (
     ROOT,
     TEMPLATE,

@@ -24,7 +24,7 @@ from looseleaf.update.trees import copier_errors, is_same, refuse_links, render,
 
 ZONE = "lifecycle/"
 # The folders that an update may write to, besides the answers file.
-WRITTEN = (ZONE, ".github/")
+WRITTEN = (ZONE, ".github/", "uv.toml")
 MANIFEST = "lifecycle/manifest.json"
 MANIFEST_CHECK = "lifecycle/tools/manifest_check.py"
 MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)

@@ -15,14 +15,14 @@ import yaml
 from packaging.version import Version
 
 from looseleaf import releases
-from looseleaf.history import check
 from looseleaf.snapshot import git
+from maintenance.history import check
 from support import PATIENCE
-from support.rendering import ROOT, run, start
+from support.rendering import ROOT, SOURCES, run, start
 from support.waiting import eventually
 
-RELEASE = (sys.executable, "-m", "looseleaf.release")
-HOOKS = {"PYTHONPATH": str(ROOT / "hooks")}
+RELEASE = (sys.executable, "-m", "maintenance.release")
+HOOKS = {"PYTHONPATH": SOURCES}
 ONE, TWO = "1" * 40, "2" * 40
 RECORD = f'[releases]\n"0.1.0" = "{ONE}"\n"0.10.0" = "{TWO}"\n'
 CHANGELOG = """# Changes
