@@ -15,7 +15,7 @@ RECORD = $(if $(ARGS),,.venv/bin/python -m maintenance.checks $@)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint manifest pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow test-fork lint manifest pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ test-slow: $(READY) ## each shape installed, updates, browsers, real services, p
 	@.ci/packages
 	$(RECORD) .venv/bin/pytest -m slow -n 2 --dist loadgroup --durations 10 $(ARGS)
 
+test-fork: $(READY) ## the values of org.yml in use: set up and check a new repository, update one of the last release (5 minutes)
+	.venv/bin/pytest tests/system/test_fork.py --durations 0 $(ARGS)
+
 lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ included
-	$(RECORD) sh -ec 'ruff check; ruff format --check; mypy; lint-imports --no-logo; codespell'
+	$(RECORD) sh -exc '.venv/bin/ruff check; .venv/bin/ruff format --check; .venv/bin/mypy; .venv/bin/lint-imports --no-logo; .venv/bin/codespell'
 
 manifest: $(READY) ## update the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m maintenance.manifest

@@ -40,19 +40,17 @@ def changelog_of(version: Version) -> str:
     return CHANGELOGS[version.is_postrelease]
 
 
-def _order_problems(root: Path, known: Mapping[Version, str]) -> Iterator[str]:
+def _order_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     for version, commit in known.items():
         if not contains("HEAD", commit, root):
             yield f"{record_of(version)}: {commit} of {version} is not in the history of HEAD. {FETCH}"
-        # A release of a fork follows upstream's and the fork's earlier ones; a release of upstream has no fork before it.
-        earlier = [
-            known[each] for each in known if each < version and (version.is_postrelease or not each.is_postrelease)
-        ]
-        if any(commit == before or not contains(commit, before, root) for before in earlier):
+        # A release of a fork follows all earlier ones; a release of upstream follows those of upstream.
+        earlier = [each for each in known if each < version and (version.is_postrelease or not each.is_postrelease)]
+        if any(commit == known[each] or not contains(commit, known[each], root) for each in earlier):
             yield f"{record_of(version)}: {commit} of {version} does not come after the release before it."
 
 
-def _content_problems(root: Path, known: Mapping[Version, str]) -> Iterator[str]:
+def _content_problems(root: Path, known: dict[Version, str]) -> Iterator[str]:
     for version, commit in known.items():
         if (found := project_version(file_at(commit, PROJECT, root))) != str(version):
             yield f"{record_of(version)}: the {PROJECT} of {commit} has the version {found}, not {version}."

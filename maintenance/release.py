@@ -28,7 +28,7 @@ VERSION = "template/lifecycle/src/lifecycle/__init__.py"
 VERSION_LINE = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 ORG = "org.yml"
 FORM = "Releases of a fork are X.Y.Z.postN: make release VERSION=1.2.3.post1."
-FORKS_RECORD = """# Which commit each release of this fork is, and the release of upstream below it. `make release` adds the lines.
+FORKS_RECORD = """# Which commit each release of this fork is, with those of upstream below. `make release` adds lines.
 
 [releases]
 """
@@ -90,7 +90,7 @@ def make_release(root: Path, text: str) -> None:
             raise StepFailed(f"make {goal} ended with {code}, so nothing was released", "Fix what it reports.")
         if not checks.is_green(root, goal, base):
             problem = f"make {goal} left no green record of {base[:7]} in {checks.RECORDS}, so nothing was released"
-            raise StepFailed(problem, f"Run make {goal} on the commit itself, without other changes.")
+            raise StepFailed(problem, "Run make release again; the checkout must not change meanwhile.")
     record(root, version, base)
     branch = git("rev-parse", "--abbrev-ref", "HEAD", folder=root)
     print(f"{version} is released and recorded. Next: git push origin {branch}, then make tags PUSH=1.")

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,8 +16,8 @@ from typing import Any
 import copier
 import yaml
 
-from looseleaf import releases
 from looseleaf.snapshot import git
+from maintenance.history import recorded
 from maintenance.snapshots import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ class Template:
         In a clone without the complete history, this fails; the tests are never skipped.
         """
         git("clone", "--quiet", "--no-tags", f"file://{root}", str(folder), folder=root)
-        for version, commit in releases.read((root / "releases.toml").read_text(encoding="utf-8")).items():
+        for version, commit in recorded(root).items():
             git("tag", "--annotate", "--message", str(version), f"v{version}", commit, folder=folder)
         environment = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
         git("add", "--all", folder=root, **environment)
@@ -101,6 +102,20 @@ class Template:
         git("add", "--all", folder=self.folder)
         git("commit", "--quiet", "--message", version, folder=self.folder)
         self.tag(version)
+
+    def org(self) -> dict[str, str]:
+        """Return the values of org.yml."""
+        content = yaml.safe_load((self.folder / "org.yml").read_text(encoding="utf-8"))
+        return {name: value["default"] for name, value in content.items()}
+
+    def set_org(self, **values: str) -> None:
+        """Set values of org.yml; an empty text stands for no value."""
+        path = self.folder / "org.yml"
+        text = path.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text, count = re.subn(rf"(?<=^{name}:\n)((?:  .*\n)*?  default: ).*", rf'\g<1>"{value}"', text, flags=re.M)
+            assert count == 1, name
+        path.write_text(text, encoding="utf-8")
 
     def copy(self, into: Path, version: str | None = None, **choices: Any) -> Path:
         """Render a release (default: the newest) without trust; unknown choices are refused, unlike in Copier."""

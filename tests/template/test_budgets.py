@@ -44,7 +44,8 @@ def test_no_test_file_has_more_than_400_lines() -> None:
 
 
 def test_a_default_render_stays_within_its_budget(render: Callable[..., Path]) -> None:
-    assert len(files(render())) <= FILES
+    # Only a company's fork renders uv.toml.
+    assert len(files(render()).keys() - {"uv.toml"}) <= FILES
 
 
 def test_the_code_of_the_team_stays_within_its_budget() -> None:

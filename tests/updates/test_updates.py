@@ -310,10 +310,10 @@ def test_a_fork_merges_upstream_without_conflict_and_its_repositories_update(
     before = files(project)
     trial = reported(project, fork, tmp_path / "work")
     assert trial.report().safe, trial.report().text()
-    assert b"https://pip.example.org/simple" in ((before | trial.contents())["lifecycle/org.mk"] or b"")
+    assert b"https://pip.example.org/simple" in ((before | trial.contents())["uv.toml"] or b"")
     fork.update(project)
     assert teams(files(project)) == teams(before)
-    assert "https://pip.example.org/simple" in files(project)["lifecycle/org.mk"].decode()
+    assert "https://pip.example.org/simple" in files(project)["uv.toml"].decode()
     assert "lifecycle/manifest.json" in files(project)
 
 
