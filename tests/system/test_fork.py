@@ -1,7 +1,7 @@
 """A company's fork: a new repository is set up and checked, and one of the release before is updated.
 
-`make test-fork` runs these tests with the values in org.yml. Where it is empty, as in upstream, they set every value; the
-index is then that of this machine, by its address.
+`make test-fork` runs these tests with the values in org.yml. Where it is empty, as in upstream, they set every value,
+and the index is that of this machine, by its address.
 """
 
 import re
