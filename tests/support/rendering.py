@@ -100,7 +100,7 @@ class Template:
     def release(self, version: str) -> None:
         """Commit all changes in the folder and make HEAD a release."""
         git("add", "--all", folder=self.folder)
-        git("commit", "--quiet", "--message", version, folder=self.folder)
+        git("commit", "--quiet", "--allow-empty", "--message", version, folder=self.folder)
         self.tag(version)
 
     def org(self) -> dict[str, str]:

@@ -13,9 +13,9 @@ import pytest
 from looseleaf.project import make
 from looseleaf.snapshot import git
 from maintenance.history import recorded
-from support.clones import commit
+from support.personas import commit, edited_by, editing
 from support.rendering import ROOT, Template, run
-from support.repositories import looseleaf
+from support.updates import assert_updated_and_checked
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fork")]
 EXAMPLES = {
@@ -44,10 +44,10 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Fork:
     folder = tmp_path_factory.mktemp("fork")
     template = Template.with_history(ROOT, folder / "looseleaf")
     project = template.copy(folder / "project", f"v{max(recorded(ROOT))}", model_name="churn")
-    git("init", "--quiet", folder=project)
+    edited_by(project, editing)
     done = run(*make("uv.lock"), folder=project)
     assert done.returncode == 0, done.stdout
-    commit(project)
+    commit(project, "Lock")
     (index,) = indexes(project)
     if not any(template.org().values()):
         template.set_org(org_index_url=index, **EXAMPLES)
@@ -64,10 +64,8 @@ def test_a_new_repository_is_set_up_and_passes_its_checks(fork: Fork, tmp_path: 
     assert indexes(folder) == {fork.index}
 
 
-def test_a_repository_of_the_release_before_updates(fork: Fork) -> None:
-    done = looseleaf(fork.project, "update")
-    assert done.returncode == 0, done.stdout
-    assert all(f"make {goal}" in done.stdout for goal in ("setup", "check", "test"))
+def test_an_edited_repository_of_the_release_before_updates_and_passes_its_checks(fork: Fork) -> None:
+    assert_updated_and_checked(fork.project)
     assert indexes(fork.project) == {fork.index}
     values = [value for name, value in fork.template.org().items() if value and name != "org_base_image"]
     files = [".github/workflows/lifecycle.yml", "lifecycle/org.mk", "uv.toml"]
