@@ -6,6 +6,8 @@ STARTED := $(shell date +%s)
 
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+# It could leave tests out of a suite that is recorded as passed.
+unexport PYTEST_ADDOPTS
 
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),build/uv/bin/uv)

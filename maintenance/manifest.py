@@ -22,7 +22,7 @@ SEAMS = {
     "lifecycle/src/*": "Change it in config/ or src/model/ (contract, features, estimator, data), or add own code.",
     "lifecycle/pyproject.toml": "Add your own dependency with uv add NAME: it goes to the pyproject.toml at the root.",
     "lifecycle/org.mk": "Set the variable in the Makefile above its include, or in org.yml of your company's fork.",
-    "uv.toml": "Set UV_DEFAULT_INDEX, or org_index_url in your company's fork; put other indexes in pyproject.toml.",
+    "uv.toml": "Move your settings to [tool.uv] in pyproject.toml; UV_DEFAULT_INDEX selects another index.",
     "lifecycle/*.mk": "Add or override the target in the Makefile, below its include.",
     "lifecycle/ci/*": "Add a job, or override one by its name, in .gitlab-ci.yml.",
     "lifecycle/deploy/*": "Write your own rules next to alerts.yml; copy the dashboard in Grafana to change it.",

@@ -181,7 +181,9 @@ def test_a_uv_toml_of_the_team_stops_the_update_and_is_not_changed(
     (project / "uv.toml").write_text("offline = false\n")
     commit(project, "Ours")
     released(fork, "v1.1.0", machine.other)
-    with pytest.raises(AssertionError, match=r"uv\.toml"):
+    with pytest.raises(
+        AssertionError, match=r"uv\.toml \(your own\): Move your settings to \[tool\.uv\] in pyproject\.toml"
+    ):
         update(project, machine)
     assert (project / "uv.toml").read_text() == "offline = false\n"
     assert not git("status", "--porcelain", folder=project)

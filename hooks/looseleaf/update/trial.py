@@ -138,8 +138,10 @@ class Trial:
             yield Edit(
                 ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
             )
-        for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
-            if name.startswith(ZONE) and self.manifest:
+        for name in sorted(self.head.keys() - self.old.keys()):
+            fresh = self.new.get(name)
+            ours = name.startswith(ZONE) if fresh is None else not is_same(self.head[name], fresh)
+            if ours and self.manifest and (fresh is None or self._is_templates(name)):
                 yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             current = self.head.get(name)
