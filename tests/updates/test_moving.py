@@ -63,25 +63,16 @@ def with_uvx(fork: str) -> list[str]:
     return [tool("uvx"), *words[1:], "--dry-run"]
 
 
-CASES = [(version, with_uvx if version == "v0.1.0" else with_make) for version in [*RELEASES, RELEASE]]
+# The page names a release of the fork as an example; since 0.3.0, it can be omitted.
+CASES = [(version, with_uvx if version == "v0.1.0" else with_make, f"@{NEWEST}") for version in RELEASES]
 
 
-@pytest.mark.parametrize(("version", "command"), [*CASES, (RELEASE, with_uvx)])
+@pytest.mark.parametrize(("version", "command", "at"), [*CASES, (RELEASE, with_make, ""), (RELEASE, with_uvx, "")])
 def test_a_repository_moves_to_a_fork_by_the_documented_command(
-    upstream: Template, fork: str, tmp_path: Path, version: str, command: Callable[[str], list[str]]
+    upstream: Template, fork: str, tmp_path: Path, version: str, command: Callable[[str], list[str]], at: str
 ) -> None:
     project = repository(upstream, tmp_path / "project", version)
-    # The page names a release of the fork as an example.
-    words = [re.sub(r"@v[\w.]+", f"@{NEWEST}", word) for word in command(fork)]
-    done = run(*words, folder=project)
+    done = run(*(re.sub(r"@v[\w.]+", at, word) for word in command(fork)), folder=project)
     assert done.returncode == 0, done.stdout
     assert f"→ {NEWEST.removeprefix('v')}: safe" in done.stdout
     assert re.search(rf"_src_path: .*→ '{fork.removeprefix('file://')}'", done.stdout), done.stdout
-
-
-def test_the_newest_release_of_a_fork_needs_no_version(upstream: Template, fork: str, tmp_path: Path) -> None:
-    project = repository(upstream, tmp_path / "project", RELEASE)
-    for command in (with_make, with_uvx):
-        done = run(*(re.sub(r"@v[\w.]+", "", word) for word in command(fork)), folder=project)
-        assert done.returncode == 0, done.stdout
-        assert f"→ {NEWEST.removeprefix('v')}: safe" in done.stdout
