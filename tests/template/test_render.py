@@ -258,7 +258,7 @@ def test_a_command_of_another_usage_says_how_to_add_it(
     script.write_text(f'#!/bin/sh\nexec {tool("python")} -m lifecycle "$@"\n')
     script.chmod(0o755)
     environment = {"PYTHONPATH": str(folder / "lifecycle/src")}
-    done = run("make", command, folder=folder, **environment)
+    done = run("make", f"UV={tool('uv')}", command, folder=folder, **environment)
     assert done.returncode == 2
     assert f"{command} is not available: this repository was rendered without {missing}" in done.stdout
     assert "make update SET='usage=[online, batch]'" in done.stdout
