@@ -134,9 +134,30 @@ def test_a_large_table_is_sampled_and_every_row_is_checked(tmp_path: Path, monke
     rows = 30_000
     ages = [str(at % 90) for at in range(rows)]
     ages[29_998], ages[29_999] = "old", ""
+    sizes = [*ages[:-4], "1.5", "2.5", "large", "3"]
     random = np.random.default_rng(2)
-    columns = {"age": ages, "x": random.normal(size=rows), "label": random.integers(0, 2, rows)}
+    columns = {"age": ages, "size": sizes, "x": random.normal(size=rows), "label": random.integers(0, 2, rows)}
     made = infer(written(tmp_path, columns), "label")
     assert "2,000 of 30,000 rows were sampled" in made.notes
     assert "'old' (1 rows) is not a whole number: read as null" in made.unsure
     assert next(column for column in made.contract.inputs if column.name == "age").nullable
+    assert made.inputs["size"] == "number"
+    assert "'large' (1 rows) is not a number: read as null" in made.unsure
+
+
+def test_keys_of_several_columns_are_described_together(table: Any) -> None:
+    shop = [f"s{at % 20}" for at in range(400)]
+    desk = [f"m{at % 10}" for at in range(400)]
+    made = table(wishes={"key": ("shop", "desk")}, shop=shop, desk=desk)
+    assert made.plan.holdout.startswith("a stable hash of shop and desk,")
+    one_row_each = table(wishes={"key": ("shop", "desk"), "time": "day"}, shop=shop, desk=range(400), day=DAYS)
+    assert "repeats over" not in one_row_each.unsure
+    several = table(wishes={"key": ("shop", "desk"), "time": "day"}, shop=shop, desk=desk, day=DAYS)
+    assert "shop and desk repeats over day" in several.unsure
+
+
+def test_whole_numbers_that_are_never_negative_refuse_a_negative_one(table: Any) -> None:
+    term, months = [12 * (1 + at % 5) for at in range(ROWS)], [at % 24 - 3 for at in range(ROWS)]
+    made = table(term=term, months=months, balance=term, amount=[float(each) + 0.5 for each in term])
+    assert [column.name for column in made.contract.inputs if column.low == 0] == ["term"]
+    assert "term: whole numbers that are never negative here" in made.notes

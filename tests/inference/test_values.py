@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from looseleaf.contract import values
-from support.inference import DAYS, ROWS, connect, every
+from support.inference import DAYS, RANDOM, ROWS, connect, every
 
 
 @pytest.mark.parametrize("word", [" ", "?", "NA", "-", "n/a", "NULL"])
@@ -110,7 +110,20 @@ def test_an_ambiguous_date_order_is_reported(table: Any) -> None:
 
 
 def test_another_date_is_a_date_of_the_contract_and_features_of_it_are_offered(table: Any) -> None:
-    made = table(called=DAYS.strftime("%Y-%m-%d"), born=(DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d"))
-    assert made.inputs["born"] == "time"
+    born = (DAYS - pd.Timedelta(days=9000)).strftime("%Y-%m-%d")
+    made = table(**{"called": DAYS.strftime("%Y-%m-%d"), "birth date": born})
+    assert made.inputs["birth date"] == "time"
     assert "days since" not in made.code + made.data + made.notes
-    assert "date_diff('day', born, called)" in made.notes
+    assert """date_diff('day', "birth date", "called")""" in made.notes
+
+
+def test_two_digits_of_a_year_far_ahead_are_those_of_the_century_before(table: Any) -> None:
+    born = pd.Timestamp("1931-03-01") + pd.to_timedelta(RANDOM.integers(0, 25_000, ROWS), unit="D")
+    made = table(**{"called": DAYS.strftime("%Y-%m-%d"), "born": born.strftime("%d.%m.%y")})
+    assert made.inputs["born"] == "time"
+    assert "last_year=" in made.data
+    seconds = made.plan.table.profiles["born"].sample
+    assert pd.to_datetime(seconds, unit="s").dt.strftime("%Y-%m-%d").tolist() == born.strftime("%Y-%m-%d").tolist()
+    assert "years have two digits: 00 to 2" in made.unsure
+    due = DAYS + pd.Timedelta(days=3000)
+    assert "last_year=" not in table(**{"called": DAYS.strftime("%Y-%m-%d"), "due": due.strftime("%d.%m.%y")}).data

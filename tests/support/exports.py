@@ -80,6 +80,7 @@ class Entry:
 def fitted(entry: Entry) -> SkopsModel:
     matrix, cause = rows(TRAINING, 1, entry.nulls)
     estimator = entry.make().fit(matrix.astype(np.float64), label(entry.task, cause))
+    estimator = exporting.predicting_part(estimator)
     return SkopsModel(estimator, Encoder(contract(entry.task, entry.nulls), LEVELS), TARGETS[entry.task])
 
 

@@ -78,7 +78,7 @@ def _count(lookups: list[str]) -> None:
 
 
 def _serve(lookups: list[str]) -> str:
-    """Serve one request, then wait for the first look-up; return the output of a failure."""
+    """Serve one request, then wait for a look-up, at most SECONDS_TO_OBSERVE; return the output of a failure."""
     command = [sys.executable, "-m", "lifecycle", "serve", "--port", str(PORT)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -1,5 +1,6 @@
 """Decide what each column is: the time of a row, a key, an input, or not usable."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import Profile
 
 COORDINATES = {"latitude": 90, "longitude": 180}
+# Whole numbers that are negative at times, although a table may hold none of these.
+SIGNED = re.compile(r"temp|balance|change|delta|diff|profit|margin|(^|_)net|growth|elevation|offset|saldo", re.I)
 FREE_TEXT_WORDS, NAMES_SHARE, MANY_LEVELS, LISTED_LEVELS = 4, 0.5, 1000, 30
 MANY_CODES = 100
 
@@ -66,12 +69,19 @@ def contract_field(profile: Profile, name: str, source: Source) -> Field:
         how = Number(whole=True) if profile.kind == "integer" else Text()
         length = None if how.kind == "integer" or profile.high <= MAX_TEXT else int(2 * profile.high)
         return Field(profile.name, name, how, source, max_length=length)
-    is_number = profile.kind in ("number", "integer")
     if isinstance(how, Number) and how.whole and max(abs(profile.low), abs(profile.high)) > EXACT_INTEGER:
         how = replace(how, whole=False)
-    bound = COORDINATES.get(name.lower()) if is_number else None
-    limit = bound if bound and bound >= max(abs(profile.low), abs(profile.high)) else None
-    return Field(profile.name, name, how, source, profile.nulls > 0, unit, _expected(profile, how.kind), limit)
+    expected, limits = _expected(profile, how.kind), _limits(profile, name, how.kind)
+    return Field(profile.name, name, how, source, profile.nulls > 0, unit, expected, limits)
+
+
+def _limits(profile: Profile, name: str, kind: Kind) -> tuple[int | None, int | None]:
+    """Return the lowest and the highest value that is possible at all, None where that is not known."""
+    bound = COORDINATES.get(name.lower())
+    if bound and kind in ("number", "integer") and bound >= max(abs(profile.low), abs(profile.high)):
+        return -bound, bound
+    # A count, a term or a year is never negative, which cannot be said of other numbers.
+    return (0 if kind == "integer" and profile.low >= 0 and not SIGNED.search(name) else None), None
 
 
 def _expected(profile: Profile, kind: Kind) -> tuple[float | str, ...]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lifecycle.contract.readings import EARLIEST, LATEST, OFFSETS, Time
 
@@ -31,6 +31,7 @@ MOST_TIMES = 5000
 LEAST_DIGITS = 10
 MOST_STRAYS = 5
 MOST_FORMATS = 4
+MOST_YEARS_AHEAD = 20
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,17 @@ def read(counts: Mapping[str, int]) -> Dates | None:
     alternatives = [each for each in formats[0][1:] if _order(each) != _order(chosen[0])]
     unsure = [f"the dates may be {alternatives[0]} as well as {chosen[0]}"] if alternatives else []
     unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
+    last_year = None
     if any("%y" in each for each in chosen):
-        unsure.append("years have two digits: 00 to 68 are read as 2000 to 2068, and 69 to 99 as 1969 to 1999")
-    return Dates(Time(formats=chosen), strays, (f"dates are written as {', '.join(chosen)}",), tuple(unsure))
+        newest = max(datetime.strptime(value, each).year for each in chosen for value in some if _fits(each, value))
+        # Dates so far ahead are rather those of the century before, such as dates of birth.
+        last_year = this_year if newest > (this_year := datetime.now(UTC).year) + MOST_YEARS_AHEAD else None
+        last = (last_year or 2068) % 100
+        years = f"00 to {last} are read as 2000 to 20{last}, and {last + 1} to 99 as 19{last + 1} to 1999"
+        unsure.append(f"years have two digits: {years} (last_year in src/model/data.py)")
+    return Dates(
+        Time(formats=chosen, last_year=last_year), strays, (f"dates are written as {', '.join(chosen)}",), tuple(unsure)
+    )
 
 
 def _formats(value: str) -> list[str]:

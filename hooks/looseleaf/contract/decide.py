@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lifecycle.contract.compatibility import python_name
 from lifecycle.contract.reader import Text
+from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
@@ -121,12 +122,17 @@ def _complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Tex
             plan.decided += [f"{name}: {note}" for note in profile.reading.notes]
         if sources.get(name) not in ("key", "id") and name not in (time, label):
             plan.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
+    if counts := [each.name for each in plan.fields if each.is_input and each.limits == (0, None)]:
+        plan.decided.append(
+            f"{', '.join(counts)}: whole numbers that are never negative here, so that a negative one is refused "
+            "(ge=0 in src/model/contract.py)"
+        )
     plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
-    key = next((name for name, source in sources.items() if source == "key"), None)
+    key = [name for name, source in sources.items() if source == "key"]
     if time:
         plan.holdout = f"the later part, by {time}"
     elif key:
-        plan.holdout = f"a stable hash of {key}, so that an entity is never on both sides"
+        plan.holdout = f"a stable hash of {' and '.join(key)}, so that an entity is never on both sides"
     plan.share, plan.min_rows = _holdout_size(labels.rows)
     plan.unsure += _warnings(plan, key, time)
     if table.is_sample:
@@ -146,11 +152,12 @@ def _ideas(dates: list[Field], time: str | None) -> Iterator[str]:
     """Yield the features that could be derived from dates in the SQL of labels() and population()."""
     for each in dates:
         other = time or next((one.name for one in dates if one != each), None)
-        days = f", and the days until {other}, date_diff('day', {each.name}, {other})" if other else ""
-        yield f"{each.name} is a date; src/model/data.py could derive the weekday, dayofweek({each.name}){days}"
+        date = quoted(each.name)
+        days = f", and the days until {other}, date_diff('day', {date}, {quoted(other)})" if other else ""
+        yield f"{each.name} is a date; src/model/data.py could derive the weekday, dayofweek({date}){days}"
 
 
-def _warnings(plan: Plan, key: str | None, time: str | None) -> Iterator[str]:
+def _warnings(plan: Plan, key: list[str], time: str | None) -> Iterator[str]:
     table = plan.table
     if plan.share > Train().holdout:
         yield f"{plan.labels.rows} labelled rows are few: {plan.share:.0%} are held out (config/base.yaml)"
@@ -159,10 +166,10 @@ def _warnings(plan: Plan, key: str | None, time: str | None) -> Iterator[str]:
             f"the gate accepts {plan.min_rows} held-out rows in the environment local (config/local.yaml); elsewhere "
             f"it requires {Gate().min_rows}, which this table cannot give"
         )
-    if time and key and table.profiles[key].distinct < len(table.profiles[key].sample):
+    if time and key and keys.repeat(table.profiles, key):
         yield (
-            f"{key} repeats over {time}: score predicts for every row from before its date; if only the last row "
-            "of each is meant, select it in population() of src/model/data.py"
+            f"{' and '.join(key)} repeats over {time}: score predicts for every row from before its date; if only the "
+            "last row of each is meant, select it in population() of src/model/data.py"
         )
     if table.duplicates:
         yield f"{table.duplicates} rows occur more than once{' in the sample' if table.is_sample else ''}"
@@ -187,9 +194,9 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
         for leak in leaks.later_times(times, row_time.sample, time):
             (found if leak.is_sure else near).append(leak)
     found += [leak for leak in near if _similar_name(leak.columns[0], wishes.label)]
-    excluded: set[str] = set()
+    excluded, kept = set[str](), set[tuple[str, ...]]()
     for leak in found:
-        if excluded.issuperset(leak.columns):
+        if excluded.issuperset(leak.columns) or leak.columns in kept:
             continue
         options = {"leave out": "leave it out", "keep": "keep it: it is known before the label"}
         if leak.is_twin and not label_is_settled:
@@ -199,6 +206,7 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
             return leak.columns[0]
         if choice == "keep":
             plan.unsure.append(f"{leak.description}; it was kept")
+            kept.add(leak.columns)
             continue
         for name in sorted({*leak.columns} - excluded):
             plan.exclude(name, f"a leak: {leak.how}")
@@ -207,7 +215,7 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
     plan.unsure[:0] = [
         f"{leak.description}; it was kept. Is it known before the label?"
         for leak in near
-        if not excluded.issuperset(leak.columns)
+        if not excluded.issuperset(leak.columns) and leak.columns not in kept
     ]
     return excluded
 

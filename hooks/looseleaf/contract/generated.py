@@ -121,7 +121,7 @@ def _annotated(field: Field, identifier: str) -> str:
     notes += [f"expected={field.expected!r}"] if field.expected else []
     source = f"{SOURCES[field.source]}({', '.join(notes)})"
     facts = [f"alias={field.name!r}"] if field.name != identifier else []
-    facts += [f"ge={-field.limit!r}, le={field.limit!r}"] if field.limit else []
+    facts += [f"{name}={limit}" for name, limit in zip(("ge", "le"), field.limits, strict=True) if limit is not None]
     facts += [f"max_length={field.max_length}"] if field.max_length else []
     return f"Annotated[{kind}, {source}{f', Field({chr(44).join(facts)})' if facts else ''}]"
 

@@ -153,7 +153,7 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
         else:
             plan.decided.append(f"{chosen} is different in every row: it is the key, not an input")
         keys += [chosen] if chosen else []
-    elif chosen and not row_id and _repeat(profiles, keys):
+    elif chosen and not row_id and repeat(profiles, keys):
         plan.decided.append(f"{chosen} is different in every row: it is the id of a row, not an input")
         row_id = chosen
     for name in unique:
@@ -162,7 +162,7 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
     return keys, row_id
 
 
-def _repeat(profiles: dict[str, Profile], keys: list[str]) -> bool:
+def repeat(profiles: dict[str, Profile], keys: list[str]) -> bool:
     """Return whether several rows have the same keys, so that these do not identify a row."""
     return bool(pd.DataFrame({name: profiles[name].sample for name in keys}).duplicated().any())
 

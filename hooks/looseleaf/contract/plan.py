@@ -23,7 +23,7 @@ class Field:
     nullable: bool = False
     unit: str = ""
     expected: tuple[float | str, ...] = ()
-    limit: float | None = None
+    limits: tuple[int | None, int | None] = (None, None)
     max_length: int | None = None
 
     @property

@@ -139,29 +139,29 @@ def _confirmed(
     for some in _chunks([name for name, each in readings.items() if each.kind != "category"]):
         parts = []
         for name in some:
-            how, raw = readings[name].how, quoted(name)
-            fails = f"{how.is_given(raw)} AND {how.value(raw, source.columns[name])} IS NULL"
-            broken = replace(how, whole=False) if isinstance(how, Number) else how
-            fits = f"{fails} AND {broken.value(raw, source.columns[name])} IS NOT NULL"
-            listed = f"min({stripped(f'CAST({raw} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({fails})"
-            parts.append(f"count(*) FILTER ({fails}), count(*) FILTER ({fits}), {listed}, count({raw})")
+            how, raw, kind = readings[name].how, quoted(name), source.columns[name]
+            wider = replace(how, whole=False) if isinstance(how, Number) else how
+            fails = f"{how.is_given(raw)} AND {how.value(raw, kind)} IS NULL"
+            strays = f"{how.is_given(raw)} AND {wider.value(raw, kind)} IS NULL"
+            listed = f"min({stripped(f'CAST({raw} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({strays})"
+            parts.append(f"count(*) FILTER ({fails}), count(*) FILTER ({strays}), {listed}, count({raw})")
         row = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
         for at, name in enumerate(some):
             readings[name] = _corrected(readings[name], *row[4 * at : 4 * at + 4])
     yield from readings.items()
 
 
-def _corrected(reading: Reading, failing: int, fractions: int, words: Sequence[str] | None, known: int) -> Reading:
-    """Return a reading that fits all rows, of which `failing` do not fit; `fractions` of them are not whole numbers."""
-    if fractions and fractions == failing and isinstance(reading.how, Number):
-        return replace(reading, how=replace(reading.how, whole=False))
-    if not failing or not words:
+def _corrected(reading: Reading, failing: int, strays: int, words: Sequence[str] | None, known: int) -> Reading:
+    """Return a reading that fits all rows, of which `failing` do not fit, and `strays` not even as fractions."""
+    if strays < failing and isinstance(reading.how, Number):
+        reading = replace(reading, how=replace(reading.how, whole=False))
+    if not strays or not words:
         return reading
     distinct = sorted({*words})
-    strays = dict.fromkeys(distinct, 0) | {distinct[0]: failing}
-    if len(distinct) <= values.STRAY_WORDS and values.few(strays, {"": known}):
-        return values.without(reading, strays)
-    shown = f"{failing:,} rows, such as {distinct[0]!r}, are not {reading.how.noun}: it is read as text"
+    counts = dict.fromkeys(distinct, 0) | {distinct[0]: strays}
+    if len(distinct) <= values.STRAY_WORDS and values.few(counts, {"": known}):
+        return values.without(reading, counts)
+    shown = f"{strays:,} rows, such as {distinct[0]!r}, are not {reading.how.noun}: it is read as text"
     return Reading(Text(), unsure=(shown,))
 
 

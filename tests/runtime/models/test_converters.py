@@ -17,7 +17,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from lifecycle.models.converters import convert
 from lifecycle.models.runtimes import OnnxModel
 from support.export_table import forest, hgb
-from support.exports import Entry, differing_fresh_rows, exported, fitted, linear, regression, rows
+from support.exports import CODES, NUMBERS, Entry, differing_fresh_rows, exported, fitted, linear, regression, rows
 
 
 def light(**given: Any) -> Any:
@@ -39,11 +39,17 @@ def calibrated(estimator: Any, method: str) -> Any:
 PAIR = [("forest", forest()), ("linear", scaled(linear()))]
 BOTH = [("light", light()), ("extreme", extreme())]
 FOREST = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
+SETS = {"categorical_feature": CODES, "min_data_per_group": 5}
+KINDS = {"enable_categorical": True, "feature_types": ["q"] * len(NUMBERS) + ["c"] * len(CODES)}
 BECOME_GRAPHS = [
     Entry("lightgbm, raw", light),
     Entry("lightgbm, random forest", lambda: light(**FOREST)),
     Entry("lightgbm, zeros are nulls", lambda: light(zero_as_missing=True), nulls=True),
     Entry("lightgbm, cross entropy", lambda: light(objective="cross_entropy")),
+    Entry("lightgbm, sets of levels", lambda: light(**SETS), nulls=True),
+    Entry("lightgbm, sets of levels, multiclass", lambda: light(**SETS), task="multiclass"),
+    Entry("xgboost, sets of levels", lambda: extreme(**KINDS), nulls=True),
+    Entry("xgboost, single levels", lambda: extreme(**KINDS, max_cat_to_onehot=10)),
     Entry("xgboost behind a scaler", lambda: scaled(extreme())),
     Entry("xgboost behind min-max, multiclass", lambda: make_pipeline(MinMaxScaler(), extreme()), task="multiclass"),
     # XGBoost adds hundreds of trees in float32, which a sum in double precision would differ from.

@@ -158,11 +158,12 @@ class Time(Text):
     """A column of dates or timestamps, read as timestamps in UTC.
 
     `formats` are tried in their order, in the notation of `strptime`; without one, ISO 8601. `unit` is that of numbers
-    since 1970: s, ms, us or ns.
+    since 1970: s, ms, us or ns. `last_year` is the last one that two digits mean, by default 2068: 69 is 1969.
     """
 
     formats: tuple[str, ...] = ()
     unit: str = ""
+    last_year: int | None = None
     kind: ClassVar[Kind] = "time"
     null_words: ClassVar[tuple[str, ...]] = MISSING
     noun: ClassVar[str] = "a date or time as declared"
@@ -171,7 +172,9 @@ class Time(Text):
         if self.unit:
             return self._converted(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
         if self.formats:
-            return _valid_time(f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])")
+            time = f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])"
+            years = f"CASE WHEN year({time}) > {self.last_year} THEN 100 ELSE 0 END"
+            return _valid_time(f"({time} - to_years({years}))" if self.last_year else time)
         for zone, offset in OFFSETS.items():
             plain = f"replace({plain}, ' {zone}', '{offset}')"
         return _valid_time(f"TRY_CAST({plain} AS TIMESTAMPTZ)")

@@ -8,6 +8,7 @@ import copy
 import json
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,6 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     from sklearn.preprocessing import OneHotEncoder
 
     _register()
-    estimator = _unwrapped(estimator)
     # They may combine models of LightGBM or XGBoost, which skops cannot store.
     combined = {CalibratedClassifierCV: _convert_calibrated, VotingClassifier: _convert_voting}
     name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
@@ -71,20 +71,6 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     return model.SerializeToString(), sorted({f"{each.category.__name__}: {each.message}" for each in caught})
 
 
-def _unwrapped(estimator: Any) -> Any:
-    """Return an estimator without what only chooses parameters or a threshold, also at the end of a pipeline."""
-    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-    from sklearn.pipeline import Pipeline
-
-    if isinstance(estimator, Pipeline):
-        name, last = estimator.steps[-1]
-        return Pipeline([*estimator.steps[:-1], (name, _unwrapped(last))])
-    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
-        return _unwrapped(estimator.estimator_)
-    # Every search of parameters has it, also those of other libraries.
-    return _unwrapped(estimator.best_estimator_) if hasattr(estimator, "best_estimator_") else estimator
-
-
 def _register() -> None:
     """Register the converters of the libraries that the team's code imported."""
     from skl2onnx import update_registered_converter
@@ -110,36 +96,71 @@ def _link(objective: str) -> str:
     return LINKS[objective]
 
 
+class CategorySets:
+    """The sets of levels by which trees split; each becomes a column to the right of a matrix of `width` columns."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.columns = width, dict[tuple[int, tuple[int, ...]], int]()
+
+    def column(self, feature: int, levels: Iterable[int]) -> int:
+        """Return the column that is 1 where the level of a feature is in the set, 0 for others, and null for null."""
+        return self.columns.setdefault((int(feature), tuple(levels)), self.width + len(self.columns))
+
+    def append(self, write: Writer, value: str) -> str:
+        """Add the columns to a matrix, and return its name."""
+        if not self.columns:
+            return value
+        levels = np.array(sorted({(feature, level) for feature, each in self.columns for level in each}))
+        belongs = [[feature == own and level in each for own, each in self.columns] for feature, level in levels]
+        wide = write.node("Cast", [value], to=write.double)
+        known = write.node("Gather", [wide, write.vector(levels[:, 0])], axis=1)
+        equal = write.node("Equal", [known, write.vector(levels[:, 1].astype(np.float64))])
+        inside = write.node(
+            "MatMul", [write.node("Cast", [equal], to=write.double), write.vector(np.array(belongs, float))]
+        )
+        own = write.node("Gather", [wide, write.vector(np.array([feature for feature, _ in self.columns]))], axis=1)
+        columns = write.node("Where", [write.node("IsNaN", [own]), write.vector(np.float64(np.nan)), inside])
+        return write.node("Concat", [wide, columns], axis=1)
+
+
 def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
     write, dump = Writer(scope, operator, container), operator.raw_operator.booster_.dump_model()
     link, targets = _link(dump["objective"].split()[0]), dump["num_tree_per_iteration"]
     # A random forest returns the mean of its trees.
     shares = len(dump["tree_info"]) // targets if dump["average_output"] else 1
+    sets = CategorySets(len(dump["feature_names"]))
     grown = enumerate(dump["tree_info"])
-    trees = [_lightgbm_tree(each["tree_structure"], at % targets, shares) for at, each in grown]
+    trees = [_lightgbm_tree(each["tree_structure"], at % targets, shares, sets) for at, each in grown]
     value = write.node("Cast", [write.input], to=write.double)
     if operator.raw_operator.get_params().get("zero_as_missing"):
         small = write.node("LessOrEqual", [write.node("Abs", [value]), write.vector(np.float64(ZERO))])
         value = write.node("Where", [small, write.vector(np.float64(np.nan)), value])
-    write.outputs(write.sum_of_trees(value, trees, np.zeros(targets)), link)
+    write.outputs(write.sum_of_trees(sets.append(write, value), trees, np.zeros(targets)), link)
 
 
-def _lightgbm_tree(root: dict[str, Any], target: int, shares: int) -> Tree:
+def _lightgbm_tree(root: dict[str, Any], target: int, shares: int, sets: CategorySets) -> Tree:
     nodes, sides = [root], []
     for node in nodes:
-        if node.get("decision_type", "<=") != "<=":
-            raise NoConversion("categorical splits have no conversion")
         sides.append((len(nodes), len(nodes) + 1) if "left_child" in node else (0, 0))
         nodes += [node[side] for side in ("left_child", "right_child") if side in node]
     left, right = np.array(sides).T
-    limit = np.array([node.get("threshold", 0.0) for node in nodes])
+    feature = np.array([node.get("split_feature", 0) for node in nodes])
+    limit = np.array([0.0 if _is_set(node) else node.get("threshold", 0.0) for node in nodes])
     limit = np.where(limit == -ZERO, np.nextafter(-ZERO, -1.0), limit)
     # Where training met no null, LightGBM takes a null for a zero.
     default = [node.get("default_left", False) for node in nodes]
     null_goes_left = np.where([node.get("missing_type", "None") != "None" for node in nodes], default, limit >= 0)
-    feature = np.array([node.get("split_feature", 0) for node in nodes])
+    for at, node in enumerate(nodes):
+        if _is_set(node):
+            feature[at], limit[at] = sets.column(feature[at], map(int, node["threshold"].split("||"))), 0.5
+            # Levels of the set go left; all others and null go right, where the indicator is 0.
+            left[at], right[at], null_goes_left[at] = right[at], left[at], True
     values = np.array([[node.get("leaf_value", 0.0) / shares] for node in nodes])
     return left == 0, feature, limit, left, right, null_goes_left, values, target
+
+
+def _is_set(node: dict[str, Any]) -> bool:
+    return bool(node.get("decision_type") == "==")
 
 
 def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
@@ -156,23 +177,26 @@ def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
     if (best := model.get_booster().attr("best_iteration")) is not None:
         count = grown["iteration_indptr"][int(best) + 1]
     weights = booster.get("weight_drop", np.ones(count))
-    trees = [_xgboost_tree(*each) for each in zip(grown["trees"][:count], weights, grown["tree_info"], strict=False)]
+    sets = CategorySets(int(learner["learner_model_param"]["num_feature"]))
+    grown_trees = zip(grown["trees"][:count], weights, grown["tree_info"], strict=False)
+    trees = [_xgboost_tree(*each, sets) for each in grown_trees]
     # XGBoost rounds its input to float32.
     value = write.node("Cast", [write.input], to=write.single)
     if not np.isnan(model.missing):
         null = write.node("Equal", [value, write.vector(np.float32(model.missing))])
         value = write.node("Where", [null, write.vector(np.float32(np.nan)), value])
-    write.outputs(write.sum_of_trees(value, trees, base, np.float32), link)
+    write.outputs(write.sum_of_trees(sets.append(write, value), trees, base, np.float32), link)
 
 
-def _xgboost_tree(tree: dict[str, Any], weight: float, target: int) -> Tree:
-    if any(tree["split_type"]):
-        raise NoConversion("categorical splits have no conversion")
+def _xgboost_tree(tree: dict[str, Any], weight: float, target: int, sets: CategorySets) -> Tree:
     left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
     limit = np.array(tree["split_conditions"], dtype=np.float32)
     # A value below the limit goes left: for float32, up to the number before it.
     below = np.nextafter(limit, np.float32(-np.inf)).astype(np.float64)
     feature, null_goes_left = np.array(tree["split_indices"]), np.array(tree["default_left"])
+    segments = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
+    for at, start, size in segments:
+        feature[at], below[at] = sets.column(feature[at], tree["categories"][start : start + size]), 0.5
     return left < 0, feature, below, left, right, null_goes_left, limit[:, None] * np.float32(weight), target
 
 

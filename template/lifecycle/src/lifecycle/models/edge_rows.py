@@ -146,16 +146,19 @@ def _splits(graph: bytes) -> list[tuple[int, float]]:
     import onnx
 
     model = onnx.load_from_string(graph)
+    width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     unchanged = {each.name for each in model.graph.input}
     found: set[tuple[int, float]] = set()
     for node in model.graph.node:
-        if node.op_type in ("Cast", "Identity") and node.input[0] in unchanged:
+        # Columns that are added at the right of the matrix move none of its own.
+        if node.op_type in ("Cast", "Identity", "Concat") and node.input[0] in unchanged:
             unchanged |= set(node.output)
         if node.op_type.startswith("TreeEnsemble") and node.input[0] in unchanged:
             fields = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
             limits = onnx.numpy_helper.to_array(fields["nodes_values_as_tensor"]).tolist()
             nodes = zip(fields["nodes_featureids"], limits, fields["nodes_modes"], strict=True)
-            found |= {(at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit)}
+            splits = ((at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit))
+            found |= {(at, limit) for at, limit in splits if at < width}
     return sorted(found)
 
 

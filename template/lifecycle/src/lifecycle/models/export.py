@@ -5,6 +5,7 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
+import copy
 import os
 import signal
 import subprocess
@@ -53,6 +54,31 @@ class Limits(NamedTuple):
 
 class Stopped(Exception):
     """The call returned nothing: it reached a limit, its process ended, or its arguments could not be sent."""
+
+
+def predicting_part(estimator: Any) -> Any:
+    """Return a fitted estimator without what only training uses: samplers, searches and thresholds.
+
+    Samplers are those of imbalanced-learn, in pipelines at any depth; they do not change rows that are predicted.
+    """
+    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, list):
+        return [predicting_part(each) for each in estimator]
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return predicting_part(estimator.estimator_)
+    # Every search of parameters has it, also those of other libraries.
+    if hasattr(estimator, "best_estimator_"):
+        return predicting_part(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        steps = [(name, step) for name, step in estimator.steps if not hasattr(step, "fit_resample")]
+        return Pipeline([(name, predicting_part(step)) for name, step in steps])
+    names = {"estimator", "estimators_", "final_estimator_", "calibrated_classifiers_"}
+    if "imblearn" in sys.modules and (nested := names & getattr(estimator, "__dict__", {}).keys()):
+        estimator = copy.copy(estimator)
+        vars(estimator).update({name: predicting_part(getattr(estimator, name)) for name in nested})
+    return estimator
 
 
 def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: Limits | None = None) -> Export:

@@ -21,6 +21,7 @@ from lifecycle.contract.tables import Frame
 from lifecycle.contract.team import Team, verify_loss
 from lifecycle.errors import LifecycleError
 from lifecycle.models import metrics
+from lifecycle.models.export import predicting_part
 from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, typed_frame
 from lifecycle.training.dataset import Dataset, LabelledRows, Mask
 from lifecycle.training.evidence import CANDIDATE, LINEAR, TRIVIAL
@@ -154,7 +155,7 @@ def _fit(
         if hasattr(estimator, "save"):
             estimator.fit(typed_frame(rows.frame, contract.framed), label)
             return FrameModel(estimator, contract), encoder
-        model = SkopsModel(estimator.fit(matrix, label), encoder, target)
+        model = SkopsModel(predicting_part(estimator.fit(matrix, label)), encoder, target)
         if target.quantile is not None and name != CANDIDATE:
             model.move_to_quantile(matrix, label, target.quantile)
         return model, encoder
