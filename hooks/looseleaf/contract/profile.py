@@ -137,15 +137,20 @@ def _confirmed(
 ) -> Iterator[tuple[str, Reading]]:
     """Yield the readings, corrected where rows outside the sample do not fit them."""
     for some in _chunks([name for name, each in readings.items() if each.kind != "category"]):
-        parts = []
-        for name in some:
+        values_of, parts = [], []
+        for at, name in enumerate(some):
             how, raw, kind = readings[name].how, quoted(name), source.columns[name]
-            wider = replace(how, whole=False) if isinstance(how, Number) else how
-            fails = f"{how.is_given(raw)} AND {how.value(raw, kind)} IS NULL"
-            strays = f"{how.is_given(raw)} AND {wider.value(raw, kind)} IS NULL"
-            listed = f"min({stripped(f'CAST({raw} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({strays})"
-            parts.append(f"count(*) FILTER ({fails}), count(*) FILTER ({strays}), {listed}, count({raw})")
-        row = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
+            is_whole = isinstance(how, Number) and how.whole
+            wider = f"wider{at}" if is_whole else f"value{at}"
+            values_of += [f"{raw} AS raw{at}, {how.is_given(raw)} AS given{at}, {how.value(raw, kind)} AS value{at}"]
+            values_of += [f"{replace(how, whole=False).value(raw, kind)} AS {wider}"] if is_whole else []
+            strays = f"given{at} AND {wider} IS NULL"
+            listed = f"min({stripped(f'CAST(raw{at} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({strays})"
+            counts = f"count(*) FILTER (given{at} AND value{at} IS NULL), count(*) FILTER ({strays})"
+            parts.append(f"{counts}, {listed}, count(raw{at})")
+        # Each value is computed once, below the aggregates that use it.
+        query = f"SELECT {', '.join(parts)} FROM (SELECT {', '.join(values_of)} FROM {scan})"
+        row = connection.execute(query).fetchone() or ()
         for at, name in enumerate(some):
             readings[name] = _corrected(readings[name], *row[4 * at : 4 * at + 4])
     yield from readings.items()
@@ -171,12 +176,13 @@ def _facts(
     """Return the number of nulls, the minimum and the maximum of each column."""
     found = {}
     for some in _chunks(list(readings)):
-        parts = []
-        for name in some:
-            value = sql_of(name, readings[name], source)
-            size = f"length({value})" if readings[name].kind == "category" else f"CAST({value} AS DOUBLE)"
-            parts.append(f"count(*) - count({value}), coalesce(min({size}), 0), coalesce(max({size}), 0)")
-        row = connection.execute(f"SELECT {', '.join(parts)} FROM {scan}").fetchone() or ()
+        values_of, parts = [], []
+        for at, name in enumerate(some):
+            values_of.append(f"{sql_of(name, readings[name], source)} AS value{at}")
+            size = f"length(value{at})" if readings[name].kind == "category" else f"CAST(value{at} AS DOUBLE)"
+            parts.append(f"count(*) - count(value{at}), coalesce(min({size}), 0), coalesce(max({size}), 0)")
+        query = f"SELECT {', '.join(parts)} FROM (SELECT {', '.join(values_of)} FROM {scan})"
+        row = connection.execute(query).fetchone() or ()
         for at, name in enumerate(some):
             nulls, low, high = row[3 * at : 3 * at + 3]
             found[name] = (int(nulls), float(low), float(high))

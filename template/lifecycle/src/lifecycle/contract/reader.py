@@ -14,6 +14,9 @@ from lifecycle.errors import LifecycleError, NotHere
 
 __all__ = ["PLAIN", "Boolean", "Number", "Table", "Text", "Time", "is_parquet", "open_rows"]
 
+# The time of the optimizer that reads a value once for several uses grows with the square of the columns.
+MANY_COLUMNS = 200
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,6 +51,8 @@ class Table:
             for name, reading in self.columns.items()
             for header in (reading.header or name,)
         )
+        if len(self.columns) > MANY_COLUMNS:
+            connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM {subquery(query)}")
 
     def scan(self, path: Path) -> str:

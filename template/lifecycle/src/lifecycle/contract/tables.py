@@ -48,8 +48,7 @@ def connect(**limits: str) -> Connection:
     # With one thread, sums of floating-point numbers repeat exactly and rows keep their order.
     # An extension that a query needs is downloaded by `INSTALL` only, never by itself.
     connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
-    # The time of this optimizer grows with the square of the columns: minutes for a file of a thousand.
-    connection.execute("SET TimeZone = 'UTC'; SET disabled_optimizers = 'common_subexpressions'")
+    connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 
