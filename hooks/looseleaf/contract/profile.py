@@ -140,10 +140,11 @@ def _confirmed(
         values_of, parts = [], []
         for at, name in enumerate(some):
             how, raw, kind = readings[name].how, quoted(name), source.columns[name]
-            is_whole = isinstance(how, Number) and how.whole
-            wider = f"wider{at}" if is_whole else f"value{at}"
-            values_of += [f"{raw} AS raw{at}, {how.is_given(raw)} AS given{at}, {how.value(raw, kind)} AS value{at}"]
-            values_of += [f"{replace(how, whole=False).value(raw, kind)} AS {wider}"] if is_whole else []
+            wider = f"value{at}"
+            values_of += [f"{raw} AS raw{at}, {how.is_given(raw)} AS given{at}, {how.value(raw, kind)} AS {wider}"]
+            if isinstance(how, Number) and how.whole:
+                wider = f"wider{at}"
+                values_of += [f"{replace(how, whole=False).value(raw, kind)} AS {wider}"]
             strays = f"given{at} AND {wider} IS NULL"
             listed = f"min({stripped(f'CAST(raw{at} AS VARCHAR)')}, {MOST_STRAYS}) FILTER ({strays})"
             counts = f"count(*) FILTER (given{at} AND value{at} IS NULL), count(*) FILTER ({strays})"
