@@ -19,8 +19,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from looseleaf.project import environment, post, readme_request, service
-from looseleaf.snapshot import source
+from looseleaf.project import environment, post, service
+from maintenance.demo import readme_request
+from maintenance.snapshots import source
 
 ROOT = Path(__file__).resolve().parents[1]
 HINT = "Run `make demo`: it shows the same steps with their output."

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from looseleaf import demo
 from looseleaf.project import environment, make
+from maintenance import demo
 from side_by_side.figures import FALLBACK, LOOK_UP, OURS
 from side_by_side.servers import PEERS, NotInstalled, Server, run, uv
 

@@ -4,15 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from looseleaf import demo, propose
+from looseleaf import propose
 from looseleaf.update import command as update
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns 0 for success, 1 for an error and 3 when a person must decide."""
-    parser = argparse.ArgumentParser(prog="looseleaf", description="Create, update and show rendered repositories.")
+    parser = argparse.ArgumentParser(prog="looseleaf", description="Adapt and update a rendered repository.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo.add_arguments(commands.add_parser("demo", help="render the default repository and serve a prediction from it"))
     contract = commands.add_parser("contract", help="adapt a rendered repository to a table")
     infer = contract.add_subparsers(dest="step", required=True, metavar="STEP").add_parser(
         "infer", help="write contract, data, tests and documentation for a file and its label"
@@ -22,8 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("propose", help="propose an update as a pull or merge request (for CI)")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
-    if options.command == "demo":
-        return demo.run(options)
     if options.command == "update":
         return update.run(options)
     if options.command == "propose":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -24,11 +23,6 @@ STOP_SECONDS = 15
 CLOCK = Path(__file__).with_name("year") / "clock.py"
 # Variables that the calling process may set and a user's shell would not.
 REMOVED = ("CI", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
-SCORED = """
-import sys, duckdb
-query = "SELECT prediction, probability FROM read_parquet($1) WHERE customer_id = $2"
-print(duckdb.sql(query, params=sys.argv[1:3]).df().to_json(orient="records", double_precision=15))
-"""
 
 
 def environment() -> dict[str, str]:
@@ -46,15 +40,6 @@ def find_uv(*places: Path) -> str:
 def make(*goals: str) -> list[str]:
     """Return the command `make GOALS`, with this environment's uv where the machine has none."""
     return ["make", "--no-print-directory", f"UV={find_uv()}", *goals]
-
-
-def readme_request(folder: Path) -> dict[str, Any]:
-    """Return the body of the curl command in the README, so that the documented request is the tested one."""
-    readme = folder / "README.md"
-    body = readme.exists() and re.search(r"-d '(\{.*?\})'", readme.read_text(encoding="utf-8"), re.DOTALL)
-    if not body:
-        raise StepFailed("README.md has no curl with -d '{…}'", "Add one.")
-    return dict(json.loads(body[1]))
 
 
 @contextmanager
@@ -103,15 +88,3 @@ def post(url: str, body: Any, **headers: str) -> Any:
         raise StepFailed(f"{url}: {error}", "The response above gives the reason.", error.read().decode()) from error
     except OSError as error:
         raise StepFailed(f"{url}: {error}", "The service is not reachable.") from error
-
-
-def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
-    """Return the batch prediction for a customer from the file that `make score` wrote."""
-    python = str(folder / ".venv" / "bin" / "python")
-    done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
-    rows = json.loads(done.stdout)
-    if len(rows) != 1:
-        raise StepFailed(f"{file} has {len(rows)} rows for {key}", "There must be one row for each customer.")
-    return dict(rows[0])

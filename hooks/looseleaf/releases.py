@@ -1,4 +1,4 @@
-"""Read the texts of releases.toml and CHANGELOG.md. No function here opens a file or runs git."""
+"""Read the texts of the records of releases and of the changelogs. No function here opens a file or runs git."""
 
 import re
 import tomllib
@@ -6,40 +6,43 @@ from collections.abc import Iterator
 
 from packaging.version import InvalidVersion, Version
 
-NOT_RELEASED = "Not released"
+# The releases of the template, and those of a company's fork, in files that upstream never changes: older commands read
+# the first record only, and refuse other versions than X.Y.Z there.
+RECORDS = ("releases.toml", "fork/releases.toml")
+CHANGELOGS = ("CHANGELOG.md", "fork/CHANGELOG.md")
 SECTION = re.compile(r"^## (?P<title>.*)$", re.MULTILINE)
-TITLE = re.compile(r"(?P<version>\d+\.\d+\.\d+) \((?P<date>\d{4}-\d{2}-\d{2})\)")
+TITLE = re.compile(r"(?P<version>\d+\.\d+\.\d+(\.post\d+)?) \((?P<date>\d{4}-\d{2}-\d{2})\)")
 # The heading of the list of tasks for the owner of a repository.
 TASKS = "### What you do\n"
 
 
-def read(text: str) -> dict[Version, str]:
-    """Return each release's commit, oldest first; raises ValueError when releases.toml is not valid."""
+def read(text: str, name: str = RECORDS[0]) -> dict[Version, str]:
+    """Return each release's commit, oldest first; raises ValueError when the record with this name is not valid."""
     try:
         table = tomllib.loads(text).get("releases")
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"releases.toml is not valid TOML: {error}") from error
+        raise ValueError(f"{name} is not valid TOML: {error}") from error
     if not isinstance(table, dict):
-        raise ValueError("releases.toml has no table [releases]")
+        raise ValueError(f"{name} has no table [releases]")
     releases: dict[Version, str] = {}
-    for name, commit in table.items():
-        version = parse(name)
+    for number, commit in table.items():
+        version = parse(number)
         if not re.fullmatch(r"[0-9a-f]{40}", str(commit)):
-            raise ValueError(f"releases.toml: {commit!r} of {name} is not a commit of 40 hexadecimal digits")
+            raise ValueError(f"{name}: {commit!r} of {number} is not a commit of 40 hexadecimal digits")
         if releases and version <= max(releases):
-            raise ValueError(f"releases.toml: {name} is below {max(releases)}; the oldest comes first")
+            raise ValueError(f"{name}: {number} is below {max(releases)}; the oldest comes first")
         releases[version] = commit
     return releases
 
 
 def parse(text: str) -> Version:
-    """Return the version in a text like 1.2.3; raises ValueError for any other text."""
+    """Return the version in a text like 1.2.3 or, of a fork, 1.2.3.post1; raises ValueError for any other text."""
     try:
         version = Version(text)
     except InvalidVersion as error:
         raise ValueError(f"{text!r} is not a valid version") from error
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", text):
-        raise ValueError(f"{text!r} is not a version of the form X.Y.Z")
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}(\.post[1-9]\d*)?", text):
+        raise ValueError(f"{text!r} is not a version of the form X.Y.Z, or X.Y.Z.postN in a fork")
     return version
 
 
@@ -55,22 +58,11 @@ def tasks(changelog: str, after: Version, upto: Version) -> list[tuple[Version, 
 
 def sections(changelog: str) -> dict[Version, str]:
     """Return the text of each released version, in the order of the changelog."""
-    return {Version(match["version"]): text for title, text in _split(changelog) if (match := TITLE.fullmatch(title))}
+    return {Version(match["version"]): text for title, text in split(changelog) if (match := TITLE.fullmatch(title))}
 
 
-def pending(changelog: str) -> str:
-    """Return the text of the section "Not released", or an empty text when the changelog does not start with it."""
-    title, text = next(_split(changelog), ("", ""))
-    return text.strip() if title == NOT_RELEASED else ""
-
-
-def released(changelog: str, version: Version, date: str) -> str:
-    """Return the changelog with the content of "Not released" as the section of a version."""
-    heading = f"## {NOT_RELEASED}\n"
-    return changelog.replace(heading, f"{heading}\n## {version} ({date})\n", 1)
-
-
-def _split(changelog: str) -> Iterator[tuple[str, str]]:
+def split(changelog: str) -> Iterator[tuple[str, str]]:
+    """Yield title and text of each section."""
     headings = [*SECTION.finditer(changelog)]
     ends = [*(heading.start() for heading in headings[1:]), len(changelog)]
     for heading, end in zip(headings, ends, strict=False):

@@ -5,6 +5,7 @@
 RELEASED := 2026-11-23T00:00:00Z
 
 include lifecycle/org.mk
+# A Makefile may set another index than that of the company in uv.toml.
 ifneq ($(UV_DEFAULT_INDEX),)
 export UV_DEFAULT_INDEX
 endif
@@ -98,9 +99,10 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock || $(UV) lock
 	$(UV) lock
 
+.uv/bin/uv: INDEX = $(or $(UV_DEFAULT_INDEX),$(ORG_INDEX_URL))
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
-	PIP_USER=0 .uv/bin/pip install --quiet $(if $(UV_DEFAULT_INDEX),--index-url $(call quote,$(UV_DEFAULT_INDEX))) uv
+	PIP_USER=0 .uv/bin/pip install --quiet $(if $(INDEX),--index-url $(call quote,$(INDEX))) uv
 
 $(RUN):
 	@echo "There is no environment yet: run make setup." >&2; exit 1

@@ -1,6 +1,6 @@
 """False alarms and detection of monitoring for every kind of column.
 
-`PYTHONPATH=tests .venv/bin/python tests/support/false_alarms.py` prints a table in a few minutes. Training rows and
+`PYTHONPATH=tests:. .venv/bin/python tests/support/false_alarms.py` prints a table in a few minutes. Training rows and
 windows are drawn from one distribution. A window raises a false alarm for a column that is reported as drifting, as
 broken or as unusual. Windows with a real shift of each column give the detection rate. Part of `make proof`.
 """

@@ -90,7 +90,9 @@ def run_part(part: str) -> dict[str, Any]:
         # A result of an earlier run must not be taken for that of a script that failed.
         (BUILD / f"{name}.json").unlink(missing_ok=True)
         command = [sys.executable, str(ROOT / f"tests/support/{name}.py")]
-        passed &= subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": "tests"}).returncode == 0
+        passed &= (
+            subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": f"tests{os.pathsep}."}).returncode == 0
+        )
     minutes = round((time.monotonic() - began) / 60)
     print(f"{part}: {'passed' if passed else 'FAILED'} after {minutes} minutes", flush=True)
     return {"commit": commit, "date": f"{datetime.now(UTC):%Y-%m-%d}", "minutes": minutes, "passed": passed}

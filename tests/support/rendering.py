@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,17 +19,20 @@ from typing import Any
 import copier
 import yaml
 
-from looseleaf import releases
-from looseleaf.snapshot import git, snapshot
+from looseleaf.snapshot import git
+from maintenance.history import recorded
+from maintenance.snapshots import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template"
 PRESETS = ROOT / "tests" / "answers"
 # The paths that an update may change, as prefixes in a render. All other files are the team's.
-TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml")
+TEMPLATES_ZONE = ("lifecycle/", ".github/", ".copier-answers.yml", "uv.toml")
 RELEASE = "v9999.0.0"
+# The packages `looseleaf` and `maintenance` of this tree, for PYTHONPATH.
+SOURCES = f"{ROOT / 'hooks'}{os.pathsep}{ROOT}"
 # The demo of this tree, whichever one is installed; the folder to render into comes last.
-DEMO = ("env", f"PYTHONPATH={ROOT / 'hooks'}", sys.executable, "-m", "looseleaf.cli", "demo", "--into")
+DEMO = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "maintenance.demo", "--into")
 # Seconds after which a command counts as hanging.
 LONGEST = 1500
 
@@ -77,7 +81,7 @@ class Template:
         In a clone without the complete history, this fails; the tests are never skipped.
         """
         git("clone", "--quiet", "--no-tags", f"file://{root}", str(folder), folder=root)
-        for version, commit in releases.read((root / "releases.toml").read_text(encoding="utf-8")).items():
+        for version, commit in recorded(root).items():
             git("tag", "--annotate", "--message", str(version), f"v{version}", commit, folder=folder)
         environment = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(root)}
         git("add", "--all", folder=root, **environment)
@@ -99,8 +103,22 @@ class Template:
     def release(self, version: str) -> None:
         """Commit all changes in the folder and make HEAD a release."""
         git("add", "--all", folder=self.folder)
-        git("commit", "--quiet", "--message", version, folder=self.folder)
+        git("commit", "--quiet", "--allow-empty", "--message", version, folder=self.folder)
         self.tag(version)
+
+    def org(self) -> dict[str, str]:
+        """Return the values of org.yml."""
+        content = yaml.safe_load((self.folder / "org.yml").read_text(encoding="utf-8"))
+        return {name: value["default"] for name, value in content.items()}
+
+    def set_org(self, **values: str) -> None:
+        """Set values of org.yml; an empty text stands for no value."""
+        path = self.folder / "org.yml"
+        text = path.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text, count = re.subn(rf"(?<=^{name}:\n)((?:  .*\n)*?  default: ).*", rf'\g<1>"{value}"', text, flags=re.M)
+            assert count == 1, name
+        path.write_text(text, encoding="utf-8")
 
     def copy(self, into: Path, version: str | None = None, **choices: Any) -> Path:
         """Render a release (default: the newest) without trust; unknown choices are refused, unlike in Copier."""
@@ -193,7 +211,7 @@ def outcome(tree: Path, *tests: str) -> tuple[int, str]:
 
     Tests in template/ run in place, as if it were rendered.
     """
-    sources = [tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
+    sources = [tree, tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     stand_in = tree / "template/pyproject.toml"
     if any(name.startswith("template/") for name in tests):

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from looseleaf.snapshot import git, snapshot
+from looseleaf.snapshot import git
+from maintenance.snapshots import snapshot
 from support.rendering import ROOT, outcome, template_files
 
 DOCUMENTATION = {

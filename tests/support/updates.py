@@ -1,5 +1,7 @@
 """An update of a team's repository, with assertions for each promise about its files and choices."""
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from looseleaf.snapshot import git
 from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
 from support.personas import choices_of
-from support.rendering import Template, files, is_templates
+from support.rendering import Template, files, is_templates, run
+from support.repositories import looseleaf
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -76,6 +79,22 @@ class Replay:
         removed = templates(self.rendered).keys() - templates(self.fresh).keys()
         moved = {name.rsplit("/", 1)[-1] for name in removed} & {name.rsplit("/", 1)[-1] for name in teams(self.fresh)}
         assert not moved - {name.rsplit("/", 1)[-1] for name in teams(self.rendered)}
+
+
+def assert_updated_and_checked(folder: Path) -> None:
+    """Update an edited repository of an older release: its own checks pass, its files are kept, and old names warn."""
+    before = files(folder)
+    done = looseleaf(folder, "update")
+    assert done.returncode == 0, done.stdout
+    after = {name: content for name, content in teams(files(folder)).items() if name != "uv.lock"}
+    assert after == {name: content for name, content in teams(before).items() if name != "uv.lock"}
+    assert all(f"make {goal}" in done.stdout for goal in ("setup", "check", "test"))
+    # The `src/model` of the release runs on this tree's `lifecycle`.
+    sources = os.pathsep.join(str(folder / name) for name in ("lifecycle/src", "src"))
+    contract = run(sys.executable, "-m", "lifecycle", "contract", folder=folder, PYTHONPATH=sources)
+    assert contract.returncode == 0, contract.stdout
+    warned = "FutureWarning" in contract.stdout and "TARGET" in contract.stdout
+    assert warned == ("ANSWER = " in (folder / "src/model/contract.py").read_text(encoding="utf-8"))
 
 
 def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:

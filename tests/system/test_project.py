@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from looseleaf.project import make, post, readme_request, scored, service
+from looseleaf.project import make, post, service
 from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed
+from maintenance.demo import readme_request, scored
 from support import PATIENCE
 from support.rendering import DEMO, PRESETS, ROOT, run, start, tool
 from support.waiting import eventually

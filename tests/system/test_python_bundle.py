@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from looseleaf.project import make, post, readme_request, service
+from looseleaf.project import make, post, service
+from maintenance.demo import readme_request
 from support import PATIENCE
 from support.pages import blocks, replaced
 from support.rendering import TEMPLATE, run, tool

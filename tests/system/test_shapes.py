@@ -10,8 +10,9 @@ import pytest
 import sklearn.datasets
 import yaml
 
-from looseleaf.project import make, post, readme_request, service
+from looseleaf.project import make, post, service
 from looseleaf.snapshot import git
+from maintenance.demo import readme_request
 from support.rendering import PRESETS, Template, run
 
 LEFT_OUT = {"online": "score", "batch": "serve"}

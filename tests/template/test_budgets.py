@@ -11,6 +11,7 @@ from support.rendering import ROOT, TEMPLATE, files
 
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
+MAINTENANCE = ROOT / "maintenance"
 FILES = 129
 
 
@@ -23,14 +24,14 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9951, 75), (HOOKS, 5383, 60)])
+@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9951, 75), (HOOKS, 4975, 56), (MAINTENANCE, 562, 7)])
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
     paths = modules(folder)
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count
 
 
-@pytest.mark.parametrize("folder", [RUNTIME, HOOKS])
+@pytest.mark.parametrize("folder", [RUNTIME, HOOKS, MAINTENANCE])
 def test_no_module_has_more_than_250_lines(folder: Path) -> None:
     long = {path.name: count for path in modules(folder) if (count := len(path.read_text().splitlines())) > 250}
     assert long == {}
@@ -43,7 +44,8 @@ def test_no_test_file_has_more_than_400_lines() -> None:
 
 
 def test_a_default_render_stays_within_its_budget(render: Callable[..., Path]) -> None:
-    assert len(files(render())) <= FILES
+    # Only a company's fork renders uv.toml.
+    assert len(files(render()).keys() - {"uv.toml"}) <= FILES
 
 
 def test_the_code_of_the_team_stays_within_its_budget() -> None:
@@ -78,7 +80,7 @@ def test_a_module_that_is_too_long_turns_the_checks_red(tmp_path: Path, monkeypa
 
 def test_a_render_with_one_file_too_many_turns_the_check_red(render: Callable[..., Path], tmp_path: Path) -> None:
     folder = shutil.copytree(render(), tmp_path / "project")
-    for number in range(FILES + 1 - len(files(folder))):
+    for number in range(FILES + 1 - len(files(folder).keys() - {"uv.toml"})):
         (folder / f"{number}.txt").touch()
     with pytest.raises(AssertionError):
         test_a_default_render_stays_within_its_budget(lambda: folder)

@@ -18,9 +18,9 @@ def runtime(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TEMPLATE / "lifecycle/src", tmp_path / "src", ignore=ignore))
 
 
-def lint_imports(source: Path) -> tuple[int, str]:
-    """Run import-linter on the runtime in `source`."""
-    paths = os.pathsep.join([str(source), str(ROOT / "hooks")])
+def lint_imports(source: Path, hooks: Path = ROOT / "hooks") -> tuple[int, str]:
+    """Run import-linter on the runtime in `source` and on `looseleaf` in `hooks`."""
+    paths = os.pathsep.join([str(source), str(hooks), str(ROOT)])
     command = [tool("lint-imports"), "--config", str(CONFIGURATION), "--no-cache", "--no-logo"]
     done = run(*command, folder=source.parent, PYTHONPATH=paths)
     return done.returncode, done.stdout
@@ -46,6 +46,15 @@ def test_a_forbidden_import_is_found(runtime: Path, module: str, line: str, cont
     code, output = lint_imports(runtime)
     assert code == 1
     assert any(contract in each and "BROKEN" in each for each in output.replace("\n", " ").split("KEPT")), output
+
+
+def test_an_import_of_the_maintainers_commands_by_what_teams_install_is_found(runtime: Path, tmp_path: Path) -> None:
+    hooks = shutil.copytree(ROOT / "hooks", tmp_path / "hooks", ignore=shutil.ignore_patterns("__pycache__"))
+    with (hooks / "looseleaf/releases.py").open("a", encoding="utf-8") as module:
+        module.write("import maintenance.history\n")
+    code, output = lint_imports(runtime, hooks)
+    assert code == 1
+    assert "What teams install never needs the maintainer's commands BROKEN" in output.replace("\n", " "), output
 
 
 def test_a_word_outside_the_glossary_is_found(tmp_path: Path) -> None:

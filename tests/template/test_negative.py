@@ -126,7 +126,7 @@ def test_a_command_before_setup_names_make_setup(render: Render, command: str) -
 
 def test_ci_without_a_lock_fails_and_names_it(render: Render, tmp_path: Path) -> None:
     folder = shutil.copytree(render(), tmp_path / "project")
-    done = run("make", "setup", folder=folder, CI="true")
+    done = run("make", f"UV={tool('uv')}", "setup", folder=folder, CI="true")
     assert done.returncode == 2
     assert "run make setup and commit uv.lock" in done.stdout
     assert not (folder / "uv.lock").exists()

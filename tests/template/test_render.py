@@ -258,7 +258,7 @@ def test_a_command_of_another_usage_says_how_to_add_it(
     script.write_text(f'#!/bin/sh\nexec {tool("python")} -m lifecycle "$@"\n')
     script.chmod(0o755)
     environment = {"PYTHONPATH": str(folder / "lifecycle/src")}
-    done = run("make", command, folder=folder, **environment)
+    done = run("make", f"UV={tool('uv')}", command, folder=folder, **environment)
     assert done.returncode == 2
     assert f"{command} is not available: this repository was rendered without {missing}" in done.stdout
     assert "make update SET='usage=[online, batch]'" in done.stdout
@@ -295,36 +295,51 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     assert run("make", "-s", "sample", "DRIFT=1", folder=folder).stdout == "<sample><--drift>"
 
 
-def test_the_settings_of_a_fork_change_the_templates_zone_only(
-    template: Template, render: Render, tmp_path: Path
-) -> None:
+def test_the_settings_of_a_fork_change_the_templates_zone_only(template: Template, tmp_path: Path) -> None:
+    alerts, index = "https://alerts.example.org/?to=a&by=b", "https://pip.example.org/simple?a=b&c"
+    values = {"org_alert_url": alerts, "org_runner": "large", "org_index_url": index}
+    values["org_base_image"] = "registry.example.org/python:3.12"
     fork = Template(shutil.copytree(template.folder, tmp_path / "fork"))
-    org = fork.folder / "org.yml"
-    text = org.read_text(encoding="utf-8")
-    alerts = "https://alerts.example.org/?to=a&by=b"
-    for value in (alerts, "large", "registry.example.org/python:3.12", "https://pip.example.org/simple"):
-        text = text.replace('default: ""', f"default: {value}", 1)
-    org.write_text(text, encoding="utf-8")
+    assert fork.org().keys() == values.keys()
+    fork.set_org(**dict.fromkeys(values, ""))
     fork.release("v9999.1.0")
+    empty, empty_gitlab = fork.copy(tmp_path / "empty"), fork.copy(tmp_path / "empty-gitlab", ci="gitlab")
+    fork.set_org(**values)
+    fork.release("v9999.2.0")
     folder = fork.copy(tmp_path / "project")
-    changed = {name for name, content in files(folder).items() if files(render()).get(name) != content}
-    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", *WORKFLOWS, ANSWERS_FILE}
+    changed = {name for name, content in files(folder).items() if files(empty).get(name) != content}
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", "uv.toml", *WORKFLOWS, ANSWERS_FILE}
     for workflow in WORKFLOWS:
         (job,) = yaml.safe_load((folder / workflow).read_text(encoding="utf-8"))["jobs"].values()
         assert job["runs-on"] == "${{ vars.RUNNER || 'large' }}"
     other = fork.copy(tmp_path / "gitlab", ci="gitlab")
-    changed = {name for name, content in files(other).items() if files(render(ci="gitlab")).get(name) != content}
-    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", "lifecycle/ci/gitlab.yml", ANSWERS_FILE}
-    job = yaml.safe_load((other / "lifecycle/ci/gitlab.yml").read_text(encoding="utf-8"))["lifecycle"]
+    changed = {name for name, content in files(other).items() if files(empty_gitlab).get(name) != content}
+    pipeline = "lifecycle/ci/gitlab.yml"
+    assert changed == {"lifecycle/org.mk", "lifecycle/manifest.json", "uv.toml", pipeline, ANSWERS_FILE}
+    job = yaml.safe_load((other / pipeline).read_text(encoding="utf-8"))["lifecycle"]
     assert (job["tags"], job["variables"]["IMAGE"]) == (["large"], "registry.example.org/python:3.12")
-    with (folder / "Makefile").open("a") as makefile:
-        makefile.write("print:\n\t@echo $$UV_DEFAULT_INDEX\n")
-    assert run("make", "print", folder=folder).stdout == "https://pip.example.org/simple\n"
+    settings = tomllib.loads((folder / "uv.toml").read_text(encoding="utf-8"))
+    assert settings == {"index": [{"url": index, "default": True}]}
     with (folder / "Makefile").open("a") as makefile:
         makefile.write("alerts:\n\t@echo $$LOOSELEAF_ALERT_URL\n")
     assert run("make", "alerts", folder=folder).stdout == f"{alerts}\n"
-    # A variable of the shell has precedence.
-    assert run("make", "print", folder=folder, UV_DEFAULT_INDEX="mine").stdout == "mine\n"
+    # pip installs uv from the same index; a variable of the shell has precedence.
+    command = ("make", "--dry-run", ".uv/bin/uv")
+    assert f"--index-url '{index}' uv" in run(*command, folder=folder).stdout
+    assert "--index-url 'mine' uv" in run(*command, folder=folder, UV_DEFAULT_INDEX="mine").stdout
+    assert "--index-url" not in run(*command, folder=empty).stdout
+
+
+def test_a_repository_without_an_index_of_the_company_may_have_a_uv_toml_of_its_own(
+    template: Template, tmp_path: Path
+) -> None:
+    fork = Template(shutil.copytree(template.folder, tmp_path / "fork"))
+    fork.set_org(org_index_url="")
+    fork.release("v9999.1.0")
+    folder = fork.copy(tmp_path / "project")
+    (folder / "uv.toml").write_text("offline = false\n")
+    done = run("python3", "lifecycle/tools/manifest_check.py", folder=folder)
+    assert done.returncode == 0, done.stdout
 
 
 def test_unknown_choices_are_refused_in_the_suite(template: Template, tmp_path: Path) -> None:

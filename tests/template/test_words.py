@@ -27,6 +27,8 @@ MADE = (
     "export.json",
     "../",
     "upstream/",
+    # What only a company's fork has.
+    "fork/",
     # What `make owners` writes, and what its page gives for an example.
     ".github/CODEOWNERS",
     ".github/rulesets/",
@@ -67,7 +69,7 @@ def known_paths() -> set[str]:
     """Files and folders of the checkout and of a render."""
     here = [
         path.relative_to(ROOT).as_posix()
-        for folder in ("hooks", "tests", "docs", "benchmarks", ".ci", ".github")
+        for folder in ("hooks", "maintenance", "tests", "docs", "benchmarks", ".ci", ".github")
         for path in (ROOT / folder).rglob("*")
     ]
     here += [path.name for path in ROOT.iterdir()]

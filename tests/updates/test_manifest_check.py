@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from conftest import Render
-from looseleaf.snapshot import git, snapshot
+from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, finish
+from maintenance.snapshots import snapshot
 from support.rendering import PRESETS, ROOT, run, tool
 
 SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(PRESETS.glob("*.yml"))}

@@ -13,6 +13,7 @@ from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
 from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
+from maintenance.manifest import write as write_manifest
 from support.personas import commit
 from support.rendering import Template, files, run
 from support.updates import tried
@@ -46,7 +47,7 @@ def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Templ
         assert old in path.read_text(encoding="utf-8"), name
         path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     (folder / "template/docs/newer.md").write_text("Newer.\n")
-    run("python3", "-m", "looseleaf.manifest", folder=folder, PYTHONPATH=str(folder / "hooks"))
+    write_manifest(folder)
     later.release("v9999.1.0")
     return later
 
@@ -281,7 +282,7 @@ def test_a_new_file_that_the_teams_gitignore_hides_is_reported(newer: Template, 
     later = Template(tmp_path / "later")
     run("cp", "-R", str(newer.folder), str(later.folder), folder=tmp_path)
     (later.folder / "template/lifecycle/docs/more.rst").write_text("More\n")
-    run("python3", "-m", "looseleaf.manifest", folder=later.folder, PYTHONPATH=str(later.folder / "hooks"))
+    write_manifest(later.folder)
     later.release("v9999.2.0")
     content = recorded(project) | {"_src_path": str(later.folder)}
     (tmp_path / "work").mkdir()

@@ -68,6 +68,26 @@ def test_an_equal_address_and_credentials_are_not_recorded(
     assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
 
 
+@pytest.mark.parametrize(
+    ("before", "installed", "address"),
+    [
+        ("gh:acme/x", "https://git.example.org/acme/x.git", "https://git.example.org/acme/x.git"),
+        ("gh:acme/x", "https://oauth2:secret@git.example.org/x.git", "https://git.example.org/x.git"),
+        ("gh:acme/x", "", "gh:acme/x"),
+        # Other ways to reach the recorded repository.
+        ("gh:acme/x", "ssh://git@github.com/acme/x", "gh:acme/x"),
+        ("git@github.com:acme/x.git", "https://github.com/acme/x.git", "git@github.com:acme/x.git"),
+    ],
+)
+def test_the_repository_that_the_command_was_installed_from_is_the_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, installed: str, address: str
+) -> None:
+    monkeypatch.delenv("LOOSELEAF_SOURCE", raising=False)
+    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: installed)
+    monkeypatch.setattr("looseleaf.update.source.git", lambda *arguments, folder: "")
+    assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
+
+
 def test_releases_are_found_by_tags_and_by_the_record(tmp_path: Path) -> None:
     repository = tmp_path / "template"
     git("init", "--quiet", str(repository), folder=tmp_path)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -157,6 +158,10 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
     if not (trial.clone / "lifecycle/lifecycle.mk").exists():
         return trial.contents()
     hint = "Nothing was changed. Fix it here, commit, and update again."
+    # The makefiles of releases before 0.3.0 export the index of the old org.mk, which the new one may have changed.
+    exported = os.environ.get("UV_DEFAULT_INDEX", "")
+    if exported and f"UV_DEFAULT_INDEX ?= {exported}\n".encode() in trial.head.get("lifecycle/org.mk", b""):
+        del os.environ["UV_DEFAULT_INDEX"]
     if (trial.clone / "uv.lock").exists():
         _run(trial.clone, hint, uv, "lock")
     contents = trial.contents()

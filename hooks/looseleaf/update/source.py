@@ -1,14 +1,17 @@
 """The template of a repository: a clone of it, its releases, and the commits between which an update goes."""
 
 import contextlib
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 from packaging.version import InvalidVersion, Version
@@ -54,8 +57,13 @@ class Source:
 
     @classmethod
     def fetch(cls, content: Mapping[str, Any], root: Path, into: Path) -> "Source":
-        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the recorded one."""
+        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the recorded one.
+
+        Where this command was installed from another repository (`uvx --from`), that repository counts as named.
+        """
         named, recorded = os.environ.get(VARIABLE, ""), str(content["_src_path"])
+        if not named and _place(installed := installed_from()) != _place(_expanded(recorded, root)):
+            named = installed
         if not (root / named).exists():
             # The reference selects the version of this tool; the option --to selects the version to update to.
             named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
@@ -96,14 +104,14 @@ class Source:
 
     @cached_property
     def releases(self) -> dict[Version, str]:
-        """Commit or tag by version, oldest first: the record in releases.toml and the tags of the clone."""
+        """Commit or tag by version, oldest first: the records of the template and of a fork, and the tags."""
         tagged = {_version(tag): f"refs/tags/{tag}" for tag in git("tag", "--list", folder=self.clone).splitlines()}
         known = {version: tag for version, tag in tagged.items() if version}
-        record = file_at("HEAD", "releases.toml", self.clone)
-        try:
-            known |= releases.read(record) if record else {}
-        except ValueError as error:
-            raise UpdateError(f"the template's record of its releases is invalid: {error}", HINT) from None
+        for name in releases.RECORDS:
+            try:
+                known |= releases.read(record, name) if (record := file_at("HEAD", name, self.clone)) else {}
+            except ValueError as error:
+                raise UpdateError(f"the template's record of its releases is invalid: {error}", HINT) from None
         return dict(sorted(known.items()))
 
     def _available(self) -> Iterator[tuple[Version, str]]:
@@ -134,10 +142,19 @@ class Source:
         return f"{commit[:7]} (after {last})" if last else commit[:7]
 
     def tasks(self, before: str, after: str) -> list[str]:
-        """Return the tasks in the changelog for the releases between two commits."""
+        """Return the tasks in the changelogs, also a fork's, for the releases between two commits."""
         since, until = self.last_release(before) or Version("0"), self.last_release(after) or Version("0")
-        changelog = file_at(after, "CHANGELOG.md", self.clone)
-        return [f"{version}: {task}" for version, task in releases.tasks(changelog, since, until)]
+        changelogs = [file_at(after, name, self.clone) for name in releases.CHANGELOGS]
+        tasks = [task for changelog in changelogs for task in releases.tasks(changelog, since, until)]
+        return [f"{version}: {task}" for version, task in sorted(tasks, key=lambda task: task[0])]
+
+
+def installed_from() -> str:
+    """Return the address of the git repository that this command was installed from; empty for any other source."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        source = json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}")
+        return str(source["url"]) if "vcs_info" in source else ""
+    return ""
 
 
 class _WithoutIncludes(yaml.SafeLoader):
@@ -161,6 +178,12 @@ def _expanded(given: str, root: Path) -> str:
     address = given.removeprefix("git+")
     local = address.removeprefix("file://")
     return address if _is_remote(local) else str((root / Path(local).expanduser()).resolve())
+
+
+def _place(address: str) -> str:
+    """Return host and path of an address, so that different ways to reach a repository are equal."""
+    place = re.sub(r"^(\w+://)?([^/@]*@)?", "", unquote(address).rstrip("/").removesuffix(".git"))
+    return place.replace(":", "/", 1)
 
 
 def _is_remote(address: str) -> bool:

@@ -24,7 +24,7 @@ from looseleaf.update.trees import copier_errors, is_same, refuse_links, render,
 
 ZONE = "lifecycle/"
 # The folders that an update may write to, besides the answers file.
-WRITTEN = (ZONE, ".github/")
+WRITTEN = (ZONE, ".github/", "uv.toml")
 MANIFEST = "lifecycle/manifest.json"
 MANIFEST_CHECK = "lifecycle/tools/manifest_check.py"
 MARKER = re.compile(rb"^(<<<<<<< before updating|>>>>>>> after updating)", re.MULTILINE)
@@ -138,8 +138,10 @@ class Trial:
             yield Edit(
                 ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
             )
-        for name in sorted(self.head.keys() - self.old.keys() - self.new.keys()):
-            if name.startswith(ZONE) and self.manifest:
+        for name in sorted(self.head.keys() - self.old.keys()):
+            fresh = self.new.get(name)
+            ours = name.startswith(ZONE) if fresh is None else not is_same(self.head[name], fresh)
+            if ours and self.manifest and (fresh is None or self._is_templates(name)):
                 yield Edit(name, "your own", self._seam(name))
         for name in sorted(self.old):
             current = self.head.get(name)

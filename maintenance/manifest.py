@@ -5,15 +5,15 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from looseleaf.snapshot import git
 
-ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "template/lifecycle/manifest.json.jinja"
-ZONE = ("template/lifecycle", "template/.github")
+ZONE = ("template/lifecycle", "template/.github", "template/uv.toml.jinja")
+# Rendered only where a fork sets the package index; elsewhere a file of this name is the team's.
+OPTIONAL = {"uv.toml": "org_index_url"}
 # The first pattern that matches an edited path says what to do instead of the edit.
 SEAMS = {
     "lifecycle/src/lifecycle/settings.py": "Set it in config/: make config lists every setting.",
@@ -22,6 +22,7 @@ SEAMS = {
     "lifecycle/src/*": "Change it in config/ or src/model/ (contract, features, estimator, data), or add own code.",
     "lifecycle/pyproject.toml": "Add your own dependency with uv add NAME: it goes to the pyproject.toml at the root.",
     "lifecycle/org.mk": "Set the variable in the Makefile above its include, or in org.yml of your company's fork.",
+    "uv.toml": "Move your settings to [tool.uv] in pyproject.toml; UV_DEFAULT_INDEX selects another index.",
     "lifecycle/*.mk": "Add or override the target in the Makefile, below its include.",
     "lifecycle/ci/*": "Add a job, or override one by its name, in .gitlab-ci.yml.",
     "lifecycle/deploy/*": "Write your own rules next to alerts.yml; copy the dashboard in Grafana to change it.",
@@ -33,20 +34,29 @@ SEAMS = {
 
 def text(root: Path) -> str:
     """Return the manifest of the tree at `root`, as a Jinja template."""
-    blocks, entries = [], []
+    dependent, entries = [], []
     for name in _zone(root):
         rendered = name.removeprefix("template/").removesuffix(".jinja")
         content = (root / name).read_bytes()
         if name.endswith(".jinja") and (b"{{" in content or b"{%" in content):
-            variable = "rendered_" + "".join(character if character.isalnum() else "_" for character in rendered)
-            blocks += [f"# {{% set {variable} %}}", f"# {{% include '{name}' %}}", "# {% endset %}"]
-            digest = f"{{{{ {variable} | hash('sha256') }}}}"
+            dependent.append(rendered)
         else:
-            digest = hashlib.sha256(content).hexdigest()
-        entries.append(f'    {json.dumps(rendered)}: "{digest}"')
+            entries.append(f'    {json.dumps(rendered)}: "{hashlib.sha256(content).hexdigest()}"')
     seams = [f"    {json.dumps(pattern)}: {json.dumps(hint)}" for pattern, hint in SEAMS.items()]
-    body = ["{", '  "seams": {', ",\n".join(seams), "  },", '  "files": {', ",\n".join(entries), "  }", "}"]
-    return "\n".join([*blocks, *body]) + "\n"
+    names = " + ".join(
+        [str([name for name in dependent if name not in OPTIONAL])]
+        + [f"([{name!r}] if {condition} else [])" for name, condition in OPTIONAL.items() if name in dependent]
+    )
+    hashed = [
+        f"# {{% for name in {names} %}}",
+        "# {% set content %}",
+        "# {% include 'template/' ~ name ~ '.jinja' %}",
+        "# {% endset %}",
+        """    "{{ name }}": "{{ content | hash('sha256') }}",""",
+        "# {% endfor %}",
+    ]
+    body = [*(hashed if dependent else []), ",\n".join(entries)]
+    return "\n".join(["{", '  "seams": {', ",\n".join(seams), "  },", '  "files": {', *body, "  }", "}", ""])
 
 
 def _zone(root: Path) -> Iterator[str]:
@@ -54,11 +64,10 @@ def _zone(root: Path) -> Iterator[str]:
     yield from (name for name in sorted({*listed.split("\0")} - {"", MANIFEST}) if (root / name).is_file())
 
 
-def main() -> int:
-    """Write the manifest of this checkout."""
-    (ROOT / MANIFEST).write_text(text(ROOT), encoding="utf-8")
-    return 0
+def write(root: Path) -> None:
+    """Write the manifest of the tree at `root`."""
+    (root / MANIFEST).write_text(text(root), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write(Path(__file__).resolve().parents[1])

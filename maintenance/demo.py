@@ -3,29 +3,35 @@
 import argparse
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from looseleaf.project import environment, make, post, readme_request, scored, service
-from looseleaf.snapshot import git, source
+from looseleaf.project import environment, make, post, service
+from looseleaf.snapshot import git
 from looseleaf.steps import StepFailed, Steps
+from maintenance.snapshots import source
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NETWORK = "The package index must be reachable (UV_DEFAULT_INDEX selects another one). Then run make demo again."
 DISAGREE = "The service and the batch must agree: this is a defect of the template, please report it."
+SCORED = """
+import sys, duckdb
+query = "SELECT prediction, probability FROM read_parquet($1) WHERE customer_id = $2"
+print(duckdb.sql(query, params=sys.argv[1:3]).df().to_json(orient="records", double_precision=15))
+"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the demo."""
+def main() -> int:
+    """Run the demo; returns 0 when both predictions agree, 1 with a hint otherwise, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="maintenance.demo", description=__doc__)
     parser.add_argument("--into", type=Path, default=ROOT / "build" / "demo", help="the folder to render into")
     parser.add_argument("--started", type=float, help="start of the checkout's set-up, in seconds since 1970")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run the demo; returns 0 when both predictions agree, 1 with a hint otherwise, 130 on Ctrl-C."""
+    options = parser.parse_args()
     steps, folder = Steps(environment()), options.into.resolve()
     print(f"The default repository, in {_relative(folder)}:", flush=True)
     if options.started:
@@ -91,5 +97,30 @@ def compare(served: dict[str, Any], batch: dict[str, Any]) -> None:
         raise StepFailed(f"served {served}, scored {batch}", DISAGREE)
 
 
+def readme_request(folder: Path) -> dict[str, Any]:
+    """Return the body of the curl command in the README, so that the documented request is the tested one."""
+    readme = folder / "README.md"
+    body = readme.exists() and re.search(r"-d '(\{.*?\})'", readme.read_text(encoding="utf-8"), re.DOTALL)
+    if not body:
+        raise StepFailed("README.md has no curl with -d '{…}'", "Add one.")
+    return dict(json.loads(body[1]))
+
+
+def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
+    """Return the batch prediction for a customer from the file that `make score` wrote."""
+    python = str(folder / ".venv" / "bin" / "python")
+    done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
+    rows = json.loads(done.stdout)
+    if len(rows) != 1:
+        raise StepFailed(f"{file} has {len(rows)} rows for {key}", "There must be one row for each customer.")
+    return dict(rows[0])
+
+
 def _relative(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,14 +14,13 @@ import yaml
 from packaging.version import Version
 
 from looseleaf import releases
-from looseleaf.history import check
 from looseleaf.snapshot import git
+from maintenance.history import check
 from support import PATIENCE
+from support.releasing import HOOKS, RELEASE, commit, release, state
 from support.rendering import ROOT, run, start
 from support.waiting import eventually
 
-RELEASE = (sys.executable, "-m", "looseleaf.release")
-HOOKS = {"PYTHONPATH": str(ROOT / "hooks")}
 ONE, TWO = "1" * 40, "2" * 40
 RECORD = f'[releases]\n"0.1.0" = "{ONE}"\n"0.10.0" = "{TWO}"\n'
 CHANGELOG = """# Changes
@@ -110,49 +108,6 @@ def test_the_changelog_lists_the_tasks_between_two_versions(after: str, upto: st
     assert {version for version, _ in found} <= {Version("0.2.0"), Version("0.10.0")}
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """Return a template with one release and a later commit; its make targets record their calls."""
-    root = tmp_path / "checkout"
-    (root / "template/lifecycle/src/lifecycle").mkdir(parents=True)
-    git("init", "--quiet", "--initial-branch=main", folder=root)
-    written = {
-        "CHANGELOG.md": "# Changes\n\n## Not released\n\nThe first.\n",
-        "pyproject.toml": '[project]\nname = "looseleaf"\nversion = "0.1.0"\n',
-        "template/lifecycle/src/lifecycle/__init__.py": '"""Code."""\n\n__version__ = "0.2.0.dev0"\n',
-        "template/lifecycle/manifest.json.jinja": "{}\n",
-        "template/lifecycle/lifecycle.mk": "RELEASED := 2001-01-01T00:00:00Z\n",
-        "Makefile": 'lint test test-slow:\n\t@echo "$@ $(VERSION)" >> .git/ran\n'
-        "\t@[ ! -e .git/$@.sh ] || sh .git/$@.sh\n",
-    }
-    for name, text in written.items():
-        (root / name).write_text(text)
-    commit(root, "The first release")
-    first = git("rev-parse", "HEAD", folder=root)
-    (root / "releases.toml").write_text(f'[releases]\n"0.1.0" = "{first}"\n')
-    (root / "CHANGELOG.md").write_text(
-        "# Changes\n\n## Not released\n\nMore.\n\n- by far\n\n## 0.1.0 (2026-01-01)\n\nOld.\n"
-    )
-    commit(root, "Something new")
-    return root
-
-
-def commit(root: Path, message: str) -> str:
-    git("add", "--all", folder=root)
-    git("commit", "--quiet", "--message", message, folder=root)
-    return git("rev-parse", "HEAD", folder=root)
-
-
-def release(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    return run(*RELEASE, *options, folder=root, **HOOKS)
-
-
-def state(root: Path) -> list[str]:
-    """Return everything that a release could change."""
-    queries = ("rev-parse HEAD", "symbolic-ref HEAD", "status --porcelain", "tag", "worktree list", "branch")
-    return [git(*query.split(), folder=root) for query in queries]
-
-
 def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
     before = git("rev-parse", "HEAD", folder=checkout)
     done = release(checkout, "release", "0.2.0")
@@ -178,7 +133,7 @@ def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
 
 
 def test_the_runtime_has_the_version_of_the_release_and_then_a_development_version(checkout: Path) -> None:
-    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+    assert release(checkout, "release", "0.2.0").returncode == 0
     name = "template/lifecycle/src/lifecycle/__init__.py"
     for commit_of, version in (("v0.2.0", "0.2.0"), ("HEAD", "0.2.1.dev0")):
         text = git("show", f"{commit_of}:{name}", folder=checkout) + "\n"
@@ -189,9 +144,46 @@ def test_the_runtime_has_the_version_of_the_release_and_then_a_development_versi
         assert hashes["lifecycle/src/lifecycle/__init__.py"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_checked_release_runs_neither_lint_nor_test(checkout: Path) -> None:
-    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+def checked(checkout: Path) -> None:
+    """Run all checks of the checkout, which records them."""
+    assert run("make", "lint", "test", "test-slow", folder=checkout).returncode == 0
+    (checkout / ".git/ran").unlink()
+
+
+def test_a_release_repeats_no_check_that_has_passed_on_its_commit(checkout: Path) -> None:
+    checked(checkout)
+    assert release(checkout, "release", "0.2.0").returncode == 0
     assert not (checkout / ".git/ran").exists()
+
+
+def test_a_release_repeats_checks_of_another_commit_of_changed_files_and_failed_ones(checkout: Path) -> None:
+    checked(checkout)
+    (checkout / "left.txt").write_text("over\n")
+    assert run("make", "test", folder=checkout).returncode == 0
+    (checkout / "left.txt").unlink()
+    (checkout / ".git/test-slow.sh").write_text("exit 7\n")
+    assert run("make", "test-slow", folder=checkout).returncode == 2
+    (checkout / ".git/test-slow.sh").unlink()
+    (checkout / ".git/ran").unlink()
+    assert release(checkout, "release", "0.2.0").returncode == 0
+    assert (checkout / ".git/ran").read_text().splitlines() == ["test ", "test-slow "]
+    (checkout / ".git/ran").unlink()
+    heading = "## Not released\n"
+    changelog = (checkout / "CHANGELOG.md").read_text()
+    (checkout / "CHANGELOG.md").write_text(changelog.replace(heading, f"{heading}\nMore.\n"))
+    commit(checkout, "More")
+    assert release(checkout, "release", "0.3.0").returncode == 0
+    assert (checkout / ".git/ran").read_text().splitlines() == ["lint ", "test ", "test-slow "]
+
+
+def test_a_release_without_a_record_of_its_checks_is_refused(checkout: Path) -> None:
+    (checkout / "Makefile").write_text("lint test test-slow:\n\t@true\n")
+    commit(checkout, "Checks that record nothing")
+    before = state(checkout)
+    done = release(checkout, "release", "0.2.0")
+    assert done.returncode == 1
+    assert "make lint left no green record of" in done.stdout
+    assert state(checkout) == before
 
 
 @pytest.mark.parametrize(
@@ -275,13 +267,17 @@ def test_a_failed_release_leaves_the_repository_unchanged(
 
 
 @pytest.mark.parametrize(
+    ("when", "reason"),
+    [("test", "the checkout must not change meanwhile"), ("test-slow.after", "The checkout has changed meanwhile")],
+)
+@pytest.mark.parametrize(
     "meanwhile", ["git commit --quiet --allow-empty --message Meanwhile", "echo mine >> CHANGELOG.md"]
 )
-def test_work_that_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str) -> None:
-    (checkout / ".git/test.sh").write_text(meanwhile)
+def test_work_that_is_done_while_the_tests_run_is_kept(checkout: Path, meanwhile: str, when: str, reason: str) -> None:
+    (checkout / f".git/{when}.sh").write_text(meanwhile)
     done = release(checkout, "release", "0.2.0")
     assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
-    assert "The checkout has changed meanwhile" in done.stdout
+    assert reason in done.stdout
     assert "0.2.0" not in (checkout / "releases.toml").read_text()
     kept = git("log", "-1", "--format=%s", folder=checkout), (checkout / "CHANGELOG.md").read_text()[-6:]
     assert kept in (("Meanwhile", "\nOld.\n"), ("Something new", "\nmine\n"))
@@ -341,7 +337,7 @@ def test_tags_are_created_again_identically_and_pushed_on_request(checkout: Path
     hub = tmp_path / "hub.git"
     git("init", "--quiet", "--bare", str(hub), folder=tmp_path)
     git("remote", "add", "origin", str(hub), folder=checkout)
-    assert release(checkout, "release", "0.2.0", "--checked").returncode == 0
+    assert release(checkout, "release", "0.2.0").returncode == 0
     assert not git("tag", folder=hub)
     assert release(checkout, "tags", "--push").returncode == 0
     published = git("show-ref", "--tags", folder=hub)
