@@ -55,7 +55,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_copier() -> Iterator[None]:
-    """Omit what takes Copier most of its time and changes nothing here; as a process, Copier runs unchanged.
+    """Omit what takes Copier most of its time and changes nothing here.
+
+    Tests that start Copier as a process use it unchanged.
 
     It compiles each part of a path as a Jinja template, with each the name of the answers file, and for each file
     reads `core.fileMode` by git, which is true.
@@ -121,7 +123,7 @@ def project(demo: dict[str, Any]) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the groups: most install an environment, and a worker that ends with one leaves the other idle."""
+    """Run groups first: most install an environment, and one that starts last prolongs the run."""
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 

@@ -2,7 +2,7 @@
 
 # Lines of a failed command's output that are kept.
 TAIL = 25
-# The exit code of an update that a person has to decide about.
+# Exit code of an update that needs a manual decision.
 NEEDS_A_PERSON = 3
 
 

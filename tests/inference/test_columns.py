@@ -151,13 +151,13 @@ def test_keys_of_several_columns_are_described_together(table: Any) -> None:
     made = table(wishes={"key": ("shop", "desk")}, shop=shop, desk=desk)
     assert made.plan.holdout.startswith("a stable hash of shop and desk,")
     one_row_each = table(wishes={"key": ("shop", "desk"), "time": "day"}, shop=shop, desk=range(400), day=DAYS)
-    assert "repeats over" not in one_row_each.unsure
+    assert "repeat over" not in one_row_each.unsure
     several = table(wishes={"key": ("shop", "desk"), "time": "day"}, shop=shop, desk=desk, day=DAYS)
-    assert "shop and desk repeats over day" in several.unsure
+    assert "shop and desk repeat over day" in several.unsure
 
 
 def test_whole_numbers_that_are_never_negative_refuse_a_negative_one(table: Any) -> None:
     term, months = [12 * (1 + at % 5) for at in range(ROWS)], [at % 24 - 3 for at in range(ROWS)]
     made = table(term=term, months=months, balance=term, amount=[float(each) + 0.5 for each in term])
     assert [column.name for column in made.contract.inputs if column.low == 0] == ["term"]
-    assert "term: whole numbers that are never negative here" in made.notes
+    assert "term: no value is negative in this table" in made.notes

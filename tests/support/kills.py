@@ -43,7 +43,7 @@ ANA = Identity("ana", "login")
 POINTS = ("fsync", "replace")
 MOST, PATIENCE = 60, 60
 GATE, TRAIN = {"resamples": 100}, {"windows": 0}
-# The process that limits a conversion takes a while to start, as drawing charts does; neither is killed here.
+# The process that limits a conversion takes a while to start, as drawing charts does; both are replaced.
 exporting.limited = lambda limits, function, *arguments: function(*arguments)  # type: ignore[assignment]
 reports._svg = lambda title, labels, draw, text: text  # type: ignore[assignment,return-value]
 

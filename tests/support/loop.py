@@ -240,7 +240,7 @@ def play_in(base: Path, kind: str, seed: int) -> Played:
     root = base / f"{kind}-{seed}"
     root.mkdir()
     prepare(root)
-    # Converting in this process spares the start of another one for each training; no chart of a report is looked at.
+    # Converting in this process spares the start of another one for each training; no test reads the charts.
     with (
         patch.object(export, "limited", lambda limits, function, *arguments: function(*arguments)),
         patch.object(reports, "_svg", lambda title, labels, draw, text: text),

@@ -90,7 +90,7 @@ def test_an_update_keeps_its_promises(
     project = rendered_from(history, version, shape, tmp_path / "project", **owners)
     rendered = files(project)
     edited_by(project, PERSONAS[persona])
-    # The command itself is tried by every persona in the newest default repository, and by one in each other shape.
+    # The command itself runs for every persona in the newest default repository, and for one in each other shape.
     is_tried = persona == "editing" or (version, shape) == (max(RELEASES), "default")
     trial = reported(project, history, tmp_path / "work") if is_tried else None
     replay = Replay.of(history, project, rendered, tmp_path)

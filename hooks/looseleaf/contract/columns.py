@@ -15,8 +15,12 @@ from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import Profile
 
 COORDINATES = {"latitude": 90, "longitude": 180}
-# Whole numbers that are negative at times, although a table may hold none of these.
-SIGNED = re.compile(r"temp|balance|change|delta|diff|profit|margin|(^|_)net|growth|elevation|offset|saldo", re.I)
+# Names of whole numbers that can be negative even if no value in the table is.
+SIGNED = re.compile(
+    r"(^|[^a-z])(temp|temperature|balance|saldo|change|delta|diff|difference|profit|loss|pnl|gain|margin|net|growth|return"
+    r"|amount|elevation|altitude|offset|days|lat|lon|lng|degrees|score|index)($|[^a-z])",
+    re.I,
+)
 FREE_TEXT_WORDS, NAMES_SHARE, MANY_LEVELS, LISTED_LEVELS = 4, 0.5, 1000, 30
 MANY_CODES = 100
 
@@ -78,11 +82,11 @@ def contract_field(profile: Profile, name: str, source: Source) -> Field:
 
 
 def _limits(profile: Profile, name: str, kind: Kind) -> tuple[int | None, int | None]:
-    """Return the lowest and the highest value that is possible at all, None where that is not known."""
+    """Return the lowest and the highest valid value, None where unknown."""
     bound = COORDINATES.get(name.lower())
     if bound and kind in ("number", "integer") and bound >= max(abs(profile.low), abs(profile.high)):
         return -bound, bound
-    # A count, a term or a year is never negative, which cannot be said of other numbers.
+    # A count, a term or a year is never negative, other numbers may be.
     return (0 if kind == "integer" and profile.low >= 0 and not SIGNED.search(name) else None), None
 
 

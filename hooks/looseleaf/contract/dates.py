@@ -77,14 +77,16 @@ def read(counts: Mapping[str, int]) -> Dates | None:
             return None
     if not formats:
         return None
-    chosen = tuple(each[0] for each in formats)
-    alternatives = [each for each in formats[0][1:] if _order(each) != _order(chosen[0])]
-    unsure = [f"the dates may be {alternatives[0]} as well as {chosen[0]}"] if alternatives else []
+    # DuckDB reads two digits as a year of four, and not the other way round.
+    chosen = tuple(sorted((each[0] for each in formats), key=lambda each: "%y" not in each))
+    alternatives = [each for each in formats[0][1:] if _order(each) != _order(formats[0][0])]
+    unsure = [f"the dates may be {alternatives[0]} as well as {formats[0][0]}"] if alternatives else []
     unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
     last_year = None
     if any("%y" in each for each in chosen):
-        newest = max(datetime.strptime(value, each).year for each in chosen for value in some if _fits(each, value))
-        # Dates so far ahead are rather those of the century before, such as dates of birth.
+        short = [each for each in chosen if "%y" in each]
+        newest = max(datetime.strptime(value, each).year for each in short for value in some if _fits(each, value))
+        # Two-digit dates so far ahead are more likely of the previous century, for example dates of birth.
         last_year = this_year if newest > (this_year := datetime.now(UTC).year) + MOST_YEARS_AHEAD else None
         last = (last_year or 2068) % 100
         years = f"00 to {last} are read as 2000 to 20{last}, and {last + 1} to 99 as 19{last + 1} to 1999"

@@ -124,8 +124,8 @@ def _complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Tex
             plan.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
     if counts := [each.name for each in plan.fields if each.is_input and each.limits == (0, None)]:
         plan.decided.append(
-            f"{', '.join(counts)}: whole numbers that are never negative here, so that a negative one is refused "
-            "(ge=0 in src/model/contract.py)"
+            f"{', '.join(counts)}: no value is negative in this table, so a negative value is refused (ge=0 in "
+            "src/model/contract.py; remove it if negative values are valid)"
         )
     plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
     key = [name for name, source in sources.items() if source == "key"]
@@ -168,8 +168,9 @@ def _warnings(plan: Plan, key: list[str], time: str | None) -> Iterator[str]:
         )
     if time and key and keys.repeat(table.profiles, key):
         yield (
-            f"{' and '.join(key)} repeats over {time}: score predicts for every row from before its date; if only the "
-            "last row of each is meant, select it in population() of src/model/data.py"
+            f"{' and '.join(key)} {'repeat' if len(key) > 1 else 'repeats'} over {time}: score predicts for every row "
+            "from before its date; if only the last row of each is meant, select it in population() of "
+            "src/model/data.py"
         )
     if table.duplicates:
         yield f"{table.duplicates} rows occur more than once{' in the sample' if table.is_sample else ''}"
@@ -198,9 +199,9 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
     for leak in found:
         if excluded.issuperset(leak.columns) or leak.columns in kept:
             continue
-        if not wishes.keep.isdisjoint(leak.columns):
-            plan.unsure.insert(0, f"{leak.description}; KEEP keeps it")
-            kept.add(leak.columns)
+        wanted = {*leak.columns} - wishes.keep - excluded
+        if not wanted:
+            plan.unsure.insert(0, f"{leak.description}; it is kept, because KEEP names it")
             continue
         options = {"leave out": "leave it out", "keep": "keep it: it is known before the label"}
         if leak.is_twin and not label_is_settled:
@@ -212,14 +213,14 @@ def _leaking(plan: Plan, profiles: dict[str, Profile], time: str | None, label_i
             plan.unsure.append(f"{leak.description}; it was kept")
             kept.add(leak.columns)
             continue
-        for name in sorted({*leak.columns} - excluded):
+        for name in sorted(wanted):
             plan.exclude(name, f"a leak: {leak.how}")
-        excluded.update(leak.columns)
+        excluded |= wanted
     # The first open points are printed, the others stand in the report only.
     plan.unsure[:0] = [
         f"{leak.description}; it was kept. Is it known before the label?"
         for leak in near
-        if not excluded.issuperset(leak.columns) and leak.columns not in kept
+        if not {*leak.columns} <= excluded | wishes.keep and leak.columns not in kept
     ]
     return excluded
 

@@ -98,9 +98,7 @@ class Draft:
         lines += removal.remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
         if SAMPLE_DECISION in " ".join((self.contents.get("README.md") or b"").decode().split()):
-            lines.append(
-                "README.md and docs/agreement.md state the decision of the sample: write which one yours improves"
-            )
+            lines.append("README.md and docs/agreement.md state the decision of the sample: replace it with yours")
         shown = [name for name in written if name in changed and not name.startswith("tests/")]
         shown += ["tests/"] if any(name.startswith("tests/") for name in changed) else []
         lines += [*self.difference, "", f"written: {', '.join([*shown, REPORT])}"]

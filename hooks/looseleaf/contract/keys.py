@@ -96,16 +96,18 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
     for name, profile in profiles.items():
         if profile.kind == "time" and name != time and name not in wishes.keep | wishes.drop | wishes.log_only:
             known = (profile.sample.notna() & row_times.notna()).to_numpy()
-            delay = ((profile.sample - row_times) / DAY)[known & labelled]
+            # A date without a clock is not before a time on the same day.
+            delay = (profile.sample // DAY - row_times // DAY)[known & labelled]
             # Every label has a date, on which it is not always known at once.
             covers = known[labelled].mean() >= SEEN_SHARE if labelled.any() else False
             is_later = covers and (delay >= 0).mean() >= SEEN_SHARE and delay.median() > 0
             # A term that was agreed on, such as a due date, has few lengths and is known for rows without a label, too.
             is_empty_without = not labelled.all() and (~known[~labelled]).mean() >= SEEN_SHARE
             is_term = delay.nunique() <= FEW_TERMS and not is_empty_without
-            if name == wishes.seen and not (delay >= 0).mean() > 0.5:
-                problem = f"SEEN={name} is not after {time}, the time of a row"
-                raise LifecycleError(problem, "Name the column of dates at which the label became known, or TIME=….")
+            if name == wishes.seen and len(delay) and (delay >= 0).mean() <= 0.5:
+                problem = f"SEEN={name} is before {time}, the time of a row, in most rows"
+                hint = "Name the column of dates at which the label became known, or another time with TIME=column."
+                raise LifecycleError(problem, hint)
             if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
@@ -124,7 +126,7 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
 def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], str]:
     """Return the columns that identify the entity, and the one that identifies a row ('' without one).
 
-    None of them is a model input; the first key keeps the holdout's rows of an entity together.
+    None of them is a model input; the keys keep the holdout's rows of an entity together.
     """
     wishes = plan.wishes
     for variable, name in [("KEY", name) for name in wishes.key] + ([("ID", wishes.id)] if wishes.id else []):

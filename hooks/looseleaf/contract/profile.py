@@ -18,7 +18,7 @@ from looseleaf.contract.values import Reading
 MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000
 SEED = 0
 SAMPLE = "sampled"
-# More columns in one query only make it slow to plan; with conditions, fewer do, and a table in memory is read quickly.
+# DuckDB plans a query of many columns slowly, one with conditions at fewer columns. To read the sample again is cheap.
 AT_ONCE, CONDITIONS_AT_ONCE = 100, 10
 TYPED: dict[str, Text] = {
     "BOOLEAN": Boolean(),
@@ -158,7 +158,7 @@ def _confirmed(
 
 
 def _corrected(reading: Reading, failing: int, strays: int, words: Sequence[str] | None, known: int) -> Reading:
-    """Return a reading that fits all rows, of which `failing` do not fit, and `strays` not even as fractions."""
+    """Return a reading that fits all rows, of which `failing` do not fit, and `strays` are not numbers at all."""
     if strays < failing and isinstance(reading.how, Number):
         reading = replace(reading, how=replace(reading.how, whole=False))
     if not strays or not words:

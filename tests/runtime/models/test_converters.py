@@ -48,6 +48,7 @@ BECOME_GRAPHS = [
     Entry("lightgbm, cross entropy", lambda: light(objective="cross_entropy")),
     Entry("lightgbm, sets of levels", lambda: light(**SETS), nulls=True),
     Entry("lightgbm, sets of levels, multiclass", lambda: light(**SETS), task="multiclass"),
+    Entry("lightgbm, sets of levels, zeros are nulls", lambda: light(**SETS, zero_as_missing=True), nulls=True),
     Entry("xgboost, sets of levels", lambda: extreme(**KINDS), nulls=True),
     Entry("xgboost, single levels", lambda: extreme(**KINDS, max_cat_to_onehot=10)),
     Entry("xgboost behind a scaler", lambda: scaled(extreme())),

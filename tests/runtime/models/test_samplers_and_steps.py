@@ -14,7 +14,7 @@ from imblearn.under_sampling import RandomUnderSampler
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 
 from lifecycle import sample
 from lifecycle.errors import LifecycleError
@@ -64,14 +64,33 @@ def test_a_model_without_samplers_keeps_all_its_steps() -> None:
     assert [name for name, _ in predicting_part(pipeline).steps] == ["simpleimputer", "logisticregression"]
 
 
+def test_a_threshold_below_another_estimator_stays() -> None:
+    matrix, cause = rows(800, 1, False)
+    inner = FixedThresholdClassifier(hgb(), threshold=0.2)
+    whole = StackingClassifier([("inner", inner)], stack_method="predict", cv=2).fit(matrix, label("binary", cause))
+    np.testing.assert_array_equal(predicting_part(whole).predict_proba(matrix), whole.predict_proba(matrix))
+
+
 def train_with(candidate: Any, folder: Path) -> Any:
     estimator = SimpleNamespace(candidate=lambda inputs, seed: candidate(inputs), baselines=BASELINES)
     return train(order_team(estimator=estimator), settings_in(folder), folder)
 
 
-@pytest.mark.parametrize(("kind", "own"), [("onnx", {}), ("skops", {"categorical_features": [3]})])
-def test_the_bundle_of_a_resampled_model_needs_no_sampler(kind: str, own: dict[str, Any], tmp_path: Path) -> None:
-    bundle = train_with(lambda inputs: balanced(boosting(**own)), tmp_path)
+def voting(model: Any) -> Any:
+    return VotingClassifier([("resampled", balanced(model)), ("boosting", model)], voting="soft")
+
+
+CATEGORICAL = {"categorical_features": [3]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "around"),
+    [("onnx", {}, balanced), ("skops", CATEGORICAL, balanced), ("skops", CATEGORICAL, voting)],
+)
+def test_the_bundle_of_a_resampled_model_needs_no_sampler(
+    kind: str, own: dict[str, Any], around: Any, tmp_path: Path
+) -> None:
+    bundle = train_with(lambda inputs: around(boosting(**own)), tmp_path)
     assert (bundle.kind, bundle.facts["estimator"]) == (kind, "candidate")
     assert not {"imbalanced-learn", "imblearn"} & bundle.facts["requires"].keys()
     assert b"imblearn" not in bundle.read("model.skops")
@@ -82,19 +101,21 @@ def boosting(**own: Any) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(**{"max_iter": 20, "random_state": 0} | own)
 
 
-def test_an_ensemble_of_imbalanced_learn_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_an_ensemble_of_imbalanced_learn_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="BalancedRandomForestClassifier") as refused:
         train_with(lambda inputs: resampled(SimpleImputer(), BalancedRandomForestClassifier(20)), tmp_path)
     assert "`python` model" in refused.value.hint
 
 
-def test_the_sampler_of_the_page_is_trained(tmp_path: Path) -> None:
+def test_the_sampler_example_of_serving_md_trains(tmp_path: Path) -> None:
     found: dict[str, Any] = {"BaseEstimator": object, "Inputs": object, "HistGradientBoostingClassifier": boosting}
     exec(SAMPLER, found)
     assert train_with(lambda inputs: found["candidate"](inputs, 0), tmp_path).kind == "onnx"
 
 
-def test_the_step_of_the_page_is_kept_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_model_of_serving_md_is_stored_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "src/clippedmodel"
     package.mkdir(parents=True)
     (package / "clipped.py").write_text(CLIPPED, encoding="utf-8")

@@ -172,6 +172,8 @@ def test_a_batch_of_an_older_table_is_kept_from_the_day_on_which_it_was_scored(s
     batch, service = folder / "score-20260101T000000.parquet", folder / "20190501.parquet"
     for path in (batch, service):
         path.write_bytes(b"")
+    # What a killed job left.
+    (folder / ".score-20260101T000000.parquet.a1b2.draft").write_bytes(b"")
     scored = int(batch.stat().st_mtime)
     assert prune(storage.store, "local", scored + 2 * DAY, days=3) == [service]
     assert prune(storage.store, "local", scored + 5 * DAY, days=3) == [batch]

@@ -141,11 +141,11 @@ BAD = [
     ),
     (
         ("customer_id,ts,label", "ann,soon,stays"),
-        "ts is not a time such as 2026-01-31T12:00:00Z, a date, or seconds since 1970 in 1 rows (first: 1)",
+        "ts is not a valid time (2026-01-31T12:00:00Z, a date, or seconds since 1970) in 1 rows (first: 1)",
     ),
     (("request_id,label,churned", "r1,stays,0"), "one column churned or label"),
     (("request_id,position,label", "r1,-1,stays", "r1,x,stays"), "position is not an index from 0 in 2 rows"),
-    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is not a time such as 2026-01-31T12:00:00Z"),
+    (("request_id,label,seen_ts", "r1,stays,"), "seen_ts is not a valid time"),
 ]
 
 

@@ -231,44 +231,40 @@ def test_a_bundle_of_an_earlier_release_is_not_promoted_and_can_be_replaced(tmp_
     rollback(settings, team.data, "local", ANA, "", tmp_path)
 
 
-# Forked before any thread is started, so that the libraries are imported once.
 RACE = """
-import os, sys
+import sys
 from pathlib import Path
 from lifecycle.errors import LifecycleError
 from lifecycle.jobs.promote import promote
 from lifecycle.registry import Identity
 from support.teams import order_team, settings_in
 folder = Path({folder!r})
-settings, data = settings_in(folder), order_team(rows=4000).data
-ready, start = os.pipe(), os.pipe()
-for at in range(8):
-    if not os.fork():
-        os.write(ready[1], b".")
-        os.close(start[1])
-        os.read(start[0], 1)
-        try:
-            promote(settings, data, "local", None, None, Identity(str(at), "login"), "", folder)
-            outcome = "won"
-        except LifecycleError as error:
-            outcome = type(error).__name__
-        os.write(1, f"{{outcome}}\\n".encode())
-        os._exit(0)
-for at in range(8):
-    os.read(ready[0], 1)
-# All of them wait for the end of the pipe.
-os.close(start[1])
-for at in range(8):
-    os.wait()
+settings, who = settings_in(folder), Identity(sys.argv[1], "login")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    promote(settings, order_team(rows=4000).data, "local", None, None, who, "", folder)
+    print("won")
+except LifecycleError as error:
+    print(type(error).__name__)
 """
 
 
 def test_one_of_eight_concurrent_promotions_succeeds(trained: Any, tmp_path: Path) -> None:
     settings = own(trained[0], tmp_path)
     code, there = RACE.format(folder=str(tmp_path)), os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code]
-    outcomes = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=there, check=True).stdout.split()
-    assert len(outcomes) == 8
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": there}
+    racers = [subprocess.Popen([sys.executable, "-c", code, str(at)], **pipes) for at in range(8)]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    outcomes = []
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    for racer in racers:
+        outcomes.append(racer.communicate()[0].strip())
     # A promotion that starts after the winner's finds its version deployed already.
     assert len(settings.store.audit.read_text().splitlines()) == 1
     assert set(outcomes) <= {"won", "DeploymentChanged"}

@@ -99,7 +99,9 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
     value, by_id = (given.key, False) if given.id is None else (given.id, True)
     done = erase(loaded.settings.store, value, _contract(loaded), by_id)
     print(f"{done.rows} logged or scored rows and {done.labels} labels of {value} were erased")
-    print(f"remove them from your tables as well ({loaded.settings.data}/): the next score would write them again")
+    print(
+        f"Remove them from your tables ({loaded.settings.data}/), too; otherwise the next `make score` logs them again."
+    )
     if done.being_written:
         seconds = loaded.settings.log.segment_seconds
         problem = f"{done.being_written} rows are in a segment that a service is writing"

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.contract.readings import PLAIN, Boolean, Number, Text, Time
-from lifecycle.contract.tables import Connection, describe, path_literal, quoted, subquery, text
+from lifecycle.contract.tables import Connection, describe, limit_planning, path_literal, quoted, subquery, text
 from lifecycle.errors import LifecycleError, NotHere
 
 __all__ = ["PLAIN", "Boolean", "Number", "Table", "Text", "Time", "is_parquet", "open_rows"]
-
-# The time of the optimizer that reads a value once for several uses grows with the square of the columns.
-MANY_COLUMNS = 200
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,7 @@ class Table:
             for name, reading in self.columns.items()
             for header in (reading.header or name,)
         )
-        if len(self.columns) > MANY_COLUMNS:
-            connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+        limit_planning(connection, len(self.columns))
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(view)} AS SELECT {values} FROM {subquery(query)}")
 
     def scan(self, path: Path) -> str:
@@ -96,6 +92,7 @@ def open_rows(
         if headers <= known:
             declared, scan = table.columns, table.scan(path)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS FROM {scan}")
+    limit_planning(connection, len(describe(connection, f"FROM {view}")))
     return declared
 
 

@@ -158,7 +158,8 @@ class Time(Text):
     """A column of dates or timestamps, read as timestamps in UTC.
 
     `formats` are tried in their order, in the notation of `strptime`; without one, ISO 8601. `unit` is that of numbers
-    since 1970: s, ms, us or ns. `last_year` is the last one that two digits mean, by default 2068: 69 is 1969.
+    since 1970: s, ms, us or ns. `last_year` is the latest year that two digits can mean, at most 2068 (the default), so
+    that 69 is read as 1969.
     """
 
     formats: tuple[str, ...] = ()
@@ -172,12 +173,17 @@ class Time(Text):
         if self.unit:
             return self._converted(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
         if self.formats:
-            time = f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])"
-            years = f"CASE WHEN year({time}) > {self.last_year} THEN 100 ELSE 0 END"
-            return _valid_time(f"({time} - to_years({years}))" if self.last_year else time)
+            if self.last_year is None:
+                return _valid_time(f"try_strptime({plain}, [{', '.join(map(text, self.formats))}])")
+            return _valid_time(f"coalesce({', '.join(self._in_century(plain, each) for each in self.formats)})")
         for zone, offset in OFFSETS.items():
             plain = f"replace({plain}, ' {zone}', '{offset}')"
         return _valid_time(f"TRY_CAST({plain} AS TIMESTAMPTZ)")
+
+    def _in_century(self, plain: str, pattern: str) -> str:
+        time = f"try_strptime({plain}, {text(pattern)})"
+        shifted = f"({time} - to_years(CASE WHEN year({time}) > {self.last_year} THEN 100 ELSE 0 END))"
+        return shifted if "%y" in pattern else time
 
     def _converted(self, raw: str, sql_type: str) -> str:
         if self.unit and sql_type.startswith(NUMBERS):

@@ -39,6 +39,7 @@ UNREADABLE = "unreadable: "
 READ_HINT = "Correct the value, or add it to `missing` of the column in src/model/data.py."
 # DuckDB's time and memory for a query grow with the square of its aggregates: 6,000 at once took 30 s and 10 GB.
 RULES_AT_ONCE = 100
+MANY_COLUMNS = 100
 
 
 def connect(**limits: str) -> Connection:
@@ -50,6 +51,13 @@ def connect(**limits: str) -> Connection:
     connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def limit_planning(connection: Connection, columns: int) -> None:
+    """Keep DuckDB from planning queries of many columns for minutes, at the price of computing some values twice."""
+    # The run time of this optimizer grows with the square of the number of columns.
+    if columns > MANY_COLUMNS:
+        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
 
 
 def quoted(name: str) -> str:

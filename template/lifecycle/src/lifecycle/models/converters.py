@@ -97,30 +97,32 @@ def _link(objective: str) -> str:
 
 
 class CategorySets:
-    """The sets of levels by which trees split; each becomes a column to the right of a matrix of `width` columns."""
+    """Category sets that trees split on; each becomes an indicator column appended to a matrix of `width` columns."""
 
     def __init__(self, width: int) -> None:
-        self.width, self.columns = width, dict[tuple[int, tuple[int, ...]], int]()
+        self.width, self.columns = width, dict[tuple[int, frozenset[int]], int]()
 
     def column(self, feature: int, levels: Iterable[int]) -> int:
         """Return the column that is 1 where the level of a feature is in the set, 0 for others, and null for null."""
-        return self.columns.setdefault((int(feature), tuple(levels)), self.width + len(self.columns))
+        return self.columns.setdefault((int(feature), frozenset(levels)), self.width + len(self.columns))
 
-    def append(self, write: Writer, value: str) -> str:
-        """Add the columns to a matrix, and return its name."""
+    def append(self, write: Writer, value: str, raw: str) -> str:
+        """Add the columns to a matrix and return its name; `raw` is the matrix with the levels. Both are of doubles."""
         if not self.columns:
             return value
-        levels = np.array(sorted({(feature, level) for feature, each in self.columns for level in each}))
-        belongs = [[feature == own and level in each for own, each in self.columns] for feature, level in levels]
-        wide = write.node("Cast", [value], to=write.double)
-        known = write.node("Gather", [wide, write.vector(levels[:, 0])], axis=1)
-        equal = write.node("Equal", [known, write.vector(levels[:, 1].astype(np.float64))])
-        inside = write.node(
-            "MatMul", [write.node("Cast", [equal], to=write.double), write.vector(np.array(belongs, float))]
-        )
-        own = write.node("Gather", [wide, write.vector(np.array([feature for feature, _ in self.columns]))], axis=1)
-        columns = write.node("Where", [write.node("IsNaN", [own]), write.vector(np.float64(np.nan)), inside])
-        return write.node("Concat", [wide, columns], axis=1)
+        parts, order = [], list[int]()
+        for feature in sorted({feature for feature, _ in self.columns}):
+            sets = {each: at for (own, each), at in self.columns.items() if own == feature}
+            levels = sorted(frozenset().union(*sets))
+            belongs = np.array([np.isin(levels, list(each)) for each in sets], dtype=np.float32).T
+            code = write.node("Gather", [raw, write.vector(np.array([feature]))], axis=1)
+            equal = write.node("Equal", [code, write.vector(np.array(levels, dtype=np.float64))])
+            inside = write.node("MatMul", [write.node("Cast", [equal], to=write.single), write.vector(belongs)])
+            parts.append(write.node("Where", [write.node("IsNaN", [code]), write.vector(np.float32(np.nan)), inside]))
+            order += sets.values()
+        sorted_parts = [write.node("Concat", parts, axis=1), write.vector(np.argsort(order))]
+        indicators = write.node("Cast", [write.node("Gather", sorted_parts, axis=1)], to=write.double)
+        return write.node("Concat", [value, indicators], axis=1)
 
 
 def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
@@ -131,11 +133,11 @@ def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
     sets = CategorySets(len(dump["feature_names"]))
     grown = enumerate(dump["tree_info"])
     trees = [_lightgbm_tree(each["tree_structure"], at % targets, shares, sets) for at, each in grown]
-    value = write.node("Cast", [write.input], to=write.double)
+    value = raw = write.node("Cast", [write.input], to=write.double)
     if operator.raw_operator.get_params().get("zero_as_missing"):
         small = write.node("LessOrEqual", [write.node("Abs", [value]), write.vector(np.float64(ZERO))])
         value = write.node("Where", [small, write.vector(np.float64(np.nan)), value])
-    write.outputs(write.sum_of_trees(sets.append(write, value), trees, np.zeros(targets)), link)
+    write.outputs(write.sum_of_trees(sets.append(write, value, raw), trees, np.zeros(targets)), link)
 
 
 def _lightgbm_tree(root: dict[str, Any], target: int, shares: int, sets: CategorySets) -> Tree:
@@ -178,14 +180,15 @@ def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
         count = grown["iteration_indptr"][int(best) + 1]
     weights = booster.get("weight_drop", np.ones(count))
     sets = CategorySets(int(learner["learner_model_param"]["num_feature"]))
-    grown_trees = zip(grown["trees"][:count], weights, grown["tree_info"], strict=False)
-    trees = [_xgboost_tree(*each, sets) for each in grown_trees]
+    parts = zip(grown["trees"][:count], weights, grown["tree_info"], strict=False)
+    trees = [_xgboost_tree(*each, sets) for each in parts]
     # XGBoost rounds its input to float32.
     value = write.node("Cast", [write.input], to=write.single)
     if not np.isnan(model.missing):
         null = write.node("Equal", [value, write.vector(np.float32(model.missing))])
         value = write.node("Where", [null, write.vector(np.float32(np.nan)), value])
-    write.outputs(write.sum_of_trees(sets.append(write, value), trees, base, np.float32), link)
+    wide = write.node("Cast", [value], to=write.double)
+    write.outputs(write.sum_of_trees(sets.append(write, wide, wide), trees, base, np.float32), link)
 
 
 def _xgboost_tree(tree: dict[str, Any], weight: float, target: int, sets: CategorySets) -> Tree:

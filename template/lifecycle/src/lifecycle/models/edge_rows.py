@@ -150,7 +150,7 @@ def _splits(graph: bytes) -> list[tuple[int, float]]:
     unchanged = {each.name for each in model.graph.input}
     found: set[tuple[int, float]] = set()
     for node in model.graph.node:
-        # Columns that are added at the right of the matrix move none of its own.
+        # Appended columns do not change the positions of the others.
         if node.op_type in ("Cast", "Identity", "Concat") and node.input[0] in unchanged:
             unchanged |= set(node.output)
         if node.op_type.startswith("TreeEnsemble") and node.input[0] in unchanged:

@@ -57,28 +57,54 @@ class Stopped(Exception):
 
 
 def predicting_part(estimator: Any) -> Any:
-    """Return a fitted estimator without what only training uses: samplers, searches and thresholds.
+    """Return the part of a fitted estimator that predicts: without samplers, the last search and the last threshold.
 
     Samplers are those of imbalanced-learn, in pipelines at any depth; they do not change rows that are predicted.
     """
-    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-    from sklearn.pipeline import Pipeline
+    estimator = _unwrapped(estimator)
+    return _without_samplers(estimator) if "imblearn" in sys.modules else estimator
 
-    if isinstance(estimator, list):
-        return [predicting_part(each) for each in estimator]
+
+def _unwrapped(estimator: Any) -> Any:
+    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+
     if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
-        return predicting_part(estimator.estimator_)
+        return _unwrapped(estimator.estimator_)
     # Every search of parameters has it, also those of other libraries.
     if hasattr(estimator, "best_estimator_"):
-        return predicting_part(estimator.best_estimator_)
-    if isinstance(estimator, Pipeline):
-        steps = [(name, step) for name, step in estimator.steps if not hasattr(step, "fit_resample")]
-        return Pipeline([(name, predicting_part(step)) for name, step in steps])
-    names = {"estimator", "estimators_", "final_estimator_", "calibrated_classifiers_"}
-    if "imblearn" in sys.modules and (nested := names & getattr(estimator, "__dict__", {}).keys()):
+        return _unwrapped(estimator.best_estimator_)
+    if _is_plain_pipeline(estimator):
+        name, last = estimator.steps[-1]
         estimator = copy.copy(estimator)
-        vars(estimator).update({name: predicting_part(getattr(estimator, name)) for name in nested})
+        estimator.steps = [*estimator.steps[:-1], (name, _unwrapped(last))]
     return estimator
+
+
+def _without_samplers(part: Any) -> Any:
+    """Return an estimator, or a collection of estimators, whose pipelines have no samplers."""
+    from sklearn.base import BaseEstimator
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(part, list | tuple):
+        return type(part)(map(_without_samplers, part))
+    if isinstance(part, dict):
+        return type(part)(**{name: _without_samplers(each) for name, each in part.items()})
+    if _is_plain_pipeline(part):
+        steps = [each for each in part.steps if not hasattr(each[1], "fit_resample")]
+        return Pipeline(_without_samplers(steps))
+    if isinstance(part, BaseEstimator) or hasattr(part, "calibrators"):
+        part = copy.copy(part)
+        estimators = {name: each for name, each in vars(part).items() if "estimator" in name or "classifier" in name}
+        vars(part).update({name: _without_samplers(each) for name, each in estimators.items()})
+    return part
+
+
+def _is_plain_pipeline(estimator: Any) -> bool:
+    """Return whether an estimator is a pipeline of scikit-learn or imbalanced-learn, and no class derived from one."""
+    return f"{type(estimator).__module__}.{type(estimator).__name__}" in (
+        "sklearn.pipeline.Pipeline",
+        "imblearn.pipeline.Pipeline",
+    )
 
 
 def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: Limits | None = None) -> Export:

@@ -68,17 +68,19 @@ def damaged_lines(store: Store, environment: str, first: int, last: int) -> int:
 
 
 def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
-    """Remove every file of more than `days` before `now` (seconds), and return the removed files.
+    """Remove log files of more than `days` days before `now` (seconds), and return them.
 
-    A batch counts from the day on which it was scored: an older table may end years before.
+    A batch counts from the day on which it was scored; its rows may be dated years earlier.
     """
     oldest = timestamps.date_of(now) - timedelta(days=days)
     with predictions.exclusive(store, environment):
         old = [path for path in predictions.files(store, environment) if _logged_on(path) < oldest]
+        for folder in {path.parent for path in old}:
+            if {*folder.glob("[!.]*.parquet")} <= {*old}:
+                # With what a killed job left there.
+                shutil.rmtree(folder)
         for path in old:
-            path.unlink()
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
+            path.unlink(missing_ok=True)
         _record(store, environment, {}, since=now - days * timestamps.DAY)
     return old
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import shutil
 import sqlite3
 from collections.abc import Collection
@@ -109,7 +110,10 @@ def _condition(values: Values, known: Collection[str]) -> str:
 def _from_parquet(connection: Connection, path: Path, condition: str) -> int:
     """Remove rows; an empty file stays, so that the same labels are not imported again."""
     if rows := count(connection, f"FROM {predictions.table_of([path])} WHERE {condition}"):
+        modified = path.stat().st_mtime_ns
         write_parquet(connection, f"SELECT * FROM {predictions.table_of([path])} WHERE NOT ({condition})", path)
+        # The retention of a batch counts from this time.
+        os.utime(path, ns=(modified, modified))
     return rows
 
 

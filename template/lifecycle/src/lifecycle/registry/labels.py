@@ -26,8 +26,10 @@ SAME = f"request_id, position, key, ts // {DAY}, seen_ts"
 SHOWN_ROWS = 5
 COLUMNS = {"request_id": "VARCHAR", "position": "INTEGER", "key": "VARCHAR"}
 COLUMNS |= {"ts": "BIGINT", "label": "VARCHAR", "seen_ts": "BIGINT"}
-FORMAT = "It has these columns, `label` and optionally `seen_ts`, when the label became known. Rename or remove others."
-TIME = "a time such as 2026-01-31T12:00:00Z, a date, or seconds since 1970"
+FORMAT = (
+    "It has these columns, `label`, and optionally `seen_ts` (when the label became known). Rename or remove others."
+)
+TIME = "a valid time (2026-01-31T12:00:00Z, a date, or seconds since 1970)"
 
 
 @dataclass(frozen=True)
