@@ -2,10 +2,14 @@
 
 import re
 import tomllib
+from pathlib import Path
+
+import pytest
 
 from lifecycle.models import bundle, runtimes
 from support.exports import Entry, exported, fitted, linear
-from support.rendering import TEMPLATE
+from support.pages import blocks
+from support.rendering import ROOT, TEMPLATE, run, tool
 
 SERVING = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
 PAGE = SERVING.partition("## Verified export\n")[2].partition("\n## ")[0]
@@ -37,3 +41,13 @@ def test_the_extras_exist() -> None:
         (TEMPLATE / "pyproject.toml.jinja").read_text(encoding="utf-8").replace("{{", "").replace("}}", "")
     )
     assert group["dependency-groups"]["lifecycle"] == ["looseleaf-lifecycle[default]"]
+
+
+@pytest.mark.slow
+def test_the_code_of_samplers_and_steps_passes_the_type_check_of_a_repository(tmp_path: Path) -> None:
+    sampler, clipped = blocks(PAGE, "Samplers, and steps of your own")
+    imports = "from sklearn.base import BaseEstimator\nfrom sklearn.ensemble import HistGradientBoostingClassifier\n"
+    (tmp_path / "sampled.py").write_text(f"{imports}from lifecycle.contract import Inputs\n{sampler}", encoding="utf-8")
+    (tmp_path / "clipped.py").write_text(clipped, encoding="utf-8")
+    done = run(tool("mypy"), "--config-file", str(ROOT / "pyproject.toml"), *map(str, tmp_path.iterdir()), folder=ROOT)
+    assert done.returncode == 0, done.stdout
