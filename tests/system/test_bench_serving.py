@@ -189,7 +189,7 @@ def test_a_complete_run_compares_ours_with_constants(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "serving.py"), "--rounds", "1", "--seconds", "1"]
     command += ["--peers", "static_fastapi,static_asgi", "--build", str(tmp_path / "build"), "--json", str(report)]
-    done = run(*command, folder=ROOT)
+    done = run(*command, folder=ROOT, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stdout
     found = json.loads(report.read_text())
     assert found["figures"].keys() == {
