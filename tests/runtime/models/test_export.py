@@ -13,6 +13,7 @@ import xgboost
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PowerTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -20,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from lifecycle import cli
 from lifecycle.contract import team
 from lifecycle.contract.rows import Encoder
+from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.models import edge_rows as edges
@@ -227,3 +229,12 @@ def test_a_graph_that_is_verified_in_double_precision_is_converted_once(monkeypa
     monkeypatch.setattr(exporting, "convert", lambda *given: attempts.append(given[2]) or convert(*given))
     assert exported(fitted(Entry("plain", linear)), nulls=False).graph is not None
     assert attempts == [True]
+
+
+def test_a_wide_matrix_has_a_limited_number_of_edge_rows() -> None:
+    wide = Contract(1, TARGETS["binary"], tuple(Column(f"x{at}", "request", "number") for at in range(600)))
+    holdout = np.random.default_rng(0).normal(size=(300, 600)).astype(np.float32)
+    estimator = LogisticRegression().fit(holdout, holdout[:, 0] > 0)
+    found = edges.edge_rows(SkopsModel(estimator, Encoder(wide, {}), TARGETS["binary"]), holdout, seed=0)
+    assert len({name for name in found.names if name.startswith("edge of")}) == 100
+    assert len(found.matrix) < 30_000

@@ -15,6 +15,7 @@ from lifecycle.models.runtimes import SkopsModel
 
 BASES = 3  # holdout rows on which each single edge is tried
 LEVELS = 50  # levels of one category
+COLUMNS = 100  # columns of which every edge is tried on its own; rows of a wide matrix take much memory
 PROBES = 480  # searches for a jump, in all columns together
 SPLITS = 320  # splits of the graph's trees, in all columns together
 ROUNDS = 33  # halvings of all float32 numbers
@@ -103,10 +104,13 @@ def _ends_of(column: Column, levels: int) -> tuple[float, float]:
 
 
 def _ends(scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
-    parts, names, far = [], [], []
-    for at in range(len(scales.columns)):
+    parts, names, far, width = [], [], [], len(scales.columns)
+    tried = {*range(width)} if width <= COLUMNS else {*random.choice(width, COLUMNS, replace=False).tolist()}
+    for at in range(width):
         edges = scales.edges(at, random.choice(_known(holdout, at), BASES))
         far.append([value for name, value in edges if name in ("null", "lowest", "highest", "unseen level")])
+        if at not in tried:
+            continue
         parts.append(_moved(holdout, random, at, np.repeat([value for _, value in edges], BASES)))
         names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
     together = [[random.choice(each) for each in far] for _ in range(LEVELS)]
