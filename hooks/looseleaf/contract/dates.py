@@ -83,8 +83,7 @@ def read(counts: Mapping[str, int]) -> Dates | None:
     unsure = [f"the dates may be {alternatives[0]} as well as {formats[0][0]}"] if alternatives else []
     unsure += [f"the dates come in several orders: {', '.join(chosen)}, tried in this order"] if len(chosen) > 1 else []
     last_year = None
-    if any("%y" in each for each in chosen):
-        short = [each for each in chosen if "%y" in each]
+    if short := [each for each in chosen if "%y" in each]:
         newest = max(datetime.strptime(value, each).year for each in short for value in some if _fits(each, value))
         # Two-digit dates so far ahead are more likely of the previous century, for example dates of birth.
         last_year = this_year if newest > (this_year := datetime.now(UTC).year) + MOST_YEARS_AHEAD else None

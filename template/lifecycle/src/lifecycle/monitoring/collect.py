@@ -74,11 +74,11 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
     """
     oldest = timestamps.date_of(now) - timedelta(days=days)
     with predictions.exclusive(store, environment):
-        old = [path for path in predictions.files(store, environment) if _logged_on(path) < oldest]
-        for folder in {path.parent for path in old}:
-            if {*folder.glob("[!.]*.parquet")} <= {*old}:
-                # With what a killed job left there.
-                shutil.rmtree(folder)
+        files = predictions.files(store, environment)
+        old = [path for path in files if _logged_on(path) < oldest]
+        # A folder goes with what a killed job left there.
+        for folder in {path.parent for path in old} - {path.parent for path in files if path not in old}:
+            shutil.rmtree(folder)
         for path in old:
             path.unlink(missing_ok=True)
         _record(store, environment, {}, since=now - days * timestamps.DAY)
