@@ -252,7 +252,7 @@ def test_the_update_jobs_are_valid_for_gitlab_and_run_in_their_own_schedule_only
     assert jobs["prepare-update"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule" && $LOOSELEAF_UPDATE'}]
     assert jobs["push-update"]["extends"] == "prepare-update"
     assert "rules" not in jobs["push-update"]
-    assert jobs["push-update"]["variables"]["GIT_DEPTH"] == "0"
+    assert jobs["prepare-update"]["variables"] == {"GIT_DEPTH": "0"}
 
 
 def test_on_gitlab_no_job_with_the_token_that_may_push_runs_code_of_the_repository() -> None:
