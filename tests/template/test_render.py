@@ -233,9 +233,9 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     assert done.returncode == 0
     listed = re.findall(r"^  ([a-z-]+) +\S", done.stdout, re.MULTILINE)
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
-    phony = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0]
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    assert listed == [name for name in phony.split() if name not in absent]
+    assert sorted(listed) == sorted(name for name in phony.split() if name not in absent)
 
 
 @pytest.mark.parametrize(
