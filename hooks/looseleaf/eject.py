@@ -35,7 +35,13 @@ test-lifecycle: $(RUN) ## run the tests of lifecycle/
 	.venv/bin/pytest -c lifecycle/tests/pytest.ini lifecycle/tests
 """
 TESTS = "lifecycle/tests"
-CONFIG = "[pytest]\npythonpath = .\naddopts = --import-mode=importlib\nmarkers =\n    slow: takes long\n"
+CONFIG = """[pytest]
+pythonpath = .
+addopts = --import-mode=importlib
+markers =
+    slow: takes long
+    xdist_group: runs in one process
+"""
 NEXT = """This repository has left the template; nothing is committed.
 Read git diff, run make check test test-lifecycle, and commit.
 Yours to adapt: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
