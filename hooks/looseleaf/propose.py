@@ -95,14 +95,18 @@ def _update(root: Path, token: Token, command: Sequence[str]) -> tuple[bool, dic
         ) as process:  # fmt: skip
             for line in process.stderr or ():
                 print(token.hide(line), end="", flush=True)
-        if process.returncode not in (0, NEEDS_A_PERSON):
-            raise StepFailed(f"looseleaf update ended with {process.returncode}", "Its messages above give the reason.")
         try:
             report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return process.returncode == 0, {name: report[name] for name in ("to", "up_to_date", "rendered")}
+            facts = {name: report[name] for name in ("to", "up_to_date", "rendered")}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = f"The report of looseleaf update cannot be read ({error!r})"
-            raise StepFailed(problem, "Nothing was done.") from error
+            facts, unread = {}, error
+    if process.returncode not in (0, NEEDS_A_PERSON):
+        if facts:
+            _show(token.hide(facts["rendered"]))
+        raise StepFailed(f"looseleaf update ended with {process.returncode}", "Its messages above give the reason.")
+    if not facts:
+        raise StepFailed(f"The report of looseleaf update cannot be read ({unread!r})", "Nothing was done.")
+    return process.returncode == 0, facts
 
 
 def _show(text: str) -> int:

@@ -53,7 +53,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     (request,) = api.open
     assert request["title"] == "Update the template to 9999.1.0"
     assert "Template 9999.0.1 → 9999.1.0: safe" in request["body"]
-    assert "- lifecycle/docs/added.md" in request["body"]
+    assert "- `lifecycle/docs/added.md`" in request["body"]
     assert git("show", f"{BRANCH}:lifecycle/docs/added.md", folder=hub) == "# Added"
     # After the merge, the next run has nothing to do.
     git("fetch", "--quiet", "origin", BRANCH, folder=folder)
@@ -66,7 +66,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     (source.folder / "template/lifecycle/docs/data.md").write_text("newer\n")
     source.release("v9999.2.0")
     edited = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
-    assert (edited.returncode, "lifecycle/docs/data.md (edited)" in edited.stdout) == (3, True), edited.stdout
+    assert (edited.returncode, "`lifecycle/docs/data.md` (edited)" in edited.stdout) == (3, True), edited.stdout
 
 
 def test_requests_to_the_api_have_the_documented_headers(project: Path, api: Api, on_host: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """`looseleaf update` applies an update only after the checks of the updated repository have passed."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -71,6 +72,7 @@ def test_a_failing_test_changes_nothing_and_shows_its_last_lines(small: Template
     assert "\n99\n" in done.stdout
     assert "\n1\n" not in done.stdout
     assert "make test of the updated repository" in done.stdout
+    assert "1.0.0 → 2.0.0: NOT safe: make test fails; nothing is changed" in done.stdout
     assert "The update is not the cause" not in done.stdout
     assert "Nothing was changed. Fix it here, commit, and update again." in done.stdout
     assert state(project) == before
@@ -99,6 +101,9 @@ def test_after_passing_checks_the_files_are_written_and_not_committed(small: Tem
     done = looseleaf(project, "update")
     assert done.returncode == 0, done.stdout
     assert "Applied, not committed" in done.stdout
+    before, after = done.stdout.split("make setup  ")[0], done.stdout.split("make test  ")[1]
+    assert " safe" not in before
+    assert "1.0.0 → 2.0.0: safe: make setup, make check, make test have passed" in after
     assert "v2.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
     assert git("rev-parse", "HEAD", folder=project) == head
     assert git("diff", "--name-only", folder=project).split() == [".copier-answers.yml", "lifecycle/lifecycle.mk"]
@@ -117,6 +122,21 @@ def test_a_failing_setup_after_the_update_restores_every_file(small: Template, p
     assert "make setup of the updated repository" in done.stdout
     assert unchanged(project)
     assert left_in_git(project) == []
+
+
+@pytest.mark.parametrize(
+    ("test", "code", "result"), [("echo 3 passed", 0, "3 passed"), ("echo 1 failed; false", 1, "1 failed")]
+)
+def test_a_report_for_programs_has_the_result_of_each_check(
+    small: Template, project: Path, tmp_path: Path, test: str, code: int, result: str
+) -> None:
+    released(small, "v2.0.0", test)
+    done = looseleaf(project, "update", "--format", "json", "--output", str(tmp_path / "report.json"))
+    assert done.returncode == code, done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["safe"] is (code == 0)
+    assert [check["command"] for check in report["checks"]] == ["make setup", "make check", "make test"]
+    assert report["checks"][-1] == {"command": "make test", "passed": code == 0, "result": result}
 
 
 @pytest.mark.parametrize("name", ["lifecycle/lifecycle.mk", ".copier-answers.yml", "lifecycle"])
