@@ -49,7 +49,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
 UPDATE = $(ISOLATED) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
-	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
+	$(call flag,--diff,DIFF) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
@@ -80,7 +80,7 @@ update:
 	if [ -d "$$tool" ]; then PYTHONPATH="$$tool" $(PYTHON) -m looseleaf.update.apply; \
 	else echo "No update was interrupted here. To undo a completed one, run git restore ." >&2; exit 1; fi
 else
-update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest release if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
+update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest release if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE DIFF=1 ABORT=1)
 	@$(UPDATE)
 endif
 

@@ -5,6 +5,7 @@ What an earlier update offered and the team has not taken is offered again.
 
 import difflib
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -152,5 +153,6 @@ class Offers:
 
 
 def _distance(one: bytes, other: bytes) -> int:
-    left, right = Counter(one.splitlines()), Counter(other.splitlines())
+    """Return the number of words that only one text has: lines would not tell two edits of the same line apart."""
+    left, right = Counter(re.findall(rb"\w+", one)), Counter(re.findall(rb"\w+", other))
     return (left - right).total() + (right - left).total()
