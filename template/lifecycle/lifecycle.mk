@@ -1,7 +1,7 @@
 # The commands of this repository. They run from its own environment, so only `make setup` and `make upgrade` need a network.
 # An update replaces this file. Put targets of your own in the Makefile that includes it.
 
-# The template's release date. The first `make setup` and every `make upgrade` resolve as of it; uv.lock keeps the result.
+# The template's release date. The first `make setup` and `make upgrade` resolve as of it; uv.lock keeps the result.
 RELEASED := 2026-11-23T00:00:00Z
 
 include lifecycle/org.mk
@@ -68,8 +68,11 @@ setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a
 	elif ! mkdir -p "$${PRE_COMMIT_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pre-commit}" 2> /dev/null; then echo "The commit hooks were not installed: their cache below the home folder cannot be written (PRE_COMMIT_HOME names another one)."; \
 	else .venv/bin/pre-commit install; fi
 
-upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of the template's release date, and install them
-	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock --upgrade || $(UV) lock --upgrade
+# uv.lock may be newer than the release, after `uv add` or a bot. Nothing in it is downgraded unless RELEASED is given: the
+# latest day of a locked file counts, because an older date would hide that file.
+upgrade: LOCKED = $(if $(call given,RELEASED),:,sed -n 's/.*upload-time = "\([-0-9]*\)T.*/\1T23:59:59Z/p' uv.lock 2> /dev/null)
+upgrade: | $(filter .uv/bin/uv,$(UV)) ## upgrade the dependencies to the template's release date, and install them (RELEASED=TIME)
+	UV_EXCLUDE_NEWER=$$({ echo $(RELEASED); $(LOCKED); } | sort | tail -n 1) $(UV) lock --upgrade || $(UV) lock --upgrade
 	$(UV) lock
 	$(UV) sync --locked
 

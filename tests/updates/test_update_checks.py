@@ -14,7 +14,7 @@ import pytest
 
 from looseleaf.snapshot import git
 from support import PATIENCE
-from support.rendering import ROOT, Template, files, start
+from support.rendering import ROOT, Template, copier_yml, files, start
 from support.repositories import commit, left_in_git, looseleaf, state
 from support.waiting import eventually
 
@@ -122,6 +122,25 @@ def test_a_failing_setup_after_the_update_restores_every_file(small: Template, p
     assert "make setup of the updated repository" in done.stdout
     assert unchanged(project)
     assert left_in_git(project) == []
+
+
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_the_closing_message_requests_a_lock_where_none_is_committed(
+    small: Template, project: Path, has_lock: bool
+) -> None:
+    if has_lock:
+        (project / "uv.lock").write_text("version = 1\n")
+        (project / "pyproject.toml").write_text('[project]\nname = "a"\nversion = "1"\nrequires-python = ">=3.11"\n')
+        commit(project)
+    released(small, "v2.0.0", "true")
+    done = looseleaf(project, "update")
+    assert (done.returncode, "run uv lock and commit it" in done.stdout) == (0, not has_lock), done.stdout
+
+
+def test_the_closing_message_of_copier_names_what_it_does_not_do() -> None:
+    message = copier_yml()["_message_after_update"]
+    assert "`uv lock` and `make setup check test`" in message
+    assert "make upgrade" not in message
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,6 @@ class Offers:
 
 
 def _distance(one: bytes, other: bytes) -> int:
-    """Return the number of words that only one text has: lines would not tell two edits of the same line apart."""
+    """Return the number of words that only one text has: two edits of one line differ in a few words."""
     left, right = Counter(re.findall(rb"\w+", one)), Counter(re.findall(rb"\w+", other))
     return (left - right).total() + (right - left).total()
