@@ -14,7 +14,7 @@ import pytest
 
 from looseleaf.snapshot import git
 from support import PATIENCE
-from support.rendering import ROOT, Template, copier_yml, files, start
+from support.rendering import ROOT, Template, copier_yml, files, run, start
 from support.repositories import commit, left_in_git, looseleaf, state
 from support.waiting import eventually
 
@@ -124,12 +124,34 @@ def test_a_failing_setup_after_the_update_restores_every_file(small: Template, p
     assert left_in_git(project) == []
 
 
+@pytest.mark.parametrize("place", ["below the include", "above the include", "in a file that is included"])
+def test_a_new_target_of_the_template_never_replaces_one_of_the_team_silently(
+    small: Template, project: Path, place: str
+) -> None:
+    include, rule = "include lifecycle/lifecycle.mk\n", "history extra: ; @echo ours\n"
+    texts = {"below the include": include + rule, "above the include": rule + include}
+    (project / "Makefile").write_text(texts.get(place, f"-include ours.mk\n{include}"))
+    (project / "ours.mk").write_text(rule)
+    commit(project)
+    with (small.folder / "template/lifecycle/lifecycle.mk").open("a") as makefile:
+        makefile.write("history := 1\nhistory: setup ; @echo theirs\n")
+    small.release("v2.0.0")
+    done = looseleaf(project, "update")
+    if place == "below the include":
+        assert "a new command `make history`, which your Makefile overrides" in done.stdout
+        assert (done.returncode, run("make", "history", folder=project).stdout.splitlines()[-1]) == (0, "ours")
+    else:
+        assert (done.returncode, unchanged(project)) == (3, True), done.stdout
+        assert "a new command of the template would replace your target `history`: rename yours" in done.stdout
+    assert "extra" not in done.stdout
+
+
 @pytest.mark.parametrize("has_lock", [True, False])
 def test_the_closing_message_requests_a_lock_where_none_is_committed(
     small: Template, project: Path, has_lock: bool
 ) -> None:
     if has_lock:
-        (project / "uv.lock").write_text("version = 1\n")
+        (project / "uv.lock").write_text('version = 1\nrequires-python = ">=3.11"\n')
         (project / "pyproject.toml").write_text('[project]\nname = "a"\nversion = "1"\nrequires-python = ">=3.11"\n')
         commit(project)
     released(small, "v2.0.0", "true")

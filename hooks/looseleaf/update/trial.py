@@ -17,6 +17,7 @@ from looseleaf.update.offers import MANIFEST, ZONE, Offers
 from looseleaf.update.report import Edit, Loss, Report, choice_changes
 from looseleaf.update.settings import default_changes
 from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
+from looseleaf.update.targets import collisions
 from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
 
 # The folders that an update may write to, besides the answers file.
@@ -89,7 +90,7 @@ class Trial(Offers):
             ],
             choices=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
             offers=list(self.offers()),
-            tasks=self.source.tasks(self.before, self.after, self.choices[1].get("usage")),
+            tasks=[*self._overridden(), *self.source.tasks(self.before, self.after, self.choices[1].get("usage"))],
             yours=[name for name in changed if name != ANSWERS_FILE and not self.is_templates(name)],
             edited=sorted(name for name in self._edited() if name not in changed and not self.is_templates(name)),
             settings=default_changes(self.old, self.new),
@@ -141,7 +142,16 @@ class Trial(Offers):
         check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK))
         return bool(check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
 
+    def _overridden(self) -> Iterator[str]:
+        for name, is_theirs in collisions(self.old, self.new, self.head):
+            if is_theirs:
+                yield f"The template has a new command `make {name}`, which your Makefile overrides: rename yours."
+
     def _losses(self) -> Iterator[Loss]:
+        for name, is_theirs in collisions(self.old, self.new, self.head):
+            if not is_theirs:
+                why = f"a new command of the template would replace your target `{name}`"
+                yield Loss("Makefile", f"{why}: rename yours, or move it below the include")
         for name in sorted(self.new.keys() - self.now.keys()):
             if self.is_templates(name) and (self.clone / name).is_file():
                 yield Loss(name, "your .gitignore hides this file of the template, so git would not add it")
