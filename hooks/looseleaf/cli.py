@@ -1,6 +1,7 @@
 """The command `looseleaf`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("propose", help="propose an update as a pull or merge request (for CI)")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
+    # A closed terminal or a cancelled job ends an update as Ctrl-C does, which removes temporary files.
+    if arguments is None and options.command in ("update", "propose"):
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, signal.default_int_handler)
     if options.command == "update":
         return update.run(options)
     if options.command == "propose":

@@ -31,6 +31,14 @@ option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
+
+# An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
+ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)
+ifneq ($(wildcard $(shell git rev-parse --git-path looseleaf-update 2> /dev/null)),)
+$(error An update was interrupted here: make update ABORT=1 restores every file)
+endif
+endif
+
 # The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)

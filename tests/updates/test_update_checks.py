@@ -208,15 +208,24 @@ def test_work_during_the_checks_is_not_overwritten(small: Template, project: Pat
     assert "v1.0.0" in files(project)["lifecycle/lifecycle.mk"].decode()
 
 
-# A terminal interrupts every process in it. When only the command is interrupted, make ends its own children.
-# The shell that creates the file becomes the program that waits, so that no signal comes between the two.
+# The shell that writes its id becomes the program that waits, so that no signal comes between the two.
+SLEEP = "echo $$$$ > $(STARTED); exec sleep 600"
+
+
+# A terminal interrupts every process in it; a job that is cancelled or a terminal that is closed sends another signal.
 @pytest.mark.parametrize(
-    ("group", "test"),
-    [(True, "sh -c ': > $(STARTED); exec sleep 600'; true"), (False, ": > $(STARTED); exec sleep 600")],
-    ids=["terminal", "process"],
+    ("group", "sign", "test"),
+    [
+        (True, signal.SIGINT, f"sh -c '{SLEEP}'; true"),
+        (False, signal.SIGINT, SLEEP),
+        (False, signal.SIGINT, f"sh -c '{SLEEP}'; true"),
+        (False, signal.SIGTERM, f"sh -c '{SLEEP}'; true"),
+        (True, signal.SIGHUP, "sh -c 'echo $$$$ > $(STARTED); while :; do mkdir -p new; rmdir new; done'; true"),
+    ],
+    ids=["terminal", "process", "child of a child", "cancelled", "closed while it writes"],
 )
 def test_ctrl_c_during_the_checks_changes_nothing_and_stops_every_process(
-    small: Template, project: Path, tmp_path: Path, group: bool, test: str
+    small: Template, project: Path, tmp_path: Path, group: bool, sign: int, test: str
 ) -> None:
     released(small, "v2.0.0", test)
     temporary, started = tmp_path / "temporary", tmp_path / "started"
@@ -225,27 +234,28 @@ def test_ctrl_c_during_the_checks_changes_nothing_and_stops_every_process(
     command = (sys.executable, "-m", "looseleaf.cli", "update")
     process = start(*command, folder=project, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        eventually(started.exists)
+        eventually(lambda: started.exists() and started.read_text().strip())
         if group:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, sign)
         else:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sign)
         _, output = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "everything is as it was" in output
         assert "Traceback" not in output
         assert unchanged(project)
         assert list(temporary.iterdir()) == []
-        eventually(lambda: not runs(process.pid))
+        eventually(lambda: not runs(int(started.read_text())))
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for each in (process.pid, *map(int, started.read_text().split() if started.exists() else ())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
 
-def runs(group: int) -> bool:
-    """Return whether a process of a group is running."""
+def runs(process: int) -> bool:
+    """Return whether a process is running."""
     try:
-        os.killpg(group, 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     return True

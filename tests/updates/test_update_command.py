@@ -1,5 +1,7 @@
 """`looseleaf update` in renders of this template: edits that stop it, offers, and invalid calls."""
 
+import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,26 @@ def test_an_update_records_its_source(
     assert "nothing to update" in called(project, "--to", release)[1]
 
 
+def test_ctrl_c_removes_what_copier_leaves(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, left = owned(newer, tmp_path / "project"), list[Path]()
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        left.append(Path(tempfile.mkdtemp(prefix="copier")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("looseleaf.update.trees.copier.run_copy", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        code, output = called(project)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (code, "everything is as it was" in output) == (130, True), output
+    assert [path.exists() for path in left] == [False]
+    assert Path(tempfile.gettempdir()).exists()
+
+
 def test_an_abort_works_when_the_code_in_lifecycle_is_broken(newer: Template, tmp_path: Path) -> None:
     """Half of lifecycle/ may be of another release, and the template may be unreachable."""
     project = owned(newer, tmp_path / "project")
@@ -259,6 +281,13 @@ def test_an_abort_works_when_the_code_in_lifecycle_is_broken(newer: Template, tm
     apply(project, broken | {"lifecycle/new.py": b"new"}, {})
     assert journal(project).exists()
     assert files(project) != before
+    for goal in ("update", "check", "train", "help"):
+        refused = run("make", goal, folder=project)
+        assert refused.returncode == 2
+        (line,) = [line for line in refused.stdout.splitlines() if "make" in line]
+        assert "An update was interrupted here: make update ABORT=1 restores every file" in line
+    # The update itself runs it before it is complete, also by the command of an older release.
+    assert "interrupted" not in run("make", "-n", "setup", folder=project).stdout
     done = run("make", "update", "ABORT=1", folder=project)
     assert done.returncode == 0, done.stdout
     assert files(project) == before

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,15 @@ def run(options: argparse.Namespace) -> int:
             print(f"restored: {', '.join(abort(root))}")
             return 0
         with tempfile.TemporaryDirectory(prefix="looseleaf-update-", ignore_cleanup_errors=True) as work:
-            return _update(options, root, Path(work))
+            usual, tempfile.tempdir = tempfile.tempdir, work  # Copier leaves its folders there after Ctrl-C.
+            try:
+                return _update(options, root, Path(work))
+            except KeyboardInterrupt:
+                # Another Ctrl-C would stop the removal of the folder.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                raise
+            finally:
+                tempfile.tempdir = usual
     except subprocess.CalledProcessError as error:
         print(f"error: git {error.cmd[3]}: {' '.join(str(error.stderr).split())}", file=sys.stderr)
         return 1
