@@ -149,6 +149,7 @@ config: $(RUN) ## list every setting, its value and its source (ENVIRONMENT=…)
 # JupyterLab would load news from its hosts, and versions and extensions from a package index.
 NO_NEWS := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first run)
+	@[ -d notebooks ] || { echo "There is no folder notebooks/. Create it, or restore it: git log -- notebooks" >&2; exit 1; }
 	$(UV) run --locked --group notebook jupyter lab $(NO_NEWS) notebooks
 
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=… FORCE=1 WHY="…")

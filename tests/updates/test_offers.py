@@ -187,10 +187,37 @@ def test_an_offer_is_shown_as_a_difference_and_nothing_is_written(
     assert files(project) == before
 
 
-def test_make_passes_the_request_for_a_difference(newer: Template, tmp_path: Path) -> None:
-    project = shutil.copytree(owned(newer, tmp_path / "one"), tmp_path / "two")
+@pytest.fixture
+def set_up(newer: Template, tmp_path: Path) -> Path:
+    """Return a repository that make takes for one with an environment."""
+    project = owned(newer, tmp_path / "project")
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/bin/lifecycle").touch()
-    done = run("make", "-n", "update", "TAKE=README.md", "DIFF=1", folder=project)
+    return project
+
+
+def test_make_passes_the_request_for_a_difference(set_up: Path) -> None:
+    done = run("make", "-n", "update", "TAKE=README.md", "DIFF=1", folder=set_up)
     assert "--take='README.md'" in done.stdout, done.stdout
     assert " --diff " in done.stdout
+
+
+@pytest.mark.parametrize("choice", ["owners=nobody yet", "usage=[online, batch]"])
+def test_a_choice_that_is_set_already_is_reported_as_such(
+    newer: Template, tmp_path: Path, called: Called, choice: str
+) -> None:
+    project = owned(newer, tmp_path / "project")
+    code, output = called(project, "--to", "v9999.0.0", "--set", choice)
+    name = choice.partition("=")[0]
+    assert (code, "nothing to update" in output) == (0, True), output
+    assert f"{name}: it is " in output
+    assert "old choice" not in output
+
+
+def test_a_notebook_without_its_folder_names_the_folder(set_up: Path) -> None:
+    command = ("make", "notebook", "UV=echo ran")
+    assert "ran run --locked --group notebook" in run(*command, folder=set_up).stdout
+    shutil.rmtree(set_up / "notebooks")
+    done = run(*command, folder=set_up)
+    assert (done.returncode, "There is no folder notebooks/" in done.stdout) == (2, True), done.stdout
+    assert "ran " not in done.stdout
