@@ -1,6 +1,7 @@
 """The command `looseleaf`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("eject", help="leave the template; everything keeps running")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
+    # A closed terminal or a cancelled job ends an update as Ctrl-C does, which removes temporary files.
+    if arguments is None and options.command in ("update", "propose"):
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, signal.default_int_handler)
     if options.command == "update":
         return update.run(options)
     if options.command == "propose":

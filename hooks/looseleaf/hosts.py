@@ -17,9 +17,6 @@ from looseleaf.steps import StepFailed
 PUSHES = "LOOSELEAF_TOKEN"
 SECRETS = (PUSHES, "LOOSELEAF_READ_TOKEN", "GITHUB_TOKEN", "CI_JOB_TOKEN")
 TIMEOUT_SECONDS = 30
-# GitHub accepts 65,536 characters, GitLab more.
-LONGEST_BODY = 60_000
-CUT = "\n\nThe report is longer than the host accepts: `make update` shows the rest."
 RETRY = "The next run tries again."
 
 
@@ -94,7 +91,7 @@ class GitHub(Host):
         pulls = f"repos/{self.repository}/pulls"
         head = f"{self.repository.split('/')[0]}:{branch}"
         query = urllib.parse.urlencode({"state": "open", "head": head, "base": self.base})
-        content = {"title": title, "body": _shortened(body)}
+        content = {"title": title, "body": body}
         if existing := self._call("GET", f"{pulls}?{query}"):
             return str(self._call("PATCH", f"{pulls}/{existing[0]['number']}", content)["html_url"]), True
         return str(self._call("POST", pulls, content | {"head": branch, "base": self.base})["html_url"]), False
@@ -113,7 +110,7 @@ class GitLab(Host):
         """Open or update a merge request."""
         requests = f"projects/{urllib.parse.quote(self.repository, safe='')}/merge_requests"
         branches = {"source_branch": branch, "target_branch": self.base}
-        content = {"title": title, "description": _shortened(body)}
+        content = {"title": title, "description": body}
         query = urllib.parse.urlencode({"state": "opened", **branches})
         # A fork may have a branch of the same name.
         existing = [
@@ -173,7 +170,3 @@ def _message(content: bytes) -> str:
     except (ValueError, AttributeError, TypeError):
         message = content.decode("utf-8", "replace")
     return " ".join(message.split())[:300]
-
-
-def _shortened(body: str) -> str:
-    return body if len(body) <= LONGEST_BODY else body[: LONGEST_BODY - len(CUT)] + CUT

@@ -85,11 +85,15 @@ def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
         file = Path(scratch) / "report.json"
         command = [*command, "--format", "json", "--output", str(file)]
         code = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
-        if code not in (0, NEEDS_A_PERSON):
-            raise StepFailed(f"looseleaf update ended with {code}", "Its messages above give the reason.")
         try:
             report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return code == 0, {name: report[name] for name in ("to", "up_to_date", "rendered")}
+            facts = {name: report[name] for name in ("to", "up_to_date", "rendered")}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = f"The report of looseleaf update cannot be read ({error!r})"
-            raise StepFailed(problem, "Nothing was done.") from error
+            facts, unread = {}, error
+    if code not in (0, NEEDS_A_PERSON):
+        if facts:
+            show(facts["rendered"])
+        raise StepFailed(f"looseleaf update ended with {code}", "Its messages above give the reason.")
+    if not facts:
+        raise StepFailed(f"The report of looseleaf update cannot be read ({unread!r})", "Nothing was done.")
+    return code == 0, facts

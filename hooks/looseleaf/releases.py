@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from packaging.version import InvalidVersion, Version
 
@@ -14,6 +14,7 @@ SECTION = re.compile(r"^## (?P<title>.*)$", re.MULTILINE)
 TITLE = re.compile(r"(?P<version>\d+\.\d+\.\d+(\.post\d+)?) \((?P<date>\d{4}-\d{2}-\d{2})\)")
 # The heading of the list of tasks for the owner of a repository.
 TASKS = "### What you do\n"
+USAGE = re.compile(r"^\((online|batch)\) ")
 
 
 def read(text: str, name: str = RECORDS[0]) -> dict[Version, str]:
@@ -46,16 +47,6 @@ def parse(text: str) -> Version:
     return version
 
 
-def tasks(changelog: str, after: Version, upto: Version) -> list[tuple[Version, str]]:
-    """Return the tasks that the versions in (after, upto] have for the owner of a repository, oldest first."""
-    return [
-        (version, task)
-        for version, text in sorted(sections(changelog).items())
-        if after < version <= upto
-        for task in _tasks(text)
-    ]
-
-
 def sections(changelog: str) -> dict[Version, str]:
     """Return the text of each released version, in the order of the changelog."""
     return {Version(match["version"]): text for title, text in split(changelog) if (match := TITLE.fullmatch(title))}
@@ -69,8 +60,11 @@ def split(changelog: str) -> Iterator[tuple[str, str]]:
         yield heading["title"].strip(), changelog[heading.end() : end]
 
 
-def _tasks(section: str) -> list[str]:
-    """Return the list items below the heading, each in one line."""
+def tasks(section: str, usage: Container[str] | None = None) -> list[str]:
+    """Return the tasks for the owner of a repository in the text of a version, each in one line.
+
+    A task that begins with a usage in brackets is for repositories with that usage; None stands for every usage.
+    """
     items: list[str] = []
     for line in section.partition(TASKS)[2].splitlines():
         if line.startswith("#"):
@@ -79,4 +73,6 @@ def _tasks(section: str) -> list[str]:
             items.append(line[2:].strip())
         elif line.strip() and items:
             items[-1] += f" {line.strip()}"
-    return items
+    marks = [USAGE.match(item) for item in items]
+    wanted = (not mark or usage is None or mark[1] in usage for mark in marks)
+    return [USAGE.sub("", item) for item, is_wanted in zip(items, wanted, strict=True) if is_wanted]

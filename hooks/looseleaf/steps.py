@@ -1,17 +1,22 @@
 """Named steps that run one after the other; each is shown while it runs, and timed."""
 
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from looseleaf.errors import StepFailed as StepFailed
+
+# A command that is stopped has this time to end by itself.
+STOP_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Steps:
             try:
                 process = subprocess.Popen(
                     command, cwd=folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                    text=True, errors="replace",
+                    text=True, errors="replace", start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
                 raise StepFailed(f"{command[0]} cannot be run ({error})", hint) from error
@@ -77,8 +82,7 @@ class Steps:
                         lines.append(line)
                         self._last_line = line.strip() or self._last_line
                 except BaseException:
-                    process.terminate()
-                    process.wait()
+                    _stop(process)
                     raise
             if process.returncode:
                 raise StepFailed(f"it ended with {process.returncode}", hint, "".join(lines))
@@ -89,6 +93,14 @@ class Steps:
         while sys.stdout.isatty() and not stop.wait(0.1):
             line = f"{next(signs)} {name:<34} {time.monotonic() - start:6.1f} s  {self._last_line}"
             print(f"{_line_start()}{line[:100]}", end="", flush=True)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Stop a process and its descendants, because they might still write to a folder that is to be removed."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, sign)
+            process.wait(STOP_SECONDS)
 
 
 def _line_start() -> str:

@@ -1,7 +1,7 @@
 # The commands of this repository. They run from its own environment, so only `make setup` and `make upgrade` need a network.
 # An update replaces this file. Put targets of your own in the Makefile that includes it.
 
-# The template's release date. The first `make setup` and every `make upgrade` resolve as of it; uv.lock keeps the result.
+# The template's release date. The first `make setup` and `make upgrade` resolve as of it; uv.lock keeps the result.
 RELEASED := 2026-11-23T00:00:00Z
 
 include lifecycle/org.mk
@@ -33,6 +33,14 @@ option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(call option,--environment,ENVIRONMENT)
+
+# An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
+ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)
+ifneq ($(wildcard $(shell git rev-parse --git-path looseleaf-update 2> /dev/null)),)
+$(error An update was interrupted here: make update ABORT=1 restores every file)
+endif
+endif
+
 # The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
@@ -65,8 +73,11 @@ setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a
 	elif ! mkdir -p "$${PRE_COMMIT_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pre-commit}" 2> /dev/null; then echo "The commit hooks were not installed: their cache below the home folder cannot be written (PRE_COMMIT_HOME names another one)."; \
 	else .venv/bin/pre-commit install; fi
 
-upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of the template's release date, and install them
-	UV_EXCLUDE_NEWER=$(RELEASED) $(UV) lock --upgrade || $(UV) lock --upgrade
+# uv.lock may be newer than the release, after `uv add` or a bot. Nothing in it is downgraded unless RELEASED is given: the
+# latest day of a locked file counts, because an older date would hide that file.
+upgrade: LOCKED = $(if $(call given,RELEASED),:,sed -n 's/.*upload-time = "\([-0-9]*\)T.*/\1T23:59:59Z/p' uv.lock 2> /dev/null)
+upgrade: | $(filter .uv/bin/uv,$(UV)) ## upgrade the dependencies to the template's release date, and install them (RELEASED=TIME)
+	UV_EXCLUDE_NEWER=$$({ echo $(RELEASED); $(LOCKED); } | sort | tail -n 1) $(UV) lock --upgrade || $(UV) lock --upgrade
 	$(UV) lock
 	$(UV) sync --locked
 
@@ -76,7 +87,7 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of t
 ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
 UPDATE = $(ISOLATED) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
-	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
+	$(call flag,--diff,DIFF) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 ifneq ($(call given,ABORT),)
 # An interrupted update may leave lifecycle/ half replaced, so the tool that restores it is part of the backup.
 update:
@@ -84,7 +95,7 @@ update:
 	if [ -d "$$tool" ]; then PYTHONPATH="$$tool" $(PYTHON) -m looseleaf.update.apply; \
 	else echo "No update was interrupted here. To undo a completed one, run git restore ." >&2; exit 1; fi
 else
-update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest release if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE ABORT=1)
+update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest release if that is safe (DRY_RUN=1 TO=… SET=name=value TAKE=FILE DIFF=1 ABORT=1)
 	@$(UPDATE)
 endif
 
@@ -151,6 +162,7 @@ config: $(RUN) ## list every setting, its value and its source (ENVIRONMENT=…)
 # JupyterLab would load news from its hosts, and versions and extensions from a package index.
 NO_NEWS := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 notebook: $(RUN) ## open notebooks/ in Jupyter (downloads Jupyter on the first run)
+	@[ -d notebooks ] || { echo "There is no folder notebooks/. Create it, or restore it: git log -- notebooks" >&2; exit 1; }
 	$(UV) run --locked --group notebook jupyter lab $(NO_NEWS) notebooks
 
 train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME REASON=… FORCE=1 WHY="…")

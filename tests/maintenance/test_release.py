@@ -103,9 +103,16 @@ def test_an_invalid_record_is_refused(text: str, reason: str) -> None:
     ],
 )
 def test_the_changelog_lists_the_tasks_between_two_versions(after: str, upto: str, texts: list[str]) -> None:
-    found = releases.tasks(CHANGELOG, Version(after), Version(upto))
-    assert [task for _, task in found] == texts
-    assert {version for version, _ in found} <= {Version("0.2.0"), Version("0.10.0")}
+    sections = releases.sections(CHANGELOG)
+    between = [sections[version] for version in sorted(sections) if Version(after) < version <= Version(upto)]
+    assert [task for section in between for task in releases.tasks(section)] == texts
+
+
+def test_a_task_for_one_usage_is_for_repositories_with_that_usage() -> None:
+    section = f"{releases.TASKS}\n- (online) Set a key.\n- (batch) Set a day.\n- Read on.\n"
+    assert releases.tasks(section, ["batch"]) == ["Set a day.", "Read on."]
+    assert releases.tasks(section, ["online"]) == ["Set a key.", "Read on."]
+    assert releases.tasks(section) == releases.tasks(section, ["online", "batch"])
 
 
 def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:

@@ -1,6 +1,7 @@
 """An update of a team's repository, with assertions for each promise about its files and choices."""
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from looseleaf.snapshot import git
 from looseleaf.update.source import Source, recorded
 from looseleaf.update.trial import Trial
-from support.personas import choices_of
+from support.personas import choices_of, commit
 from support.rendering import Template, files, is_templates, run
 from support.repositories import looseleaf
 
@@ -95,6 +96,16 @@ def assert_updated_and_checked(folder: Path) -> None:
     assert contract.returncode == 0, contract.stdout
     warned = "FutureWarning" in contract.stdout and "TARGET" in contract.stdout
     assert warned == ("ANSWER = " in (folder / "src/model/contract.py").read_text(encoding="utf-8"))
+
+
+def owned(template: Template, into: Path, **choices: str) -> Path:
+    """Return a committed render of the release before, copied from a shared one."""
+    shared = template.folder.parent / f"owned {choices}"
+    if not shared.exists():
+        template.copy(shared, "v9999.0.0", **choices)
+        git("init", "--quiet", folder=shared)
+        commit(shared, "As rendered")
+    return shutil.copytree(shared, into, symlinks=True)
 
 
 def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:

@@ -1,16 +1,18 @@
-"""A repository with a remote and a CI host, for the tests of `looseleaf propose`."""
+"""A repository with a remote and a CI host for `looseleaf propose`, and a newer template for `looseleaf update`."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from looseleaf import cli
 from looseleaf.snapshot import git
+from maintenance.manifest import write as write_manifest
 from support import hosting
 from support.hosting import Api
 from support.proposals import environment, save
-from support.rendering import ROOT
+from support.rendering import ROOT, Template, run
 
 
 @pytest.fixture
@@ -60,3 +62,36 @@ def project(tmp_path: Path, hub: Path) -> Path:
 def on_host(request: pytest.FixtureRequest, api: Api) -> dict[str, str]:
     """Return the variables of a run of each host."""
     return environment(str(request.param), api)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return `called(folder, *arguments)`, which returns the exit code and output of `looseleaf update`."""
+
+    def call(folder: Path, *arguments: str) -> tuple[int, str]:
+        monkeypatch.chdir(folder)
+        code = cli.main(["update", *arguments])
+        output = capsys.readouterr()
+        return code, output.out + output.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Return this template with a later release that changes files of each zone."""
+    folder = tmp_path_factory.mktemp("newer") / "looseleaf"
+    run("cp", "-R", str(template.folder), str(folder), folder=folder.parent)
+    later = Template(folder)
+    for name, old, new in (
+        ("template/lifecycle/docs/data.md", "\n", "\n\nMore.\n"),
+        ("template/config/base.yaml", "# Overrides", "# Newer: overrides"),
+        ("template/src/model/estimator.py", '"""', '"""Newer: '),
+    ):
+        path = folder / name
+        assert old in path.read_text(encoding="utf-8"), name
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    (folder / "template/docs/newer.md").write_text("Newer.\n")
+    write_manifest(folder)
+    later.release("v9999.1.0")
+    return later

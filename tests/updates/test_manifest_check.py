@@ -238,9 +238,39 @@ def test_a_tracked_file_that_is_not_the_templates_is_reported(project: Path, nam
     assert alternative in finding.hint
 
 
-def test_a_missing_file_is_not_reported(project: Path) -> None:
-    (project / "lifecycle/docs/data.md").unlink()
+@pytest.mark.parametrize("name", ["lifecycle/docs/data.md", manifest_check.MANIFEST, manifest_check.ANSWERS_FILE])
+@pytest.mark.parametrize("is_staged", [True, False])
+def test_a_deleted_file_is_reported_until_it_is_restored(project: Path, name: str, is_staged: bool) -> None:
+    (project / name).unlink()
+    if is_staged:
+        git("add", "--all", folder=project)
+    (finding,) = manifest_check.check(project)
+    assert finding.place == name
+    assert "delete" in finding.problem
+    assert "git checkout HEAD -- " in finding.hint
+    git("checkout", "HEAD", "--", name, folder=project)
+    assert manifest_check.check(project) == []
+
+
+def test_a_renamed_file_is_reported_as_deleted(project: Path) -> None:
+    git("mv", "lifecycle/docs/data.md", "docs/data.md", folder=project)
+    assert places(manifest_check.check(project)) == ["lifecycle/docs/data.md"]
+
+
+def test_deletions_of_an_update_and_of_another_choice_are_not_reported(project: Path) -> None:
+    (project / "lifecycle/docs/scoring.md").unlink()
+    path = project / manifest_check.ANSWERS_FILE
+    path.write_text(path.read_text(encoding="utf-8").replace("- batch\n", ""), encoding="utf-8")
     assert manifest_check.edits(project) == []
+    # They are part of the last commit afterwards.
+    git("commit", "--quiet", "--all", "--message", "Updated", folder=project)
+    assert manifest_check.edits(project) == []
+
+
+def test_a_team_may_leave_the_template(project: Path) -> None:
+    for name in (manifest_check.ANSWERS_FILE, manifest_check.MANIFEST, "lifecycle/docs/data.md"):
+        (project / name).unlink()
+    assert manifest_check.check(project) == []
 
 
 def test_a_project_in_a_folder_of_a_repository_is_checked_alone(render: Render, tmp_path: Path) -> None:
@@ -311,3 +341,12 @@ def test_each_published_hook_fails_on_its_defect_alone(hooked: Path, home: Path,
     assert f"hook id: {name}\n" in done.stdout
     assert done.stdout.count("hook id:") == 1
     assert problem in done.stdout
+
+
+def test_a_commit_that_only_deletes_a_file_of_the_template_is_refused(hooked: Path, home: Path) -> None:
+    git("commit", "--quiet", "--message", "Hooks", folder=hooked)
+    git("rm", "--quiet", "lifecycle/docs/data.md", folder=hooked)
+    done = run(tool("pre-commit"), "run", "--color=never", folder=hooked, PRE_COMMIT_HOME=str(home))
+    assert (done.returncode, "this file belongs to the template and was deleted" in done.stdout) == (1, True), (
+        done.stdout
+    )

@@ -59,7 +59,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     (request,) = api.open
     assert request["title"] == "Update the template to 9999.1.0"
     assert "Template 9999.0.1 → 9999.1.0: safe" in request["body"]
-    assert "- lifecycle/docs/added.md" in request["body"]
+    assert "- `lifecycle/docs/added.md`" in request["body"]
     assert git("show", f"{BRANCH}:lifecycle/docs/added.md", folder=hub) == "# Added"
     # After the merge, the next run has nothing to do.
     git("fetch", "--quiet", "origin", BRANCH, folder=folder)
@@ -72,7 +72,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     (source.folder / "template/lifecycle/docs/data.md").write_text("newer\n")
     source.release("v9999.2.0")
     code, output = in_two_jobs()
-    assert (code, "lifecycle/docs/data.md (edited)" in output) == (3, True), output
+    assert (code, "`lifecycle/docs/data.md` (edited)" in output) == (3, True), output
 
 
 def test_the_job_that_runs_tests_refuses_the_token_that_may_push(project: Path) -> None:

@@ -123,13 +123,6 @@ def test_a_merge_request_of_a_fork_is_ignored(project: Path, api: Api) -> None:
     assert [request["title"] for request in api.open] == ["theirs", "Update the template to 0.2.0"]
 
 
-def test_a_report_that_is_too_long_for_the_host_is_cut(project: Path, api: Api, on_host: dict[str, str]) -> None:
-    assert proposed(project, on_host, REPORT="ü", TIMES="70000").returncode == 0
-    body = str(api.open[0].get("body", api.open[0].get("description")))
-    assert len(body) <= 65_536
-    assert body.endswith("`make update` shows the rest.")
-
-
 def from_make(project: Path, **environment: str) -> dict[str, str]:
     """Return the git configuration that `make propose` of a rendered repository sets."""
     written = {

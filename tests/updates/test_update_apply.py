@@ -59,6 +59,14 @@ def test_abort_restores_and_lists_every_file(root: Path) -> None:
         abort(root)
 
 
+@pytest.mark.parametrize("end", [finish, abort])
+def test_no_stored_types_of_the_other_files_are_left(root: Path, end: Callable[[Path], object]) -> None:
+    (root / ".mypy_cache/3.11").mkdir(parents=True)
+    apply(root, CONTENTS, MODES)
+    end(root)
+    assert not (root / ".mypy_cache").exists()
+
+
 def test_a_second_update_is_refused_while_a_backup_exists(root: Path) -> None:
     apply(root, CONTENTS, MODES)
     with pytest.raises(UpdateError, match="ABORT=1"):

@@ -1,14 +1,13 @@
 """`looseleaf update` in renders of this template: edits that stop it, offers, and invalid calls."""
 
-import shutil
-from collections.abc import Callable
+import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import manifest_check
 import pytest
 
-from looseleaf import cli
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, journal
 from looseleaf.update.source import Source, recorded
@@ -16,50 +15,7 @@ from looseleaf.update.trial import Trial
 from maintenance.manifest import write as write_manifest
 from support.personas import commit
 from support.rendering import Template, files, run
-from support.updates import tried
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Return `called(folder, *arguments)`, which returns the exit code and output of `looseleaf update`."""
-
-    def call(folder: Path, *arguments: str) -> tuple[int, str]:
-        monkeypatch.chdir(folder)
-        code = cli.main(["update", *arguments])
-        output = capsys.readouterr()
-        return code, output.out + output.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def newer(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """Return this template with a later release that changes files of each zone."""
-    folder = tmp_path_factory.mktemp("newer") / "looseleaf"
-    run("cp", "-R", str(template.folder), str(folder), folder=folder.parent)
-    later = Template(folder)
-    for name, old, new in (
-        ("template/lifecycle/docs/data.md", "\n", "\n\nMore.\n"),
-        ("template/config/base.yaml", "# Overrides", "# Newer: overrides"),
-        ("template/src/model/estimator.py", '"""', '"""Newer: '),
-    ):
-        path = folder / name
-        assert old in path.read_text(encoding="utf-8"), name
-        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
-    (folder / "template/docs/newer.md").write_text("Newer.\n")
-    write_manifest(folder)
-    later.release("v9999.1.0")
-    return later
-
-
-def owned(template: Template, into: Path, **choices: str) -> Path:
-    """Return a committed render of the release before, copied from a shared one."""
-    shared = template.folder.parent / f"owned {choices}"
-    if not shared.exists():
-        template.copy(shared, "v9999.0.0", **choices)
-        git("init", "--quiet", folder=shared)
-        commit(shared, "As rendered")
-    return shutil.copytree(shared, into, symlinks=True)
+from support.updates import owned, tried
 
 
 def test_edited_files_of_the_template_are_reported_with_hints(newer: Template, tmp_path: Path, called: Any) -> None:
@@ -83,72 +39,6 @@ def test_an_edit_that_equals_the_new_release_does_not_stop_the_update(newer: Tem
     (project / "lifecycle/docs/data.md").write_bytes((fresh / "lifecycle/docs/data.md").read_bytes())
     commit(project, "Taken by hand")
     assert tried(project, tmp_path / "work", "v9999.1.0").report().safe
-
-
-def test_an_offered_file_is_taken_merged_or_refused(newer: Template, tmp_path: Path, called: Any) -> None:
-    project = owned(newer, tmp_path / "project")
-    base, estimator = project / "config/base.yaml", project / "src/model/estimator.py"
-    base.write_text(base.read_text() + "gate: {min_rows: 300}\n")
-    estimator.write_text(estimator.read_text().replace('"""', '"""Ours: ', 1))
-    commit(project, "Ours")
-    before = files(project)
-    trial = tried(project, tmp_path / "work", "v9999.1.0")
-    states = {offer.path: offer.state for offer in trial.offers()}
-    assert states == {"docs/newer.md": "new", "src/model/estimator.py": "conflicts", "config/base.yaml": "conflicts"}
-    trial.take(["docs/newer.md"])
-    assert trial.contents()["docs/newer.md"] == b"Newer.\n"
-    code, output = called(project, "--take", "src/model/estimator.py")
-    assert code == 1
-    assert "the template's changes and yours touch the same lines" in output
-    code, output = called(project, "--take", "docs/nothing.md")
-    assert code == 1
-    assert "9999.1.0 has no docs/nothing.md" in output
-    assert files(project) == before
-
-
-def test_a_changed_choice_offers_the_files_that_it_renders(newer: Template, tmp_path: Path) -> None:
-    project = owned(newer, tmp_path / "project")
-    with (project / "OWNERS").open("a") as owners:
-        owners.write("# ours\n")
-    commit(project, "Ours")
-    trial = tried(project, tmp_path / "work", "v9999.0.0", owners="@ana")
-    text = trial.report().text()
-    assert "may still follow the old choice:\n  OWNERS: take it with TAKE=OWNERS, or edit it by hand" in text
-    assert [(offer.path, offer.state) for offer in trial.offers()] == [("OWNERS", "merges")]
-    trial.take(["OWNERS"])
-    taken = trial.contents()["OWNERS"] or b""
-    assert b'["ana"]' in taken
-    assert taken.endswith(b"# ours\n")
-    assert [(choice.name, choice.kind) for choice in trial.report().choices] == [("owners", "given")]
-    assert "old choice" not in trial.report().text()
-
-
-@pytest.mark.slow
-def test_a_file_that_an_earlier_update_offered_can_still_be_taken(
-    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("looseleaf.update.command._check", lambda trial, uv: trial.contents())
-    project = owned(newer, tmp_path / "project")
-    with (project / "OWNERS").open("a") as owners:
-        owners.write("# ours\n")
-    commit(project, "Ours")
-    for arguments in (("--to", "v9999.1.0"), ("--set", "owners=@ana")):
-        assert called(project, *arguments)[0] == 0
-        commit(project, "Updated")
-    code, output = called(project, "--take", "OWNERS docs/newer.md src/model/estimator.py")
-    assert code == 0, output
-    taken = (project / "OWNERS").read_text()
-    assert '["ana"]' in taken
-    assert taken.endswith("# ours\n")
-    assert (project / "docs/newer.md").read_text() == "Newer.\n"
-    assert "Newer: " in (project / "src/model/estimator.py").read_text()
-    commit(project, "Taken")
-    before = files(project)
-    for name in ("OWNERS", "Makefile"):
-        code, output = called(project, "--take", name)
-        assert code == 1
-        assert f"nothing is offered for {name}" in output
-    assert files(project) == before
 
 
 @pytest.mark.parametrize(
@@ -363,6 +253,26 @@ def test_an_update_records_its_source(
     assert "nothing to update" in called(project, "--to", release)[1]
 
 
+def test_ctrl_c_removes_what_copier_leaves(
+    newer: Template, tmp_path: Path, called: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, left = owned(newer, tmp_path / "project"), list[Path]()
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        left.append(Path(tempfile.mkdtemp(prefix="copier")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("looseleaf.update.trees.copier.run_copy", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        code, output = called(project)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (code, "everything is as it was" in output) == (130, True), output
+    assert [path.exists() for path in left] == [False]
+    assert Path(tempfile.gettempdir()).exists()
+
+
 def test_an_abort_works_when_the_code_in_lifecycle_is_broken(newer: Template, tmp_path: Path) -> None:
     """Half of lifecycle/ may be of another release, and the template may be unreachable."""
     project = owned(newer, tmp_path / "project")
@@ -371,6 +281,13 @@ def test_an_abort_works_when_the_code_in_lifecycle_is_broken(newer: Template, tm
     apply(project, broken | {"lifecycle/new.py": b"new"}, {})
     assert journal(project).exists()
     assert files(project) != before
+    for goal in ("update", "check", "train", "help"):
+        refused = run("make", goal, folder=project)
+        assert refused.returncode == 2
+        (line,) = [line for line in refused.stdout.splitlines() if "make" in line]
+        assert "An update was interrupted here: make update ABORT=1 restores every file" in line
+    # The update itself runs it before it is complete, also by the command of an older release.
+    assert "interrupted" not in run("make", "-n", "setup", folder=project).stdout
     done = run("make", "update", "ABORT=1", folder=project)
     assert done.returncode == 0, done.stdout
     assert files(project) == before

@@ -1,9 +1,11 @@
 """The package index of a company's fork: an update locks with the index that it brings, and so does uv outside make."""
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from looseleaf.project import make
 from looseleaf.snapshot import git
 from maintenance.manifest import write as write_manifest
-from support.indexes import index
+from support.indexes import index, write_wheel
 from support.personas import commit
 from support.rendering import ROOT, SOURCES, TEMPLATE, Template, run, tool
 
@@ -163,6 +165,29 @@ def test_uv_outside_make_uses_the_index_of_the_fork(fork: Template, machine: Mac
     lock = (project / "uv.lock").read_text()
     assert f'name = "other"\nversion = "1.0"\nsource = {{ registry = "{machine.other}" }}' in lock
     assert machine.index not in lock
+
+
+def test_an_upgrade_never_downgrades_what_is_locked(fork: Template, tmp_path: Path) -> None:
+    makefile = (TEMPLATE / "lifecycle/lifecycle.mk").read_text(encoding="utf-8")
+    date = re.findall(r"(?m)^RELEASED := (\S+)", makefile)[0]
+    day, folder = datetime.fromisoformat(date), tmp_path / "index"
+    for version, days in {"1.0": -100, "2.0": 2, "2.1": 2.1, "3.0": 60}.items():
+        write_wheel(folder / "tiny", "tiny", version, day + timedelta(days=days))
+    with index(folder, is_dated=True) as address:
+        machine = Machine(tmp_path / "config", address, "")
+        released(fork, "v1.0.0", address)
+        project = set_up(fork, tmp_path / "project", machine)
+
+        def locked() -> str:
+            return re.findall(r'name = "tiny"\nversion = "(.*)"', (project / "uv.lock").read_text())[0]
+
+        assert locked() == "1.0"
+        machine.run(tool("uv"), "lock", "--upgrade-package", "tiny==2.0", folder=project)
+        machine.run(*make("upgrade"), folder=project)
+        # Of the same day, and not the newest.
+        assert locked() == "2.1"
+        machine.run(*make("upgrade", f"RELEASED={date}"), folder=project)
+        assert locked() == "1.0"
 
 
 def test_an_index_of_the_team_for_an_own_package_is_kept(fork: Template, machine: Machine, tmp_path: Path) -> None:

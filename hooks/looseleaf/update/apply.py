@@ -26,6 +26,7 @@ LIST = "files.json"
 TOOL = ("__init__.py", "errors.py", "snapshot.py", "update/__init__.py", "update/apply.py")
 # New files wait here, on the same disk as their destination, so that a rename can move each of them.
 DRAFTS = f".{NAME}"
+TYPE_CACHE = ".mypy_cache"
 ABORT = "make update ABORT=1 restores every file; then try again."
 
 
@@ -62,7 +63,8 @@ def apply(root: Path, contents: Mapping[str, bytes | None], modes: Mapping[str, 
 
 
 def finish(root: Path) -> None:
-    """Complete the update: remove the backup."""
+    """Complete the update: remove the backup, and what mypy has stored about the files before."""
+    shutil.rmtree(root / TYPE_CACHE, ignore_errors=True)
     _remove_backup(journal(root))
 
 
@@ -80,6 +82,7 @@ def abort(root: Path) -> list[str]:
         if content is None or _state(top / name) != (content, mode):
             before[name] = content
     _put(top, before, {name: mode for name, mode in modes.items() if mode is not None})
+    shutil.rmtree(root / TYPE_CACHE, ignore_errors=True)
     _remove_backup(place)
     return list(modes)
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,13 @@ from looseleaf.project import environment, find_uv
 from looseleaf.snapshot import contains, git
 from looseleaf.steps import Steps
 from looseleaf.update.apply import ABORT, abort, apply, finish, journal
-from looseleaf.update.report import Report
+from looseleaf.update.report import GOALS, Check, Report
 from looseleaf.update.source import Source, choices_in, recorded
 from looseleaf.update.trees import is_same
 from looseleaf.update.trial import Trial
 
 NEXT = "Applied, not committed. Read git diff, run make check test with your tables, and commit."
+NO_LOCK = "No uv.lock is committed here: run uv lock and commit it, because CI does not set up without it."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="VERSION", help="default: the newest release")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a choice")
     parser.add_argument("--take", action="append", default=[], metavar="PATH", help="take an offered file, merged")
+    parser.add_argument("--diff", action="store_true", help="show what --take, or every offer, changes; write nothing")
     parser.add_argument("--abort", action="store_true", help="restore every file after an interrupted update")
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to a file")
@@ -45,7 +48,15 @@ def run(options: argparse.Namespace) -> int:
             print(f"restored: {', '.join(abort(root))}")
             return 0
         with tempfile.TemporaryDirectory(prefix="looseleaf-update-", ignore_cleanup_errors=True) as work:
-            return _update(options, root, Path(work))
+            usual, tempfile.tempdir = tempfile.tempdir, work  # Copier leaves its folders there after Ctrl-C.
+            try:
+                return _update(options, root, Path(work))
+            except KeyboardInterrupt:
+                # Another Ctrl-C would stop the removal of the folder.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                raise
+            finally:
+                tempfile.tempdir = usual
     except subprocess.CalledProcessError as error:
         print(f"error: git {error.cmd[3]}: {' '.join(str(error.stderr).split())}", file=sys.stderr)
         return 1
@@ -66,8 +77,8 @@ def _interrupted(root: Path) -> bool:
 
 
 def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
+    head = _refuse_unready(root, options.dry_run or options.diff)
     content = recorded(root)
-    head = _refuse_unready(root, options.dry_run)
     source = Source.fetch(content, root, work / "template")
     before = source.commit(str(content["_commit"]))
     after = source.commit(options.to) if options.to else source.newest(before)
@@ -75,30 +86,46 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     if not contains(after, before, source.clone):
         problem = f"{source.label(after)} does not come after {source.label(before)}: an update never goes back"
         raise UpdateError(problem, "Revert the commit of the update instead: git revert.")
-    if after == before and not (changes or options.take or source.address != source.recorded):
+    requested = changes or options.take or options.diff or options.dry_run
+    if after == before and not (requested or source.address != source.recorded):
         return _show(options, Report(source.label(before), source.label(after)))
     trial = Trial.run(root, source, before, after, changes, work)
     # make passes several paths as one text.
-    trial.take([name for each in options.take for name in ([each] if each in trial.new else each.split())])
+    names = [name for each in options.take for name in ([each] if each in trial.new else each.split())]
+    if options.diff:
+        print("\n".join(trial.difference(name) for name in names or [offer.path for offer in trial.offers()]))
+        return 0
+    trial.take(names)
     report = trial.report()
-    code = _show(options, report)
-    if code or options.dry_run or report.up_to_date:
-        return code
-    with contextlib.redirect_stdout(sys.stderr):
-        uv = find_uv(root / ".uv/bin/uv")
-        contents = _check(trial, uv)
-        modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
-        _refuse_changed(root, head, {name: trial.head.get(name) for name in contents})
-        apply(root, contents, modes)
-        try:
-            if (root / ".venv").exists() and (root / "lifecycle/lifecycle.mk").exists():
-                _run(root, "Every file is as it was; make setup repairs the environment.", "make", f"UV={uv}", "setup")
-            finish(root)
-        except BaseException:
-            abort(root)
-            raise
-    print(NEXT, file=sys.stderr)
-    return 0
+    if not report.safe or options.dry_run or report.up_to_date:
+        return _show(options, report)
+    if options.format == "text":
+        print(report.text(), flush=True)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            _check_and_apply(trial, root, head)
+    except UpdateError:
+        if not (checked := trial.report(checked=True)).safe:
+            _show(options, checked, brief=True)
+        raise
+    code = _show(options, trial.report(checked=True), brief=True)
+    print(NEXT if "uv.lock" in trial.head else f"{NO_LOCK}\n{NEXT}", file=sys.stderr)
+    return code
+
+
+def _check_and_apply(trial: Trial, root: Path, head: str) -> None:
+    uv = find_uv(root / ".uv/bin/uv")
+    contents = _check(trial, uv)
+    modes = {name: (trial.clone / name).stat().st_mode & 0o777 for name in contents if contents[name] is not None}
+    _refuse_changed(root, head, {name: trial.head.get(name) for name in contents})
+    apply(root, contents, modes)
+    try:
+        if (root / ".venv").exists() and (root / "lifecycle/lifecycle.mk").exists():
+            _run(root, "Every file is as it was; make setup repairs the environment.", "make", f"UV={uv}", "setup")
+        finish(root)
+    except BaseException:
+        abort(root)
+        raise
 
 
 def _refuse_unready(root: Path, dry_run: bool) -> str:
@@ -142,9 +169,10 @@ def _parse_changes(given: list[str], choices: set[str]) -> dict[str, Any]:
     return changes
 
 
-def _show(options: argparse.Namespace, report: Report) -> int:
+def _show(options: argparse.Namespace, report: Report, brief: bool = False) -> int:
+    """Print the report and write it to the requested file; in a terminal that has shown it, print the verdict only."""
     text = report.as_format(options.format)
-    print(text, end="")
+    print(f"\n{report.title()}\n" if brief and options.format == "text" else text, end="")
     if options.output:
         options.output.write_text(text, encoding="utf-8")
     return 0 if report.safe else NEEDS_A_PERSON
@@ -165,14 +193,22 @@ def _check(trial: Trial, uv: str) -> dict[str, bytes | None]:
     if (trial.clone / "uv.lock").exists():
         _run(trial.clone, hint, uv, "lock")
     contents = trial.contents()
-    for goal in ("setup", "check", "test"):
+    for goal in GOALS:
         try:
-            _run(trial.clone, hint, "make", f"UV={uv}", goal)
+            output = _run(trial.clone, hint, "make", f"UV={uv}", goal)
+            trial.checks.append(Check(f"make {goal}", True, _last_line(output)))
         except UpdateError as error:
+            trial.checks.append(Check(f"make {goal}", False, _last_line(error.tail)))
             if goal != "setup" and _fails_without_update(trial, uv, goal):
                 error.problem += f"\nThe update is not the cause: make {goal} also fails without it"
             raise
     return contents
+
+
+def _last_line(output: str) -> str:
+    """Return the last line of a command that is not make's own; pytest frames its result."""
+    lines = (line.strip("= `") for line in reversed(output.splitlines()) if not line.startswith("make:"))
+    return next(filter(None, lines), "no output")[:200]
 
 
 def _fails_without_update(trial: Trial, uv: str, goal: str) -> bool:
@@ -185,11 +221,11 @@ def _fails_without_update(trial: Trial, uv: str, goal: str) -> bool:
     return False
 
 
-def _run(folder: Path, hint: str, *command: str) -> None:
-    """Run and show a command of the new release, without the secrets of the CI host; raises UpdateError."""
+def _run(folder: Path, hint: str, *command: str) -> str:
+    """Run and show a command of the new release, without the secrets of the CI host; return its output."""
     name = " ".join([Path(command[0]).name, *(word for word in command[1:] if not word.startswith("UV="))])
     kept = {name: value for name, value in environment().items() if name not in ("VIRTUAL_ENV", *SECRETS)}
     try:
-        Steps(kept).run(name, list(command), folder, hint)
+        return Steps(kept).run(name, list(command), folder, hint)
     except StepFailed as failed:
         raise UpdateError(f"{name} of the updated repository: {failed}", hint, failed.tail) from None

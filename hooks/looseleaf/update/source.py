@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -141,12 +141,20 @@ class Source:
             return str(last)
         return f"{commit[:7]} (after {last})" if last else commit[:7]
 
-    def tasks(self, before: str, after: str) -> list[str]:
-        """Return the tasks in the changelogs, also a fork's, for the releases between two commits."""
+    def changelog(self, before: str, after: str) -> list[tuple[str, str]]:
+        """Return the version and text of each release between two commits, also of a fork's, the newest first."""
         since, until = self.last_release(before) or Version("0"), self.last_release(after) or Version("0")
         changelogs = [file_at(after, name, self.clone) for name in releases.CHANGELOGS]
-        tasks = [task for changelog in changelogs for task in releases.tasks(changelog, since, until)]
-        return [f"{version}: {task}" for version, task in sorted(tasks, key=lambda task: task[0])]
+        sections = {version: text for each in changelogs for version, text in releases.sections(each).items()}
+        return [(str(each), sections[each]) for each in sorted(sections, reverse=True) if since < each <= until]
+
+    def tasks(self, before: str, after: str, usage: Container[str] | None = None) -> list[str]:
+        """Return the tasks in the changelogs for the releases between two commits, the oldest first.
+
+        Tasks for a usage that the repository does not have are left out; None stands for every usage.
+        """
+        changes = reversed(self.changelog(before, after))
+        return [f"{version}: {task}" for version, text in changes for task in releases.tasks(text, usage)]
 
 
 def installed_from() -> str:

@@ -78,18 +78,30 @@ def checksum(text: str) -> str:
 
 
 def edits(root: Path) -> list[Finding]:
-    """Report edited files of the template's zone and files that do not belong there.
+    """Report edited and deleted files of the template's zone, and files that do not belong there.
 
-    A missing file is not reported, because another choice may have removed it.
+    A file that is missing in the last commit, too, is not reported, because another choice may have removed it.
     """
-    path = root / MANIFEST
-    if not path.exists():
+    path, deleted = root / MANIFEST, _deleted(root)
+    if not path.exists() and MANIFEST not in deleted:
         return []
+    if {MANIFEST, ANSWERS_FILE} & {*deleted}:
+        hint = f"Restore both: git checkout HEAD -- {MANIFEST} {ANSWERS_FILE}; to leave the template, remove both."
+        problem = "it is deleted, and without it neither a check nor an update works"
+        return [Finding(name, problem, hint) for name in deleted if name in (MANIFEST, ANSWERS_FILE)]
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return [Finding(MANIFEST, "it is not valid JSON", f"Restore it: git checkout HEAD -- {MANIFEST}")]
-    findings = []
+    findings = [
+        Finding(
+            name,
+            "this file belongs to the template and was deleted; an update would stop here",
+            f"{alternative(manifest['seams'], name)} Then restore the file: git checkout HEAD -- {name}",
+        )
+        for name in deleted
+        if name in manifest["files"]
+    ]
     for name, digest in manifest["files"].items():
         file = root / name
         if file.is_file() and hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != digest:
@@ -101,6 +113,19 @@ def edits(root: Path) -> list[Finding]:
             problem = "this file is in the template's folder and is not part of the template"
             findings.append(Finding(name, problem, alternative(manifest["seams"], name)))
     return findings
+
+
+def _deleted(root: Path) -> list[str]:
+    """Return the deleted files of the template since the last commit, unless an update or the team removes them all.
+
+    An update changes the answers file; a team that leaves the template removes it together with the manifest.
+    """
+    if not (root / MANIFEST).exists() and not (root / ANSWERS_FILE).exists():
+        return []
+    changed = _git(root, "diff", "--name-status", "--no-renames", "--relative", "HEAD", "--", "lifecycle", ANSWERS_FILE)
+    if f"M\t{ANSWERS_FILE}" in changed:
+        return []
+    return [line[2:] for line in changed if line.startswith("D\t")]
 
 
 def alternative(seams: dict[str, str], name: str) -> str:
