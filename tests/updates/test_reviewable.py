@@ -94,8 +94,9 @@ def proposed_body(fork: Template, folder: Path, hub: Path, api: Api) -> str:
     git("remote", "add", "origin", f"file://{hub}", folder=folder)
     git("push", "--quiet", "origin", "main", folder=folder)
     given = environment("github", api) | {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1"}
-    done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
-    assert done.returncode == 0, done.stdout
+    for module in (("looseleaf.cli", "propose"), ("looseleaf.send",)):
+        done = run(sys.executable, "-m", *module, folder=folder, **given)
+        assert done.returncode == 0, done.stdout
     return str(api.open[0]["body"])
 
 
