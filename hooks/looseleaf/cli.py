@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from looseleaf import propose
+from looseleaf.fleet import command as fleet
 from looseleaf.update import command as update
 
 
@@ -19,12 +20,15 @@ def main(arguments: list[str] | None = None) -> int:
     add_infer_arguments(infer)
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
     commands.add_parser("propose", help="propose an update as a pull or merge request (for CI)")
+    fleet.add_arguments(commands.add_parser("fleet", help="report, plan or update many repositories"))
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
     if options.command == "update":
         return update.run(options)
     if options.command == "propose":
         return propose.run()
+    if options.command == "fleet":
+        return fleet.run(options)
     # The other commands need the packages of the rendered repository, in whose environment they run.
     if options.command == "year":
         from looseleaf.year.play import run as run_year

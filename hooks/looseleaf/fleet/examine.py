@@ -1,0 +1,166 @@
+"""One repository of a fleet: its state, the trial of an update, or the update on a branch."""
+
+import json
+import os
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from looseleaf.errors import StepFailed, UpdateError
+from looseleaf.fleet.branch import destination, tip, update
+from looseleaf.fleet.repositories import cloned, digest, locked, opened, template
+from looseleaf.snapshot import contains, git, succeeds
+from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
+from looseleaf.update.trees import is_same, render, tracked
+from looseleaf.update.trial import MANIFEST, ZONE, Trial
+
+ENVIRONMENTS = ("production", "staging", "local")
+
+
+@dataclass
+class Row:
+    """What is known of a repository; `result` is read, up to date, applies, refused, updated or error."""
+
+    name: str
+    address: str
+    result: str = "error"
+    reasons: list[str] = field(default_factory=list)
+    version: str = ""
+    age_days: int | None = None
+    edited: list[str] | None = None
+    review_by: str = ""
+    deployed: dict[str, str] = field(default_factory=dict)
+    monitoring: dict[str, str] = field(default_factory=dict)
+    uncommitted: int = 0
+    to: str = ""
+    request: str = ""
+    reused: bool = False
+    cpu_seconds: float = 0.0
+
+
+def fill(row: Row, address: str, options: Namespace) -> None:
+    """Fill the row of a repository; what is wrong with it is a reason in its row."""
+    try:
+        # A process of a killed run may still be at work: its result is used.
+        with locked(options.state / "locks" / digest(address)):
+            _fill(row, address, options)
+    except Exception as error:
+        known = f"{error.problem}. {error.hint}" if isinstance(error, StepFailed) else getattr(error, "stderr", None)
+        row.reasons = [" ".join((known or repr(error)).split())]
+    row.cpu_seconds = round(sum(os.times()[:4]), 2)
+
+
+def _fill(row: Row, address: str, options: Namespace) -> None:
+    """Fill a row fact by fact, and set its result at the end: after an exception, it is an error."""
+    folder = opened(address, options.state)
+    row.uncommitted = len(git("status", "--porcelain", "--", ".", folder=folder).splitlines())
+    row.review_by = _value(folder / "OWNERS", "x-ownership", "review_by")
+    for name in ENVIRONMENTS:
+        settings = [_value(folder / f"config/{each}.yaml", "storage") for each in (name, "base")]
+        storage = folder / (settings[0] or settings[1] or "storage")
+        row.deployed[name] = _value(storage / f"deployments/{name}.json", "live", "version")
+        row.monitoring[name] = _value(storage / f"reports/{name}/monitoring.json", "verdict")
+    if not succeeds("cat-file", "-e", "HEAD:./lifecycle", folder=folder):
+        raise UpdateError("it has no lifecycle/, so it is not a repository of this template", "Correct the list.")
+    content = recorded(folder)
+    source = template(content, folder, options.state)
+    before = after = source.commit(str(content["_commit"]))
+    row.version, released = source.label(before), git("show", "-s", "--format=%ct", before, folder=source.clone)
+    row.age_days = int(time.time() - int(released)) // 86400
+    if options.action != "status":
+        after = source.commit(options.to) if options.to else source.newest(before)
+        row.to = source.label(after)
+    _refuse_moved_tags(source, {before, after})
+    if not contains(after, before, source.clone):
+        raise UpdateError(f"{row.to} does not come after {row.version}: an update never goes back", "Correct --to.")
+    # A killed process may have left this folder.
+    work = options.state / "work" / digest(address)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    key = (address, git("rev-parse", "HEAD", folder=folder), before, after, source.address)
+    found = _once(row, options.state, key, partial(_tried, folder, source, before, after, work))
+    if options.action == "status":
+        found["result"] = "read"
+    elif row.uncommitted:
+        found["result"] = "refused"
+        found["reasons"].insert(0, f"uncommitted changes ({row.uncommitted}): commit or stash them")
+    elif options.action == "update" and found["result"] == "applies":
+        origin, host = destination(address, folder, content, options.push)
+        propose = partial(update, folder, work / "updated", origin, host, options.to)
+        found |= _once(row, options.state, (*key, origin), propose, partial(tip, origin))
+    vars(row).update(found)
+    shutil.rmtree(work)
+
+
+def edited(head: Mapping[str, bytes], old: Mapping[str, bytes]) -> list[str]:
+    """Return the template's files that were edited, removed or added, of the committed and the rendered files."""
+    files = json.loads(old.get(MANIFEST, b"{}")).get("files", {})
+    both = head.keys() & old.keys()
+    names = {name for name in head.keys() | old.keys() if name.startswith(ZONE)} | (both & files.keys())
+    return sorted(names - {name for name in both if is_same(head[name], old[name])} - {ANSWERS_FILE, MANIFEST})
+
+
+def _value(path: Path, *keys: str) -> str:
+    """Return a value of a file in YAML or JSON; empty where the file has none or is not valid."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in keys:
+            value = value[key]
+        return str(value)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return ""
+
+
+def _tried(folder: Path, source: Source, before: str, after: str, work: Path) -> dict[str, Any]:
+    """Return the edited files of the template, and what an update that changes something would do."""
+    if after == before and source.address == source.recorded:
+        clone = cloned(folder, work / "project")
+        old = render(source, before, choices_in(recorded(clone)), work / "old")
+        return {"result": "up to date", "reasons": [], "edited": edited(tracked(clone), old)}
+    trial = Trial.run(folder, source, before, after, {}, work)
+    report = trial.report()
+    reasons = [f"{edit.path} ({edit.kind}): {edit.seam}" for edit in report.edits]
+    reasons += [f"{loss.path}: {loss.why}" for loss in report.losses]
+    reasons += [f"{path}: a conflict" for path in report.conflicts]
+    reasons += [f"{choice}" for choice in report.choices if choice.kind in ("reset", "dropped")]
+    result = "refused" if not report.safe else "up to date" if report.up_to_date else "applies"
+    return {"result": result, "reasons": reasons, "edited": edited(trial.head, trial.old)}
+
+
+def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
+    """Raise UpdateError when the tag of a recorded release has another commit: what was rendered is uncertain."""
+    for version, commit in source.releases.items():
+        tag = f"refs/tags/v{version}^{{commit}}"
+        exists = commit in commits and succeeds("rev-parse", "--quiet", "--verify", tag, folder=source.clone)
+        if exists and (at := git("rev-parse", tag, folder=source.clone)) != commit:
+            problem = f"the tag v{version} of the template is at {at[:7]}, and its record has {commit[:7]}"
+            raise UpdateError(problem, "A published tag is never moved: correct it in the template.")
+
+
+def _once(
+    row: Row, state: Path, key: tuple[str, ...], work: Callable[[], dict[str, Any]], now: Callable[[], str] = str
+) -> dict[str, Any]:
+    """Return the stored result of the same work while `now()` is as it left it; else work and store the result."""
+
+    def file() -> Path:
+        return state / "results" / f"{digest(metadata.version('looseleaf'), *key, now())}.json"
+
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(file().read_text(encoding="utf-8"))
+        row.reused = True
+        return found
+    row.reused, found = False, work()
+    place = file()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.with_suffix(".draft").write_text(json.dumps(found), encoding="utf-8")
+    place.with_suffix(".draft").replace(place)
+    return found
