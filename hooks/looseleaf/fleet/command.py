@@ -6,13 +6,13 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import platformdirs
 from tabulate import tabulate
@@ -60,11 +60,11 @@ def run(options: Namespace) -> int:
     return 1 if "error" in results else NEEDS_A_PERSON if "refused" in results else 0
 
 
-def examined(repositories: Sequence[tuple[str, str]], options: Namespace) -> list[Row]:
+def examined(repositories: Mapping[str, str], options: Namespace) -> list[Row]:
     """Return the rows of all repositories in their order. Each has a process, so that none can stop the others."""
-    rows = [Row(name, public(address)) for name, address in repositories]
-    waiting = [(row, address) for row, (_, address) in zip(rows, repositories, strict=True)]
-    running: dict[Any, Row] = {}
+    rows = [Row(name, public(address)) for name, address in repositories.items()]
+    waiting = list(zip(rows, repositories.values(), strict=True))
+    running: dict[Connection, Row] = {}
     # A forked process has the imported modules; the thread of the bar would be forked, too.
     context, tqdm.monitor_interval = get_context("fork"), 0
     with tqdm(total=len(rows), disable=None, unit=" repositories") as bar:
@@ -75,20 +75,20 @@ def examined(repositories: Sequence[tuple[str, str]], options: Namespace) -> lis
                 context.Process(target=_send, args=(sender, row, address, options), daemon=True).start()
                 sender.close()
                 running[receiver] = row
-            for ready in wait(list(running)):
+            for ready in cast(list[Connection], wait(list(running))):
                 row = running.pop(ready)
                 try:
                     vars(row).update(ready.recv())
                 except EOFError:
-                    row.reasons = ["its process was killed"]
+                    row.notes = ["its process was killed"]
                 bar.update()
     return rows
 
 
 def _send(sender: Connection, row: Row, address: str, options: Namespace) -> None:
-    """Send the filled row; the process that waits for it may have been killed."""
-    fill(row, address, options)
-    with suppress(BrokenPipeError):
+    # After Ctrl-C and after a kill, no process waits for the row.
+    with suppress(BrokenPipeError, KeyboardInterrupt):
+        fill(row, address, options)
         sender.send(vars(row))
 
 
@@ -101,7 +101,7 @@ def formatted(rows: Sequence[Row], action: str, name: str) -> str:
     if name == "json":
         facts = {"action": action, "summary": summary, "repositories": [asdict(row) for row in rows]}
         return json.dumps(facts, indent=2, ensure_ascii=False)
-    notes = [(row.name, note) for row in rows for note in (*row.reasons, row.request) if note]
+    notes = [(row.name, note) for row in rows for note in row.notes]
     tables = [
         _table(HEADERS, map(_cells, rows), name),
         *([_table(("repository", "note"), notes, name)] if notes else []),

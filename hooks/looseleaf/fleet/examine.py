@@ -1,14 +1,14 @@
 """One repository of a fleet: its state, the trial of an update, or the update on a branch."""
 
+import io
 import json
 import os
 import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 from looseleaf.errors import StepFailed, UpdateError
-from looseleaf.fleet.branch import destination, tip, update
-from looseleaf.fleet.repositories import cloned, digest, locked, opened, template
+from looseleaf.fleet.repositories import cloned, destination, digest, locked, opened, remote_git, template
+from looseleaf.hosts import Host
+from looseleaf.propose import UPDATE, propose
+from looseleaf.remote import REF
 from looseleaf.snapshot import contains, git, succeeds
 from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import is_same, render, tracked
@@ -33,7 +35,7 @@ class Row:
     name: str
     address: str
     result: str = "error"
-    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     version: str = ""
     age_days: int | None = None
     edited: list[str] | None = None
@@ -42,20 +44,19 @@ class Row:
     monitoring: dict[str, str] = field(default_factory=dict)
     uncommitted: int = 0
     to: str = ""
-    request: str = ""
     reused: bool = False
     cpu_seconds: float = 0.0
 
 
 def fill(row: Row, address: str, options: Namespace) -> None:
-    """Fill the row of a repository; what is wrong with it is a reason in its row."""
+    """Fill the row of a repository; what is wrong with it is a note in its row."""
     try:
         # A process of a killed run may still be at work: its result is used.
         with locked(options.state / "locks" / digest(address)):
             _fill(row, address, options)
     except Exception as error:
         known = f"{error.problem}. {error.hint}" if isinstance(error, StepFailed) else getattr(error, "stderr", None)
-        row.reasons = [" ".join((known or repr(error)).split())]
+        row.notes = [" ".join((known or repr(error)).split())]
     row.cpu_seconds = round(sum(os.times()[:4]), 2)
 
 
@@ -86,17 +87,30 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
     work = options.state / "work" / digest(address)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    key = (address, git("rev-parse", "HEAD", folder=folder), before, after, source.address)
-    found = _once(row, options.state, key, partial(_tried, folder, source, before, after, work))
-    if options.action == "status":
-        found["result"] = "read"
-    elif row.uncommitted:
-        found["result"] = "refused"
-        found["reasons"].insert(0, f"uncommitted changes ({row.uncommitted}): commit or stash them")
+    key = (
+        metadata.version("looseleaf"),
+        address,
+        git("rev-parse", "HEAD", folder=folder),
+        before,
+        after,
+        source.address,
+    )
+
+    def stored(*more: str) -> Path:
+        return options.state / "results" / digest(*key, *more)
+
+    found = _once(row, stored, lambda: _tried(folder, source, before, after, work))
+    notes = [f"uncommitted changes ({row.uncommitted}): commit or stash them"] if row.uncommitted else []
+    if options.action == "status" or notes:
+        found |= {"result": "read" if options.action == "status" else "refused", "notes": notes + found["notes"]}
     elif options.action == "update" and found["result"] == "applies":
-        origin, host = destination(address, folder, content, options.push)
-        propose = partial(update, folder, work / "updated", origin, host, options.to)
-        found |= _once(row, options.state, (*key, origin), propose, partial(tip, origin))
+        origin, host = destination(address, folder, str(content.get("ci", "github")), options.push)
+        found |= _once(
+            row,
+            # The result is valid as long as the branch is as the update has left it.
+            lambda: stored(origin, remote_git("ls-remote", origin, REF)),
+            lambda: _updated(cloned(folder, work / "updated"), origin, host, options.to),
+        )
     vars(row).update(found)
     shutil.rmtree(work)
 
@@ -125,15 +139,15 @@ def _tried(folder: Path, source: Source, before: str, after: str, work: Path) ->
     if after == before and source.address == source.recorded:
         clone = cloned(folder, work / "project")
         old = render(source, before, choices_in(recorded(clone)), work / "old")
-        return {"result": "up to date", "reasons": [], "edited": edited(tracked(clone), old)}
+        return {"result": "up to date", "notes": [], "edited": edited(tracked(clone), old)}
     trial = Trial.run(folder, source, before, after, {}, work)
     report = trial.report()
-    reasons = [f"{edit.path} ({edit.kind}): {edit.seam}" for edit in report.edits]
-    reasons += [f"{loss.path}: {loss.why}" for loss in report.losses]
-    reasons += [f"{path}: a conflict" for path in report.conflicts]
-    reasons += [f"{choice}" for choice in report.choices if choice.kind in ("reset", "dropped")]
+    notes = [f"{edit.path} ({edit.kind}): {edit.seam}" for edit in report.edits]
+    notes += [f"{loss.path}: {loss.why}" for loss in report.losses]
+    notes += [f"{path}: a conflict" for path in report.conflicts]
+    notes += [f"{choice}" for choice in report.choices if choice.kind in ("reset", "dropped")]
     result = "refused" if not report.safe else "up to date" if report.up_to_date else "applies"
-    return {"result": result, "reasons": reasons, "edited": edited(trial.head, trial.old)}
+    return {"result": result, "notes": notes, "edited": edited(trial.head, trial.old)}
 
 
 def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
@@ -146,14 +160,21 @@ def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
             raise UpdateError(problem, "A published tag is never moved: correct it in the template.")
 
 
-def _once(
-    row: Row, state: Path, key: tuple[str, ...], work: Callable[[], dict[str, Any]], now: Callable[[], str] = str
-) -> dict[str, Any]:
-    """Return the stored result of the same work while `now()` is as it left it; else work and store the result."""
+def _updated(clone: Path, origin: str, host: Host, to: str | None) -> dict[str, Any]:
+    """Update a clone on its branch as `looseleaf propose` does, after its own checks, and return the result."""
+    git("remote", "set-url", "origin", origin, folder=clone)
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            code = propose(clone, host, [*UPDATE, *(("--to", to) if to else ())])
+    except StepFailed as failed:
+        raise UpdateError(f"{output.getvalue()}{failed.problem}", failed.hint) from None
+    lines = output.getvalue().strip().splitlines()
+    return {"result": "refused", "notes": lines} if code else {"result": "updated", "notes": lines[-1:]}
 
-    def file() -> Path:
-        return state / "results" / f"{digest(metadata.version('looseleaf'), *key, now())}.json"
 
+def _once(row: Row, file: Callable[[], Path], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result that a file has; without one, work and store the result in the file as it is named then."""
     with suppress(OSError, ValueError):
         found: dict[str, Any] = json.loads(file().read_text(encoding="utf-8"))
         row.reused = True

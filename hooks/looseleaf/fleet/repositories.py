@@ -1,4 +1,4 @@
-"""The repositories of a list, folders and URLs, with a clone of each URL and of each template."""
+"""The repositories of a list, folders and URLs: clones of them and of their templates, and their CI hosts."""
 
 import fcntl
 import hashlib
@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from looseleaf import hosts
 from looseleaf.errors import UpdateError
+from looseleaf.hosts import SECRETS, Host, Token
 from looseleaf.snapshot import git, succeeds
 from looseleaf.update.source import Source, located
 
-REMOTE = re.compile(r"\w[\w+]*://|[\w.-]+@[\w.-]+:")
+REMOTE = re.compile(
+    r"(?:\w[\w+]*://(?:[^/@]*@)?|[\w.-]+@(?=[^/]+:))(?P<host>[^/:]*)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?"
+)
 # For one response of a host, and for a clone.
 SECONDS, CLONE_SECONDS = 60, 600
 
 
-def listed(given: Sequence[str], file: Path | None) -> list[tuple[str, str]]:
-    """Return name and address, an absolute path or a URL, of the given entries and of those in a file.
+def listed(given: Sequence[str], file: Path | None) -> dict[str, str]:
+    """Return the addresses, absolute paths or URLs, of the given entries and of those in a file, by name.
 
     An entry is ADDRESS or NAME=ADDRESS. Relative paths in a file are relative to its folder.
     """
@@ -29,15 +33,16 @@ def listed(given: Sequence[str], file: Path | None) -> list[tuple[str, str]]:
     if file:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         entries += [(text, file.parent) for line in lines if (text := re.sub(r"(^|\s)#.*", "", line).strip())]
-    found = []
+    found: dict[str, str] = {}
     for text, base in entries:
         name, address = re.findall(r"^(?:([\w.-]+)=)?(.*)", text)[0]
-        if not REMOTE.match(address):
+        if not REMOTE.fullmatch(address):
             address = str((base / os.path.expanduser(address)).resolve())
-        found.append((name or re.split(r"[/:]", address.rstrip("/").removesuffix(".git"))[-1], address))
-    names = [name for name, _ in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UpdateError(f"two repositories have the name {', '.join(twice)}", "Remove one, or write NAME=ADDRESS.")
+        name = name or re.split(r"[/:]", address.rstrip("/").removesuffix(".git"))[-1]
+        if name in found:
+            problem = f"two repositories have the name {name}: {public(found[name])} and {public(address)}"
+            raise UpdateError(problem, "Remove one, or write NAME=ADDRESS.")
+        found[name] = address
     if not found:
         raise UpdateError("no repository is listed", "Name some, or a file with one in each line: --file FILE.")
     return found
@@ -46,7 +51,7 @@ def listed(given: Sequence[str], file: Path | None) -> list[tuple[str, str]]:
 def opened(address: str, state: Path) -> Path:
     """Return the folder of a repository, for a URL that of its clone."""
     folder = Path(address)
-    if REMOTE.match(address):
+    if REMOTE.fullmatch(address):
         head = remote_git("ls-remote", address, "HEAD").partition("\t")[0]
         folder = _clone(address, state / "clones" / digest(address) / (head or "empty"))
     if not succeeds("rev-parse", "--verify", "HEAD", folder=folder):
@@ -69,6 +74,41 @@ def cloned(folder: Path, into: Path) -> Path:
     return into / folder.resolve().relative_to(top.resolve())
 
 
+class Local(Host):
+    """A folder in place of a host: the branch is left there, and no request is opened."""
+
+    rights = "the permission to write to the folder"
+
+    def offer(self, branch: str, title: str, body: str) -> tuple[str, bool]:
+        """Return where the branch is."""
+        return f"the branch {branch} of {self.repository}", True
+
+    def _headers(self) -> dict[str, str]:
+        return {}
+
+
+def destination(address: str, folder: Path, kind: str, push: bool) -> tuple[str, Host]:
+    """Return the repository that gets the branch of an update, and its host; `kind` is the choice `ci`.
+
+    It is the listed folder or, with `push`, its `origin`. GITHUB_API_URL and CI_API_V4_URL replace the usual addresses.
+    """
+    base = git("rev-parse", "--abbrev-ref", "HEAD", folder=folder)
+    if not push:
+        if REMOTE.fullmatch(address):
+            raise UpdateError("a URL has no folder for a branch", "Add --push, or list the folder of a clone.")
+        return address, Local("", address, base, Token("none", "\0"))
+    origin = git("remote", "get-url", "--push", "origin", folder=folder)
+    if not (match := REMOTE.fullmatch(origin)):
+        raise UpdateError(f"{origin} is not an address of GitHub or GitLab", "Correct the remote `origin`.")
+    host, given = match["host"], {name: os.environ[name] for name in SECRETS if name in os.environ}
+    if kind == "gitlab":
+        given |= {"CI_API_V4_URL": os.environ.get("CI_API_V4_URL", f"https://{host}/api/v4")}
+        return origin, hosts.from_environment(given | {"CI_PROJECT_ID": match["path"], "CI_COMMIT_BRANCH": base})
+    usual = "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
+    given |= {"GITHUB_API_URL": os.environ.get("GITHUB_API_URL", usual), "GITHUB_REPOSITORY": match["path"]}
+    return origin, hosts.from_environment(given | {"GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": base})
+
+
 def remote_git(command: str, address: str, *arguments: str, seconds: int = 0) -> str:
     """Run git without prompts and within a time limit; raises UpdateError without credentials in its message."""
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
@@ -82,7 +122,7 @@ def remote_git(command: str, address: str, *arguments: str, seconds: int = 0) ->
         problem = f"{public(address)} did not respond within {slow.timeout:.0f} s"
         raise UpdateError(problem, "Try again, or correct the address.") from None
     if done.returncode:
-        problem = f"{public(address)} cannot be read: {public(' '.join(done.stderr.split()))}"
+        problem = f"{public(address)} cannot be read: {public(done.stderr.strip().partition(chr(10))[0])}"
         raise UpdateError(problem, "Correct the address, or set up git's credentials for it.")
     return done.stdout.strip()
 
