@@ -80,8 +80,10 @@ def fleet_of_many(template: Template, folder: Path, count: int) -> Fleet:
     commit(foreign, "Another project")
     edited_by(fork(template, folder / "template").copy(folder / "fork", "v9999.0.0.post1"), untouched)
     fleet.results.update({"foreign": "error", "fork": "applies"})
+    # Most repositories of a fleet are up to date.
+    copied = [*originals, *originals[-len(PERSONAS) :], *originals[-len(PERSONAS) :]]
     for number in range(count - len(fleet.results)):
-        original = originals[number % len(originals)]
+        original = copied[number % len(copied)]
         fleet.copy(original, f"{original.name}-{number}")
     return fleet
 

@@ -6,9 +6,8 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -99,29 +98,21 @@ def formatted(rows: Sequence[Row], action: str, name: str) -> str:
     summary = f"{len(rows)} repositories: {counts}. Results of earlier runs: {reused}. CPU seconds each: {mean:.1f}."
     summary += f" {NOT_CHECKED}" if action == "plan" else ""
     if name == "json":
-        facts = {"action": action, "summary": summary, "repositories": [asdict(row) for row in rows]}
+        facts = {"action": action, "summary": summary, "repositories": [vars(row) for row in rows]}
         return json.dumps(facts, indent=2, ensure_ascii=False)
+    parts = [f"<!doctype html>\n<meta charset=utf-8>\n<title>Fleet: {action}</title>"] if name == "html" else []
     notes = [(row.name, note) for row in rows for note in row.notes]
-    tables = [
-        _table(HEADERS, map(_cells, rows), name),
-        *([_table(("repository", "note"), notes, name)] if notes else []),
-    ]
-    if name == "html":
-        head = f"<!doctype html>\n<meta charset=utf-8>\n<title>Fleet: {action}</title>"
-        return "\n".join([head, *tables, f"<p>{html.escape(summary)}</p>"])
-    return "\n\n".join([*tables, summary])
+    for headers, lines in ((HEADERS, map(_cells, rows)), (("repository", "note"), notes)):
+        cells = [["-" if cell in (None, "") else str(cell) for cell in line] for line in lines]
+        if name == "markdown":
+            cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
+        parts += [tabulate(cells, headers, FORMATS[name], disable_numparse=True)] if cells else []
+    return "\n\n".join([*parts, f"<p>{html.escape(summary)}</p>" if name == "html" else summary])
 
 
 def _cells(row: Row) -> tuple[object, ...]:
     edits = None if row.edited is None else len(row.edited)
-    facts = [
+    deployed, verdicts = (
         ", ".join(f"{text} ({name})" for name, text in each.items() if text) for each in (row.deployed, row.monitoring)
-    ]
-    return row.name, row.version, row.age_days, edits, row.review_by, *facts, row.result
-
-
-def _table(headers: Sequence[str], rows: Iterable[Iterable[object]], name: str) -> str:
-    cells = [["-" if cell in (None, "") else str(cell) for cell in row] for row in rows]
-    if name == "markdown":
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-    return tabulate(cells, headers, FORMATS[name], disable_numparse=True)
+    )
+    return row.name, row.version, row.age_days, edits, row.review_by, deployed, verdicts, row.result

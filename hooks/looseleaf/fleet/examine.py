@@ -15,16 +15,17 @@ from typing import Any
 
 import yaml
 
-from looseleaf.errors import StepFailed, UpdateError
-from looseleaf.fleet.repositories import cloned, destination, digest, locked, opened, remote_git, template
+from looseleaf.errors import TAIL, StepFailed, UpdateError
+from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, remote_git
 from looseleaf.hosts import Host
 from looseleaf.propose import UPDATE, propose
 from looseleaf.remote import REF
 from looseleaf.snapshot import contains, git, succeeds
-from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
+from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, located, recorded
 from looseleaf.update.trees import is_same, render, tracked
-from looseleaf.update.trial import MANIFEST, ZONE, Trial
+from looseleaf.update.trial import Trial
 
+ZONE, MANIFEST = "lifecycle/", "lifecycle/manifest.json"
 ENVIRONMENTS = ("production", "staging", "local")
 
 
@@ -73,7 +74,8 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
     if not succeeds("cat-file", "-e", "HEAD:./lifecycle", folder=folder):
         raise UpdateError("it has no lifecycle/, so it is not a repository of this template", "Correct the list.")
     content = recorded(folder)
-    source = template(content, folder, options.state)
+    template, new = located(content, folder)
+    source = Source(clone_of(template, options.state), str(content["_src_path"]), new)
     before = after = source.commit(str(content["_commit"]))
     row.version, released = source.label(before), git("show", "-s", "--format=%ct", before, folder=source.clone)
     row.age_days = int(time.time() - int(released)) // 86400
@@ -87,17 +89,10 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
     work = options.state / "work" / digest(address)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    key = (
-        metadata.version("looseleaf"),
-        address,
-        git("rev-parse", "HEAD", folder=folder),
-        before,
-        after,
-        source.address,
-    )
 
     def stored(*more: str) -> Path:
-        return options.state / "results" / digest(*key, *more)
+        known = metadata.version("looseleaf"), address, git("rev-parse", "HEAD", folder=folder)
+        return Path(options.state, "results", digest(*known, before, after, source.address, *more))
 
     found = _once(row, stored, lambda: _tried(folder, source, before, after, work))
     notes = [f"uncommitted changes ({row.uncommitted}): commit or stash them"] if row.uncommitted else []
@@ -168,8 +163,9 @@ def _updated(clone: Path, origin: str, host: Host, to: str | None) -> dict[str, 
         with redirect_stdout(output):
             code = propose(clone, host, [*UPDATE, *(("--to", to) if to else ())])
     except StepFailed as failed:
-        raise UpdateError(f"{output.getvalue()}{failed.problem}", failed.hint) from None
-    lines = output.getvalue().strip().splitlines()
+        end = "\n".join(output.getvalue().splitlines()[-TAIL:])
+        raise UpdateError(f"{end}\n{failed.problem}", failed.hint) from None
+    lines = [line for line in output.getvalue().splitlines() if line]
     return {"result": "refused", "notes": lines} if code else {"result": "updated", "notes": lines[-1:]}
 
 

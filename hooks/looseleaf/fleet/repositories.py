@@ -1,4 +1,4 @@
-"""The repositories of a list, folders and URLs: clones of them and of their templates, and their CI hosts."""
+"""The repositories of a list, folders and URLs: clones of them, and the hosts that get their updates."""
 
 import fcntl
 import hashlib
@@ -6,16 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from looseleaf import hosts
 from looseleaf.errors import UpdateError
 from looseleaf.hosts import SECRETS, Host, Token
 from looseleaf.snapshot import git, succeeds
-from looseleaf.update.source import Source, located
 
 REMOTE = re.compile(
     r"(?:\w[\w+]*://(?:[^/@]*@)?|[\w.-]+@(?=[^/]+:))(?P<host>[^/:]*)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?"
@@ -49,22 +47,22 @@ def listed(given: Sequence[str], file: Path | None) -> dict[str, str]:
 
 
 def opened(address: str, state: Path) -> Path:
-    """Return the folder of a repository, for a URL that of its clone."""
-    folder = Path(address)
-    if REMOTE.fullmatch(address):
-        head = remote_git("ls-remote", address, "HEAD").partition("\t")[0]
-        folder = _clone(address, state / "clones" / digest(address) / (head or "empty"))
+    """Return the folder of a repository, for a URL that of a clone."""
+    folder = clone_of(address, state) if REMOTE.fullmatch(address) else Path(address)
     if not succeeds("rev-parse", "--verify", "HEAD", folder=folder):
         raise UpdateError(f"{public(address)} is not a git repository with a commit", "Correct the list.")
     return folder
 
 
-def template(content: Mapping[str, Any], folder: Path, state: Path) -> Source:
-    """Return the template of an answers file; all repositories use one clone of it."""
-    address, new = located(content, folder)
-    place = state / "templates" / digest(address) / digest(remote_git("ls-remote", address))
+def clone_of(address: str, state: Path) -> Path:
+    """Return a clone of an address in its present state, which all processes use; those of older states are removed."""
+    place = state / "clones" / digest(address) / digest(remote_git("ls-remote", address))
     with locked(place.parent.with_suffix(".lock")):
-        return Source(_clone(address, place), str(content["_src_path"]), new)
+        if not place.exists():
+            shutil.rmtree(place.parent, ignore_errors=True)
+            remote_git("clone", address, f"{place}.draft", seconds=CLONE_SECONDS)
+            Path(f"{place}.draft").rename(place)
+    return place
 
 
 def cloned(folder: Path, into: Path) -> Path:
@@ -122,7 +120,8 @@ def remote_git(command: str, address: str, *arguments: str, seconds: int = 0) ->
         problem = f"{public(address)} did not respond within {slow.timeout:.0f} s"
         raise UpdateError(problem, "Try again, or correct the address.") from None
     if done.returncode:
-        problem = f"{public(address)} cannot be read: {public(done.stderr.strip().partition(chr(10))[0])}"
+        # The lines after the first one are advice.
+        problem = f"{public(address)} cannot be read: {public(done.stderr.strip().partition(os.linesep)[0])}"
         raise UpdateError(problem, "Correct the address, or set up git's credentials for it.")
     return done.stdout.strip()
 
@@ -144,12 +143,3 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _clone(address: str, place: Path) -> Path:
-    """Return the clone of one state of an address, which names the folder; those of older states are removed."""
-    if not place.exists():
-        shutil.rmtree(place.parent, ignore_errors=True)
-        remote_git("clone", address, f"{place}.draft", seconds=CLONE_SECONDS)
-        Path(f"{place}.draft").rename(place)
-    return place
