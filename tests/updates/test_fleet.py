@@ -13,11 +13,13 @@ import pytest
 
 from looseleaf.fleet import command, examine
 from looseleaf.fleet.examine import Row
+from looseleaf.snapshot import git
 from looseleaf.update.source import ANSWERS_FILE
 from support import fleets
 from support.fleets import Fleet, editing_the_template, rendered, run, tiny
 from support.personas import EDITED, commit
 from support.rendering import RELEASE, ROOT, SOURCES, Template, start
+from support.rendering import run as processed
 from support.waiting import eventually
 
 PAGE = ROOT / "docs/fleet.md"
@@ -177,3 +179,17 @@ def test_fifty_repositories_are_planned_although_the_first_run_is_killed(history
     assert sorted(worked) == sorted({*many.results} - {"broken", "foreign", "left"}), "no work is done twice"
     assert sum(row["reused"] for row in rows.values()) >= 10
     assert not [*state.glob("work/*")]
+
+
+@pytest.mark.slow
+def test_a_release_is_rehearsed_on_real_repositories_before_it_is_made(history: Template, tmp_path: Path) -> None:
+    fleet = Fleet(history, tmp_path / "fleet")
+    fleet.add("v0.2.0")
+    fleet.add("v0.1.0", editing_the_template)
+    output = tmp_path / "plan.json"
+    arguments = f"ARGS=--state {tmp_path / 'state'} --format json --output {output}"
+    done = processed("make", "rehearse", f"FILE={fleet.list()}", arguments, folder=ROOT)
+    assert "Error 3" in done.stdout, done.stdout
+    rows = {row["name"]: row for row in json.loads(output.read_text(encoding="utf-8"))["repositories"]}
+    assert {name: row["result"] for name, row in rows.items()} == fleet.results
+    assert all(git("rev-parse", "HEAD", folder=ROOT).startswith(row["to"][:7]) for row in rows.values()), rows

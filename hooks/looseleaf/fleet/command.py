@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from looseleaf.errors import NEEDS_A_PERSON, UpdateError
 from looseleaf.fleet.examine import Row, fill
-from looseleaf.fleet.repositories import listed, public
+from looseleaf.fleet.repositories import NO_TOKEN, listed
 
 FORMATS = {"text": "plain", "markdown": "github", "html": "html"}
 HEADERS = ("repository", "version", "age (days)", "edited", "review by", "deployed", "monitoring", "result")
@@ -61,7 +61,7 @@ def run(options: Namespace) -> int:
 
 def examined(repositories: Mapping[str, str], options: Namespace) -> list[Row]:
     """Return the rows of all repositories in their order. Each has a process, so that none can stop the others."""
-    rows = [Row(name, public(address)) for name, address in repositories.items()]
+    rows = [Row(name, NO_TOKEN.hide(address)) for name, address in repositories.items()]
     waiting = list(zip(rows, repositories.values(), strict=True))
     running: dict[Connection, Row] = {}
     # A forked process has the imported modules; the thread of the bar would be forked, too.

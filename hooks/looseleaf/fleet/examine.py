@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from looseleaf.errors import TAIL, StepFailed, UpdateError
-from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, remote_git
+from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, read
 from looseleaf.hosts import Host
 from looseleaf.propose import UPDATE, propose
 from looseleaf.remote import REF
@@ -103,7 +103,7 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
         found |= _once(
             row,
             # The result is valid as long as the branch is as the update has left it.
-            lambda: stored(origin, remote_git("ls-remote", origin, REF)),
+            lambda: stored(origin, read(origin, REF)),
             lambda: _updated(cloned(folder, work / "updated"), origin, host, options.to),
         )
     vars(row).update(found)

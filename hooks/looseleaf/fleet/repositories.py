@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,15 @@ from pathlib import Path
 from looseleaf import hosts
 from looseleaf.errors import UpdateError
 from looseleaf.hosts import SECRETS, Host, Token
+from looseleaf.remote import remote_git
 from looseleaf.snapshot import git, succeeds
 
 REMOTE = re.compile(
     r"(?:\w[\w+]*://(?:[^/@]*@)?|[\w.-]+@(?=[^/]+:))(?P<host>[^/:]*)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?"
 )
-# For one response of a host, and for a clone.
-SECONDS, CLONE_SECONDS = 60, 600
+# For the response of a host, without a clone.
+SECONDS = 60
+NO_TOKEN = Token("none", "\0")
 
 
 def listed(given: Sequence[str], file: Path | None) -> dict[str, str]:
@@ -38,29 +39,34 @@ def listed(given: Sequence[str], file: Path | None) -> dict[str, str]:
             address = str((base / os.path.expanduser(address)).resolve())
         name = name or re.split(r"[/:]", address.rstrip("/").removesuffix(".git"))[-1]
         if name in found:
-            problem = f"two repositories have the name {name}: {public(found[name])} and {public(address)}"
-            raise UpdateError(problem, "Remove one, or write NAME=ADDRESS.")
+            problem = f"two repositories have the name {name}: {found[name]} and {address}"
+            raise UpdateError(NO_TOKEN.hide(problem), "Remove one, or write NAME=ADDRESS.")
         found[name] = address
     if not found:
         raise UpdateError("no repository is listed", "Name some, or a file with one in each line: --file FILE.")
     return found
 
 
+def read(address: str, *arguments: str) -> str:
+    """Return what `git ls-remote` prints for an address, where git finds the credentials that it needs."""
+    return remote_git(Path.cwd(), NO_TOKEN, "ls-remote", "--", address, *arguments, seconds=SECONDS)
+
+
 def opened(address: str, state: Path) -> Path:
     """Return the folder of a repository, for a URL that of a clone."""
     folder = clone_of(address, state) if REMOTE.fullmatch(address) else Path(address)
     if not succeeds("rev-parse", "--verify", "HEAD", folder=folder):
-        raise UpdateError(f"{public(address)} is not a git repository with a commit", "Correct the list.")
+        raise UpdateError(f"{NO_TOKEN.hide(address)} is not a git repository with a commit", "Correct the list.")
     return folder
 
 
 def clone_of(address: str, state: Path) -> Path:
     """Return a clone of an address in its present state, which all processes use; those of older states are removed."""
-    place = state / "clones" / digest(address) / digest(remote_git("ls-remote", address))
+    place = state / "clones" / digest(address) / digest(read(address))
     with locked(place.parent.with_suffix(".lock")):
         if not place.exists():
             shutil.rmtree(place.parent, ignore_errors=True)
-            remote_git("clone", address, f"{place}.draft", seconds=CLONE_SECONDS)
+            remote_git(Path.cwd(), NO_TOKEN, "clone", "--quiet", "--", address, f"{place}.draft")
             Path(f"{place}.draft").rename(place)
     return place
 
@@ -94,41 +100,18 @@ def destination(address: str, folder: Path, kind: str, push: bool) -> tuple[str,
     if not push:
         if REMOTE.fullmatch(address):
             raise UpdateError("a URL has no folder for a branch", "Add --push, or list the folder of a clone.")
-        return address, Local("", address, base, Token("none", "\0"))
+        return address, Local("", address, base, NO_TOKEN)
     origin = git("remote", "get-url", "--push", "origin", folder=folder)
     if not (match := REMOTE.fullmatch(origin)):
         raise UpdateError(f"{origin} is not an address of GitHub or GitLab", "Correct the remote `origin`.")
-    host, given = match["host"], {name: os.environ[name] for name in SECRETS if name in os.environ}
+    host, path = match["host"], match["path"]
     if kind == "gitlab":
-        given |= {"CI_API_V4_URL": os.environ.get("CI_API_V4_URL", f"https://{host}/api/v4")}
-        return origin, hosts.from_environment(given | {"CI_PROJECT_ID": match["path"], "CI_COMMIT_BRANCH": base})
-    usual = "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
-    given |= {"GITHUB_API_URL": os.environ.get("GITHUB_API_URL", usual), "GITHUB_REPOSITORY": match["path"]}
-    return origin, hosts.from_environment(given | {"GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": base})
-
-
-def remote_git(command: str, address: str, *arguments: str, seconds: int = 0) -> str:
-    """Run git without prompts and within a time limit; raises UpdateError without credentials in its message."""
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
-    try:
-        # In a session of its own, ssh finds no terminal to prompt on.
-        done = subprocess.run(
-            ["git", command, "--quiet", "--", address, *arguments], env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=seconds or SECONDS, start_new_session=True,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as slow:
-        problem = f"{public(address)} did not respond within {slow.timeout:.0f} s"
-        raise UpdateError(problem, "Try again, or correct the address.") from None
-    if done.returncode:
-        # The lines after the first one are advice.
-        problem = f"{public(address)} cannot be read: {public(done.stderr.strip().partition(os.linesep)[0])}"
-        raise UpdateError(problem, "Correct the address, or set up git's credentials for it.")
-    return done.stdout.strip()
-
-
-def public(text: str) -> str:
-    """Return a text without the credentials in its addresses."""
-    return re.sub(r"(\w://)[^/\s@]+@", r"\1", text)
+        usual = {"CI_API_V4_URL": f"https://{host}/api/v4", "CI_PROJECT_ID": path, "CI_COMMIT_BRANCH": base}
+    else:
+        api = "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
+        usual = {"GITHUB_API_URL": api, "GITHUB_REPOSITORY": path, "GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": base}
+    given = (*SECRETS, "GITHUB_API_URL", "CI_API_V4_URL")
+    return origin, hosts.from_environment(usual | {name: os.environ[name] for name in given if name in os.environ})
 
 
 def digest(*texts: str) -> str:
