@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from looseleaf import cli
 from looseleaf.fleet import command, examine
 from looseleaf.fleet.examine import Row
 from looseleaf.snapshot import git
@@ -23,6 +24,7 @@ from support.rendering import run as processed
 from support.waiting import eventually
 
 PAGE = ROOT / "docs/fleet.md"
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{SOURCES}"}
 pytestmark = pytest.mark.xdist_group("fleet")
 
 
@@ -132,24 +134,34 @@ def test_a_killed_process_is_a_note_in_the_row_and_the_others_continue(
     assert rows["one"]["notes"] == ["its process was killed"]
 
 
-def documented() -> list[list[str]]:
-    """Return the words of each command `looseleaf fleet` on the page."""
-    lines = re.findall(r"^looseleaf fleet (.*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    return [line.split() for line in lines]
-
-
-@pytest.mark.parametrize("words", documented(), ids=" ".join)
-def test_a_command_of_the_page_runs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = re.findall(r"^looseleaf fleet (.*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"status", "plan", "update"} == {line.split()[0] for line in commands}
     template = tiny(tmp_path / "template")
     for name in ("churn", "fraud"):
         rendered(template, tmp_path / name)
     (tmp_path / "repositories.txt").write_text("churn\nfraud\n")
+    (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(examine, "UPDATE", (sys.executable, "-c", fleets.UPDATE))
-    # test_fleet_branches.py pushes, to a host of its own.
-    code, rows = run(*(word for word in words if word != "--push"), state=tmp_path / "state")
-    assert code == 0
-    assert len(rows) in (1, 2)
+    for line in commands:
+        # test_fleet_branches.py pushes, to a host of its own.
+        arguments = ["--state", str(tmp_path / "state"), *(word for word in line.split() if word != "--push")]
+        assert cli.main(["fleet", *arguments]) == 0, line
+    assert re.match(r"\| repository +\| version", (tmp_path / "build/plan.md").read_text())
+
+
+def test_ctrl_c_ends_every_process_and_leaves_no_scratch_folder(fleet: Fleet, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = (sys.executable, "-m", "support.fleets", str(tmp_path / "log"), "plan", "--file", str(fleet.list()))
+    process = start(*command, "--state", str(state), folder=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    eventually((tmp_path / "log").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.stderr
+    # The end of the output: every process that could write to it has ended.
+    output = process.stderr.read()
+    assert (process.wait(), output) == (130, "\nstopped; the same command continues with the results so far\n")
+    assert {path.name for path in state.iterdir()} <= {"clones", "locks", "results"}
 
 
 @pytest.mark.slow
@@ -166,7 +178,7 @@ def test_fifty_repositories_are_planned_although_the_first_run_is_killed(history
     log, state, output = tmp_path / "log", tmp_path / "killed", tmp_path / "plan.json"
     program = (sys.executable, "-m", "support.fleets", str(log))
     options = ("plan", "--file", str(many.list()), "--state", str(state), "--output", str(output), "--format", "json")
-    given = {"env": os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{SOURCES}"}, "stdout": subprocess.DEVNULL}
+    given = {"env": ENVIRONMENT, "stdout": subprocess.DEVNULL}
     first = start(*program, *options, folder=tmp_path, **given)
     eventually(lambda: len([*state.glob("results/*")]) >= 10)
     first.kill()
@@ -178,7 +190,7 @@ def test_fifty_repositories_are_planned_although_the_first_run_is_killed(history
     worked = log.read_text().splitlines()
     assert sorted(worked) == sorted({*many.results} - {"broken", "foreign", "left"}), "no work is done twice"
     assert sum(row["reused"] for row in rows.values()) >= 10
-    assert not [*state.glob("work/*")]
+    assert {path.name for path in state.iterdir()} == {"clones", "locks", "results"}, "no scratch folder is left"
 
 
 @pytest.mark.slow

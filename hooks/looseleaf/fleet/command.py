@@ -71,7 +71,7 @@ def examined(repositories: Mapping[str, str], options: Namespace) -> list[Row]:
             while waiting and len(running) < max(1, options.jobs):
                 row, address = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
-                context.Process(target=_send, args=(sender, row, address, options), daemon=True).start()
+                context.Process(target=_send, args=(sender, row, address, options)).start()
                 sender.close()
                 running[receiver] = row
             for ready in cast(list[Connection], wait(list(running))):

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -53,15 +53,15 @@ def fill(row: Row, address: str, options: Namespace) -> None:
     """Fill the row of a repository; what is wrong with it is a note in its row."""
     try:
         # A process of a killed run may still be at work: its result is used.
-        with locked(options.state / "locks" / digest(address)):
-            _fill(row, address, options)
+        with locked(options.state / "locks" / digest(address)), TemporaryDirectory(dir=options.state) as work:
+            _fill(row, address, Path(work), options)
     except Exception as error:
         known = f"{error.problem}. {error.hint}" if isinstance(error, StepFailed) else getattr(error, "stderr", None)
         row.notes = [" ".join((known or repr(error)).split())]
     row.cpu_seconds = round(sum(os.times()[:4]), 2)
 
 
-def _fill(row: Row, address: str, options: Namespace) -> None:
+def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
     """Fill a row fact by fact, and set its result at the end: after an exception, it is an error."""
     folder = opened(address, options.state)
     row.uncommitted = len(git("status", "--porcelain", "--", ".", folder=folder).splitlines())
@@ -85,10 +85,6 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
     _refuse_moved_tags(source, {before, after})
     if not contains(after, before, source.clone):
         raise UpdateError(f"{row.to} does not come after {row.version}: an update never goes back", "Correct --to.")
-    # A killed process may have left this folder.
-    work = options.state / "work" / digest(address)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
 
     def stored(*more: str) -> Path:
         known = metadata.version("looseleaf"), address, git("rev-parse", "HEAD", folder=folder)
@@ -107,7 +103,6 @@ def _fill(row: Row, address: str, options: Namespace) -> None:
             lambda: _updated(cloned(folder, work / "updated"), origin, host, options.to),
         )
     vars(row).update(found)
-    shutil.rmtree(work)
 
 
 def edited(head: Mapping[str, bytes], old: Mapping[str, bytes]) -> list[str]:
