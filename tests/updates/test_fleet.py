@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,8 +103,10 @@ ROWS = [
 
 def test_the_table_is_formatted_as_text_markdown_html_and_json() -> None:
     text = command.formatted(ROWS, "plan", "text")
-    assert re.search(r"^churn +0\.2\.0 +5 +1 +2027-06-30 +- +- +refused$", text, re.MULTILINE), text
-    assert re.search(r"^fraud +0\.1\.0 +9 +0 +- +v1 \(local\) +- +applies$", text, re.MULTILINE), text
+    assert re.search(r"^churn +0\.2\.0 +5 +1 +2027-06-30 +\N{EN DASH} +\N{EN DASH} +refused$", text, re.MULTILINE), text
+    assert re.search(r"^fraud +0\.1\.0 +9 +0 +\N{EN DASH} +v1 \(local\) +\N{EN DASH} +applies$", text, re.MULTILINE), (
+        text
+    )
     assert "2 repositories: 1 refused, 1 applies." in text
     assert command.NOT_CHECKED in text
     assert command.NOT_CHECKED not in command.formatted(ROWS, "status", "text")
@@ -134,6 +137,20 @@ def test_a_killed_process_is_a_note_in_the_row_and_the_others_continue(
     assert rows["one"]["notes"] == ["its process was killed"]
 
 
+def test_two_processes_at_the_same_time_do_no_work_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, usual = rendered(tiny(tmp_path / "template"), tmp_path / "churn"), examine._tried
+
+    def tried(*given: Any) -> dict[str, Any]:
+        with (tmp_path / "log").open("a", encoding="utf-8") as log:
+            log.write("worked\n")
+        return usual(*given)
+
+    monkeypatch.setattr(examine, "_tried", tried)
+    code, rows = run("plan", f"one={project}", f"two={project}", "--jobs", "2", state=tmp_path / "state")
+    assert (code, sorted(row["reused"] for row in rows.values())) == (0, [False, True])
+    assert (tmp_path / "log").read_text() == "worked\n"
+
+
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = re.findall(r"^looseleaf fleet (.*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert {"status", "plan", "update"} == {line.split()[0] for line in commands}
@@ -154,13 +171,16 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_ctrl_c_ends_every_process_and_leaves_no_scratch_folder(fleet: Fleet, tmp_path: Path) -> None:
     state = tmp_path / "state"
     command = (sys.executable, "-m", "support.fleets", str(tmp_path / "log"), "plan", "--file", str(fleet.list()))
-    process = start(*command, "--state", str(state), folder=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    options = ("--state", str(state), "--jobs", "1")
+    process = start(*command, *options, folder=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE)
     eventually((tmp_path / "log").exists)
     os.killpg(process.pid, signal.SIGINT)
     assert process.stderr
     # The end of the output: every process that could write to it has ended.
     output = process.stderr.read()
-    assert (process.wait(), output) == (130, "\nstopped; the same command continues with the results so far\n")
+    assert process.wait() == 130
+    assert output.endswith("\nstopped; the same command continues with the results so far\n")
+    assert "Process Fork" not in output
     assert {path.name for path in state.iterdir()} <= {"clones", "locks", "results"}
 
 

@@ -136,6 +136,16 @@ def test_a_url_is_read_through_a_clone_without_its_credentials_in_the_table(temp
     assert len(clones) == len({*clones}) == 2, "of the repository and the template, one of the newest state"
 
 
+def test_the_template_is_the_recorded_one_wherever_the_command_was_installed_from(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = rendered(template, tmp_path / "churn")
+    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: f"file://{tmp_path}/upstream")
+    assert run("plan", project, state=tmp_path / "state")[1]["churn"]["result"] == "applies"
+    monkeypatch.setenv("LOOSELEAF_SOURCE", f"{tmp_path}/fork")
+    assert f"the template {tmp_path}/fork does not exist" in note(project, tmp_path / "state")
+
+
 def test_an_unreachable_url_is_named_within_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repositories, "SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -23,6 +23,7 @@ from looseleaf.fleet.repositories import NO_TOKEN, listed
 
 FORMATS = {"text": "plain", "markdown": "github", "html": "html"}
 HEADERS = ("repository", "version", "age (days)", "edited", "review by", "deployed", "monitoring", "result")
+UNKNOWN = "\N{EN DASH}"
 NOT_CHECKED = "Not checked: uv.lock, and make check and make test of each repository with the update."
 
 
@@ -103,7 +104,7 @@ def formatted(rows: Sequence[Row], action: str, name: str) -> str:
     parts = [f"<!doctype html>\n<meta charset=utf-8>\n<title>Fleet: {action}</title>"] if name == "html" else []
     notes = [(row.name, note) for row in rows for note in row.notes]
     for headers, lines in ((HEADERS, map(_cells, rows)), (("repository", "note"), notes)):
-        cells = [["-" if cell in (None, "") else str(cell) for cell in line] for line in lines]
+        cells = [[UNKNOWN if cell in (None, "") else str(cell) for cell in line] for line in lines]
         if name == "markdown":
             cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
         parts += [tabulate(cells, headers, FORMATS[name], disable_numparse=True)] if cells else []

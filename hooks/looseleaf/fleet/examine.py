@@ -21,7 +21,7 @@ from looseleaf.hosts import Host
 from looseleaf.propose import UPDATE, propose
 from looseleaf.remote import REF
 from looseleaf.snapshot import contains, git, succeeds
-from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, located, recorded
+from looseleaf.update.source import ANSWERS_FILE, VARIABLE, Source, choices_in, located, recorded
 from looseleaf.update.trees import is_same, render, tracked
 from looseleaf.update.trial import Trial
 
@@ -74,6 +74,8 @@ def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
     if not succeeds("cat-file", "-e", "HEAD:./lifecycle", folder=folder):
         raise UpdateError("it has no lifecycle/, so it is not a repository of this template", "Correct the list.")
     content = recorded(folder)
+    # Without it, the template would be the repository that this command was installed from, also for the update.
+    os.environ.setdefault(VARIABLE, str(content["_src_path"]))
     template, new = located(content, folder)
     source = Source(clone_of(template, options.state), str(content["_src_path"]), new)
     before = after = source.commit(str(content["_commit"]))
