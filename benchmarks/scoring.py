@@ -146,7 +146,7 @@ def plain_loop(folder: Path) -> None:
 
 def by_date(folder: Path) -> None:
     """Score as `lifecycle score --date` does."""
-    from lifecycle.scoring.batch import score
+    from lifecycle.scoring import score
 
     score(settings_of(folder), data_of(folder), "local", [DAY], progress=False)
 

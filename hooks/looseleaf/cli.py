@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from looseleaf import propose
+from looseleaf import eject, propose
 from looseleaf.fleet import command as fleet
 from looseleaf.update import command as update
+from looseleaf.update import provenance
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,8 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_infer_arguments(infer)
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
-    commands.add_parser("propose", help="propose an update as a pull or merge request (for CI)")
+    commands.add_parser("propose", help="prepare the pull or merge request of an update (for CI)")
     fleet.add_arguments(commands.add_parser("fleet", help="report, plan or update many repositories"))
+    commands.add_parser("provenance", help="compare the template's files with the recorded release")
+    commands.add_parser("eject", help="leave the template; everything keeps running")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
     if options.command == "update":
@@ -29,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         return propose.run()
     if options.command == "fleet":
         return fleet.run(options)
+    if options.command == "provenance":
+        return provenance.run(Path.cwd())
+    if options.command == "eject":
+        return eject.run(Path.cwd())
     # The other commands need the packages of the rendered repository, in whose environment they run.
     if options.command == "year":
         from looseleaf.year.play import run as run_year

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 from looseleaf.steps import StepFailed
 
-SECRETS = ("LOOSELEAF_TOKEN", "GITHUB_TOKEN", "CI_JOB_TOKEN")
+# The token that may push, and others that a run may have.
+PUSHES = "LOOSELEAF_TOKEN"
+SECRETS = (PUSHES, "LOOSELEAF_READ_TOKEN", "GITHUB_TOKEN", "CI_JOB_TOKEN")
 TIMEOUT_SECONDS = 30
 # GitHub accepts 65,536 characters, GitLab more.
 LONGEST_BODY = 60_000
@@ -136,11 +138,11 @@ def from_environment(environment: Mapping[str, str]) -> Host:
     if {"GITHUB_API_URL", "GITHUB_REPOSITORY"} <= given.keys():
         base = given.get("GITHUB_REF_NAME", "") if given.get("GITHUB_REF_TYPE") == "branch" else ""
         host, api, repository = GitHub, given["GITHUB_API_URL"], given["GITHUB_REPOSITORY"]
-        names, reason = ("LOOSELEAF_TOKEN", "GITHUB_TOKEN"), ""
+        names, reason = (PUSHES, "GITHUB_TOKEN"), ""
     elif {"CI_API_V4_URL", "CI_PROJECT_ID"} <= given.keys():
         base = given.get("CI_COMMIT_BRANCH") or given.get("CI_DEFAULT_BRANCH", "")
         host, api, repository = GitLab, given["CI_API_V4_URL"], given["CI_PROJECT_ID"]
-        names, reason = ("LOOSELEAF_TOKEN",), ", and a job's own token may not open a merge request"
+        names, reason = (PUSHES,), ", and a job's own token may not open a merge request"
     else:
         problem = "This is not a run of GitHub or GitLab: GITHUB_REPOSITORY and CI_PROJECT_ID are not set"
         raise StepFailed(problem, "On your own machine, use `make update`.")
@@ -149,7 +151,7 @@ def from_environment(environment: Mapping[str, str]) -> Host:
     variable = next((name for name in names if name in given), None)
     if variable is None:
         hint = f"Make it a secret of the repository. It needs {host.rights}."
-        raise StepFailed(f"There is no token in LOOSELEAF_TOKEN{reason}", hint)
+        raise StepFailed(f"There is no token in {PUSHES}{reason}", hint)
     token = Token(variable, given[variable], tuple(given[name] for name in SECRETS if name in given))
     return host(api, repository, base, token)
 

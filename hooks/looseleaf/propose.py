@@ -1,10 +1,12 @@
-"""`looseleaf propose`: open an update of the template as a pull or merge request, in a scheduled CI run.
+"""`looseleaf propose`: try an update in a scheduled CI run, and prepare the pull or merge request for it.
 
-The checkout is unchanged afterwards. Each run creates the branch again, unless it has commits of other people.
+It runs the tests of the repository, so this job must hold no token that may push: `looseleaf.send` pushes in another
+job what is prepared here. The checkout is unchanged afterwards.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,19 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from looseleaf import hosts
 from looseleaf.errors import NEEDS_A_PERSON, StepFailed
-from looseleaf.hosts import Host, Token
-from looseleaf.remote import BRANCH, IDENTITY, Remote
+from looseleaf.hosts import PUSHES
+from looseleaf.send import DETAILS, FOLDER, PATCH, show
 from looseleaf.snapshot import git
 
 UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
 
 
 def run(command: Sequence[str] = UPDATE) -> int:
-    """Propose in the current folder; returns 0 when done or not needed, 3 when a person must decide, else 1."""
+    """Prepare in the current folder; returns 0 when done or not needed, 3 when a person must decide, else 1."""
     try:
-        return propose(Path.cwd(), hosts.from_environment(os.environ), command)
+        return propose(Path.cwd(), command)
     except StepFailed as failed:
         print(f"{failed}. {failed.hint}", file=sys.stderr)
     except subprocess.CalledProcessError as error:
@@ -36,10 +37,13 @@ def run(command: Sequence[str] = UPDATE) -> int:
     return 1
 
 
-def propose(root: Path, host: Host, command: Sequence[str]) -> int:
-    """Run the update, push it to its branch and open or update the request for it."""
-    if host.base == BRANCH:
-        raise StepFailed(f"This run is for {BRANCH}, the branch of the update itself", "Start it on another branch.")
+def propose(root: Path, command: Sequence[str]) -> int:
+    """Run the update; write its patch (empty if there is nothing to do), title and report to build/proposal."""
+    folder = root / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.environ.get(PUSHES):
+        problem = f"This job has {PUSHES}, and the tests that an update runs could read it"
+        raise StepFailed(problem, "lifecycle/docs/updates.md describes how only the job that pushes gets it.")
     try:
         changed = git("status", "--porcelain", folder=root)
     except subprocess.CalledProcessError as error:
@@ -47,30 +51,21 @@ def propose(root: Path, host: Host, command: Sequence[str]) -> int:
     if changed:
         raise StepFailed(f"The work tree is not clean:\n{changed}\nNothing was done", "Commit or stash it.")
     with _restored(root):
-        safe, report = _update(root, host.token, command)
-        text, version = host.token.hide(report["rendered"]), report["to"]
+        safe, report = _update(root, command)
         if not safe:
-            return _show(text)
+            return show(report["rendered"])
         git("add", "--all", folder=root)
-        tree = git("write-tree", folder=root)
-        if report["up_to_date"] or tree == git("rev-parse", "HEAD^{tree}", folder=root):
-            print(f"The template is up to date ({version}).")
-            return 0
-        title = f"Update the template to {version}"
-        remote = Remote(root, host.token)
-        tip = remote.branch()
-        if foreign := tip and remote.foreign(tip, host.base):
-            return _show(
-                f"The update to version {version} of the template is safe. The branch {BRANCH} has commits of other "
-                f"people, which are kept:\n\n{foreign}\n\nMerge or delete that branch; the next run creates it again."
-            )
-        # A push of an equal commit would only start every check again.
-        expected = [tree, git("rev-parse", "HEAD", folder=root)]
-        if not tip or git("show", "--no-patch", "--format=%T %P", tip, folder=root).split() != expected:
-            commit = git("commit-tree", tree, "-p", "HEAD", "-m", title, folder=root, **IDENTITY)
-            remote.push(commit, tip, host.rights)
-        address, was_open = host.offer(BRANCH, title, text)
-        print(f"{title}: {address} {'is up to date' if was_open else 'is open'}.")
+        same = git("write-tree", folder=root) == git("rev-parse", "HEAD^{tree}", folder=root)
+        title = f"Update the template to {report['to']}"
+        if report["up_to_date"] or same:
+            title = f"The template is up to date ({report['to']})"
+        folder.mkdir(parents=True)
+        # Repositories of older releases may not ignore build/.
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        git("diff", "--cached", "--binary", f"--output={folder / PATCH}", "HEAD", folder=root)
+        details = {"title": title, "commit": git("rev-parse", "HEAD", folder=root), "body": report["rendered"]}
+        (folder / DETAILS).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
+        print(f"{title}.")
     return 0
 
 
@@ -84,31 +79,17 @@ def _restored(root: Path) -> Iterator[None]:
         git("reset", "--quiet", "--hard", folder=root)
 
 
-def _update(root: Path, token: Token, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
+def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
     """Run `looseleaf update`; return whether the update is safe and its report. Raises StepFailed for an error."""
     with tempfile.TemporaryDirectory(prefix="propose-") as scratch:
         file = Path(scratch) / "report.json"
-        with subprocess.Popen(
-            [*command, "--format", "json", "--output", str(file)],
-            cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            errors="replace",
-        ) as process:  # fmt: skip
-            for line in process.stderr or ():
-                print(token.hide(line), end="", flush=True)
-        if process.returncode not in (0, NEEDS_A_PERSON):
-            raise StepFailed(f"looseleaf update ended with {process.returncode}", "Its messages above give the reason.")
+        command = [*command, "--format", "json", "--output", str(file)]
+        code = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+        if code not in (0, NEEDS_A_PERSON):
+            raise StepFailed(f"looseleaf update ended with {code}", "Its messages above give the reason.")
         try:
             report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return process.returncode == 0, {name: report[name] for name in ("to", "up_to_date", "rendered")}
+            return code == 0, {name: report[name] for name in ("to", "up_to_date", "rendered")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"The report of looseleaf update cannot be read ({error!r})"
             raise StepFailed(problem, "Nothing was done.") from error
-
-
-def _show(text: str) -> int:
-    """Print what a person must decide, also to the run's summary page; return the exit code for it."""
-    print(text)
-    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(page, "a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-    return NEEDS_A_PERSON

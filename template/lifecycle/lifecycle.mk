@@ -20,6 +20,8 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 
 PYTHON ?= python3
+# The version of uv in CI, and where there is none on the PATH.
+UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/lifecycle
 
@@ -45,17 +47,12 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 	$(call assign,--task,ANSWER) $(call assign,--positive,POSITIVE) $(call assign,--encoding,ENCODING) \
 	$(call assign,--keep,KEEP) $(call assign,--drop,DROP) $(call assign,--log-only,LOG_ONLY) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
-# An update changes the environment of the repository, so it runs in a separate one.
-ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
-UPDATE = $(ISOLATED) update \
-	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
-	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 
 .DEFAULT_GOAL := help
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade update propose check test smoke contract sample config notebook train promote approve rollback owners \
+.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback owners \
 	collect labels erase monitor accept retrain history features serve client year score
 
 help: ## list these commands
@@ -73,6 +70,13 @@ upgrade: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again, as of t
 	$(UV) lock
 	$(UV) sync --locked
 
+# --- Updates of the template; make eject removes them
+.PHONY: update propose provenance eject
+# An update changes the environment of the repository, so it runs in a separate one.
+ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "$$template" looseleaf
+UPDATE = $(ISOLATED) update \
+	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
+	$(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
 ifneq ($(call given,ABORT),)
 # An interrupted update may leave lifecycle/ half replaced, so the tool that restores it is part of the backup.
 update:
@@ -84,14 +88,23 @@ update: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## update to the template's newest r
 	@$(UPDATE)
 endif
 
-# git sends the token to the CI host's own address only: to push, and to fetch a template that is not public.
-ifneq ($(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)),)
-propose: export GIT_CONFIG_COUNT := 1
-propose: export GIT_CONFIG_KEY_0 := credential.$(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)).helper
-propose: export GIT_CONFIG_VALUE_0 := !f() { [ "$$1" != get ] || printf 'username=x-access-token\npassword=%s\n' "$${LOOSELEAF_TOKEN:-$$GITHUB_TOKEN}"; }; f
+# git sends the token to the CI host's own address only, to fetch a template that is not public.
+ifneq ($(and $(LOOSELEAF_READ_TOKEN),$(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL))),)
+propose provenance: export GIT_CONFIG_COUNT := 1
+propose provenance: export GIT_CONFIG_KEY_0 := credential.$(or $(GITHUB_SERVER_URL),$(CI_SERVER_URL)).helper
+propose provenance: export GIT_CONFIG_VALUE_0 := !f() { [ "$$1" != get ] || printf 'username=x-access-token\npassword=%s\n' "$$LOOSELEAF_READ_TOKEN"; }; f
 endif
-propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## propose an update as a pull or merge request (for CI; lifecycle/docs/updates.md)
+propose: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## prepare the pull or merge request of an update (for CI; lifecycle/docs/updates.md)
 	@$(ISOLATED) propose
+
+# `looseleaf` itself comes from the template, so any code but 3 means that the template is not reachable.
+provenance: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compare lifecycle/ with the template's release, or print a notice where that is not reachable (for CI)
+	@code=0; $(ISOLATED) provenance || code=$$?; [ "$$code" != 3 ] || exit 1; [ "$$code" = 0 ] || \
+	echo "$${GITHUB_ACTIONS:+::notice::}The template is not reachable: lifecycle/ was not compared with its release."
+
+eject: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## leave the template: no more updates, lifecycle/ and its tests are yours
+	@$(ISOLATED) eject
+# --- End of the updates
 
 # The second `uv lock` removes the date from uv.lock and keeps the versions. An index without upload times cannot resolve by date.
 uv.lock: | $(filter .uv/bin/uv,$(UV))
@@ -102,7 +115,7 @@ uv.lock: | $(filter .uv/bin/uv,$(UV))
 .uv/bin/uv: INDEX = $(or $(UV_DEFAULT_INDEX),$(ORG_INDEX_URL))
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
-	PIP_USER=0 .uv/bin/pip install --quiet $(if $(INDEX),--index-url $(call quote,$(INDEX))) uv
+	PIP_USER=0 .uv/bin/pip install --quiet $(if $(INDEX),--index-url $(call quote,$(INDEX))) uv==$(UV_VERSION)
 
 $(RUN):
 	@echo "There is no environment yet: run make setup." >&2; exit 1

@@ -12,7 +12,7 @@ import pytest
 from lifecycle import features
 from lifecycle.contract import tables
 from lifecycle.contract.team import Team
-from lifecycle.scoring.batch import own_rows
+from lifecycle.scoring import own_rows
 from lifecycle.scoring.parts import RowFile
 from support.inference import Inferred, infer
 

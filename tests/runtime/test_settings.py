@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle import settings
 from lifecycle.errors import TAKE_ENVIRONMENT, TAKE_REASON, LifecycleError, complete_commands
 from lifecycle.settings import Settings, load
 
@@ -89,7 +90,7 @@ def test_suggested_commands_name_environment_and_reason(text: str, completed: st
 
 
 def test_the_goals_that_take_environment_and_reason_are_those_of_the_makefile() -> None:
-    makefile = (Path(__file__).parents[2] / "template/lifecycle/lifecycle.mk").read_text(encoding="utf-8")
+    makefile = (Path(settings.__file__).parents[2] / "lifecycle.mk").read_text(encoding="utf-8")
     recipes = {found[1]: found[0] for found in re.finditer(r"^([a-z]+):.*\n(?:\t.*\n)+", makefile, re.MULTILINE)}
     assert {goal for goal, recipe in recipes.items() if "$(environment)" in recipe} == TAKE_ENVIRONMENT
     assert {goal for goal, recipe in recipes.items() if "--reason,REASON" in recipe} == TAKE_REASON

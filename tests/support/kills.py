@@ -24,12 +24,12 @@ from lifecycle.jobs.retrain import Request, Run
 from lifecycle.models import export as exporting
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
+from lifecycle.monitoring import monitor
 from lifecycle.monitoring.collect import collect
-from lifecycle.monitoring.monitor import monitor
 from lifecycle.registry import Identity, deployments, predictions
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.registry.predictions import dumped
-from lifecycle.scoring.batch import score
+from lifecycle.scoring import score
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Settings

@@ -18,7 +18,7 @@ from lifecycle.errors import NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
-from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring import monitor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
 from lifecycle.settings import Settings

@@ -35,13 +35,13 @@ CONFIGURATION = """
 [tool.mutmut]
 source_paths = ["src/lifecycle"]
 only_mutate = ["src/lifecycle/{module}"]
-also_copy = ["template", "hooks", "tests"]
+also_copy = ["template", "hooks", "maintenance", "tests"]
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = ["-q", "-p", "no:cacheprovider", "-m", "not slow"]
 max_stack_depth = 8
 
 [tool.pytest.ini_options]
-pythonpath = ["src", "tests", "template/src", "hooks"]
+pythonpath = [".", "src", "tests", "template/src", "hooks"]
 addopts = ["--import-mode=importlib"]
 markers = ["slow: not run here"]
 """
@@ -53,7 +53,7 @@ def mutate(module: str, tests: tuple[str, ...]) -> dict[str, object]:
     shutil.rmtree(folder, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "template/lifecycle/src/lifecycle", folder / "src/lifecycle", ignore=ignore)
-    for name in ("template", "hooks", "tests"):
+    for name in ("template", "hooks", "maintenance", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     configuration = CONFIGURATION.format(module=module, tests=json.dumps(list(tests)))
     (folder / "pyproject.toml").write_text(configuration, encoding="utf-8")

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.models.bundle import Bundle
-from looseleaf.project import CLOCK
 from support import PATIENCE
 from support.storages import CHURN, Storage
 
@@ -134,7 +133,11 @@ def start_command(
     storage: Path, folder: Path, *arguments: str, clock: Path | None = None, **variables: str
 ) -> "subprocess.Popen[str]":
     """Start the command with environment variables; `clock` is a file with a simulated time."""
-    module = [str(CLOCK), str(clock)] if clock else ["-m", "lifecycle"]
+    module = ["-m", "lifecycle"]
+    if clock:
+        from looseleaf.project import CLOCK
+
+        module = [str(CLOCK), str(clock)]
     command = [sys.executable, *module, "serve", "--storage", str(storage), *arguments]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables
     pipe = subprocess.PIPE

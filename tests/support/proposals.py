@@ -1,4 +1,4 @@
-"""Run `looseleaf propose` on a repository, with a small program in place of `looseleaf update`."""
+"""Propose an update of a repository, with a small program in place of `looseleaf update`."""
 
 import subprocess
 import sys
@@ -27,6 +27,7 @@ if "REPORT" in os.environ:
     pathlib.Path(file).write_text(json.dumps(report))
 sys.exit(code)
 """
+COMMON = {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1", "REPORT": REPORT}
 
 
 def environment(host: str, api: Api) -> dict[str, str]:
@@ -43,12 +44,25 @@ def save(folder: Path, message: str) -> str:
     return git("rev-parse", "HEAD", folder=folder)
 
 
-def proposed(folder: Path, on_host: dict[str, str], **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run `looseleaf propose` with the fake update."""
+def prepared(folder: Path, given: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run `looseleaf propose` with the fake update, without the token that may push."""
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {UPDATE!r})))"
-    given = {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1", "REPORT": REPORT}
+    silent = {"LOOSELEAF_TOKEN": "", "GITHUB_TOKEN": ""}
+    return run(sys.executable, "-c", program, folder=folder, **(COMMON | given | silent))
+
+
+def sent(folder: Path, given: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Push what is prepared."""
+    return run(sys.executable, "-m", "looseleaf.send", folder=folder, **(COMMON | given))
+
+
+def proposed(folder: Path, on_host: dict[str, str], **more: str) -> "subprocess.CompletedProcess[str]":
+    """Prepare with the fake update and send, as the two jobs do; return the output of both and the last exit code."""
     before = state(folder)
-    done = run(sys.executable, "-c", program, folder=folder, **(given | on_host | more))
+    done = prepared(folder, on_host | more)
+    if done.returncode == 0:
+        second = sent(folder, on_host | more)
+        done = subprocess.CompletedProcess([], second.returncode, done.stdout + second.stdout)
     assert state(folder) == before
     assert SECRET not in done.stdout
     assert "Traceback" not in done.stdout, done.stdout

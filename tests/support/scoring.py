@@ -14,7 +14,7 @@ import pandas as pd
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.scoring.batch import score
+from lifecycle.scoring import score
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
 from support.teams import data_of, order_team, orders, settings_in

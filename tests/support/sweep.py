@@ -1,4 +1,4 @@
-"""Delete each file of template/ in a copy of the tree: some test has to fail, unless the file is documentation.
+"""Delete each file of template/ in a clone of the last commit: some test has to fail, unless the file is documentation.
 
 A file whose absence no test detects is either not needed or not tested. The test of the manifest is left out, because
 it compares names and hashes of all files. The tests that fail must pass when every file exists. Two processes share
@@ -16,7 +16,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from looseleaf.snapshot import git
-from maintenance.snapshots import snapshot
 from support.rendering import ROOT, outcome, template_files
 
 DOCUMENTATION = {
@@ -109,9 +108,9 @@ def main() -> int:
     swept = [name for name in names if name not in DOCUMENTATION]
     trees: SimpleQueue[Path] = SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="sweep-") as scratch, ThreadPoolExecutor(2) as pool:
-        # Snapshots, so that edits during the run have no effect; each is used again, which keeps its compiled modules.
+        # Clones have the releases that tests read from the history; each is used again, with its compiled modules.
         for number in range(2):
-            snapshot(ROOT, tree := Path(scratch) / str(number) / "tree")
+            git("clone", "--quiet", f"file://{ROOT}", str(tree := Path(scratch) / str(number) / "tree"), folder=ROOT)
             trees.put(tree)
 
         def sweep(name: str) -> str:

@@ -35,7 +35,7 @@ def test_the_code_of_the_pages_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_lines_of_the_readme_are_those_that_the_command_prints() -> None:
     # `make client` prints the code block in the README of the client.
-    (printed,) = re.findall(r"```python\n(.*?)```", files(SAMPLE, "churn", "1.0.0")["README.md"], re.DOTALL)
+    (printed,) = re.findall(r"```python\n(.*?)```", files(SAMPLE, "churn", "1.0.0")["pyproject.toml"], re.DOTALL)
     assert printed.replace("=...", '="c-00890", discount=25') in README
     # `make contract DATA=…` replaces it with the row of another table.
     assert len(prose.EXAMPLE_CALL.findall(README)) == 1

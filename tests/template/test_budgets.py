@@ -11,8 +11,10 @@ from support.rendering import ROOT, TEMPLATE, files
 
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
+# Tests that `make contract` writes into the team's zone.
+WRITTEN = HOOKS / "contract/own"
 MAINTENANCE = ROOT / "maintenance"
-FILES = 129
+FILES = 125
 
 
 def modules(folder: Path) -> list[Path]:
@@ -24,9 +26,9 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9996, 75), (HOOKS, 5353, 60), (MAINTENANCE, 562, 7)])
+@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9993, 72), (HOOKS, 5434, 55), (MAINTENANCE, 562, 7)])
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    paths = modules(folder)
+    paths = [path for path in modules(folder) if WRITTEN not in path.parents]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count
 

@@ -35,7 +35,7 @@ def test_imports_follow_the_layers(runtime: Path) -> None:
     ("module", "line", "contract"),
     [
         ("contract/rows.py", "from lifecycle.models import bundle", "Each layer"),
-        ("scoring/batch.py", "from lifecycle.training import gate", "Each layer"),
+        ("scoring/parts.py", "from lifecycle.training import gate", "Each layer"),
         ("contract/schema.py", "from lifecycle.contract import declare", "cycle"),
         ("contract/rows.py", "import looseleaf", "never needs looseleaf"),
     ],

@@ -204,13 +204,14 @@ def test_a_workflow_has_read_permissions_only(workflow: Path) -> None:
     assert not [job for job in loaded["jobs"].values() if "permissions" in job]
 
 
-def test_the_workflow_pins_actions_and_runs_make_only(workflow: Path) -> None:
+def test_the_workflow_pins_actions_and_runs_make(workflow: Path) -> None:
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     for line in re.findall(r"uses: .*", workflow.read_text(encoding="utf-8")):
         assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
     runs = [step["run"] for job in loaded["jobs"].values() for step in job["steps"] if "run" in step]
     assert runs
-    assert all(run.startswith("make ") for run in runs)
+    # What else the workflow of updates runs is checked below.
+    assert all(run.startswith("make ") for run in runs) or workflow.name == "lifecycle-update.yml"
 
 
 def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callable[..., Path]) -> None:
@@ -218,27 +219,61 @@ def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callabl
     when = loaded[True]  # YAML 1.1 reads the word `on` as true
     assert when.keys() == {"schedule", "workflow_dispatch"}
     assert [re.fullmatch(r"\d+ \d+ \* \* \d", each["cron"]) is not None for each in when["schedule"]] == [True]
-    (job,) = loaded["jobs"].values()
-    assert job["if"] == "${{ !github.event.repository.fork }}"
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["make setup", "make propose"]
-    # Only the step that needs the token has it, and without a token the steps are skipped.
-    assert [step.get("run") for step in job["steps"] if "secrets." in str(step)] == ["make propose"]
-    assert job["env"] == {"HAS_TOKEN": "${{ secrets.LOOSELEAF_TOKEN != '' }}"}
-    assert [step["run"] for step in job["steps"] if step.get("if") == "env.HAS_TOKEN == 'true'"] == [
-        "make setup",
-        "make propose",
-    ]
-    assert [step["with"]["fetch-depth"] for step in job["steps"] if "checkout" in step.get("uses", "")] == [0]
+    jobs = loaded["jobs"]
+    assert jobs["token"]["if"] == "!github.event.repository.fork"
+    # Without a token, the other jobs are skipped.
+    assert jobs["token"]["outputs"] == {"exists": "${{ secrets.LOOSELEAF_TOKEN != '' }}"}
+    assert (jobs["prepare"]["needs"], jobs["prepare"]["if"]) == ("token", "needs.token.outputs.exists == 'true'")
+    assert (jobs["push"]["needs"], "if" in jobs["push"]) == ("prepare", False)
+    depths = [step["with"]["fetch-depth"] for job in jobs.values() for step in job["steps"] if "/checkout" in str(step)]
+    assert depths == [0, 0]
 
 
-def test_the_update_job_is_valid_for_gitlab_and_runs_in_schedules_only() -> None:
+SEND = "python3 lifecycle/tools/template_source.py send"
+
+
+def test_on_github_no_job_with_the_token_that_may_push_runs_code_of_the_repository(
+    render: Callable[..., Path],
+) -> None:
+    jobs = yaml.safe_load((render() / PROPOSES).read_text(encoding="utf-8"))["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert commands == {"token": ["true"], "prepare": ["make setup", "make propose"], "push": [SEND]}
+    assert [name for name, job in jobs.items() if "LOOSELEAF_TOKEN" in str(job["steps"])] == ["push"]
+    assert "LOOSELEAF_TOKEN" not in str(jobs["prepare"])
+    actions = {step["uses"].partition("@")[0] for step in jobs["push"]["steps"] if "uses" in step}
+    assert actions == {"actions/checkout", "actions/download-artifact"}
+
+
+def test_the_update_jobs_are_valid_for_gitlab_and_run_in_their_own_schedule_only() -> None:
     path = TEMPLATE / "lifecycle/ci/update.yml"
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
     assert done.returncode == 0, done.stdout
-    (job,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
-    assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
-    assert job["script"] == ["make setup", "make propose"]
-    assert job["variables"]["GIT_DEPTH"] == "0"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert jobs["prepare-update"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule" && $LOOSELEAF_UPDATE'}]
+    assert jobs["push-update"]["extends"] == "prepare-update"
+    assert "rules" not in jobs["push-update"]
+    assert jobs["prepare-update"]["variables"] == {"GIT_DEPTH": "0"}
+
+
+def test_on_gitlab_no_job_with_the_token_that_may_push_runs_code_of_the_repository() -> None:
+    """A variable with an environment scope reaches the jobs of that environment only."""
+    jobs = yaml.safe_load((TEMPLATE / "lifecycle/ci/update.yml").read_text(encoding="utf-8"))
+    assert jobs["prepare-update"]["script"] == ["make setup", "make propose"]
+    assert "environment" not in jobs["prepare-update"]
+    push = jobs["push-update"]
+    assert push["environment"] == {"name": "looseleaf", "action": "access"}
+    assert (push["script"], push["before_script"], push["after_script"], push["cache"]) == ([SEND], [], [], [])
+
+
+def test_all_files_for_ci_pin_the_same_version_of_uv(render: Callable[..., Path]) -> None:
+    root = render()
+    pinned = re.findall(r"^UV_VERSION := (\d+\.\d+\.\d+)$", (root / "lifecycle/lifecycle.mk").read_text(), re.MULTILINE)
+    for path in sorted((root / ".github/workflows").iterdir()):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        steps = [step for job in jobs for step in job["steps"] if "setup-uv" in step.get("uses", "")]
+        pinned += [step["with"]["version"] for step in steps]
+    assert len(pinned) == 3
+    assert len({*pinned}) == 1
 
 
 def test_renovate_proposes_the_template_and_merges_nothing() -> None:

@@ -1,5 +1,6 @@
 """A repository with a remote and a CI host, for the tests of `looseleaf propose`."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from looseleaf.snapshot import git
 from support import hosting
 from support.hosting import Api
 from support.proposals import environment, save
+from support.rendering import ROOT
 
 
 @pytest.fixture
@@ -24,6 +26,17 @@ def hub(tmp_path: Path) -> Path:
     folder = tmp_path / "hub.git"
     git("init", "--quiet", "--bare", "--initial-branch=main", str(folder), folder=tmp_path)
     return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """Return the address of a repository with the commands of this checkout, as a value of LOOSELEAF_SOURCE."""
+    folder = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "hooks/looseleaf", folder / "hooks/looseleaf", ignore=ignored)
+    git("init", "--quiet", folder=folder)
+    save(folder, "The commands")
+    return folder.as_uri()
 
 
 @pytest.fixture

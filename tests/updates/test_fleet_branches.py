@@ -45,7 +45,7 @@ def test_an_update_is_left_on_a_branch_and_the_checkout_is_unchanged(template: T
     assert (state(project), state(dirty)) == (before, dirty_before)
 
 
-def test_an_update_is_made_again_only_if_its_branch_is_gone(template: Template, tmp_path: Path) -> None:
+def test_an_update_is_prepared_once_and_a_branch_that_is_gone_is_made_again(template: Template, tmp_path: Path) -> None:
     project = rendered(template, tmp_path / "churn")
     reused = []
     for delete in (False, False, True):
@@ -55,7 +55,7 @@ def test_an_update_is_made_again_only_if_its_branch_is_gone(template: Template, 
         assert rows["churn"]["result"] == "updated"
         reused.append(rows["churn"]["reused"])
         assert git("show", f"{BRANCH}:lifecycle/added.py", folder=project) == "added"
-    assert reused == [False, True, False]
+    assert reused == [False, True, True]
 
 
 def test_commits_of_others_on_the_branch_are_kept(template: Template, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_failing_update_is_an_error_with_its_messages(
 
 
 @pytest.mark.parametrize("listed", ["folder", "url"])
-def test_a_branch_is_pushed_and_offered_as_a_request(
+def test_a_prepared_update_is_pushed_and_offered_as_a_request(
     template: Template, tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:
     hub = tmp_path / "acme/churn.git"
@@ -94,30 +94,34 @@ def test_a_branch_is_pushed_and_offered_as_a_request(
         "GIT_CONFIG_KEY_0": "credential.helper",
         "GIT_CONFIG_VALUE_0": helper,
         "GITHUB_API_URL": api.url,
-        "LOOSELEAF_TOKEN": SECRET,
         "NO_PROXY": "127.0.0.1",
     }.items():
         monkeypatch.setenv(name, value)
     with git_over_http(tmp_path / "acme", f"x:{SECRET}") as (address, _):
         url = f"{address}/acme/churn.git"
         git("remote", "add", "origin", url, folder=project)
-        code, rows = run("update", project if listed == "folder" else url, "--push", state=tmp_path / "state")
-        assert (code, rows["churn"]["result"]) == (0, "updated"), rows
-        again = run("update", project if listed == "folder" else url, "--push", state=tmp_path / "state")[1]
-    assert again["churn"]["reused"]
+        target = project if listed == "folder" else url
+        code, rows = run("update", target, state=tmp_path / "state")
+        assert (code, rows["churn"]["result"]) == (0, "updated" if listed == "folder" else "prepared"), rows
+        monkeypatch.setenv("LOOSELEAF_TOKEN", SECRET)
+        # Nothing of the repository runs with the token.
+        monkeypatch.setattr(examine, "UPDATE", ("false",))
+        code, rows = run("update", target, "--push", state=tmp_path / "state")
+    assert (code, rows["churn"]["result"]) == (0, "updated"), rows
     assert rows["churn"]["notes"] == [f"Update the template to 2.0.0: {api.url}/acme/churn/pull/7 is open."]
     assert [request["title"] for request in api.open] == ["Update the template to 2.0.0"]
     assert git("show", f"{BRANCH}:lifecycle/added.py", folder=hub) == "added"
-    assert not git("branch", "--list", BRANCH, folder=project)
 
 
-def test_a_url_needs_a_push(template: Template, tmp_path: Path) -> None:
+def test_an_update_that_is_not_prepared_is_not_pushed(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = rendered(template, tmp_path / "churn")
-    code, rows = run("update", f"file://{project}", state=tmp_path / "state")
-    assert (code, rows["churn"]["notes"][0]) == (
-        1,
-        "a URL has no folder for a branch. Add --push, or list the folder of a clone.",
-    )
+    monkeypatch.setenv("LOOSELEAF_TOKEN", SECRET)
+    for options, reason in ((["--push"], "no update is prepared."), ([], "This job has LOOSELEAF_TOKEN")):
+        code, rows = run("update", project, *options, state=tmp_path / "state")
+        assert (code, rows["churn"]["result"]) == (1, "error")
+        assert rows["churn"]["notes"][0].startswith(reason)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`looseleaf propose` opens one request with the report of the update and leaves the checkout unchanged."""
+"""`looseleaf propose` and `looseleaf.send` open one request with the report of an update; the checkout is unchanged."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from support import PATIENCE
 from support.hosting import Api
-from support.proposals import REPORT, SECRET, UPDATE, environment, proposed, save, state
+from support.proposals import REPORT, SECRET, UPDATE, environment, prepared, proposed, save, sent, state
 from support.rendering import ROOT, Template, run, start
 
 
@@ -47,8 +47,14 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     source.release("v9999.1.0")
     given = environment("github", api) | {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1"}
     before = state(folder)
-    done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
-    assert done.returncode == 0, done.stdout
+
+    def in_two_jobs() -> tuple[int, str]:
+        done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
+        second = run(sys.executable, "-m", "looseleaf.send", folder=folder, **given) if not done.returncode else done
+        return second.returncode, done.stdout + second.stdout
+
+    code, output = in_two_jobs()
+    assert code == 0, output
     assert state(folder) == before
     (request,) = api.open
     assert request["title"] == "Update the template to 9999.1.0"
@@ -58,15 +64,71 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     # After the merge, the next run has nothing to do.
     git("fetch", "--quiet", "origin", BRANCH, folder=folder)
     git("reset", "--quiet", "--hard", "FETCH_HEAD", folder=folder)
-    again = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
-    assert (again.returncode, "The template is up to date (9999.1.0)" in again.stdout) == (0, True), again.stdout
+    code, output = in_two_jobs()
+    assert (code, "The template is up to date (9999.1.0)" in output) == (0, True), output
     # After an edit of a file of the template, a person must decide, and sees why.
     (folder / "lifecycle/docs/data.md").write_text("mine\n")
     save(folder, "An edit")
     (source.folder / "template/lifecycle/docs/data.md").write_text("newer\n")
     source.release("v9999.2.0")
-    edited = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
-    assert (edited.returncode, "lifecycle/docs/data.md (edited)" in edited.stdout) == (3, True), edited.stdout
+    code, output = in_two_jobs()
+    assert (code, "lifecycle/docs/data.md (edited)" in output) == (3, True), output
+
+
+def test_the_job_that_runs_tests_refuses_the_token_that_may_push(project: Path) -> None:
+    program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {UPDATE!r})))"
+    given = {"PYTHONPATH": str(ROOT / "hooks"), "LOOSELEAF_TOKEN": SECRET, "REPORT": REPORT}
+    done = run(sys.executable, "-c", program, folder=project, **given)
+    assert (done.returncode, "updating" in done.stdout) == (1, False)
+    assert "This job has LOOSELEAF_TOKEN, and the tests that an update runs could read it" in done.stdout
+    assert SECRET not in done.stdout
+
+
+def test_the_job_that_pushes_runs_the_standard_library_and_the_template_only(
+    project: Path, hub: Path, source: str, api: Api, on_host: dict[str, str]
+) -> None:
+    """It runs as lifecycle/tools/template_source.py starts it; modules of the repository and packages are ignored."""
+    assert prepared(project, on_host).returncode == 0
+    for name in ("json", "sitecustomize", "looseleaf"):
+        (project / f"{name}.py").write_text("raise SystemExit('code of the repository ran')\n")
+    shutil.copytree(ROOT / "template/lifecycle/tools", project / "lifecycle/tools")
+    given = {"LOOSELEAF_SOURCE": source, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(project)}
+    plain = Path(sys.base_prefix) / "bin/python3"
+    done = run(plain, "-I", "lifecycle/tools/template_source.py", "send", folder=project, **on_host | given)
+    assert done.returncode == 0, done.stdout
+    assert len(api.open) == 1
+    assert git("show", f"{BRANCH}:lifecycle/one.py", folder=hub) == "new"
+
+
+def test_a_prepared_update_that_changes_a_file_of_the_team_is_not_pushed(
+    project: Path, hub: Path, api: Api, on_host: dict[str, str]
+) -> None:
+    """The job that prepares runs code that could add a workflow which reads the secrets."""
+    assert prepared(project, on_host).returncode == 0
+    patch = project / "build/proposal/update.patch"
+    with patch.open("a") as file:
+        file.write("--- /dev/null\n+++ b/.github/workflows/theirs.yml\n@@ -0,0 +1 @@\n+on: push\n")
+    done = sent(project, on_host)
+    assert (done.returncode, "changes .github/workflows/theirs.yml, which no update does" in done.stdout) == (1, True)
+    assert not git("branch", "--list", BRANCH, folder=hub)
+    assert not api.requests
+
+
+def test_an_update_that_was_prepared_for_another_commit_is_not_pushed(
+    project: Path, api: Api, on_host: dict[str, str]
+) -> None:
+    assert prepared(project, on_host).returncode == 0
+    (project / "README.md").write_text("The base has moved.\n")
+    save(project, "Work of the team")
+    done = sent(project, on_host)
+    assert (done.returncode, "The update was prepared for the commit" in done.stdout) == (1, True)
+    assert not api.requests
+
+
+def test_without_a_prepared_update_nothing_is_sent(project: Path, api: Api, on_host: dict[str, str]) -> None:
+    done = sent(project, on_host)
+    assert (done.returncode, "There is no prepared update in build/proposal" in done.stdout) == (1, True)
+    assert not api.requests
 
 
 def test_requests_to_the_api_have_the_documented_headers(project: Path, api: Api, on_host: dict[str, str]) -> None:
@@ -158,10 +220,10 @@ def test_an_update_that_needs_a_person_is_reported_and_not_pushed(
 ) -> None:
     page = tmp_path / "summary.md"
     page.write_text("before\n")
-    done = proposed(project, on_host, CODE="3", GITHUB_STEP_SUMMARY=str(page), REPORT=f"{REPORT}see {SECRET}\n")
+    done = proposed(project, on_host, CODE="3", GITHUB_STEP_SUMMARY=str(page))
     assert done.returncode == 3
     assert REPORT in done.stdout
-    assert page.read_text() == f"before\n{REPORT}see ***\n\n"
+    assert page.read_text() == f"before\n{REPORT}\n"
     assert not git("branch", "--list", BRANCH, folder=hub)
     assert not api.requests
 
@@ -170,6 +232,7 @@ def test_a_current_repository_is_reported_as_up_to_date(
     project: Path, hub: Path, api: Api, on_host: dict[str, str]
 ) -> None:
     done = proposed(project, on_host, TEXT="")
+    assert "Update the template" not in done.stdout
     assert (done.returncode, "The template is up to date (0.2.0)" in done.stdout) == (0, True)
     assert not git("branch", "--list", BRANCH, folder=hub)
     assert not api.requests
@@ -193,11 +256,11 @@ def test_a_dirty_work_tree_is_refused(project: Path, api: Api, on_host: dict[str
     assert not api.requests
 
 
-def test_ctrl_c_leaves_the_checkout_unchanged(project: Path, hub: Path, api: Api, on_host: dict[str, str]) -> None:
+def test_ctrl_c_leaves_the_checkout_unchanged(project: Path, hub: Path) -> None:
     before = state(project)
     slow = UPDATE.replace("sys.exit(code)", "print('changed', file=sys.stderr)\nimport time\ntime.sleep(60)")
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {slow!r})))"
-    env = os.environ | on_host | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT}
     command = (sys.executable, "-c", program)
     process = start(*command, folder=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout

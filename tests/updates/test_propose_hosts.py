@@ -3,17 +3,19 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import template_source
 
 from looseleaf import hosts
 from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from support.hosting import Api, git_over_http
-from support.proposals import SECRET, environment, proposed
-from support.rendering import run
+from support.proposals import SECRET, environment, prepared, proposed, sent
+from support.rendering import ROOT, run
 
 Render = Callable[..., Path]
 
@@ -97,7 +99,8 @@ def refuse(hub: Path, message: str) -> None:
 )
 def test_a_missing_variable_of_github_is_named(project: Path, api: Api, change: dict[str, str], reason: str) -> None:
     done = proposed(project, environment("github", api) | change)
-    assert (done.returncode, reason in done.stdout, "updating" in done.stdout) == (1, True, False), done.stdout
+    assert (done.returncode, reason in done.stdout) == (1, True), done.stdout
+    assert not api.requests
 
 
 def test_the_job_token_of_gitlab_is_refused_and_the_variable_named(project: Path, api: Api) -> None:
@@ -146,40 +149,44 @@ def from_make(project: Path, **environment: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("variable", ["GITHUB_SERVER_URL", "CI_SERVER_URL"])
 def test_git_sends_the_token_to_the_address_of_the_host_only(render: Render, tmp_path: Path, variable: str) -> None:
-    settings = from_make(shutil.copytree(render(), tmp_path / "rendered"), **{variable: "https://host.example"})
-    for ours, expected in ({"LOOSELEAF_TOKEN": "one", "GITHUB_TOKEN": "two"}, "one"), ({"GITHUB_TOKEN": "two"}, "two"):
-        for address, credentials in (
-            ("host.example", f"username=x-access-token\npassword={expected}"),
-            ("host.other", ""),
-        ):
+    given = {variable: "https://host.example", "LOOSELEAF_READ_TOKEN": "one"}
+    settings = from_make(shutil.copytree(render(), tmp_path / "rendered"), **given)
+    sends = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.https://host.example.helper"}
+    sends["GIT_CONFIG_VALUE_0"] = template_source.HELPER
+    for given, name in (settings, "LOOSELEAF_READ_TOKEN"), (sends, "LOOSELEAF_TOKEN"):
+        for address, credentials in ("host.example", "username=x-access-token\npassword=one"), ("host.other", ""):
             filled = subprocess.run(
                 ["git", "credential", "fill"],
                 input=f"protocol=https\nhost={address}\n\n", capture_output=True, text=True,
-                env=os.environ | settings | ours | {"GIT_TERMINAL_PROMPT": "0"},
+                env=os.environ | given | {name: "one", "GIT_TERMINAL_PROMPT": "0"},
             )  # fmt: skip
             assert credentials in filled.stdout
-            assert (expected in filled.stdout) is bool(credentials)
+            assert ("one" in filled.stdout) is bool(credentials)
 
 
-def test_without_a_host_git_gets_no_token(render: Render, tmp_path: Path) -> None:
-    silent = {"GITHUB_SERVER_URL": "", "CI_SERVER_URL": ""}
-    assert from_make(shutil.copytree(render(), tmp_path / "rendered"), **silent) == {}
+@pytest.mark.parametrize("missing", ["GITHUB_SERVER_URL", "LOOSELEAF_READ_TOKEN"])
+def test_without_a_host_or_a_token_git_gets_none(render: Render, tmp_path: Path, missing: str) -> None:
+    given = {"GITHUB_SERVER_URL": "https://host.example", "LOOSELEAF_READ_TOKEN": "one", "CI_SERVER_URL": ""}
+    assert from_make(shutil.copytree(render(), tmp_path / "rendered"), **given | {missing: ""}) == {}
 
 
 def test_a_token_in_the_address_is_replaced_by_ours_and_never_shown(
-    render: Render, project: Path, hub: Path, on_host: dict[str, str], tmp_path: Path
+    project: Path, hub: Path, source: str, on_host: dict[str, str]
 ) -> None:
     """GitLab checks out from an address with a token that may not push."""
     git("config", "http.receivepack", "true", folder=hub)
-    rendered = shutil.copytree(render(), tmp_path / "rendered")
     with git_over_http(hub, f"x-access-token:{SECRET}") as (address, seen):
         git("remote", "set-url", "origin", f"{address.replace('//', '//job:jobs-token@')}/hub.git", folder=project)
-        settings = from_make(rendered, GITHUB_SERVER_URL="", CI_SERVER_URL=address)
-        done = proposed(project, on_host, **settings)
+        assert prepared(project, on_host).returncode == 0
+        shutil.copytree(ROOT / "template/lifecycle/tools", project / "lifecycle/tools")
+        given = on_host | {"LOOSELEAF_TOKEN": SECRET, "LOOSELEAF_SOURCE": source}
+        given |= {"GITHUB_SERVER_URL": "", "CI_SERVER_URL": address, "NO_PROXY": "127.0.0.1"}
+        command = (sys.executable, "lifecycle/tools/template_source.py", "send")
+        done = run(*command, folder=project, **given)
         assert done.returncode == 0, done.stdout
         assert {who for who in seen if who} == {f"x-access-token:{SECRET}"}
         assert git("show", f"{BRANCH}:lifecycle/one.py", folder=hub) == "new"
         # Without the helper, git does not prompt, and the address is shown without its token.
-        alone = proposed(project, on_host)
+        alone = sent(project, on_host)
     assert (alone.returncode, "git ls-remote was refused" in alone.stdout) == (1, True), alone.stdout
     assert "jobs-token" not in done.stdout + alone.stdout

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from template_source import SourceError, template_source
+import yaml
+from template_source import Source, SourceError, template_source
 
 from looseleaf.snapshot import IDENTITY, git
 
@@ -59,6 +60,16 @@ def test_without_a_recorded_commit_a_folder_is_installed_editable(tmp_path: Path
     assert template_source(root, {}).option == f"--with-editable={checkout[0]}"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "it's, #1: quoted", "with \t a tab and ü", "x" * 70 + " folded " + "y" * 70, "1.10"],
+)
+def test_every_address_that_copier_writes_is_read(tmp_path: Path, name: str) -> None:
+    written = yaml.dump({"_commit": "1234567", "_src_path": f"https://host/{name}"}, allow_unicode=True)
+    (tmp_path / ".copier-answers.yml").write_text(f"# Written by Copier\n{written}model_name: churn\n")
+    assert template_source(tmp_path, {}) == Source(f"https://host/{name}", "1234567")
+
+
 def test_a_recorded_commit_that_does_not_exist_is_an_error(tmp_path: Path, checkout: tuple[Path, str]) -> None:
     with pytest.raises(SourceError, match="abcdef0 in") as refused:
         template_source(copied_from(tmp_path, str(checkout[0]), "abcdef0"), {})
@@ -71,7 +82,7 @@ def test_a_recorded_commit_that_does_not_exist_is_an_error(tmp_path: Path, check
         (None, "does not name the template"),
         ("model_name: churn\n", "does not name the template"),
         ("- a\n", "does not name the template"),
-        ("_src_path: [", "does not name the template"),
+        ("_src_path: [", "does not exist"),
         ("_src_path: ./nowhere\n", "does not exist"),
     ],
 )

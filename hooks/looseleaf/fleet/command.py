@@ -33,7 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("repositories", nargs="*", metavar="REPO", help="a folder, a URL, or NAME=REPO")
     parser.add_argument("--file", type=Path, metavar="FILE", help="a list with one repository in each line")
     parser.add_argument("--to", metavar="VERSION", help="plan, update: default: the newest release")
-    parser.add_argument("--push", action="store_true", help="update: push the branches and open requests")
+    parser.add_argument(
+        "--push", action="store_true", help="update: push what is prepared without it, and open requests"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="repositories at a time")
     state = platformdirs.user_cache_path("looseleaf") / "fleet"
     parser.add_argument("--state", type=Path, default=state, metavar="DIR", help="results, which are used again")

@@ -10,16 +10,16 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import yaml
 
 from looseleaf.errors import TAIL, StepFailed, UpdateError
-from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, read
-from looseleaf.hosts import Host
+from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened
+from looseleaf.hosts import PUSHES, Host
 from looseleaf.propose import UPDATE, propose
-from looseleaf.remote import REF
+from looseleaf.send import DETAILS, FOLDER, PATCH, send
 from looseleaf.snapshot import contains, git, succeeds
 from looseleaf.update.source import ANSWERS_FILE, VARIABLE, Source, choices_in, located, recorded
 from looseleaf.update.trees import is_same, render, tracked
@@ -31,7 +31,7 @@ ENVIRONMENTS = ("production", "staging", "local")
 
 @dataclass
 class Row:
-    """What is known of a repository; `result` is read, up to date, applies, refused, updated or error."""
+    """What is known of a repository; docs/fleet.md lists the values of `result`."""
 
     name: str
     address: str
@@ -92,18 +92,19 @@ def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
         known = metadata.version("looseleaf"), address, git("rev-parse", "HEAD", folder=folder)
         return Path(options.state, "results", digest(*known, before, after, source.address, *more))
 
-    found = _once(row, stored, lambda: _tried(folder, source, before, after, work))
+    found = _once(row, stored(), lambda: _tried(folder, source, before, after, work))
     notes = [f"uncommitted changes ({row.uncommitted}): commit or stash them"] if row.uncommitted else []
     if options.action == "status" or notes:
         found |= {"result": "read" if options.action == "status" else "refused", "notes": notes + found["notes"]}
     elif options.action == "update" and found["result"] == "applies":
-        origin, host = destination(address, folder, str(content.get("ci", "github")), options.push)
-        found |= _once(
-            row,
-            # The result is valid as long as the branch is as the update has left it.
-            lambda: stored(origin, read(origin, REF)),
-            lambda: _updated(cloned(folder, work / "updated"), origin, host, options.to),
-        )
+        clone, pushes = cloned(folder, work / "updated"), options.push
+        # Tests never run where a token may push: with --push, only what is prepared without it is sent.
+        proposal = _once(row, stored("update"), lambda: _prepared(clone, options.to, not pushes))
+        if pushes or folder == Path(address):
+            origin, host = destination(address, folder, str(content.get("ci", "github")), pushes)
+            found |= _sent(clone, proposal, origin, host)
+        else:
+            found |= {"result": "prepared", "notes": ["the same command with --push sends it"]}
     vars(row).update(found)
 
 
@@ -152,29 +153,45 @@ def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
             raise UpdateError(problem, "A published tag is never moved: correct it in the template.")
 
 
-def _updated(clone: Path, origin: str, host: Host, to: str | None) -> dict[str, Any]:
-    """Update a clone on its branch as `looseleaf propose` does, after its own checks, and return the result."""
+def _prepared(clone: Path, to: str | None, may_run: bool) -> dict[str, str]:
+    """Update a clone as `looseleaf propose` does, after its own checks; return the files of the proposal by name."""
+    if not may_run:
+        raise UpdateError("no update is prepared", f"Run the command first without --push and without {PUSHES}.")
+    with TemporaryFile("w+", encoding="utf-8") as log, redirect_stdout(log):
+        # The update prints its messages there. This process ends with the repository.
+        os.dup2(log.fileno(), 2)
+        try:
+            if propose(clone, [*UPDATE, *(("--to", to) if to else ())]):
+                raise StepFailed("a person must decide about the update")
+        except StepFailed as failed:
+            log.seek(0)
+            raise UpdateError("\n".join([*log.read().splitlines()[-TAIL:], failed.problem]), failed.hint) from None
+    # A patch may have bytes of any encoding.
+    return {name: (clone / FOLDER / name).read_bytes().decode("utf-8", "surrogateescape") for name in (PATCH, DETAILS)}
+
+
+def _sent(clone: Path, proposal: Mapping[str, str], origin: str, host: Host) -> dict[str, Any]:
+    """Push and offer the branch of a prepared update as `looseleaf.send` does, and return the result."""
     git("remote", "set-url", "origin", origin, folder=clone)
-    output = io.StringIO()
-    try:
-        with redirect_stdout(output):
-            code = propose(clone, host, [*UPDATE, *(("--to", to) if to else ())])
-    except StepFailed as failed:
-        end = "\n".join(output.getvalue().splitlines()[-TAIL:])
-        raise UpdateError(f"{end}\n{failed.problem}", failed.hint) from None
-    lines = [line for line in output.getvalue().splitlines() if line]
-    return {"result": "refused", "notes": lines} if code else {"result": "updated", "notes": lines[-1:]}
+    (clone / FOLDER).mkdir(parents=True, exist_ok=True)
+    for name, text in proposal.items():
+        (clone / FOLDER / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with redirect_stdout(io.StringIO()) as output:
+        code = send(clone, host)
+    return {
+        "result": "refused" if code else "updated",
+        "notes": [line for line in output.getvalue().splitlines() if line],
+    }
 
 
-def _once(row: Row, file: Callable[[], Path], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result that a file has; without one, work and store the result in the file as it is named then."""
+def _once(row: Row, file: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result that a file has; without one, work and store the result."""
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(file().read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         row.reused = True
         return found
     row.reused, found = False, work()
-    place = file()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.with_suffix(".draft").write_text(json.dumps(found), encoding="utf-8")
-    place.with_suffix(".draft").replace(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.with_suffix(".draft").write_text(json.dumps(found), encoding="utf-8")
+    file.with_suffix(".draft").replace(file)
     return found

@@ -98,8 +98,6 @@ def destination(address: str, folder: Path, kind: str, push: bool) -> tuple[str,
     """
     base = git("rev-parse", "--abbrev-ref", "HEAD", folder=folder)
     if not push:
-        if REMOTE.fullmatch(address):
-            raise UpdateError("a URL has no folder for a branch", "Add --push, or list the folder of a clone.")
         return address, Local("", address, base, NO_TOKEN)
     origin = git("remote", "get-url", "--push", "origin", folder=folder)
     if not (match := REMOTE.fullmatch(origin)):

@@ -1,23 +1,26 @@
-"""Print the option with which `uv run` finds the template's command `looseleaf`.
+"""Print the option with which `uv run` finds the template's command `looseleaf`; with `send`, push a prepared update.
 
 `looseleaf` (contract inference, updates) is versioned with the template and runs from the source and commit that
-`.copier-answers.yml` records. The environment variable LOOSELEAF_SOURCE names another source.
+`.copier-answers.yml` records. The environment variable LOOSELEAF_SOURCE names another source. Standard library only,
+because the CI job that pushes an update runs no package.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 ANSWERS_FILE = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 # Abbreviations that Copier accepts.
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
+# git gets the password for the CI host from it.
+HELPER = """!f() { [ "$1" != get ] || printf 'username=x-access-token\\npassword=%s\\n' "$LOOSELEAF_TOKEN"; }; f"""
 HINT = f"Set {VARIABLE} to the folder or address of the template."
 
 
@@ -55,9 +58,11 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
         return Source(url if _is_remote(url) else _folder(url, root, VARIABLE), commit)
     path = root / ANSWERS_FILE
     try:
-        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        url, commit = str(recorded["_src_path"]), str(recorded.get("_commit") or "")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        text = path.read_text(encoding="utf-8")
+        url, commit = _value(text, "_src_path"), _value(text, "_commit")
+        if not url:
+            raise ValueError("it has no _src_path")
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path} does not name the template ({error!r})\n  {HINT}") from error
     # `git describe` of a commit without a tag ends in its hash.
     commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
@@ -69,6 +74,15 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
         problem = f"the commit {commit} in {ANSWERS_FILE} is not in {folder}"
         raise SourceError(f"{problem}\n  The template was copied with uncommitted changes. {HINT}")
     return Source(folder, commit)
+
+
+def _value(text: str, name: str) -> str:
+    """Return a value of the answers file as Copier writes it: plain or quoted, a long one on indented lines."""
+    match = re.search(rf"^{name}:((?: .*)?(?:\n .*)*)", text, re.MULTILINE)
+    value = " ".join(match[1].split()) if match else ""
+    if value.startswith('"'):
+        return str(json.loads(value))
+    return value[1:-1].replace("''", "'") if value.startswith("'") else value
 
 
 def _expanded(url: str) -> str:
@@ -107,10 +121,33 @@ def _git_address(url: str) -> str:
     return f"git+{Path(url).as_uri()}"
 
 
-def main() -> int:
-    """Print the option for the repository in the current folder."""
+def send(source: Source) -> int:
+    """Push the update that `make propose` prepared, with the template's `looseleaf.send`; returns its exit code.
+
+    The token may be used by git and by that module only: no code of this repository and no installed package runs.
+    """
+    # git sends the token to the CI host's own address only.
+    host = os.environ.get("GITHUB_SERVER_URL") or os.environ.get("CI_SERVER_URL", "")
+    given = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"credential.{host}.helper", "GIT_CONFIG_VALUE_0": HELPER}
+    with tempfile.TemporaryDirectory(prefix="template-") as folder:
+        at = [["-C", folder, "checkout", "--quiet", source.commit]] if source.commit else []
+        for command in [["clone", "--quiet", source.url.removeprefix("git+"), folder], *at]:
+            done = subprocess.run(["git", *command], env=os.environ | given, capture_output=True, text=True)
+            if done.returncode:
+                raise SourceError(f"the template cannot be fetched: {done.stderr.strip()}\n  {HINT}")
+        program = (
+            f"import sys; sys.path.insert(0, {folder + '/hooks'!r}); from looseleaf.send import main; sys.exit(main())"
+        )
+        return subprocess.run([sys.executable, "-I", "-S", "-c", program], env=os.environ | given).returncode
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command for the repository in the current folder."""
     try:
-        print(template_source(Path.cwd()).option)
+        source = template_source(Path.cwd())
+        if arguments == ["send"]:
+            return send(source)
+        print(source.option)
     except SourceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -118,4 +155,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

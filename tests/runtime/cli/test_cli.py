@@ -54,7 +54,7 @@ def test_scoring_reports_a_date_without_rows(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {Path(f"date=2026-01-0{day}/scores.parquet"): rows for day, rows in ((1, 7), (2, 0))}
-    monkeypatch.setattr("lifecycle.scoring.batch.score", lambda *given, **more: files)
+    monkeypatch.setattr("lifecycle.scoring.score", lambda *given, **more: files)
     monkeypatch.setattr("lifecycle.contract.team.load_data", object)
     assert cli.main(["score"]) == 0
     printed = capsys.readouterr()

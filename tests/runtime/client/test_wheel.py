@@ -97,7 +97,7 @@ def test_every_model_name_gives_a_package_that_can_be_imported(model: str, packa
     assert package.isidentifier()
     project = files(SAMPLE, model, "1.0.0")
     assert f"src/{package}/py.typed" in project
-    compile(project["README.md"].split("```")[1].removeprefix("python"), "example", "exec")
+    compile(project["pyproject.toml"].split("```")[1].removeprefix("python"), "example", "exec")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from lifecycle.jobs.promote import promote
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import predictions
-from lifecycle.scoring.batch import score
+from lifecycle.scoring import score
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from lifecycle.training.train import train

@@ -17,7 +17,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.jobs.promote import promote
 from lifecycle.models.runtimes import PROBABILITY_TOLERANCE, VALUE_TOLERANCE
 from lifecycle.registry import Identity
-from lifecycle.scoring.batch import score
+from lifecycle.scoring import score
 from lifecycle.serving.app import create
 from lifecycle.training.train import train
 from support.clients import load, through

@@ -25,13 +25,13 @@ from lifecycle.jobs import materialize
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.models.runtimes import FrameModel
+from lifecycle.monitoring import monitor
 from lifecycle.monitoring.collect import collect
 from lifecycle.monitoring.erasure import erase
-from lifecycle.monitoring.monitor import monitor
 from lifecycle.monitoring.quality import measure_skew
 from lifecycle.registry import deployments, labels, predictions
 from lifecycle.registry.deployments import Deployed
-from lifecycle.scoring.batch import score, score_file
+from lifecycle.scoring import score, score_file
 from lifecycle.serving.app import create
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY

@@ -9,8 +9,8 @@ import pytest
 from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle
-from lifecycle.monitoring.monitor import monitor
-from lifecycle.scoring.batch import score
+from lifecycle.monitoring import monitor
+from lifecycle.scoring import score
 from lifecycle.settings import Settings
 from support.monitored import NO_TABLES, NOW, SPAN, Sample, fill_windows, log, log_lookups, run_monitor
 from support.teams import sample_team

@@ -16,8 +16,8 @@ from lifecycle import cli, timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.features import table_path
 from lifecycle.jobs import materialize
+from lifecycle.monitoring import monitor
 from lifecycle.monitoring.collect import collect
-from lifecycle.monitoring.monitor import monitor
 from lifecycle.monitoring.report import summary
 from lifecycle.registry import labels
 from lifecycle.serving.app import create

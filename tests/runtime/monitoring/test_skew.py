@@ -10,7 +10,7 @@ import pytest
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.jobs.promote import logged_skew
-from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring import monitor
 from lifecycle.monitoring.quality import Skew, measure_skew
 from lifecycle.settings import Settings
 from support.monitored import DAY, NOW, SPAN, Sample, log, log_lookups, one_too_many

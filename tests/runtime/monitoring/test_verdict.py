@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lifecycle import cli, timestamps
-from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring import monitor
 from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.settings import Settings
 from support.monitored import (

@@ -18,7 +18,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.features import table_path, write_table
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import deployments, predictions
-from lifecycle.scoring.batch import score_file
+from lifecycle.scoring import score_file
 from lifecycle.serving.app import create
 from lifecycle.settings import Log, Settings
 from lifecycle.storage import Store, write_atomically

@@ -18,8 +18,7 @@ from lifecycle.contract.tables import SQL_TYPES, describe
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, predictions
-from lifecycle.scoring import parts
-from lifecycle.scoring.batch import score
+from lifecycle.scoring import parts, score
 from lifecycle.settings import Score, Settings
 from support.rendering import TEMPLATE
 from support.scoring import DAY, EVERYONE, PART, ROWS, deploy, deployed, kill_at, read, scored

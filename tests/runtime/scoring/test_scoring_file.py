@@ -14,7 +14,7 @@ from lifecycle.contract import tables
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions
-from lifecycle.scoring.batch import own_rows, score_file
+from lifecycle.scoring import own_rows, score_file
 from lifecycle.scoring.parts import RowFile
 from lifecycle.settings import Settings
 from support.scoring import EVERYONE, PART, ROWS, read, scored

@@ -20,7 +20,7 @@ SECRET = "eve7123"
 
 def said(program: str, format: str = "json") -> list[dict[str, Any]]:
     """What a process says that is set up as the service is."""
-    whole = f"from lifecycle.serving import server\nserver.configure_logging({format!r})\n{textwrap.dedent(program)}"
+    whole = f"from lifecycle import serving\nserving.configure_logging({format!r})\n{textwrap.dedent(program)}"
     log = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True).stderr
     return [json.loads(line) for line in log.splitlines()]
 
@@ -94,8 +94,8 @@ def test_other_loggers_go_the_same_way_and_a_line_stays_a_line() -> None:
 
 
 def test_a_terminal_gets_text_and_a_pipe_gets_json() -> None:
-    assert [line["message"] for line in said("server.log.error('so it is')", "auto")] == ["so it is"]
-    program = "from lifecycle.serving import server; server.configure_logging('auto'); server.log.error('so it is')"
+    assert [line["message"] for line in said("serving.log.error('so it is')", "auto")] == ["so it is"]
+    program = "from lifecycle import serving; serving.configure_logging('auto'); serving.log.error('so it is')"
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
     os.close(theirs)

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column
 from lifecycle.models.bundle import Bundle
-from lifecycle.monitoring.monitor import monitor
+from lifecycle.monitoring import monitor
 from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeploymentFollower

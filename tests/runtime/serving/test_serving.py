@@ -16,8 +16,8 @@ from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
+from lifecycle.serving import Json
 from lifecycle.serving.app import create
-from lifecycle.serving.server import Json
 from lifecycle.storage import Store
 from support.services import KNOWN, QUICK, counted, eventually
 from support.storages import CHURN, Storage

@@ -131,7 +131,7 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.scoring.batch import score, score_file
+    from lifecycle.scoring import score, score_file
 
     own, environment, progress = loaded.settings, loaded.environment, sys.stderr.isatty()
     dates = (given.date, given.first, given.last)
@@ -157,7 +157,7 @@ def _score(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.serving import server
+    from lifecycle import serving
 
     own, options = loaded.settings, {"port": given.port, "workers": given.workers}
     stated = {name: value for name, value in options.items() if value is not None}
@@ -167,7 +167,7 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
         fault = error.errors()[0]
         option = f"--{fault['loc'][0]}"
         raise LifecycleError(f"{option} {fault['input']}: {fault['msg']}", f"Give {option} another value.") from None
-    server.run(own.model_copy(update={"serve": serve, "storage": given.storage or own.storage}), loaded.environment)
+    serving.run(own.model_copy(update={"serve": serve, "storage": given.storage or own.storage}), loaded.environment)
 
 
 def _described(done: "Deployment") -> str:

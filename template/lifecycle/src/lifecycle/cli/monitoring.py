@@ -110,7 +110,7 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
-    from lifecycle.monitoring.monitor import monitor
+    from lifecycle.monitoring import monitor
     from lifecycle.monitoring.report import PAGE, summary
 
     document, folder = monitor(loaded.settings, load_data(), loaded.environment, given.as_of)

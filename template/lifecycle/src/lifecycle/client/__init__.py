@@ -49,7 +49,7 @@ def build(root: Path, number: int) -> tuple[Path, str]:
         (dist / ".gitignore").write_text("*\n", encoding="utf-8")
         for older in dist.glob(f"{package_name(model)}-*.whl"):
             older.unlink()
-        usage = project["README.md"].split("```")[1]
+        usage = project["pyproject.toml"].split("```")[1]
         return Path(shutil.copy(wheel, dist)), usage.removeprefix("python").strip()
 
 

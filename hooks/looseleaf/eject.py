@@ -1,0 +1,141 @@
+"""`looseleaf eject`: leave the template. What updates a repository is removed, the tests of `lifecycle/` are added."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from looseleaf.errors import UpdateError
+from looseleaf.snapshot import git
+from looseleaf.update.apply import journal
+from looseleaf.update.source import ANSWERS_FILE, Source, recorded
+
+REMOVED = (
+    ANSWERS_FILE,
+    ".github/workflows/lifecycle-update.yml",
+    "lifecycle/ci/update.yml",
+    "lifecycle/docs/updates.md",
+    "lifecycle/manifest.json",
+    "lifecycle/tools/manifest_check.py",
+)
+# What else names a removed file or command, by file.
+SECTION = r"# --- Updates of the template.*?# --- End of the updates\n\n"
+EDITS: dict[str, tuple[str, ...]] = {
+    "lifecycle/lifecycle.mk": (SECTION, r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"),
+    "lifecycle/ci/gitlab.yml": (r"include:\n  - local: lifecycle/ci/update\.yml\n\n", r"    - make provenance\n"),
+    ".github/workflows/lifecycle.yml": (r"      - run: make provenance\n        env:\n.*?\n",),
+}
+COMMAND = """
+.PHONY: test-lifecycle
+test-lifecycle: $(RUN) ## run the tests of lifecycle/
+	.venv/bin/pytest -c lifecycle/tests/pytest.ini lifecycle/tests
+"""
+TESTS = "lifecycle/tests"
+CONFIG = """[pytest]
+pythonpath = .
+addopts = --import-mode=importlib
+markers =
+    slow: takes long
+    xdist_group: runs in one process
+"""
+NEXT = """This repository has left the template; nothing is committed.
+Read git diff, run make check test test-lifecycle, and commit.
+Yours to adapt: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
+make contract DATA=… and make year need LOOSELEAF_SOURCE={source} from now on."""
+
+
+def run(root: Path) -> int:
+    """Leave the template in a repository; returns 0 when done, 1 after an error, which changes no file."""
+    try:
+        _refuse_unready(root)
+        content = recorded(root)
+        with tempfile.TemporaryDirectory(prefix="looseleaf-eject-") as work:
+            source = Source.fetch(content, root, Path(work) / "template")
+            commit = source.commit(str(content["_commit"]))
+            git("checkout", "--quiet", commit, folder=source.clone)
+            try:
+                _eject(root, source.clone / "tests")
+            except BaseException:
+                git("checkout", "--quiet", "HEAD", "--", ".", folder=root)
+                shutil.rmtree(root / TESTS, ignore_errors=True)
+                raise
+        print(NEXT.format(source=f"{source.address}@{commit[:12]}"))
+        return 0
+    except (UpdateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except subprocess.CalledProcessError as error:
+        print(f"error: {' '.join(str(error.stderr).split())}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped; everything is as it was", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _refuse_unready(root: Path) -> None:
+    if journal(root).exists():
+        raise UpdateError("an update was interrupted here", "make update ABORT=1 restores every file.")
+    if not (root / ANSWERS_FILE).exists():
+        raise UpdateError(f"there is no {ANSWERS_FILE}: this repository has left the template already")
+    if changed := git("status", "--porcelain", "--", ".", folder=root):
+        raise UpdateError(f"the work tree has uncommitted changes:\n{changed}", "Commit or stash them.")
+    if not (root / ".venv/bin/python").exists():
+        raise UpdateError("there is no environment yet", "Run make setup.")
+
+
+def _eject(root: Path, tests: Path) -> None:
+    for name in REMOVED:
+        (root / name).unlink(missing_ok=True)
+    for name, patterns in EDITS.items():
+        path = root / name
+        for pattern in patterns if path.exists() else ():
+            text, count = re.subn(pattern, "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+            if count != 1:
+                raise UpdateError(f"{name} is not as the template has it", "make update first, or restore the file.")
+            path.write_text(text, encoding="utf-8")
+    with (root / "lifecycle/lifecycle.mk").open("a", encoding="utf-8") as file:
+        file.write(COMMAND)
+    for path in sorted(movable(tests, root / ".venv/bin/python")):
+        (root / TESTS / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tests / path, root / TESTS / path)
+    (root / TESTS / "pytest.ini").write_text(CONFIG, encoding="utf-8")
+
+
+def movable(tests: Path, python: Path) -> set[Path]:
+    """Return the tests of the runtime that the environment of `python` can import, and what these import of `tests`.
+
+    Tests of renders, updates and libraries that a repository does not have stay behind.
+    """
+    needs = {path: set(_needed(path, tests, set())) for path in sorted((tests / "runtime").rglob("*.py"))}
+    names = sorted({each for needed in needs.values() for each in needed if isinstance(each, str)})
+    program = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n)])"
+    found = subprocess.run([python, "-c", program, *names], capture_output=True, text=True, check=True)
+    importable = {*found.stdout.split()}
+    kept = [needed for needed in needs.values() if {each for each in needed if isinstance(each, str)} <= importable]
+    return {path.relative_to(tests) for needed in kept for path in needed if isinstance(path, Path)}
+
+
+def _needed(path: Path, tests: Path, seen: set[Path]) -> Iterator[Path | str]:
+    """Yield a module of the tests and those that it imports, as paths, and the packages that these import, as names."""
+    seen.add(path)
+    yield path
+    for name in sorted(_imported(path)):
+        module = tests / f"{name.replace('.', '/')}.py"
+        own = module if module.is_file() else tests / name.replace(".", "/") / "__init__.py"
+        if own.is_file() and own not in seen:
+            yield from _needed(own, tests, seen)
+        elif not own.is_file() and not name.startswith("support"):
+            yield name.split(".")[0]
+
+
+def _imported(path: Path) -> set[str]:
+    names = set[str]()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+    return names
