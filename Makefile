@@ -17,7 +17,7 @@ RECORD = $(if $(ARGS),,.venv/bin/python -m maintenance.checks $@)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-fork lint manifest pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring
+.PHONY: help demo test test-slow test-fork lint manifest rehearse pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ incl
 
 manifest: $(READY) ## update the hashes of the template's zone (after a change in template/lifecycle)
 	@.venv/bin/python -m maintenance.manifest
+
+rehearse: $(READY) ## plan the update of real repositories to HEAD, before it is a release (FILE=repositories.txt; docs/fleet.md)
+	LOOSELEAF_SOURCE="$(CURDIR)" .venv/bin/looseleaf fleet plan --file "$(FILE)" --to "$$(git rev-parse HEAD)" $(ARGS)
 
 pictures: $(READY) ## take the README's pictures of report and gate decision from a simulated year
 	PYTHONPATH=tests:. .venv/bin/python tests/support/pictures.py

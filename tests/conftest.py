@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copier._main import Worker
 
 from looseleaf.snapshot import git
+from support import quick
 from support.rendering import DEMO, ROOT, Template, run
 
 # Set before scikit-learn is imported: its threads slow each other down, and they block in forked processes.
@@ -55,28 +55,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_copier() -> Iterator[None]:
-    """Omit what takes Copier most of its time and changes nothing here.
-
-    Tests that start Copier as a process use it unchanged.
-
-    It compiles each part of a path as a Jinja template, with each the name of the answers file, and for each file
-    reads `core.fileMode` by git, which is true.
-    """
-    render, answers_relpath = Worker._render_string, Worker.answers_relpath.fget
-    assert answers_relpath
-
-    def render_string(worker: Worker, string: str, extra_context: dict[str, Any] | None = None) -> str:
-        is_plain = isinstance(string, str) and "{" not in string
-        return string if is_plain else render(worker, string, extra_context)
-
-    def answers_file(worker: Worker) -> Path:
-        path = Path(worker.answers_file or worker.template.answers_relpath)
-        return path if "{" not in str(path) else answers_relpath(worker)
-
+    """Omit what takes Copier most of its time. Tests that start Copier as a process use it unchanged."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "_render_string", render_string)
-        patch.setattr(Worker, "answers_relpath", property(answers_file))
-        patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *given: None)
+        quick.copier(patch)
         yield
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from looseleaf import eject, propose
+from looseleaf.fleet import command as fleet
 from looseleaf.update import command as update
 from looseleaf.update import provenance
 
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_infer_arguments(infer)
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
     commands.add_parser("propose", help="prepare the pull or merge request of an update (for CI)")
+    fleet.add_arguments(commands.add_parser("fleet", help="report, plan or update many repositories"))
     commands.add_parser("provenance", help="compare the template's files with the recorded release")
     commands.add_parser("eject", help="leave the template; everything keeps running")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
@@ -33,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         return update.run(options)
     if options.command == "propose":
         return propose.run()
+    if options.command == "fleet":
+        return fleet.run(options)
     if options.command == "provenance":
         return provenance.run(Path.cwd())
     if options.command == "eject":

@@ -58,17 +58,22 @@ class Remote:
             raise
 
     def _git(self, *arguments: str) -> str:
-        """Run git without prompts; raises StepFailed with git's message, without a token in it."""
-        command = ["git", "-C", str(self._root), *arguments]
-        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        try:
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                timeout=TIMEOUT_SECONDS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise StepFailed(f"git {arguments[0]} took longer than {TIMEOUT_SECONDS} s", RETRY) from None
-        if done.returncode:
-            message = " ".join(self._token.hide(done.stderr).split())
-            raise StepFailed(f"git {arguments[0]} was refused: {message[:500]}", "git's message gives the reason.")
-        return done.stdout
+        return remote_git(self._root, self._token, *arguments)
+
+
+def remote_git(folder: Path, token: Token, *arguments: str, seconds: int = TIMEOUT_SECONDS) -> str:
+    """Run git without prompts and in limited time; raises StepFailed with git's message, without a token in it."""
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
+    try:
+        # In a session of its own, ssh finds no terminal to prompt on.
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], env=os.environ | quiet, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=seconds, start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        command = token.hide(" ".join(arguments))
+        raise StepFailed(f"git {command} took longer than {seconds} s", RETRY) from None
+    if done.returncode:
+        message = " ".join(token.hide(done.stderr).split())
+        raise StepFailed(f"git {arguments[0]} was refused: {message[:500]}", "git's message gives the reason.")
+    return done.stdout

@@ -57,25 +57,14 @@ class Source:
 
     @classmethod
     def fetch(cls, content: Mapping[str, Any], root: Path, into: Path) -> "Source":
-        """Clone the template that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the recorded one.
-
-        Where this command was installed from another repository (`uvx --from`), that repository counts as named.
-        """
-        named, recorded = os.environ.get(VARIABLE, ""), str(content["_src_path"])
-        if not named and _place(installed := installed_from()) != _place(_expanded(recorded, root)):
-            named = installed
-        if not (root / named).exists():
-            # The reference selects the version of this tool; the option --to selects the version to update to.
-            named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
-        address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS_FILE}")
+        """Clone the template that `located` finds."""
+        address, new = located(content, root)
         try:
             git("clone", "--quiet", "--no-checkout", address, str(into), folder=root)
         except subprocess.CalledProcessError as error:
             reason = str(error.stderr).strip().splitlines() or [f"git ended with {error.returncode}"]
             raise UpdateError(f"the template cannot be fetched from {address}: {reason[-1]}", HINT) from None
-        # Credentials in the address are not recorded.
-        public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
-        return cls(into, recorded, public if named and public != _expanded(recorded, root) else recorded)
+        return cls(into, str(content["_src_path"]), new)
 
     def commit(self, name: str) -> str:
         """Return the full hash of a version, tag, branch or commit; raises UpdateError for an unknown name."""
@@ -155,6 +144,23 @@ class Source:
         """
         changes = reversed(self.changelog(before, after))
         return [f"{version}: {task}" for version, text in changes for task in releases.tasks(text, usage)]
+
+
+def located(content: Mapping[str, Any], root: Path) -> tuple[str, str]:
+    """Return the address of the template, and the one to record, which has no credentials.
+
+    It is the one that LOOSELEAF_SOURCE names (ADDRESS or ADDRESS@REF), else the recorded one. Where this command was
+    installed from another repository (`uvx --from`), that repository counts as named.
+    """
+    named, recorded = os.environ.get(VARIABLE, ""), str(content["_src_path"])
+    if not named and _place(installed := installed_from()) != _place(_expanded(recorded, root)):
+        named = installed
+    if not (root / named).exists():
+        # The reference selects the version of this tool; the option --to selects the version to update to.
+        named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
+    address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS_FILE}")
+    public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
+    return address, public if named and public != _expanded(recorded, root) else recorded
 
 
 def installed_from() -> str:

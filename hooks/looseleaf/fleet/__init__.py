@@ -1,0 +1,1 @@
+"""Many repositories in one command: their state, what an update would do, and the update itself."""
