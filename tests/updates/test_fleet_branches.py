@@ -106,6 +106,7 @@ def test_a_prepared_update_is_pushed_and_offered_as_a_request(
         monkeypatch.setenv("LOOSELEAF_TOKEN", SECRET)
         # Nothing of the repository runs with the token.
         monkeypatch.setattr(examine, "UPDATE", ("false",))
+        monkeypatch.setattr(examine, "_tried", None)
         code, rows = run("update", target, "--push", state=tmp_path / "state")
     assert (code, rows["churn"]["result"]) == (0, "updated"), rows
     assert rows["churn"]["notes"] == [f"Update the template to 2.0.0: {api.url}/acme/churn/pull/7 is open."]

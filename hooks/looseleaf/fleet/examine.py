@@ -92,14 +92,15 @@ def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
         known = metadata.version("looseleaf"), address, git("rev-parse", "HEAD", folder=folder)
         return Path(options.state, "results", digest(*known, before, after, source.address, *more))
 
-    found = _once(row, stored(), lambda: _tried(folder, source, before, after, work))
+    # Where a token may push, no code of a repository or template runs: only what is prepared is sent.
+    pushes = options.action == "update" and options.push
+    found = _once(row, stored(), pushes, lambda: _tried(folder, source, before, after, work))
     notes = [f"uncommitted changes ({row.uncommitted}): commit or stash them"] if row.uncommitted else []
     if options.action == "status" or notes:
         found |= {"result": "read" if options.action == "status" else "refused", "notes": notes + found["notes"]}
     elif options.action == "update" and found["result"] == "applies":
-        clone, pushes = cloned(folder, work / "updated"), options.push
-        # Tests never run where a token may push: with --push, only what is prepared without it is sent.
-        proposal = _once(row, stored("update"), lambda: _prepared(clone, options.to, not pushes))
+        clone = cloned(folder, work / "updated")
+        proposal = _once(row, stored("update"), pushes, lambda: _prepared(clone, options.to))
         if pushes or folder == Path(address):
             origin, host = destination(address, folder, str(content.get("ci", "github")), pushes)
             found |= _sent(clone, proposal, origin, host)
@@ -153,10 +154,8 @@ def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
             raise UpdateError(problem, "A published tag is never moved: correct it in the template.")
 
 
-def _prepared(clone: Path, to: str | None, may_run: bool) -> dict[str, str]:
+def _prepared(clone: Path, to: str | None) -> dict[str, str]:
     """Update a clone as `looseleaf propose` does, after its own checks; return the files of the proposal by name."""
-    if not may_run:
-        raise UpdateError("no update is prepared", f"Run the command first without --push and without {PUSHES}.")
     with TemporaryFile("w+", encoding="utf-8") as log, redirect_stdout(log):
         # The update prints its messages there. This process ends with the repository.
         os.dup2(log.fileno(), 2)
@@ -184,12 +183,14 @@ def _sent(clone: Path, proposal: Mapping[str, str], origin: str, host: Host) -> 
     }
 
 
-def _once(row: Row, file: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result that a file has; without one, work and store the result."""
+def _once(row: Row, file: Path, must_exist: bool, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result that a file has; without one, work and store the result, unless it must exist."""
     with suppress(OSError, ValueError):
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         row.reused = True
         return found
+    if must_exist:
+        raise UpdateError("no update is prepared", f"Run the command first without --push and without {PUSHES}.")
     row.reused, found = False, work()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.with_suffix(".draft").write_text(json.dumps(found), encoding="utf-8")
