@@ -96,17 +96,16 @@ def _update(root: Path, token: Token, command: Sequence[str]) -> tuple[bool, dic
             for line in process.stderr or ():
                 print(token.hide(line), end="", flush=True)
         try:
-            report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            facts = {name: report[name] for name in ("to", "up_to_date", "rendered")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            facts, unread = {}, error
-    if process.returncode not in (0, NEEDS_A_PERSON):
-        if facts:
-            _show(token.hide(facts["rendered"]))
-        raise StepFailed(f"looseleaf update ended with {process.returncode}", "Its messages above give the reason.")
-    if not facts:
-        raise StepFailed(f"The report of looseleaf update cannot be read ({unread!r})", "Nothing was done.")
-    return process.returncode == 0, facts
+            report = json.loads(file.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = {name: report[name] for name in ("to", "up_to_date", "rendered")}
+        except (OSError, ValueError, KeyError, TypeError):
+            facts = {}
+    if facts and process.returncode in (0, NEEDS_A_PERSON):
+        return process.returncode == 0, facts
+    if facts:
+        _show(token.hide(facts["rendered"]))
+    problem = f"looseleaf update ended with {process.returncode}{'' if facts else ' and without a report'}"
+    raise StepFailed(problem, "Its messages above give the reason.")
 
 
 def _show(text: str) -> int:

@@ -24,7 +24,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9996, 75), (HOOKS, 5170, 58), (MAINTENANCE, 562, 7)])
+@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 9996, 75), (HOOKS, 5213, 59), (MAINTENANCE, 562, 7)])
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
     paths = modules(folder)
     assert non_blank_lines(paths) <= lines
