@@ -86,14 +86,13 @@ def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
         command = [*command, "--format", "json", "--output", str(file)]
         code = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
         try:
-            report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            facts = {name: report[name] for name in ("to", "up_to_date", "rendered")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            facts, unread = {}, error
-    if code not in (0, NEEDS_A_PERSON):
-        if facts:
-            show(facts["rendered"])
-        raise StepFailed(f"looseleaf update ended with {code}", "Its messages above give the reason.")
-    if not facts:
-        raise StepFailed(f"The report of looseleaf update cannot be read ({unread!r})", "Nothing was done.")
-    return code == 0, facts
+            report = json.loads(file.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = {name: report[name] for name in ("to", "up_to_date", "rendered")}
+        except (OSError, ValueError, KeyError, TypeError):
+            facts = {}
+    if facts and code in (0, NEEDS_A_PERSON):
+        return code == 0, facts
+    if facts:
+        show(facts["rendered"])
+    problem = f"looseleaf update ended with {code}{'' if facts else ' and without a report'}"
+    raise StepFailed(problem, "Its messages above give the reason.")

@@ -115,6 +115,15 @@ def test_a_task_for_one_usage_is_for_repositories_with_that_usage() -> None:
     assert releases.tasks(section) == releases.tasks(section, ["online", "batch"])
 
 
+def test_a_repository_without_a_service_has_no_task_about_its_key() -> None:
+    texts = dict(releases.split((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))).values()
+    with_service, without = (
+        [task for text in texts for task in releases.tasks(text, usage) if "API key" in task]
+        for usage in (["online"], ["batch"])
+    )
+    assert (bool(with_service), without) == (True, [])
+
+
 def test_a_release_is_two_commits_and_a_tag(checkout: Path) -> None:
     before = git("rev-parse", "HEAD", folder=checkout)
     done = release(checkout, "release", "0.2.0")

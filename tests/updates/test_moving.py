@@ -74,5 +74,5 @@ def test_a_repository_moves_to_a_fork_by_the_documented_command(
     project = repository(upstream, tmp_path / "project", version)
     done = run(*(re.sub(r"@v[\w.]+", at, word) for word in command(fork)), folder=project)
     assert done.returncode == 0, done.stdout
-    assert f"→ {NEWEST.removeprefix('v')}: safe" in done.stdout
+    assert f"→ {NEWEST.removeprefix('v')}: no decision is needed" in done.stdout
     assert re.search(rf"_src_path: .*→ '{fork.removeprefix('file://')}'", done.stdout), done.stdout

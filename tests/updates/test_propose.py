@@ -238,12 +238,14 @@ def test_a_current_repository_is_reported_as_up_to_date(
     assert not api.requests
 
 
-@pytest.mark.parametrize("more", [{"CODE": "1"}, {"REPORT": "", "CODE": "1"}])
-def test_a_failing_update_is_a_failure(
-    project: Path, hub: Path, api: Api, on_host: dict[str, str], more: dict[str, str]
+@pytest.mark.parametrize("report", ["", "NOT safe: make test fails\n"])
+def test_a_failing_update_is_a_failure_and_its_report_is_shown(
+    project: Path, hub: Path, api: Api, on_host: dict[str, str], tmp_path: Path, report: str
 ) -> None:
-    done = proposed(project, on_host, **more)
+    page = tmp_path / "summary.md"
+    done = proposed(project, on_host, CODE="1", REPORT=report, GITHUB_STEP_SUMMARY=str(page))
     assert (done.returncode, "looseleaf update ended with 1" in done.stdout) == (1, True)
+    assert report in page.read_text()
     assert not api.requests
 
 

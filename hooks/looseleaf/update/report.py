@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from looseleaf.releases import TASKS
+
 # Lines of one list in a terminal, and of a list in Markdown that is not folded; the other formats have all of them.
 LONGEST = 20
 # GitHub accepts 65,536 characters as the text of a pull request.
@@ -155,7 +157,8 @@ class Report:
         parts = {"What you do": [NO_TASK]} if self.safe else {}
         parts |= self._parts() | {"Edited by you, not changed": code(self.edited)}
         blocks = [_section(title, items) for title, items in parts.items() if items]
-        blocks += [f"### Changes in {version}\n\n{_folded('Changelog', text)}" for version, text in self.changelog]
+        changes = ((version, text.partition(TASKS)[0].strip()) for version, text in self.changelog)
+        blocks += [f"### Changes in {version}\n\n{_folded('Changelog', text)}" for version, text in changes]
         page = f"**{self.title()}**\n\n{self._counts()}\n"
         for block in blocks:
             fits = len(page) + len(block) < LONGEST_TEXT
@@ -195,7 +198,9 @@ class Report:
 
     def _parts(self) -> dict[str, list[Item]]:
         requested = self._choices("given", "new", "unchanged")
-        changed_choice = any(choice.kind == "given" and not choice.name.startswith("_") for choice in self.choices)
+        changed = any(not choice.name.startswith("_") for choice in self._choices("given"))
+        offered = "Your own files that may still follow the old choice" if changed else "Offered, for files of yours"
+        offered += " (TAKE=path takes one, with DIFF=1 it only shows the change)"
         parts = {
             "Edited files of the template: do what is said of each file, then restore it": [
                 (edit.path, f" ({edit.kind}): {edit.seam}") for edit in self.edits
@@ -209,24 +214,17 @@ class Report:
                 for check in self.checks or ()
             ),
             "Choices": code(requested),
-            "Your own files that may still follow the old choice": [
-                (offer.path, f": take it with TAKE={offer.path}, or edit it by hand")
-                for offer in self.offers
-                if changed_choice
-            ],
             "Settings with another default": code(
                 f"{name}: {before} → {after}" for name, before, after in self.settings if before and after
             ),
             "New settings": code(f"{name}: {after}" for name, before, after in self.settings if not before),
-            "Settings that are no longer read": code(name for name, _, after in self.settings if not after),
+            "Settings that are gone": code(name for name, _, after in self.settings if not after),
             "Your files, changed": code(self.yours),
             "Added": code(name for name in self.added if name not in self.yours),
             "Changed": code(name for name in self.changed if name not in self.yours),
             "Removed": code(self.removed),
             "Stay deleted, although the template changed them": code(self.kept_deleted),
-            "Offered, for files of yours (TAKE=path takes one, with DIFF=1 it only shows the change)": [
-                (offer.path, f" ({OFFERS[offer.state]})") for offer in self.offers
-            ],
+            offered: [(offer.path, f" ({OFFERS[offer.state]})") for offer in self.offers],
         }
         return {title: items for title, items in parts.items() if items}
 

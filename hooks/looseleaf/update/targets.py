@@ -9,15 +9,15 @@ INCLUDE = re.compile(r"-?include +(.+)")
 
 
 def collisions(
-    old: Mapping[str, bytes], new: Mapping[str, bytes], head: Mapping[str, bytes]
-) -> Iterator[tuple[str, bool]]:
-    """Yield each new target that the team's makefiles define, and whether the team's definition stays in effect.
+    old: Mapping[str, bytes], new: Mapping[str, bytes], head: Mapping[str, bytes], are_theirs: bool
+) -> list[str]:
+    """Return new targets that the team's makefiles define, too, of which the team's or else the template's is used.
 
     make uses the last definition: that of the team, if it is below the include of the template's makefile.
     """
-    added = {name for name, _ in _targets(MAKEFILE, new)} - {name for name, _ in _targets(MAKEFILE, old)}
+    added = dict(_targets(MAKEFILE, new)).keys() - dict(_targets(MAKEFILE, old)).keys()
     theirs = dict(_targets("Makefile", {name: text for name, text in head.items() if name != MAKEFILE}))
-    yield from ((name, theirs[name]) for name in sorted(added & theirs.keys()))
+    return sorted(name for name in added & theirs.keys() if theirs[name] is are_theirs)
 
 
 def _targets(name: str, files: Mapping[str, bytes], is_below: bool = False) -> Iterator[tuple[str, bool]]:
@@ -25,7 +25,7 @@ def _targets(name: str, files: Mapping[str, bytes], is_below: bool = False) -> I
     for line in files.get(name, b"").decode("utf-8", "replace").splitlines():
         if included := INCLUDE.match(line):
             for each in included[1].split():
-                yield from _targets(each, {file: text for file, text in files.items() if file != name}, is_below)
+                yield from _targets(each, {**files, name: b""}, is_below)
                 is_below = is_below or each == MAKEFILE
         elif (rule := RULE.match(line)) and not line.startswith("."):
             yield from ((target, is_below) for target in rule[1].split())

@@ -10,7 +10,6 @@ from typing import Any
 
 import copier
 
-from looseleaf.releases import TASKS
 from looseleaf.snapshot import IDENTITY, git
 from looseleaf.update import trees
 from looseleaf.update.offers import MANIFEST, ZONE, Offers
@@ -74,6 +73,8 @@ class Trial(Offers):
     def report(self, checked: bool = False) -> Report:
         """Return everything that the user must know before the update is applied; `checked`: after its checks."""
         changed = self.changed()
+        overridden = "The template has a new command `make {}`, which your Makefile overrides: rename yours."
+        tasks = [overridden.format(name) for name in collisions(self.old, self.new, self.head, are_theirs=True)]
         return Report(
             before=self.source.label(self.before),
             after=self.source.label(self.after),
@@ -90,14 +91,11 @@ class Trial(Offers):
             ],
             choices=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
             offers=list(self.offers()),
-            tasks=[*self._overridden(), *self.source.tasks(self.before, self.after, self.choices[1].get("usage"))],
+            tasks=tasks + self.source.tasks(self.before, self.after, self.choices[1].get("usage")),
             yours=[name for name in changed if name != ANSWERS_FILE and not self.is_templates(name)],
             edited=sorted(name for name in self._edited() if name not in changed and not self.is_templates(name)),
             settings=default_changes(self.old, self.new),
-            changelog=[
-                (version, text.partition(TASKS)[0].strip())
-                for version, text in self.source.changelog(self.before, self.after)
-            ],
+            changelog=self.source.changelog(self.before, self.after),
             checks=self.checks if checked else None,
         )
 
@@ -116,9 +114,8 @@ class Trial(Offers):
     def _edits(self) -> Iterator[Edit]:
         """Yield edits in the template's zone, also those that Copier could merge: the zone belongs to the template."""
         if ANSWERS_FILE in self.head and self._answers_file_was_edited():
-            yield Edit(
-                ANSWERS_FILE, "edited by hand", f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
-            )
+            seam = f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
+            yield Edit(ANSWERS_FILE, "edited by hand", seam)
         for name in sorted(self.head.keys() - self.old.keys()):
             fresh = self.new.get(name)
             ours = name.startswith(ZONE) if fresh is None else not is_same(self.head[name], fresh)
@@ -137,21 +134,13 @@ class Trial(Offers):
 
     def _answers_file_was_edited(self) -> bool:
         """Apply the check of the new release, which the repository will apply to itself."""
-        if MANIFEST_CHECK not in self.new:
-            return False
-        check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK))
-        return bool(check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
-
-    def _overridden(self) -> Iterator[str]:
-        for name, is_theirs in collisions(self.old, self.new, self.head):
-            if is_theirs:
-                yield f"The template has a new command `make {name}`, which your Makefile overrides: rename yours."
+        check = runpy.run_path(str(self.work / "new" / MANIFEST_CHECK)) if MANIFEST_CHECK in self.new else {}
+        return bool(check and check["edited_by_hand"](self.head[ANSWERS_FILE].decode("utf-8", "replace")))
 
     def _losses(self) -> Iterator[Loss]:
-        for name, is_theirs in collisions(self.old, self.new, self.head):
-            if not is_theirs:
-                why = f"a new command of the template would replace your target `{name}`"
-                yield Loss("Makefile", f"{why}: rename yours, or move it below the include")
+        for name in collisions(self.old, self.new, self.head, are_theirs=False):
+            why = f"a new command of the template would replace your target `{name}`"
+            yield Loss("Makefile", f"{why}: rename yours, or move it below the include")
         for name in sorted(self.new.keys() - self.now.keys()):
             if self.is_templates(name) and (self.clone / name).is_file():
                 yield Loss(name, "your .gitignore hides this file of the template, so git would not add it")
