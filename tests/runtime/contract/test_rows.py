@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from lifecycle.contract.rows import MAX_FAULTS, MAX_NAME, RowError, RowReader, TooManyRows, parse_utc
+from lifecycle.contract.rows import (
+    FIRST_DAY,
+    LAST_DAY,
+    MAX_FAULTS,
+    MAX_NAME,
+    RowError,
+    RowReader,
+    TooManyRows,
+    days,
+    parse_utc,
+)
 from lifecycle.contract.schema import Column, Contract, Target
 
 FLOAT32 = 3.4028234663852886e38
@@ -164,6 +174,10 @@ def test_a_timestamp_does_not_depend_on_the_zone_of_the_machine(zone: str, monke
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_the_first_and_the_last_day_are_those_of_python() -> None:
+    assert (days("0001-01-01"), days("9999-12-31")) == (FIRST_DAY, LAST_DAY)
 
 
 def test_too_many_rows_are_not_reported_as_invalid_rows() -> None:
