@@ -1,4 +1,4 @@
-"""`looseleaf eject`: leave the template. What updates a repository is removed, the tests of `lifecycle/` are added."""
+"""`looseleaf eject`: leave the template. Remove what updates a repository, and add the tests of `lifecycle/`."""
 
 import ast
 import re
@@ -44,7 +44,7 @@ markers =
 """
 NEXT = """This repository has left the template; nothing is committed.
 Read git diff, run make check test test-lifecycle, and commit.
-Yours to adapt: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
+Adapt by hand: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
 make contract DATA=… and make year need LOOSELEAF_SOURCE={source} from now on."""
 
 
@@ -82,6 +82,8 @@ def _refuse_unready(root: Path) -> None:
         raise UpdateError(f"there is no {ANSWERS_FILE}: this repository has left the template already")
     if changed := git("status", "--porcelain", "--", ".", folder=root):
         raise UpdateError(f"the work tree has uncommitted changes:\n{changed}", "Commit or stash them.")
+    if (root / TESTS).exists():
+        raise UpdateError(f"there is a folder {TESTS} already", "Move it away.")
     if not (root / ".venv/bin/python").exists():
         raise UpdateError("there is no environment yet", "Run make setup.")
 
@@ -107,7 +109,7 @@ def _eject(root: Path, tests: Path) -> None:
 def movable(tests: Path, python: Path) -> set[Path]:
     """Return the tests of the runtime that the environment of `python` can import, and what these import of `tests`.
 
-    Tests of renders, updates and libraries that a repository does not have stay behind.
+    Tests of renders, updates and libraries that a repository does not have are not copied.
     """
     needs = {path: set(_needed(path, tests, set())) for path in sorted((tests / "runtime").rglob("*.py"))}
     names = sorted({each for needed in needs.values() for each in needed if isinstance(each, str)})

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from looseleaf.steps import StepFailed
+from looseleaf.errors import StepFailed
 
-# The token that may push, and others that a run may have.
+# The variable of the token that may push, and all variables that hold tokens.
 PUSHES = "LOOSELEAF_TOKEN"
 SECRETS = (PUSHES, "LOOSELEAF_READ_TOKEN", "GITHUB_TOKEN", "CI_JOB_TOKEN")
 TIMEOUT_SECONDS = 30
@@ -37,7 +37,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Host(ABC):
-    """A host that offers a branch to people; `base` is the branch that the update is merged into."""
+    """A host that opens a request for a branch; `base` is the branch that the update is merged into."""
 
     api: str
     repository: str
@@ -81,10 +81,7 @@ class Host(ABC):
 class GitHub(Host):
     """GitHub, or a host with the same API; `repository` is `owner/name`."""
 
-    rights = (
-        "contents, pull requests and workflows: write. For GITHUB_TOKEN, Settings > Actions > General must allow "
-        "that GitHub Actions creates pull requests"
-    )
+    rights = "contents, pull requests and workflows: write"
 
     def offer(self, branch: str, title: str, body: str) -> tuple[str, bool]:
         """Open or update a pull request."""
@@ -131,25 +128,23 @@ def from_environment(environment: Mapping[str, str]) -> Host:
     """Return the host that the variables of a CI run describe; raises StepFailed without a host or a token."""
     given = {name: value for name, value in environment.items() if value}
     host: type[Host]
-    names: tuple[str, ...]
     if {"GITHUB_API_URL", "GITHUB_REPOSITORY"} <= given.keys():
         base = given.get("GITHUB_REF_NAME", "") if given.get("GITHUB_REF_TYPE") == "branch" else ""
         host, api, repository = GitHub, given["GITHUB_API_URL"], given["GITHUB_REPOSITORY"]
-        names, reason = (PUSHES, "GITHUB_TOKEN"), ""
+        reason = ""
     elif {"CI_API_V4_URL", "CI_PROJECT_ID"} <= given.keys():
         base = given.get("CI_COMMIT_BRANCH") or given.get("CI_DEFAULT_BRANCH", "")
         host, api, repository = GitLab, given["CI_API_V4_URL"], given["CI_PROJECT_ID"]
-        names, reason = (PUSHES,), ", and a job's own token may not open a merge request"
+        reason = ", and a job's own token may not open a merge request"
     else:
         problem = "This is not a run of GitHub or GitLab: GITHUB_REPOSITORY and CI_PROJECT_ID are not set"
         raise StepFailed(problem, "On your own machine, use `make update`.")
     if not base:
         raise StepFailed("This run is not for a branch", "Start it on the branch to be updated.")
-    variable = next((name for name in names if name in given), None)
-    if variable is None:
+    if PUSHES not in given:
         hint = f"Make it a secret of the repository. It needs {host.rights}."
         raise StepFailed(f"There is no token in {PUSHES}{reason}", hint)
-    token = Token(variable, given[variable], tuple(given[name] for name in SECRETS if name in given))
+    token = Token(PUSHES, given[PUSHES], tuple(given[name] for name in SECRETS if name in given))
     return host(api, repository, base, token)
 
 

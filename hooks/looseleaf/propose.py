@@ -26,6 +26,8 @@ UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
 def run(command: Sequence[str] = UPDATE) -> int:
     """Prepare in the current folder; returns 0 when done or not needed, 3 when a person must decide, else 1."""
     try:
+        if not os.environ.get("CI"):
+            raise StepFailed("This is not a run of a CI host", "On your own machine, use `make update`.")
         return propose(Path.cwd(), command)
     except StepFailed as failed:
         print(f"{failed}. {failed.hint}", file=sys.stderr)
@@ -62,7 +64,9 @@ def propose(root: Path, command: Sequence[str]) -> int:
         folder.mkdir(parents=True)
         # Repositories of older releases may not ignore build/.
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-        git("diff", "--cached", "--binary", f"--output={folder / PATCH}", "HEAD", folder=root)
+        # The settings of a user can change what git diff writes.
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+        git("diff", "--cached", "--binary", *plain, f"--output={folder / PATCH}", "HEAD", folder=root)
         details = {"title": title, "commit": git("rev-parse", "HEAD", folder=root), "body": report["rendered"]}
         (folder / DETAILS).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
         print(f"{title}.")
@@ -84,7 +88,14 @@ def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="propose-") as scratch:
         file = Path(scratch) / "report.json"
         command = [*command, "--format", "json", "--output", str(file)]
-        code = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+        process = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            code = process.wait()
+        except BaseException:
+            # It stops its own processes and removes its folders.
+            process.terminate()
+            process.wait()
+            raise
         try:
             report = json.loads(file.read_text(encoding="utf-8"))
             facts: dict[str, Any] = {name: report[name] for name in ("to", "up_to_date", "rendered")}

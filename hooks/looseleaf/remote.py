@@ -1,13 +1,13 @@
-"""The branch of the updates in the remote repository: read, compared and moved, never overwritten."""
+"""The branch of the updates in the remote repository: replaced only where it has no commits of others."""
 
 import os
 import re
 import subprocess
 from pathlib import Path
 
+from looseleaf.errors import StepFailed
 from looseleaf.hosts import RETRY, Token
 from looseleaf.snapshot import git, identity
-from looseleaf.steps import StepFailed
 
 BRANCH = "looseleaf-update"
 REF = f"refs/heads/{BRANCH}"
@@ -50,8 +50,8 @@ class Remote:
             failed.hint = f"The token in {self._token.variable} needs {rights}."
             if "workflow" in f"{failed}":
                 failed.hint = (
-                    f"The token in {self._token.variable} may not change .github/workflows; GITHUB_TOKEN never may. "
-                    "Set LOOSELEAF_TOKEN to a secret with the right `workflows`."
+                    f"The token in {self._token.variable} may not change .github/workflows. "
+                    "Give it the right `workflows`."
                 )
             elif "stale info" in f"{failed}":
                 failed.hint = f"Another user has just pushed to the branch. {RETRY}"

@@ -21,7 +21,8 @@ from looseleaf.snapshot import git
 FOLDER = "build/proposal"
 PATCH, DETAILS = "update.patch", "request.json"
 # What an update changes; the job that wrote the patch ran code that could have added something else.
-CHANGED = ("lifecycle/", ".github/workflows/lifecycle", ".copier-answers.yml", "uv.lock", "uv.toml")
+WORKFLOWS = (".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml")
+CHANGED = (*WORKFLOWS, ".copier-answers.yml", "uv.lock", "uv.toml")
 
 
 def main() -> int:
@@ -77,8 +78,9 @@ def _tree(root: Path) -> str:
         tree = git("write-tree", folder=root, **index)
     prefix = git("rev-parse", "--show-prefix", folder=root)
     names = git("-c", "core.quotePath=false", "diff", "--name-only", "--no-renames", "HEAD", tree, folder=root)
-    if other := [name for name in names.splitlines() if not name.removeprefix(prefix).startswith(CHANGED)]:
-        problem = f"The prepared update changes {', '.join(other)}, which no update does"
+    own = [name.removeprefix(prefix) for name in names.splitlines()]
+    if other := [name for name in own if name not in CHANGED and not name.startswith("lifecycle/")]:
+        problem = f"The prepared update changes {', '.join(other)}. An update changes the template's files only"
         raise StepFailed(problem, "Nothing was pushed: look at the log of the job that prepared it.")
     return tree
 

@@ -113,7 +113,7 @@ provenance: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compare lifecycle/ with the t
 	@code=0; $(ISOLATED) provenance || code=$$?; [ "$$code" != 3 ] || exit 1; [ "$$code" = 0 ] || \
 	echo "$${GITHUB_ACTIONS:+::notice::}The template is not reachable: lifecycle/ was not compared with its release."
 
-eject: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## leave the template: no more updates, lifecycle/ and its tests are yours
+eject: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## leave the template: no more updates; lifecycle/ and its tests become your own files
 	@$(ISOLATED) eject
 # --- End of the updates
 

@@ -20,7 +20,7 @@ from support.rendering import ROOT, tool
 
 # Modules of the runtime, and the tests that have to detect their mutants; the one that takes longest comes first.
 TARGETS = {
-    "training/gate.py": ("tests/runtime/training/test_gate.py",),
+    "training/gate.py": ("tests/runtime/training/test_gate.py", "tests/runtime/training/test_gate_outcomes.py"),
     "contract/compatibility.py": ("tests/runtime/contract/test_compatibility.py",),
     "contract/rows.py": ("tests/runtime/contract",),
     "monitoring/drift.py": ("tests/runtime/monitoring/test_drift.py", "tests/runtime/monitoring/test_broken_data.py"),

@@ -27,13 +27,14 @@ if "REPORT" in os.environ:
     pathlib.Path(file).write_text(json.dumps(report))
 sys.exit(code)
 """
+WITHOUT_TOKEN = {"LOOSELEAF_TOKEN": "", "CI": "true"}
 COMMON = {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1", "REPORT": REPORT}
 
 
 def environment(host: str, api: Api) -> dict[str, str]:
     if host == "github":
         given = {"GITHUB_API_URL": api.url, "GITHUB_REPOSITORY": "acme/churn", "GITHUB_REF_TYPE": "branch"}
-        return given | {"GITHUB_REF_NAME": "main", "GITHUB_TOKEN": SECRET}
+        return given | {"GITHUB_REF_NAME": "main", "LOOSELEAF_TOKEN": SECRET}
     given = {"CI_API_V4_URL": api.url, "CI_PROJECT_ID": "42", "CI_DEFAULT_BRANCH": "main"}
     return given | {"LOOSELEAF_TOKEN": SECRET}
 
@@ -47,8 +48,7 @@ def save(folder: Path, message: str) -> str:
 def prepared(folder: Path, given: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Run `looseleaf propose` with the fake update, without the token that may push."""
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {UPDATE!r})))"
-    silent = {"LOOSELEAF_TOKEN": "", "GITHUB_TOKEN": ""}
-    return run(sys.executable, "-c", program, folder=folder, **(COMMON | given | silent))
+    return run(sys.executable, "-c", program, folder=folder, **(COMMON | given | WITHOUT_TOKEN))
 
 
 def sent(folder: Path, given: dict[str, str]) -> "subprocess.CompletedProcess[str]":

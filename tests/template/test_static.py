@@ -229,7 +229,7 @@ def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callabl
     assert depths == [0, 0]
 
 
-SEND = "python3 lifecycle/tools/template_source.py send"
+SEND = "python3 -I lifecycle/tools/template_source.py send"
 
 
 def test_on_github_no_job_with_the_token_that_may_push_runs_code_of_the_repository(
@@ -239,6 +239,9 @@ def test_on_github_no_job_with_the_token_that_may_push_runs_code_of_the_reposito
     commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
     assert commands == {"token": ["true"], "prepare": ["make setup", "make propose"], "push": [SEND]}
     assert [name for name, job in jobs.items() if "LOOSELEAF_TOKEN" in str(job["steps"])] == ["push"]
+    assert {name: job.get("environment") for name, job in jobs.items()} == {
+        "token": "looseleaf", "prepare": None, "push": "looseleaf"
+    }  # fmt: skip
     assert "LOOSELEAF_TOKEN" not in str(jobs["prepare"])
     actions = {step["uses"].partition("@")[0] for step in jobs["push"]["steps"] if "uses" in step}
     assert actions == {"actions/checkout", "actions/download-artifact"}

@@ -1,17 +1,18 @@
 """`looseleaf fleet update`: a local branch in each folder, or pushed branches with a request for each."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from looseleaf.errors import StepFailed
+from looseleaf.errors import StepFailed, UpdateError
 from looseleaf.fleet import examine
 from looseleaf.fleet.repositories import destination
 from looseleaf.hosts import GitHub, GitLab
 from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
-from support import fleets
+from support import fleets, rendering
 from support.fleets import rendered, run, tiny
 from support.hosting import Api, git_over_http
 from support.personas import commit
@@ -107,7 +108,7 @@ def test_a_prepared_update_is_pushed_and_offered_as_a_request(
         # Nothing of the repository runs with the token.
         monkeypatch.setattr(examine, "UPDATE", ("false",))
         monkeypatch.setattr(examine, "_tried", None)
-        code, rows = run("update", target, "--push", state=tmp_path / "state")
+        code, rows = run("update", target, "--push", "127.0.0.1", state=tmp_path / "state")
     assert (code, rows["churn"]["result"]) == (0, "updated"), rows
     assert rows["churn"]["notes"] == [f"Update the template to 2.0.0: {api.url}/acme/churn/pull/7 is open."]
     assert [request["title"] for request in api.open] == ["Update the template to 2.0.0"]
@@ -119,10 +120,35 @@ def test_an_update_that_is_not_prepared_is_not_pushed(
 ) -> None:
     project = rendered(template, tmp_path / "churn")
     monkeypatch.setenv("LOOSELEAF_TOKEN", SECRET)
-    for options, reason in ((["--push"], "no update is prepared."), ([], "This job has LOOSELEAF_TOKEN")):
-        code, rows = run("update", project, *options, state=tmp_path / "state")
-        assert (code, rows["churn"]["result"]) == (1, "error")
-        assert rows["churn"]["notes"][0].startswith(reason)
+    code, rows = run("update", project, "--push", "git.example.org", state=tmp_path / "state")
+    assert (code, rows["churn"]["result"]) == (1, "error")
+    assert rows["churn"]["notes"][0].startswith("no update is prepared.")
+
+
+@pytest.mark.parametrize("action", ["status", "plan", "update"])
+def test_a_token_is_refused_where_code_of_others_runs(tmp_path: Path, action: str) -> None:
+    command = (sys.executable, "-m", "looseleaf.cli", "fleet", action, str(tmp_path))
+    done = rendering.run(*command, folder=tmp_path, LOOSELEAF_TOKEN=SECRET)
+    assert (done.returncode, "LOOSELEAF_TOKEN is set" in done.stdout, SECRET in done.stdout) == (1, True, False)
+
+
+def test_commits_that_origin_does_not_have_are_not_pushed(template: Template, tmp_path: Path) -> None:
+    project, hub = rendered(template, tmp_path / "churn"), str(tmp_path / "hub.git")
+    git("clone", "--quiet", "--bare", str(project), hub, folder=tmp_path)
+    commit(project, "Not pushed")
+    with pytest.raises(UpdateError, match=r"main is at .* here and at .* in origin"):
+        examine._refuse_unpushed(project, hub, "main")
+    git("push", "--quiet", hub, "main", folder=project)
+    examine._refuse_unpushed(project, hub, "main")
+
+
+def test_a_project_in_a_folder_of_a_repository_is_updated_there(template: Template, tmp_path: Path) -> None:
+    shutil.rmtree(rendered(template, tmp_path / "all/churn") / ".git")
+    git("init", "--quiet", str(tmp_path / "all"), folder=tmp_path)
+    commit(tmp_path / "all", "The first")
+    code, rows = run("update", tmp_path / "all/churn", state=tmp_path / "state")
+    assert (code, rows["churn"]["result"]) == (0, "updated"), rows
+    assert git("show", f"{BRANCH}:churn/lifecycle/added.py", folder=tmp_path / "all") == "added"
 
 
 @pytest.mark.parametrize(
@@ -155,8 +181,11 @@ def test_the_host_follows_from_the_address_of_origin(
     git("init", "--quiet", "--initial-branch=main", str(tmp_path), folder=tmp_path)
     commit(tmp_path, "The first")
     git("remote", "add", "origin", origin, folder=tmp_path)
-    address, found = destination(str(tmp_path), tmp_path, kind, push=True)
+    push = api.split("/")[2].removeprefix("api.")
+    address, found = destination(tmp_path, kind, push)
     assert (address, type(found), found.api, found.repository, found.base) == (origin, host, api, repository, "main")
     monkeypatch.delenv("LOOSELEAF_TOKEN")
     with pytest.raises(StepFailed, match="no token in LOOSELEAF_TOKEN"):
-        destination(str(tmp_path), tmp_path, kind, push=True)
+        destination(tmp_path, kind, push)
+    with pytest.raises(UpdateError, match="and the token is for"):
+        destination(tmp_path, kind, "git.example.org")

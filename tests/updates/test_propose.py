@@ -13,7 +13,7 @@ from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from support import PATIENCE
 from support.hosting import Api
-from support.proposals import REPORT, SECRET, UPDATE, environment, prepared, proposed, save, sent, state
+from support.proposals import REPORT, SECRET, UPDATE, WITHOUT_TOKEN, environment, prepared, proposed, save, sent, state
 from support.rendering import ROOT, Template, run, start
 
 
@@ -49,7 +49,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
     before = state(folder)
 
     def in_two_jobs() -> tuple[int, str]:
-        done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given)
+        done = run(sys.executable, "-m", "looseleaf.cli", "propose", folder=folder, **given | WITHOUT_TOKEN)
         second = run(sys.executable, "-m", "looseleaf.send", folder=folder, **given) if not done.returncode else done
         return second.returncode, done.stdout + second.stdout
 
@@ -77,7 +77,7 @@ def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path
 
 def test_the_job_that_runs_tests_refuses_the_token_that_may_push(project: Path) -> None:
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {UPDATE!r})))"
-    given = {"PYTHONPATH": str(ROOT / "hooks"), "LOOSELEAF_TOKEN": SECRET, "REPORT": REPORT}
+    given = {"PYTHONPATH": str(ROOT / "hooks"), "CI": "true", "LOOSELEAF_TOKEN": SECRET, "REPORT": REPORT}
     done = run(sys.executable, "-c", program, folder=project, **given)
     assert (done.returncode, "updating" in done.stdout) == (1, False)
     assert "This job has LOOSELEAF_TOKEN, and the tests that an update runs could read it" in done.stdout
@@ -100,16 +100,17 @@ def test_the_job_that_pushes_runs_the_standard_library_and_the_template_only(
     assert git("show", f"{BRANCH}:lifecycle/one.py", folder=hub) == "new"
 
 
+@pytest.mark.parametrize("name", [".github/workflows/theirs.yml", ".github/workflows/lifecycle-x.yml", "src/x"])
 def test_a_prepared_update_that_changes_a_file_of_the_team_is_not_pushed(
-    project: Path, hub: Path, api: Api, on_host: dict[str, str]
+    project: Path, hub: Path, api: Api, on_host: dict[str, str], name: str
 ) -> None:
     """The job that prepares runs code that could add a workflow which reads the secrets."""
     assert prepared(project, on_host).returncode == 0
     patch = project / "build/proposal/update.patch"
     with patch.open("a") as file:
-        file.write("--- /dev/null\n+++ b/.github/workflows/theirs.yml\n@@ -0,0 +1 @@\n+on: push\n")
+        file.write(f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+on: push\n")
     done = sent(project, on_host)
-    assert (done.returncode, "changes .github/workflows/theirs.yml, which no update does" in done.stdout) == (1, True)
+    assert (done.returncode, f"The prepared update changes {name}. An update changes" in done.stdout) == (1, True)
     assert not git("branch", "--list", BRANCH, folder=hub)
     assert not api.requests
 
@@ -134,7 +135,7 @@ def test_without_a_prepared_update_nothing_is_sent(project: Path, api: Api, on_h
 def test_requests_to_the_api_have_the_documented_headers(project: Path, api: Api, on_host: dict[str, str]) -> None:
     assert proposed(project, on_host).returncode == 0
     for headers in api.headers:
-        if "GITHUB_TOKEN" in on_host:
+        if "GITHUB_API_URL" in on_host:
             assert headers["Authorization"] == f"Bearer {SECRET}"
             assert headers["X-Github-Api-Version"] == "2022-11-28"
         else:
@@ -262,7 +263,7 @@ def test_ctrl_c_leaves_the_checkout_unchanged(project: Path, hub: Path) -> None:
     before = state(project)
     slow = UPDATE.replace("sys.exit(code)", "print('changed', file=sys.stderr)\nimport time\ntime.sleep(60)")
     program = f"import sys; from looseleaf import propose; sys.exit(propose.run((sys.executable, '-c', {slow!r})))"
-    env = os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "REPORT": REPORT}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "hooks"), "CI": "true", "REPORT": REPORT}
     command = (sys.executable, "-c", program)
     process = start(*command, folder=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout

@@ -42,7 +42,7 @@ def test_an_error_of_the_api_is_reported_in_one_line(
     (line,) = [line for line in done.stdout.splitlines() if " returned " in line]
     assert (done.returncode, f"returned {code}:" in line, reason in line) == (1, True, True), line
     if code == 403:
-        assert ("pull requests and workflows: write" if "GITHUB_TOKEN" in on_host else "the scopes api") in line
+        assert ("pull requests and workflows: write" if "GITHUB_API_URL" in on_host else "the scopes api") in line
     # The branch exists by now, and the next run opens the request for it.
     api.instead = None
     assert proposed(project, on_host).returncode == 0
@@ -74,11 +74,11 @@ def test_an_unreachable_api_is_reported(project: Path, api: Api, on_host: dict[s
 def test_a_refused_push_names_the_missing_right(project: Path, hub: Path, api: Api, on_host: dict[str, str]) -> None:
     refuse(hub, f"refusing to allow a GitHub App to update workflow `x.yml` without `workflows` permission {SECRET}")
     done = proposed(project, on_host)
-    assert (done.returncode, "secret with the right `workflows`" in done.stdout) == (1, True), done.stdout
+    assert (done.returncode, "Give it the right `workflows`." in done.stdout) == (1, True), done.stdout
     refuse(hub, "You are not allowed to push code to this project.")
     done = proposed(project, on_host)
     assert (done.returncode, "You are not allowed to push" in done.stdout) == (1, True)
-    assert ("contents" if "GITHUB_TOKEN" in on_host else "write_repository") in done.stdout
+    assert ("contents" if "GITHUB_API_URL" in on_host else "write_repository") in done.stdout
     assert not api.requests
 
 
@@ -91,7 +91,7 @@ def refuse(hub: Path, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"GITHUB_TOKEN": ""}, "There is no token in LOOSELEAF_TOKEN. Make it a secret"),
+        ({"LOOSELEAF_TOKEN": ""}, "There is no token in LOOSELEAF_TOKEN. Make it a secret"),
         ({"GITHUB_REF_TYPE": "tag"}, "This run is not for a branch"),
         ({"GITHUB_REF_NAME": BRANCH}, "the branch of the update itself"),
         ({"GITHUB_REPOSITORY": ""}, "This is not a run of GitHub or GitLab"),
@@ -109,8 +109,8 @@ def test_the_job_token_of_gitlab_is_refused_and_the_variable_named(project: Path
     assert "write_repository" in done.stdout
 
 
-def test_the_users_token_has_precedence_and_secrets_are_hidden(api: Api) -> None:
-    host = hosts.from_environment(environment("github", api) | {"LOOSELEAF_TOKEN": "my-own"})
+def test_all_secrets_are_hidden(api: Api) -> None:
+    host = hosts.from_environment(environment("github", api) | {"LOOSELEAF_TOKEN": "my-own", "GITHUB_TOKEN": SECRET})
     assert host.token.variable == "LOOSELEAF_TOKEN"
     assert host.token.hide(f"my-own {SECRET} https://me:word@host/x") == "*** *** https://host/x"
     assert "my-own" not in f"{host!r} {host.token!r}"
@@ -146,7 +146,7 @@ def test_git_sends_the_token_to_the_address_of_the_host_only(render: Render, tmp
     settings = from_make(shutil.copytree(render(), tmp_path / "rendered"), **given)
     sends = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.https://host.example.helper"}
     sends["GIT_CONFIG_VALUE_0"] = template_source.HELPER
-    for given, name in (settings, "LOOSELEAF_READ_TOKEN"), (sends, "LOOSELEAF_TOKEN"):
+    for given, name in (settings, "LOOSELEAF_READ_TOKEN"), (sends, "LOOSELEAF_GIT_TOKEN"):
         for address, credentials in ("host.example", "username=x-access-token\npassword=one"), ("host.other", ""):
             filled = subprocess.run(
                 ["git", "credential", "fill"],

@@ -26,14 +26,14 @@ def repository(template: Template, tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_untouched_repository_is_that_of_its_release(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_untouched_repository_matches_its_release(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Files of the team, other workflows and deleted workflows are the team's decision.
     (repository / "README.md").write_text("mine\n")
     (repository / ".github/workflows/theirs.yml").write_text("on: push\n")
     (repository / ".github/workflows/lifecycle-update.yml").unlink()
     save(repository, "Work of the team")
     assert provenance.run(repository) == 0
-    assert capsys.readouterr().out.startswith("lifecycle/ is that of 9999.0.1 of ")
+    assert capsys.readouterr().out.startswith("lifecycle/ is identical to 9999.0.1 of ")
 
 
 def test_a_file_that_was_edited_together_with_its_hash_is_found(
@@ -56,6 +56,16 @@ def test_a_file_that_was_edited_together_with_its_hash_is_found(
         "lifecycle/own.py (added)",
         f"{edited} (changed)",
     ]
+
+
+@pytest.mark.parametrize(("old", "new"), [("_commit: ", "_commit: nonsense"), ("_src_path: ", "_src: ")])
+def test_an_answers_file_without_a_release_is_not_taken_for_a_template_that_is_not_reachable(
+    repository: Path, old: str, new: str
+) -> None:
+    path = repository / ".copier-answers.yml"
+    path.write_text(path.read_text().replace(old, new))
+    save(repository, "An edit")
+    assert provenance.run(repository) == 3
 
 
 def test_a_template_that_is_gone_is_an_error_of_one_line(repository: Path) -> None:

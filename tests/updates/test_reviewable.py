@@ -14,7 +14,7 @@ from looseleaf.update.settings import defaults
 from maintenance.manifest import write as write_manifest
 from support.hosting import Api
 from support.personas import commit
-from support.proposals import environment
+from support.proposals import WITHOUT_TOKEN, environment
 from support.rendering import ROOT, Template, run
 
 # Commands that take no time in place of those of a repository; the last line of each output is its result.
@@ -95,7 +95,8 @@ def proposed_body(fork: Template, folder: Path, hub: Path, api: Api) -> str:
     git("push", "--quiet", "origin", "main", folder=folder)
     given = environment("github", api) | {"PYTHONPATH": str(ROOT / "hooks"), "NO_PROXY": "127.0.0.1"}
     for module in (("looseleaf.cli", "propose"), ("looseleaf.send",)):
-        done = run(sys.executable, "-m", *module, folder=folder, **given)
+        job = WITHOUT_TOKEN if "propose" in module else {}
+        done = run(sys.executable, "-m", *module, folder=folder, **given | job)
         assert done.returncode == 0, done.stdout
     return str(api.open[0]["body"])
 

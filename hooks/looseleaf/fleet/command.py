@@ -20,6 +20,7 @@ from tqdm import tqdm
 from looseleaf.errors import NEEDS_A_PERSON, UpdateError
 from looseleaf.fleet.examine import Row, fill
 from looseleaf.fleet.repositories import NO_TOKEN, listed
+from looseleaf.hosts import PUSHES
 
 FORMATS = {"text": "plain", "markdown": "github", "html": "html"}
 HEADERS = ("repository", "version", "age (days)", "edited", "review by", "deployed", "monitoring", "result")
@@ -33,12 +34,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("repositories", nargs="*", metavar="REPO", help="a folder, a URL, or NAME=REPO")
     parser.add_argument("--file", type=Path, metavar="FILE", help="a list with one repository in each line")
     parser.add_argument("--to", metavar="VERSION", help="plan, update: default: the newest release")
-    parser.add_argument(
-        "--push", action="store_true", help="update: push what is prepared without it, and open requests"
-    )
+    parser.add_argument("--push", metavar="HOST", help="update: push the updates that this command prepared to HOST")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="repositories at a time")
     state = platformdirs.user_cache_path("looseleaf") / "fleet"
-    parser.add_argument("--state", type=Path, default=state, metavar="DIR", help="results, which are used again")
+    parser.add_argument("--state", type=Path, default=state, metavar="DIR", help="folder of stored results")
     parser.add_argument("--format", choices=(*FORMATS, "json"), default="text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table to a file")
 
@@ -47,6 +46,9 @@ def run(options: Namespace) -> int:
     """Run an action; returns 0, 1 if a repository has an error, or 3 if a person must decide about one."""
     options.state = options.state.resolve()
     try:
+        if os.environ.get(PUSHES) and not options.push:
+            problem = f"{PUSHES} is set, and code of the template or tests of a repository could read it"
+            raise UpdateError(problem, "Set it for the command with --push only.")
         rows = examined(listed(options.repositories, options.file), options)
         text = formatted(rows, options.action, options.format)
         print(text)
@@ -56,7 +58,7 @@ def run(options: Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command continues with the results so far", file=sys.stderr)
+        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         return 130
     results = {row.result for row in rows}
     return 1 if "error" in results else NEEDS_A_PERSON if "refused" in results else 0

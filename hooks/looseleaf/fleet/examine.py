@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from looseleaf.errors import TAIL, StepFailed, UpdateError
-from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened
+from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, read
 from looseleaf.hosts import PUSHES, Host
 from looseleaf.propose import UPDATE, propose
 from looseleaf.send import DETAILS, FOLDER, PATCH, send
@@ -52,7 +52,7 @@ class Row:
 def fill(row: Row, address: str, options: Namespace) -> None:
     """Fill the row of a repository; what is wrong with it is a note in its row."""
     try:
-        # A process of a killed run may still be at work: its result is used.
+        # A process of a killed run may still be running: wait, and use its result.
         with locked(options.state / "locks" / digest(address)), TemporaryDirectory(dir=options.state) as work:
             _fill(row, address, Path(work), options)
     except Exception as error:
@@ -62,7 +62,7 @@ def fill(row: Row, address: str, options: Namespace) -> None:
 
 
 def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
-    """Fill a row fact by fact, and set its result at the end: after an exception, it is an error."""
+    """Fill a row fact by fact, and set its result at the end; it stays `error` after an exception."""
     folder = opened(address, options.state)
     row.uncommitted = len(git("status", "--porcelain", "--", ".", folder=folder).splitlines())
     row.review_by = _value(folder / "OWNERS", "x-ownership", "review_by")
@@ -74,7 +74,7 @@ def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
     if not succeeds("cat-file", "-e", "HEAD:./lifecycle", folder=folder):
         raise UpdateError("it has no lifecycle/, so it is not a repository of this template", "Correct the list.")
     content = recorded(folder)
-    # Without it, the template would be the repository that this command was installed from, also for the update.
+    # Without LOOSELEAF_SOURCE, it would be the repository that this command was installed from, also for the update.
     os.environ.setdefault(VARIABLE, str(content["_src_path"]))
     template, new = located(content, folder)
     source = Source(clone_of(template, options.state), str(content["_src_path"]), new)
@@ -93,16 +93,18 @@ def _fill(row: Row, address: str, work: Path, options: Namespace) -> None:
         return Path(options.state, "results", digest(*known, before, after, source.address, *more))
 
     # Where a token may push, no code of a repository or template runs: only what is prepared is sent.
-    pushes = options.action == "update" and options.push
-    found = _once(row, stored(), pushes, lambda: _tried(folder, source, before, after, work))
+    push = options.push if options.action == "update" else None
+    found = _once(row, stored(), bool(push), lambda: _tried(folder, source, before, after, work))
     notes = [f"uncommitted changes ({row.uncommitted}): commit or stash them"] if row.uncommitted else []
     if options.action == "status" or notes:
         found |= {"result": "read" if options.action == "status" else "refused", "notes": notes + found["notes"]}
     elif options.action == "update" and found["result"] == "applies":
         clone = cloned(folder, work / "updated")
-        proposal = _once(row, stored("update"), pushes, lambda: _prepared(clone, options.to))
-        if pushes or folder == Path(address):
-            origin, host = destination(address, folder, str(content.get("ci", "github")), pushes)
+        proposal = _once(row, stored("update"), bool(push), lambda: _prepared(clone, after))
+        if push or folder == Path(address):
+            origin, host = destination(folder, str(content.get("ci", "github")), push)
+            if push:
+                _refuse_unpushed(folder, origin, host.base)
             found |= _sent(clone, proposal, origin, host)
         else:
             found |= {"result": "prepared", "notes": ["the same command with --push sends it"]}
@@ -154,14 +156,22 @@ def _refuse_moved_tags(source: Source, commits: set[str]) -> None:
             raise UpdateError(problem, "A published tag is never moved: correct it in the template.")
 
 
-def _prepared(clone: Path, to: str | None) -> dict[str, str]:
+def _refuse_unpushed(folder: Path, origin: str, base: str) -> None:
+    """Raise UpdateError when the branch and that of `origin` differ: its commits would be pushed with the update."""
+    head, tip = git("rev-parse", "HEAD", folder=folder), read(origin, f"refs/heads/{base}").split("\t")[0]
+    if head != tip:
+        problem = f"{base} is at {head[:7]} here and at {tip[:7] or 'no commit'} in origin"
+        raise UpdateError(problem, "Pull and push it, and prepare the update again.")
+
+
+def _prepared(clone: Path, to: str) -> dict[str, str]:
     """Update a clone as `looseleaf propose` does, after its own checks; return the files of the proposal by name."""
     with TemporaryFile("w+", encoding="utf-8") as log, redirect_stdout(log):
         # The update prints its messages there. This process ends with the repository.
         os.dup2(log.fileno(), 2)
         try:
-            if propose(clone, [*UPDATE, *(("--to", to) if to else ())]):
-                raise StepFailed("a person must decide about the update")
+            if propose(clone, [*UPDATE, "--to", to]):
+                raise StepFailed("a person must decide about the update", "Run make update DRY_RUN=1 there.")
         except StepFailed as failed:
             log.seek(0)
             raise UpdateError("\n".join([*log.read().splitlines()[-TAIL:], failed.problem]), failed.hint) from None

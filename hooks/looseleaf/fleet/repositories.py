@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,9 @@ from looseleaf.snapshot import git, succeeds
 REMOTE = re.compile(
     r"(?:\w[\w+]*://(?:[^/@]*@)?|[\w.-]+@(?=[^/]+:))(?P<host>[^/:]*)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?"
 )
-# For the response of a host, without a clone.
+# Time limit of git ls-remote.
 SECONDS = 60
+DAY = 86_400
 NO_TOKEN = Token("none", "\0")
 
 
@@ -53,7 +55,7 @@ def read(address: str, *arguments: str) -> str:
 
 
 def opened(address: str, state: Path) -> Path:
-    """Return the folder of a repository, for a URL that of a clone."""
+    """Return the folder of a repository, or a clone of a URL."""
     folder = clone_of(address, state) if REMOTE.fullmatch(address) else Path(address)
     if not succeeds("rev-parse", "--verify", "HEAD", folder=folder):
         raise UpdateError(f"{NO_TOKEN.hide(address)} is not a git repository with a commit", "Correct the list.")
@@ -61,11 +63,15 @@ def opened(address: str, state: Path) -> Path:
 
 
 def clone_of(address: str, state: Path) -> Path:
-    """Return a clone of an address in its present state, which all processes use; those of older states are removed."""
+    """Return a clone of an address in its present state, for all processes; older ones are removed after a day."""
     place = state / "clones" / digest(address) / digest(read(address))
     with locked(place.parent.with_suffix(".lock")):
         if not place.exists():
-            shutil.rmtree(place.parent, ignore_errors=True)
+            for older in place.parent.glob("*"):
+                # Other processes may still read the state before.
+                if time.time() - older.stat().st_mtime > DAY:
+                    shutil.rmtree(older, ignore_errors=True)
+            shutil.rmtree(f"{place}.draft", ignore_errors=True)
             remote_git(Path.cwd(), NO_TOKEN, "clone", "--quiet", "--", address, f"{place}.draft")
             Path(f"{place}.draft").rename(place)
     return place
@@ -91,18 +97,24 @@ class Local(Host):
         return {}
 
 
-def destination(address: str, folder: Path, kind: str, push: bool) -> tuple[str, Host]:
+def destination(folder: Path, kind: str, push: str | None) -> tuple[str, Host]:
     """Return the repository that gets the branch of an update, and its host; `kind` is the choice `ci`.
 
-    It is the listed folder or, with `push`, its `origin`. GITHUB_API_URL and CI_API_V4_URL replace the usual addresses.
+    It is that of the folder or, with `push`, its `origin` at that host. GITHUB_API_URL and CI_API_V4_URL replace the
+    usual addresses.
     """
     base = git("rev-parse", "--abbrev-ref", "HEAD", folder=folder)
     if not push:
-        return address, Local("", address, base, NO_TOKEN)
+        top = git("rev-parse", "--show-toplevel", folder=folder)
+        return top, Local("", top, base, NO_TOKEN)
+    if base == "HEAD":
+        raise UpdateError("no branch is checked out", "Switch to the branch that is to be updated.")
     origin = git("remote", "get-url", "--push", "origin", folder=folder)
     if not (match := REMOTE.fullmatch(origin)):
         raise UpdateError(f"{origin} is not an address of GitHub or GitLab", "Correct the remote `origin`.")
     host, path = match["host"], match["path"]
+    if host != push:
+        raise UpdateError(f"its origin is at {host}, and the token is for {push}", f"Push it with --push {host}.")
     if kind == "gitlab":
         usual = {"CI_API_V4_URL": f"https://{host}/api/v4", "CI_PROJECT_ID": path, "CI_COMMIT_BRANCH": base}
     else:

@@ -14,32 +14,36 @@ from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import is_same, render, tracked
 
 ZONE = "lifecycle/"
-# Teams may delete these, and may have others in the same folder.
+# A team may delete these files; files next to them may be the team's.
 OTHERS = (".github/workflows/lifecycle", "uv.toml")
 
 
 def run(root: Path) -> int:
-    """Compare the repository; returns 0 if it is as released, 3 if it differs, 1 if it could not be compared."""
+    """Compare the repository; returns 0 if it is as released, 3 if it is not, 1 if the template is not reachable."""
     try:
+        content = recorded(root)
         with tempfile.TemporaryDirectory(prefix="looseleaf-provenance-") as work:
-            content = recorded(root)
-            source = Source.fetch(content, root, Path(work) / "template")
+            try:
+                source = Source.fetch(content, root, Path(work) / "template")
+            except UpdateError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
             commit = source.commit(str(content["_commit"]))
             released = render(source, commit, choices_in(content), Path(work) / "render")
             found = list(differences(tracked(root), released))
             release = f"{source.label(commit)} of {source.address}"
     except (UpdateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return NEEDS_A_PERSON
     except subprocess.CalledProcessError as error:
-        print(f"error: git {error.cmd[3]}: {' '.join(str(error.stderr).split())}", file=sys.stderr)
-        return 1
+        print(f"error: {' '.join(str(error.stderr).split())}", file=sys.stderr)
+        return NEEDS_A_PERSON
     if found:
         lines = "\n  ".join(found)
         hint = "Restore them (git log -- FILE shows the change); changes belong outside lifecycle/."
         print(f"These files differ from {release}, which {ANSWERS_FILE} records:\n  {lines}\n{hint}", file=sys.stderr)
         return NEEDS_A_PERSON
-    print(f"lifecycle/ is that of {release}.")
+    print(f"lifecycle/ is identical to {release}.")
     return 0
 
 

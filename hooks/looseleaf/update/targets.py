@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 MAKEFILE = "lifecycle/lifecycle.mk"
-RULE = re.compile(r"([\w./-]+(?: +[\w./-]+)*) *::?(?!=)")
+# A rule, and not the value of a variable for a target.
+RULE = re.compile(r"([\w./-]+(?: +[\w./-]+)*) *::?(?!=)(?! *(?:export +|private +|override +)*[\w.-]+ *[:?+!]*=)")
 INCLUDE = re.compile(r"-?include +(.+)")
 
 

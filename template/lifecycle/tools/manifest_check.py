@@ -86,7 +86,7 @@ def edits(root: Path) -> list[Finding]:
     if not path.exists() and MANIFEST not in deleted:
         return []
     if {MANIFEST, ANSWERS_FILE} & {*deleted}:
-        hint = f"Restore both: git checkout HEAD -- {MANIFEST} {ANSWERS_FILE}; to leave the template, remove both."
+        hint = f"Restore both: git checkout HEAD -- {MANIFEST} {ANSWERS_FILE}; make eject leaves the template."
         problem = "it is deleted, and without it neither a check nor an update works"
         return [Finding(name, problem, hint) for name in deleted if name in (MANIFEST, ANSWERS_FILE)]
     try:

@@ -19,8 +19,8 @@ ANSWERS_FILE = ".copier-answers.yml"
 VARIABLE = "LOOSELEAF_SOURCE"
 # Abbreviations that Copier accepts.
 HOSTS = {"gh:": "github.com", "gl:": "gitlab.com"}
-# git gets the password for the CI host from it.
-HELPER = """!f() { [ "$1" != get ] || printf 'username=x-access-token\\npassword=%s\\n' "$LOOSELEAF_TOKEN"; }; f"""
+# git gets the password for the CI host from it: of the token that reads the template, or that may push.
+HELPER = """!f() { [ "$1" != get ] || printf 'username=x-access-token\\npassword=%s\\n' "$LOOSELEAF_GIT_TOKEN"; }; f"""
 HINT = f"Set {VARIABLE} to the folder or address of the template."
 
 
@@ -128,17 +128,20 @@ def send(source: Source) -> int:
     """
     # git sends the token to the CI host's own address only.
     host = os.environ.get("GITHUB_SERVER_URL") or os.environ.get("CI_SERVER_URL", "")
+    reads, pushes = (os.environ.get(name, "") for name in ("LOOSELEAF_READ_TOKEN", "LOOSELEAF_TOKEN"))
     given = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"credential.{host}.helper", "GIT_CONFIG_VALUE_0": HELPER}
+    given = os.environ | given
     with tempfile.TemporaryDirectory(prefix="template-") as folder:
         at = [["-C", folder, "checkout", "--quiet", source.commit]] if source.commit else []
         for command in [["clone", "--quiet", source.url.removeprefix("git+"), folder], *at]:
-            done = subprocess.run(["git", *command], env=os.environ | given, capture_output=True, text=True)
+            env = given | {"LOOSELEAF_GIT_TOKEN": reads or pushes}
+            done = subprocess.run(["git", *command], env=env, capture_output=True, text=True)
             if done.returncode:
                 raise SourceError(f"the template cannot be fetched: {done.stderr.strip()}\n  {HINT}")
-        program = (
-            f"import sys; sys.path.insert(0, {folder + '/hooks'!r}); from looseleaf.send import main; sys.exit(main())"
-        )
-        return subprocess.run([sys.executable, "-I", "-S", "-c", program], env=os.environ | given).returncode
+        start = f"import sys; sys.path.insert(0, {folder + '/hooks'!r})"
+        program = f"{start}; from looseleaf.send import main; sys.exit(main())"
+        command = [sys.executable, "-I", "-S", "-c", program]
+        return subprocess.run(command, env=given | {"LOOSELEAF_GIT_TOKEN": pushes}).returncode
 
 
 def main(arguments: list[str]) -> int:
