@@ -22,7 +22,7 @@ pytestmark = [
 ]
 WORKFLOW = ".github/workflows/lifecycle.yml"
 STEPS = ["uses actions/checkout", "uses astral-sh/setup-uv"]
-MAKES = ["make setup", "make check", "make test", "make smoke"]
+MAKES = ["make setup", "make check", "make provenance", "make test", "make smoke"]
 
 RunSteps = Callable[[Path], list[tuple[str, str]]]
 
@@ -58,7 +58,7 @@ def committed(template: Template, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_the_first_push_passes(run_steps: RunSteps, committed: Path) -> None:
     steps = run_steps(committed)
     assert [name for name, _ in steps] == [*STEPS, *MAKES]
-    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 4, steps
+    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 5, steps
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_without_the_table_in_git_the_push_passes_and_training_is_skipped(
     assert done.returncode == 0, done.stdout
     commit(folder)
     steps = run_steps(folder)
-    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 4, steps
+    assert [state.split(":")[0] for _, state in steps] == ["equivalent"] * 2 + ["ran"] * 5, steps
     clone = tmp_path / "clone"
     git("clone", "--quiet", str(folder), str(clone), folder=folder)
     (clone / ".venv").symlink_to(folder / ".venv")

