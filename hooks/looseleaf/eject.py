@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from looseleaf.errors import UpdateError
@@ -111,33 +111,34 @@ def movable(tests: Path, python: Path) -> set[Path]:
 
     Tests of renders, updates and libraries that a repository does not have are not copied.
     """
-    needs = {path: set(_needed(path, tests, set())) for path in sorted((tests / "runtime").rglob("*.py"))}
-    names = sorted({each for needed in needs.values() for each in needed if isinstance(each, str)})
+    needs = [_needed(path, tests) for path in sorted((tests / "runtime").rglob("*.py"))]
+    names = sorted(set[str]().union(*(packages for _, packages in needs)))
     program = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n)])"
     found = subprocess.run([python, "-c", program, *names], capture_output=True, text=True, check=True)
     importable = {*found.stdout.split()}
-    kept = [needed for needed in needs.values() if {each for each in needed if isinstance(each, str)} <= importable]
-    return {path.relative_to(tests) for needed in kept for path in needed if isinstance(path, Path)}
+    return {path.relative_to(tests) for paths, packages in needs if packages <= importable for path in paths}
 
 
-def _needed(path: Path, tests: Path, seen: set[Path]) -> Iterator[Path | str]:
-    """Yield a module of the tests and those that it imports, as paths, and the packages that these import, as names."""
-    seen.add(path)
-    yield path
-    for name in sorted(_imported(path)):
-        module = tests / f"{name.replace('.', '/')}.py"
-        own = module if module.is_file() else tests / name.replace(".", "/") / "__init__.py"
-        if own.is_file() and own not in seen:
-            yield from _needed(own, tests, seen)
-        elif not own.is_file() and not name.startswith("support"):
-            yield name.split(".")[0]
+def _needed(path: Path, tests: Path) -> tuple[list[Path], set[str]]:
+    """Return a module of the tests with all that it imports of the tests, and the packages that these import."""
+    paths, packages = [path], set[str]()
+    for each in paths:
+        for name in _imported(each):
+            module = tests / f"{name.replace('.', '/')}.py"
+            own = module if module.is_file() else tests / name.replace(".", "/") / "__init__.py"
+            if not own.is_file() and not name.startswith("support"):
+                packages.add(name.split(".")[0])
+            elif own.is_file() and own not in paths:
+                paths.append(own)
+    return paths, packages
 
 
-def _imported(path: Path) -> set[str]:
+@cache
+def _imported(path: Path) -> frozenset[str]:
     names = set[str]()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
-    return names
+    return frozenset(names)

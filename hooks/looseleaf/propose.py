@@ -17,7 +17,7 @@ from typing import Any
 
 from looseleaf.errors import NEEDS_A_PERSON, StepFailed
 from looseleaf.hosts import PUSHES
-from looseleaf.send import DETAILS, FOLDER, PATCH, show
+from looseleaf.send import DETAILS, FOLDER, PATCH, reported, show
 from looseleaf.snapshot import git
 
 UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
@@ -25,18 +25,14 @@ UPDATE = (sys.executable, "-m", "looseleaf.cli", "update")
 
 def run(command: Sequence[str] = UPDATE) -> int:
     """Prepare in the current folder; returns 0 when done or not needed, 3 when a person must decide, else 1."""
+    if not os.environ.get("CI"):
+        print("This is not a run of a CI host. On your own machine, use `make update`.", file=sys.stderr)
+        return 1
     try:
-        if not os.environ.get("CI"):
-            raise StepFailed("This is not a run of a CI host", "On your own machine, use `make update`.")
-        return propose(Path.cwd(), command)
-    except StepFailed as failed:
-        print(f"{failed}. {failed.hint}", file=sys.stderr)
-    except subprocess.CalledProcessError as error:
-        print(f"git {error.cmd[3]} failed: {' '.join(error.stderr.split())}", file=sys.stderr)
+        return reported(lambda: propose(Path.cwd(), command))
     except KeyboardInterrupt:
         print("Stopped. The checkout is unchanged.", file=sys.stderr)
         return 130
-    return 1
 
 
 def propose(root: Path, command: Sequence[str]) -> int:
@@ -58,9 +54,7 @@ def propose(root: Path, command: Sequence[str]) -> int:
             return show(report["rendered"])
         git("add", "--all", folder=root)
         same = git("write-tree", folder=root) == git("rev-parse", "HEAD^{tree}", folder=root)
-        title = f"Update the template to {report['to']}"
-        if report["up_to_date"] or same:
-            title = f"The template is up to date ({report['to']})"
+        title = f"The template is up to date ({report['to']})" if same else f"Update the template to {report['to']}"
         folder.mkdir(parents=True)
         # Repositories of older releases may not ignore build/.
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -98,7 +92,7 @@ def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
             raise
         try:
             report = json.loads(file.read_text(encoding="utf-8"))
-            facts: dict[str, Any] = {name: report[name] for name in ("to", "up_to_date", "rendered")}
+            facts: dict[str, Any] = {name: report[name] for name in ("to", "rendered")}
         except (OSError, ValueError, KeyError, TypeError):
             facts = {}
     if facts and code in (0, NEEDS_A_PERSON):

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from looseleaf import hosts
@@ -27,8 +28,13 @@ CHANGED = (*WORKFLOWS, ".copier-answers.yml", "uv.lock", "uv.toml")
 
 def main() -> int:
     """Send in the current folder; returns 0 when done, 3 when a person must decide, else 1."""
+    return reported(lambda: send(Path.cwd(), hosts.from_environment(os.environ)))
+
+
+def reported(work: Callable[[], int]) -> int:
+    """Return what `work` returns; print an error of it in one line and return 1."""
     try:
-        return send(Path.cwd(), hosts.from_environment(os.environ))
+        return work()
     except StepFailed as failed:
         print(f"{failed}. {failed.hint}", file=sys.stderr)
     except subprocess.CalledProcessError as error:

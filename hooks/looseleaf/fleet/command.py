@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from looseleaf.errors import NEEDS_A_PERSON, UpdateError
 from looseleaf.fleet.examine import Row, fill
-from looseleaf.fleet.repositories import NO_TOKEN, listed
+from looseleaf.fleet.repositories import NO_TOKEN, listed, remove_older_clones
 from looseleaf.hosts import PUSHES
 
 FORMATS = {"text": "plain", "markdown": "github", "html": "html"}
@@ -50,6 +50,7 @@ def run(options: Namespace) -> int:
             problem = f"{PUSHES} is set, and code of the template or tests of a repository could read it"
             raise UpdateError(problem, "Set it for the command with --push only.")
         rows = examined(listed(options.repositories, options.file), options)
+        remove_older_clones(options.state)
         text = formatted(rows, options.action, options.format)
         print(text)
         if options.output:
@@ -58,7 +59,7 @@ def run(options: Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
+        print("\nstopped; the same command continues with the results so far", file=sys.stderr)
         return 130
     results = {row.result for row in rows}
     return 1 if "error" in results else NEEDS_A_PERSON if "refused" in results else 0

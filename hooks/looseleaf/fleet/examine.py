@@ -16,16 +16,16 @@ from typing import Any
 import yaml
 
 from looseleaf.errors import TAIL, StepFailed, UpdateError
-from looseleaf.fleet.repositories import clone_of, cloned, destination, digest, locked, opened, read
+from looseleaf.fleet.repositories import clone_of, destination, digest, locked, opened, read
 from looseleaf.hosts import PUSHES, Host
 from looseleaf.propose import UPDATE, propose
 from looseleaf.send import DETAILS, FOLDER, PATCH, send
 from looseleaf.snapshot import contains, git, succeeds
+from looseleaf.update.offers import MANIFEST, ZONE
 from looseleaf.update.source import ANSWERS_FILE, VARIABLE, Source, choices_in, located, recorded
-from looseleaf.update.trees import is_same, render, tracked
+from looseleaf.update.trees import cloned, is_same, render, tracked
 from looseleaf.update.trial import Trial
 
-ZONE, MANIFEST = "lifecycle/", "lifecycle/manifest.json"
 ENVIRONMENTS = ("production", "staging", "local")
 
 

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,6 @@ REMOTE = re.compile(
 )
 # Time limit of git ls-remote.
 SECONDS = 60
-DAY = 86_400
 NO_TOKEN = Token("none", "\0")
 
 
@@ -63,25 +61,22 @@ def opened(address: str, state: Path) -> Path:
 
 
 def clone_of(address: str, state: Path) -> Path:
-    """Return a clone of an address in its present state, for all processes; older ones are removed after a day."""
+    """Return a clone of an address in its present state, which all processes share."""
     place = state / "clones" / digest(address) / digest(read(address))
     with locked(place.parent.with_suffix(".lock")):
         if not place.exists():
-            for older in place.parent.glob("*"):
-                # Other processes may still read the state before.
-                if time.time() - older.stat().st_mtime > DAY:
-                    shutil.rmtree(older, ignore_errors=True)
             shutil.rmtree(f"{place}.draft", ignore_errors=True)
             remote_git(Path.cwd(), NO_TOKEN, "clone", "--quiet", "--", address, f"{place}.draft")
             Path(f"{place}.draft").rename(place)
     return place
 
 
-def cloned(folder: Path, into: Path) -> Path:
-    """Clone the repository that a folder is in; return that folder in the clone."""
-    top = Path(git("rev-parse", "--show-toplevel", folder=folder))
-    git("clone", "--quiet", str(top), str(into), folder=folder)
-    return into / folder.resolve().relative_to(top.resolve())
+def remove_older_clones(state: Path) -> None:
+    """Keep the newest clone of each address. At the end of a run only, because its processes share the clones."""
+    for folder in (state / "clones").glob("*/"):
+        with locked(folder.with_suffix(".lock")):
+            for older in sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime)[:-1]:
+                shutil.rmtree(older, ignore_errors=True)
 
 
 class Local(Host):

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from looseleaf.errors import NEEDS_A_PERSON, UpdateError
+from looseleaf.send import WORKFLOWS
+from looseleaf.update.offers import ZONE
 from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.trees import is_same, render, tracked
 
-ZONE = "lifecycle/"
 # A team may delete these files; files next to them may be the team's.
-OTHERS = (".github/workflows/lifecycle", "uv.toml")
+OTHERS = (*WORKFLOWS, "uv.toml")
 
 
 def run(root: Path) -> int:

@@ -25,6 +25,13 @@ def render(source: Source, commit: str, choices: Mapping[str, Any], into: Path) 
     return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
 
 
+def cloned(root: Path, into: Path) -> Path:
+    """Clone the repository that a project is in, into a new folder; return the project's folder in the clone."""
+    top = Path(git("rev-parse", "--show-toplevel", folder=root))
+    git("clone", "--quiet", "--no-hardlinks", str(top), str(into), folder=root)
+    return into / root.resolve().relative_to(top.resolve())
+
+
 def tracked(folder: Path) -> dict[str, bytes]:
     """Return every file that git tracks in a folder or would add to it."""
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=folder)

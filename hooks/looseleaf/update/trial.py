@@ -17,7 +17,7 @@ from looseleaf.update.report import Edit, Loss, Report, choice_changes
 from looseleaf.update.settings import default_changes
 from looseleaf.update.source import ANSWERS_FILE, Source, choices_in, recorded
 from looseleaf.update.targets import collisions
-from looseleaf.update.trees import copier_errors, is_same, refuse_links, render, tracked
+from looseleaf.update.trees import cloned, copier_errors, is_same, refuse_links, render, tracked
 
 # The folders that an update may write to, besides the answers file.
 WRITTEN = (ZONE, ".github/", "uv.toml")
@@ -36,9 +36,7 @@ class Trial(Offers):
         `given` has the choices that the user changes, `work` is an empty folder. Raises UpdateError when Copier cannot
         render or update.
         """
-        top = Path(git("rev-parse", "--show-toplevel", folder=root))
-        git("clone", "--quiet", "--no-hardlinks", str(top), str(work / "project"), folder=root)
-        clone = work / "project" / root.resolve().relative_to(top.resolve())
+        clone = cloned(root, work / "project")
         head = tracked(clone)
         modes = trees.executable(clone, head)
         old_choices = choices_in(recorded(clone))
