@@ -38,7 +38,8 @@ def namespaces_are_permitted() -> bool:
 
 def observe(repository: Path, home: Path, variables: dict[str, str], *, isolated: bool) -> dict[str, Any]:
     """Run commands with an empty home; returns `lookups`, the names looked up, and `output` of what failed."""
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": "src", "TMPDIR": str(home.parent)}
+    kept = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS")}
+    environment = kept | {"HOME": str(home), "PYTHONPATH": "src", "TMPDIR": str(home.parent)}
     command = [*(NAMESPACE if isolated else ()), sys.executable, str(Path(__file__)), str(int(isolated)), *COMMANDS]
     done = subprocess.run(
         command, cwd=repository, env=environment | variables, stdout=subprocess.PIPE, text=True, check=True

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import reports, timestamps
@@ -28,7 +29,6 @@ from lifecycle.monitoring import monitor
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import Identity, deployments, predictions
 from lifecycle.registry.deployments import Deployed, Deployment
-from lifecycle.registry.predictions import dumped
 from lifecycle.scoring import score
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.serving.prediction_log import PredictionLog
@@ -254,7 +254,7 @@ def _log(made: Storage, deployment: Deployment, flushed: Path, half_write: int) 
     kept = PredictionLog(predictions.segment_folder(made.store, "local"), Log(segment_bytes=1000), lambda lines: None)
     for at in range(24):
         prediction = {"prediction": "stays", "probability": 0.5}
-        kept.add(model, b"r%d" % at, b"", [ROW], dumped([prediction]))
+        kept.add(model, b"r%d" % at, b"", [ROW], to_json([prediction]))
         if at % 3 == 2:
             kept.flush()
             flushed.write_text(str(at + 1))

@@ -79,11 +79,10 @@ class Service:
 
     def metric(self, series: str) -> float:
         """Return the value of one series at /metrics."""
-        return next(
-            float(line.rpartition(" ")[2])
-            for line in self.text("/metrics")[1].splitlines()
-            if line.startswith(f"{series} ")
-        )
+        status, text = self.text("/metrics")
+        assert status == 200, text
+        [line] = [line for line in text.splitlines() if line.startswith(f"{series} ")]
+        return float(line.rpartition(" ")[2])
 
     def workers(self) -> list[int]:
         """Return the ids of its worker processes."""

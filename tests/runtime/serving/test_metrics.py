@@ -249,6 +249,8 @@ def test_processes_that_share_a_folder_count_as_one(storage: Storage, bundle: Bu
     shared.mkdir()
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(shared)}
     command = [sys.executable, "-c", SHARED, str(storage.store.root)]
+    # A process that is starting has created its file and not yet filled it.
+    (shared / "counter_1.db").touch()
     texts = [subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout for _ in range(2)]
     for times, text in enumerate(texts, 1):
         assert f'model_requests_refused_total{{reason="unknown_key"}} {times}.0' in text

@@ -23,6 +23,8 @@ from lifecycle.registry import predictions
 from lifecycle.storage import Store, explain_disk_errors, write_atomically
 
 INT64 = 2**63
+# `json.dumps` with these options would build an encoder for each call.
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 # Segment name → number of damaged lines and when it was collected, in the folder of an environment.
 DAMAGED_LINES = "damaged_lines.json"
 # What a line of another shape raises: it is counted, and the other lines are collected.
@@ -146,7 +148,7 @@ def _split(segment: Path, work: Path, contract: Callable[[str], Contract]) -> tu
                 if line is None:
                     raise ValueError("an incomplete line")
                 part = timestamps.date_of(int(line["ts"])), line["version"]
-                rows = [predictions.dumped(row).decode() + "\n" for row in _rows(line, contract(line["version"]))]
+                rows = [ENCODER.encode(row) + "\n" for row in _rows(line, contract(line["version"]))]
             except DAMAGED:
                 damaged += 1
                 continue

@@ -28,8 +28,6 @@ from lifecycle.storage import Store, lock
 OPEN, CLOSED = ".open", ".jsonl"
 FIELDS = {"ts", "id", "version", "rows", "predictions"}
 Line = dict[str, Any]
-# `json.dumps` with these options would build an encoder for each call.
-ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 BATCH = "score-"  # the prefix of the file names and request ids of batch predictions
 # The option of DuckDB that adds the name of the file; a contract may have a column `filename`.
 FILE = "filename = 'lifecycle_file'"
@@ -186,8 +184,3 @@ def _parsed(line: bytes) -> Line | None:
         return None
     pair = content["rows"], content["predictions"]
     return content if all(isinstance(each, list) and len(each) == len(pair[0]) for each in pair) else None
-
-
-def dumped(content: Any) -> bytes:
-    """Return compact JSON without a line end."""
-    return ENCODER.encode(content).encode()

@@ -9,12 +9,12 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -120,10 +120,7 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
-        counters = self._counters
-        if self.is_shared:
-            counters = CollectorRegistry()
-            MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
+        counters = _SharedCounters(None) if self.is_shared else self._counters  # type: ignore[no-untyped-call]
         return generate_latest(counters) + generate_latest(self._gauges)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -154,6 +151,14 @@ class Metrics(Collector):
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError, LifecycleError) as error:
             log.error("%s is not a valid monitoring report: %s", path, error)
+
+
+class _SharedCounters(MultiProcessCollector):
+    """The counters of all processes; the library alone fails on the empty file of one that is just starting."""
+
+    def collect(self) -> Iterable[Metric]:
+        paths = [each.path for each in os.scandir(self._path) if each.name.endswith(".db") and each.stat().st_size]
+        return list(self.merge(paths))  # type: ignore[no-untyped-call]
 
 
 def is_expected(column: Column) -> Callable[[Any], bool]:
