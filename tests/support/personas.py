@@ -23,6 +23,11 @@ DELETED = [
     "renovate.json",
     "tests/test_notebook.py",
 ]
+RENAMED = {
+    "docs/agreement.md": "docs/decision.md",
+    "notebooks/first_look.ipynb": "notebooks/exploration.ipynb",
+    "tests/test_behaviour.py": "tests/test_expectations.py",
+}
 EDITED = "lifecycle/src/lifecycle/settings.py"
 
 
@@ -55,6 +60,14 @@ def deleting(folder: Path) -> None:
     """Delete files that the team does not need, with the template's workflow."""
     for name in DELETED:
         (folder / name).unlink(missing_ok=True)
+
+
+def renaming(folder: Path) -> None:
+    """Rename files of the team's zone, and change what they contain."""
+    for name, new in RENAMED.items():
+        path = (folder / name).rename(folder / new)
+        if path.suffix != ".ipynb":
+            path.write_text(path.read_text(encoding="utf-8") + REMARKS[path.suffix], encoding="utf-8")
 
 
 def adding(folder: Path) -> None:
@@ -112,7 +125,7 @@ def _write(folder: Path, texts: dict[str, str]) -> None:
 
 
 PERSONAS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (untouched, editing, deleting, adding, depending, adopting)
+    each.__name__: each for each in (untouched, editing, deleting, renaming, adding, depending, adopting)
 }
 
 

@@ -82,10 +82,10 @@ class Replay:
         assert not moved - {name.rsplit("/", 1)[-1] for name in teams(self.rendered)}
 
 
-def assert_updated_and_checked(folder: Path) -> None:
+def assert_updated_and_checked(folder: Path, **environment: str) -> None:
     """Update an edited repository of an older release: its own checks pass, its files are kept, and old names warn."""
     before = files(folder)
-    done = looseleaf(folder, "update")
+    done = looseleaf(folder, "update", **environment)
     assert done.returncode == 0, done.stdout
     after = {name: content for name, content in teams(files(folder)).items() if name != "uv.lock"}
     assert after == {name: content for name, content in teams(before).items() if name != "uv.lock"}
@@ -116,13 +116,13 @@ def tried(project: Path, work: Path, to: str = "v2.0.0", **given: str) -> Trial:
     return Trial.run(project, source, source.commit(str(content["_commit"])), source.commit(to), given, work)
 
 
-def reported(project: Path, template: Template, work: Path) -> Trial:
-    """Return the trial of an update to the newest release."""
+def reported(project: Path, template: Template, work: Path, **given: str) -> Trial:
+    """Return the trial of an update to the newest release, with changed choices."""
     content = recorded(project)
     work.mkdir()
     source = Source.fetch(content, project, work / "template")
     before = source.commit(str(content["_commit"]))
-    return Trial.run(project, source, before, source.newest(before), {}, work)
+    return Trial.run(project, source, before, source.newest(before), given, work)
 
 
 def teams(contents: dict[str, bytes]) -> dict[str, bytes]:

@@ -140,7 +140,7 @@ def test_a_file_of_the_team_in_lifecycle_is_reported(newer: Template, tmp_path: 
     commit(project, "Ours")
     (edit,) = tried(project, tmp_path / "work", "v9999.1.0").report().edits
     assert (edit.path, edit.kind) == ("lifecycle/notes.md", "your own")
-    assert "Keep it outside lifecycle/" in edit.seam
+    assert "Keep it outside lifecycle/" in edit.hint
 
 
 def test_choices_that_were_edited_by_hand_stop_the_update(newer: Template, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from support.personas import (
     editing_the_template,
     untouched,
 )
+from support.pythons import interpreter
 from support.rendering import PRESETS, ROOT, Template, files, questions, run
 from support.updates import Replay, assert_updated_and_checked, reported, teams
 
@@ -35,7 +36,9 @@ RELEASES = {
     f"v{version}": commit
     for version, commit in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8")).items()
 }
-FIRST = next(iter(RELEASES))
+FIRST, LAST = min(RELEASES), max(RELEASES)
+# The oldest and the newest Python that every release supports.
+PYTHONS = (11, 13)
 SHAPES = {
     name: yaml.safe_load((PRESETS / f"{name}.yml").read_text(encoding="utf-8"))
     for name in sorted((path.stem for path in PRESETS.glob("*.yml")), key=lambda name: (name != "default", name))
@@ -60,11 +63,10 @@ def shapes_of(version: str) -> dict[str, dict[str, Any]]:
     return shapes
 
 
-# `make test` updates the default shape of the newest release; `make test-slow` updates all.
+# `make test` updates the newest release, in its default shape; `make test-slow` updates all.
+FROM = [pytest.param(version, marks=[] if version == LAST else pytest.mark.slow) for version in RELEASES]
 CASES = [
-    pytest.param(
-        version, shape, persona, marks=[] if (version, shape) == (max(RELEASES), "default") else pytest.mark.slow
-    )
+    pytest.param(version, shape, persona, marks=[] if (version, shape) == (LAST, "default") else pytest.mark.slow)
     for version in RELEASES
     for shape in shapes_of(version)
     for persona in PERSONAS
@@ -91,7 +93,7 @@ def test_an_update_keeps_its_promises(
     rendered = files(project)
     edited_by(project, PERSONAS[persona])
     # The command itself runs for every persona in the newest default repository, and for one in each other shape.
-    is_tried = persona == "editing" or (version, shape) == (max(RELEASES), "default")
+    is_tried = persona == "editing" or (version, shape) == (LAST, "default")
     trial = reported(project, history, tmp_path / "work") if is_tried else None
     replay = Replay.of(history, project, rendered, tmp_path)
     replay.assert_kept()
@@ -115,17 +117,17 @@ def test_an_edited_file_of_the_template_stops_the_update_with_a_hint(
     assert files(project) == before
 
 
-# A repository of the newest release is updated to a company's fork, with the same promises: tests/system/test_fork.py.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "version", [pytest.param(each, marks=pytest.mark.xdist_group(f"update {each}")) for each in [*RELEASES][:-1]]
-)
+@pytest.mark.parametrize("minor", PYTHONS, ids=lambda minor: f"3.{minor}")
+@pytest.mark.parametrize("version", RELEASES)
 def test_an_edited_repository_passes_its_own_checks_after_the_update(
-    history: Template, tmp_path: Path, version: str
+    history: Template, tmp_path: Path, version: str, minor: int
 ) -> None:
     folder = rendered_from(history, version, "default", tmp_path / "project", **OWNED)
     edited_by(folder, editing)
-    assert_updated_and_checked(folder)
+    assert_updated_and_checked(folder, UV_PYTHON=interpreter(minor))
+    python = run(str(folder / ".venv/bin/python"), "--version", folder=folder).stdout
+    assert python.startswith(f"Python 3.{minor}.")
 
 
 def update(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -233,6 +235,19 @@ def test_the_report_names_a_choice_that_a_release_drops(history: Template, tmp_p
 # --- Changed choices --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", FROM)
+def test_a_changed_choice_of_an_edited_repository_keeps_what_the_team_has(
+    history: Template, tmp_path: Path, version: str
+) -> None:
+    project = edited_by(rendered_from(history, version, "default", tmp_path / "project"), editing)
+    before = files(project)
+    trial = reported(project, history, tmp_path / "work", ci="gitlab")
+    assert trial.report().safe, trial.report().text()
+    assert not teams(before).keys() & trial.contents().keys()
+    assert "lifecycle/ci/gitlab.yml" in trial.contents()
+    assert ".gitlab-ci.yml" in trial.report().text()
+
+
 def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tmp_path: Path) -> None:
     project = edited_by(history.copy(tmp_path / "project"), editing)
     done = update(project, "--dry-run", "--set", "ci=gitlab")
@@ -282,17 +297,20 @@ def test_the_deletions_of_the_suite_are_files_that_are_rendered(history: Templat
 # --- A company's fork, and an existing repository ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tagged", [True, False], ids=["tags its merges", "tags nothing"])
-def test_a_fork_merges_upstream_without_conflict_and_its_repositories_update(
-    history: Template, tmp_path: Path, tagged: bool
+@pytest.mark.parametrize(
+    ("version", "tagged"),
+    [*((version, True) for version in RELEASES), pytest.param(FIRST, False, id="without tags")],
+)
+def test_a_fork_with_an_index_merges_upstream_and_its_repositories_update(
+    history: Template, tmp_path: Path, version: str, tagged: bool
 ) -> None:
     fork = Template(tmp_path / "fork")
     git("clone", "--quiet", "--no-tags", str(history.folder), str(fork.folder), folder=tmp_path)
-    git("checkout", "--quiet", "-B", "main", RELEASES[FIRST], folder=fork.folder)
+    git("checkout", "--quiet", "-B", "main", RELEASES[version], folder=fork.folder)
     replace(fork.folder / "org.yml", 'default: ""', "default: https://pip.example.org/simple")
     commit(fork.folder, "Our index")
     if tagged:
-        fork.tag(f"{FIRST}.post1")
+        fork.tag(f"{version}.post1")
     project = edited_by(fork.copy(tmp_path / "project"), editing)
     # As docs/updating.md says.
     upstream = git("rev-parse", "HEAD", folder=history.folder)

@@ -138,7 +138,7 @@ def _tried(folder: Path, source: Source, before: str, after: str, work: Path) ->
         return {"result": "up to date", "notes": [], "edited": edited(tracked(clone), old)}
     trial = Trial.run(folder, source, before, after, {}, work)
     report = trial.report()
-    notes = [f"{edit.path} ({edit.kind}): {edit.seam}" for edit in report.edits]
+    notes = [f"{edit.path} ({edit.kind}): {edit.hint}" for edit in report.edits]
     notes += [f"{loss.path}: {loss.why}" for loss in report.losses]
     notes += [f"{path}: a conflict" for path in report.conflicts]
     notes += [f"{choice}" for choice in report.choices if choice.kind in ("reset", "dropped")]

@@ -23,11 +23,11 @@ OFFERS = {
 
 @dataclass(frozen=True)
 class Edit:
-    """A file of the template's zone that the team `edited`, `removed` or added; `seam` says what to do instead."""
+    """A file of the template's zone that the team `edited`, `removed` or added; `hint` says what to do instead."""
 
     path: str
     kind: str
-    seam: str
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Report:
         offered += " (TAKE=path takes one, with DIFF=1 it only shows the change)"
         parts = {
             "Edited files of the template: do what is said of each file, then restore it": [
-                (edit.path, f" ({edit.kind}): {edit.seam}") for edit in self.edits
+                (edit.path, f" ({edit.kind}): {edit.hint}") for edit in self.edits
             ],
             "Would be lost": [(loss.path, f": {loss.why}") for loss in self.losses],
             "Conflicts": code(self.conflicts),

@@ -112,23 +112,23 @@ class Trial(Offers):
     def _edits(self) -> Iterator[Edit]:
         """Yield edits in the template's zone, also those that Copier could merge: the zone belongs to the template."""
         if ANSWERS_FILE in self.head and self._answers_file_was_edited():
-            seam = f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
-            yield Edit(ANSWERS_FILE, "edited by hand", seam)
+            hint = f"Change a choice with SET='name=value'; see git log -- {ANSWERS_FILE}"
+            yield Edit(ANSWERS_FILE, "edited by hand", hint)
         for name in sorted(self.head.keys() - self.old.keys()):
             fresh = self.new.get(name)
             ours = name.startswith(ZONE) if fresh is None else not is_same(self.head[name], fresh)
             if ours and self.manifest and (fresh is None or self.is_templates(name)):
-                yield Edit(name, "your own", self._seam(name))
+                yield Edit(name, "your own", self._hint(name))
         for name in sorted(self.old):
             current = self.head.get(name)
             if name in (ANSWERS_FILE, MANIFEST) or not self.is_templates(name):
                 continue
             if current is None and name.startswith(ZONE):
-                yield Edit(name, "removed", self._seam(name))
+                yield Edit(name, "removed", self._hint(name))
             elif current is not None and not any(
                 is_same(current, tree.get(name, b"")) for tree in (self.old, self.new)
             ):
-                yield Edit(name, "edited", self._seam(name))
+                yield Edit(name, "edited", self._hint(name))
 
     def _answers_file_was_edited(self) -> bool:
         """Apply the check of the new release, which the repository will apply to itself."""
@@ -153,6 +153,6 @@ class Trial(Offers):
                 if lost := {*ours.splitlines()} - kept:
                     yield Loss(name, f"{len(lost)} of your lines would be lost without a conflict")
 
-    def _seam(self, name: str) -> str:
-        seams = self.manifest.get("seams", {}) | {"*": "Keep it outside lifecycle/: everything else is yours."}
-        return next(str(hint) for pattern, hint in seams.items() if fnmatch(name, pattern))
+    def _hint(self, name: str) -> str:
+        hints = self.manifest.get("seams", {}) | {"*": "Keep it outside lifecycle/: everything else is yours."}
+        return next(str(hint) for pattern, hint in hints.items() if fnmatch(name, pattern))
