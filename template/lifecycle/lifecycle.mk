@@ -26,13 +26,14 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/lifecycle
 
 # `$(call option,--why,WHY)` is `--why 'the text'` when WHY is set on make's command line, and empty otherwise: variables
-# of the environment are ignored, because CI hosts export a VERSION or an ENVIRONMENT of their own. `$` is not expanded.
+# of the shell are ignored, because CI hosts export a VERSION of their own. `$` is not expanded. ENVIRONMENT is the
+# exception: `ENVIRONMENT=production make serve` must never serve another one.
 quote = '$(subst ','\'',$(1))'
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 option = $(if $(call given,$(2)),$(1) $(call quote,$(call given,$(2))))
 assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
-environment = $(call option,--environment,ENVIRONMENT)
+environment = $(if $(value ENVIRONMENT),--environment $(call quote,$(value ENVIRONMENT)))
 
 # An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
 ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)

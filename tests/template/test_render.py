@@ -278,14 +278,13 @@ def test_make_smoke_runs_the_steps_of_the_usage(render: Render, tmp_path: Path) 
 
 
 def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_path: Path) -> None:
-    """The text of WHY is one argument; variables that the shell exports are ignored."""
+    """The text of WHY is one argument; variables that the shell exports are ignored, apart from ENVIRONMENT."""
     folder = shutil.copytree(render(), tmp_path / "project")
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/lifecycle").write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     (folder / ".venv/bin/lifecycle").chmod(0o755)
     why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""
-    exported = {"ENVIRONMENT": "production", "VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1"}
-    exported["OVERRIDE"] = "always"
+    exported = {"VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1", "OVERRIDE": "always"}
     done = run("make", "-s", "promote", "VERSION=3", f"WHY={why}", "THRESHOLD=0.2", folder=folder, **exported)
     assert done.stdout == f"<promote><3><--threshold><0.2><--why><{why}>"
     assert run("make", "-s", "promote", folder=folder, **exported).stdout == "<promote>"
@@ -293,6 +292,11 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     assert done.stdout == f"<promote><--override><{why}>"
     assert run("make", "-s", "sample", folder=folder, **exported).stdout == "<sample>"
     assert run("make", "-s", "sample", "DRIFT=1", folder=folder).stdout == "<sample><--drift>"
+    exported = {"ENVIRONMENT": "production"}
+    assert run("make", "-s", "serve", folder=folder, **exported).stdout == "<serve><--environment><production>"
+    done = run("make", "-s", "serve", "ENVIRONMENT=staging", folder=folder, **exported)
+    assert done.stdout == "<serve><--environment><staging>"
+    assert run("make", "-s", "serve", "ENVIRONMENT=", folder=folder, **exported).stdout == "<serve>"
 
 
 def test_the_settings_of_a_fork_change_the_templates_zone_only(template: Template, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_every_make_variable_is_read(page: Path) -> None:
     for line in code(page):
         if re.search(r"(^|&& )make ", line) or re.fullmatch(r"[A-Z]+=\S+", line):
             for name in re.findall(r"\b([A-Z]+)=", line):
-                assert re.search(rf"[$(,]{name}\)|\$\(if \$\({name}\)", makefiles()), line
+                assert re.search(rf"[$(, ]{name}\)|\$\(if \$\({name}\)", makefiles()), line
 
 
 @each_page

@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import cli, timestamps
 from lifecycle.jobs import retrain
-from lifecycle.jobs.retrain import LastTraining, Request, Run
+from lifecycle.jobs.retrain import Request, Run
 from lifecycle.registry import deployments
 from lifecycle.settings import Retrain
 from lifecycle.storage import Busy, Store, lock
@@ -146,7 +146,9 @@ def test_a_failed_retrain_counts_for_the_cooldown() -> None:
         ((NOW, 499), {"new_labels": 500}, None),
     ],
 )
-def test_schedule_and_new_labels_demand_a_retrain(trained: LastTraining | None, given: Any, reason: str | None) -> None:
+def test_schedule_and_new_labels_demand_a_retrain(
+    trained: tuple[int, int] | None, given: Any, reason: str | None
+) -> None:
     found = retrain.demand(None, trained, Retrain(**given), NOW)
     assert (found and found[0]) == reason
     assert retrain.demand(Request("drift", "x", ""), trained, Retrain(**given), NOW) == ("drift", "x")

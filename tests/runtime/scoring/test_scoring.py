@@ -18,7 +18,7 @@ from lifecycle.contract.tables import SQL_TYPES, describe
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, predictions
-from lifecycle.scoring import parts, score
+from lifecycle.scoring import score
 from lifecycle.settings import Score, Settings
 from support.rendering import TEMPLATE
 from support.scoring import DAY, EVERYONE, PART, ROWS, deploy, deployed, kill_at, read, scored
@@ -173,4 +173,4 @@ def test_the_documentation_names_settings_defaults_and_folder() -> None:
     page = (TEMPLATE / "lifecycle/docs/scoring.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"`score\.(\w+)` \(([\d,]+)\)", page))
     assert {name: int(value.replace(",", "")) for name, value in documented.items()} == Score().model_dump()
-    assert f"`{parts.folder_of(Path('scores.parquet'))}`" in page
+    assert "`.scores.parquet.parts`" in page

@@ -85,7 +85,7 @@ def test_openapi_is_that_of_the_contract_and_follows_the_swap(
     assert list(document["paths"]["/predict"]) == ["post"]
     assert document["components"]["schemas"]["Row"] == CHURN.row_schema(CHURN.request)
     assert document["components"]["schemas"]["Target"] == CHURN.target.to_schema()
-    assert set(operation["responses"]) == {"200", "404", "408", "413", "422", "429", "500", "503"}
+    assert set(operation["responses"]) == {"200", "404", "408", "413", "415", "422", "429", "500", "503"}
     references = set(re.findall("'#/components/schemas/([A-Za-z]+)'", str(document)))
     assert references <= set(document["components"]["schemas"])
     number = replace(CHURN, target=Target("regression", "spent", unit="EUR"), columns=CHURN.columns[:2])

@@ -124,6 +124,9 @@ class Serve(Section):
     drain_seconds: float = Field(default=8.0, gt=0, le=9, description="For requests in flight at the end.")
     workers: int = Field(default=1, ge=1, le=256, description="Worker processes.")
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal.")
+    root_path: str = Field(default="", pattern="^(/[^/]+)*$", description="Path that a proxy removes from requests.")
+    trusted_proxies: str = Field(default="", description="Addresses whose X-Forwarded headers are read, or *.")
+    cors_origins: tuple[str, ...] = Field(default=(), description="Origins of pages that may send requests, or *.")
 
 
 class Tracking(Section):

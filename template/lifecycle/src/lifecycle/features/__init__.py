@@ -70,7 +70,7 @@ class FeatureTable:
         # Without the table's name, SQLite reads a quoted name that is not a column as a text.
         names = ", ".join(f"features.{quoted(name)}" for name in self._names)
         self._query = f"SELECT {names} FROM features WHERE features.{quoted(key.name)} = ?"
-        self._stamp = _stamp(path)
+        self._file = path.stat()
         try:
             # `immutable` skips the locks against writers, which take two thirds of the time of a look-up. One thread
             # opens the table and another one reads it.
@@ -87,7 +87,8 @@ class FeatureTable:
     def is_current(self) -> bool:
         """Return whether the file was not replaced; a deleted file does not invalidate the open table."""
         try:
-            return _stamp(self.path) == self._stamp
+            found = self.path.stat()
+            return (found.st_ino, found.st_mtime_ns) == (self._file.st_ino, self._file.st_mtime_ns)
         except FileNotFoundError:
             return True
 
@@ -104,8 +105,3 @@ class FeatureTable:
             name: bool(value) if name in self._booleans and value is not None else value
             for name, value in zip(self._names, found, strict=True)
         }
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns

@@ -18,8 +18,6 @@ from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
 
 DONE, RUNS, TRAINED = "retrain_done.json", "retrains.jsonl", "trained"
-# When the last version was trained (seconds), and how many labels became known since.
-LastTraining = tuple[int, int]
 NOT_DUE = "no retrain is due: monitoring has not requested one, and neither schedule nor new labels demand one"
 
 
@@ -128,11 +126,13 @@ def _train_and_promote(settings: Settings, environment: str, root: Path, run: Ru
         record(settings.store, environment, run)
 
 
-def _last_training(settings: Settings, environment: str) -> LastTraining | None:
-    """Return when the deployed version, or a newer candidate, was trained; None before the first promotion."""
+def _last_training(settings: Settings, environment: str) -> tuple[int, int] | None:
+    """Return when the newest version was trained (seconds), and how many labels became known since.
+
+    None before the first promotion.
+    """
     store = settings.store
-    deployment = deployments.read(store, environment)
-    if deployment is None:
+    if (deployment := deployments.read(store, environment)) is None:
         return None
     # A newer candidate that the gate refused was trained on the newer labels, too.
     newest = max([*store.versions(), deployment.current.version])
@@ -140,7 +140,7 @@ def _last_training(settings: Settings, environment: str) -> LastTraining | None:
     return created, labels.count_since(store, created) if settings.retrain.new_labels else 0
 
 
-def demand(request: Request | None, last: LastTraining | None, rules: Retrain, now: int) -> tuple[str, str] | None:
+def demand(request: Request | None, last: tuple[int, int] | None, rules: Retrain, now: int) -> tuple[str, str] | None:
     """Return the reason for a retrain and its explanation, or None; without `last`, only a request counts."""
     if request:
         return request.reason, request.text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -164,12 +165,8 @@ def _rows(line: predictions.Line, contract: Contract) -> Iterator[list[Any]]:
     for position, (row, prediction) in enumerate(zip(line["rows"], line["predictions"], strict=True)):
         if row is not None:
             values = [_plain(column, row.get(column.name, column.default)) for column in contract.loggable]
-            yield [*values, *facts, position, *_flat(prediction)]
-
-
-def _flat(prediction: dict[str, Any]) -> Iterator[Any]:
-    for value in prediction.values():
-        yield from value.values() if isinstance(value, dict) else [value]
+            flat = (value.values() if isinstance(value, dict) else [value] for value in prediction.values())
+            yield [*values, *facts, position, *chain.from_iterable(flat)]
 
 
 def _plain(column: Column, value: Any) -> Any:

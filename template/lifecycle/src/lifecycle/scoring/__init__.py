@@ -133,7 +133,7 @@ def _predict(
     """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
 
-    contract, folder = run.predictor.contract, parts.folder_of(path)
+    contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
     facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
     rows = parts.begin(folder, fill, run.settings.score.chunk_rows, facts)
     predicted, count = [], 0

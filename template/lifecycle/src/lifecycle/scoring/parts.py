@@ -65,11 +65,6 @@ class Output:
 Fill = Callable[[RowFile], object]
 
 
-def folder_of(output: Path) -> Path:
-    """Return the folder that has the parts of an output until it is written."""
-    return output.with_name(f".{output.name}.parts")
-
-
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
     """Let `fill` write the completed rows, and return their file; parts of other rows or facts are removed."""
     rows, fresh, known = folder / "rows.parquet", folder / "rows.parquet.draft", folder / "facts.json"

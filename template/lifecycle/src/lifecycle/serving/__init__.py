@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from lifecycle.errors import LifecycleError
@@ -30,7 +31,7 @@ log = logging.getLogger("lifecycle.serving")
 # Variable with environment and settings: uvicorn passes no argument to its worker processes.
 WORKER_SETTINGS = "LOOSELEAF_SERVICE"
 OPTIONS: dict[str, Any] = {"http": "httptools", "ws": "none", "lifespan": "on", "log_config": None}
-OPTIONS |= dict.fromkeys(("access_log", "server_header", "proxy_headers"), False)
+OPTIONS |= dict.fromkeys(("access_log", "server_header"), False)
 # Longer than load balancers keep idle connections, so that they never send on one that is being closed; and longer than
 # uvicorn's default of 5 seconds, because a model may hold the interpreter.
 OPTIONS |= {"timeout_keep_alive": 75, "timeout_worker_healthcheck": 30}
@@ -53,25 +54,20 @@ def run(settings: Settings, environment: str) -> None:
         app = f"{__name__}:{application.__name__}" if several else application()
         # Uvicorn raises the signal again after the graceful shutdown.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        uvicorn.run(
-            app,
-            factory=several,
-            host=serve.host,
-            port=port,
-            workers=serve.workers,
-            timeout_graceful_shutdown=math.ceil(serve.drain_seconds),
-            **OPTIONS,
-        )
+        options = OPTIONS | {"timeout_graceful_shutdown": math.ceil(serve.drain_seconds), "root_path": serve.root_path}
+        options |= {"proxy_headers": bool(serve.trusted_proxies), "forwarded_allow_ips": serve.trusted_proxies}
+        uvicorn.run(app, factory=several, host=serve.host, port=port, workers=serve.workers, **options)
 
 
 def application() -> ASGIApp:
     """Return the ASGI application, in each worker of uvicorn; LifecycleError where the model does not load."""
-    from lifecycle.serving.app import create
+    from lifecycle.serving.app import HEADERS, create
 
     environment, content = json.loads(os.environ[WORKER_SETTINGS])
     settings = Settings.model_validate(content)
     configure_logging(settings.serve.log_format)
-    return create(settings.store, environment, settings.serve, settings.log)
+    service, pages = create(settings.store, environment, settings.serve, settings.log), settings.serve.cors_origins
+    return CORSMiddleware(service, pages, ("GET", "POST"), ("*",), expose_headers=(*HEADERS,)) if pages else service
 
 
 def usable_port(host: str, port: int) -> int:

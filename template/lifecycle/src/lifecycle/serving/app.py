@@ -221,6 +221,7 @@ def errors(limits: Serve) -> ErrorResponses:
         404: {"model": Faults, "description": "There are no features for a key."},
         408: _problem(f"The body did not arrive within {late}; the connection is closed."),
         413: _problem(f"More than {limits.max_bytes} bytes or {limits.max_rows} rows."),
+        415: _problem("The body is compressed."),
         422: {"model": Faults, "description": "A row breaks the contract."},
         429: _problem(f"More than {waiting} wait for a prediction.") | RETRY,
         500: {"model": Failure, "description": "The service failed; its log has details under the request id."},

@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import prometheus_client
@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lifecycle import timestamps
-from lifecycle.contract.rows import days, expected_range
+from lifecycle.contract.rows import Row, days, expected_range
 from lifecycle.contract.schema import ORDERED, Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import segment_folder, size_of_segments
@@ -34,7 +34,8 @@ UNMATCHED = "__unmatched__"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
-REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 422: "invalid", 503: "not_ready"}
+REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 415: "compressed", 422: "invalid"}
+REASONS |= {503: "not_ready"}
 OVERLOADED = "overloaded"
 # The gauges that are read from the storage: description and labels.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -51,9 +52,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_quality_bound": ("Quality below which a retrain is due.", ("metric",)),
     "prediction_log_bytes": ("Bytes of the prediction log that are not collected yet.", ()),
 }
-Rows = Sequence[Mapping[str, Any]]
-# A gauge, the values of its labels, and its value.
-Value = tuple[str, tuple[str, ...], float]
 
 
 class Metrics(Collector):
@@ -92,7 +90,7 @@ class Metrics(Collector):
         for reason in (*REASONS.values(), OVERLOADED):
             self.refusals.labels(reason)
 
-    def count_predictions(self, model: DeployedModel, rows: Rows, predictions: Rows) -> None:
+    def count_predictions(self, model: DeployedModel, rows: Sequence[Row], predictions: Sequence[Row]) -> None:
         """Count complete rows, their predictions, and values outside of `expected`."""
         classes = model.contract.target.classes
         values = [each["prediction"] for each in predictions] if classes else ["number"] * len(predictions)
@@ -130,7 +128,7 @@ class Metrics(Collector):
             families[name].add_metric(labels, value)
         yield from families.values()
 
-    def _values(self) -> Iterator[Value]:
+    def _values(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         follower, model = self.follower, self.follower.deployed
         name = model.predictor.bundle.facts.get("name", "model")
         yield "model_info", (name, model.version, str(model.contract.version), follower.environment), 1
@@ -171,7 +169,7 @@ def is_expected(column: Column) -> Callable[[Any], bool]:
     return lambda value: least <= value <= most
 
 
-def _monitoring(report: dict[str, Any], version: str) -> Iterator[Value]:
+def _monitoring(report: dict[str, Any], version: str) -> Iterator[tuple[str, tuple[str, ...], float]]:
     yield "model_monitoring_last_success_timestamp_seconds", (), timestamps.parse(report["as_of"])
     # The results of another version do not describe the deployed one.
     if report["version"] != version:

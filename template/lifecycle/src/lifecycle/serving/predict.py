@@ -65,17 +65,16 @@ class PredictionService:
         self.leaving = False
         self.in_flight = self.predicting = self.fallback_rows = 0
         self.ignored_fields: Counter[str] = Counter()
-        # The client's address of the previous request.
-        self._client: object = None
-        # The requests whose body is being read, with their deadlines.
-        self._reading: dict[asyncio.Task[Any] | None, float] = {}
+        self._client: object = None  # the address of the previous request
+        self._reading: dict[asyncio.Task[Any] | None, float] = {}  # deadlines of the requests whose body is being read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or the lifespan (ASGI 3)."""
         if scope["type"] != "http":
             await self.fastapi(scope, receive, send)
             return
-        started, status, method, path = time.perf_counter(), CLIENT_CLOSED, scope["method"], scope["path"]
+        started, status, method = time.perf_counter(), CLIENT_CLOSED, scope["method"]
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         is_predict = path == PATH and method == "POST"
         # A connection sends its next request after the response, so two in a row of one cannot be predicted together.
         client = scope.get("client")
@@ -91,6 +90,8 @@ class PredictionService:
             if self.api_keys and path not in OPEN and not path.startswith(OPEN_FILES):
                 self._require_key(given)
             if is_predict:
+                if given.get(b"content-encoding", b"identity").lower() != b"identity":
+                    raise Rejected(415, "the body is compressed (content-encoding); send it as it is")
                 content = await self._predict(model, request_id, receive, is_alone)
                 status = 200
                 await self._send(send, status, content, headers)
@@ -217,7 +218,8 @@ class PredictionService:
             self.predicting -= 1
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Let FastAPI respond, and return the status."""
+        """Let FastAPI respond, to HEAD as to GET, because the server omits the body; return the status."""
+        scope["method"] = scope["method"].replace("HEAD", "GET")
         status = CLIENT_CLOSED
 
         async def send_and_note_status(message: Message) -> None:
@@ -239,9 +241,7 @@ class PredictionService:
             raise Rejected(401, NO_KEY, (b"www-authenticate", b"Bearer"))
 
     async def _send(self, send: Send, status: int, body: bytes, headers: list[Header]) -> None:
-        headers.append((b"content-length", b"%d" % len(body)))
-        if self.leaving:
-            headers.append(CLOSE)
+        headers += [(b"content-length", b"%d" % len(body)), *([CLOSE] if self.leaving else [])]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
