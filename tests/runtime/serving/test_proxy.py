@@ -17,7 +17,7 @@ ORIGIN = "https://shop.example.org"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/info", "/docs"])
-def test_head_is_answered_like_get(client: TestClient, path: str) -> None:
+def test_head_gets_the_response_to_get(client: TestClient, path: str) -> None:
     head, get = client.head(path), client.get(path)
     assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
     assert f'http_requests_total{{method="HEAD",route="{path}",status="200"}} 1.0' in client.get("/metrics").text
