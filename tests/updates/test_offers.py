@@ -102,7 +102,8 @@ def test_a_file_that_an_earlier_update_offered_can_still_be_taken(
     assert files(project) == before
 
 
-@pytest.mark.parametrize("edit", [pytest.param("", marks=pytest.mark.slow), "# Ours\n"], ids=["unedited", "edited"])
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", ["", "# Ours\n"], ids=["unedited", "edited"])
 def test_a_second_choice_keeps_what_the_first_one_offered(
     newer: Template, tmp_path: Path, unchecked: Callable[..., str], edit: str
 ) -> None:

@@ -33,6 +33,7 @@ def test_a_safe_update_becomes_a_request_with_the_report(
     assert git("rev-parse", "main", folder=hub) == git("rev-parse", "HEAD", folder=project)
 
 
+@pytest.mark.slow
 def test_a_real_update_is_proposed_with_its_report(template: Template, hub: Path, api: Api, tmp_path: Path) -> None:
     """Other tests replace `looseleaf update`; this one runs it, for a template without commands that check a render."""
     source = Template(shutil.copytree(template.folder, tmp_path / "template"))

@@ -21,7 +21,7 @@ from support.exports import CODES, NUMBERS, Entry, differing_fresh_rows, exporte
 
 
 def light(**given: Any) -> Any:
-    return lightgbm.LGBMClassifier(**{"n_estimators": 30, "verbose": -1} | given)
+    return lightgbm.LGBMClassifier(**{"n_estimators": 30, "verbose": -1, "n_jobs": 1} | given)
 
 
 def extreme(**given: Any) -> Any:

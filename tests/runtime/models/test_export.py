@@ -171,13 +171,15 @@ def test_the_search_for_jumps_finds_a_split_behind_a_scaler_to_the_last_bit() ->
 
 
 def quiet(**given: Any) -> Any:
-    return lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, **given)
+    return lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1, **given)
 
 
 BOOSTED = [
     Entry("lightgbm", quiet, nulls=True),
     Entry("lightgbm, multiclass", quiet, task="multiclass", nulls=True),
-    regression("lightgbm regression", lambda: lightgbm.LGBMRegressor(n_estimators=20, verbose=-1), nulls=True),
+    regression(
+        "lightgbm regression", lambda: lightgbm.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1), nulls=True
+    ),
     Entry("xgboost", lambda: xgboost.XGBClassifier(n_estimators=20), nulls=True),
     Entry("xgboost, multiclass", lambda: xgboost.XGBClassifier(n_estimators=20), task="multiclass", nulls=True),
     regression("xgboost regression", lambda: xgboost.XGBRegressor(n_estimators=20), nulls=True),
