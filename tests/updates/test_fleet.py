@@ -15,11 +15,12 @@ import pytest
 from looseleaf import cli
 from looseleaf.fleet import command, examine
 from looseleaf.fleet.examine import Row
+from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from looseleaf.update.source import ANSWERS_FILE
 from support import fleets
 from support.fleets import Fleet, editing_the_template, rendered, run, tiny
-from support.personas import EDITED, commit
+from support.personas import EDITED, commit, edited_by, editing
 from support.rendering import RELEASE, ROOT, SOURCES, Template, start
 from support.rendering import run as processed
 from support.waiting import eventually
@@ -208,6 +209,27 @@ def test_fifty_repositories_are_planned_although_the_first_run_is_killed(history
     assert sorted(worked) == sorted({*many.results} - {"broken", "foreign", "left"}), "no work is done twice"
     assert sum(row["reused"] for row in rows.values()) >= 10
     assert {path.name for path in state.iterdir()} == {"clones", "locks", "results"}, "no scratch folder is left"
+
+
+@pytest.mark.slow
+def test_an_update_is_left_on_a_branch_after_the_checks_of_the_repository(history: Template, tmp_path: Path) -> None:
+    project = edited_by(history.copy(tmp_path / "churn", "v0.2.0"), editing)
+    for name in ("behaviour", "features", "gates", "notebook"):
+        (project / f"tests/test_{name}.py").unlink()
+    commit(project, "Keep the quick tests")
+    failing = fleets.copy(project, tmp_path / "failing")
+    (failing / "tests/test_ours.py").write_text("def test_ours() -> None:\n    raise ValueError\n")
+    commit(failing, "A test that fails")
+    command = (sys.executable, "-m", "looseleaf.cli", "fleet", "update", str(project), str(failing))
+    options = ("--state", str(tmp_path / "state"), "--format", "json", "--output", str(tmp_path / "rows.json"))
+    done = processed(*command, *options, folder=tmp_path, PYTHONPATH=SOURCES)
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))["repositories"]
+    assert {row["name"]: row["result"] for row in rows} == {"churn": "updated", "failing": "error"}, done.stdout
+    (notes,) = [" ".join(row["notes"]) for row in rows if row["name"] == "failing"]
+    assert "FAILED tests/test_ours.py::test_ours - ValueError" in notes
+    assert "make test also fails without it" in notes
+    assert not git("branch", "--list", BRANCH, folder=failing)
+    assert f"_commit: {RELEASE}" in git("show", f"{BRANCH}:{ANSWERS_FILE}", folder=project)
 
 
 @pytest.mark.slow

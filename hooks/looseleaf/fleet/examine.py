@@ -166,8 +166,8 @@ def _refuse_unpushed(folder: Path, origin: str, base: str) -> None:
 
 def _prepared(clone: Path, to: str) -> dict[str, str]:
     """Update a clone as `looseleaf propose` does, after its own checks; return the files of the proposal by name."""
-    with TemporaryFile("w+", encoding="utf-8") as log, redirect_stdout(log):
-        # The update prints its messages there. This process ends with the repository.
+    with TemporaryFile("w+", encoding="utf-8") as log, redirect_stdout(io.StringIO()):
+        # Messages, which say more than the report, are written there. This process ends with the repository.
         os.dup2(log.fileno(), 2)
         try:
             if propose(clone, [*UPDATE, "--to", to]):
