@@ -14,16 +14,10 @@ from looseleaf.fleet import examine
 from looseleaf.snapshot import git
 from looseleaf.update.source import ANSWERS_FILE
 from support import quick
-from support.personas import EDITED, commit, edited_by, editing, untouched
+from support.personas import commit, edited_by, editing, editing_the_template, untouched
 from support.rendering import RELEASE, Template
 
 RELEASES = {"v0.1.0": "applies", "v0.2.0": "applies", RELEASE: "up to date"}
-
-
-def editing_the_template(folder: Path) -> None:
-    """Add a line to a file of the template's zone, in any release."""
-    with (folder / EDITED).open("a", encoding="utf-8") as file:
-        file.write("# ours\n")
 
 
 # Replaces `looseleaf update`: changes a file as a safe update does and writes the requested report.

@@ -19,8 +19,8 @@ from looseleaf.remote import BRANCH
 from looseleaf.snapshot import git
 from looseleaf.update.source import ANSWERS_FILE
 from support import fleets
-from support.fleets import Fleet, editing_the_template, rendered, run, tiny
-from support.personas import EDITED, commit, edited_by, editing
+from support.fleets import Fleet, rendered, run, tiny
+from support.personas import EDITED, commit, edited_by, editing, editing_the_template
 from support.rendering import RELEASE, ROOT, SOURCES, Template, start
 from support.rendering import run as processed
 from support.waiting import eventually
