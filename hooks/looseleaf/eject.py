@@ -16,6 +16,7 @@ from looseleaf.update.source import ANSWERS_FILE, Source, recorded
 
 REMOVED = (
     ANSWERS_FILE,
+    "lifecycle/.gitattributes",
     ".github/workflows/lifecycle-update.yml",
     "lifecycle/ci/update.yml",
     "lifecycle/docs/updates.md",
@@ -24,8 +25,10 @@ REMOVED = (
 )
 # What else names a removed file or command, by file.
 SECTION = r"# --- Updates of the template.*?# --- End of the updates\n\n"
+REPLACED, INTERRUPTED = r"An update replaces this file\. ", r"# An interrupted update may leave.*?\nendif\nendif\n\n"
+CHECK = r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"
 EDITS: dict[str, tuple[str, ...]] = {
-    "lifecycle/lifecycle.mk": (SECTION, r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"),
+    "lifecycle/lifecycle.mk": (SECTION, INTERRUPTED, CHECK),
     "lifecycle/ci/gitlab.yml": (r"include:\n  - local: lifecycle/ci/update\.yml\n\n", r"    - make provenance\n"),
     ".github/workflows/lifecycle.yml": (r"      - run: make provenance\n        env:\n.*?\n",),
 }
@@ -65,10 +68,8 @@ def run(root: Path) -> int:
                 raise
         print(NEXT.format(source=f"{source.address}@{commit[:12]}"))
         return 0
-    except (UpdateError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(str(error.stderr).split())}", file=sys.stderr)
+    except (UpdateError, OSError, subprocess.CalledProcessError) as error:
+        print(f"error: {getattr(error, 'stderr', error)}".rstrip(), file=sys.stderr)
     except KeyboardInterrupt:
         print("\nstopped; everything is as it was", file=sys.stderr)
         return 130
@@ -93,7 +94,7 @@ def _eject(root: Path, tests: Path) -> None:
         (root / name).unlink(missing_ok=True)
     for name, patterns in EDITS.items():
         path = root / name
-        for pattern in patterns if path.exists() else ():
+        for pattern in (*patterns, REPLACED) if path.exists() else ():
             text, count = re.subn(pattern, "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
             if count != 1:
                 raise UpdateError(f"{name} is not as the template has it", "make update first, or restore the file.")

@@ -49,10 +49,7 @@ class Remote:
         except StepFailed as failed:
             failed.hint = f"The token in {self._token.variable} needs {rights}."
             if "workflow" in f"{failed}":
-                failed.hint = (
-                    f"The token in {self._token.variable} may not change .github/workflows. "
-                    "Give it the right `workflows`."
-                )
+                failed.hint = f"Give {self._token.variable} the right `workflows`: .github/workflows changes."
             elif "stale info" in f"{failed}":
                 failed.hint = f"Another user has just pushed to the branch. {RETRY}"
             raise
@@ -75,5 +72,5 @@ def remote_git(folder: Path, token: Token, *arguments: str, seconds: int = TIMEO
         raise StepFailed(f"git {command} took longer than {seconds} s", RETRY) from None
     if done.returncode:
         message = " ".join(token.hide(done.stderr).split())
-        raise StepFailed(f"git {arguments[0]} was refused: {message[:500]}", "git's message gives the reason.")
+        raise StepFailed(f"git {arguments[0]} failed: {message[:500]}", "git's message gives the reason.")
     return done.stdout

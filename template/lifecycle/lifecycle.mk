@@ -89,6 +89,12 @@ ISOLATED = template=$$($(SOURCE)) && $(UV) run --quiet --isolated --no-project "
 UPDATE = $(ISOLATED) update \
 	$(call flag,--dry-run,DRY_RUN) $(call assign,--to,TO) $(call assign,--set,SET) $(call assign,--take,TAKE) \
 	$(call flag,--diff,DIFF) $(call assign,--format,FORMAT) $(call assign,--output,OUTPUT)
+# A misspelt DRY_RUN must not make the update.
+UPDATE_TAKES := DRY_RUN TO SET TAKE DIFF FORMAT OUTPUT ABORT
+UNKNOWN = $(filter-out $(UPDATE_TAKES) LOOSELEAF_SOURCE ISOLATED PYTHON UV UV_DEFAULT_INDEX,$(foreach name,$(.VARIABLES),$(if $(call given,$(name)),$(name))))
+ifneq ($(and $(filter update,$(MAKECMDGOALS)),$(strip $(UNKNOWN))),)
+$(error make update has no variable $(strip $(UNKNOWN)): it has $(UPDATE_TAKES) and LOOSELEAF_SOURCE)
+endif
 ifneq ($(call given,ABORT),)
 # An interrupted update may leave lifecycle/ half replaced, so the tool that restores it is part of the backup.
 update:

@@ -168,7 +168,12 @@ def test_the_service_needs_only_its_own_environment_and_the_storage(project: Pat
             "curl", "--fail", "--silent", "--show-error", f"{address}/predict",
             "--json", json.dumps(readme_request(project)), folder=tmp_path,
         )  # fmt: skip
+        lower = post(f"{address}/predict", readme_request(project) | {"discount": 25})
     assert done.returncode == 0, done.stdout
+    readme, response = (project / "README.md").read_text(encoding="utf-8"), json.loads(done.stdout)
+    documented = json.loads(re.findall(r"^The response is `(.*)`", readme, re.MULTILINE)[0])
+    assert response | {"probability": round(response["probability"], 2)} == documented
+    assert lower["prediction"] == "stays"
 
 
 def has_ended(group: int) -> bool:

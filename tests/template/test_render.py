@@ -299,6 +299,27 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     assert run("make", "-s", "serve", "ENVIRONMENT=", folder=folder, **exported).stdout == "<serve>"
 
 
+def test_a_misspelt_variable_stops_an_update(render: Render, tmp_path: Path) -> None:
+    folder = shutil.copytree(render(), tmp_path / "project")
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("lifecycle", "python"):
+        (folder / ".venv/bin" / name).write_text("#!/bin/sh\n")
+        (folder / ".venv/bin" / name).chmod(0o755)
+    known = ("make", "update", "ISOLATED=echo the command", "UV=uv")
+    assert (
+        "the command update --dry-run --to='1.2.3'" in run(*known, "-n", "DRY_RUN=1", "TO=1.2.3", folder=folder).stdout
+    )
+    for wrong in ("DRYRUN=1", "SETT=ci=gitlab", "COLOUR=red"):
+        done = run(*known, wrong, folder=folder)
+        assert (done.returncode, f"make update has no variable {wrong.partition('=')[0]}: it has" in done.stdout) == (
+            2,
+            True,
+        )
+    # What the shell exports, and variables of other goals, are the team's own.
+    assert run(*known, folder=folder, DRYRUN="1").returncode == 0
+    assert run("make", "owners", "COLOUR=red", folder=folder).returncode == 0
+
+
 def test_the_settings_of_a_fork_change_the_templates_zone_only(template: Template, tmp_path: Path) -> None:
     alerts, index = "https://alerts.example.org/?to=a&by=b", "https://pip.example.org/simple?a=b&c"
     values = {"org_alert_url": alerts, "org_runner": "large", "org_index_url": index}

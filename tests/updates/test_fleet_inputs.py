@@ -131,7 +131,7 @@ def test_a_url_is_read_through_a_clone_without_its_credentials_in_the_table(temp
         (project / "README.md").write_text("More.\n")
         commit(project, "More")
         assert not run("plan", f"churn={url}", state=tmp_path / "state")[1]["churn"]["reused"]
-    assert "git ls-remote was refused: fatal: could not read Username" in denied
+    assert "git ls-remote failed: fatal: could not read Username" in denied
     clones = [path.parent for path in tmp_path.glob("state/clones/*/*")]
     assert len(clones) == len({*clones}) == 2, "of the repository and the template, one of the newest state"
 
@@ -152,4 +152,4 @@ def test_an_unreachable_url_is_named_within_the_time_limit(tmp_path: Path, monke
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/churn.git"
         expected = f"git ls-remote -- {address} took longer than 1 s. The next run tries again."
         assert note(address, tmp_path / "state") == expected
-    assert note(address, tmp_path / "state").startswith("git ls-remote was refused: fatal: unable to access")
+    assert note(address, tmp_path / "state").startswith("git ls-remote failed: fatal: unable to access")

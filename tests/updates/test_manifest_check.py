@@ -14,6 +14,7 @@ from conftest import Render
 from looseleaf.snapshot import git
 from looseleaf.update.apply import apply, finish
 from maintenance.snapshots import snapshot
+from support.personas import commit
 from support.rendering import PRESETS, ROOT, run, tool
 
 SHAPES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(PRESETS.glob("*.yml"))}
@@ -218,7 +219,16 @@ def test_an_edited_file_is_reported_with_what_to_use_instead(project: Path, name
     (finding,) = manifest_check.edits(project)
     assert finding.place == name
     assert alternative in finding.hint
-    assert f"git log -- {name}" in finding.hint
+    assert finding.hint.endswith(f"git checkout HEAD -- {name}")
+
+
+def test_the_hint_for_an_edit_that_is_committed_names_the_log(project: Path) -> None:
+    name = "lifecycle/docs/data.md"
+    with (project / name).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    commit(project, "An edit")
+    (finding,) = manifest_check.edits(project)
+    assert finding.hint.endswith(f"git log -- {name} shows the edit.")
 
 
 @pytest.mark.parametrize(

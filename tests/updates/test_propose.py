@@ -213,7 +213,7 @@ def test_a_commit_that_is_pushed_at_the_same_time_is_kept(
     hook.chmod(0o755)
     done = proposed(project, on_host)
     assert done.returncode == 1
-    assert "git push was refused" in done.stdout
+    assert "git push failed" in done.stdout
     assert git("rev-parse", BRANCH, folder=hub) == main
 
 

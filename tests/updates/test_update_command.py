@@ -45,8 +45,8 @@ def test_an_edit_that_equals_the_new_release_does_not_stop_the_update(newer: Tem
     ("arguments", "problem"),
     [
         (("--to", "0.0.7"), "the template has no version or commit 0.0.7"),
-        (("--set", "modle_name=x"), "modle_name=x names no choice"),
-        (("--set", "owners"), "owners names no choice"),
+        (("--set", "modle_name=x"), "modle_name is not a choice"),
+        (("--set", "owners"), "SET=owners has no value"),
         (("--set", "usage=[online"), "usage=[online: the list is not valid YAML"),
         (("--set", "model_name=Not A Name"), "lower-case words"),
     ],

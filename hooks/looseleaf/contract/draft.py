@@ -162,7 +162,7 @@ def _pages(
             old = prose.sections(ours)
             new = prose.readme(old, plan, file, _command(plan, root, file), request)
             parts = [
-                prose.heading_line(heading) + (new[heading] if body == old.get(heading) else body)
+                (f"## {heading}\n" if heading else "") + (new[heading] if body == old.get(heading) else body)
                 for heading, body in prose.sections(current).items()
             ]
             yield name, "".join(parts).encode()

@@ -32,11 +32,6 @@ def sections(page: str) -> dict[str, str]:
     return texts
 
 
-def heading_line(heading: str) -> str:
-    """Return a heading as a line of Markdown."""
-    return f"## {heading}\n" if heading else ""
-
-
 def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
     """Return the sections of README.md for a table, made from those of the template, by heading."""
     changed: dict[str, str] = {}

@@ -54,6 +54,7 @@ def run(options: Namespace) -> int:
         text = formatted(rows, options.action, options.format)
         print(text)
         if options.output:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
             options.output.write_text(f"{text}\n", encoding="utf-8")
     except (UpdateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,7 +102,7 @@ def formatted(rows: Sequence[Row], action: str, name: str) -> str:
     """Return the table as `text`, `markdown`, `json` or `html`, with the reasons of refusals and errors."""
     counts = ", ".join(f"{count} {result}" for result, count in Counter(row.result for row in rows).items())
     reused, mean = sum(row.reused for row in rows), sum(row.cpu_seconds for row in rows) / len(rows)
-    summary = f"{len(rows)} repositories: {counts}. Results of earlier runs: {reused}. CPU seconds each: {mean:.1f}."
+    summary = f"Of {len(rows)}: {counts}. Results of earlier runs: {reused}. CPU seconds each: {mean:.1f}."
     summary += f" {NOT_CHECKED}" if action == "plan" else ""
     if name == "json":
         facts = {"action": action, "summary": summary, "repositories": [vars(row) for row in rows]}

@@ -109,7 +109,8 @@ def destination(folder: Path, kind: str, push: str | None) -> tuple[str, Host]:
         raise UpdateError(f"{origin} is not an address of GitHub or GitLab", "Correct the remote `origin`.")
     host, path = match["host"], match["path"]
     if host != push:
-        raise UpdateError(f"its origin is at {host}, and the token is for {push}", f"Push it with --push {host}.")
+        hint = f"Push it with --push {host}." if host else "Set `origin` to its address at that host."
+        raise UpdateError(f"its origin is at {host or origin}, and the token is for {push}", hint)
     if kind == "gitlab":
         usual = {"CI_API_V4_URL": f"https://{host}/api/v4", "CI_PROJECT_ID": path, "CI_COMMIT_BRANCH": base}
     else:

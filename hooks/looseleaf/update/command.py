@@ -77,8 +77,8 @@ def _interrupted(root: Path) -> bool:
 
 
 def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
-    head = _refuse_unready(root, options.dry_run or options.diff)
     content = recorded(root)
+    head = _refuse_unready(root, options.dry_run or options.diff)
     source = Source.fetch(content, root, work / "template")
     before = source.commit(str(content["_commit"]))
     after = source.commit(options.to) if options.to else source.newest(before)
@@ -93,7 +93,8 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     # make passes several paths as one text.
     names = [name for each in options.take for name in ([each] if each in trial.new else each.split())]
     if options.diff:
-        print("\n".join(trial.difference(name) for name in names or [offer.path for offer in trial.offers()]))
+        shown = [trial.difference(name) for name in names or [offer.path for offer in trial.offers()]]
+        print("\n".join(filter(None, shown)) or "The template has no change for these files.")
         return 0
     trial.take(names)
     report = trial.report()
@@ -161,7 +162,8 @@ def _parse_changes(given: list[str], choices: set[str]) -> dict[str, Any]:
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or name not in choices:
-            raise UpdateError(f"{each} names no choice", f"NAME=VALUE with one of {', '.join(sorted(choices))}.")
+            problem = f"SET={each} has no value" if name in choices else f"{name} is not a choice"
+            raise UpdateError(problem, f"SET='NAME=VALUE' changes one of {', '.join(sorted(choices))}.")
         try:
             changes[name] = yaml.safe_load(value) if value.startswith("[") else value
         except yaml.YAMLError:
@@ -171,9 +173,11 @@ def _parse_changes(given: list[str], choices: set[str]) -> dict[str, Any]:
 
 def _show(options: argparse.Namespace, report: Report, brief: bool = False) -> int:
     """Print the report and write it to the requested file; in a terminal that has shown it, print the verdict only."""
-    text = report.as_format(options.format)
+    # The formats are names of methods.
+    text: str = getattr(report, options.format)()
     print(f"\n{report.title()}\n" if brief and options.format == "text" else text, end="")
     if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
     return 0 if report.safe else NEEDS_A_PERSON
 

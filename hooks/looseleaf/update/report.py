@@ -165,10 +165,6 @@ class Report:
             page += f"\n{block}\n" if fits else f"\n{block.splitlines()[0]}\n\n{LEFT_OUT}\n"
         return page
 
-    def as_format(self, name: str) -> str:
-        """Return the report as `text`, `markdown` or `json`."""
-        return {"text": self.text, "markdown": self.markdown, "json": self.json}[name]()
-
     def title(self) -> str:
         """Return the versions and the verdict, which is stated after the checks only."""
         if self.up_to_date and self.safe:
@@ -202,7 +198,7 @@ class Report:
         offered = "Your own files that may still follow the old choice" if changed else "Offered, for files of yours"
         offered += " (TAKE=path takes one, with DIFF=1 it only shows the change)"
         parts = {
-            "Edited files of the template: do what is said of each file, then restore it": [
+            "Edited files of the template: do what each line says instead, then restore the file": [
                 (edit.path, f" ({edit.kind}): {edit.hint}") for edit in self.edits
             ],
             "Would be lost": [(loss.path, f": {loss.why}") for loss in self.losses],

@@ -34,7 +34,8 @@ def recorded(folder: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = f"{path} is missing, and an update needs it"
-        raise UpdateError(problem, f"Restore it: git log -- {ANSWERS_FILE} shows the commit that removed it.") from None
+        hint = f"Run it in a rendered repository; git log -- {ANSWERS_FILE} shows whether a commit removed the file."
+        raise UpdateError(problem, hint) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UpdateError(f"{path} cannot be read: {error}", RESTORE) from None
     if not isinstance(content, dict) or not {"_src_path", "_commit"} <= content.keys():

@@ -70,7 +70,8 @@ class Trial(Offers):
 
     def report(self, checked: bool = False) -> Report:
         """Return everything that the user must know before the update is applied; `checked`: after its checks."""
-        changed = self.changed()
+        changed, offers = self.changed(), list(self.offers())
+        follows = {*changed, *(offer.path for offer in offers if offer.state == "unedited")}
         overridden = "The template has a new command `make {}`, which your Makefile overrides: rename yours."
         tasks = [overridden.format(name) for name in collisions(self.old, self.new, self.head, are_theirs=True)]
         return Report(
@@ -88,10 +89,10 @@ class Trial(Offers):
                 if name not in {*self.head, *self.now} and self.new.get(name, self.old[name]) != self.old[name]
             ],
             choices=list(choice_changes(*self.choices, self.given, (self.source.recorded, self.source.address))),
-            offers=list(self.offers()),
+            offers=offers,
             tasks=tasks + self.source.tasks(self.before, self.after, self.choices[1].get("usage")),
             yours=[name for name in changed if name != ANSWERS_FILE and not self.is_templates(name)],
-            edited=sorted(name for name in self._edited() if name not in changed and not self.is_templates(name)),
+            edited=sorted(name for name in self._edited() if name not in follows and not self.is_templates(name)),
             settings=default_changes(self.old, self.new),
             changelog=self.source.changelog(self.before, self.after),
             checks=self.checks if checked else None,

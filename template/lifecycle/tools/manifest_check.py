@@ -105,7 +105,9 @@ def edits(root: Path) -> list[Finding]:
     for name, digest in manifest["files"].items():
         file = root / name
         if file.is_file() and hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != digest:
-            hint = f"{alternative(manifest['seams'], name)} Then restore the file: git log -- {name} shows the edit."
+            is_committed = not _git(root, "diff", "--name-only", "HEAD", "--", name)
+            restore = f"git log -- {name} shows the edit." if is_committed else f"git checkout HEAD -- {name}"
+            hint = f"{alternative(manifest['seams'], name)} Then restore the file: {restore}"
             problem = "this file belongs to the template and was edited; an update would stop here"
             findings.append(Finding(name, problem, hint))
     for name in _git(root, "ls-files", "lifecycle"):

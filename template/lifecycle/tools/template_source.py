@@ -63,7 +63,9 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
         if not url:
             raise ValueError("it has no _src_path")
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path} does not name the template ({error!r})\n  {HINT}") from error
+        raise SourceError(
+            f"{path} does not name the template ({getattr(error, 'strerror', None) or error})\n  {HINT}"
+        ) from error
     # `git describe` of a commit without a tag ends in its hash.
     commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
     url = _expanded(url)
