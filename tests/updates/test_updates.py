@@ -257,6 +257,18 @@ def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tm
     assert ".github/workflows/lifecycle.yml" in done.stdout.split("Removed:")[1]
 
 
+def test_a_changed_platform_offers_the_files_of_the_container_images(history: Template, tmp_path: Path) -> None:
+    project = edited_by(history.copy(tmp_path / "project"), editing)
+    done = update(project, "--dry-run", "--set", "platform=kubernetes")
+    assert done.returncode == 0, done.stdout
+    # `make image` names the command that takes them.
+    message = run("make", "--eval=$(info $(PLATFORM))", "help", folder=project).stdout.splitlines()[0]
+    offered = [line.split()[1] for line in done.stdout.splitlines() if " deploy/" in line and "(new)" in line]
+    assert offered
+    assert message == f"make update SET=platform=kubernetes TAKE='{' '.join(offered)}'"
+    assert "lifecycle/tools/image.py" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("update choices")
 def test_changed_choices_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:
