@@ -40,7 +40,7 @@ USER = "10001"
 # Planted before the images are built; none may be in an image.
 SECRETS = (".env", "src/model/.env", "config/tls.key", "lifecycle/own.pem", "data/secret.csv", "storage/secret.txt")
 STATE = """
-import json, os, shutil
+import json, os
 status = dict(line.split(":", 1) for line in open("/proc/1/status").read().splitlines())
 print(json.dumps({
     "user": os.getuid(), "capabilities": int(status["CapEff"], 16), "no_new_privileges": int(status["NoNewPrivs"]),
@@ -123,6 +123,9 @@ def images(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for name in SECRETS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("s3cret")
+    # As a checkout with the umask 077 has them; the user of a container is another one.
+    for name in ("config/base.yaml", "src/model/contract.py", "lifecycle/src/lifecycle/settings.py"):
+        (folder / name).chmod(0o600)
     git("init", "--quiet", folder=folder)
     git("add", "--all", folder=folder)
     git("commit", "--quiet", "--message", "First", folder=folder)
@@ -215,9 +218,17 @@ def test_no_secret_and_no_data_are_in_an_image(images: Images, serve: str, jobs:
 def test_a_mounted_storage_is_served(images: Images, serve: str) -> None:
     printed = images.build()
     assert '"$(id -u):$(id -g)"' in printed
-    with images.service(printed.replace('"$(id -u):$(id -g)"', USER), "mounted") as address:
+    printed = printed.replace('"$(id -u):$(id -g)"', USER).replace(":8000 ", ":9000 -e LIFECYCLE_SERVE__PORT=9000 ")
+    with images.service(printed, "mounted") as address:
         eventually(lambda: images.is_healthy("mounted"))
         assert post(f"{address}/predict", readme_request(images.folder)).keys() == {"prediction", "probability"}
+
+
+def test_a_variable_selects_the_environment_of_a_container(images: Images, serve: str) -> None:
+    container = ("run", *LIMITS, "--rm", "--network", "none", "-e", "ENVIRONMENT=staging", image_of(serve))
+    done = images.run(*PODMAN, *container)
+    assert done.returncode == 1
+    assert "error: nothing is deployed in staging" in done.stdout
 
 
 def test_an_image_with_a_planted_fault_is_found(images: Images, serve: str) -> None:

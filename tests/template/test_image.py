@@ -98,8 +98,20 @@ def test_the_deployed_version_decides_which_libraries_are_installed(repository: 
     assert not any((repository.folder / "build/image/storage").rglob("*.json"))
 
 
-def test_the_default_libraries_are_those_of_a_graph() -> None:
-    assert re.findall(r'^ARG INSTALL="(.*)"$', CONTAINERFILE, re.MULTILINE) == [INSTALL["onnx"][len("uv sync ") :]]
+def test_other_libraries_can_be_given_as_the_page_says(repository: Repository) -> None:
+    page = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
+    (options,) = re.findall(r'`OPTIONS="(--build-arg INSTALL=.*)"` changes', page)
+    repository.install("podman")
+    given = arguments(repository.make(f"OPTIONS={options}"))
+    # The last one of a name counts.
+    found = [each.rpartition("INSTALL=")[2] for each in given if "INSTALL=" in each]
+    assert [f"uv sync {each}" for each in found] == [INSTALL["onnx"], INSTALL["skops"]]
+    assert f'ARG INSTALL="{found[0]}"\n' in CONTAINERFILE
+
+
+def test_the_command_for_production_passes_the_api_key(repository: Repository) -> None:
+    repository.install("podman")
+    assert " -e LIFECYCLE_API_KEY " in repository.make("ENVIRONMENT=production").stdout
 
 
 def test_an_edited_work_tree_is_named_in_the_image(repository: Repository) -> None:
@@ -190,6 +202,12 @@ def test_the_containerfile_has_nothing_that_an_older_builder_or_an_air_gap_break
     mounts = re.findall(r"--mount=(\S+)", RULES)
     assert mounts
     assert all("target=/" in each for each in mounts if "type=secret" not in each)
+
+
+def test_files_that_only_their_owner_may_read_are_made_readable() -> None:
+    copied = re.findall(r"^COPY (?!--from=)(.*)$", RULES, re.MULTILINE)
+    assert copied
+    assert all("--chmod=755 " in each for each in copied)
 
 
 def test_no_process_runs_as_root_and_no_uv_is_left() -> None:

@@ -21,7 +21,7 @@ OPTIONS = ["--format=docker", "--ignorefile=deploy/Containerfile.dockerignore"]
 ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*OPTIONS, "--layers"]}
 TARGETS = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
 BAKED = Path("build/image/storage")
-HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --pids-limit 128"
+HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
 
 
@@ -79,9 +79,10 @@ def build(given: argparse.Namespace) -> int:
     run = f"{'docker' if engine == 'docker' else 'podman'} run --rm {HARDENED}"
     if is_service:
         mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else AS_YOU
-        run += f" --memory 512m --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
+        mounts += f" -e {settings.API_KEY}" if given.environment == "production" else ""
+        run += f" --memory 512m --pids-limit 128 --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
     else:
-        run += f' --memory 2g {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
+        run += f' --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
     print(f"{image} is built. To run it hardened:\n\n  {run}")
     return 0
 
