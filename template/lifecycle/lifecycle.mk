@@ -45,7 +45,8 @@ endif
 # The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
-ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score)
+ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
+	$(if $(wildcard deploy/Containerfile),,image)
 # The steps of `make smoke`.
 SMOKE := train promote $(filter-out $(ABSENT),score)
 # The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
@@ -62,7 +63,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback owners \
-	collect labels erase monitor accept retrain history features serve client year score
+	collect labels erase monitor accept retrain history features serve client year score image
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -226,3 +227,9 @@ year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traf
 score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FROM=… TO=…), or a file (INPUT=… OUTPUT=…)
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \
 		$(call option,--input,INPUT) $(call option,--output,OUTPUT)
+
+PLATFORM := make update SET=platform=kubernetes TAKE='deploy/Containerfile deploy/Containerfile.dockerignore'
+image: $(RUN) ## build a container image (TARGET=serve or jobs, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…")
+	@[ -e deploy/Containerfile ] || { echo "error: there is no deploy/Containerfile; $(PLATFORM) adds it" >&2; exit 1; }
+	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
+		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS)

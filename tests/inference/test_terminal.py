@@ -88,6 +88,8 @@ def test_the_questions_lead_to_the_next_command(copy: Callable[[], Terminal], tm
     terminal.press(CLEAR + "@ana" + ENTER)
     terminal.wait_for("Which host runs the checks")
     terminal.press(DOWN + ENTER)
+    terminal.wait_for("Which platform")
+    terminal.press(ENTER)
     terminal.wait_for("card-fraud is rendered. Next, in")
     terminal.wait_for("git init && make setup")
     terminal.wait_for("make score")

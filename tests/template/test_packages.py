@@ -13,7 +13,7 @@ from support.rendering import ROOT
 
 Machine = Callable[..., subprocess.CompletedProcess[str]]
 NEEDED = ("bash", "env", "tee", "chmod", "rm")
-PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium", "wrk")
+PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium", "wrk", "buildah", "podman", "runc", "mmdebstrap")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_root_installs_missing_programs_and_starts_no_daemon(machine: Machine, t
     assert done.returncode == 0
     update, install = calls(tmp_path)
     assert update.startswith("update")
-    assert {"chromium", "prometheus-alertmanager", "install"} <= {*install.split()}
+    assert {"chromium", "prometheus-alertmanager", "podman", "netavark", "install"} <= {*install.split()}
     assert "prometheus" not in install.split()
     assert install.endswith("policy:101")
     assert not (tmp_path / "policy").exists()

@@ -41,8 +41,9 @@ def test_typed_choices_are_recorded(template: Template, keyboard: PipeInput, tmp
     keyboard.send_text(f"{SPACE}{ENTER}")
     for value in typed.values():
         keyboard.send_text(f"{CLEAR}{value}{ENTER}")
-    keyboard.send_text(f"{DOWN}{ENTER}")
-    assert recorded_choices(template, tmp_path / "project") == typed | {"usage": ["batch"], "ci": "gitlab"}
+    keyboard.send_text(f"{DOWN}{ENTER}" * 2)
+    chosen = {"usage": ["batch"], "ci": "gitlab", "platform": "kubernetes"}
+    assert recorded_choices(template, tmp_path / "project") == typed | chosen
 
 
 def test_an_invalid_choice_can_be_corrected(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:
@@ -51,9 +52,9 @@ def test_an_invalid_choice_can_be_corrected(template: Template, keyboard: PipeIn
     attempts = [("Card Fraud", "card-fraud"), ("  ", "Which card?"), ("ana", "@ana")]
     for invalid, valid in attempts:
         keyboard.send_text(f"{CLEAR}{invalid}{ENTER}{CLEAR}{valid}{ENTER}")
-    keyboard.send_text(ENTER)
+    keyboard.send_text(ENTER * 2)
     recorded = recorded_choices(template, tmp_path / "project")
-    assert [*recorded.values()] == ["github", "Which card?", "card-fraud", "@ana", ["batch"]]
+    assert [*recorded.values()] == ["github", "Which card?", "card-fraud", "@ana", "none", ["batch"]]
 
 
 def test_ctrl_c_at_a_question_leaves_no_files(template: Template, keyboard: PipeInput, tmp_path: Path) -> None:

@@ -31,12 +31,14 @@ TRIED: dict[str, list[Any]] = {
     ],
     "owners": ["nobody yet", "@ana", "@ana, @acme/bo , @cy.d_e-f", "@on, @1e3, @null", "@a,@b,@c"],
     "ci": ["github", "gitlab"],
+    "platform": ["none", "kubernetes"],
 }
 SHAPES = [{"usage": usage, "ci": ci} for ci in TRIED["ci"] for usage in TRIED["usage"]]
 # Rows in which each value of each question occurs with each value of every other question.
 ROWS: list[dict[str, Any]] = [
     {"model_name": name, "decision": decision, "owners": TRIED["owners"][(first + second) % 5]}
     | SHAPES[(first + 2 * second) % 6]
+    | {"platform": TRIED["platform"][(first // 2 + second) % 2]}
     for (first, name), (second, decision) in itertools.product(
         enumerate(TRIED["model_name"]), enumerate(TRIED["decision"])
     )
@@ -48,6 +50,7 @@ REACH = {
     "owners": {"OWNERS"},
     "usage": {"README.md", "docs/agreement.md"},
     "ci": {"README.md"},
+    "platform": set(),
 }
 # The files that exist for one choice only; all others are in every render.
 OWNED = {
@@ -62,6 +65,7 @@ OWNED = {
     ),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
+    "kubernetes": ("deploy/", "lifecycle/tools/image.py"),
 }
 ANSWERS_FILE = ".copier-answers.yml"
 WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]
@@ -80,8 +84,8 @@ def test_the_rows_have_every_pair_of_choices() -> None:
 
 @every_pair
 def test_a_file_of_a_choice_is_rendered_for_that_choice_only(render: Render, choices: dict[str, Any]) -> None:
-    everything = files(render()) | files(render(ci="gitlab"))
-    given = (*choices["usage"], choices["ci"])
+    everything = files(render(platform="kubernetes")) | files(render(ci="gitlab"))
+    given = (*choices["usage"], choices["ci"], choices["platform"])
     missing = tuple(start for choice, starts in OWNED.items() if choice not in given for start in starts)
     assert {*files(render(**choices))} == {name for name in everything if not name.startswith(missing)}
     for start in itertools.chain(*OWNED.values()):
@@ -99,7 +103,7 @@ def test_the_teams_files_do_not_mention_a_usage_or_host_that_is_not_rendered(
         "gitlab": r"gitlab|GitLab",
     }
     given = (*choices["usage"], choices["ci"])
-    for name, content in files(render(**choices)).items():
+    for name, content in files(render(**choices, platform="kubernetes")).items():
         # These two name files of both hosts, whichever is rendered.
         if not is_templates(name) and name not in ("OWNERS", "renovate.json"):
             for choice in patterns.keys() - {*given}:
@@ -235,7 +239,8 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    assert sorted(listed) == sorted(name for name in phony.split() if name not in absent)
+    assert sorted([*listed, "image"]) == sorted(name for name in phony.split() if name not in absent)
+    assert re.search(r"^  image +\S", run("make", folder=render(platform="kubernetes")).stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -385,10 +390,11 @@ def test_there_is_a_preset_for_each_shape() -> None:
     shapes = {}
     for path in (ROOT / "tests/answers").glob("*.yml"):
         choices = yaml.safe_load(path.read_text(encoding="utf-8"))
-        shapes[path.stem] = (choices["usage"], choices["ci"])
+        shapes[path.stem] = (choices["usage"], choices["ci"], choices["platform"])
     assert shapes == {
-        "default": (["online", "batch"], "github"),
-        "online": (["online"], "github"),
-        "batch": (["batch"], "github"),
-        "gitlab": (["online", "batch"], "gitlab"),
+        "default": (["online", "batch"], "github", "none"),
+        "online": (["online"], "github", "none"),
+        "batch": (["batch"], "github", "none"),
+        "gitlab": (["online", "batch"], "gitlab", "none"),
+        "kubernetes": (["online", "batch"], "github", "kubernetes"),
     }

@@ -77,6 +77,11 @@ def test_the_default_path_has_at_most_eight_questions() -> None:
     assert len(QUESTIONS) <= 8
 
 
+def test_the_first_message_counts_the_questions() -> None:
+    assert re.match(r"Looseleaf: (\w+) questions, ", SETTINGS["_message_before_copy"])[1] == "six"
+    assert len(QUESTIONS) == 6
+
+
 def test_a_question_is_explained_in_the_docs() -> None:
     sections = re.findall(r"^## `(\w+)`$", (ROOT / "docs/choices.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sections == list(QUESTIONS)
@@ -275,7 +280,8 @@ def test_all_files_for_ci_pin_the_same_version_of_uv(render: Callable[..., Path]
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         steps = [step for job in jobs for step in job["steps"] if "setup-uv" in step.get("uses", "")]
         pinned += [step["with"]["version"] for step in steps]
-    assert len(pinned) == 3
+    pinned += re.findall(r"^ARG UV=(\S+)$", (TEMPLATE / "deploy/Containerfile").read_text(), re.MULTILINE)
+    assert len(pinned) == 4
     assert len({*pinned}) == 1
 
 

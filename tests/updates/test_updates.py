@@ -257,6 +257,19 @@ def test_a_changed_ci_host_offers_the_files_of_the_new_one(history: Template, tm
     assert ".github/workflows/lifecycle.yml" in done.stdout.split("Removed:")[1]
 
 
+def test_a_changed_platform_offers_the_files_of_the_container_images(history: Template, tmp_path: Path) -> None:
+    project = edited_by(history.copy(tmp_path / "project"), editing)
+    done = update(project, "--dry-run", "--set", "platform=kubernetes")
+    assert done.returncode == 0, done.stdout
+    assert "lifecycle/tools/image.py" in done.stdout
+    offered = re.findall(r"^ *(deploy/\S+) \(new\)", done.stdout, re.MULTILINE)
+    # `make image` names the command that takes them.
+    (project / ".venv/bin").mkdir(parents=True)
+    (project / ".venv/bin/lifecycle").touch()
+    message = run("make", "image", folder=project).stdout
+    assert f"make update SET=platform=kubernetes TAKE='{' '.join(offered)}' adds it" in message
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("update choices")
 def test_changed_choices_leave_a_repository_that_works(history: Template, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_an_update_with_changed_choices_adds_and_removes_the_templates_files(
     git("add", "--all", folder=folder)
     git("commit", "--quiet", "--message", "First", folder=folder)
     before = teams(files(folder))
-    new = {"usage": ["batch"], "ci": "gitlab"}
+    new = {"usage": ["batch"], "ci": "gitlab", "platform": "kubernetes"}
     copier.run_update(folder, data=new, defaults=True, quiet=True, unsafe=False, overwrite=True)
     assert teams(files(folder)) == before
     fresh = files(template.copy(tmp_path / "fresh", **new))

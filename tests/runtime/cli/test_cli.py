@@ -198,6 +198,8 @@ def test_the_user_is_that_of_the_ci_host_or_of_git(repository: Path, monkeypatch
     assert registry.code(repository)["edited"] is False
     (repository / "pyproject.toml").write_text("", encoding="utf-8")
     assert registry.code(repository)["edited"] is True
+    monkeypatch.setenv("LOOSELEAF_COMMIT", "1234abc")
+    assert registry.code(repository)["commit"] == "1234abc", "a container image has no git and states its commit"
 
 
 def _fail(error: Exception, *_: object) -> None:

@@ -47,8 +47,8 @@ def who() -> Identity:
 
 
 def code(root: Path) -> dict[str, object]:
-    """Return the commit that is checked out at `root` and whether files differ from it; None without git."""
-    commit = _git(root, "rev-parse", "HEAD")
+    """Return the commit at `root`, or that of the container image, and whether files differ; None without git."""
+    commit = os.environ.get("LOOSELEAF_COMMIT") or _git(root, "rev-parse", "HEAD")
     return {"commit": commit, "edited": bool(_git(root, "status", "--porcelain")) if commit else None}
 
 

@@ -1,0 +1,106 @@
+"""Build a container image from deploy/Containerfile and print how to run it: `make image`."""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lifecycle import features, settings
+from lifecycle.contract.team import project_name
+from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.models.bundle import INSTALL, Bundle, open_version
+from lifecycle.ownership.approvals import roles
+from lifecycle.registry import code, deployments
+from lifecycle.storage import Store
+
+# HEALTHCHECK exists in Docker's format only. Docker finds the ignore file by its name.
+OPTIONS = ["--format=docker", "--ignorefile=deploy/Containerfile.dockerignore"]
+ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*OPTIONS, "--layers"]}
+TARGETS = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
+BAKED = Path("build/image/storage")
+HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
+AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
+
+
+def main() -> int:
+    """Return the exit code of the builder, or 1 where something is missing."""
+    parser = argparse.ArgumentParser(prog="make image", description=__doc__)
+    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0])
+    parser.add_argument("--environment", default="local")
+    parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
+    parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
+    parser.add_argument("--options", default="", help="further options of the builder")
+    parser.add_argument("--uv", required=True, help="the version of uv")
+    given = parser.parse_args()
+    try:
+        return build(given)
+    except LifecycleError as error:
+        print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
+        return 1
+
+
+def build(given: argparse.Namespace) -> int:
+    """Build the image of a target; LifecycleError where a builder or what the image needs is missing."""
+    is_service, name, commit = given.target == "serve", project_name(Path.cwd()), code(Path.cwd())
+    engine = next(filter(shutil.which, [given.engine] if given.engine else ENGINES), None)
+    if engine is None:
+        problem = f"{given.engine or 'no container engine'} is not installed here"
+        raise LifecycleError(problem, f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…")
+    if given.bake and not is_service:
+        raise LifecycleError("BAKE=1 is for the service; jobs use a mounted storage", "Leave BAKE or TARGET out.")
+    store = settings.load(Path.cwd(), given.environment).settings.store
+    deployment = (deployments.required if given.bake else deployments.read)(store, given.environment)
+    bundle = open_version(store, deployment.current.version) if deployment and is_service else None
+    shutil.rmtree(BAKED, ignore_errors=True)
+    (BAKED / "predictions").mkdir(parents=True)
+    if given.bake and bundle:
+        bake(store, bundle, given.environment)
+    revision = f"{commit['commit']}{'-edited' if commit['edited'] else ''}" if commit["commit"] else ""
+    tag = bundle.version if given.bake and bundle else revision or "local"
+    image = f"{name}-{given.target}:{tag}"
+    owners = ", ".join(dict.fromkeys(who for each in roles(Path.cwd()).values() for who in each)) or "nobody yet"
+    labels = {"title": name, "version": tag, "revision": revision, "authors": owners}
+    arguments = {"PYTHON": "{}.{}".format(*sys.version_info), "UV": given.uv, "ENVIRONMENT": given.environment}
+    # Without a deployed version, a graph is expected; OPTIONS="--build-arg INSTALL=…" overrides it.
+    install = INSTALL[bundle.kind if bundle else "onnx"].removeprefix("uv sync ")
+    arguments |= {"INSTALL": install} if is_service else {"COMMIT": revision}
+    command = [engine, "build", "--file=deploy/Containerfile", f"--target={given.target}", f"--tag={image}"]
+    command += [*ENGINES[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]
+    command += [f"--build-arg={key}={text}" for key, text in arguments.items()]
+    # The builder reads the value from the environment, because the address may contain a password.
+    command += ["--build-arg=UV_DEFAULT_INDEX"] if os.environ.get("UV_DEFAULT_INDEX") else []
+    command += [*shlex.split(given.options), "."]
+    if failed := subprocess.run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
+        print(f"error: {engine} could not build the image; ENGINE=… selects another engine", file=sys.stderr)
+        return failed
+    run = f"{'docker' if engine == 'docker' else 'podman'} run --rm {HARDENED}"
+    if is_service:
+        mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else AS_YOU
+        mounts += f" -e {settings.API_KEY}" if given.environment == "production" else ""
+        run += f" --memory 512m --pids-limit 128 --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
+    else:
+        run += f' --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
+    print(f"{image} is built. To run it hardened:\n\n  {run}")
+    return 0
+
+
+def bake(store: Store, bundle: Bundle, environment: str) -> None:
+    """Copy the deployed version, its deployment file and its features into the build context."""
+    paths = [bundle.path, store.deployments / f"{environment}.json"]
+    paths += [features.table_path(store, bundle.feature_set)] if bundle.contract.lookups else []
+    for path in paths:
+        into = BAKED / path.relative_to(store.root)
+        into.parent.mkdir(exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, into)
+        elif path.exists():
+            shutil.copy(path, into)
+        else:
+            raise LifecycleError(f"{path} is missing, and the service is not ready without it", "Run `make features`.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
