@@ -105,7 +105,7 @@ def test_the_table_is_formatted_as_text_markdown_html_and_json() -> None:
     assert re.search(r"^fraud +0\.1\.0 +9 +0 +\N{EN DASH} +v1 \(local\) +\N{EN DASH} +applies$", text, re.MULTILINE), (
         text
     )
-    assert "2 repositories: 1 refused, 1 applies." in text
+    assert "Repositories: 2 (1 refused, 1 applies)." in text
     assert command.NOT_CHECKED in text
     assert command.NOT_CHECKED not in command.formatted(ROWS, "status", "text")
     markdown = command.formatted(ROWS, "plan", "markdown")

@@ -213,9 +213,9 @@ def test_a_merged_file_is_reported_as_changed_only(report: Report) -> None:
 
 @in_one_place
 def test_each_format_has_the_same_content(report: Report) -> None:
-    content = json.loads(report.as_format("json"))
+    content = json.loads(report.json())
     assert (content["from"], content["to"], content["safe"], content["up_to_date"]) == ("1.0.0", "2.0.0", False, False)
-    for shown in (report.as_format("text"), report.as_format("markdown"), content["rendered"]):
+    for shown in (report.text(), report.markdown(), content["rendered"]):
         assert "NOT safe" in shown
         for name in [*report.conflicts, *(loss.path for loss in report.losses), "tracker: 'mlflow' → 'none'"]:
             assert name in shown

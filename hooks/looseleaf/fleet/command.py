@@ -102,7 +102,7 @@ def formatted(rows: Sequence[Row], action: str, name: str) -> str:
     """Return the table as `text`, `markdown`, `json` or `html`, with the reasons of refusals and errors."""
     counts = ", ".join(f"{count} {result}" for result, count in Counter(row.result for row in rows).items())
     reused, mean = sum(row.reused for row in rows), sum(row.cpu_seconds for row in rows) / len(rows)
-    summary = f"Of {len(rows)}: {counts}. Results of earlier runs: {reused}. CPU seconds each: {mean:.1f}."
+    summary = f"Repositories: {len(rows)} ({counts}). Results of earlier runs: {reused}. CPU seconds each: {mean:.1f}."
     summary += f" {NOT_CHECKED}" if action == "plan" else ""
     if name == "json":
         facts = {"action": action, "summary": summary, "repositories": [vars(row) for row in rows]}
