@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from looseleaf import releases
+from looseleaf.project import make
 from looseleaf.snapshot import git
 from support.personas import (
     DELETED,
@@ -37,8 +38,6 @@ RELEASES = {
     for version, commit in releases.read((ROOT / "releases.toml").read_text(encoding="utf-8")).items()
 }
 FIRST, LAST = min(RELEASES), max(RELEASES)
-# The oldest and the newest Python that every release supports.
-PYTHONS = (11, 13)
 SHAPES = {
     name: yaml.safe_load((PRESETS / f"{name}.yml").read_text(encoding="utf-8"))
     for name in sorted((path.stem for path in PRESETS.glob("*.yml")), key=lambda name: (name != "default", name))
@@ -118,16 +117,18 @@ def test_an_edited_file_of_the_template_stops_the_update_with_a_hint(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("minor", PYTHONS, ids=lambda minor: f"3.{minor}")
-@pytest.mark.parametrize("version", RELEASES)
+@pytest.mark.parametrize(("version", "minor"), [(FIRST, 11), (LAST, 13)])
 def test_an_edited_repository_passes_its_own_checks_after_the_update(
     history: Template, tmp_path: Path, version: str, minor: int
 ) -> None:
     folder = rendered_from(history, version, "default", tmp_path / "project", **OWNED)
     edited_by(folder, editing)
-    assert_updated_and_checked(folder, UV_PYTHON=interpreter(minor))
-    python = run(str(folder / ".venv/bin/python"), "--version", folder=folder).stdout
-    assert python.startswith(f"Python 3.{minor}.")
+    python = interpreter(minor)
+    assert_updated_and_checked(folder, UV_PYTHON=python)
+    # The update has used an environment in a clone.
+    assert run(*make("setup"), folder=folder, UV_PYTHON=python).returncode == 0
+    version = run(str(folder / ".venv/bin/python"), "--version", folder=folder).stdout
+    assert version.startswith(f"Python 3.{minor}.")
 
 
 def update(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
