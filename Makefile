@@ -29,7 +29,7 @@ test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="
 	@.ci/packages
 	$(RECORD) .venv/bin/pytest -m "not slow" -n 2 --dist loadgroup --durations 10 $(ARGS)
 
-test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: at most 25 minutes
+test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: 30 minutes
 	@.ci/packages
 	$(RECORD) .venv/bin/pytest -m slow -n 2 --dist loadgroup --durations 10 $(ARGS)
 
