@@ -156,7 +156,6 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("churn", "fraud"):
         rendered(template, tmp_path / name)
     (tmp_path / "repositories.txt").write_text("churn\nfraud\n")
-    (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(examine, "UPDATE", (sys.executable, "-c", fleets.UPDATE))
     for line in commands:

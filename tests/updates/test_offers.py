@@ -116,8 +116,10 @@ def test_a_second_choice_keeps_what_the_first_one_offered(
     output = unchecked(project, "--to", "v9999.0.0", "--set", "owners=@ana")
     assert "README.md (" in output.split("may still follow the old choice")[1]
     # A later update without a changed choice offers it, too.
-    later = states(project, tmp_path / "later", "v9999.1.0")
+    trial = tried(project, tmp_path / "later", "v9999.1.0")
+    later = {offer.path: offer.state for offer in trial.offers()}
     assert later["README.md"] == ("merges" if edit else "unedited")
+    assert ("README.md" in trial.report().edited) == bool(edit)
     assert {"OWNERS", "config/base.yaml", "docs/newer.md"} <= later.keys()
     unchecked(project, "--to", "v9999.0.0", "--take", "README.md")
     text = readme.read_text(encoding="utf-8")
@@ -187,6 +189,8 @@ def test_an_offer_is_shown_as_a_difference_and_nothing_is_written(
     assert "Ours: " not in conflict
     code, output = called(project, "--diff", "--take", "docs/newer.md")
     assert (code, "config/base.yaml" in output, "+Newer." in output) == (0, False, True)
+    code, output = called(project, "--diff", "--take", "src/model/features.sql")
+    assert (code, output.strip()) == (0, "The template has no change for these files.")
     assert files(project) == before
 
 

@@ -172,9 +172,9 @@ def test_a_report_for_programs_has_the_result_of_each_check(
     small: Template, project: Path, tmp_path: Path, test: str, code: int, result: str
 ) -> None:
     released(small, "v2.0.0", test)
-    done = looseleaf(project, "update", "--format", "json", "--output", str(tmp_path / "report.json"))
+    done = looseleaf(project, "update", "--format", "json", "--output", str(tmp_path / "new/report.json"))
     assert done.returncode == code, done.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "new/report.json").read_text())
     assert report["safe"] is (code == 0)
     assert [check["command"] for check in report["checks"]] == ["make setup", "make check", "make test"]
     assert report["checks"][-1] == {"command": "make test", "passed": code == 0, "result": result}

@@ -19,7 +19,6 @@ from lifecycle.storage import Store
 # HEALTHCHECK exists in Docker's format only. Docker finds the ignore file by its name.
 OPTIONS = ["--format=docker", "--ignorefile=deploy/Containerfile.dockerignore"]
 ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*OPTIONS, "--layers"]}
-TARGETS = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
 BAKED = Path("build/image/storage")
 HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
@@ -27,8 +26,10 @@ AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
 
 def main() -> int:
     """Return the exit code of the builder, or 1 where something is missing."""
+    # A repository for batch use only has no service.
+    targets = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
     parser = argparse.ArgumentParser(prog="make image", description=__doc__)
-    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0])
+    parser.add_argument("--target", choices=targets, default=targets[0])
     parser.add_argument("--environment", default="local")
     parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
     parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
