@@ -62,7 +62,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback owners \
+.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback bundle owners \
 	collect labels erase monitor accept retrain history features serve client year score image
 
 help: ## list these commands
@@ -185,6 +185,9 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
+
+bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE)
+	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),export $(call option,--file,EXPORT) $(call option,--,VERSION))
 
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive

@@ -6,13 +6,14 @@ override both: LIFECYCLE_STORAGE, LIFECYCLE_SERVE__PORT (two underscores between
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
@@ -139,7 +140,9 @@ class Tracking(Section):
 class Settings(Section):
     """All settings of one environment."""
 
-    storage: Path = Path("storage")
+    storage: Path = Field(default=Path("storage"), description="A directory or a bucket, such as s3://NAME/PREFIX.")
+    bucket: str = Field(default="", description="The address of a bucket that `storage` names.")
+    working_copy: Path = Field(default=Path("build/working_copy"), description="For files of the bucket.")
     data: Path = Path("data")
     train: Train = Train()
     gate: Gate = Gate()
@@ -150,10 +153,19 @@ class Settings(Section):
     serve: Serve = Serve()
     tracking: Tracking = Tracking()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _copy_of_bucket(cls, given: dict[str, Any]) -> dict[str, Any]:
+        address = str(given.get("storage", ""))
+        if "://" not in address:
+            return given
+        folder = Path(given.get("working_copy", cls.model_fields["working_copy"].default))
+        return given | {"bucket": address, "storage": folder / re.sub(r"[^\w.-]+", "-", address)}
+
     @property
     def store(self) -> Store:
-        """Return the storage directory."""
-        return Store(self.storage)
+        """Return the storage."""
+        return Store(self.storage, self.bucket)
 
 
 @dataclass(frozen=True)

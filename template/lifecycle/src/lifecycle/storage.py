@@ -1,4 +1,4 @@
-"""The storage directory: the paths of everything that outlives a process, and atomic writes to them."""
+"""The storage: the paths of everything that outlives a process, atomic writes to them, and locks."""
 
 import contextlib
 import errno
@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
 from lifecycle.errors import LifecycleError
+
+if TYPE_CHECKING:
+    from lifecycle.bucket import Bucket
 
 # Creation time, to the second or the microsecond, and a hash of the bundle's files.
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
@@ -23,9 +27,10 @@ def _below(name: str) -> "cached_property[Path]":
 
 @dataclass(frozen=True)
 class Store:
-    """The paths below one storage directory."""
+    """The paths below one storage directory, which is the working copy of a bucket where `url` names one."""
 
     root: Path
+    url: str = ""
 
     # One immutable directory per trained version.
     bundles = _below("bundles")
@@ -45,6 +50,43 @@ class Store:
     reports = _below("reports")
     # Records and locks of jobs, by environment.
     runs = _below("runs")
+
+    @cached_property
+    def bucket(self) -> Optional["Bucket"]:
+        """The bucket, if any."""
+        from lifecycle.bucket import Bucket
+
+        return Bucket(self.url, self.root) if self.url else None
+
+    def pull(self, *parts: str) -> None:
+        """Bring what has changed in the bucket, if there is one: these folders and files, or all (see Bucket.pull)."""
+        if self.bucket:
+            self.bucket.pull(*parts)
+
+    @contextlib.contextmanager
+    def synchronised(self) -> Iterator[None]:
+        """Pull everything from the bucket, if there is one, and push what has changed, also after an error."""
+        self.pull()
+        try:
+            yield
+        finally:
+            if self.bucket:
+                self.bucket.push()
+
+    @contextlib.contextmanager
+    def exclusive(self, path: Path, wait: bool = True, part: str = "") -> Iterator[None]:
+        """Hold the lock file at `path` as `lock` does, on all machines that use the bucket if there is one.
+
+        The folder of the lock, or another `part`, is then pulled before and pushed after.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(path, wait))
+            if self.bucket:
+                stack.enter_context(self.bucket.lease(path.relative_to(self.root).as_posix().replace("/.", "/"), wait))
+                part = part or path.parent.relative_to(self.root).as_posix()
+                self.bucket.pull(part)
+                stack.callback(self.bucket.push, part)
+            yield
 
     def versions(self) -> list[str]:
         """Return the names of all bundles, oldest first; other files in the folder are ignored."""

@@ -6,6 +6,7 @@ fast.
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 PACKAGES = {"online": "serving", "batch": "scoring"}
 # Why a model is trained. The gate requires superiority for some of these reasons and non-inferiority for the others.
 REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
+# Commands without the storage, and the service, which exchanges only what it needs with a bucket.
+ALONE = ("check", "client", "contract", "owners", "sample", "serve", "tables")
 MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
 TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
@@ -45,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = argparse.Namespace(environment="local")
     try:
         parser.parse_args(arguments, given)
-        given.run(given, settings.load(Path.cwd(), given.environment))
+        loaded = settings.load(Path.cwd(), given.environment)
+        with contextlib.nullcontext() if given.command in ALONE else loaded.settings.store.synchronised():
+            given.run(given, loaded)
     except LifecycleError as error:
         text = complete_commands(str(error), given.environment, getattr(given, "reason", None))
         print(f"error: {text}", file=sys.stderr)

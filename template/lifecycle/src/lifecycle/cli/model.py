@@ -1,4 +1,4 @@
-"""Commands for versions of the model: features, train, promote, approve, rollback, score, serve."""
+"""Commands for versions of the model: features, train, promote, approve, rollback, bundle, score, serve."""
 
 import argparse
 import json
@@ -39,6 +39,13 @@ def add_commands(add: AddCommand) -> None:
     about = "deploy it although checks did not pass, for this reason; it replaces no approval"
     promote.add_argument("--override", metavar="REASON", default="", help=about)
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
+    bundle = add("bundle", _bundle, "carry a version from one storage to another, as one file")
+    parts = bundle.add_subparsers(dest="part", required=True, metavar="PART")
+    export = parts.add_parser("export", help="write a version to a ZIP file")
+    export.add_argument("version", nargs="?", help="default: the newest")
+    bring = parts.add_parser("import", help="add the version in a ZIP file to the storage")
+    for part in (export, bring):
+        part.add_argument("--file", type=Path, required=True)
     score = add("score", _score, "predict for everyone on a date or on each date of a range", "batch")
     date: dict[str, Any] = {"metavar": "DATE", "type": timestamps.parse_date}
     score.add_argument("--date", help="2026-01-31; default: the date of the latest time in the data, or today", **date)
@@ -129,6 +136,20 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
     print(f"{_described(done)} again")
 
 
+def _bundle(given: argparse.Namespace, loaded: Loaded) -> None:
+    from lifecycle.models import archive
+    from lifecycle.models.bundle import newest
+
+    store = loaded.settings.store
+    if given.part == "export":
+        version = given.version or newest(store)
+        archive.export(store, version, given.file)
+        print(f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage")
+    else:
+        version = archive.bring(store, given.file)
+        print(f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it")
+
+
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.scoring import score, score_file
@@ -167,7 +188,8 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
         fault = error.errors()[0]
         option = f"--{fault['loc'][0]}"
         raise LifecycleError(f"{option} {fault['input']}: {fault['msg']}", f"Give {option} another value.") from None
-    serving.run(own.model_copy(update={"serve": serve, "storage": given.storage or own.storage}), loaded.environment)
+    other = {"storage": given.storage, "bucket": ""} if given.storage else {}
+    serving.run(own.model_copy(update={"serve": serve} | other), loaded.environment)
 
 
 def _described(done: "Deployment") -> str:

@@ -13,7 +13,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, labels
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain, Settings
-from lifecycle.storage import Busy, Store, lock, write_atomically
+from lifecycle.storage import Busy, Store, write_atomically
 from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
 
@@ -70,7 +70,7 @@ def retrain(
     """
     store, now = settings.store, timestamps.now()
     try:
-        with lock(store.runs / f".{environment}.retrain.lock", wait=False):
+        with store.exclusive(store.runs / f".{environment}.retrain.lock", wait=False):
             request = requested(store, environment)
             last = _last_training(settings, environment) if due else None
             past = [run for run in runs(store, environment) if run.outcome != TRAINED]
@@ -231,6 +231,6 @@ def runs(store: Store, environment: str) -> list[Run]:
 def record(store: Store, environment: str, run: Run) -> None:
     """Add a retrain to the record."""
     path = store.reports / environment / RUNS
-    with lock(path.with_name(f".{RUNS}.lock")):
+    with store.exclusive(path.with_name(f".{RUNS}.lock"), part=path.relative_to(store.root).as_posix()):
         lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
         write_atomically(path, "".join(lines).encode())

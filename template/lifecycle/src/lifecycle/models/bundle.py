@@ -21,7 +21,7 @@ from typing import Any
 from lifecycle.contract import team
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, draft, explain_disk_errors, flush, hash_of
+from lifecycle.storage import VERSION, Store, draft, explain_disk_errors, flush, hash_of
 
 FORMAT = 1
 RETRAIN = "Promote another version, or train again; a bundle is never edited."
@@ -170,6 +170,8 @@ def newest(store: Store) -> str:
 
 def open_version(store: Store, version: str) -> Bundle:
     """Return a version's verified bundle; raise BundleError when it does not exist or is damaged."""
+    if VERSION.fullmatch(version):
+        store.pull(f"bundles/{version}")
     if version not in store.versions():
         known = ", ".join(store.versions()[-5:]) or "none yet"
         raise BundleError(f"{store.bundles} holds no version {version!r}", f"The newest are: {known}.")

@@ -14,7 +14,7 @@ from lifecycle.contract.tables import Connection, connect, count, describe, quot
 from lifecycle.errors import LifecycleError
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import labels, predictions
-from lifecycle.storage import Store, lock, write_atomically
+from lifecycle.storage import Store, write_atomically
 
 ERASED = "lifecycle_erased"  # the table of request, position and id of each erased row
 # The erased values as text, by the columns of the key (or the id) in any contract.
@@ -47,7 +47,7 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
         connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER, id VARCHAR)")
         for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
             # A running scoring ends first; what a killed one left is removed, and the next starts again.
-            stack.enter_context(lock(folder / ".lock"))
+            stack.enter_context(store.exclusive(folder / ".lock"))
             for left in (folder / ".spill", *folder.glob("date=*/.*.parts")):
                 shutil.rmtree(left, ignore_errors=True)
         logged, growing = list[Path](), set[str]()

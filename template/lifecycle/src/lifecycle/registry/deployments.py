@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.settings import ENVIRONMENTS
-from lifecycle.storage import Store, explain_disk_errors, lock, write_atomically
+from lifecycle.storage import Store, explain_disk_errors, write_atomically
 
 FORMAT = 1
 
@@ -103,7 +103,7 @@ def swap(
     changed the deployment since it was read.
     """
     path = _path(store, environment)
-    with lock(path.with_name(f".{environment}.lock")):
+    with store.exclusive(path.with_name(f".{environment}.lock")):
         current = read(store, environment)
         if current != seen:
             hint = "Check what is deployed now (`make config`), then decide again."
@@ -138,7 +138,8 @@ class Period:
 
 def append_audit(store: Store, entry: dict[str, Any]) -> None:
     """Append one line and flush it to the disk; raises LifecycleError when the disk refuses."""
-    with lock(store.root / ".audit.lock"), explain_disk_errors(store.audit), store.audit.open("a+b") as file:
+    held = store.exclusive(store.root / ".audit.lock", part=store.audit.name)
+    with held, explain_disk_errors(store.audit), store.audit.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
         # A writer that was killed may have left half a line, which must not swallow this one.

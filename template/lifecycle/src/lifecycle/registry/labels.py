@@ -14,7 +14,7 @@ from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import Connection, connect, count, describe, path_literal, quoted, text, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import LOGGED
-from lifecycle.storage import Store, hash_of, lock
+from lifecycle.storage import Store, hash_of
 from lifecycle.timestamps import DAY
 
 # A contract may have a column `label`; these names are reserved.
@@ -78,7 +78,7 @@ def matched(connection: Connection, store: Store, contract: Contract, file: Path
 
 def exclusive(store: Store) -> AbstractContextManager[None]:
     """Return the lock of the jobs that change the deliveries."""
-    return lock(store.labels / ".lock")
+    return store.exclusive(store.labels / ".lock")
 
 
 def files(store: Store) -> list[Path]:

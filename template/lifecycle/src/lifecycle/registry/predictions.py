@@ -23,7 +23,7 @@ from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import Connection, count, path_literal, text
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, lock
+from lifecycle.storage import Store
 
 OPEN, CLOSED = ".open", ".jsonl"
 FIELDS = {"ts", "id", "version", "rows", "predictions"}
@@ -62,7 +62,7 @@ def contract_of(store: Store, version: str) -> Contract:
 
 def exclusive(store: Store, environment: str) -> contextlib.AbstractContextManager[None]:
     """Return the lock of the jobs that change the files of an environment."""
-    return lock(store.predictions / environment / ".lock")
+    return store.exclusive(store.predictions / environment / ".lock")
 
 
 def files(store: Store, environment: str) -> list[Path]:
@@ -146,6 +146,12 @@ def closed_segments(directory: Path) -> list[Path]:
             path.rename(path.with_suffix(CLOSED))
             Path(lock.lock_file).unlink()
     return sorted(directory.glob(f"[!.]*{CLOSED}"))
+
+
+def upload_segments(store: Store, environment: str) -> None:
+    """Move every closed segment to the bucket, where the storage is one; the job that collects them may run anywhere."""
+    if store.bucket:
+        store.bucket.move(closed_segments(segment_folder(store, environment)))
 
 
 def open_segments(directory: Path) -> list[Path]:

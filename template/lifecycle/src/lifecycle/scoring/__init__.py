@@ -91,7 +91,7 @@ class _Run:
 @contextlib.contextmanager
 def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_Run]:
     spill = settings.store.scores / environment / ".spill"
-    with lock(spill.with_name(".lock")):
+    with settings.store.exclusive(spill.with_name(".lock")):
         deployed = deployments.required(settings.store, environment).current
         predictor = Predictor(open_version(settings.store, deployed.version))
         limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}

@@ -18,6 +18,7 @@ from lifecycle.features import FeatureTable, table_path
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
+from lifecycle.reports import LATEST
 from lifecycle.storage import Store
 
 log = logging.getLogger("lifecycle.serving")
@@ -82,12 +83,14 @@ class DeploymentFollower:
 
     def check(self) -> None:
         """Load what has changed. Never raises: after a failure, the model loaded before stays in use."""
-        old, stamps = self.deployed, self._stamps()
+        old = self.deployed
         self._checks += 1
-        if stamps == self._seen and not (self.pending and self._checks % CHECKS_BEFORE_RETRY == 0):
-            return
-        self._seen = stamps
         try:
+            self.store.pull(*self._watched(old), f"reports/{self.environment}/{LATEST}")
+            stamps = self._stamps()
+            if stamps == self._seen and not (self.pending and self._checks % CHECKS_BEFORE_RETRY == 0):
+                return
+            self._seen = stamps
             self.deployed = self._load(old)
         except Exception as error:
             is_expected = isinstance(error, LifecycleError)
@@ -104,18 +107,23 @@ class DeploymentFollower:
     def _stamps(self) -> list[object]:
         """Return what changes when the deployment or the feature table in use is replaced or edited."""
         stamps: list[object] = []
-        table = table_path(self.store, self.deployed.predictor.bundle.feature_set)
-        for path in (self.store.deployments / f"{self.environment}.json", table):
+        for name in self._watched(self.deployed):
             with contextlib.suppress(OSError):
-                found = path.stat()
-                stamps.append((path, found.st_ino, found.st_mtime_ns, found.st_size))
+                found = (self.store.root / name).stat()
+                stamps.append((name, found.st_ino, found.st_mtime_ns, found.st_size))
         return stamps
 
+    def _watched(self, model: DeployedModel) -> list[str]:
+        table = table_path(self.store, model.predictor.bundle.feature_set)
+        return [f"deployments/{self.environment}.json", table.relative_to(self.store.root).as_posix()]
+
     def _load(self, old: DeployedModel | None) -> DeployedModel:
+        self.store.pull("deployments", self.store.audit.name)
         deployment = deployments.required(self.store, self.environment)
         version, features = deployment.current.version, None
         predictor = old.predictor if old and old.version == version else Predictor(open_version(self.store, version))
         path = table_path(self.store, predictor.bundle.feature_set)
+        self.store.pull(path.relative_to(self.store.root).as_posix())
         if old and old.predictor is predictor and old.features and old.features.is_current():
             features = old.features
         elif predictor.contract.lookups:
@@ -133,6 +141,7 @@ class DeploymentFollower:
         # The log, not the deployment: a deployment made by a rollback does not name the version it replaced.
         for period in deployments.periods(self.store, self.environment)[-2:]:
             path = self.store.bundles / period.version / "contract.json"
+            self.store.pull(path.relative_to(self.store.root).as_posix())
             # A bundle that was removed cannot be deployed again.
             with contextlib.suppress(OSError, LifecycleError):
                 fields |= {column.name for column in Contract.from_json(path.read_bytes()).request}

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract.rows import Row, RowError, TooManyRows
-from lifecycle.registry.predictions import segment_folder
+from lifecycle.registry.predictions import segment_folder, upload_segments
 from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header, Responses
 from lifecycle.serving.metrics import METHODS, OVERLOADED, PATH, REASONS, UNMATCHED, Metrics
 from lifecycle.serving.prediction_log import PredictionLog
@@ -57,8 +57,8 @@ class PredictionService:
         self.metrics = Metrics(follower, lambda: self.in_flight)
         self.prediction_log: PredictionLog | None = None
         if log_limits and log_limits.enabled:
-            directory = segment_folder(follower.store, follower.environment)
-            self.prediction_log = PredictionLog(directory, log_limits, self.metrics.dropped.inc)
+            log, count = (follower.store, follower.environment), self.metrics.dropped.inc
+            self.prediction_log = PredictionLog(segment_folder(*log), log_limits, count, lambda: upload_segments(*log))
         self.batches = BatchQueue(self._predict_and_count, limits.batch_rows)
         self.fastapi: ASGIApp
         # Set between SIGTERM and the end of the process, see `app.leave_before_stopping`.

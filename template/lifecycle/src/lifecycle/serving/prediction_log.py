@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from lifecycle import timestamps
 from lifecycle.contract.rows import Row
+from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import close_segment, create_segment, size_of_segments
 from lifecycle.serving.deployed import DeployedModel
 from lifecycle.settings import Log
@@ -31,8 +32,18 @@ SECONDS_BETWEEN_REPORTS = 60.0
 class PredictionLog:
     """The segments that one process writes."""
 
-    def __init__(self, directory: Path, limits: Log, count_dropped: Callable[[int], None]) -> None:
-        """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread."""
+    def __init__(
+        self,
+        directory: Path,
+        limits: Log,
+        count_dropped: Callable[[int], None],
+        upload: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread.
+
+        `upload` is called when a segment is closed, and may raise LifecycleError; it is called again for the next one.
+        """
+        self._upload = upload
         self.directory, self.limits, self.count_dropped = directory, limits, count_dropped
         self._waiting: deque[bytes] = deque()
         # Two counters of one writer each: `add` runs on the event loop, the other in the thread that writes.
@@ -71,6 +82,7 @@ class PredictionLog:
 
     def flush(self) -> None:
         """Write the lines that wait, and rotate the segment when it is large or old; never raises."""
+        is_due = False
         with self._writing:
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             self._taken_bytes += sum(map(len, lines))
@@ -78,18 +90,28 @@ class PredictionLog:
                 problem = self._write(b"".join(lines)) if lines else ""
                 age = time.monotonic() - self._opened
                 size = self._segment[0].tell() if self._segment else 0
-                if size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
+                if is_due := size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
                     self._rotate()
+                    self._opened = time.monotonic()
             except OSError as error:
                 problem = f"{self.directory} cannot be written ({error.strerror})"
             if problem:
                 self._drop(len(lines), problem)
+        if is_due:
+            self._send()
 
     def close(self) -> None:
         """Write what waits, and close the segment; never raises."""
         self.flush()
         with self._writing, contextlib.suppress(OSError):
             self._rotate()
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            self._upload()
+        except (LifecycleError, OSError) as error:
+            log.error("segments of the prediction log stay on this machine: %s", error)
 
     def _describe(self, model: DeployedModel) -> None:
         """Prepare the part of a line that is the same for each request, and which columns may be logged."""

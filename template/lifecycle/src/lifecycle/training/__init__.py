@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lifecycle import reports, timestamps
-from lifecycle.storage import Store, lock, write_atomically
+from lifecycle.storage import Store, write_atomically
 
 FORMAT = 2
 Outcome = Literal["passed", "failed", "not compared"]
@@ -123,7 +123,7 @@ def write_record(store: Store, record: Record) -> Path:
     document: dict[str, Any] = {"format": FORMAT, "verdict": record.decision.outcome} | asdict(record)
     document["overridden"] = record.overridden
     document |= document.pop("decision") | {"decided_at": timestamps.format_utc(record.decided_at)}
-    with lock(folder / ".lock"):
+    with store.exclusive(folder / ".lock"):
         # Two decisions in one second get different names.
         same = len(list(folder.glob(f"{stem}*.json")))
         stem += f"-{same + 1}" if same else ""

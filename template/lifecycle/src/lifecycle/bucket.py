@@ -1,0 +1,232 @@
+"""A bucket as storage: jobs work on a copy of its files in a folder, and exchange what changed with the bucket.
+
+`pull` brings the state of the bucket, `push` uploads what changed here. Jobs that must not run at the same time on
+several machines hold a lease, an object that only one of them can create. The deployments and the audit log are written
+only if nobody has changed them since the pull. Services append to no object: they upload segments of their own.
+"""
+
+import contextlib
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from lifecycle.storage import Busy, lock, replacing
+
+# What is exchanged; locks, drafts and the database of MLflow stay in the folder.
+PARTS = ("audit.jsonl", "bundles", "deployments", "features", "labels", "predictions", "reports", "runs", "scores")
+CONDITIONAL = ("audit.jsonl", "deployments/")
+# All that commands read of a version, unless they load it.
+SMALL = ("bundle.json", "contract.json")
+# The files of the last exchange: their version in the bucket, and their size and time here.
+INDEX = ".bucket.json"
+# A lease is free when its holder has not renewed it for so long. Clocks may differ by less than a minute.
+LEASE_SECONDS, RENEW_SECONDS, WAIT_SECONDS = 120.0, 20.0, 0.5
+CONNECTIONS = 8
+TIMEOUTS = {"connect_timeout": "5s", "timeout": "300s"}
+RETRIES: Any = {"max_retries": 3}
+CREDENTIALS = "Check the credentials and their permissions: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION."
+UNREACHABLE = "Check the name of the bucket, AWS_REGION, AWS_ENDPOINT_URL and the network."
+Index = dict[str, dict[str, Any]]
+
+
+class Bucket:
+    """The bucket (and prefix) at `url`, and the folder with its working copy."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+
+    @cached_property
+    def _objects(self) -> Any:
+        try:
+            from obstore.store import from_url
+        except ImportError:
+            raise LifecycleError(f"{self.url} needs the package obstore", "Run `make setup`.") from None
+        return from_url(self.url, client_options=TIMEOUTS | {"allow_http": True}, retry_config=RETRIES)
+
+    def pull(self, *parts: str) -> None:
+        """Make the working copy of some parts equal to the bucket; files that were never uploaded stay.
+
+        A part is a folder or, with a suffix, a file. Without parts, all are pulled, but only SMALL of each version.
+        """
+        with self._exchange() as index:
+            found = self._found(parts or PARTS)
+            for name in [name for name in index if _within(name, parts or PARTS) and name not in found]:
+                (self.folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    (self.folder / name).parent.rmdir()
+                del index[name]
+            wanted = [
+                name
+                for name, version in found.items()
+                if index.get(name) != {"version": version, "stamp": self._stamp(name)}
+                and (parts or not name.startswith("bundles/") or name.endswith(SMALL))
+            ]
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                index.update(zip(wanted, pool.map(self._download, wanted), strict=True))
+
+    def push(self, *parts: str) -> None:
+        """Upload what changed in some parts (default: all) since the last exchange, and delete what is gone here."""
+        import obstore
+
+        with self._exchange() as index:
+            local = {name: stamp for name in self._local(parts or PARTS) if (stamp := self._stamp(name))}
+            # A version exists with its bundle.json. What a deployment needs is uploaded before it.
+            for name in sorted(local, key=lambda name: (name.startswith("deployments/"), name.endswith(SMALL[0]), name)):
+                known = index.get(name, {})
+                if known.get("stamp") != local[name]:
+                    mode: Any = known.get("version", "create") if name.startswith(CONDITIONAL) else "overwrite"
+                    version = obstore.put(self._objects, name, self.folder / name, mode=mode)
+                    index[name] = {"version": _version(version), "stamp": local[name]}
+            for name in [name for name in index if _within(name, parts or PARTS) and name not in local]:
+                obstore.delete(self._objects, name)
+                del index[name]
+
+    def move(self, paths: Iterable[Path]) -> None:
+        """Upload files of the working copy that nobody changes any more, and remove them here."""
+        import obstore
+
+        with self._exchange():
+            for path in paths:
+                # Another process may have moved it.
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.put(self._objects, path.relative_to(self.folder).as_posix(), path)
+                    path.unlink()
+
+    @contextlib.contextmanager
+    def lease(self, name: str, wait: bool = True) -> Iterator[None]:
+        """Hold `name` between all machines that use the bucket; raises Busy where another does, unless `wait`."""
+        import obstore
+
+        key, holder = f"locks/{name}", f"{socket.gethostname()} {secrets.token_hex(4)}"
+        with self._explained():
+            version = [self._acquire(key, holder, wait)]
+        released = threading.Event()
+
+        def renew() -> None:
+            while not released.wait(RENEW_SECONDS):
+                # Lost, or not reachable now. What matters is written only if nobody has changed it.
+                with contextlib.suppress(Exception):
+                    version[0] = _replace(self._objects, key, f"{holder} {time.time()}", version[0])
+
+        keeper = threading.Thread(target=renew, daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            released.set()
+            keeper.join()
+            with self._explained(), contextlib.suppress(FileNotFoundError):
+                if _version(obstore.head(self._objects, key)) == version[0]:
+                    obstore.delete(self._objects, key)
+
+    def _acquire(self, key: str, holder: str, wait: bool) -> dict[str, Any]:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        while True:
+            with contextlib.suppress(AlreadyExistsError):
+                return _version(obstore.put(self._objects, key, holder.encode(), mode="create"))
+            with contextlib.suppress(FileNotFoundError, PreconditionError):
+                found = obstore.head(self._objects, key)
+                if (datetime.now(UTC) - found["last_modified"]).total_seconds() > LEASE_SECONDS:
+                    return _replace(self._objects, key, holder, _version(found))
+                if not wait:
+                    other = bytes(obstore.get(self._objects, key).bytes()).decode().split()[0]
+                    raise Busy(f"{other} holds {key} in {self.url}", "Wait until it ends.")
+            time.sleep(WAIT_SECONDS)
+
+    def _found(self, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the versions of the objects by name, without those of a version that is not whole."""
+        import obstore
+
+        found = {}
+        for part in parts:
+            if Path(part).suffix:
+                with contextlib.suppress(FileNotFoundError):
+                    found[part] = _version(obstore.head(self._objects, part))
+            else:
+                metas = (meta for chunk in obstore.list(self._objects, part) for meta in chunk)
+                found |= {meta["path"]: _version(meta) for meta in metas}
+        whole = {name.rpartition("/")[0] for name in found if name.endswith(SMALL[0])}
+        return {
+            name: version
+            for name, version in found.items()
+            if not name.startswith("bundles/") or name in parts or "/".join(name.split("/")[:2]) in whole
+        }
+
+    def _local(self, parts: Iterable[str]) -> Iterator[str]:
+        for part in parts:
+            path = self.folder / part
+            for each in path.rglob("*") if path.is_dir() else [path]:
+                name = each.relative_to(self.folder).as_posix()
+                if each.is_file() and each.suffix != ".open" and "/." not in f"/{name}":
+                    yield name
+
+    def _stamp(self, name: str) -> list[int]:
+        with contextlib.suppress(FileNotFoundError):
+            found = (self.folder / name).stat()
+            return [found.st_size, found.st_mtime_ns]
+        return []
+
+    def _download(self, name: str) -> dict[str, Any]:
+        import obstore
+
+        with replacing(self.folder / name) as draft, draft.open("wb") as file:
+            found = obstore.get(self._objects, name)
+            for chunk in found.stream():
+                file.write(chunk)
+        return {"version": _version(found.meta), "stamp": self._stamp(name)}
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[Index]:
+        """Yield the index, and write it back: one exchange at a time of all processes with this working copy."""
+        path = self.folder / INDEX
+        with lock(self.folder / ".bucket.lock"), self._explained():
+            index: Index = json.loads(path.read_bytes()) if path.exists() else {}
+            before = json.dumps(index)
+            try:
+                yield index
+            finally:
+                if (after := json.dumps(index)) != before:
+                    with replacing(path) as draft:
+                        draft.write_text(after)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not type(error).__module__.startswith("obstore") and type(error) not in (PermissionError, ValueError):
+                raise
+            kind, reason = type(error).__name__, re.sub(r"\s+", " ", str(error).partition("\n")[0])[:300]
+            if kind in ("PreconditionError", "AlreadyExistsError"):
+                problem = f"another process has changed {self.url} meanwhile"
+                raise LifecycleError(problem, "Check what is deployed now (`make config`), then decide again.") from None
+            refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or " 403" in reason
+            hint = CREDENTIALS if refused else UNREACHABLE
+            raise LifecycleError(f"{self.url} cannot be used: {reason}", hint) from None
+
+
+def _within(name: str, parts: Iterable[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}/") for part in parts)
+
+
+def _version(meta: Any) -> dict[str, Any]:
+    # What a conditional write compares: most stores use one of the two.
+    return {key: meta[key] for key in ("e_tag", "version") if meta[key]}
+
+
+def _replace(objects: Any, key: str, text: str, version: Any) -> dict[str, Any]:
+    import obstore
+
+    return _version(obstore.put(objects, key, text.encode(), mode=version))
