@@ -1,5 +1,6 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from lifecycle.models import export as exporting
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
 from lifecycle.storage import Store
+from support import buckets
 from support.processes import Service, served
 from support.services import KNOWN, QUICK
 from support.storages import Storage
@@ -24,10 +26,32 @@ def conversions_in_this_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables with which a process finds a server of buckets."""
+    with buckets.served(tmp_path_factory.mktemp("buckets")) as variables:
+        yield variables
+
+
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    """An empty storage, and what jobs do to it."""
-    return Storage(Store(tmp_path / "storage"), tmp_path / "drafts")
+def bucket(bucket_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket."""
+    for name, value in bucket_server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{buckets.NAME}/{secrets.token_hex(6)}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that has STORAGES with each of these kinds of storage."""
+    if "storage" in metafunc.fixturenames and (kinds := getattr(metafunc.module, "STORAGES", ())):
+        metafunc.parametrize("storage", kinds, indirect=True)
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty storage, a directory or the working copy of a bucket, and what jobs do to it."""
+    address = request.getfixturevalue("bucket") if getattr(request, "param", "") == "bucket" else ""
+    return Storage(Store(tmp_path / "storage", address), tmp_path / "drafts")
 
 
 @pytest.fixture

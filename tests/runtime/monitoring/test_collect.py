@@ -17,6 +17,8 @@ from lifecycle.storage import Store
 from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.storages import Storage
 
+STORAGES = ("directory", "bucket")
+
 
 def logged(store: Store, first: int = 0, last: int = 2**40, version: str | None = None) -> list[dict[str, Any]]:
     """Return what `load_rows` reads."""

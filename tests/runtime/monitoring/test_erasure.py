@@ -29,6 +29,8 @@ from support.storages import CHURN, Storage
 
 BOTH = {"rows": [ROW, ROW | {"customer_id": "bob"}], "predictions": [PREDICTION, PREDICTION | {"prediction": "churns"}]}
 
+STORAGES = ("directory", "bucket")
+
 
 def left(store: Store) -> list[tuple[str, str, int]]:
     """Key, request and position of each collected row."""

@@ -1,7 +1,6 @@
 """The audit log: append-only lines, incomplete lines of killed writers, and the history of deployments."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +9,13 @@ from lifecycle import timestamps
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.storage import Store
+from support.storages import Storage
+
+STORAGES = ("directory", "bucket")
 
 
-def test_each_entry_is_one_line_and_lines_before_it_never_change(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_each_entry_is_one_line_and_lines_before_it_never_change(storage: Storage) -> None:
+    store = storage.store
     deployments.append_audit(store, {"action": "promote", "why": "Zürich\nand more"})
     before = store.audit.read_bytes()
     deployments.append_audit(store, {"action": "rollback"})
@@ -27,8 +28,8 @@ def test_each_entry_is_one_line_and_lines_before_it_never_change(tmp_path: Path)
 
 
 @pytest.mark.parametrize("half", [b"{", b'{"after": "', b'{"action": "promote", "why": "\xc3', b'{"why": "\0\0\0'])
-def test_an_incomplete_line_is_skipped_and_does_not_swallow_the_next(tmp_path: Path, half: bytes) -> None:
-    store = Store(tmp_path)
+def test_an_incomplete_line_is_skipped_and_does_not_swallow_the_next(storage: Storage, half: bytes) -> None:
+    store = storage.store
     deployments.append_audit(store, {"at": 1})
     with store.audit.open("ab") as file:
         file.write(half)
@@ -37,14 +38,14 @@ def test_an_incomplete_line_is_skipped_and_does_not_swallow_the_next(tmp_path: P
     assert deployments.audit_entries(store) == [{"at": 1}, {"at": 2}]
 
 
-def test_an_audit_log_that_does_not_exist_is_empty(tmp_path: Path) -> None:
-    assert deployments.audit_entries(Store(tmp_path)) == []
+def test_an_audit_log_that_does_not_exist_is_empty(storage: Storage) -> None:
+    assert deployments.audit_entries(storage.store) == []
 
 
 def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, seen = Store(tmp_path), None
+    store, seen = storage.store, None
     for day, version in enumerate("abc", 1):
         monkeypatch.setattr(timestamps, "clock", lambda day=day: timestamps.parse(f"2026-01-0{day}"))
         given: dict[str, Any] = {"action": "promote", "who": "ana", "why": f"because {version}"}
@@ -66,10 +67,11 @@ def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
     assert "make history" in caught.value.hint
 
 
-def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(storage: Storage) -> None:
+    store = storage.store
     line = {"after": "", "action": "promote", "environment": "local", "revision": 1, "previous": None, "who": "ana"}
     line |= {"live": {"version": "a", "threshold": None}, "why": "", "changed": "2025-11-02T10:00:00+00:00"}
+    store.root.mkdir()
     store.audit.write_text(json.dumps(line) + "\n")
     deployments.append_audit(
         store, line | {"live": {"version": "b", "threshold": 0.5}, "changed": "2025-11-03T10:00:00+00:00"}

@@ -19,6 +19,8 @@ from lifecycle.storage import Store
 from support.logs import DAY, NOON, PREDICTION, ROW, line, write
 from support.storages import CHURN, Storage
 
+STORAGES = ("directory", "bucket")
+
 
 @pytest.fixture
 def store(storage: Storage, bundle: Bundle) -> Store:

@@ -81,7 +81,9 @@ class Bucket:
         with self._exchange() as index:
             local = {name: stamp for name in self._local(parts or PARTS) if (stamp := self._stamp(name))}
             # A version exists with its bundle.json. What a deployment needs is uploaded before it.
-            for name in sorted(local, key=lambda name: (name.startswith("deployments/"), name.endswith(SMALL[0]), name)):
+            for name in sorted(
+                local, key=lambda name: (name.startswith("deployments/"), name.endswith(SMALL[0]), name)
+            ):
                 known = index.get(name, {})
                 if known.get("stamp") != local[name]:
                     mode: Any = known.get("version", "create") if name.startswith(CONDITIONAL) else "overwrite"
@@ -211,7 +213,9 @@ class Bucket:
             kind, reason = type(error).__name__, re.sub(r"\s+", " ", str(error).partition("\n")[0])[:300]
             if kind in ("PreconditionError", "AlreadyExistsError"):
                 problem = f"another process has changed {self.url} meanwhile"
-                raise LifecycleError(problem, "Check what is deployed now (`make config`), then decide again.") from None
+                raise LifecycleError(
+                    problem, "Check what is deployed now (`make config`), then decide again."
+                ) from None
             refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or " 403" in reason
             hint = CREDENTIALS if refused else UNREACHABLE
             raise LifecycleError(f"{self.url} cannot be used: {reason}", hint) from None

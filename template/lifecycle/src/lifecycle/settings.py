@@ -179,7 +179,8 @@ class Loaded:
     def lines(self) -> Iterator[str]:
         """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
-            yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
+            origin = self.origins.get("storage" if name == "bucket" and value else name, "default")
+            yield f"{name} = {value!r}  ({origin})"
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lifecycle import registry, timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.settings import Loaded, Serve
 
 if TYPE_CHECKING:
@@ -144,10 +144,11 @@ def _bundle(given: argparse.Namespace, loaded: Loaded) -> None:
     if given.part == "export":
         version = given.version or newest(store)
         archive.export(store, version, given.file)
-        print(f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage")
+        text = f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage"
     else:
         version = archive.bring(store, given.file)
-        print(f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it")
+        text = f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it"
+    print(complete_commands(text, loaded.environment))
 
 
 def _score(given: argparse.Namespace, loaded: Loaded) -> None:

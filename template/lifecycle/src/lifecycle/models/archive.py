@@ -1,6 +1,5 @@
 """Bundles as one file: to carry a version from one storage to another, such as from CI to production."""
 
-import json
 import os
 import shutil
 import zipfile

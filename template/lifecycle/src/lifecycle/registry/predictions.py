@@ -149,7 +149,7 @@ def closed_segments(directory: Path) -> list[Path]:
 
 
 def upload_segments(store: Store, environment: str) -> None:
-    """Move every closed segment to the bucket, where the storage is one; the job that collects them may run anywhere."""
+    """Move every closed segment to the bucket, where the storage is one; `collect` may then run on any machine."""
     if store.bucket:
         store.bucket.move(closed_segments(segment_folder(store, environment)))
 

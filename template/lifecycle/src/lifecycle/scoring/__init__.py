@@ -23,7 +23,7 @@ from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Fill, Output, RowFile
 from lifecycle.settings import Settings
-from lifecycle.storage import draft, explain_disk_errors, lock
+from lifecycle.storage import draft, explain_disk_errors
 
 GIVEN = "lifecycle_given"
 
