@@ -39,7 +39,8 @@ test-fork: $(READY) ## the values of org.yml in use: set up and check a new repo
 lint: $(READY) ## lint, formatting, types, layers and vocabulary, template/ included
 	$(RECORD) sh -exc '.venv/bin/ruff check; .venv/bin/ruff format --check; .venv/bin/mypy; .venv/bin/lint-imports --no-logo; .venv/bin/codespell'
 
-manifest: $(READY) ## update the hashes of the template's zone (after a change in template/lifecycle)
+manifest: $(READY) ## write the page of settings, and the hashes of the template's zone (after a change in template/lifecycle)
+	@PYTHONPATH=tests:. .venv/bin/python tests/support/settings_page.py
 	@.venv/bin/python -m maintenance.manifest
 
 rehearse: $(READY) ## plan the update of real repositories to HEAD, before it is a release (FILE=repositories.txt; docs/fleet.md)

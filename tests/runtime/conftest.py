@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from lifecycle.models import export as exporting
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
-from lifecycle.storage import Store
 from support import buckets
 from support.processes import Service, served
 from support.services import KNOWN, QUICK
@@ -51,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty storage, a directory or the working copy of a bucket, and what jobs do to it."""
     address = request.getfixturevalue("bucket") if getattr(request, "param", "") == "bucket" else ""
-    return Storage(Store(tmp_path / "storage", address), tmp_path / "drafts")
+    return Storage(buckets.store(tmp_path / "storage", address), tmp_path / "drafts")
 
 
 @pytest.fixture

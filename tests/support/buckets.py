@@ -14,12 +14,19 @@ from unittest.mock import patch
 import obstore
 from obstore.store import from_url
 
+from lifecycle.bucket import Bucket
+from lifecycle.storage import Store
 from support import PATIENCE
 
 NAME = "models"
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
 # It listens on another port for its own protocol, with a number higher by so much.
 OFFSET = 10_000
+
+
+def store(folder: Path, address: str) -> Store:
+    """Return the storage in a folder, which is the working copy of a bucket unless the address is empty."""
+    return Store(folder, Bucket(address, folder) if address else None)
 
 
 @contextmanager

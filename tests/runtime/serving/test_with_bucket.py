@@ -14,6 +14,7 @@ from lifecycle.registry import predictions
 from lifecycle.serving.app import create
 from lifecycle.settings import Log
 from lifecycle.storage import Store
+from support import buckets
 from support.processes import POLL, ROW, free_port, until_killed
 from support.services import KNOWN, QUICK, eventually
 from support.storages import Storage
@@ -24,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture
 def jobs(bucket: str, tmp_path: Path) -> Storage:
     """The machine that trains and deploys: one version, with features."""
-    storage = Storage(Store(tmp_path / "jobs", bucket), tmp_path / "drafts")
+    storage = Storage(buckets.store(tmp_path / "jobs", bucket), tmp_path / "drafts")
     deploy(storage, "20260101T000000")
     return storage
 
@@ -38,10 +39,10 @@ def deploy(storage: Storage, made: str) -> str:
 
 
 @pytest.fixture
-def client(jobs: Storage, tmp_path: Path) -> Iterator[TestClient]:
+def client(jobs: Storage, bucket: str, tmp_path: Path) -> Iterator[TestClient]:
     """A caller of the service on another machine, which has no file yet."""
     log = Log(flush_seconds=0.02, segment_seconds=0.05)
-    with TestClient(create(Store(tmp_path / "service", jobs.store.url), "local", QUICK, log)) as client:
+    with TestClient(create(buckets.store(tmp_path / "service", bucket), "local", QUICK, log)) as client:
         yield client
 
 
@@ -68,12 +69,12 @@ def test_its_log_is_collected_on_another_machine(client: TestClient, jobs: Stora
 
 
 def test_it_serves_on_while_the_bucket_is_not_reachable(
-    jobs: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jobs: Storage, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(tmp_path / "service", jobs.store.url)
+    store = buckets.store(tmp_path / "service", bucket)
     with TestClient(create(store, "local", QUICK)) as client:
         assert store.bucket
-        known = store.bucket._objects
+        known = store.bucket.__dict__["_objects"]
         monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
         del store.bucket.__dict__["_objects"]
         eventually(lambda: client.get("/readyz").json()["pending"])

@@ -1,8 +1,8 @@
 """A bucket as storage: jobs work on a copy of its files in a folder, and exchange what changed with the bucket.
 
 `pull` brings the state of the bucket, `push` uploads what changed here. Jobs that must not run at the same time on
-several machines hold a lease, an object that only one of them can create. The deployments and the audit log are written
-only if nobody has changed them since the pull. Services append to no object: they upload segments of their own.
+several machines hold a lease, an object that only one of them can create. Deployments and audit log are written only if
+no other process has changed them since the pull. A service appends to no object: it uploads segments of its own.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,13 @@ from typing import Any
 
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Busy, lock, replacing
+
+try:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+    from obstore.store import from_url
+except ImportError:
+    raise LifecycleError("a bucket as storage needs the package obstore", "Run `make setup`.") from None
 
 # What is exchanged; locks, drafts and the database of MLflow stay in the folder.
 PARTS = ("audit.jsonl", "bundles", "deployments", "features", "labels", "predictions", "reports", "runs", "scores")
@@ -32,26 +40,23 @@ INDEX = ".bucket.json"
 # A lease is free when its holder has not renewed it for so long. Clocks may differ by less than a minute.
 LEASE_SECONDS, RENEW_SECONDS, WAIT_SECONDS = 120.0, 20.0, 0.5
 CONNECTIONS = 8
-TIMEOUTS = {"connect_timeout": "5s", "timeout": "300s"}
+OPTIONS: Any = {"connect_timeout": "5s", "timeout": "300s", "allow_http": True}
 RETRIES: Any = {"max_retries": 3}
 CREDENTIALS = "Check the credentials and their permissions: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION."
 UNREACHABLE = "Check the name of the bucket, AWS_REGION, AWS_ENDPOINT_URL and the network."
 Index = dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
 class Bucket:
     """The bucket (and prefix) at `url`, and the folder with its working copy."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+    url: str
+    folder: Path
 
     @cached_property
     def _objects(self) -> Any:
-        try:
-            from obstore.store import from_url
-        except ImportError:
-            raise LifecycleError(f"{self.url} needs the package obstore", "Run `make setup`.") from None
-        return from_url(self.url, client_options=TIMEOUTS | {"allow_http": True}, retry_config=RETRIES)
+        return from_url(self.url, client_options=OPTIONS, retry_config=RETRIES)
 
     def pull(self, *parts: str) -> None:
         """Make the working copy of some parts equal to the bucket; files that were never uploaded stay.
@@ -76,8 +81,6 @@ class Bucket:
 
     def push(self, *parts: str) -> None:
         """Upload what changed in some parts (default: all) since the last exchange, and delete what is gone here."""
-        import obstore
-
         with self._exchange() as index:
             local = {name: stamp for name in self._local(parts or PARTS) if (stamp := self._stamp(name))}
             # A version exists with its bundle.json. What a deployment needs is uploaded before it.
@@ -94,9 +97,7 @@ class Bucket:
                 del index[name]
 
     def move(self, paths: Iterable[Path]) -> None:
-        """Upload files of the working copy that nobody changes any more, and remove them here."""
-        import obstore
-
+        """Upload files of the working copy that no longer change, and remove them here."""
         with self._exchange():
             for path in paths:
                 # Another process may have moved it.
@@ -107,8 +108,6 @@ class Bucket:
     @contextlib.contextmanager
     def lease(self, name: str, wait: bool = True) -> Iterator[None]:
         """Hold `name` between all machines that use the bucket; raises Busy where another does, unless `wait`."""
-        import obstore
-
         key, holder = f"locks/{name}", f"{socket.gethostname()} {secrets.token_hex(4)}"
         with self._explained():
             version = [self._acquire(key, holder, wait)]
@@ -116,7 +115,7 @@ class Bucket:
 
         def renew() -> None:
             while not released.wait(RENEW_SECONDS):
-                # Lost, or not reachable now. What matters is written only if nobody has changed it.
+                # Lost, or not reachable now. What matters is written only if it is unchanged.
                 with contextlib.suppress(Exception):
                     version[0] = _replace(self._objects, key, f"{holder} {time.time()}", version[0])
 
@@ -132,9 +131,6 @@ class Bucket:
                     obstore.delete(self._objects, key)
 
     def _acquire(self, key: str, holder: str, wait: bool) -> dict[str, Any]:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         while True:
             with contextlib.suppress(AlreadyExistsError):
                 return _version(obstore.put(self._objects, key, holder.encode(), mode="create"))
@@ -149,8 +145,6 @@ class Bucket:
 
     def _found(self, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the versions of the objects by name, without those of a version that is not whole."""
-        import obstore
-
         found = {}
         for part in parts:
             if Path(part).suffix:
@@ -181,8 +175,6 @@ class Bucket:
         return []
 
     def _download(self, name: str) -> dict[str, Any]:
-        import obstore
-
         with replacing(self.folder / name) as draft, draft.open("wb") as file:
             found = obstore.get(self._objects, name)
             for chunk in found.stream():
@@ -231,6 +223,4 @@ def _version(meta: Any) -> dict[str, Any]:
 
 
 def _replace(objects: Any, key: str, text: str, version: Any) -> dict[str, Any]:
-    import obstore
-
     return _version(obstore.put(objects, key, text.encode(), mode=version))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store
@@ -34,7 +34,7 @@ class Section(BaseModel):
 class Train(Section):
     """How a candidate is trained."""
 
-    seed: int = 0
+    seed: int = Field(default=0, description="Of every random choice.")
     holdout: float = Field(default=0.2, gt=0, lt=0.6, description="Largest share of the rows that is held out.")
     windows: int = Field(default=6, ge=0, le=24, description="Shorter histories that are tried; 0: only the whole one.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
@@ -64,18 +64,18 @@ class Gate(Section):
 class Log(Section):
     """The prediction log of the service and its retention."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether predictions are logged.")
     flush_seconds: float = Field(default=0.2, gt=0, le=10, description="Between two writes.")
     segment_bytes: int = Field(default=64_000_000, ge=1000, description="A larger segment is closed.")
     segment_seconds: float = Field(default=60.0, gt=0, description="An older segment is closed.")
     max_bytes: int = Field(default=2**30, ge=1000, description="Of all segments; further lines are dropped.")
-    retention_days: int = Field(default=400, ge=1)
+    retention_days: int = Field(default=400, ge=1, description="Days for which predictions are kept.")
 
 
 class Monitor(Section):
     """When inputs, predictions and scores count as changed, and when data count as broken."""
 
-    window_days: int = Field(default=28, ge=1)
+    window_days: int = Field(default=28, ge=1, description="Days of a window.")
     windows: int = Field(default=3, ge=1, le=12, description="Drift must occur in two of these, and in the last one.")
     min_rows: int = Field(default=300, ge=50, description="Smaller windows are not judged.")
     psi: float = Field(default=0.1, gt=0, description="Stability index of a drifted column.")
@@ -94,11 +94,11 @@ class Monitor(Section):
 class Retrain(Section):
     """When `make retrain DUE=1` trains. Where it is not enabled, only `make retrain` does."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether `make retrain DUE=1` ever trains.")
     every_days: int = Field(default=0, ge=0, description="Days between two retrains; 0: no schedule.")
     new_labels: int = Field(default=0, ge=0, description="New labels that request a retrain; 0: none do.")
     cooldown_days: float = Field(default=7.0, ge=0, description="Days after a retrain without another automatic one.")
-    most_a_week: int = Field(default=2, ge=1)
+    most_a_week: int = Field(default=2, ge=1, description="Automatic retrains in seven days.")
 
 
 class Score(Section):
@@ -111,8 +111,8 @@ class Score(Section):
 class Serve(Section):
     """How the service listens, and its limits."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0: every one.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
     max_rows: int = Field(default=1000, ge=1, description="Rows in one request.")
     max_bytes: int = Field(default=1_000_000, ge=1, description="Bytes in one request.")
     max_in_flight: int = Field(default=256, ge=1, description="Requests that wait for the model's thread; beyond: 503.")
@@ -133,7 +133,7 @@ class Serve(Section):
 class Tracking(Section):
     """The copy of training runs in MLflow (`make setup EXTRAS=mlflow`), for people; no decision reads it."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether runs are copied, if MLflow is installed.")
     uri: str = Field(default="", description="Empty: a SQLite file in the storage.")
 
 
@@ -143,7 +143,7 @@ class Settings(Section):
     storage: Path = Field(default=Path("storage"), description="A directory or a bucket, such as s3://NAME/PREFIX.")
     bucket: str = Field(default="", description="The address of a bucket that `storage` names.")
     working_copy: Path = Field(default=Path("build/working_copy"), description="For files of the bucket.")
-    data: Path = Path("data")
+    data: Path = Field(default=Path("data"), description="The folder of the tables.")
     train: Train = Train()
     gate: Gate = Gate()
     log: Log = Log()
@@ -153,19 +153,14 @@ class Settings(Section):
     serve: Serve = Serve()
     tracking: Tracking = Tracking()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _copy_of_bucket(cls, given: dict[str, Any]) -> dict[str, Any]:
-        address = str(given.get("storage", ""))
-        if "://" not in address:
-            return given
-        folder = Path(given.get("working_copy", cls.model_fields["working_copy"].default))
-        return given | {"bucket": address, "storage": folder / re.sub(r"[^\w.-]+", "-", address)}
-
     @property
     def store(self) -> Store:
         """Return the storage."""
-        return Store(self.storage, self.bucket)
+        if not self.bucket:
+            return Store(self.storage)
+        from lifecycle.bucket import Bucket
+
+        return Store(self.storage, Bucket(self.bucket, self.storage))
 
 
 @dataclass(frozen=True)
@@ -179,8 +174,7 @@ class Loaded:
     def lines(self) -> Iterator[str]:
         """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
-            origin = self.origins.get("storage" if name == "bucket" and value else name, "default")
-            yield f"{name} = {value!r}  ({origin})"
+            yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:
@@ -210,6 +204,10 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
             for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
                 value = {part: value}
             _merge(tree, origins, value, name)
+    if "://" in (address := str(tree.get("storage"))):
+        copies = Path(tree.get("working_copy", Settings().working_copy))
+        tree |= {"bucket": address, "storage": copies / re.sub(r"[^\w.-]+", "-", address)}
+        origins["bucket"] = origins["storage"]
     try:
         return Loaded(environment, Settings.model_validate(tree), origins)
     except ValidationError as error:

@@ -6,16 +6,13 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Protocol
 
 from lifecycle.errors import LifecycleError
-
-if TYPE_CHECKING:
-    from lifecycle.bucket import Bucket
 
 # Creation time, to the second or the microsecond, and a hash of the bundle's files.
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
@@ -25,12 +22,28 @@ def _below(name: str) -> "cached_property[Path]":
     return cached_property(lambda store: Path(store.root / name))
 
 
+class Remote(Protocol):
+    """The bucket of which a folder is the working copy: `bucket.Bucket`."""
+
+    def pull(self, *parts: str) -> None:
+        """Bring what has changed there."""
+
+    def push(self, *parts: str) -> None:
+        """Upload what has changed here."""
+
+    def move(self, paths: Iterable[Path]) -> None:
+        """Upload files and remove them here."""
+
+    def lease(self, name: str, wait: bool) -> contextlib.AbstractContextManager[None]:
+        """Hold a name between machines."""
+
+
 @dataclass(frozen=True)
 class Store:
-    """The paths below one storage directory, which is the working copy of a bucket where `url` names one."""
+    """The paths below one storage directory, which may be the working copy of a bucket."""
 
     root: Path
-    url: str = ""
+    bucket: Remote | None = None
 
     # One immutable directory per trained version.
     bundles = _below("bundles")
@@ -50,13 +63,6 @@ class Store:
     reports = _below("reports")
     # Records and locks of jobs, by environment.
     runs = _below("runs")
-
-    @cached_property
-    def bucket(self) -> Optional["Bucket"]:
-        """The bucket, if any."""
-        from lifecycle.bucket import Bucket
-
-        return Bucket(self.url, self.root) if self.url else None
 
     def pull(self, *parts: str) -> None:
         """Bring what has changed in the bucket, if there is one: these folders and files, or all (see Bucket.pull)."""

@@ -137,16 +137,16 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _bundle(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.models import archive
+    from lifecycle import jobs
     from lifecycle.models.bundle import newest
 
     store = loaded.settings.store
     if given.part == "export":
         version = given.version or newest(store)
-        archive.export(store, version, given.file)
+        jobs.export(store, version, given.file)
         text = f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage"
     else:
-        version = archive.bring(store, given.file)
+        version = jobs.bring(store, given.file)
         text = f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it"
     print(complete_commands(text, loaded.environment))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle import jobs
 from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
-from lifecycle.models import archive
 from lifecycle.models.bundle import open_version
 from lifecycle.storage import Store
 from support.storages import Storage
@@ -18,18 +18,18 @@ from support.storages import Storage
 @pytest.fixture
 def exported(storage: Storage, tmp_path: Path) -> Path:
     """A file with one version."""
-    archive.export(storage.store, storage.publish().version, tmp_path / "bundle.zip")
+    jobs.export(storage.store, storage.publish().version, tmp_path / "bundle.zip")
     return tmp_path / "bundle.zip"
 
 
 def test_a_version_arrives_in_another_storage_as_it_was(storage: Storage, exported: Path, tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
-    version = archive.bring(other, exported)
+    version = jobs.bring(other, exported)
     before = open_version(storage.store, version)
     assert open_version(other, version).facts == before.facts
-    archive.export(other, version, tmp_path / "again.zip")
+    jobs.export(other, version, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == exported.read_bytes()
-    assert archive.bring(other, exported) == version
+    assert jobs.bring(other, exported) == version
     assert [path.name for path in other.bundles.iterdir()] == [version]
 
 
@@ -69,7 +69,7 @@ def test_a_damaged_file_adds_nothing(
     exported.write_bytes(damage(exported.read_bytes()))
     other = Store(tmp_path / "other")
     with pytest.raises(LifecycleError, match=f"holds no valid bundle: .*({problem})"):
-        archive.bring(other, exported)
+        jobs.bring(other, exported)
     assert [*other.bundles.iterdir()] == []
     assert not (tmp_path / "evil").exists()
 
