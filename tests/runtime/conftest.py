@@ -1,6 +1,5 @@
 """Fixtures for the tests of the lifecycle where it lies."""
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,21 +22,6 @@ def conversions_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "limited", lambda limits, function, *arguments: function(*arguments))
         yield
-
-
-@pytest.fixture(scope="session")
-def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Variables with which a process finds a server of buckets."""
-    with buckets.served(tmp_path_factory.mktemp("buckets")) as variables:
-        yield variables
-
-
-@pytest.fixture
-def bucket(bucket_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an empty bucket."""
-    for name, value in bucket_server.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{buckets.NAME}/{secrets.token_hex(6)}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
