@@ -1,4 +1,4 @@
-"""A bucket instead of a common disk: CI exports a version, one machine deploys it, a second serves it, the first collects."""
+"""A bucket instead of a common disk: a version is exported, deployed on one machine, served on a second."""
 
 import re
 import shutil
