@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-__version__ = "0.3.0.dev0"
+__version__ = "0.3.1.dev0"
 
 # Dependencies read these variables when they are imported. Without them, onnxruntime 1.32 writes a device id below HOME
 # and sends usage data, and MLflow sends usage data.
