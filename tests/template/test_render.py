@@ -65,7 +65,7 @@ OWNED = {
     ),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
-    "kubernetes": ("deploy/", "lifecycle/tools/image.py"),
+    "kubernetes": ("deploy/", "lifecycle/docs/settings.md", "lifecycle/tools/image.py"),
 }
 ANSWERS_FILE = ".copier-answers.yml"
 WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]

@@ -252,6 +252,7 @@ def imports_labels(here: Machine, folder: Path) -> None:
     labels.add(here.store, CHURN, file, NOON + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [publishes, promotes, collects, imports_labels])
 @pytest.mark.parametrize("same_machine", [True, False])
 def test_a_kill_at_any_write_to_the_bucket_loses_nothing_and_the_job_can_be_repeated(
