@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
-from pyarrow import parquet, types  # type: ignore[import-untyped]
+from pyarrow import parquet, types
 
 from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text

@@ -90,7 +90,7 @@ def test_it_ends_when_another_version_is_deployed(sample: Sample, settings: Sett
     ("column", "why", "problem"),
     [
         ("region", " ", "only with a reason"),
-        ("regoin", "x", "no input 'regoin'; is region meant?"),
+        ("regoin", "x", "no input 'regoin'"),
         ("plan", "x", "plan is not broken"),
         ("spent_30d", "x", "spent_30d violates the contract"),
     ],
@@ -106,12 +106,12 @@ def test_what_cannot_be_accepted_is_refused_with_the_reason(
 
 
 def test_it_needs_a_report_about_the_deployed_version(settings: Settings) -> None:
-    with pytest.raises(LifecycleError, match="there is no report"):
+    with pytest.raises(LifecycleError, match="is about no version"):
         accept(settings.store, "local", "region", ANA, "x")
     run_monitor(settings)
     path = settings.store.reports / "local/monitoring.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"version": "another"}))
-    with pytest.raises(LifecycleError, match="the newest report is about another"):
+    with pytest.raises(LifecycleError, match="is about another"):
         accept(settings.store, "local", "region", ANA, "x")
 
 

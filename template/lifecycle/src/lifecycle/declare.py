@@ -9,7 +9,5 @@ from lifecycle.contract import Regression as Number
 
 __all__ = ["Classes", "Entity", "Key", "Number", "Request", "Row", "TwoClasses"]
 
-warn_renamed(
-    "lifecycle.declare",
-    "lifecycle.contract (TwoClasses: Binary, Classes: Multiclass, Number: Regression, Entity: Lookup)",
-)
+_RENAMED = "TwoClasses: Binary, Classes: Multiclass, Number: Regression, Entity: Lookup"
+warn_renamed("lifecycle.declare", f"lifecycle.contract ({_RENAMED})")

@@ -9,10 +9,7 @@ TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score", "image",
 
 
 class LifecycleError(Exception):
-    """A problem that the user can fix. The command line prints it without a traceback and exits with code 1.
-
-    `problem` says what is wrong, and where; `hint` what to do about it.
-    """
+    """A problem that the user can fix: what is wrong, where, and a `hint` what to do. The command exits with code 1."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem = problem

@@ -3,18 +3,13 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lifecycle import warn_renamed
 from lifecycle.errors import LifecycleError
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 DAY = 86_400
-# Training holds out rows of the newest period. One of fewer rows is too noisy to choose a model, so that a period of a
-# small table lasts longer.
+# Training holds out rows of the newest period, which lasts longer in a small table: few rows cannot choose a model.
 PERIOD, MIN_PERIOD_ROWS = 28 * DAY, 1000
 # Replaced where a test or a simulated year sets another time; everything else calls it through this module.
 clock: Callable[[], float] = time.time
@@ -64,11 +59,10 @@ def date_of(timestamp: int) -> date:
     return datetime.fromtimestamp(timestamp, UTC).date()
 
 
-def newest_period(seconds: "npt.NDArray[np.int64]", share: float) -> tuple[int, int]:
+def newest_period(seconds: Any, share: float) -> tuple[int, int]:
     """Return the start and the length in seconds of the newest period, with at most about `share` of the rows.
 
-    `seconds` are the times of the rows, shape (rows,). The period lasts 28 days, or as many times as long as
-    MIN_PERIOD_ROWS rows need.
+    `seconds` is an array of times, shape (rows,). The period is 28 days, or a multiple with MIN_PERIOD_ROWS rows.
     """
     import numpy as np
 

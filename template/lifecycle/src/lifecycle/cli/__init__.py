@@ -1,8 +1,7 @@
 """The command line `lifecycle COMMAND`: parse the arguments, run one command, print errors without a traceback.
 
 The commands about the repository are in this module; `cli.model` has those for versions of the model, and
-`cli.monitoring` those for a deployed version. A command imports its package only when it runs, so that start-up stays
-fast.
+`cli.monitoring` those for a deployed version. A command imports its package when it runs, so that the start is fast.
 """
 
 import argparse
@@ -88,7 +87,6 @@ def _unexpected_errors() -> tuple[type[Exception], ...]:
 
 
 def _add_own_commands(add: AddCommand) -> None:
-    """Add the commands about the repository: whether it is consistent, its settings, its sample and its owners."""
     add("check", _check, "check that contract, contract.json, features.sql, config and OWNERS agree")
     add("contract", _contract, "write contract.json from src/model/contract.py")
     client = add("client", _client, "build a typed client of the service, as a wheel in dist/", "online")
@@ -120,8 +118,7 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     print(f"ok  config: {', '.join(settings.ENVIRONMENTS)}")
     print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if features_sql is not None:
-        connection = point_in_time.connect(data, loaded.settings.data)
-        point_in_time.check_sql(connection, contract, features_sql)
+        point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
     _report_owners(always=False)
 

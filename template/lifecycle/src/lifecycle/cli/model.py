@@ -3,18 +3,17 @@
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from lifecycle import registry, timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.registry import deployments
 from lifecycle.settings import Loaded, Serve
-
-if TYPE_CHECKING:
-    from lifecycle.registry.deployments import Deployment
 
 
 def add_commands(add: AddCommand) -> None:
@@ -102,15 +101,12 @@ def _train(given: argparse.Namespace, loaded: Loaded) -> None:
 def _promote(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.contract.team import load_data
     from lifecycle.jobs.promote import promote
-    from lifecycle.registry import deployments
-
-    def on_decision(page: Path) -> None:
-        print(f"decision: {page}")
 
     settings, environment, who = loaded.settings, loaded.environment, registry.who()
     before = deployments.read(settings.store, environment)
     options = given.version, given.threshold, who, given.why, Path.cwd(), given.reason
-    done = promote(settings, load_data(), environment, *options, on_decision=on_decision, override=given.override)
+    show = partial(print, "decision:")
+    done = promote(settings, load_data(), environment, *options, on_decision=show, override=given.override)
     if done == before:
         print(f"{_described(done)} already; nothing changed")
     else:
@@ -193,6 +189,6 @@ def _serve(given: argparse.Namespace, loaded: Loaded) -> None:
     serving.run(own.model_copy(update={"serve": serve} | other), loaded.environment)
 
 
-def _described(done: "Deployment") -> str:
+def _described(done: deployments.Deployment) -> str:
     threshold = "" if done.current.threshold is None else f" with the threshold {done.current.threshold}"
     return f"{done.current.version} is deployed in {done.environment}{threshold}"

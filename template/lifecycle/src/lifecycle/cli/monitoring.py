@@ -2,15 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from lifecycle import timestamps
+from lifecycle import registry, timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, Refused, complete_commands
+from lifecycle.registry import deployments
 from lifecycle.settings import Loaded
-
-if TYPE_CHECKING:
-    from lifecycle.contract.schema import Contract
 
 
 def add_commands(add: AddCommand) -> None:
@@ -99,9 +97,7 @@ def _erase(given: argparse.Namespace, loaded: Loaded) -> None:
     value, by_id = (given.key, False) if given.id is None else (given.id, True)
     done = erase(loaded.settings.store, value, _contract(loaded), by_id)
     print(f"{done.rows} logged or scored rows and {done.labels} labels of {value} were erased")
-    print(
-        f"Remove them from your tables ({loaded.settings.data}/), too; otherwise the next `make score` logs them again."
-    )
+    print(f"Remove them from your tables ({loaded.settings.data}/), too: the next `make score` would log them again.")
     if done.being_written:
         seconds = loaded.settings.log.segment_seconds
         problem = f"{done.being_written} rows are in a segment that a service is writing"
@@ -126,7 +122,6 @@ def _monitor(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle import registry
     from lifecycle.monitoring.report import accept
 
     who, environment = registry.who(), loaded.environment
@@ -138,15 +133,12 @@ def _accept(given: argparse.Namespace, loaded: Loaded) -> None:
 def _retrain(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle.jobs.retrain import retrain
 
-    options = given.reason, given.due, given.force
-    run = retrain(loaded.settings, loaded.environment, Path.cwd(), *options, why=given.why)
+    run = retrain(loaded.settings, loaded.environment, Path.cwd(), given.reason, given.due, given.force, why=given.why)
     if run:
         print(f"{run.outcome}: {run.text}")
 
 
 def _history(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.registry import deployments
-
     store = loaded.settings.store
     periods = deployments.periods(store, loaded.environment)
     for period in periods if given.at is None else [deployments.period_at(periods, given.at)]:
@@ -154,8 +146,8 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         threshold = "" if period.threshold is None else f"  threshold {period.threshold:g}"
         print(f"{timestamps.format_utc(period.first)} to {last}  {period.version}{threshold}")
         entry = period.entry
-        who = f"{entry['who']} (name recorded, not verified)"
-        print(f"    {entry['action']} by {who}: {entry['why'] or 'no reason given'}")
+        why = entry["why"] or "no reason given"
+        print(f"    {entry['action']} by {entry['who']} (name recorded, not verified): {why}")
         if override := entry.get("evidence", {}).get("override"):
             print(f"    {override['verdict']}, overridden ({', '.join(override['checks'])}): {override['reason']}")
         if decision := entry.get("evidence", {}).get("decision"):
@@ -164,10 +156,10 @@ def _history(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"nothing has been deployed in {loaded.environment} yet")
 
 
-def _contract(loaded: Loaded) -> "Contract":
+def _contract(loaded: Loaded) -> Any:
     """Return the contract of the deployed version; before the first promotion, that of the repository."""
     from lifecycle.contract.team import load_contract
-    from lifecycle.registry import deployments, predictions
+    from lifecycle.registry import predictions
 
     if deployment := deployments.read(loaded.settings.store, loaded.environment):
         return predictions.contract_of(loaded.settings.store, deployment.current.version)

@@ -22,9 +22,8 @@ PACKAGE = Path(__file__).parent / "package"
 def build(root: Path, number: int) -> tuple[Path, str]:
     """Build the wheel of the client of `contract.json` in `dist/`, where it replaces an older one.
 
-    Its version consists of that of the contract, `number`, and an identifier of the content. Returns the path of the
-    wheel, and the lines that an application needs to use it. Equal contracts give equal bytes. Raises LifecycleError
-    where there is no valid contract, or uv is missing or fails.
+    Its version is that of the contract, `number`, and an identifier of the content. Returns the path of the wheel, and
+    the lines to use it. Equal contracts give equal bytes. LifecycleError without a valid contract, or where uv fails.
     """
     contract, model, dist = released(root), project_name(root), root / "dist"
     identity = hashlib.sha256(repr(sorted(files(contract, model, "").items())).encode()).hexdigest()

@@ -1,7 +1,4 @@
-"""The contract of a model: declaration, schema, validation of rows and tables, and the matrix that models read.
-
-The team's code imports the names below.
-"""
+"""The contract: declaration, schema, validation, and the matrix of models. The team's code imports the names below."""
 
 from lifecycle.contract.declare import Binary, Id, Key, Logged, Lookup, Multiclass, Regression, Request, Row
 from lifecycle.contract.rows import Inputs

@@ -1,5 +1,6 @@
 """The contract for its callers: whether those of one contract can call another, and Python names of the columns."""
 
+import itertools
 import keyword
 import re
 import unicodedata
@@ -84,15 +85,14 @@ def _refuse_undeclared_changes(old: Contract, new: Contract) -> None:
 
 def _narrower(old: Column, new: Column) -> list[str]:
     was, now = (f"{column.source} {column.kind} {column.unit}".strip() for column in (old, new))
+    is_optional = not (old.required or new.required)
     gone = sorted(set(old.levels) - set(new.levels)) if new.levels else []
     changes = {
         # Adding a unit where the old contract states none is documentation, not a change.
         f"was {was} and is {now}": (old.kind, old.unit or new.unit) != (new.kind, new.unit),
         "may no longer be null": old.nullable and not new.nullable,
         "is now required": new.required and not old.required,
-        f"has another default ({old.default!r} → {new.default!r})": not old.required
-        and not new.required
-        and new.default != old.default,
+        f"has another default ({old.default!r} → {new.default!r})": is_optional and new.default != old.default,
         f"no longer takes {', '.join(gone)}": bool(gone),
         "no longer takes any text": bool(new.levels) and not old.levels and old.kind == new.kind,
     }
@@ -114,16 +114,13 @@ def _describe(target: Target) -> str:
 
 def python_names(names: Iterable[str]) -> dict[str, str]:
     """Return column name → Python name in snake case, none of them another column's name; equal ones get a number."""
-    found: dict[str, str] = {}
-    columns = list(names)
-    used: set[str] = set()
+    found, columns = dict[str, str](), list(names)
+    taken = set(columns)
     for at, name in enumerate(columns, 1):
-        chosen = base = python_name(name) or f"column_{at}"
-        number = 2
-        while chosen in used or (chosen != name and chosen in columns):
-            chosen, number = f"{base}_{number}", number + 1
-        used.add(chosen)
-        found[name] = chosen
+        base = python_name(name) or f"column_{at}"
+        tried = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
+        found[name] = next(each for each in tried if each == name or each not in taken)
+        taken.add(found[name])
     return found
 
 

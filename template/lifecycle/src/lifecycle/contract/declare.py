@@ -73,10 +73,7 @@ class Logged(Note):
 
 @dataclass(frozen=True)
 class Lookup(Note):
-    """A field that `features.sql` computes and the service looks up by key.
-
-    `fallback` is its value for a key without features; without a fallback, such a key gets 404.
-    """
+    """A field that `features.sql` computes and the service looks up; a key without features gets `fallback`, or 404."""
 
     fallback: Any = ...
     source: ClassVar[Source] = "lookup"
@@ -139,12 +136,8 @@ def _column(field: str, info: FieldInfo) -> Column:
         hint = "A number takes one ge and one le, no open bound (gt, lt), and open text takes one max_length."
         _refuse_if(wrong, field, f"carries {item!r}", hint)
     limits = {"max_length": MAX_TEXT} if MaxLen in allowed else {}
-    limits |= {
-        name: getattr(item, name)
-        for item in info.metadata
-        for name in ("ge", "le", "max_length")
-        if hasattr(item, name)
-    }
+    bounds = ("ge", "le", "max_length")
+    limits |= {name: getattr(item, name) for item in info.metadata for name in bounds if hasattr(item, name)}
     low, high = _bounds(field, limits, kind, note.source)
     _refuse_if(info.default_factory is not None, field, "has a default_factory", "Write the default itself.")
     name, source, required = info.alias or field, note.source, info.is_required()
@@ -228,9 +221,8 @@ def _check(contract: Contract) -> None:
         other = folded[name.lower()]
         _refuse_if(other != name, name, f"differs from {other} in its case only", "Give one another alias.")
     without = [column.name for column in contract.lookups if not column.has_fallback]
-    if 0 < len(without) < len(contract.lookups):
-        hint = "Give every Lookup() field one, or none."
-        _refuse_if(True, without[0], "has no fallback, and other fields have", hint)
+    some, hint = 0 < len(without) < len(contract.lookups), "Give every Lookup() field one, or none."
+    _refuse_if(some, "".join(without[:1]), "has no fallback, and other fields have", hint)
     _refuse_if(not contract.inputs, "ROW", "has no model input", "Add a Request() or Lookup() field.")
     keys = [column.name for column in contract.entity_key]
     problem = f"has Lookup() fields, which need exactly one key, and has {keys or 'none'}"

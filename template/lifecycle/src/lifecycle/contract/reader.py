@@ -1,6 +1,7 @@
 """Read files as typed columns: the same for training, `make score INPUT=` and labels."""
 
 import codecs
+import contextlib
 import functools
 import gzip
 import tempfile
@@ -76,10 +77,9 @@ def open_rows(
     """Register the rows of any file as they are; return how `table` declares its columns, if it has all `needed`."""
     import duckdb
 
-    scan = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
     declared: Mapping[str, Text] = {}
-    if is_parquet(path):
-        scan = Table("", {}).scan(path)
+    as_csv = f"read_csv({path_literal(path)}, header = true, all_varchar = true, skip = 0)"
+    scan = Table("", {}).scan(path) if is_parquet(path) else as_csv
     if table and table.columns.keys() >= set(needed):
         headers = {table.columns[name].header or name for name in needed}
         try:
@@ -116,12 +116,9 @@ def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
     Raises LifecycleError where the file has another encoding; a file in UTF-8 is never read as another one.
     """
     hint = "Save it in the encoding that src/model/data.py declares, or run `make contract` with ENCODING=."
-    try:
-        is_other = not all([part.isascii() for part in _decoded(path, "utf-8")])
-    except UnicodeError:
-        is_other = False
-    if is_other:
-        raise LifecycleError(f"{path.name} is in UTF-8, and not in the declared encoding {encoding}", hint)
+    with contextlib.suppress(UnicodeError):
+        if not all([part.isascii() for part in _decoded(path, "utf-8")]):
+            raise LifecycleError(f"{path.name} is in UTF-8, and not in the declared encoding {encoding}", hint)
     copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
     try:
         with copy.open("w", encoding="utf-8", newline="") as target:

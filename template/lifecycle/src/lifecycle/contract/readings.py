@@ -27,8 +27,7 @@ EARLIEST, LATEST = "1678-01-01", "2262-01-01"
 class Text:
     """A column of text, without the blanks around it unless `strip` is false.
 
-    `header` is its name in the file where that is not its name in the contract. Values in `missing` are read as null.
-    `same` maps a spelling to another one of the same value.
+    `header` is its name in the file if it is another, values in `missing` are null, and `same` maps spellings.
     """
 
     header: str = ""
@@ -86,22 +85,14 @@ class Number(Text):
     whole: bool = False
     null_words: ClassVar[tuple[str, ...]] = MISSING
 
-    @property
-    def kind(self) -> Kind:  # type: ignore[override]
-        """The kind: `integer` for whole numbers, else `number`."""
-        return "integer" if self.whole else "number"
-
-    @property
-    def noun(self) -> str:  # type: ignore[override]
-        """What a valid value is, for messages."""
-        return "a whole number" if self.whole else "a number"
+    kind = property(lambda self: "integer" if self.whole else "number")
+    noun = property(lambda self: "a whole number" if self.whole else "a number")
 
     def _parsed(self, plain: str) -> str:
         if (self.decimal, self.thousands, self.affixes, len(self.factors), self.accounting) == (".", "", (), 0, False):
             return self._converted(plain, "VARCHAR")
         found = f"regexp_extract({plain}, {text(self._pattern)}, ['open', 'sign', 'number', 'suffix', 'close'])"
-        digits = f"translate({found}.number, {text(self.decimal + self.thousands)}, '.')"
-        number = self._converted(digits, "VARCHAR")
+        number = self._converted(f"translate({found}.number, {text(self.decimal + self.thousands)}, '.')", "VARCHAR")
         cases = " ".join(f"WHEN {text(suffix)} THEN {factor!r}" for suffix, factor in self.factors.items())
         number = f"{number} * CASE {found}.suffix {cases} ELSE 1 END" if cases else number
         is_negative = f"{found}.sign IN ('-', '\u2212') OR {found}.open <> '' AND {found}.close = ')' OR "
@@ -158,8 +149,7 @@ class Time(Text):
     """A column of dates or timestamps, read as timestamps in UTC.
 
     `formats` are tried in their order, in the notation of `strptime`; without one, ISO 8601. `unit` is that of numbers
-    since 1970: s, ms, us or ns. `last_year` is the latest year that two digits can mean, at most 2068 (the default), so
-    that 69 is read as 1969.
+    since 1970: s, ms, us or ns. `last_year` is the latest year of two digits, at most and by default 2068 (69 is 1969).
     """
 
     formats: tuple[str, ...] = ()

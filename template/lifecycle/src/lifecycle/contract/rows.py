@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Rows: strict validation of those in a request, and their encoding to the matrix that every model reads.
 
 Error messages never contain a value. Training, batch scoring and the service build the same float32 matrix: columns in
@@ -58,8 +57,7 @@ class RowReader:
         """Validate the body of a request: JSON, one row or a list of rows.
 
         Returns the rows, with timestamps as UTC without a zone; whether the body was a list; and each ignored field
-        met. Raises RowError where the body is not JSON, or a row violates the contract, and TooManyRows where the list
-        has more than `max_rows` rows.
+        met. Raises RowError where the body is not JSON, or a row violates the contract, and TooManyRows.
         """
         many = body.lstrip()[:1] == b"["
         try:
@@ -141,8 +139,7 @@ class Inputs:
 class Encoder:
     """An encoder of rows, frames and Arrow batches, which satisfy the contract, to the matrix, shape (rows, inputs).
 
-    `levels` are those of each category column, in the order of their codes 0, 1, …; the matrix has no column for the
-    inputs `without`.
+    `levels` are those of each category column in the order of their codes; the matrix lacks the inputs `without`.
     """
 
     def __init__(self, contract: Contract, levels: Mapping[str, Sequence[str]], without: Collection[str] = ()) -> None:
@@ -163,13 +160,10 @@ class Encoder:
         """Return the matrix of completed rows: dictionaries of JSON values, times and features."""
         if self.times:
             rows = [{**row, **{name: days(row[name]) for name in self.times}} for row in rows]
-        values = [
-            row[name] if codes is None else codes.get(row[name], UNSEEN)
-            for row in rows
-            for name, codes in self._encoding
-        ]
+        pairs = self._encoding
+        values = [row[name] if codes is None else codes.get(row[name], UNSEEN) for row in rows for name, codes in pairs]
         # One call for all values, because it dominates the time of a single row. It converts None to NaN.
-        return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(self._encoding))
+        return np.fromiter(values, np.float32, len(values)).reshape(len(rows), len(pairs))
 
     def frame(self, frame: Frame) -> Matrix:
         """Return the matrix of a frame."""

@@ -96,8 +96,7 @@ class Column:
 class Target:
     """What the model predicts: the `label` column, and the `classes` in the order of their codes.
 
-    In binary classification, the second class is the positive one. A regression has no classes; with a `quantile` it
-    predicts that quantile of the label, else its mean.
+    Of two classes, the second is the positive one. A regression predicts the `quantile` of the label, else its mean.
     """
 
     task: Task

@@ -112,8 +112,7 @@ def count(connection: Connection, query: str) -> int:
 def check_rules(connection: Connection, table: str, rules: list[tuple[str, str, str]], where: str) -> None:
     """Check the rows of a table: each rule is a column name, a description, and the SQL condition of a violation.
 
-    Raises LifecycleError where rows violate a rule; the message names `where`, the column, the rule, how many rows
-    violate it and the first of them, counted from 0.
+    The LifecycleError names `where`, column, rule, the number of rows that violate it, and the first, counted from 0.
     """
     faults = []
     for start in range(0, len(rules), RULES_AT_ONCE):
@@ -145,9 +144,7 @@ def cast(expression: str, column: Column, sql_type: str) -> str:
 
 
 @contextlib.contextmanager
-def explain_sql_errors(
-    where: str, hint: str = "The message is from DuckDB and names the place in the SQL."
-) -> Iterator[None]:
+def explain_sql_errors(where: str, hint: str = "DuckDB's message names the place in the SQL.") -> Iterator[None]:
     """Convert an error of DuckDB to a LifecycleError that names `where` the SQL comes from."""
     import duckdb
 
@@ -155,8 +152,7 @@ def explain_sql_errors(
         yield
     except duckdb.Error as error:
         if UNREADABLE in str(error):
-            problem = str(error).partition(UNREADABLE)[2]
-            raise LifecycleError(problem, READ_HINT) from None
+            raise LifecycleError(str(error).partition(UNREADABLE)[2], READ_HINT) from None
         if isinstance(error, duckdb.IOException):
             hint = "Where the disk is full, free some space, or set `storage` or `data` to another place."
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from lifecycle import warn_renamed
 from lifecycle.contract.declare import derive
@@ -58,8 +58,7 @@ class Estimator(Protocol):
 class PythonModel(Protocol):
     """A model that is not a scikit-learn estimator. Its files contain no pickle.
 
-    Define its class in a module of its own: the serving environment contains only the team's own dependencies, so that
-    everything this module imports needs `uv add`.
+    Define its class in a module of its own: the service has the team's dependencies only, added by `uv add`.
     """
 
     def fit(self, frame: Frame, label: Any) -> Any:
@@ -115,8 +114,7 @@ def load_contract() -> tuple[Contract, str | None]:
 
 def load_data() -> Data:
     """Return `model.data`, the only module that jobs without training need."""
-    data: Data = _module("data", "tables", "labels", "population")
-    return data
+    return cast(Data, _module("data", "tables", "labels", "population"))
 
 
 def project_name(root: Path) -> str:
@@ -167,20 +165,21 @@ def python_class(path: str) -> Any:
 def requirements(packages: Iterable[str], project: str) -> set[str]:
     """Return the distributions of the packages that the team's code imports, and those that the team declares."""
     # Repositories of 0.1.0 and 0.2.0 have no suffix.
-    distribution = _installed(f"{project}{SUFFIX}") or project
+    own = installed(f"{project}{SUFFIX}")
+    distribution = own.name if own else project
     known = metadata.packages_distributions()
     imported = {name for package in packages for name in known.get(package, ())}
     lines = [line for line in metadata.requires(distribution) or [] if "extra ==" not in line]
     # A requirement of another platform is not installed here.
-    declared = (_installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines)
+    declared = (installed(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines)
     # The team's own code is in the bundle.
-    return {*imported, *filter(None, declared)} - {distribution}
+    return {*imported, *(each.name for each in declared if each)} - {distribution}
 
 
-def _installed(distribution: str) -> str | None:
-    """Return the name that an installed distribution gives itself."""
+def installed(distribution: str) -> metadata.Distribution | None:
+    """Return an installed distribution, or None."""
     try:
-        return metadata.distribution(distribution).name
+        return metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return None
 

@@ -1,7 +1,4 @@
-"""Point-in-time features, computed by `features.sql` over a spine, and the feature table of the service.
-
-The table is one read-only SQLite file per feature set, replaced in one step.
-"""
+"""The feature table of the service: a read-only SQLite file for each feature set, replaced in one step."""
 
 import errno
 import sqlite3
@@ -18,11 +15,8 @@ from lifecycle.features.point_in_time import ROWS, connect, latest, population_r
 from lifecycle.storage import Store, replacing
 
 __all__ = ["ROWS", "FeatureTable", "connect", "latest", "population_rows", "table_path", "training_rows", "write_table"]
-DISK_ERRORS = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-}
+DISK_ERRORS = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
+DISK_ERRORS[sqlite3.SQLITE_CANTOPEN] = errno.EACCES
 
 
 def table_path(store: Store, feature_set: str) -> Path:

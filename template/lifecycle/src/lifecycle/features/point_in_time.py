@@ -65,8 +65,7 @@ def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool
     if label not in known:
         hint = "Select it under the name that TARGET in src/model/contract.py gives."
         raise LifecycleError(f"{where} lacks the label {label}", hint)
-    extra = (label, *sorted(TIMES & known.keys()))
-    rows = _complete(connection, team.contract, team.features_sql, known, extra)
+    rows = _complete(connection, team.contract, team.features_sql, known, (label, *sorted(TIMES & known.keys())))
     if team.contract.id:
         name = team.contract.id.name
         several = f"SELECT 1 FROM {ROWS} GROUP BY {quoted(name)} HAVING count(DISTINCT {quoted(label)}) > 1"
@@ -77,18 +76,13 @@ def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool
 
 
 def population_rows(
-    connection: Connection,
-    data: Data,
-    contract: Contract,
-    features_sql: str | None,
-    as_of: int,
-    keep: Keep = keep_in_memory,
+    connection: Connection, data: Data, contract: Contract, sql: str | None, as_of: int, keep: Keep = keep_in_memory
 ) -> int:
     """Fill ROWS with the population at `as_of`, sorted by key; return its size, or raise as `training_rows` does."""
     # Without looked-up columns the query is read only once, so that a view saves a copy.
     once = keep is not keep_in_memory and bool(contract.identifiers) and not contract.lookups
     known = _read_population(connection, data, as_of, "VIEW" if once else "TABLE")
-    return _complete(connection, contract, features_sql, known, ("ts",), keep, contract.identifiers)
+    return _complete(connection, contract, sql, known, ("ts",), keep, contract.identifiers)
 
 
 def lookup_rows(connection: Connection, data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
@@ -105,8 +99,7 @@ def recompute_query(connection: Connection, contract: Contract, features_sql: st
 
     A key without features has no row. Raise LifecycleError where `features.sql` does not fit the tables.
     """
-    known = _read_requests(connection, query, "the prediction log")
-    types = _fill_spine(connection, contract, features_sql, known)
+    types = _fill_spine(connection, contract, features_sql, _read_requests(connection, query, "the prediction log"))
     parts = [cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
 
@@ -202,8 +195,7 @@ def _check_one_row_each(connection: Connection, contract: Contract) -> None:
     missing = "FALSE" if contract.fallback else f"NOT bool_and({FOUND})"
     counted = f"SELECT {REQUEST}, count(*) FILTER ({FOUND}) AS found FROM {ROWS} GROUP BY {REQUEST}"
     wrong = f"{counted} HAVING count(*) > 1 OR {missing}"
-    query = f"SELECT count(*), arg_min(found, {REQUEST}) FROM ({wrong})"
-    ((count, found),) = connection.execute(query).fetchall()
+    ((count, found),) = connection.execute(f"SELECT count(*), arg_min(found, {REQUEST}) FROM ({wrong})").fetchall()
     if count:
         problem = f"{WHERE} does not return one row for each of {count} rows of the spine (for the first: {found} rows)"
         raise LifecycleError(problem, "It returns exactly one row for each row of the spine.")

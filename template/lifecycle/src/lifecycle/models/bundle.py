@@ -40,6 +40,10 @@ class BundleError(LifecycleError):
     """A bundle that is damaged, or that this environment cannot load."""
 
 
+def _fact(name: str) -> "cached_property[str]":
+    return cached_property(lambda bundle: str(bundle.facts[name]))
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle directory and the content of its `bundle.json`."""
@@ -47,15 +51,12 @@ class Bundle:
     path: Path
     facts: dict[str, Any]
 
-    @property
-    def version(self) -> str:
-        """Return the identifier of this model version."""
-        return str(self.facts["version"])
-
-    @property
-    def kind(self) -> str:
-        """Return which loader reads the model: `onnx`, `skops` or `python`."""
-        return str(self.facts["kind"])
+    # The identifier of this model version.
+    version = _fact("version")
+    # Which loader reads the model: `onnx`, `skops` or `python`.
+    kind = _fact("kind")
+    # An identifier that is equal for bundles that can share one feature table.
+    feature_set = _fact("feature_set")
 
     @cached_property
     def contract(self) -> Contract:
@@ -66,11 +67,6 @@ class Bundle:
     def features_sql(self) -> str | None:
         """Return the SQL of the looked-up columns, None where the contract has none."""
         return self.read("features.sql").decode() if "features.sql" in self.facts["files"] else None
-
-    @property
-    def feature_set(self) -> str:
-        """Return an identifier that is equal for bundles that can share one feature table."""
-        return str(self.facts["feature_set"])
 
     def read(self, name: str) -> bytes:
         """Return the content of one file of the bundle."""
@@ -83,8 +79,7 @@ def publish(
     """Copy a finished folder of files, without `bundle.json`, into the storage as a new version, in one step.
 
     `facts` is the content of `bundle.json` besides format, version, feature set and hashes. The version is the time of
-    creation `created`, as `YYYYMMDDTHHMMSS[ffffff]`, and a hash of all files. `check` is called with the written draft;
-    when it raises, no version appears.
+    creation `created`, as `YYYYMMDDTHHMMSS[ffffff]`, and a hash of all files; none appears if `check(draft)` raises.
     """
     files = _hashes(folder)
     digest = hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
@@ -100,8 +95,7 @@ def publish(
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, temporary / name)
             made = Bundle(folder, {"files": files})
-            identifier = feature_set(made.features_sql, made.contract)
-            own = {"format": FORMAT, "version": version, "feature_set": identifier}
+            own = {"format": FORMAT, "version": version, "feature_set": feature_set(made.features_sql, made.contract)}
             text = json.dumps(own | facts | {"files": files}, indent=2, ensure_ascii=False) + "\n"
             (temporary / "bundle.json").write_text(text, encoding="utf-8")
             if check:
@@ -138,7 +132,6 @@ def verify(path: Path) -> Bundle:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
     found = _hashes(path)
     del found["bundle.json"]
-    fault = ""
     if form != FORMAT:
         fault = f"has format {form}, this lifecycle reads {FORMAT}"
     elif facts.get("version") != path.name:
@@ -150,9 +143,9 @@ def verify(path: Path) -> Bundle:
         fault = f"holds a changed {changed[0]}: its hash is not the one in bundle.json"
     elif added := sorted(found.keys() - recorded):
         fault = f"holds {added[0]}, which bundle.json does not list"
-    if fault:
-        raise BundleError(f"{path} {fault}", RETRAIN)
-    return Bundle(path, facts)
+    else:
+        return Bundle(path, facts)
+    raise BundleError(f"{path} {fault}", RETRAIN)
 
 
 def installed_versions(distributions: list[str]) -> dict[str, str]:
@@ -181,8 +174,7 @@ def open_version(store: Store, version: str) -> Bundle:
 def copy_code(cls: type, folder: Path) -> None:
     """Copy the package of a class (or its module, where that is a single file) into the folder of a bundle.
 
-    Only files with one of SUFFIXES are copied, and none that is hidden; nothing of the package of another distribution.
-    Raises LifecycleError above LARGEST bytes.
+    Hidden files, other SUFFIXES and packages of other distributions are omitted. LifecycleError above LARGEST bytes.
     """
     whole = _home(cls)
     if _is_foreign(whole):

@@ -1,8 +1,4 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
-"""Convert an estimator to an ONNX graph.
-
-LightGBM, XGBoost and classifiers made of others are converted here, trees by `trees`, everything else by skl2onnx.
-"""
+"""Convert boosters and classifiers made of others to ONNX; `trees` converts trees, and skl2onnx everything else."""
 
 import copy
 import json
@@ -12,6 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.common import shape_calculator as shapes
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.operator_converters.voting_classifier import convert_voting_classifier
+from sklearn.base import is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
 
 from lifecycle.models import trees
 from lifecycle.models.trees import NoConversion, Tree, Writer
@@ -20,9 +24,8 @@ from lifecycle.models.trees import NoConversion, Tree, Writer
 LINKS = dict.fromkeys(("binary", "cross_entropy", "binary:logistic", "reg:logistic"), "Sigmoid")
 LINKS |= dict.fromkeys(("multiclass", "multi:softprob", "multi:softmax"), "Softmax")
 LINKS |= dict.fromkeys(("poisson", "gamma", "tweedie", "count:poisson", "reg:gamma", "reg:tweedie"), "Exp")
-LINKS |= dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "")
+LINKS |= dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape", "reg:pseudohubererror"), "")
 LINKS |= dict.fromkeys(("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:quantileerror"), "")
-LINKS["reg:pseudohubererror"] = ""
 # LightGBM takes all numbers up to this for zeros.
 ZERO = float(np.float32(1e-35))
 
@@ -34,18 +37,9 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
     graph from a float32 matrix, shape (rows, width), to float64 (probabilities of all classes, the predicted value, or
     the output of a transformer), and the warnings of the converter.
     """
-    from onnx import TensorProto, helper
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-    from sklearn.base import is_classifier
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.ensemble import VotingClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder
-
     _register()
     # They may combine models of LightGBM or XGBoost, which skops cannot store.
-    combined = {CalibratedClassifierCV: _convert_calibrated, VotingClassifier: _convert_voting}
+    combined = {CalibratedClassifierCV: trees.converter(_convert_calibrated), VotingClassifier: _convert_voting}
     name, kind = ("wide", DoubleTensorType) if wide else ("rows", FloatTensorType)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -54,8 +48,8 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
             initial_types=[(name, kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
             target_opset={"": 21, "ai.onnx.ml": 3},
-            custom_conversion_functions=trees.converters() | combined,
-            custom_shape_calculators=dict.fromkeys((OneHotEncoder, SimpleImputer), trees.set_width),
+            custom_conversion_functions=trees.CONVERTERS | combined,
+            custom_shape_calculators=trees.SHAPES,
         )
     graph = model.graph
     if wide:
@@ -73,21 +67,18 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
 
 def _register() -> None:
     """Register the converters of the libraries that the team's code imported."""
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common import shape_calculator as shapes
-
     found: dict[type, Any] = {}
     if lightgbm := sys.modules.get("lightgbm"):
         found |= dict.fromkeys((lightgbm.LGBMClassifier, lightgbm.LGBMRegressor), _convert_lightgbm)
     if xgboost := sys.modules.get("xgboost"):
         kinds = (xgboost.XGBClassifier, xgboost.XGBRFClassifier, xgboost.XGBRegressor, xgboost.XGBRFRegressor)
         found |= dict.fromkeys(kinds, _convert_xgboost)
-    for each, converter in found.items():
+    for each, function in found.items():
         kind = "classifier" if each.__name__.endswith("Classifier") else "regressor"
         names = ("zipmap", "nocl", "raw_scores") if kind == "classifier" else ()
         options = {name: [True, False] for name in names}
         shape = getattr(shapes, f"calculate_linear_{kind}_output_shapes")
-        update_registered_converter(each, each.__name__, shape, converter, options=options)
+        update_registered_converter(each, each.__name__, shape, trees.converter(function), options=options)
 
 
 def _link(objective: str) -> str:
@@ -125,8 +116,8 @@ class CategorySets:
         return write.node("Concat", [value, indicators], axis=1)
 
 
-def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
-    write, dump = Writer(scope, operator, container), operator.raw_operator.booster_.dump_model()
+def _convert_lightgbm(model: Any, write: Writer) -> None:
+    dump = model.booster_.dump_model()
     link, targets = _link(dump["objective"].split()[0]), dump["num_tree_per_iteration"]
     # A random forest returns the mean of its trees.
     shares = len(dump["tree_info"]) // targets if dump["average_output"] else 1
@@ -134,7 +125,7 @@ def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
     grown = enumerate(dump["tree_info"])
     trees = [_lightgbm_tree(each["tree_structure"], at % targets, shares, sets) for at, each in grown]
     value = raw = write.node("Cast", [write.input], to=write.double)
-    if operator.raw_operator.get_params().get("zero_as_missing"):
+    if model.get_params().get("zero_as_missing"):
         small = write.node("LessOrEqual", [write.node("Abs", [value]), write.vector(np.float64(ZERO))])
         value = write.node("Where", [small, write.vector(np.float64(np.nan)), value])
     write.outputs(write.sum_of_trees(sets.append(write, value, raw), trees, np.zeros(targets)), link)
@@ -165,8 +156,7 @@ def _is_set(node: dict[str, Any]) -> bool:
     return bool(node.get("decision_type") == "==")
 
 
-def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def _convert_xgboost(model: Any, write: Writer) -> None:
     learner = json.loads(model.get_booster().save_raw("json"))["learner"]
     link, booster = _link(learner["objective"]["name"]), learner["gradient_booster"]
     grown = booster.get("gbtree", booster).get("model")
@@ -204,8 +194,6 @@ def _xgboost_tree(tree: dict[str, Any], weight: float, target: int, sets: Catego
 
 
 def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
-    from skl2onnx.operator_converters.voting_classifier import convert_voting_classifier
-
     # It refuses two values that do not concern probabilities, or that have another type.
     operator.raw_operator = model = copy.copy(operator.raw_operator)
     model.flatten_transform = False
@@ -213,9 +201,8 @@ def _convert_voting(scope: Any, operator: Any, container: Any) -> None:
     convert_voting_classifier(scope, operator, container)
 
 
-def _convert_calibrated(scope: Any, operator: Any, container: Any) -> None:
-    write = Writer(scope, operator, container)
-    parts = [_calibrated(write, each) for each in operator.raw_operator.calibrated_classifiers_]
+def _convert_calibrated(model: Any, write: Writer) -> None:
+    parts = [_calibrated(write, each) for each in model.calibrated_classifiers_]
     write.outputs(write.node("Div", [write.node("Sum", parts), write.vector(np.float64(len(parts)))]))
 
 

@@ -44,7 +44,8 @@ def split_rows(model: SkopsModel, holdout: Matrix, graph: bytes, seed: int) -> E
     at = np.array([column for column, _ in found], dtype=int)[chosen, None]
     limits = np.array([limit for _, limit in found])[chosen, None]
     columns, values = at.repeat(3), scales.neighbours(at, limits).ravel()
-    return EdgeRows(_moved(holdout, random, columns, values), scales.named("split of", columns))
+    names = [f"split of {scales.columns[each].name}" for each in columns]
+    return EdgeRows(_moved(_some(holdout, random, len(values)), columns, values), names)
 
 
 class _Scales:
@@ -72,9 +73,6 @@ class _Scales:
         """Return values, shape (values, 1), with the values before and after them, shape (values, 3)."""
         return self.values(at, self.places(at, values) + np.array([-1, 0, 1]))
 
-    def named(self, edge: str, columns: Any) -> list[str]:
-        return [f"{edge} {self.columns[at].name}" for at in columns]
-
     def edges(self, at: int, known: Matrix) -> list[tuple[str, float]]:
         """Return the edges of a column by name; `known` are values of the holdout rows."""
         column, (low, high) = self.columns[at], self.ends[at]
@@ -93,14 +91,11 @@ class _Scales:
 
 
 def _ends_of(column: Column, levels: int) -> tuple[float, float]:
-    if column.kind == "category":
-        return (0.0 if column.levels else UNSEEN), float(levels - 1)
-    if column.kind == "boolean":
-        return 0.0, 1.0
-    if column.kind == "time":
-        return FIRST_DAY, LAST_DAY
     most = float(np.finfo(np.float32).max)
-    return (-most if column.low is None else column.low), (most if column.high is None else column.high)
+    ends: dict[str, tuple[float, float]] = {"boolean": (0, 1), "time": (FIRST_DAY, LAST_DAY)}
+    ends["category"] = (0 if column.levels else UNSEEN), levels - 1
+    low, high = ends.get(column.kind, (-most, most))
+    return (low if column.low is None else column.low), (high if column.high is None else column.high)
 
 
 def _ends(scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
@@ -109,10 +104,10 @@ def _ends(scales: _Scales, holdout: Matrix, random: np.random.Generator) -> Edge
     for at in range(width):
         edges = scales.edges(at, random.choice(_known(holdout, at), BASES))
         far.append([value for name, value in edges if name in ("null", "lowest", "highest", "unseen level")])
-        if at not in tried:
-            continue
-        parts.append(_moved(holdout, random, at, np.repeat([value for _, value in edges], BASES)))
-        names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
+        if at in tried:
+            values = np.repeat([value for _, value in edges], BASES)
+            parts.append(_moved(_some(holdout, random, len(values)), at, values))
+            names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
     together = [[random.choice(each) for each in far] for _ in range(LEVELS)]
     matrix = np.concatenate([*parts, np.array(together, dtype=np.float32)])
     return EdgeRows(matrix, names + ["ends of all columns"] * LEVELS)
@@ -128,9 +123,7 @@ def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.rando
     low, high = np.sort(scales.places(column, np.concatenate(pairs, axis=1)), axis=0)
 
     def rows(places: npt.NDArray[np.int64]) -> Matrix:
-        moved = bases.copy()
-        moved[np.arange(PROBES), column] = scales.values(column, places)
-        return moved
+        return _moved(bases, column, scales.values(column, places))
 
     def outputs(places: npt.NDArray[np.int64]) -> Any:
         return model.raw_outputs(rows(places)).reshape(PROBES, -1)
@@ -143,7 +136,7 @@ def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.rando
         low, below = np.where(up, middle, low), np.where(up[:, None], between, below)
         high, above = np.where(up, high, middle), np.where(up[:, None], above, between)
     found = np.concatenate([rows(near) for near in (low - 1, low, low + 1, low + 2)])
-    return EdgeRows(found, scales.named("jump in", np.tile(column, 4)))
+    return EdgeRows(found, [f"jump in {scales.columns[at].name}" for at in column] * 4)
 
 
 def _splits(graph: bytes) -> list[tuple[int, float]]:
@@ -175,7 +168,7 @@ def _some(holdout: Matrix, random: np.random.Generator, count: int) -> Matrix:
     return holdout[random.integers(0, len(holdout), count)]
 
 
-def _moved(holdout: Matrix, random: np.random.Generator, at: Any, values: Any) -> Matrix:
-    rows = _some(holdout, random, len(values))
-    rows[np.arange(len(values)), at] = values
+def _moved(bases: Matrix, at: Any, values: Any) -> Matrix:
+    rows = bases.copy()
+    rows[np.arange(len(rows)), at] = values
     return rows

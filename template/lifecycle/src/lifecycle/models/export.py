@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Export an estimator to ONNX and verify that the graph predicts the same before it may replace the estimator.
 
 A converter can be wrong without a warning, so estimator and graph predict the holdout rows and the edge rows. Where
@@ -101,10 +100,8 @@ def _without_samplers(part: Any) -> Any:
 
 def _is_plain_pipeline(estimator: Any) -> bool:
     """Return whether an estimator is a pipeline of scikit-learn or imbalanced-learn, and no class derived from one."""
-    return f"{type(estimator).__module__}.{type(estimator).__name__}" in (
-        "sklearn.pipeline.Pipeline",
-        "imblearn.pipeline.Pipeline",
-    )
+    name = f"{type(estimator).__module__}.{type(estimator).__name__}"
+    return name in ("sklearn.pipeline.Pipeline", "imblearn.pipeline.Pipeline")
 
 
 def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limits: Limits | None = None) -> Export:
@@ -127,20 +124,18 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
         given = model, holdout, edges, expected, seed, report
         try:
-            found: Export = limited(limits, _verified, *given) if limits else _verified(*given)
+            found: Export = limited(limits, _export, *given) if limits else _export(*given)
         except Stopped as stopped:
             return Export(None, report | {"reason": f"{_name(model)} was not converted: {stopped}"})
     return found
 
 
-def _verified(
-    model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, seed: int, report: Report
-) -> Export:
+def _export(model: SkopsModel, holdout: Matrix, edges: EdgeRows, wanted: Outputs, seed: int, report: Report) -> Export:
     """Convert in double precision, because scikit-learn computes in it, and otherwise in float32."""
-    found = _attempt(model, holdout, edges, expected, seed, True, report)
+    found = _attempt(model, holdout, edges, wanted, seed, True, report)
     if found.graph is not None:
         return found
-    single = _attempt(model, holdout, edges, expected, seed, False, report)
+    single = _attempt(model, holdout, edges, wanted, seed, False, report)
     return min(found, single, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
 
 
@@ -203,8 +198,7 @@ def _first_line(error: Exception) -> str:
 def limited(limits: Limits, function: Callable[..., Any], *arguments: Any) -> Any:
     """Return the result of a call in a process of its own, or raise Stopped.
 
-    Function, arguments and result are sent as multiprocessing sends them. Unlike multiprocessing, the process does not
-    import the script that called it.
+    All is sent as multiprocessing sends it; unlike there, the process does not import the script that called it.
     """
     try:
         content = bytes(ForkingPickler.dumps((function, arguments)))

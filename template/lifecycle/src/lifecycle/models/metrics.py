@@ -101,10 +101,7 @@ def calibration(
 
 
 def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Return whether the event of each row happened, and its predicted probability.
-
-    In binary classification it is the positive class, otherwise that the predicted class is right.
-    """
+    """Return whether the event (the positive class, or a right predicted class) happened, and its probability."""
     if target.task == "binary":
         return actual == 1, outputs
     return outputs.argmax(axis=1) == actual, outputs.max(axis=1)
@@ -142,8 +139,7 @@ def reliability(label: npt.NDArray[Any], probability: Floats, bins: int = 10) ->
 def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float) -> dict[str, Any]:
     """Return `threshold`, how many rows are `predicted` to have the event from it on, `precision` and `recall`.
 
-    Precision is the share with the event among the rows predicted to have it, recall the share predicted among the rows
-    that had it; each is None where no row defines it.
+    Precision is the share of events in the predicted rows, recall that of predicted rows in the events, or None.
     """
     happened, called = label.astype(bool), probability >= threshold
     right, predicted, actual = (int(each.sum()) for each in (happened & called, called, happened))
@@ -160,10 +156,8 @@ def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, see
 
 
 def weighted_measure(target: Target, actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
-    """Return the task's measure (see `measure_names`) as a function of row weights, which returns NaN if not defined.
-
-    The rows are sorted once, so that a bootstrap can call the function often.
-    """
+    """Return the task's measure (see `measure_names`) as a function of row weights, which is NaN where not defined."""
+    # The rows are sorted once, so that a bootstrap can call the function often.
     if target.task == "binary":
         return _roc_auc(actual, outputs)
     if target.task == "multiclass":
@@ -201,9 +195,6 @@ def _roc_auc(actual: Floats, outputs: Floats) -> Callable[[Floats], float]:
 
 
 def mean_cost(actual: Floats, outputs: Floats, threshold: float, false_positive: float, false_negative: float) -> float:
-    """Return the mean cost of a row when the positive class is predicted from `threshold` on.
-
-    `false_positive` and `false_negative` are the costs of the two errors, in the unit of the result.
-    """
+    """Return the mean cost of a row, in the unit of the two costs, if `threshold` and above is called positive."""
     called = outputs >= threshold
     return float(np.where(called, (actual != 1) * false_positive, (actual == 1) * false_negative).mean())

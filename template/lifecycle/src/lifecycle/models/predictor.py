@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Load a model bundle, verify it against its golden rows, and predict rows, frames or Arrow batches.
 
 The code of a `python` bundle is imported below a name of its own, so that versions with different code work in one
@@ -7,13 +6,12 @@ process, and `src/` is not read. Inside it, `from model import …` imports the 
 
 import builtins
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import re
 import sys
-import time
+import timeit
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
@@ -101,13 +99,8 @@ class Predictor:
             raise BundleError(f"{problem}: golden row {wrong[0] + 1} of {len(golden)} differs", hint)
 
     def _time(self, rows: list[dict[str, Any]]) -> float:
-        times = []
         # The least of several: another process may take the processor for a while.
-        for _ in range(3):
-            began = time.perf_counter()
-            self._model.predict_rows(rows)
-            times.append(time.perf_counter() - began)
-        return min(times)
+        return min(timeit.repeat(lambda: self._model.predict_rows(rows), number=1, repeat=3))
 
 
 def format_predictions(raw: runtimes.Outputs, target: Target, threshold: float | None) -> list[Response]:
@@ -131,12 +124,9 @@ def _check_environment(bundle: Bundle) -> None:
     """Raise BundleError naming each distribution that is missing or older (major, minor) than the bundle requires."""
     missing = []
     for name, required in bundle.facts["requires"].items():
-        try:
-            installed = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed = ""
-        if not installed or _major_minor(installed) < _major_minor(required):
-            missing.append(f"{name} {required} ({f'installed is {installed}' if installed else 'not installed'})")
+        found = team.installed(name)
+        if not found or _major_minor(found.version) < _major_minor(required):
+            missing.append(f"{name} {required} ({f'installed is {found.version}' if found else 'not installed'})")
     if missing:
         problem = f"bundle {bundle.version} of kind {bundle.kind} needs {', '.join(missing)}"
         raise BundleError(problem, f"Install what it needs: {INSTALL[bundle.kind]}")
@@ -175,10 +165,7 @@ def _load(bundle: Bundle) -> runtimes.Model:
 
 
 def load_draft(folder: str, facts: str, package: str, home: str) -> None:
-    """Load a bundle that is being written without `package` and the path `home`, and print what its code imports.
-
-    This is the code of a child process of `models.bundle.verify_alone`; `facts` is JSON.
-    """
+    """Load a bundle without `package` and the path `home`, and print its imports, for `models.bundle.verify_alone`."""
     sys.path[:] = [each for each in sys.path if os.path.realpath(each) != home]
     sys.modules[package] = None  # type: ignore[assignment]
     try:
@@ -218,8 +205,7 @@ class _Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         # Byte code is neither read nor written: a bundle contains no file that bundle.json does not list.
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-        return code
+        return self.source_to_code(self.get_data(self.path), self.path)
 
     def exec_module(self, module: ModuleType) -> None:
         private = module.__name__.partition(".")[0]

@@ -111,8 +111,7 @@ class Profile:
 def population_stability_index(reference: Floats, current: Floats) -> float:
     """Return the population stability index of two samples over the same bins, in nats (Siddiqi 2006, §6).
 
-    `reference` and `current` are counts of training and production rows, shape (bins,). Half a row is added to each
-    bin, so that an empty bin gives a finite index.
+    Both are counts of rows, shape (bins,). Half a row is added to each bin: an empty one gives a finite index.
     """
     before, now = ((each + 0.5) / (each.sum() + 0.5 * len(each)) for each in (reference, current))
     return float(((now - before) * np.log(now / before)).sum())

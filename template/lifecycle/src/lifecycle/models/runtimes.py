@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """The three kinds of models: an ONNX graph, a scikit-learn estimator, and the team's class over frames."""
 
 import math
@@ -44,10 +43,8 @@ def tolerance(target: Target) -> float:
 
 
 def differences(expected: Outputs, outputs: Outputs, target: Target) -> Outputs:
-    """Return how far each row's output is from the expected one, shape (rows,), in the unit of `tolerance`.
-
-    Where neither output is finite it is 0: both models refuse such a row.
-    """
+    """Return how far each row's output is from the expected one, shape (rows,), in the unit of `tolerance`."""
+    # Where neither output is finite it is 0: both models refuse such a row.
     with np.errstate(invalid="ignore"):
         distance = np.abs(outputs - expected)
         if target.task == "regression":
@@ -212,7 +209,6 @@ def validate_outputs(outputs: Any, target: Target, rows: int) -> Outputs:
         if math.isfinite(value) if target.task == "regression" else 0.0 <= value <= 1.0:
             return found
     expected = (rows, len(target.classes)) if target.task == "multiclass" else (rows,)
-    fault = ""
     if found.shape != expected:
         fault = f"an array of the shape {found.shape} instead of {expected}"
     elif not np.isfinite(found).all():
@@ -221,7 +217,7 @@ def validate_outputs(outputs: Any, target: Target, rows: int) -> Outputs:
         fault = "a value that is not a probability"
     elif target.task == "multiclass" and not np.allclose(found.sum(axis=1), 1, atol=PROBABILITY_TOLERANCE):
         fault = "probabilities that do not add up to 1"
-    if fault:
-        hint = "Return a value or the positive class's probability for each row, or one probability for each class."
-        raise LifecycleError(f"the model returns {fault}", hint)
-    return found
+    else:
+        return found
+    hint = "Return a value or the positive class's probability for each row, or one probability for each class."
+    raise LifecycleError(f"the model returns {fault}", hint)

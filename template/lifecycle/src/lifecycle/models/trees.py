@@ -1,14 +1,21 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Convert trees, imputers and one-hot encoders to ONNX with splits and sums in double precision.
 
 The converters of skl2onnx compute in float32, which sends values to the wrong side of a split and loses
 digits of sums; nulls take the wrong branch, and categorical splits or a logarithmic link are ignored without a warning.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
+from onnx.numpy_helper import from_array
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
+from sklearn import ensemble, tree
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder
 
 # The ONNX operator of each link function of scikit-learn's boosting.
 LINKS = {"IdentityLink": "", "LogLink": "Exp", "LogitLink": "Sigmoid", "MultinomialLogit": "Softmax"}
@@ -24,38 +31,15 @@ class NoConversion(Exception):
 Tree = tuple[Any, Any, Any, Any, Any, Any, Any, int]
 
 
-def converters() -> dict[type, Any]:
-    """Return the conversion functions of this module by the class of the estimator."""
-    from sklearn import ensemble, tree
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder
-
-    boosted = (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor)
-    binned = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
-    grown = (
-        *(ensemble.RandomForestClassifier, ensemble.RandomForestRegressor),
-        *(ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor),
-        *(tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier, tree.ExtraTreeRegressor),
-    )
-    functions = dict.fromkeys(boosted, _convert_boosting) | dict.fromkeys(binned, _convert_binned_boosting)
-    functions |= dict.fromkeys(grown, _convert_forest)
-    # ONNX's own operators have no double precision, or no null among the categories.
-    return functions | {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}
-
-
 def set_width(operator: Any) -> None:
     """Set the shape of the output of a transformer whose converter has another shape than that of skl2onnx."""
-    kind = type(operator.inputs[0].type)
-    operator.outputs[0].type = kind([None, len(operator.raw_operator.get_feature_names_out())])
+    operator.outputs[0].type = type(operator.inputs[0].type)([None, len(operator.raw_operator.get_feature_names_out())])
 
 
 class Writer:
     """Add the ONNX nodes that replace one step of the pipeline."""
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        from onnx import TensorProto
-        from skl2onnx.common.data_types import DoubleTensorType
-
         classes = getattr(operator.raw_operator, "classes_", [])
         if list(classes) != list(range(len(classes))):
             raise NoConversion("the classes are not 0, 1, …")
@@ -76,17 +60,12 @@ class Writer:
 
     def vector(self, values: Any) -> str:
         """Add a constant, and return its name."""
-        from onnx.numpy_helper import from_array
-
         name: str = self.scope.get_unique_variable_name("constant")
         self.container.add_initializer(name, None, None, from_array(values))
         return name
 
     def scores(self, model: Any, is_raw: bool) -> str:
         """Add the steps of a classifier, and return its probabilities, or what its decision function returns."""
-        from skl2onnx._supported_operators import sklearn_operator_name_map
-        from skl2onnx.common.data_types import Int64TensorType
-
         if is_raw:
             last = model[-1] if hasattr(model, "steps") else model
             self.container.add_options(id(last), {"raw_scores": True})
@@ -96,8 +75,7 @@ class Writer:
         step.inputs = self.inputs
         step.outputs.append(self.scope.declare_local_variable("label", Int64TensorType()))
         step.outputs.append(self.scope.declare_local_variable("scores", type(self.inputs[0].type)()))
-        name: str = step.outputs[1].full_name
-        return name
+        return str(step.outputs[1].full_name)
 
     def sum_of_trees(self, value: str, trees: list[Tree], base: Any, dtype: Any = np.float64) -> str:
         """Add trees that read a matrix, and return their sum with `base`, shape (targets,), computed in `dtype`.
@@ -114,8 +92,7 @@ class Writer:
 
     def rounding_trees(self, trees: list[Tree], base: Any, link: str = "") -> None:
         """Make the sum of trees of scikit-learn, which round their input to float32, the output of the step."""
-        narrow = self.node("Cast", [self.input], to=self.single)
-        self.outputs(self.sum_of_trees(narrow, trees, base), link)
+        self.outputs(self.sum_of_trees(self.node("Cast", [self.input], to=self.single), trees, base), link)
 
     def outputs(self, value: str, link: str = "") -> None:
         """Make a value, after its link function, the output of the step, with the class where the step returns it."""
@@ -129,8 +106,12 @@ class Writer:
         self.node("Cast", [value], self.names[-1], to=self.precision)
 
 
-def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def converter(convert: Callable[[Any, Writer], None]) -> Callable[[Any, Any, Any], None]:
+    """Return a conversion function of skl2onnx that calls `convert` with the estimator and a writer."""
+    return lambda scope, operator, container: convert(operator.raw_operator, Writer(scope, operator, container))
+
+
+def _convert_boosting(model: Any, write: Writer) -> None:
     if model.init not in (None, "zero"):
         raise NoConversion("init is an estimator")
     link = type(model._loss.link).__name__
@@ -142,8 +123,7 @@ def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
     write.rounding_trees([_grown(each, rate * each.value[:, 0], target) for target, each in grown], base, LINKS[link])
 
 
-def _convert_binned_boosting(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def _convert_binned_boosting(model: Any, write: Writer) -> None:
     link = LINKS[type(model._loss.link).__name__]
     grown = [(target, each.nodes) for iteration in model._predictors for target, each in enumerate(iteration)]
     if any(nodes["is_categorical"].any() for _, nodes in grown):
@@ -156,8 +136,7 @@ def _convert_binned_boosting(scope: Any, operator: Any, container: Any) -> None:
     write.outputs(write.sum_of_trees(write.input, trees, model._baseline_prediction.ravel()), link)
 
 
-def _convert_forest(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def _convert_forest(model: Any, write: Writer) -> None:
     grown, trees = [each.tree_ for each in getattr(model, "estimators_", [model])], list[Tree]()
     for each in grown:
         values = each.value[:, 0, :]
@@ -172,8 +151,6 @@ def _grown(tree: Any, values: Any, target: int = 0) -> Tree:
 
 
 def _attributes(trees: list[Tree], base: npt.NDArray[Any], dtype: Any) -> dict[str, Any]:
-    from onnx.numpy_helper import from_array
-
     *arrays, targets = zip(*trees, strict=True)
     leaf, *splits, values = map(np.concatenate, arrays)
     feature, limit, left, right, null_goes_left = (np.where(leaf, 0, each) for each in splits)
@@ -202,8 +179,7 @@ def _attributes(trees: list[Tree], base: npt.NDArray[Any], dtype: Any) -> dict[s
     }
 
 
-def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def _convert_imputer(model: Any, write: Writer) -> None:
     fill = np.asarray(model.statistics_, dtype=np.float64)
     if not np.isnan(model.missing_values) or np.isnan(fill).any():
         raise NoConversion("SimpleImputer converts for NaN, where no column is empty")
@@ -215,8 +191,7 @@ def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     write.node("Cast", [write.node("Concat", parts, axis=1)], write.names[0], to=write.precision)
 
 
-def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
-    model, write = operator.raw_operator, Writer(scope, operator, container)
+def _convert_one_hot(model: Any, write: Writer) -> None:
     if model.drop is not None or getattr(model, "infrequent_categories_", None) is not None:
         raise NoConversion("OneHotEncoder converts without drop and without infrequent levels")
     levels = np.concatenate([np.asarray(each, dtype=np.float64) for each in model.categories_])
@@ -227,3 +202,18 @@ def _convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
         null = write.node("And", [write.node("IsNaN", [values]), write.vector(np.isnan(levels))])
         equal = write.node("Or", [equal, null])
     write.node("Cast", [equal], write.names[0], to=write.precision)
+
+
+_BOOSTED = (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor)
+_BINNED = (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor)
+_GROWN = (
+    *(ensemble.RandomForestClassifier, ensemble.RandomForestRegressor),
+    *(ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor),
+    *(tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier, tree.ExtraTreeRegressor),
+)
+# ONNX's own operators of the first two have no double precision, or no null among the categories.
+CONVERTERS = {SimpleImputer: converter(_convert_imputer), OneHotEncoder: converter(_convert_one_hot)}
+SHAPES = dict.fromkeys(CONVERTERS, set_width)
+CONVERTERS |= dict.fromkeys(_BOOSTED, converter(_convert_boosting))
+CONVERTERS |= dict.fromkeys(_BINNED, converter(_convert_binned_boosting))
+CONVERTERS |= dict.fromkeys(_GROWN, converter(_convert_forest))

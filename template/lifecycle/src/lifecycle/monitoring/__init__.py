@@ -1,7 +1,4 @@
-"""Measure drift, skew and quality of the deployed version and write the monitoring report.
-
-The report is a page, a JSON document that the service reads, and the request for a retrain.
-"""
+"""Measure drift, skew and quality of the deployed version; write a page, a JSON document and a retrain request."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +27,8 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     """Monitor the version deployed in an environment and write the report.
 
     Returns the report and the dated folder that holds it. Raises LifecycleError where nothing is deployed in the
-    environment, or a clock, `as_of` or `latest()` is wrong.
-
-    Where the team's tables are absent, features are not recomputed and the report says so. Predictions, labels and
-    data after `as_of` (seconds, by default the current time) are ignored.
+    environment, or a clock, `as_of` or `latest()` is wrong. Where the team's tables are absent, features are not
+    recomputed. Predictions, labels and data after `as_of` (seconds, by default the current time) are ignored.
     """
     as_of = timestamps.now() if as_of is None else as_of
     _check_clock({"AS_OF": as_of}, tolerance=0)
@@ -91,10 +86,8 @@ def _collect_findings(
 
 
 def _check_clock(times: dict[str, int | None], tolerance: int = DAY) -> None:
-    """Raise LifecycleError, which names the time, where one of `times` (seconds, by name) is later than the clock.
-
-    The tolerance is a day, because the midnight after the last event is a usual definition of the latest time.
-    """
+    """Raise LifecycleError, which names the time, where one of `times` (seconds, by name) is later than the clock."""
+    # The tolerance is a day, because the midnight after the last event is a usual definition of the latest time.
     now = timestamps.now()
     for name, time in times.items():
         if time is not None and time > now + tolerance:
@@ -106,8 +99,7 @@ def _check_clock(times: dict[str, int | None], tolerance: int = DAY) -> None:
 def _features_lag(connection: Connection, newest: int | None) -> int | None:
     """Return how many seconds the looked-up features of the newest logged prediction were behind the data of its time.
 
-    `newest` is the latest time in the tables, None where they have none. Raises LifecycleError where the features are
-    from the future of the prediction.
+    `newest` is the latest time in the tables, if any. LifecycleError where the features are later than the prediction.
     """
     query = f"SELECT ts, as_of FROM {predictions.LOGGED} WHERE as_of IS NOT NULL ORDER BY ts DESC LIMIT 1"
     found = connection.execute(query).fetchone()
@@ -131,8 +123,7 @@ def _measure_window(
     window.rows = len(rows)
     if window.rows and profile is not None:
         known = {(each["column"], each["kind"]) for each in findings.accepted}
-        levels = bundle.facts["levels"]
-        window.columns = measure_drift(bundle.contract, profile, levels, rows, rules, known)
+        window.columns = measure_drift(bundle.contract, profile, bundle.facts["levels"], rows, rules, known)
         for column in bundle.contract.inputs:
             if column.name in profile.columns:
                 try:
@@ -147,10 +138,8 @@ def _measure_window(
 def _measure_quality(
     connection: Connection, settings: Settings, bundle: Bundle, findings: Findings, last: Frame, threshold: float | None
 ) -> None:
-    """Set quality on mature predictions only, because labels that are known early are not a random sample.
-
-    `last` has the rows of the last window. What quality does not use is counted.
-    """
+    """Set quality on mature predictions, count what it does not use; `last` has the rows of the last window."""
+    # Labels that are known early are not a random sample.
     as_of, days, contract = findings.as_of, settings.monitor.label_days, bundle.contract
     labels.joined(connection, settings.store, contract, as_of)
     covered = labels.coverage(connection, as_of, days)

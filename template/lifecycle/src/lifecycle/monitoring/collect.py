@@ -71,10 +71,7 @@ def damaged_lines(store: Store, environment: str, first: int, last: int) -> int:
 
 
 def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
-    """Remove log files of more than `days` days before `now` (seconds), and return them.
-
-    A batch counts from the day on which it was scored; its rows may be dated years earlier.
-    """
+    """Remove log files of more than `days` days before `now` (seconds), and return them."""
     oldest = timestamps.date_of(now) - timedelta(days=days)
     with predictions.exclusive(store, environment):
         files = predictions.files(store, environment)
@@ -89,6 +86,7 @@ def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
 
 
 def _logged_on(path: Path) -> date:
+    # A batch counts from the day on which it was scored; its rows may be dated years earlier.
     day = predictions.date_of(path)
     is_batch = path.name.startswith(predictions.BATCH)
     return max(day, timestamps.date_of(int(path.stat().st_mtime))) if is_batch else day

@@ -115,9 +115,7 @@ def _of_column(
     references = [(distribution, profile.rows)]
     if distribution.newest:
         references.append((distribution.newest, distribution.newest.rows))
-    unseen = 0.0
-    if column.kind == "category" and len(present):
-        unseen = float((~present.astype(str).isin(known)).mean())
+    unseen = float((~present.astype(str).isin(known)).mean()) if column.kind == "category" and len(present) else 0.0
     found = _compare(profile, references, values, rules)
     found = replace(found, nulls=float(values.isna().mean()), unseen=unseen, outside=share_outside(column, values))
     if rows < rules.min_rows:
@@ -149,12 +147,10 @@ def _of_column(
     return replace(found, drifted=not kind and (found.drifted or taken is not None))
 
 
-def _compare(
-    profile: Profile, references: list[tuple[Distribution, int]], values: Series, rules: Monitor
-) -> ColumnDrift:
+def _compare(profile: Profile, sources: list[tuple[Distribution, int]], values: Series, rules: Monitor) -> ColumnDrift:
     """Return the comparison in which the values differ less: they drift where they differ from each reference."""
     measured, rows, tested = [], len(values), len(profile.columns) + 1
-    for distribution, size in references:
+    for distribution, size in sources:
         bins, before, now = distribution.compare(values)
         psi = reference.population_stability_index(before * size, now)
         # A bin that is empty on both sides cannot vary.

@@ -1,8 +1,7 @@
 """Measure the quality of a version's predictions with labels that arrived later, and the skew of their features.
 
 Skew: the features of logged requests are recomputed as of their own time and compared with what the service used. This
-detects a difference between the online feature table and the SQL that produced the training rows (Breck et al. 2017,
-test Monitor 3).
+detects that the online feature table differs from the SQL of the training rows (Breck et al. 2017, Monitor 3).
 """
 
 from collections.abc import Iterator
@@ -91,8 +90,7 @@ def measure_quality(
 ) -> Quality:
     """Measure quality over `labelled`, the mature rows with prediction and label, oldest first.
 
-    `facts` is the content of `bundle.json`; `newest` are the scores of the last window, shape (rows,); `threshold` is
-    the deployed one.
+    `facts` is the content of `bundle.json`, `newest` the scores of the last window, `threshold` the deployed one.
     """
     target, rules = contract.target, settings.monitor
     _, metric = metrics.measure_names(target)
@@ -103,8 +101,7 @@ def measure_quality(
     overall, slices, more = None, {}, {}
     if len(labelled) >= rules.min_labels:
         # Evenly spaced rows keep the bootstrap fast and cover the whole period.
-        places = np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))
-        kept = labelled.iloc[places]
+        kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))]
         codes = kept[LABEL].map(target.classes.index) if target.classes else kept[LABEL]
         actual, outputs = (each.to_numpy(dtype=np.float64) for each in (codes, kept[output_columns(target)]))
         outputs = outputs if target.task == "multiclass" else outputs[:, 0]
@@ -116,8 +113,7 @@ def measure_quality(
     estimate = None
     if target.task != "regression" and len(newest):
         estimate = float((np.maximum(newest, 1 - newest) if target.task == "binary" else newest).mean())
-    counts = predictions, mature, len(labelled)
-    return Quality(*counts, metric, overall, expected, bound, slices, estimate, **more)
+    return Quality(predictions, mature, len(labelled), metric, overall, expected, bound, slices, estimate, **more)
 
 
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
@@ -190,10 +186,9 @@ def _slices(contract: Contract, rows: Frame, min_rows: int) -> Iterator[tuple[st
     for column in contract.inputs:
         if column.kind in ("category", "boolean") and column.name in rows:
             levels = {str(level): places for level, places in rows.groupby(column.name).indices.items()}
-            if len(levels) <= MAX_LEVELS:
-                for level in sorted(levels):
-                    if len(levels[level]) >= min_rows:
-                        yield f"{column.name}={level}", levels[level]
+            for level in sorted(levels) if len(levels) <= MAX_LEVELS else ():
+                if len(levels[level]) >= min_rows:
+                    yield f"{column.name}={level}", levels[level]
 
 
 def _recomputable(contract: Contract) -> tuple[Column, ...]:

@@ -6,7 +6,6 @@ drifted instead of broken, until another version is deployed.
 """
 
 import contextlib
-import difflib
 import json
 import re
 from dataclasses import asdict
@@ -96,10 +95,7 @@ def write_report(store: Store, document: Document, page: str) -> Path:
 
 
 def accepted(store: Store, environment: str, version: str, as_of: int) -> list[dict[str, Any]]:
-    """Return the entries of the audit log by which people accepted something, since a version was deployed.
-
-    Entries after `as_of` (seconds) are ignored. The names of people are recorded, not verified.
-    """
+    """Return the audit entries up to `as_of` (seconds) by which people accepted findings of the deployed version."""
     found: list[dict[str, Any]] = []
     for entry in deployments.audit_entries(store):
         if entry.get("environment") != environment:
@@ -117,21 +113,17 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
     Raises LifecycleError where the reason is missing, the column is unknown or not broken, the rows violate the
     contract, or the report does not describe the deployed version.
     """
-    again = "Run `make monitor` first."
     if not why.strip():
         problem = f"{name} is accepted only with a reason, which the audit log and later reports state"
         raise LifecycleError(problem, f'Run `make accept COLUMN={name} WHY="…"`.')
     version = deployments.required(store, environment).current.version
     names = [column.name for column in open_version(store, version).contract.inputs]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        problem = f"the contract of {version} has no input {name!r}" + (f"; is {near[0]} meant?" if near else "")
-        raise LifecycleError(problem, f"Its inputs are: {', '.join(names)}.")
+        raise LifecycleError(f"the contract of {version} has no input {name!r}", f"Its inputs are: {', '.join(names)}.")
     report = _read(store.reports / environment / LATEST)
-    if not report.get("windows"):
-        raise LifecycleError(f"there is no report of monitoring about {environment}", again)
-    if report["version"] != version:
-        raise LifecycleError(f"the newest report is about {report['version']}, and {version} is deployed", again)
+    if (about := report.get("version", "no version")) != version:
+        problem = f"the newest report of {environment} is about {about}, and {version} is deployed"
+        raise LifecycleError(problem, "Run `make monitor` first.")
     column = report["windows"][-1]["columns"].get(name, {})
     finding, kind = column.get("broken"), column.get("kind")
     if not finding:

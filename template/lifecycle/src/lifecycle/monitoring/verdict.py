@@ -102,10 +102,7 @@ def _broken(findings: Findings, settings: Settings) -> Iterator[Reason]:
 
 
 def _drift(findings: Findings, settings: Settings) -> Iterator[Reason]:
-    """Request a retrain only when drift lasts.
-
-    A single window is watched, and so are a seasonal change that training contained and values outside `expected`.
-    """
+    # A single window is watched, and so are a seasonal change that training contained and values outside `expected`.
     *earlier, last = findings.windows
     before = {name for window in earlier or [last] for name in window.drifted}
     learnable = {
@@ -128,12 +125,10 @@ def _drifted(text: str, window: Window, names: list[str], verdict: str) -> Itera
     parts = []
     for name in names:
         column = window.columns[name]
-        if column.accepted:
-            parts.append(f"{name} (accepted)")
-            continue
         newest = " against the last four weeks of training" if column.newest else ""
         seasonal = "" if column.psi > column.seasonal else f"; up to {column.seasonal:.3f} within the training period"
-        parts.append(f"{name} (PSI {column.psi:.3f}{newest}, limit {column.limit:.3f}{seasonal})")
+        measured = f"PSI {column.psi:.3f}{newest}, limit {column.limit:.3f}{seasonal}"
+        parts.append(f"{name} ({'accepted' if column.accepted else measured})")
     if parts:
         yield Reason("drift", f"{text}: {', '.join(parts)}", verdict, tuple(names))
 

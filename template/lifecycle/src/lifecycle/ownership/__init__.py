@@ -136,8 +136,8 @@ class Report:
         if self.refused or not self.owners:
             errors = [str(each) for each in self.findings if each.refused or not self.owners]
             # The command line prints the word "error" itself.
-            hint = "`uv run lifecycle owners check` shows everything."
-            raise Refused("\n".join(errors).removeprefix("error: "), hint)
+            text = "\n".join(errors).removeprefix("error: ")
+            raise Refused(text, "`uv run lifecycle owners check` shows everything.")
         return self.owners
 
 

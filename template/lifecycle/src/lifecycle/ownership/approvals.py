@@ -49,9 +49,8 @@ def approve(
 ) -> list[str]:
     """Record that a person approves a version, or a threshold of it, for production.
 
-    Returns the roles that this person holds in OWNERS. Raises LifecycleError where the environment needs no approval,
-    or the threshold is not a probability, and Refused where the person holds no role, or OWNERS has errors or is not
-    committed.
+    Returns the roles that this person holds in OWNERS. Raises LifecycleError where the environment needs no approval or
+    the threshold is not valid, and Refused where the person holds no role or OWNERS has errors or is not committed.
     """
     if environment != PRODUCTION:
         problem = f"{environment} needs no approval"
@@ -74,10 +73,8 @@ def faults(
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Return what production still requires before a deployment, and the approvals that count for it.
 
-    A new version needs the roles that decide `promote`, a new threshold those that decide `change-threshold`.
-
-    The person who promotes needs no approval for their own roles. `seen` is the current deployment, and `default` the
-    threshold of the bundle.
+    A new version needs the roles that decide `promote`, a new threshold those that decide `change-threshold`; the roles
+    of `who` promotes need no approval. `seen` is the current deployment, and `default` the threshold of the bundle.
     """
     report, used, waiting = derived.examine(root), list[dict[str, Any]](), list[str]()
     missing = registry.uncommitted(root, *COMMITTED)
@@ -86,6 +83,8 @@ def faults(
     if report.owners is None or report.refused:
         return missing, []
     owners, own = report.owners, roles_of(report.owners, who.name, who.source)
+    wanted_entry = {"action": "approve", "environment": PRODUCTION, "version": wanted.version}
+    approvals = [each for each in deployments.audit_entries(store) if wanted_entry.items() <= each.items()]
     # An approval of a threshold is for no other; one without a threshold does not decide about it.
     needed: dict[Decision, tuple[float | None, ...]] = {}
     if seen is None or seen.current.version != wanted.version:
@@ -94,7 +93,7 @@ def faults(
     if wanted.threshold not in (None, current):
         needed["change-threshold"] = (wanted.threshold,)
     for decision, thresholds in needed.items():
-        given = [each for each in _approvals(store, wanted.version) if each["threshold"] in thresholds]
+        given = [each for each in approvals if each["threshold"] in thresholds]
         for role in (each for each in owners.decisions[decision] if each not in own):
             fitting = [each for each in given if role in roles_of(owners, each["who"], each["source"])]
             used += [each for each in fitting[-1:] if each not in used]
@@ -107,12 +106,6 @@ def faults(
         hint = UNKNOWN[who.source].format(who.name)
         missing.append(f"{who} holds no role in OWNERS, so every deciding role must approve\n    {hint}")
     return missing + waiting, used
-
-
-def _approvals(store: Store, version: str) -> list[dict[str, Any]]:
-    """Return the approvals of a version in production."""
-    given = (entry for entry in deployments.audit_entries(store) if entry["action"] == "approve")
-    return [entry for entry in given if (entry["environment"], entry["version"]) == (PRODUCTION, version)]
 
 
 def open_questions(root: Path) -> list[str]:

@@ -71,16 +71,12 @@ def last_match_wins(filters: Sequence[tuple[str, Names]]) -> Iterator[tuple[str,
     """
     plain = sorted({re.sub(r"\\(.)", r"\1", regex) for regex, _ in filters}, key=lambda text: (len(text), text))
     suffixes = [text[:-1] for text in plain if text[0] != "^"]
-    # Each place is a glob and the path of a file in it, with a character that is in no file name.
-    places = [("/*", "\0")] if ROOT in plain else []
-    places += [(f"/{text[1:]}", f"{text[1:]}\0") for text in plain if text[-1] == "/"]
-    globs = [(f"*{suffix}", f"\0/\0{suffix}") for suffix in suffixes]
-    for glob, sample in places:
-        within = "/*" if glob == "/*" else f"{glob}**/*"
-        globs += [(glob, sample), *((within + suffix, sample + suffix) for suffix in suffixes)]
-    globs += [
-        (f"/{text[1:-1]}", text[1:-1]) for text in plain if text[0] == "^" and text[-1] == "$" and "[" not in text
-    ]
+    # A place has its glob, the start of a glob with a suffix, and a path, with a character that is in no file name.
+    places = [("", "*", "\0/\0")] + [("/*", "/*", "\0")] * (ROOT in plain)
+    places += [(f"/{text[1:]}", f"/{text[1:]}**/*", f"{text[1:]}\0") for text in plain if text[-1] == "/"]
+    ends = ("", *suffixes)
+    globs = [(within + end if end else glob, path + end) for glob, within, path in places for end in ends]
+    globs += [(f"/{text[1:-1]}", text[1:-1]) for text in plain if re.fullmatch(r"\^[^[]*\$", text)]
     for glob, sample in globs:
         if named := dict.fromkeys(name for regex, names in filters if re.search(regex, sample) for name in names):
             yield glob, tuple(named)
@@ -135,7 +131,7 @@ def examine(root: Path, day: date | None = None) -> Report:
     report = read(root, day)
     if report.owners is None or report.refused:
         return report
-    stale = [name for name, now, wanted in _derived(root, report.owners) if now and _is_derived(now) and now != wanted]
+    stale = (name for name in _changes(root, report.owners)[0] if (root / name).exists())
     found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale]
     return replace(report, findings=found + report.findings)
 
@@ -143,29 +139,26 @@ def examine(root: Path, day: date | None = None) -> Report:
 def write(root: Path) -> list[str]:
     """Write every derived file that applies to the repository at `root`, and return a line for each change.
 
-    Raises LifecycleError where OWNERS has errors, and Refused where a file of that name is the team's own; it is not
-    changed.
+    Raises LifecycleError where OWNERS has errors, and Refused where a file is the team's own, which does not change.
     """
-    changes, own = list[str](), list[str]()
-    for name, now, wanted in _derived(root, read(root).valid()):
-        if now is not None and not _is_derived(now):
-            own.append(name)
-        elif now is not None and wanted is None:
+    changes, own = _changes(root, read(root).valid())
+    done = []
+    for name, new in changes.items():
+        if new is None:
             (root / name).unlink()
-            changes.append(f"{name} is removed: no role has an owner")
-        elif wanted is not None and wanted != now:
-            write_atomically(root / name, wanted.encode())
-            changes.append(f"{name} is updated; commit it")
+        else:
+            write_atomically(root / name, new.encode())
+        done.append(f"{name} is {'updated; commit it' if new else 'removed: no role has an owner'}")
     if own:
         problem = f"{', '.join(own)} lacks the header of a derived file: it is the team's own and was not changed"
         raise Refused(problem, "Move it away and run `make owners` again, or keep your own.")
-    return changes or ["the files derived from OWNERS are up to date"]
+    return done or ["the files derived from OWNERS are up to date"]
 
 
-def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str | None]]:
-    """Yield name, current text and wanted text of each derived file; None where it is not there, or not needed."""
-    there = {name: root / name for name in NEEDS if (root / name).is_file()}
-    now = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in there.items()}
+def _changes(root: Path, owners: Owners) -> tuple[dict[str, str | None], list[str]]:
+    """Return the new text of each derived file that differs, None to remove it, and the files that are the team's."""
+    there = (name for name in NEEDS if (root / name).is_file())
+    now = {name: (root / name).read_text(encoding="utf-8", errors="replace") for name in there}
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     known = re.search(r"- url: (.+)", now.get(ALERTS, ""))
     # Only make knows the address of alerts; without make, the one in the file stays.
@@ -174,9 +167,6 @@ def _derived(root: Path, owners: Owners) -> Iterator[tuple[str, str | None, str 
     # Without a filter for deploy/, a new file would have no owner.
     if ALERTS not in now and not any(each.matches(ALERTS) for each in owners.filters):
         wanted.pop(ALERTS, None)
-    for name, needs in NEEDS.items():
-        yield name, now.get(name), wanted.get(name) if name in now or (root / needs).exists() else None
-
-
-def _is_derived(text: str) -> bool:
-    return MARK in text.partition("\n")[0]
+    own = [name for name, text in now.items() if MARK not in text.partition("\n")[0]]
+    due = [name for name, needs in NEEDS.items() if name not in own and (name in now or (root / needs).exists())]
+    return {name: wanted.get(name) for name in due if wanted.get(name) != now.get(name)}, own

@@ -71,8 +71,7 @@ def _environment() -> "jinja2.Environment":
 def shares(title: str, unit: str, bins: Sequence[str], series: Mapping[str, Sequence[float]]) -> "Markup":
     """Draw two series of shares from 0 to 1 as horizontal bars, one share for each bin; `unit` labels the bins.
 
-    The key of a series is its name in the legend. Of many bins, those with the largest shares are drawn. The chart is
-    an `<svg>` element whose `aria-label` holds every number.
+    The keys of the series are the legend. The largest of many bins are drawn. The `aria-label` holds every number.
     """
     percent = 100 * np.array(list(series.values()))
     kept = np.sort(np.argsort(-percent.max(axis=0), kind="stable")[:MAX_BINS])
@@ -92,7 +91,7 @@ def intervals(
 ) -> "Markup":
     """Draw a value, lower and upper bound for each of `rows`, in a `unit`, and a vertical line at each of `lines`.
 
-    The key of a line is its name in the legend. The chart is an `<svg>` element whose `aria-label` holds every number.
+    The keys of the lines are the legend. The chart is an `<svg>` element whose `aria-label` holds every number.
     """
 
     def draw(axes: "Axes") -> None:

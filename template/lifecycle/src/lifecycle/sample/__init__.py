@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.contract.tables import Frame, write_parquet
+from lifecycle.contract.tables import Frame, connect, write_parquet
 from lifecycle.timestamps import DAY
 
-# pandas and duckdb are imported where they are used: most commands import this package only as a part of `model.data`.
+# pandas is imported where it is used: most commands import this package only as a part of `model.data`.
 
 MONTHS = tuple(int(datetime(2024 + m // 12, m % 12 + 1, 1, tzinfo=UTC).timestamp()) for m in range(3, 25))
 FIRST_LABEL = MONTHS[3]  # the months before only provide events for the features of the first labels
@@ -31,12 +31,10 @@ Array = np.ndarray[Any, Any]
 
 def write(folder: Path, seed: int = 0, drift: bool = False, customers: int = 2000) -> None:
     """Write the tables as Parquet, with or without a drift in the last quarter; equal arguments give equal bytes."""
-    import duckdb
-
     people = _people(np.random.default_rng(seed), customers, drift)
     events, labels = _history(people, seed, drift)
     tables = {"customers": people.drop(columns=["zeal", "worth"]), "events": events, "labels": labels}
-    with duckdb.connect(config={"threads": 1}) as connection:  # more threads would write the rows in random order
+    with connect() as connection:
         for name, frame in tables.items():
             connection.register("frame", frame)
             write_parquet(connection, "FROM frame", folder / f"{name}.parquet")
@@ -129,8 +127,7 @@ def _month(people: Frame, start: int, end: int, random: np.random.Generator, shi
     import pandas as pd
 
     count, plan = len(people), people["plan"].map(PLANS.index).to_numpy()
-    season = 1 + 0.25 * _season((start + end) // 2, peak=355)
-    mood = random.lognormal(0, 0.5, count) * season
+    mood = random.lognormal(0, 0.5, count) * (1 + 0.25 * _season((start + end) // 2, peak=355))
     rates = {
         "visit": 6 * people["zeal"].to_numpy() * mood * (0.6 if shifted else 1.0),
         "purchase": 2.2 * people["worth"].to_numpy() * mood**0.5,

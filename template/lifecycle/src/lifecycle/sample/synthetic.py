@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from lifecycle.contract.declare import FLOAT32_MAX
 from lifecycle.contract.rows import FIRST_DAY, LAST_DAY, MICROSECONDS_A_DAY, expected_range
@@ -62,11 +63,8 @@ class Table:
 def rows(contract: Contract, count: int, seed: int) -> Frame:
     """Return a frame with every column of the contract, within its limits, and the label.
 
-    Equal arguments give equal rows. Keys are unique where their limits allow; classes are text and equally frequent;
-    nullable inputs contain nulls.
+    Equal arguments give equal rows. Keys are unique where their limits allow, classes are text and equally frequent.
     """
-    import pandas as pd
-
     random = np.random.default_rng(seed)
     cause = random.random(count)
 
@@ -93,8 +91,6 @@ def usual(column: Column) -> tuple[float, float]:
 
 
 def _values(column: Column, places: Places) -> Series:
-    import pandas as pd
-
     known = places / (1 - NULLS if column.nullable else 1)
     null, known = known >= 1, np.minimum(known, np.nextafter(1, 0))
     values: Any
@@ -108,9 +104,7 @@ def _values(column: Column, places: Places) -> Series:
         values = ((low + known * (high - low)) * MICROSECONDS_A_DAY).astype("int64").astype(DTYPES["time"])
     else:
         low, high = usual(column)
-        values = low + known * (high - low)
-        if column.kind == "integer":
-            values = low + np.floor(known * (high - low + 1))
+        values = low + (np.floor(known * (high - low + 1)) if column.kind == "integer" else known * (high - low))
     typed: pd.Series[Any] = pd.Series(values).astype(DTYPES[column.kind])
     return typed.mask(null)
 
@@ -124,8 +118,6 @@ def _levels(column: Column) -> list[str]:
 
 
 def _keys(column: Column, count: int) -> Any:
-    import pandas as pd
-
     at = np.arange(count)
     if column.kind == "time":
         return pd.Timestamp(NOW - HOUR * count, unit="s") + pd.to_timedelta(at, unit="h")

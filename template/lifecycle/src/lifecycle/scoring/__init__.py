@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Predict for everyone as of a date, or for the rows of a file: in bounded memory, and resumed after a kill."""
 
 import contextlib

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-untyped, import-not-found"
 """Predict completed rows in parts that survive a killed run, and combine them into the output files.
 
 The completed rows are kept in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk. This
@@ -15,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import SQL_TYPES, explain_sql_errors, literal, path_literal, quoted, text
+from lifecycle.contract.tables import SQL_TYPES, Connection, explain_sql_errors, literal, path_literal, quoted, text
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry.predictions import FACTS, prediction_columns
@@ -37,7 +35,7 @@ class RowFile:
     path: Path
     group_rows: int
 
-    def keep(self, connection: duckdb.DuckDBPyConnection, query: str, where: str) -> None:
+    def keep(self, connection: Connection, query: str, where: str) -> None:
         """Write the rows of a query to the file and make ROWS a view of it; `where` names the query in errors."""
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
@@ -51,8 +49,7 @@ class RowFile:
 class Output:
     """A Parquet file that is written to `draft` and renamed to `path`.
 
-    Its columns are `columns` of the rows, then `facts`: a value for all rows, or, for the name of a prediction column
-    or POSITION, the value of each row.
+    Its columns are `columns` of the rows, then `facts`: a value for all rows; prediction columns and POSITION vary.
     """
 
     path: Path
@@ -109,13 +106,10 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
             yield path, count
 
 
-def write(
-    connection: duckdb.DuckDBPyConnection, rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]
-) -> None:
+def write(connection: Connection, rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
     """Write completed rows and their predictions (one part per row group) to every output.
 
-    Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk is full or
-    read-only.
+    Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk refuses.
     """
     predicted = ", ".join(map(path_literal, parts))
     source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"

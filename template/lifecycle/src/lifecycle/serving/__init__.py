@@ -107,9 +107,7 @@ def configure_logging(format: Literal["auto", "json", "text"]) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
-    warnings.showwarning = lambda _, category, file, number, *__: log.warning(
-        "%s at %s:%d", category.__name__, file, number
-    )
+    warnings.showwarning = lambda _, kind, file, line, *__: log.warning("%s at %s:%d", kind.__name__, file, line)
 
 
 class Text(logging.Formatter):
@@ -143,8 +141,7 @@ def _traceback_lines(error: BaseException) -> list[str]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = [*_traceback_lines(cause), "which led to:"] if cause else []
     places = "".join(traceback.format_tb(error.__traceback__)).splitlines()
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    return [*before, *places, name]
+    return [*before, *places, f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")]
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, frames: TracebackType | None) -> None:

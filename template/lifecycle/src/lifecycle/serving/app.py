@@ -24,10 +24,8 @@ from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
 logger = logging.getLogger("lifecycle.serving")
-KEY_SCHEMES = [
-    Security(HTTPBearer(scheme_name="bearer", auto_error=False)),
-    Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False)),
-]
+KEY_SCHEMES = [Security(HTTPBearer(scheme_name="bearer", auto_error=False))]
+KEY_SCHEMES += [Security(APIKeyHeader(scheme_name="key", name="X-API-Key", auto_error=False))]
 SHORTEST_KEY = 16
 KEY_HINT = f"Write one key a line, each of at least {SHORTEST_KEY} characters: `openssl rand -hex 32` makes one."
 # Facts of the training that /info shows where the bundle contains them.

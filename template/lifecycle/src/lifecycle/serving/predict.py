@@ -50,15 +50,13 @@ class Rejected(Exception):
 class PredictionService:
     """The ASGI application of one process."""
 
-    def __init__(
-        self, follower: DeploymentFollower, limits: Serve, log_limits: Log | None, api_keys: Sequence[bytes]
-    ) -> None:
-        self.follower, self.limits, self.api_keys = follower, limits, api_keys
+    def __init__(self, follower: DeploymentFollower, limits: Serve, logs: Log | None, keys: Sequence[bytes]) -> None:
+        self.follower, self.limits, self.api_keys = follower, limits, keys
         self.metrics = Metrics(follower, lambda: self.in_flight)
         self.prediction_log: PredictionLog | None = None
-        if log_limits and log_limits.enabled:
-            log, count = (follower.store, follower.environment), self.metrics.dropped.inc
-            self.prediction_log = PredictionLog(segment_folder(*log), log_limits, count, lambda: upload_segments(*log))
+        if logs and logs.enabled:
+            about, count = (follower.store, follower.environment), self.metrics.dropped.inc
+            self.prediction_log = PredictionLog(segment_folder(*about), logs, count, lambda: upload_segments(*about))
         self.batches = BatchQueue(self._predict_and_count, limits.batch_rows)
         self.fastapi: ASGIApp
         # Set between SIGTERM and the end of the process, see `app.leave_before_stopping`.

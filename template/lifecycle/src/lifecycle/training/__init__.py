@@ -1,7 +1,4 @@
-"""Training: divide the labelled rows, fit, evaluate, compare and write the bundle; here, the record of a decision.
-
-A record of the gate is JSON for programs and a page for people.
-"""
+"""Training: divide the rows, fit, evaluate, compare and write the bundle; here, the record of the gate's decision."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -41,8 +38,7 @@ HINTS = {
 class Check:
     """One check of the gate: its name, its outcome, an explanation, the numbers behind it, and what to do about it.
 
-    `hint` is empty for a check that passed. A check is not compared where the numbers that it needs are not known or
-    not valid.
+    `hint` is empty for a check that passed. A check whose numbers are unknown or not valid is not compared.
     """
 
     name: str

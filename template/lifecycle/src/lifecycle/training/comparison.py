@@ -68,13 +68,11 @@ def compare_slices(contract: Contract, frame: Frame, label: Floats, candidate: F
     return result
 
 
-def _improvement(
-    gain: Callable[[Floats], float], rows: int, confidence: float, resamples: int, seed: int
-) -> Improvement:
+def _improvement(gain: Callable[[Floats], float], rows: int, level: float, resamples: int, seed: int) -> Improvement:
     mean, resampled = gain(np.ones(rows)), bootstrap(gain, rows, resamples, seed)
     if not len(resampled):
         return Improvement(mean, np.nan, np.nan, np.nan)
-    lower, upper = np.quantile(resampled, [1 - confidence, confidence])
+    lower, upper = np.quantile(resampled, [1 - level, level])
     return Improvement(mean, float(lower), float(upper), float(resampled.std()))
 
 

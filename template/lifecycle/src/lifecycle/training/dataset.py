@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from lifecycle import timestamps
 from lifecycle.contract.schema import Contract, Target
@@ -130,11 +131,8 @@ def load_dataset(
 def split(frame: Frame, contract: Contract, share: float) -> Split:
     """Divide the rows of a frame, about `share` of which are held out.
 
-    With a time, the newest period is divided by a hash of entities (where there are few, of rows) into selection and
-    holdout. Raises LifecycleError where a part would be empty.
+    With a time, the newest period is divided by a hash of entities, or of rows. LifecycleError where a part is empty.
     """
-    import pandas as pd
-
     time = time_column(contract, frame)
     key, columns = ([column.name for column in each] for each in (contract.entity_key, contract.framed))
     entity = pd.Series(_hashes(frame, key), index=frame.index)
@@ -174,9 +172,7 @@ def split(frame: Frame, contract: Contract, share: float) -> Split:
             hint = f"If {names} is a property of a row and not the entity, declare it as Request() in "
             hint += "src/model/contract.py; else give rows of more entities, or their time in labels()."
         raise LifecycleError(problem, hint)
-    shared = None
-    if key:
-        shared = float(entity[holdout].drop_duplicates().isin(entity[training]).mean())
+    shared = float(entity[holdout].drop_duplicates().isin(entity[training]).mean()) if key else None
     return Split(training, selection, holdout, rule, shared, seconds, age, identity)
 
 
@@ -210,7 +206,5 @@ def _by_hash(frame: Frame, columns: list[str], share: float) -> Mask:
 
 def _hashes(frame: Frame, columns: list[str]) -> Hashes:
     """Return a hash of the columns of each row, or of its position where there are no columns."""
-    import pandas as pd
-
     hashed = frame[columns] if columns else pd.DataFrame({"place": range(len(frame))})
     return np.asarray(pd.util.hash_pandas_object(hashed, index=False).to_numpy(dtype=np.uint64))

@@ -4,7 +4,7 @@ No input of a row is kept. The hash of a row's identity shows whether another mo
 """
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -95,10 +95,9 @@ def with_version(settings: Settings, found: Evidence, dataset: Dataset, version:
         predicted = _predict(bundle, dataset)[kept]
     except Incomparable as error:
         return replace(found, incomparable=found.incomparable | {version: error.problem})
-    except LifecycleError as error:
-        return replace(found, failed=found.failed | {version: error.problem})
     except Exception as error:  # A model of the team or of a library raises its own types.
-        return replace(found, failed=found.failed | {version: f"{type(error).__name__}: {error}"})
+        text = error.problem if isinstance(error, LifecycleError) else f"{type(error).__name__}: {error}"
+        return replace(found, failed=found.failed | {version: text})
     same = [version] if np.allclose(predicted, found.predictions[REFIT], rtol=SAME, atol=0) else []
     seconds = dataset.split.seconds[dataset.split.holdout][kept]
     known = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
@@ -192,13 +191,11 @@ def files(evidence: Evidence, dataset: Dataset, deployed: Mask) -> dict[str, byt
     # Nine significant digits, not decimals: a probability of 1e-12 has a loss of its own.
     rounded = np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"), otypes=[float])
     predictions = {name: rounded(each).tolist() for name, each in evidence.predictions.items()}
-    document = {"format": FORMAT} | asdict(replace(evidence, ids=np.empty(0, np.uint64)))
+    document = {"format": FORMAT} | vars(evidence) | {"label": evidence.label.tolist(), "predictions": predictions}
     del document["ids"]
-    document |= {"label": evidence.label.tolist(), "predictions": predictions}
     result = {FILE: (json.dumps(document) + "\n").encode(), IDS: evidence.ids.astype("<u8").tobytes()}
     every, split = dataset.row_hashes, dataset.split
-    masks = {DEPLOYED: deployed, EVALUATED: split.training | split.selection, HOLDOUT: split.holdout}
-    for name, mask in masks.items():
+    for name, mask in {DEPLOYED: deployed, EVALUATED: split.training | split.selection, HOLDOUT: split.holdout}.items():
         # The lowest hashes: of two models, the same part of all possible rows is kept.
         result[name] = np.unique(every[mask])[:MOST_HASHES].astype("<u8").tobytes()
     return result

@@ -69,19 +69,13 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     for code, name in enumerate(target.classes):
         if not counts[code]:
             raise dataset.missing_class(name, code)
-    baselines = team.estimator.baselines
-    names = set(baselines(Encoder(team.contract, {}).inputs, seed))
+    names = set(team.estimator.baselines(Encoder(team.contract, {}).inputs, seed))
     if names != {TRIVIAL, LINEAR}:
         problem = f"src/model/estimator.py: baselines() returns {', '.join(sorted(names)) or 'nothing'}"
         raise LifecycleError(problem, f"It returns two estimators, {TRIVIAL!r} and {LINEAR!r}.")
-    makers: dict[str, Callable[[Any], Any]] = {
-        CANDIDATE: lambda inputs: team.estimator.candidate(inputs, seed),
-        TRIVIAL: lambda inputs: baselines(inputs, seed)[TRIVIAL],
-        LINEAR: lambda inputs: baselines(inputs, seed)[LINEAR],
-    }
 
     def fitted(name: str, rows: LabelledRows, empty: Collection[str] = ()) -> Model:
-        return _fit(team, name, makers[name], rows, empty)[0]
+        return _fit(team, name, seed, rows, empty)[0]
 
     def losses(name: str, model: Model) -> metrics.Floats:
         with naming(name):
@@ -108,7 +102,7 @@ def fit(team: Team, dataset: Dataset, windows: int, seed: int) -> Fits:
     # With equal losses the simpler model is chosen (Breck et al. 2017, Model 5).
     chosen = LINEAR if linear.mean() <= own.mean() else CANDIDATE
     rows = split.window(periods)
-    deployed, encoder = _fit(team, chosen, makers[chosen], dataset.rows.take(rows), empty)
+    deployed, encoder = _fit(team, chosen, seed, dataset.rows.take(rows), empty)
     models |= {CANDIDATE: models[chosen]}
     empty = empty if isinstance(deployed, SkopsModel) else ()
     return Fits(chosen, periods, compared, models, rows, encoder, deployed, empty)
@@ -138,15 +132,14 @@ def _out_of_fold(team: Team, rows: LabelledRows, fitted: Callable[[LabelledRows]
     return found
 
 
-def _fit(
-    team: Team, name: str, make: Callable[[Any], Any], rows: LabelledRows, empty: Collection[str] = ()
-) -> tuple[Model, Encoder]:
+def _fit(team: Team, name: str, seed: int, rows: LabelledRows, empty: Collection[str] = ()) -> tuple[Model, Encoder]:
     """Return a model fitted to rows without the `empty` inputs, and the encoder with the levels of these rows."""
     contract, target, empty = team.contract, team.contract.target, {*empty, *rows.without_values(team.contract)}
     encoder = Encoder(contract, learn_levels(contract, rows.frame), empty)
     label = rows.label if target.task == "regression" else rows.label.astype(int)
+    own, given = team.estimator, (encoder.inputs, seed)
     # The team may return one object from all calls.
-    estimator = copy.deepcopy(make(encoder.inputs))
+    estimator = copy.deepcopy(own.candidate(*given) if name == CANDIDATE else own.baselines(*given)[name])
     if name != TRIVIAL:
         verify_loss(name, estimator, target)
     matrix = encoder.frame(rows.frame).astype(np.float64)

@@ -33,10 +33,9 @@ POWER = 0.8
 class Case:
     """A candidate (`bundle`), the deployed `champion`, and what else the gate needs to decide.
 
-    `unreadable` is why the bundle of the deployed version cannot be read; there is no `champion` then.
-    `skew` has `rows`, `different` and `columns` of the logged rows that were recomputed, or `problem`, why they could
-    not be; None where no logged row has the candidate's features. `max_skew` is the share that may differ, and
-    `milliseconds` the time that the prediction of one row takes.
+    `unreadable` is why the deployed bundle cannot be read; there is no `champion` then. `skew` has `rows`, `different`
+    and `columns` of the logged rows that were recomputed, or `problem`, why they could not be; None where none has the
+    candidate's features. `max_skew` is the share that may differ, `milliseconds` the time to predict one row.
     """
 
     bundle: Bundle
@@ -69,10 +68,7 @@ def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) 
 
 
 def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:
-    """Check that the held-out rows can decide, and return the improvement of the measure against the champion.
-
-    Where too few rows are common to both, it is that against the trivial baseline.
-    """
+    """Check that the held-out rows can decide, and return the improvement of the measure against the champion."""
     rows, target = len(case.evidence.label), case.bundle.contract.target
     # Older repositories test for "decide nothing" and "gate.min_rows".
     if rows < gate.min_rows:
@@ -83,7 +79,7 @@ def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:
         hint = "Add rows with other labels, then run `make train promote`."
         return Check("rows", NOT_COMPARED, text, hint=hint), None
     opponent = case.champion.version if case.champion else TRIVIAL
-    # Few rows in common have no standard error.
+    # Few rows in common have no standard error: then it is that against the trivial baseline.
     known = case.evidence.pair(opponent)[0] if opponent in case.evidence.predictions else np.empty(0)
     common = len(known) >= gate.min_rows and len(np.unique(known)) > 1
     label, own, other = case.evidence.pair(opponent if common else TRIVIAL)
@@ -119,7 +115,6 @@ def _refit(case: Case, gate: Gate) -> Iterator[Check]:
 
 
 def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
-    """Check that the candidate is better than the trivial baseline and not worse than the linear one."""
     # Older repositories test for the words up to "looking".
     trivial = "it is not surely better than answering without looking at the inputs"
     for name, fault in {TRIVIAL: trivial, LINEAR: "a linear model is better"}.items():
@@ -131,7 +126,6 @@ def _baselines(case: Case, gate: Gate) -> Iterator[Check]:
 
 
 def _champion(case: Case, gate: Gate, gain: Improvement) -> Iterator[Check]:
-    """Compare the candidate with the champion on the same rows."""
     champion, found = case.champion, case.evidence
     if champion is None:
         text, hint = "no version is deployed yet: there is no champion to compare with", ""
@@ -173,7 +167,6 @@ def _champion(case: Case, gate: Gate, gain: Improvement) -> Iterator[Check]:
 
 
 def _better(case: Case, gate: Gate, champion: str, gain: Improvement, new_major: bool) -> Iterator[Check]:
-    """Check the measure, the loss and the slices against those of the champion."""
     rule = "a new major version of the contract" if new_major else f"a retrain with the reason {case.reason}"
     measure, _ = metrics.measure_names(case.bundle.contract.target)
     limit = -gate.margin if new_major or case.reason in NOT_WORSE else 0.0
@@ -212,7 +205,6 @@ def _slices(case: Case, gate: Gate, champion: str, allowed: float) -> Check:
 
 
 def _skew(case: Case) -> Iterator[Check]:
-    """Check that the service used the same feature values as training does."""
     skew = case.skew or {"rows": 0}
     if "problem" in skew:
         text = f"it is not known whether the service uses the same features as training: {skew['problem']}"
@@ -226,7 +218,6 @@ def _skew(case: Case) -> Iterator[Check]:
 
 
 def _costs(case: Case, gate: Gate) -> Iterator[Check]:
-    """Check the time and the space that the candidate needs."""
     if (taken := case.milliseconds) is not None:
         text = f"one prediction takes {taken:.1f} ms (gate.max_milliseconds is {gate.max_milliseconds:g})"
         yield checked("latency", taken <= gate.max_milliseconds, text, {"milliseconds": taken})

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import Connection, count, describe, quoted, text
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
@@ -22,9 +21,8 @@ PLACE = (predictions.FILE, "file_row_number = true")
 class Logged:
     """How many labelled predictions there are, and how many joined the rows of `labels()`.
 
-    The others have other columns, features or classes than the candidate (`other`), are younger than
-    `monitor.label_days` (`immature`: labels that are known early are not a random sample), or repeat a row
-    (`repeated`).
+    The others have other columns, features or classes than the candidate (`other`), repeat a row (`repeated`), or are
+    younger than `monitor.label_days` (`immature`): labels that are known early are not a random sample.
     """
 
     labelled: int = 0
@@ -71,7 +69,9 @@ def add_logged(connection: Connection, team: Team, settings: Settings, environme
     # The log of older versions lacks a column that was added since, see `_fits`.
     values = {name: quoted(name) if name in logged else "NULL" for name in needed}
     values |= {"ts": "ts", "seen_ts": labels.SEEN}
-    values[label] = _label(contract.target, known[label])
+    # An imported label is text, and those of the team may be truth values.
+    is_text = contract.target.task != "binary" or known[label] == "VARCHAR"
+    values[label] = labels.LABEL if is_text else f"{labels.LABEL} = {text(contract.target.classes[1])}"
     parts = [f"CAST({values[name]} AS {kind}) AS {quoted(name)}" for name, kind in known.items() if name in values]
     row = contract.row_identity if contract.id else (*contract.row_identity, *contract.keys)
     identity = [quoted(name) for name in dict.fromkeys(column.name for column in row) if name in known]
@@ -108,10 +108,3 @@ def _fits(settings: Settings, version: str, team: Team) -> bool:
         and all(column.loggable and column == own.get(name) for name, column in other.items())
         and all(column.nullable and not column.required and column.default is None for column in added)
     )
-
-
-def _label(target: Target, kind: str) -> str:
-    """Return SQL that converts the text of an imported label to the type of the team's own labels."""
-    if target.task != "binary" or kind == "VARCHAR":
-        return labels.LABEL
-    return f"{labels.LABEL} = {text(target.classes[1])}"

@@ -32,8 +32,7 @@ def pack(
     """Publish a model with golden rows and further `files` as a bundle; `facts` go into `bundle.json`.
 
     The golden rows are drawn from the holdout; `export` is the result of the conversion to ONNX, None for a model class
-    of the team. Raises LifecycleError where no kind of bundle can hold the model, or it does not predict the same when
-    it is loaded again.
+    of the team. Raises LifecycleError where no bundle can hold the model, or it predicts otherwise once loaded again.
     """
     team, golden = dataset.team, _golden_rows(dataset, settings.train)
     predictions = model.predict_rows(golden).tolist()

@@ -23,7 +23,7 @@ from lifecycle.training import evidence
 from lifecycle.training.comparison import dominant
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
-from lifecycle.training.evidence import CANDIDATE, LINEAR, REFIT, TRIVIAL
+from lifecycle.training.evidence import CANDIDATE, REFIT, TRIVIAL
 from lifecycle.training.fit import fit, naming, verify_allowed_rows
 from lifecycle.training.package import pack
 
@@ -42,12 +42,11 @@ def train(
 ) -> Bundle:
     """Train on the team's tables and write a new bundle, verified against its golden rows.
 
-    The bundle has the fit that is deployed (see `training.fit`), and evidence for the gate of the fit that was
-    evaluated, whose metrics it states. The commit of the repository `root`, `reason` (such as `drift`) and `owners`
-    (handles by role) are recorded. Logged predictions of the environment that have a label are training rows, too. Only
-    labels known at `as_of` (seconds since 1970 UTC) are used; by default the latest time in the data, or now, or the
-    time of the newest imported label, whichever is later. Raises LifecycleError where the data, an estimator or the
-    model cannot be used; no version was written.
+    The bundle has the fit that is deployed (see `training.fit`), and evidence and metrics of the evaluated one. The
+    commit of the repository `root`, `reason` (such as `drift`) and `owners` (handles by role) are recorded. Logged
+    predictions of the environment that have a label are training rows, too. Only labels known at `as_of` (seconds since
+    1970 UTC) are used; by default the latest time in the data or now, or of the newest imported label if that is later.
+    Raises LifecycleError where the data, an estimator or the model cannot be used; no version was written.
     """
     connection = point_in_time.connect(team.data, settings.data)
     if as_of is None:
@@ -92,9 +91,7 @@ def train(
         "identity": list(split.identity),
         "empty": list(fits.empty),
         "data": dataset.digest,
-        "metrics": {
-            name: metrics.metrics(target, holdout.label, predictions[name]) for name in (CANDIDATE, TRIVIAL, LINEAR)
-        },
+        "metrics": {name: metrics.metrics(target, holdout.label, predictions[name]) for name in fits.evaluated},
         "code": registry.code(root),
         "owners": dict(owners or {}),
         "settings": rules.model_dump(),
@@ -116,10 +113,7 @@ def train(
 
 
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
-    """Log a trained bundle as an MLflow run, for people: no decision reads it.
-
-    Returns the tracking URI; None where nothing was logged: a server that fails costs a warning, never the training.
-    """
+    """Log a trained bundle as an MLflow run, for people, and return the tracking URI; None where nothing was logged."""
     tracking = settings.tracking
     # A server that is set and cannot be used, because MLflow is missing, is worth a warning.
     if not tracking.enabled or not (tracking.uri or importlib.util.find_spec("mlflow")):
@@ -143,7 +137,7 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
             for model, values in facts["metrics"].items():
                 mlflow.log_metrics({f"{model}.{metric}": value for metric, value in values.items()})
             mlflow.log_artifacts(str(bundle.path), "bundle")
-    except Exception as error:
+    except Exception as error:  # A server that fails costs a warning, never the training.
         print(f"warning: the run is not mirrored at {uri}: {error}", file=sys.stderr)
         return None
     return uri

@@ -168,9 +168,7 @@ class Core(Generic[P]):
             raise errors.Unreachable(reason, request_id) from None
         request_id, version = response.headers.get("x-request-id", request_id), str(self.contract)
         if (theirs := response.headers.get("x-contract-version", version)) != version:
-            problem = (
-                f"this client is for version {version} of the contract, the service has {theirs}; install its client"
-            )
+            problem = f"this client is for contract version {version}, the service has {theirs}; install its client"
             raise errors.WrongContract(problem, request_id, response.status_code)
         if response.status_code != 200:
             raise _error(response, body, request_id, first)
