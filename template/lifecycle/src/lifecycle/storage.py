@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from lifecycle.errors import LifecycleError
 
@@ -22,28 +22,13 @@ def _below(name: str) -> "cached_property[Path]":
     return cached_property(lambda store: Path(store.root / name))
 
 
-class Remote(Protocol):
-    """The bucket of which a folder is the working copy: `bucket.Bucket`."""
-
-    def pull(self, *parts: str) -> None:
-        """Bring what has changed there."""
-
-    def push(self, *parts: str) -> None:
-        """Upload what has changed here."""
-
-    def move(self, paths: Iterable[Path]) -> None:
-        """Upload files and remove them here."""
-
-    def lease(self, name: str, wait: bool) -> contextlib.AbstractContextManager[None]:
-        """Hold a name between machines."""
-
-
 @dataclass(frozen=True)
 class Store:
     """The paths below one storage directory, which may be the working copy of a bucket."""
 
     root: Path
-    bucket: Remote | None = None
+    # The `bucket.Bucket` whose module imports this one, or None.
+    bucket: Any = None
 
     # One immutable directory per trained version.
     bundles = _below("bundles")
