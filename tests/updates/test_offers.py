@@ -189,6 +189,9 @@ def test_an_offer_is_shown_as_a_difference_and_nothing_is_written(
     assert "Ours: " not in conflict
     code, output = called(project, "--diff", "--take", "docs/newer.md")
     assert (code, "config/base.yaml" in output, "+Newer." in output) == (0, False, True)
+    # A folder stands for the offered files in it.
+    code, output = called(project, "--diff", "--take", "docs/")
+    assert (code, "config/base.yaml" in output, "+Newer." in output) == (0, False, True)
     code, output = called(project, "--diff", "--take", "src/model/features.sql")
     assert (code, output.strip()) == (0, "The template has no change for these files.")
     assert files(project) == before

@@ -70,10 +70,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _interrupted(root: Path) -> bool:
-    try:
+    with contextlib.suppress(UpdateError):
         return journal(root).exists()
-    except UpdateError:
-        return False
+    return False
 
 
 def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
@@ -90,10 +89,12 @@ def _update(options: argparse.Namespace, root: Path, work: Path) -> int:
     if after == before and not (requested or source.address != source.recorded):
         return _show(options, Report(source.label(before), source.label(after)))
     trial = Trial.run(root, source, before, after, changes, work)
-    # make passes several paths as one text.
-    names = [name for each in options.take for name in ([each] if each in trial.new else each.split())]
+    offered = [offer.path for offer in trial.offers()]
+    # make passes several paths as one text. A folder stands for the offered files in it.
+    given = [name.rstrip("/") for each in options.take for name in ([each] if each in trial.new else each.split())]
+    names = [path for name in given for path in [each for each in offered if each.startswith(f"{name}/")] or [name]]
     if options.diff:
-        shown = [trial.difference(name) for name in names or [offer.path for offer in trial.offers()]]
+        shown = [trial.difference(name) for name in names or offered]
         print("\n".join(filter(None, shown)) or "The template has no change for these files.")
         return 0
     trial.take(names)
@@ -150,8 +151,7 @@ def _refuse_changed(root: Path, head: str, expected: Mapping[str, bytes | None])
     if git("rev-parse", "HEAD", folder=root) != head:
         raise UpdateError("there is a new commit since the update began", "Nothing was changed. Update again.")
     for name, content in expected.items():
-        path = root / name
-        current = path.read_bytes() if path.is_file() else None
+        current = (root / name).read_bytes() if (root / name).is_file() else None
         if (current is None) != (content is None) or not is_same(current or b"", content or b""):
             problem = f"{name} is not as it was committed, and the update would overwrite it"
             raise UpdateError(problem, "Nothing was changed. Commit or move the file, and update again.")
