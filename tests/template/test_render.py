@@ -65,7 +65,13 @@ OWNED = {
     ),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
-    "kubernetes": ("deploy/", "lifecycle/tools/image.py"),
+    "kubernetes": (
+        "deploy/",
+        "lifecycle/ci/platform.yml",
+        "lifecycle/docs/deploying.md",
+        *(f"lifecycle/tools/{name}.py" for name in ("image", "scheduled", "supply_chain")),
+        *(f".github/workflows/lifecycle-{name}.yml" for name in ("image", "monitor", "promote")),
+    ),
 }
 ANSWERS_FILE = ".copier-answers.yml"
 WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]
@@ -84,7 +90,7 @@ def test_the_rows_have_every_pair_of_choices() -> None:
 
 @every_pair
 def test_a_file_of_a_choice_is_rendered_for_that_choice_only(render: Render, choices: dict[str, Any]) -> None:
-    everything = files(render(platform="kubernetes")) | files(render(ci="gitlab"))
+    everything = files(render(platform="kubernetes")) | files(render(ci="gitlab", platform="kubernetes"))
     given = (*choices["usage"], choices["ci"], choices["platform"])
     missing = tuple(start for choice, starts in OWNED.items() if choice not in given for start in starts)
     assert {*files(render(**choices))} == {name for name in everything if not name.startswith(missing)}
@@ -239,8 +245,9 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    assert sorted([*listed, "image"]) == sorted(name for name in phony.split() if name not in absent)
-    assert re.search(r"^  image +\S", run("make", folder=render(platform="kubernetes")).stdout, re.MULTILINE)
+    others = re.findall(r"^  ([a-z-]+) ", run("make", folder=render(usage=usage, platform="kubernetes")).stdout, re.M)
+    assert {*others} - {*listed} == {"image", "audit", "sbom", "scheduled"}
+    assert sorted(others) == sorted(name for name in phony.split() if name not in absent)
 
 
 @pytest.mark.parametrize(
@@ -374,25 +381,3 @@ def test_unknown_choices_are_refused_in_the_suite(template: Template, tmp_path: 
     """Copier accepts them without a message, and a test with a typo would test nothing."""
     with pytest.raises(ValueError, match="no question for modle_name"):
         template.copy(tmp_path / "project", modle_name="fraud")
-
-
-def test_the_presets_have_exactly_the_questions() -> None:
-    for path in (ROOT / "tests/answers").glob("*.yml"):
-        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert choices.keys() == questions().keys(), path
-    default = yaml.safe_load((ROOT / "tests/answers/default.yml").read_text(encoding="utf-8"))
-    assert default == {name: question["default"] for name, question in copier_yml().items() if name in questions()}
-
-
-def test_there_is_a_preset_for_each_shape() -> None:
-    shapes = {}
-    for path in (ROOT / "tests/answers").glob("*.yml"):
-        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
-        shapes[path.stem] = (choices["usage"], choices["ci"], choices["platform"])
-    assert shapes == {
-        "default": (["online", "batch"], "github", "none"),
-        "online": (["online"], "github", "none"),
-        "batch": (["batch"], "github", "none"),
-        "gitlab": (["online", "batch"], "gitlab", "none"),
-        "kubernetes": (["online", "batch"], "github", "kubernetes"),
-    }
