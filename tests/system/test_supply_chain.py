@@ -1,4 +1,4 @@
-"""`make audit` and `make sbom` with the real tools: pip-audit asks a local service, and the schema accepts the SBOM."""
+"""`make audit` and `make sbom` with the real tools: pip-audit queries a local service, and the schema accepts the SBOM."""
 
 import json
 import re

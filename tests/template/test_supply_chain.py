@@ -1,4 +1,4 @@
-"""`make audit` and `make sbom` with small programs in place of the tools; tests/system/test_supply_chain.py runs these."""
+"""`make audit` and `make sbom` with programs in place of the tools that tests/system/test_supply_chain.py runs."""
 
 import hashlib
 import json

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from support.rendering import ROOT, TEMPLATE, run, tool
+from looseleaf.send import WORKFLOWS
+from support.rendering import ROOT, TEMPLATE, rendered_name, run, template_files, tool
 
 FOLDER = TEMPLATE / ".github/workflows"
 NAMES = ("lifecycle-image", "lifecycle-monitor", "lifecycle-promote")
@@ -168,6 +169,11 @@ def test_both_hosts_run_the_same_commands() -> None:
         for one, other in pairs.items():
             here = [step["run"] for step in jobs(name)[one]["steps"] if "run" in step]
             assert commands(here) == commands(gitlab()[other]["script"]), one
+
+
+def test_the_weekly_update_may_push_every_workflow_of_the_template() -> None:
+    ours = {rendered_name(path) for path in template_files() if path.is_relative_to(FOLDER)}
+    assert ours == {*WORKFLOWS}
 
 
 def test_the_default_render_has_none_of_these_files(render: Callable[..., Path]) -> None:
