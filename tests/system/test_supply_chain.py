@@ -1,7 +1,9 @@
-"""`make audit` and `make sbom` with the real tools: pip-audit queries a local service, and the schema accepts the SBOM."""
+"""`make audit` and `make sbom` with the real tools: the vulnerabilities are those of a local service."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ def vulnerabilities(*names: str) -> Iterator[str]:
     """Run a service of vulnerabilities with one in every version of the named packages; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
             package = {"name": name, "ecosystem": "PyPI"}
             fixed = {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.1"}]}
@@ -63,9 +65,15 @@ def vulnerabilities(*names: str) -> Iterator[str]:
         server.shutdown()
 
 
+def make(folder: Path, goal: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run make with the uv of the suite."""
+    path = f"{Path(tool('uv')).parent}{os.pathsep}{os.environ['PATH']}"
+    return run("make", goal, folder=folder, PATH=path, **environment)
+
+
 def audited(folder: Path, address: str) -> tuple[int, str]:
     given = {"PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": address, "NO_PROXY": "127.0.0.1"}
-    done = run("make", "audit", folder=folder, **given)
+    done = make(folder, "audit", **given)
     assert "Traceback" not in done.stdout
     return done.returncode, done.stdout
 
@@ -100,7 +108,7 @@ def test_the_sbom_has_every_dependency_of_the_images_with_hashes_and_follows_its
     storage = Storage(Store(repository / "storage"), tmp_path)
     bundle = storage.publish(kind="onnx", metrics={"candidate": {"roc_auc": 0.9}})
     storage.deploy(bundle)
-    done = run("make", "sbom", folder=repository)
+    done = make(repository, "sbom")
     assert done.returncode == 0, done.stdout
     path = repository / "build/sbom.json"
     program = f"import subprocess, sys; sys.stdin = open({str(path)!r})\n{VALIDATE}"

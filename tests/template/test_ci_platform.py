@@ -37,7 +37,8 @@ class Host:
         variables = {"LIFECYCLE_STORAGE": str(self.storage.store.root), "MONITORED": "staging"}
         given = [text for name, value in variables.items() for text in ("--var", f"{name}={value}")]
         passed = {"GHA_PATH": f"{self.programs}:{os.environ['PATH']}", "GHA_UV": str(self.programs / "uv")}
-        passed |= {"GHA_PASS": "GITHUB_API_URL,NO_PROXY", "NO_PROXY": "127.0.0.1"}
+        # The environment of the suite does not contain the package of the repository.
+        passed |= {"GHA_PASS": "GITHUB_API_URL,NO_PROXY,PYTHONPATH", "NO_PROXY": "127.0.0.1", "PYTHONPATH": "src"}
         workflow = f".github/workflows/lifecycle-{name}.yml"
         found = self.runner.steps(repository, *given, *options, workflow=workflow, **passed | environment)
         assert not [step for step in found if step.state.startswith("NOT RUN")]
@@ -94,7 +95,7 @@ def test_a_pull_request_builds_both_images_and_publishes_nothing(host: Host) -> 
 @pytest.mark.parametrize(
     ("name", "line", "step", "reason"),
     [
-        ("pyproject.toml", '\n[dependency-groups.more]\n', "make setup", "uv.lock"),
+        ("pyproject.toml", "\n[dependency-groups.more]\n", "make setup", "uv.lock"),
         ("deploy/Containerfile", "USER root\n", "make audit", "DL3002"),
         ("deploy/Containerfile", None, 'make image TARGET=all PUSH="$REGISTRY"', "there is no deploy/Containerfile"),
     ],
@@ -134,7 +135,7 @@ HOSTILE = "$(touch /tmp/{0}) $(shell touch {0}) `touch {0}`'; touch {0}; '"
 
 
 def test_a_person_promotes_and_rolls_back_and_the_reason_is_recorded_as_text(host: Host, tmp_path: Path) -> None:
-    older, newer = host.storage.store.versions()
+    older, _ = host.storage.store.versions()
     marker = tmp_path / "planted"
     why = HOSTILE.format(marker)
     for given in (

@@ -133,7 +133,9 @@ def jobs(
     commit(folder)
 
     def ran(*names: str, **variables: str) -> tuple[int, str, list[str]]:
-        given = {"LIFECYCLE_STORAGE": str(storage.store.root), "NO_PROXY": "127.0.0.1"} | variables
+        # The environment of the suite does not contain the package of the repository.
+        given = {"LIFECYCLE_STORAGE": str(storage.store.root), "NO_PROXY": "127.0.0.1", "PYTHONPATH": "src"}
+        given |= variables
         code, output = run_jobs(folder, *names, programs=str(programs), **given)
         calls = programs / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from looseleaf.snapshot import git
-from support.rendering import ROOT, TEMPLATE, Template, copier_yml, files, is_templates, questions, run, tool
+from support.rendering import TEMPLATE, Template, files, is_templates, questions, run, tool
 
 Render = Callable[..., Path]
 

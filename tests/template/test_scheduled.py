@@ -125,7 +125,7 @@ def test_the_open_issue_is_updated_and_not_opened_again(job: Job) -> None:
     assert [each["title"].rpartition(" ")[2] for each in job.api.open] == ["incident", "watch"]
     methods = [method for method, _, _ in job.api.requests]
     assert methods == ["GET", "POST", "GET", "PATCH" if job.host == "github" else "PUT"]
-    sent = [headers.get("Authorization") or headers.get("Private-token") for headers in job.api.headers]
+    sent = [headers.get("Authorization") or headers.get("Private-Token") for headers in job.api.headers]
     assert {*sent} == {f"Bearer {SECRET}" if job.host == "github" else SECRET}
 
 

@@ -214,7 +214,7 @@ def test_a_version_is_never_an_option(repository: Path, goal: str) -> None:
     done = run("make", goal, "VERSION=--override=because", folder=repository)
     assert "<-->\n<--override=because>" in done.stdout
     command = [sys.executable, "-m", "lifecycle", goal, "--", "--override=because"]
-    assert "holds no version '--override=because'" in run(*command, folder=repository).stdout
+    assert "holds no version '--override=because'" in run(*command, folder=repository, PYTHONPATH="src").stdout
 
 
 def test_an_address_that_is_not_configured_is_not_an_empty_one(repository: Path) -> None:
