@@ -60,7 +60,7 @@ class Issues(Api):
     def respond(self, method: str, path: str, body: dict[str, Any]) -> Any:
         """Respond as GitHub (/repos) and GitLab (/projects) document it."""
         address, _, query = path.partition("?")
-        parameters, is_github = dict(urllib.parse.parse_qsl(query)), address.startswith("/repos/acme/churn/issues")
+        parameters, is_github = dict(urllib.parse.parse_qsl(query)), address.startswith("/repos/acme/")
         assert is_github or address.startswith("/projects/42/issues"), address
         if method == "GET" and is_github:
             assert parameters == {"state": "open", "creator": "github-actions[bot]", "per_page": "100"}

@@ -15,7 +15,7 @@ WORKFLOW = ".github/workflows/lifecycle.yml"
 PROGRAMS = {
     "uv": """#!/bin/sh
 case "$*" in
-  sync*) {uv} lock --check --quiet && ln -s {prefix} .venv ;;
+  sync*) {uv} lock --check --quiet && mkdir .venv && ln -s {prefix}/* .venv ;;
   *known.txt) echo '{{"dependencies": [{{"name": "pip", "version": "9.0.1", "vulns": [{{}}]}}]}}' ;;
   *" pip-audit "*) echo '{{"dependencies": []}}' ;;
   *" hadolint "*) exec {hadolint} --no-color deploy/Containerfile ;;

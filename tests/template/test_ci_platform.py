@@ -13,7 +13,7 @@ from support import hosting
 from support.clones import changed, commit
 from support.hosting import Issues
 from support.rendering import Template, run, tool
-from support.storages import Storage
+from support.storages import PLAIN, Storage
 from support.workflows import Runner, Step, install_programs
 
 pytestmark = [
@@ -21,6 +21,9 @@ pytestmark = [
     pytest.mark.xdist_group("ci"),
     pytest.mark.skipif(not os.environ.get("LOOSELEAF_TOOLS"), reason="LOOSELEAF_TOOLS names no folder with gha_run/"),
 ]
+
+
+CREATED = "2026-01-01T00:00:00+00:00"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Host:
         given = [text for name, value in variables.items() for text in ("--var", f"{name}={value}")]
         passed = {"GHA_PATH": f"{self.programs}:{os.environ['PATH']}", "GHA_UV": str(self.programs / "uv")}
         # The environment of the suite does not contain the package of the repository.
-        passed |= {"GHA_PASS": "GITHUB_API_URL,NO_PROXY,PYTHONPATH", "NO_PROXY": "127.0.0.1", "PYTHONPATH": "src"}
+        passed |= {"NO_PROXY": "127.0.0.1", "PYTHONPATH": "src"}
+        passed["GHA_PASS"] = "GITHUB_API_URL,NO_PROXY,PYTHONPATH,SSL_CERT_FILE,SSL_CERT_DIR"
         workflow = f".github/workflows/lifecycle-{name}.yml"
         found = self.runner.steps(repository, *given, *options, workflow=workflow, **passed | environment)
         assert not [step for step in found if step.state.startswith("NOT RUN")]
@@ -62,7 +66,7 @@ def host(template: Template, tmp_path_factory: pytest.TempPathFactory, runner: R
     commit(folder)
     storage = Storage(Store(work / "storage"), work / "drafts")
     for day in ("20260101T000000", "20260102T000000"):
-        storage.deploy(storage.publish(kind="onnx", made=day), environment="staging")
+        storage.deploy(storage.publish(PLAIN, day, kind="onnx", created=CREATED), environment="staging")
     return Host(folder, install_programs(work / "bin"), storage, runner)
 
 
@@ -95,7 +99,7 @@ def test_a_pull_request_builds_both_images_and_publishes_nothing(host: Host) -> 
 @pytest.mark.parametrize(
     ("name", "line", "step", "reason"),
     [
-        ("pyproject.toml", "\n[dependency-groups.more]\n", "make setup", "uv.lock"),
+        ("pyproject.toml", "\n[project.optional-dependencies]\nmore = ['tqdm']\n", "make setup", "uv.lock"),
         ("deploy/Containerfile", "USER root\n", "make audit", "DL3002"),
         ("deploy/Containerfile", None, 'make image TARGET=all PUSH="$REGISTRY"', "there is no deploy/Containerfile"),
     ],
@@ -111,16 +115,17 @@ def test_a_defect_fails_in_the_step_for_it(
 
 def test_the_scheduled_run_opens_an_issue_about_what_it_found_and_fails(host: Host) -> None:
     with hosting.api(Issues()) as api:
-        quiet = host.run(host.committed, "monitor", "--event", "schedule", GITHUB_API_URL=api.url)
-        assert [step.state for step in quiet] == ["ran"] * 3, quiet
-        assert quiet[-1].log == "There is nothing that a person has to read.\n"
+        # The deployed model of the tests has no distributions to compare with.
+        steps = host.run(host.committed, "monitor", "--event", "schedule", GITHUB_API_URL=api.url)
+        assert [step.state for step in steps] == ["ran"] * 3, steps
         # Nothing is deployed there.
         options = ("--event", "schedule", "--var", "MONITORED=production")
         steps = host.run(host.committed, "monitor", *options, GITHUB_API_URL=api.url)
         (failed,) = [step for step in steps if step.state == "FAILED"]
         assert (failed.name, "nothing is deployed in production" in failed.log) == ("make scheduled", True)
         assert steps[-1].state == "ran", steps[-1].log
-        assert [each["title"] for each in api.open] == ["`make monitor` failed in production"]
+        titles = [each["title"] for each in api.open]
+        assert titles == ["Monitoring of staging: watch", "`make monitor` failed in production"]
 
 
 def test_without_a_storage_the_schedule_does_nothing(host: Host) -> None:
@@ -147,7 +152,7 @@ def test_a_person_promotes_and_rolls_back_and_the_reason_is_recorded_as_text(hos
     assert not marker.exists()
     entry = json.loads((host.storage.store.root / "audit.jsonl").read_text().splitlines()[-1])
     assert (entry["action"], entry["live"]["version"], entry["why"]) == ("rollback", older, why)
-    assert f"{older} is deployed in staging already" in steps[-1].log
+    assert "already; nothing changed" in steps[-1].log
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,6 @@ def test_a_person_promotes_and_rolls_back_and_the_reason_is_recorded_as_text(hos
     [
         ({"environment": "staging", "version": "", "reason": "x"}, "VERSION: is missing"),
         ({"environment": "production", "version": "newest", "reason": "x"}, "is not promoted in production"),
-        ({"environment": "production", "version": "--override=x", "reason": "x"}, "holds no version '--override=x'"),
     ],
 )
 def test_what_may_not_be_promoted_fails(host: Host, inputs: dict[str, str], reason: str) -> None:
