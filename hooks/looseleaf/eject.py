@@ -28,7 +28,7 @@ REMOVED = (
 SECTION = r"# --- Updates of the template.*?# --- End of the updates\n\n"
 REPLACED, INTERRUPTED = r"An update replaces this file\. ", r"# An interrupted update may leave.*?\nendif\nendif\n\n"
 CHECK = r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"
-EDITS: dict[str, tuple[str, ...]] = dict.fromkeys((*WORKFLOWS, "lifecycle/ci/platform.yml"), ()) | {
+EDITS: dict[str, tuple[str, ...]] = dict.fromkeys((*WORKFLOWS[2:], "lifecycle/ci/platform.yml"), ()) | {
     "lifecycle/lifecycle.mk": (SECTION, INTERRUPTED, CHECK),
     "lifecycle/ci/gitlab.yml": (r"  - local: lifecycle/ci/update\.yml\n", r"    - make provenance\n"),
     ".github/workflows/lifecycle.yml": (r"      - run: make provenance\n        env:\n.*?\n",),
