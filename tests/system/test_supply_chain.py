@@ -25,8 +25,8 @@ VALIDATE = """
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read())
-sys.exit(str(error) if error else 0)
+for path in sys.argv[1:]:
+    print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(path).read()) or "valid")
 """
 
 
@@ -106,14 +106,13 @@ def test_the_sbom_has_every_dependency_of_the_images_with_hashes_and_follows_its
     done = make(repository, "sbom")
     assert done.returncode == 0, done.stdout
     path = repository / "build/sbom.json"
-    program = f"import subprocess, sys; sys.stdin = open({str(path)!r})\n{VALIDATE}"
+    faulty = path.with_name("faulty.json")
+    faulty.write_text(path.read_text().replace("machine-learning-model", "model"))
     package = ("--with", supply_chain.TOOLS["cyclonedx-py"])
-    command = (tool("uv"), "run", "--quiet", "--isolated", "--no-project", *package, "python", "-c")
-    done = run(*command, program, folder=repository)
-    assert done.returncode == 0, done.stdout
-    # The same program finds a fault.
-    path.with_name("faulty.json").write_text(path.read_text().replace("machine-learning-model", "model"))
-    assert run(*command, program.replace("sbom.json", "faulty.json"), folder=repository).returncode == 1
+    command = (tool("uv"), "run", "--quiet", "--isolated", "--no-project", *package, "python", "-c", VALIDATE)
+    done = run(*command, str(path), str(faulty), folder=repository)
+    first, _, second = done.stdout.partition("\n")
+    assert (first, "'model' is not one of" in second) == ("valid", True), done.stdout
     components = json.loads(path.read_text())["components"]
     hashed = {each["name"]: bool(each.get("hashes")) or "externalReferences" in each for each in components}
     assert all(hashed.values()), hashed

