@@ -67,8 +67,8 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback owners \
-	collect labels erase monitor accept retrain history features serve client year score image bundle scheduled audit sbom
+.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback bundle owners \
+	collect labels erase monitor accept retrain history features serve client year score image scheduled audit sbom
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -192,6 +192,9 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
+bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE)
+	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),export $(call option,--file,EXPORT) $(call option,--,VERSION))
+
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
 	$(RUN) owners check
@@ -239,9 +242,6 @@ image: $(RUN) ## build a container image (TARGET=serve, jobs or all, BAKE=1 ENVI
 	@[ -e deploy/Containerfile ] || { echo "error: there is no deploy/Containerfile; $(PLATFORM) adds it" >&2; exit 1; }
 	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
 		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS) $(call assign,--push,PUSH)
-
-bundle: $(RUN) ## write a version to one file, or read it (VERSION=… EXPORT=FILE, or IMPORT=FILE; ENVIRONMENT=…)
-	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--,IMPORT),export $(call option,--,VERSION) $(call option,,EXPORT))
 
 lifecycle/tools/scheduled.py lifecycle/tools/supply_chain.py:
 	@echo "error: there is no $@; $(PLATFORM) adds it" >&2; exit 1

@@ -298,7 +298,7 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""
     exported = {"VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1", "OVERRIDE": "always"}
     done = run("make", "-s", "promote", "VERSION=3", f"WHY={why}", "THRESHOLD=0.2", folder=folder, **exported)
-    assert done.stdout == f"<promote><3><--threshold><0.2><--why><{why}>"
+    assert done.stdout == f"<promote><--threshold><0.2><--why><{why}><--><3>"
     assert run("make", "-s", "promote", folder=folder, **exported).stdout == "<promote>"
     done = run("make", "-s", "promote", f"OVERRIDE={why}", folder=folder, **exported)
     assert done.stdout == f"<promote><--override><{why}>"
