@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from looseleaf.errors import UpdateError
+from looseleaf.send import WORKFLOWS
 from looseleaf.snapshot import git
 from looseleaf.update.apply import journal
 from looseleaf.update.source import ANSWERS_FILE, Source, recorded
@@ -27,9 +28,9 @@ REMOVED = (
 SECTION = r"# --- Updates of the template.*?# --- End of the updates\n\n"
 REPLACED, INTERRUPTED = r"An update replaces this file\. ", r"# An interrupted update may leave.*?\nendif\nendif\n\n"
 CHECK = r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"
-EDITS: dict[str, tuple[str, ...]] = {
+EDITS: dict[str, tuple[str, ...]] = dict.fromkeys((*WORKFLOWS[2:], "lifecycle/ci/platform.yml"), ()) | {
     "lifecycle/lifecycle.mk": (SECTION, INTERRUPTED, CHECK),
-    "lifecycle/ci/gitlab.yml": (r"include:\n  - local: lifecycle/ci/update\.yml\n\n", r"    - make provenance\n"),
+    "lifecycle/ci/gitlab.yml": (r"  - local: lifecycle/ci/update\.yml\n", r"    - make provenance\n"),
     ".github/workflows/lifecycle.yml": (r"      - run: make provenance\n        env:\n.*?\n",),
 }
 COMMAND = """
@@ -115,9 +116,8 @@ def movable(tests: Path, python: Path) -> set[Path]:
     needs = [_needed(path, tests) for path in sorted((tests / "runtime").rglob("*.py"))]
     names = sorted(set[str]().union(*(packages for _, packages in needs)))
     program = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n)])"
-    found = subprocess.run([python, "-c", program, *names], capture_output=True, text=True, check=True)
-    importable = {*found.stdout.split()}
-    return {path.relative_to(tests) for paths, packages in needs if packages <= importable for path in paths}
+    done = subprocess.run([python, "-c", program, *names], capture_output=True, text=True, check=True)
+    return {one.relative_to(tests) for paths, packages in needs if packages <= {*done.stdout.split()} for one in paths}
 
 
 def _needed(path: Path, tests: Path) -> tuple[list[Path], set[str]]:

@@ -22,7 +22,7 @@ from looseleaf.snapshot import git
 FOLDER = "build/proposal"
 PATCH, DETAILS = "update.patch", "request.json"
 # What an update changes; the job that wrote the patch ran code that could have added something else.
-WORKFLOWS = (".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml")
+WORKFLOWS = (*(f".github/workflows/lifecycle{each}.yml" for each in ("", "-update", "-image", "-monitor", "-promote")),)
 CHANGED = (*WORKFLOWS, ".copier-answers.yml", "uv.lock", "uv.toml")
 
 

@@ -4,6 +4,11 @@
 # The template's release date. The first `make setup` and `make upgrade` resolve as of it; uv.lock keeps the result.
 RELEASED := 2026-11-23T00:00:00Z
 
+# Of what the command line sets, only variables without a `$` are exported: make would expand the others, such as a WHY
+# with `$(shell …)`. A CI host sets what is not configured to an empty text, which is no address of a storage.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(eval unexport $(name)))))
+$(foreach name,$(filter AWS_%,$(.VARIABLES)),$(if $(value $(name)),,$(eval unexport $(name))))
+
 include lifecycle/org.mk
 # A Makefile may set another index than that of the company in uv.toml.
 ifneq ($(UV_DEFAULT_INDEX),)
@@ -46,7 +51,8 @@ endif
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
 ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
-	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/kubernetes),,manifests deploy)
+	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/kubernetes),,manifests deploy) \
+	$(if $(wildcard lifecycle/tools/scheduled.py),,audit sbom scheduled)
 # The steps of `make smoke`.
 SMOKE := train promote $(filter-out $(ABSENT),score)
 # The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
@@ -63,7 +69,8 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback bundle owners \
-	collect labels erase monitor accept retrain history features serve client year score image manifests deploy
+	collect labels erase monitor accept retrain history features serve client year score image manifests deploy \
+	scheduled audit sbom
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -178,10 +185,11 @@ train: $(RUN) ## fit, evaluate against the baselines, write a bundle (AS_OF=TIME
 		$(call option,--why,WHY)
 
 promote: $(RUN) ## deploy a bundle that passes the gate (VERSION=… ENVIRONMENT=… THRESHOLD=… REASON=… WHY="…"; OVERRIDE="…" in spite of its checks)
-	$(RUN) promote $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY) $(call option,--override,OVERRIDE)
+	$(RUN) promote $(environment) $(call option,--threshold,THRESHOLD) $(call option,--reason,REASON) $(call option,--why,WHY) \
+		$(call option,--override,OVERRIDE) $(call option,--,VERSION)
 
 approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=production THRESHOLD=… WHY="…")
-	$(RUN) approve $(call option,,VERSION) $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY)
+	$(RUN) approve $(environment) $(call option,--threshold,THRESHOLD) $(call option,--why,WHY) $(call option,--,VERSION)
 
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
@@ -233,10 +241,10 @@ score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FRO
 
 PLATFORM := make update SET=platform=kubernetes TAKE='deploy config/Kustomization'
 needs = [ -e $(1) ] || { echo "error: there is no $(1); $(PLATFORM) adds it" >&2; exit 1; }
-image: $(RUN) ## build a container image (TARGET=serve or jobs, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…")
+image: $(RUN) ## build a container image (TARGET=serve, jobs or all, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…" PUSH=REGISTRY)
 	@$(call needs,deploy/Containerfile)
 	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
-		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS)
+		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS) $(call assign,--push,PUSH)
 
 DEPLOY = .venv/bin/python lifecycle/tools/deploy.py $(environment) $(call assign,--image,IMAGE)
 manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifests/ (ENVIRONMENT=… IMAGE=…)
@@ -246,3 +254,15 @@ manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifes
 deploy: $(RUN) ## show what changes in the cluster, apply it, wait for the pods (ENVIRONMENT=… IMAGE=… DRY_RUN=1)
 	@$(call needs,deploy/kubernetes)
 	@$(DEPLOY) $(or $(call flag,--dry-run,DRY_RUN),--apply)
+
+lifecycle/tools/scheduled.py lifecycle/tools/supply_chain.py:
+	@echo "error: there is no $@; $(PLATFORM) adds it" >&2; exit 1
+
+scheduled: $(RUN) lifecycle/tools/scheduled.py ## collect, monitor, and retrain if due; build/scheduled/ has what a person must read (for CI; ENVIRONMENT=…)
+	@.venv/bin/python lifecycle/tools/scheduled.py run $(environment)
+
+audit: $(RUN) lifecycle/tools/supply_chain.py | $(filter .uv/bin/uv,$(UV)) ## look for vulnerable dependencies, secrets, and faults of deploy/Containerfile
+	@UV="$(UV)" .venv/bin/python lifecycle/tools/supply_chain.py audit $(addprefix --ignore=,$(AUDIT_IGNORE))
+
+sbom: $(RUN) lifecycle/tools/supply_chain.py | $(filter .uv/bin/uv,$(UV)) ## list dependencies and deployed model with their hashes, in build/sbom.json (CycloneDX; ENVIRONMENT=…)
+	@UV="$(UV)" .venv/bin/python lifecycle/tools/supply_chain.py sbom $(environment)

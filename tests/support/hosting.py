@@ -53,10 +53,36 @@ class Api:
         return self.open[-1]
 
 
+@dataclass
+class Issues(Api):
+    """The issues of a repository, in place of its requests."""
+
+    def respond(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """Respond as GitHub (/repos) and GitLab (/projects) document it."""
+        address, _, query = path.partition("?")
+        parameters, is_github = dict(urllib.parse.parse_qsl(query)), address.startswith("/repos/acme/")
+        assert is_github or address.startswith("/projects/42/issues"), address
+        if method == "GET" and is_github:
+            assert parameters == {"state": "open", "creator": "github-actions[bot]", "per_page": "100"}
+            return self.open
+        if method == "GET":
+            assert parameters.pop("search")
+            assert parameters == {"state": "opened", "in": "title", "per_page": "100"}
+            return self.open
+        number, text = ("number", "body") if is_github else ("iid", "description")
+        assert body.keys() == {"title", text}
+        if method == "POST":
+            self.open.append(body | {number: 7, "html_url" if is_github else "web_url": f"{self.url}/issues/7"})
+            return self.open[-1]
+        assert (method, address.rpartition("/")[2]) == ("PATCH" if is_github else "PUT", "7")
+        self.open[-1].update(body)
+        return self.open[-1]
+
+
 @contextmanager
-def api() -> Iterator[Api]:
+def api(state: Api | None = None) -> Iterator[Api]:
     """Run a local server with the APIs of the hosts."""
-    state = Api()
+    state = state or Api()
 
     class Handler(BaseHTTPRequestHandler):
         def handle_request(self) -> None:

@@ -28,6 +28,8 @@ PLAN = Column("plan", "lookup", "category", levels=("basic", "plus"))
 VISITS = Column("visits", "lookup", "integer", low=0, high=2**24)
 # A key, an optional request field and two looked-up columns, for binary classification.
 CHURN = Contract(1, Target("binary", "churned", ("stays", "churns")), (KEY, DISCOUNT, PLAN, VISITS))
+# The same without looked-up columns.
+PLAIN = Contract(1, CHURN.target, (KEY, DISCOUNT))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from looseleaf.snapshot import git
-from support.rendering import ROOT, TEMPLATE, Template, copier_yml, files, is_templates, questions, run, tool
+from support.rendering import TEMPLATE, Template, files, is_templates, questions, run, tool
 
 Render = Callable[..., Path]
 
@@ -68,9 +68,12 @@ OWNED = {
     "kubernetes": (
         "config/Kustomization",
         "deploy/",
+        "lifecycle/ci/platform.yml",
         "lifecycle/docs/deploying.md",
         "lifecycle/docs/settings.md",
         *TOOLS,
+        *(f"lifecycle/tools/{name}.py" for name in ("scheduled", "supply_chain")),
+        *(f".github/workflows/lifecycle-{name}.yml" for name in ("image", "monitor", "promote")),
     ),
 }
 ANSWERS_FILE = ".copier-answers.yml"
@@ -90,7 +93,7 @@ def test_the_rows_have_every_pair_of_choices() -> None:
 
 @every_pair
 def test_a_file_of_a_choice_is_rendered_for_that_choice_only(render: Render, choices: dict[str, Any]) -> None:
-    everything = files(render(platform="kubernetes")) | files(render(ci="gitlab"))
+    everything = files(render(platform="kubernetes")) | files(render(ci="gitlab", platform="kubernetes"))
     given = (*choices["usage"], choices["ci"], choices["platform"])
     missing = tuple(start for choice, starts in OWNED.items() if choice not in given for start in starts)
     assert {*files(render(**choices))} == {name for name in everything if not name.startswith(missing)}
@@ -246,9 +249,9 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    more = run("make", folder=render(platform="kubernetes")).stdout
-    platform = re.findall(r"^  (image|manifests|deploy) +\S", more, re.MULTILINE)
-    assert sorted([*listed, *platform]) == sorted(name for name in phony.split() if name not in absent)
+    others = re.findall(r"^  ([a-z-]+) ", run("make", folder=render(usage=usage, platform="kubernetes")).stdout, re.M)
+    assert {*others} - {*listed} == {"image", "manifests", "deploy", "audit", "sbom", "scheduled"}
+    assert sorted(others) == sorted(name for name in phony.split() if name not in absent)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +302,7 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
     why = """it's "better", it cost $500; rm -rf $(HOME) `x`"""
     exported = {"VERSION": "7", "THRESHOLD": "0.9", "WHY": "deploy", "DRIFT": "1", "OVERRIDE": "always"}
     done = run("make", "-s", "promote", "VERSION=3", f"WHY={why}", "THRESHOLD=0.2", folder=folder, **exported)
-    assert done.stdout == f"<promote><3><--threshold><0.2><--why><{why}>"
+    assert done.stdout == f"<promote><--threshold><0.2><--why><{why}><--><3>"
     assert run("make", "-s", "promote", folder=folder, **exported).stdout == "<promote>"
     done = run("make", "-s", "promote", f"OVERRIDE={why}", folder=folder, **exported)
     assert done.stdout == f"<promote><--override><{why}>"
@@ -382,25 +385,3 @@ def test_unknown_choices_are_refused_in_the_suite(template: Template, tmp_path: 
     """Copier accepts them without a message, and a test with a typo would test nothing."""
     with pytest.raises(ValueError, match="no question for modle_name"):
         template.copy(tmp_path / "project", modle_name="fraud")
-
-
-def test_the_presets_have_exactly_the_questions() -> None:
-    for path in (ROOT / "tests/answers").glob("*.yml"):
-        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert choices.keys() == questions().keys(), path
-    default = yaml.safe_load((ROOT / "tests/answers/default.yml").read_text(encoding="utf-8"))
-    assert default == {name: question["default"] for name, question in copier_yml().items() if name in questions()}
-
-
-def test_there_is_a_preset_for_each_shape() -> None:
-    shapes = {}
-    for path in (ROOT / "tests/answers").glob("*.yml"):
-        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
-        shapes[path.stem] = (choices["usage"], choices["ci"], choices["platform"])
-    assert shapes == {
-        "default": (["online", "batch"], "github", "none"),
-        "online": (["online"], "github", "none"),
-        "batch": (["batch"], "github", "none"),
-        "gitlab": (["online", "batch"], "gitlab", "none"),
-        "kubernetes": (["online", "batch"], "github", "kubernetes"),
-    }

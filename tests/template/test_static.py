@@ -34,10 +34,11 @@ PROPOSES = ".github/workflows/lifecycle-update.yml"
 TAG = re.compile(r"\{\{|\{%")
 
 
-@pytest.fixture(params=["test", "lifecycle", "lifecycle-update"])
+@pytest.fixture(params=["test", *(f"lifecycle{each}" for each in ("", "-update", "-image", "-monitor", "-promote"))])
 def workflow(request: pytest.FixtureRequest, render: Callable[..., Path]) -> Path:
     """Return the workflow of this repository or one that it renders."""
-    return (ROOT if request.param == "test" else render()) / f".github/workflows/{request.param}.yml"
+    root = ROOT if request.param == "test" else render(platform="kubernetes")
+    return root / f".github/workflows/{request.param}.yml"
 
 
 def test_nothing_in_copier_yml_needs_trust() -> None:
@@ -75,6 +76,28 @@ def test_a_question_fits_a_terminal_of_80_columns(name: str) -> None:
 
 def test_the_default_path_has_at_most_eight_questions() -> None:
     assert len(QUESTIONS) <= 8
+
+
+def test_the_presets_have_exactly_the_questions() -> None:
+    for path in (ROOT / "tests/answers").glob("*.yml"):
+        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert choices.keys() == questions().keys(), path
+    default = yaml.safe_load((ROOT / "tests/answers/default.yml").read_text(encoding="utf-8"))
+    assert default == {name: question["default"] for name, question in copier_yml().items() if name in questions()}
+
+
+def test_there_is_a_preset_for_each_shape() -> None:
+    shapes = {}
+    for path in (ROOT / "tests/answers").glob("*.yml"):
+        choices = yaml.safe_load(path.read_text(encoding="utf-8"))
+        shapes[path.stem] = (choices["usage"], choices["ci"], choices["platform"])
+    assert shapes == {
+        "default": (["online", "batch"], "github", "none"),
+        "online": (["online"], "github", "none"),
+        "batch": (["batch"], "github", "none"),
+        "gitlab": (["online", "batch"], "gitlab", "none"),
+        "kubernetes": (["online", "batch"], "github", "kubernetes"),
+    }
 
 
 def test_the_first_message_counts_the_questions() -> None:
@@ -203,11 +226,14 @@ def test_the_workflow_has_no_known_security_weakness(workflow: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_workflow_has_read_permissions_only(workflow: Path) -> None:
+def test_a_workflow_has_read_permissions_but_for_two_jobs(workflow: Path) -> None:
     """The proposal of an update uses a secret of the team, not the run's own token."""
     loaded = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     assert loaded["permissions"] == {"contents": "read"}
-    assert not [job for job in loaded["jobs"].values() if "permissions" in job]
+    more = {"lifecycle-image": {"publish": "packages"}, "lifecycle-monitor": {"issue": "issues"}}
+    given = {name: job["permissions"] for name, job in loaded["jobs"].items() if "permissions" in job}
+    wanted = more.get(workflow.stem, {}).items()
+    assert given == {job: {"contents": "read", right: "write"} for job, right in wanted}
 
 
 def test_the_workflow_pins_actions_and_runs_make(workflow: Path) -> None:
@@ -216,8 +242,9 @@ def test_the_workflow_pins_actions_and_runs_make(workflow: Path) -> None:
         assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
     runs = [step["run"] for job in loaded["jobs"].values() for step in job["steps"] if "run" in step]
     assert runs
-    # What else the workflow of updates runs is checked below.
-    assert all(run.startswith("make ") for run in runs) or workflow.name == "lifecycle-update.yml"
+    # What the jobs with a token that may write run is checked below and in test_workflows.py.
+    allowed = {"lifecycle-update": {"true", SEND}, "lifecycle-monitor": {OPEN}}.get(workflow.stem, set())
+    assert {run for run in runs if not run.startswith("make ")} == allowed
 
 
 def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callable[..., Path]) -> None:
@@ -236,6 +263,7 @@ def test_updates_are_proposed_weekly_or_by_hand_and_not_in_forks(render: Callabl
 
 
 SEND = "python3 -I lifecycle/tools/template_source.py send"
+OPEN = "python3 -I lifecycle/tools/scheduled.py send"
 
 
 def test_on_github_no_job_with_the_token_that_may_push_runs_code_of_the_repository(
@@ -275,14 +303,14 @@ def test_on_gitlab_no_job_with_the_token_that_may_push_runs_code_of_the_reposito
 
 
 def test_all_files_for_ci_pin_the_same_version_of_uv(render: Callable[..., Path]) -> None:
-    root = render()
+    root = render(platform="kubernetes")
     pinned = re.findall(r"^UV_VERSION := (\d+\.\d+\.\d+)$", (root / "lifecycle/lifecycle.mk").read_text(), re.MULTILINE)
     for path in sorted((root / ".github/workflows").iterdir()):
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         steps = [step for job in jobs for step in job["steps"] if "setup-uv" in step.get("uses", "")]
         pinned += [step["with"]["version"] for step in steps]
     pinned += re.findall(r"^ARG UV=(\S+)$", (TEMPLATE / "deploy/Containerfile").read_text(), re.MULTILINE)
-    assert len(pinned) == 4
+    assert len(pinned) == 10
     assert len({*pinned}) == 1
 
 
@@ -310,9 +338,9 @@ def test_files_about_updates_name_their_documentation(name: str) -> None:
     assert (TEMPLATE / page).is_file()
 
 
-@pytest.mark.parametrize("name", [".gitlab-ci.yml", GITLAB])
+@pytest.mark.parametrize("name", [".gitlab-ci.yml", GITLAB, "lifecycle/ci/platform.yml"])
 def test_the_pipeline_is_valid_for_gitlab(render: Callable[..., Path], name: str) -> None:
-    path = render(ci="gitlab") / name
+    path = render(ci="gitlab", platform="kubernetes") / name
     done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(path), folder=ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -321,7 +349,11 @@ def test_the_pipeline_runs_the_commands_of_the_workflow(render: Callable[..., Pa
     included = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))["include"]
     assert included == [{"local": GITLAB}]
     pipeline = yaml.safe_load((render(ci="gitlab") / GITLAB).read_text(encoding="utf-8"))
-    assert pipeline["include"] == [{"local": "lifecycle/ci/update.yml"}]
+    platform = "lifecycle/ci/platform.yml"
+    assert pipeline["include"] == [
+        {"local": "lifecycle/ci/update.yml"},
+        {"local": platform, "rules": [{"exists": [platform]}]},
+    ]
     job = pipeline["lifecycle"]
     workflow = yaml.safe_load((render() / ".github/workflows/lifecycle.yml").read_text(encoding="utf-8"))
     (other,) = workflow["jobs"].values()

@@ -25,7 +25,7 @@ def rendered(template: Template, tmp_path: Path) -> Callable[[str], Path]:
     """`rendered("gitlab")` returns a committed repository of this template, with an environment."""
 
     def made(ci: str) -> Path:
-        folder = template.copy(tmp_path / ci, ci=ci)
+        folder = template.copy(tmp_path / ci, ci=ci, platform="kubernetes")
         git("init", "--quiet", folder=folder)
         save(folder, "The first")
         python = folder / ".venv/bin/python"

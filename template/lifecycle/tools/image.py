@@ -29,15 +29,20 @@ def main() -> int:
     # A repository for batch use only has no service.
     targets = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
     parser = argparse.ArgumentParser(prog="make image", description=__doc__)
-    parser.add_argument("--target", choices=targets, default=targets[0])
+    parser.add_argument("--target", choices=[*targets, "all"], default=targets[0])
     parser.add_argument("--environment", default="local")
     parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
     parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
     parser.add_argument("--options", default="", help="further options of the builder")
+    parser.add_argument("--push", metavar="REGISTRY", help="where to push it; REGISTRY_USER, REGISTRY_PASSWORD log in")
     parser.add_argument("--uv", required=True, help="the version of uv")
     given = parser.parse_args()
     try:
-        return build(given)
+        for target in targets if given.target == "all" else [given.target]:
+            given.target = target
+            if failed := build(given):
+                return failed
+        return 0
     except LifecycleError as error:
         print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
         return 1
@@ -77,6 +82,8 @@ def build(given: argparse.Namespace) -> int:
     if failed := subprocess.run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
         print(f"error: {engine} could not build the image; ENGINE=… selects another engine", file=sys.stderr)
         return failed
+    if given.push:
+        push(engine, image, given.push.lower())
     run = f"{'docker' if engine == 'docker' else 'podman'} run --rm {HARDENED}"
     if is_service:
         mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else AS_YOU
@@ -86,6 +93,19 @@ def build(given: argparse.Namespace) -> int:
         run += f' --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
     print(f"{image} is built. To run it hardened:\n\n  {run}")
     return 0
+
+
+def push(engine: str, image: str, registry: str) -> None:
+    """Push a built image to a registry, such as `registry.example.org/models`; LifecycleError where that fails."""
+    name, password = f"{registry}/{image}", os.environ.get("REGISTRY_PASSWORD", "")
+    login = [engine, "login", "--username", os.environ.get("REGISTRY_USER", ""), "--password-stdin", name.split("/")[0]]
+    commands = [*([login] if password else []), [engine, "tag", image, name], [engine, "push", name]]
+    for command in commands:
+        # No list of processes shows the password; all but the first ignore their input.
+        if subprocess.run(command, input=password, text=True).returncode:
+            hint = "Check REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
+            raise LifecycleError(f"{engine} {command[1]} of {name} failed", hint)
+    print(f"{name} is pushed.")
 
 
 def bake(store: Store, bundle: Bundle, environment: str) -> None:
