@@ -50,7 +50,7 @@ REACH = {
     "owners": {"OWNERS"},
     "usage": {"README.md", "docs/agreement.md"},
     "ci": {"README.md"},
-    "platform": set(),
+    "platform": {"README.md"},
 }
 TOOLS = tuple(f"lifecycle/tools/{name}.py" for name in ("deploy", "image", "manifests", "rendered"))
 # The files that exist for one choice only; all others are in every render.

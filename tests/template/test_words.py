@@ -18,6 +18,8 @@ MADE = (
     "dist/",
     "data/",
     "storage/",
+    "registry.example.org/",
+    "deployment/",
     ".venv/",
     ".uv/",
     "uv.lock",

@@ -8,6 +8,7 @@ drifted instead of broken, until another version is deployed.
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import open_version
 from lifecycle.monitoring.verdict import Findings, decide
 from lifecycle.registry import Identity, deployments
-from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN, render
+from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
 from lifecycle.settings import Settings
 from lifecycle.storage import Store, write_atomically
 
@@ -66,7 +67,27 @@ def build_document(environment: str, version: str, findings: Findings, settings:
 
 def summary(document: Document) -> list[str]:
     """Return the figures of a report in a few lines: windows, quality, calibration, and what was left out."""
-    return render("summary.txt.j2", report=document).splitlines()
+    quality, left = document["quality"] or {}, "; ".join(each["text"] for each in document["left_out"])
+    lines = ["windows: " + "; ".join(map(_window, document["windows"]))]
+    if overall := quality.get("overall"):
+        text = "{value:.3f} ({lower:.3f} to {upper:.3f}) on {rows:,} labelled predictions".format(**overall)
+        known = quality["bound"] is not None
+        limits = "; holdout {expected:.3f}, bound {bound:.3f}".format(**quality) if known else ""
+        lines.append(f"{quality['metric']} {text}{limits}")
+    if quality.get("coverage") is not None:
+        lines.append(f"{quality['coverage']:.1%} of the labels do not exceed the predicted quantile")
+    if found := quality.get("calibration"):
+        text = f"expected calibration error {found['error']:.3f} (perfect probabilities: about {found['chance']:.3f} by"
+        lines.append(f"Brier score {quality['brier']:.3f}, {text} chance)")
+        if at := quality["at_threshold"]:
+            parts = ("undefined" if at[key] is None else f"{at[key]:.2f}" for key in ("precision", "recall"))
+            lines[-1] += "; at the threshold {:g}: precision {}, recall {}".format(at["threshold"], *parts)
+    return [*lines, f"left out: {left or 'nothing'}"]
+
+
+def _window(window: Mapping[str, Any]) -> str:
+    rows = f"{window['rows']:,} rows, " if window["rows"] else ""
+    return f"{window['from'][:10]} to {window['to'][:10]}: {rows}{window['state']}"
 
 
 def write_report(store: Store, document: Document, page: str) -> Path:
