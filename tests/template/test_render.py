@@ -52,20 +52,20 @@ REACH = {
     "ci": {"README.md"},
     "platform": set(),
 }
+TOOLS = tuple(f"lifecycle/tools/{name}.py" for name in ("deploy", "image", "manifests", "rendered"))
 # The files that exist for one choice only; all others are in every render.
 OWNED = {
     "online": (
+        "deploy/kubernetes/base/online.yaml",
+        "deploy/kubernetes/components/prometheus-operator/",
         "lifecycle/deploy/",
         "lifecycle/src/lifecycle/serving/",
         "lifecycle/src/lifecycle/client/",
     ),
-    "batch": (
-        "lifecycle/docs/scoring.md",
-        "lifecycle/src/lifecycle/scoring/",
-    ),
+    "batch": ("deploy/kubernetes/base/batch.yaml", "lifecycle/docs/scoring.md", "lifecycle/src/lifecycle/scoring/"),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
-    "kubernetes": ("deploy/", "lifecycle/tools/image.py"),
+    "kubernetes": ("config/Kustomization", "deploy/", "lifecycle/docs/deploying.md", *TOOLS),
 }
 ANSWERS_FILE = ".copier-answers.yml"
 WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]
@@ -107,7 +107,8 @@ def test_the_teams_files_do_not_mention_a_usage_or_host_that_is_not_rendered(
         # These two name files of both hosts, whichever is rendered.
         if not is_templates(name) and name not in ("OWNERS", "renovate.json"):
             for choice in patterns.keys() - {*given}:
-                match = re.search(patterns[choice], content.decode("utf-8"), re.IGNORECASE)
+                text = content.decode("utf-8").replace("apiVersion: batch/v1\n", "")  # that of jobs of any kind
+                match = re.search(patterns[choice], text, re.IGNORECASE)
                 assert not match, f"{name}: {match}"
 
 
@@ -119,7 +120,7 @@ def test_every_file_parses(render: Render, choices: dict[str, Any]) -> None:
         ".json": json.loads,
         ".ipynb": json.loads,
         ".yml": yaml.safe_load,
-        ".yaml": yaml.safe_load,
+        ".yaml": lambda text: [*yaml.safe_load_all(text)],
         "OWNERS": yaml.safe_load,
     }
     for name, content in files(render(**choices)).items():
@@ -239,8 +240,9 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    assert sorted([*listed, "image"]) == sorted(name for name in phony.split() if name not in absent)
-    assert re.search(r"^  image +\S", run("make", folder=render(platform="kubernetes")).stdout, re.MULTILINE)
+    more = run("make", folder=render(platform="kubernetes")).stdout
+    platform = re.findall(r"^  (image|manifests|deploy) +\S", more, re.MULTILINE)
+    assert sorted([*listed, *platform]) == sorted(name for name in phony.split() if name not in absent)
 
 
 @pytest.mark.parametrize(

@@ -264,12 +264,17 @@ def test_a_changed_platform_offers_the_files_of_the_container_images(history: Te
     done = update(project, "--dry-run", "--set", "platform=kubernetes")
     assert done.returncode == 0, done.stdout
     assert "lifecycle/tools/image.py" in done.stdout
-    offered = re.findall(r"^ *(deploy/\S+) \(new\)", done.stdout, re.MULTILINE)
+    offered = {*re.findall(r"^ *(\S+) \(new\)", done.stdout, re.MULTILINE)}
+    assert {"deploy/Containerfile", "config/Kustomization"} <= offered
     # `make image` names the command that takes them.
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/bin/lifecycle").touch()
     message = run("make", "image", folder=project).stdout
-    assert f"make update SET=platform=kubernetes TAKE='{' '.join(offered)}' adds it" in message
+    (folders,) = re.findall(r"make update SET=platform=kubernetes TAKE='(.*)' adds it", message)
+    shutil.rmtree(project / ".venv")
+    done = update(project, "--dry-run", "--set", "platform=kubernetes", "--take", folders)
+    assert offered <= {*re.findall(r"\S+", done.stdout.partition("Your files, changed")[2])}
+    assert "(new)" not in done.stdout
 
 
 @pytest.mark.slow
