@@ -19,7 +19,6 @@ MADE = (
     "data/",
     "storage/",
     "registry.example.org/",
-    "deployment/",
     ".venv/",
     ".uv/",
     "uv.lock",

@@ -236,7 +236,7 @@ def _is_field(text: str, smallest: int, largest: int) -> bool:
 
 
 def check_secrets(rendered: Rendered) -> Faults:
-    """Yield secrets in plain text, and references of secrets that no one creates."""
+    """Yield secrets in plain text, and references to unknown secrets."""
     for each in rendered.of("Secret"):
         yield each, "it is in plain text", "Remove it, and create it in the cluster: lifecycle/docs/deploying.md."
     for each in rendered.workloads():
