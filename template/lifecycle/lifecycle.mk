@@ -46,7 +46,7 @@ endif
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
 ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
-	$(if $(wildcard deploy/Containerfile),,image)
+	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/compose.yaml),,up down)
 # The steps of `make smoke`.
 SMOKE := train promote $(filter-out $(ABSENT),score)
 # The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
@@ -63,7 +63,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback owners \
-	collect labels erase monitor accept retrain history features serve client year score image
+	collect labels erase monitor accept retrain history features serve client year score image up down
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -228,8 +228,18 @@ score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FRO
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \
 		$(call option,--input,INPUT) $(call option,--output,OUTPUT)
 
-PLATFORM := make update SET=platform=kubernetes TAKE='deploy/Containerfile deploy/Containerfile.dockerignore'
+PLATFORM := make update SET=platform=kubernetes TAKE='deploy/Containerfile deploy/Containerfile.dockerignore$(if $(call package,serving), deploy/compose.online.yaml) deploy/compose.yaml$(if $(call package,serving), deploy/compose/grafana.yml deploy/compose/prometheus.yml)'
+has = [ -e $(1) ] || { echo "error: there is no $(1); $(PLATFORM) adds it" >&2; exit 1; }
 image: $(RUN) ## build a container image (TARGET=serve or jobs, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…")
-	@[ -e deploy/Containerfile ] || { echo "error: there is no deploy/Containerfile; $(PLATFORM) adds it" >&2; exit 1; }
+	@$(call has,deploy/Containerfile)
 	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
 		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS)
+
+up: $(RUN) ## start the jobs, and the service with its monitoring, in containers (ENVIRONMENT=… PORT=… COMPOSE=… OPTIONS="…")
+	@$(call has,deploy/compose.yaml)
+	@.venv/bin/python lifecycle/tools/compose.py up --uv $(UV_VERSION) $(environment) $(call option,--compose,COMPOSE) \
+		$(call assign,--options,OPTIONS)
+
+down: $(RUN) ## stop the containers of make up; their volumes remain (ENVIRONMENT=… COMPOSE=…)
+	@$(call has,deploy/compose.yaml)
+	@.venv/bin/python lifecycle/tools/compose.py down --uv $(UV_VERSION) $(environment) $(call option,--compose,COMPOSE)

@@ -52,20 +52,20 @@ REACH = {
     "ci": {"README.md"},
     "platform": set(),
 }
+CONTAINER_TOOLS = ("lifecycle/tools/compose.py", "lifecycle/tools/image.py")
 # The files that exist for one choice only; all others are in every render.
 OWNED = {
     "online": (
+        "deploy/compose.online.yaml",
+        "deploy/compose/",
         "lifecycle/deploy/",
         "lifecycle/src/lifecycle/serving/",
         "lifecycle/src/lifecycle/client/",
     ),
-    "batch": (
-        "lifecycle/docs/scoring.md",
-        "lifecycle/src/lifecycle/scoring/",
-    ),
+    "batch": ("lifecycle/docs/scoring.md", "lifecycle/src/lifecycle/scoring/"),
     "github": (".github/",),
     "gitlab": (".gitlab-ci.yml", "lifecycle/ci/"),
-    "kubernetes": ("deploy/", "lifecycle/tools/image.py"),
+    "kubernetes": ("deploy/", "lifecycle/docs/deploying.md", *CONTAINER_TOOLS),
 }
 ANSWERS_FILE = ".copier-answers.yml"
 WORKFLOWS = [".github/workflows/lifecycle.yml", ".github/workflows/lifecycle-update.yml"]
@@ -239,8 +239,9 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     makefile = (render() / "lifecycle/lifecycle.mk").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
-    assert sorted([*listed, "image"]) == sorted(name for name in phony.split() if name not in absent)
-    assert re.search(r"^  image +\S", run("make", folder=render(platform="kubernetes")).stdout, re.MULTILINE)
+    assert sorted([*listed, "image", "up", "down"]) == sorted(name for name in phony.split() if name not in absent)
+    with_platform = run("make", folder=render(platform="kubernetes")).stdout
+    assert {"image", "up", "down"} <= {*re.findall(r"^  ([a-z-]+) +\S", with_platform, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
