@@ -51,8 +51,8 @@ endif
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
 ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
-	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/kubernetes),,manifests deploy) \
-	$(if $(wildcard lifecycle/tools/scheduled.py),,audit sbom scheduled)
+	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/compose.yaml),,up down) \
+	$(if $(wildcard deploy/kubernetes),,manifests deploy) $(if $(wildcard lifecycle/tools/scheduled.py),,audit sbom scheduled)
 # The steps of `make smoke`.
 SMOKE := train promote $(filter-out $(ABSENT),score)
 # The template's command `looseleaf`, from the source and commit in .copier-answers.yml (or from LOOSELEAF_SOURCE).
@@ -69,7 +69,7 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback bundle owners \
-	collect labels erase monitor accept retrain history features serve client year score image manifests deploy \
+	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
 	scheduled audit sbom
 
 help: ## list these commands
@@ -245,6 +245,15 @@ image: $(RUN) ## build a container image (TARGET=serve, jobs or all, BAKE=1 ENVI
 	@$(call needs,deploy/Containerfile)
 	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
 		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS) $(call assign,--push,PUSH)
+
+up: $(RUN) ## start the jobs, and the service with its monitoring, in containers (ENVIRONMENT=… PORT=… COMPOSE=… OPTIONS="…")
+	@$(call needs,deploy/compose.yaml)
+	@.venv/bin/python lifecycle/tools/compose.py up --uv $(UV_VERSION) $(environment) $(call option,--compose,COMPOSE) \
+		$(call assign,--options,OPTIONS)
+
+down: $(RUN) ## stop the containers of make up; their volumes remain (ENVIRONMENT=… COMPOSE=…)
+	@$(call needs,deploy/compose.yaml)
+	@.venv/bin/python lifecycle/tools/compose.py down --uv $(UV_VERSION) $(environment) $(call option,--compose,COMPOSE)
 
 DEPLOY = .venv/bin/python lifecycle/tools/deploy.py $(environment) $(call assign,--image,IMAGE)
 manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifests/ (ENVIRONMENT=… IMAGE=…)

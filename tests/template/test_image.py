@@ -3,77 +3,34 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lifecycle.models.bundle import INSTALL
-from lifecycle.storage import Store
 from looseleaf.snapshot import git
+from support.builders import Repository, arguments
 from support.rendering import TEMPLATE, files, run, tool
 from support.services import KNOWN
-from support.storages import Storage
 
 CONTAINERFILE = (TEMPLATE / "deploy/Containerfile").read_text(encoding="utf-8")
 RULES = "\n".join(line for line in CONTAINERFILE.splitlines() if not line.startswith("#"))
 LABEL = "--label=org.opencontainers.image."
 
 
-@dataclass(frozen=True)
-class Repository:
-    """A rendered repository with the environment of the suite; `programs` is a folder with all that it can start."""
-
-    folder: Path
-    programs: Path
-    storage: Storage
-
-    def make(self, *variables: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run `make image`."""
-        return run("make", "image", *variables, folder=self.folder, PATH=str(self.programs), **environment)
-
-    def install(self, engine: str, code: int = 0) -> None:
-        """Install a builder that only prints its arguments, and ends with `code`."""
-        program = self.programs / engine
-        program.write_text(f'#!/bin/sh\nfor one in "$0" "$@"; do echo "argument: $one"; done\nexit {code}\n')
-        program.chmod(0o755)
-
-    def deploy(self, kind: str = "onnx") -> str:
-        """Deploy a version, and return its name."""
-        bundle = self.storage.publish(kind=kind)
-        self.storage.deploy(bundle)
-        return bundle.version
-
-
 @pytest.fixture
 def repository(render: Callable[..., Path], tmp_path: Path) -> Repository:
-    folder = shutil.copytree(render(platform="kubernetes", owners="@ana, @bo, @ana"), tmp_path / "project")
-    (folder / ".venv").symlink_to(sys.prefix)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("make", "sh", "git"):
-        (programs / name).symlink_to(str(shutil.which(name)))
-    git("init", "--quiet", folder=folder)
-    git("add", "--all", folder=folder)
-    git("commit", "--quiet", "--message", "First", folder=folder)
-    return Repository(folder, programs, Storage(Store(folder / "storage"), tmp_path / "drafts"))
-
-
-def arguments(done: "subprocess.CompletedProcess[str]") -> list[str]:
-    """Return the arguments of the builder."""
-    assert done.returncode == 0, done.stdout
-    return re.findall(r"^argument: (.*)$", done.stdout, re.MULTILINE)
+    return Repository.of(render(platform="kubernetes", owners="@ana, @bo, @ana"), tmp_path)
 
 
 def test_a_baked_image_is_of_the_deployed_version_and_says_so(repository: Repository) -> None:
     repository.install("podman")
     version = repository.deploy()
     repository.storage.fill(repository.storage.publish(kind="onnx"), KNOWN)
-    done = repository.make("BAKE=1", "OPTIONS=--secret id=ca,src='my ca.pem'")
+    done = repository.make("image", "BAKE=1", "OPTIONS=--secret id=ca,src='my ca.pem'")
     given = arguments(done)
     commit = git("rev-parse", "HEAD", folder=repository.folder)
     labels = dict(each.removeprefix(LABEL).split("=", 1) for each in given if each.startswith(LABEL))
@@ -89,11 +46,23 @@ def test_a_baked_image_is_of_the_deployed_version_and_says_so(repository: Reposi
     assert f"/app/storage/predictions churn-serve:{version}" in done.stdout
 
 
+def test_a_new_volume_of_the_jobs_can_start_with_the_deployed_version(repository: Repository) -> None:
+    repository.install("podman")
+    version = repository.deploy()
+    repository.storage.fill(repository.storage.publish(kind="onnx"), KNOWN)
+    commit = git("rev-parse", "HEAD", folder=repository.folder)
+    given = arguments(repository.make("image", "BAKE=1", "TARGET=jobs"))
+    assert f"--tag=churn-jobs:{commit}" in given
+    assert (repository.folder / "build/image/storage/bundles" / version).is_dir()
+    for stage in ("serve", "jobs"):
+        assert "COPY --chown=10001:10001 --chmod=755 build/image/storage storage\n" in stages()[stage]
+
+
 @pytest.mark.parametrize("kind", INSTALL)
 def test_the_deployed_version_decides_which_libraries_are_installed(repository: Repository, kind: str) -> None:
     repository.install("buildah")
     repository.deploy(kind)
-    (install,) = [each for each in arguments(repository.make()) if each.startswith("--build-arg=INSTALL=")]
+    (install,) = [each for each in arguments(repository.make("image")) if each.startswith("--build-arg=INSTALL=")]
     assert f"uv sync {install.removeprefix('--build-arg=INSTALL=')}" == INSTALL[kind]
     assert not any((repository.folder / "build/image/storage").rglob("*.json"))
 
@@ -102,7 +71,7 @@ def test_other_libraries_can_be_given_as_the_page_says(repository: Repository) -
     page = (TEMPLATE / "lifecycle/docs/serving.md").read_text(encoding="utf-8")
     (options,) = re.findall(r'`OPTIONS="(--build-arg INSTALL=.*)"` changes', page)
     repository.install("podman")
-    given = arguments(repository.make(f"OPTIONS={options}"))
+    given = arguments(repository.make("image", f"OPTIONS={options}"))
     # The last one of a name counts.
     found = [each.rpartition("INSTALL=")[2] for each in given if "INSTALL=" in each]
     assert [f"uv sync {each}" for each in found] == [INSTALL["onnx"], INSTALL["skops"]]
@@ -111,13 +80,13 @@ def test_other_libraries_can_be_given_as_the_page_says(repository: Repository) -
 
 def test_the_command_for_production_passes_the_api_key(repository: Repository) -> None:
     repository.install("podman")
-    assert " -e LIFECYCLE_API_KEY " in repository.make("ENVIRONMENT=production").stdout
+    assert " -e LIFECYCLE_API_KEY " in repository.make("image", "ENVIRONMENT=production").stdout
 
 
 def test_an_edited_work_tree_is_named_in_the_image(repository: Repository) -> None:
     repository.install("docker")
     (repository.folder / "config/base.yaml").write_text("train: {seed: 1}\n")
-    given = arguments(repository.make("TARGET=jobs", "ENVIRONMENT=staging", UV_DEFAULT_INDEX="secret"))
+    given = arguments(repository.make("image", "TARGET=jobs", "ENVIRONMENT=staging", UV_DEFAULT_INDEX="secret"))
     commit = git("rev-parse", "HEAD", folder=repository.folder)
     assert {f"--tag=churn-jobs:{commit}-edited", f"--build-arg=COMMIT={commit}-edited"} <= {*given}
     assert "--build-arg=ENVIRONMENT=staging" in given
@@ -157,14 +126,14 @@ def without_containerfile(repository: Repository) -> None:
     [
         (without_deployment, "BAKE=1 ENVIRONMENT=staging", "nothing is deployed in staging"),
         (without_deployment, "BAKE=1 ENVIRONMENT=staging", "Run `make train promote ENVIRONMENT=staging` first"),
-        (without_deployment, "BAKE=1 TARGET=jobs", "BAKE=1 is for the service"),
+        (without_deployment, "BAKE=1 TARGET=jobs", "nothing is deployed in local"),
         (without_deployment, "ENVIRONMENT=prod", "there is no environment 'prod'"),
         (without_deployment, "TARGET=train", "invalid choice: 'train'"),
         (without_deployment, "ENGINE=podman", "podman is not installed here"),
         (without_features, "BAKE=1", ".sqlite is missing, and the service is not ready without it\n  Run `make feat"),
         (without_engine, "", "no container engine is not installed here"),
         (with_a_damaged_bundle, "BAKE=1", "holds a changed golden.jsonl"),
-        (with_a_failing_builder, "", "docker could not build the image; ENGINE=… selects another engine"),
+        (with_a_failing_builder, "", "docker could not build the image\n  ENGINE=… selects another engine"),
         (without_containerfile, "", "there is no deploy/Containerfile; make update SET=platform=kubernetes TAKE="),
     ],
 )
@@ -172,7 +141,7 @@ def test_what_is_missing_is_a_message_with_what_to_do(
     repository: Repository, prepare: Callable[[Repository], Any], variables: str, message: str
 ) -> None:
     prepare(repository)
-    done = repository.make(*variables.split())
+    done = repository.make("image", *variables.split())
     assert done.returncode == 2
     assert message in done.stdout
     assert "Traceback" not in done.stdout
@@ -182,8 +151,8 @@ def test_what_is_missing_is_a_message_with_what_to_do(
 def test_a_repository_without_a_service_builds_the_jobs_only(repository: Repository) -> None:
     shutil.rmtree(repository.folder / "lifecycle/src/lifecycle/serving")
     repository.install("docker")
-    assert "--target=jobs" in arguments(repository.make())
-    assert "invalid choice: 'serve'" in repository.make("TARGET=serve").stdout
+    assert "--target=jobs" in arguments(repository.make("image"))
+    assert "invalid choice: 'serve'" in repository.make("image", "TARGET=serve").stdout
 
 
 def test_all_images_are_pushed_and_a_failure_is_named(repository: Repository) -> None:

@@ -13,7 +13,17 @@ from support.rendering import ROOT
 
 Machine = Callable[..., subprocess.CompletedProcess[str]]
 NEEDED = ("bash", "env", "tee", "chmod", "rm")
-PROGRAMS = ("prometheus", "prometheus-alertmanager", "chromium", "wrk", "buildah", "podman", "runc", "mmdebstrap")
+PROGRAMS = (
+    "prometheus",
+    "prometheus-alertmanager",
+    "chromium",
+    "wrk",
+    "systemd-analyze",
+    "buildah",
+    "podman",
+    "runc",
+    "mmdebstrap",
+)
 
 
 @pytest.fixture

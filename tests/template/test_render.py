@@ -52,10 +52,12 @@ REACH = {
     "ci": {"README.md"},
     "platform": {"README.md"},
 }
-TOOLS = tuple(f"lifecycle/tools/{name}.py" for name in ("deploy", "image", "manifests", "rendered"))
+TOOLS = tuple(f"lifecycle/tools/{name}.py" for name in ("compose", "deploy", "image", "manifests", "rendered"))
 # The files that exist for one choice only; all others are in every render.
 OWNED = {
     "online": (
+        "deploy/compose.online.yaml",
+        "deploy/compose/",
         "deploy/kubernetes/base/online.yaml",
         "deploy/kubernetes/components/prometheus-operator/",
         "lifecycle/deploy/",
@@ -250,7 +252,7 @@ def test_make_help_lists_every_command_of_the_usage(render: Render, usage: list[
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
     absent = {*f"{ONLINE} score".split()} - {*commands.split()}
     others = re.findall(r"^  ([a-z-]+) ", run("make", folder=render(usage=usage, platform="kubernetes")).stdout, re.M)
-    assert {*others} - {*listed} == {"image", "manifests", "deploy", "audit", "sbom", "scheduled"}
+    assert {*others} - {*listed} == {"image", "up", "down", "manifests", "deploy", "audit", "sbom", "scheduled"}
     assert sorted(others) == sorted(name for name in phony.split() if name not in absent)
 
 

@@ -366,8 +366,8 @@ def test_the_pipeline_runs_the_commands_of_the_workflow(render: Callable[..., Pa
 
 def test_no_rendered_file_names_a_host() -> None:
     """No package index, forge or tracking server is named: a render uses the setup of the machine."""
-    # The name of JSON Schema's dialect is an identifier, not an address.
-    hosts = re.compile(rb"https?://(?!127\.0\.0\.1|localhost|json-schema\.org/draft)([\w.-]+)")
+    # The name of JSON Schema's dialect is an identifier, not an address, and `prometheus` is a container.
+    hosts = re.compile(rb"https?://(?!127\.0\.0\.1|localhost|json-schema\.org/draft|prometheus:)([\w.-]+)")
     for path in [*template_files(), ROOT / "copier.yml"]:
         assert not hosts.findall(path.read_bytes()), path
 

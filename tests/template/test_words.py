@@ -36,6 +36,9 @@ MADE = (
     ".gitlab/",
     "catalog-info.yaml",
     "deploy/alertmanager.yml",
+    # Versions of the objects of other platforms.
+    "serving.kserve.io/",
+    "serving.knative.dev/",
     "gitlab-ci.yml",
     "acme/",
     "folder/",

@@ -25,11 +25,9 @@ AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
 
 
 def main() -> int:
-    """Return the exit code of the builder, or 1 where something is missing."""
-    # A repository for batch use only has no service.
-    targets = ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
+    """Return 0, or 1 where something is missing or the builder fails."""
     parser = argparse.ArgumentParser(prog="make image", description=__doc__)
-    parser.add_argument("--target", choices=[*targets, "all"], default=targets[0])
+    parser.add_argument("--target", choices=[*targets(), "all"], default=targets()[0])
     parser.add_argument("--environment", default="local")
     parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
     parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
@@ -38,34 +36,46 @@ def main() -> int:
     parser.add_argument("--uv", required=True, help="the version of uv")
     given = parser.parse_args()
     try:
-        for target in targets if given.target == "all" else [given.target]:
+        for target in targets() if given.target == "all" else [given.target]:
             given.target = target
-            if failed := build(given):
-                return failed
+            image = build(given)
+            print(f"{image} is built. To run it hardened:\n\n  {hardened(given, image)}")
+            if given.push:
+                push(engine_of(given), image, given.push.lower())
         return 0
     except LifecycleError as error:
         print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
         return 1
 
 
-def build(given: argparse.Namespace) -> int:
-    """Build the image of a target; LifecycleError where a builder or what the image needs is missing."""
-    is_service, name, commit = given.target == "serve", project_name(Path.cwd()), code(Path.cwd())
-    engine = next(filter(shutil.which, [given.engine] if given.engine else ENGINES), None)
+def targets() -> list[str]:
+    """Return the images of this repository; one for batch use only has no service."""
+    return ["serve", "jobs"] if Path("lifecycle/src/lifecycle/serving/__init__.py").exists() else ["jobs"]
+
+
+def engine_of(given: argparse.Namespace) -> str:
+    """Return the builder that was selected, or the first one that is installed."""
+    engine: str | None = next(filter(shutil.which, [given.engine] if given.engine else ENGINES), None)
     if engine is None:
         problem = f"{given.engine or 'no container engine'} is not installed here"
         raise LifecycleError(problem, f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…")
-    if given.bake and not is_service:
-        raise LifecycleError("BAKE=1 is for the service; jobs use a mounted storage", "Leave BAKE or TARGET out.")
+    return engine
+
+
+def build(given: argparse.Namespace) -> str:
+    """Build the image of a target and return its name; LifecycleError where something is missing or fails."""
+    engine, is_service = engine_of(given), given.target == "serve"
+    name, commit = project_name(Path.cwd()), code(Path.cwd())
     store = settings.load(Path.cwd(), given.environment).settings.store
+    store.pull()
     deployment = (deployments.required if given.bake else deployments.read)(store, given.environment)
-    bundle = open_version(store, deployment.current.version) if deployment and is_service else None
+    bundle = open_version(store, deployment.current.version) if deployment and (is_service or given.bake) else None
     shutil.rmtree(BAKED, ignore_errors=True)
     (BAKED / "predictions").mkdir(parents=True)
     if given.bake and bundle:
         bake(store, bundle, given.environment)
     revision = f"{commit['commit']}{'-edited' if commit['edited'] else ''}" if commit["commit"] else ""
-    tag = bundle.version if given.bake and bundle else revision or "local"
+    tag = bundle.version if is_service and given.bake and bundle else revision or "local"
     image = f"{name}-{given.target}:{tag}"
     owners = ", ".join(dict.fromkeys(who for each in roles(Path.cwd()).values() for who in each)) or "nobody yet"
     labels = {"title": name, "version": tag, "revision": revision, "authors": owners}
@@ -79,20 +89,20 @@ def build(given: argparse.Namespace) -> int:
     # The builder reads the value from the environment, because the address may contain a password.
     command += ["--build-arg=UV_DEFAULT_INDEX"] if os.environ.get("UV_DEFAULT_INDEX") else []
     command += [*shlex.split(given.options), "."]
-    if failed := subprocess.run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
-        print(f"error: {engine} could not build the image; ENGINE=… selects another engine", file=sys.stderr)
-        return failed
-    if given.push:
-        push(engine, image, given.push.lower())
-    run = f"{'docker' if engine == 'docker' else 'podman'} run --rm {HARDENED}"
-    if is_service:
+    if subprocess.run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
+        raise LifecycleError(f"{engine} could not build the image", "ENGINE=… selects another engine.")
+    return image
+
+
+def hardened(given: argparse.Namespace, image: str) -> str:
+    """Return the command that runs an image without root, capabilities or a writable root file system."""
+    name = image.partition(f"-{given.target}:")[0]
+    run = f"{'docker' if engine_of(given) == 'docker' else 'podman'} run --rm {HARDENED}"
+    if given.target == "serve":
         mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else AS_YOU
         mounts += f" -e {settings.API_KEY}" if given.environment == "production" else ""
-        run += f" --memory 512m --pids-limit 128 --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
-    else:
-        run += f' --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
-    print(f"{image} is built. To run it hardened:\n\n  {run}")
-    return 0
+        return f"{run} --memory 512m --pids-limit 128 --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
+    return f'{run} --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
 
 
 def push(engine: str, image: str, registry: str) -> None:
