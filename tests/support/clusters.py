@@ -10,8 +10,6 @@ import kubernetes_validate
 from kubernetes_validate.utils import SchemaNotFoundError, ValidationError
 from rendered import Rendered, template
 
-from lifecycle.settings import Settings
-
 # That of the suite's environment, which renders; elsewhere than on Linux, that of the machine.
 KUBECTL = str(shutil.which("kubectl", path=os.pathsep.join((f"{sys.prefix}/bin", os.environ["PATH"]))))
 OVERLAYS = ("staging", "production")
@@ -30,9 +28,6 @@ def repository(render: Path, folder: Path) -> Path:
     shutil.copy(render / "pyproject.toml", folder)
     for environment in OVERLAYS:
         edit(folder, f"overlays/{environment}/kustomization.yaml", "s3://example-", "s3://bucket-")
-    # Until a bucket is a kind of storage, there is no working copy of it.
-    if "working_copy" not in Settings.model_fields:
-        edit(folder, "base/kustomization.yaml", "- LIFECYCLE_WORKING_COPY=/app/storage", "# No copy")
     return folder
 
 

@@ -104,7 +104,7 @@ def check_settings(rendered: Rendered, each: Object, container: Object) -> Fault
         yield each, f"{name} would not start: {error.problem}", error.hint
         return
     # A bucket is a setting of its own where the release has buckets.
-    storage = variables.get("LIFECYCLE_STORAGE") or getattr(own, "bucket", "") or str(own.storage)
+    storage = variables.get("LIFECYCLE_STORAGE") or own.bucket or str(own.storage)
     if storage.startswith("s3://example-"):
         hint = "Set the bucket of this environment in the overlay, or use components/volume."
         yield each, f"the storage of {name} is the example {storage}", hint
@@ -113,7 +113,7 @@ def check_settings(rendered: Rendered, each: Object, container: Object) -> Fault
     if "://" not in storage and not mounted.get(storage):
         hint = "Set LIFECYCLE_STORAGE=s3://bucket/prefix in the overlay, or use components/volume."
         yield each, f"{name} would lose its storage with the pod, and no other pod could read it", hint
-    copy = str(getattr(own, "working_copy", "/app/storage"))
+    copy = str(own.working_copy)
     if "://" in storage and copy not in mounted:
         yield each, f"{name} cannot write {copy}", "Mount an emptyDir there, or change LIFECYCLE_WORKING_COPY."
     if command(container) == "serve":
