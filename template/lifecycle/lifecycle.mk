@@ -7,7 +7,7 @@ RELEASED := 2026-11-23T00:00:00Z
 # Of what the command line sets, only variables without a `$` are exported: make would expand the others, such as a WHY
 # with `$(shell …)`. A CI host sets what is not configured to an empty text, which is no address of a storage.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(eval unexport $(name)))))
-$(foreach name,$(filter AWS_%,$(.VARIABLES)),$(if $(value $(name)),,$(eval unexport $(name))))
+$(foreach name,$(filter AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(value $(name)),,$(eval unexport $(name))))
 
 include lifecycle/org.mk
 # A Makefile may set another index than that of the company in uv.toml.
@@ -256,9 +256,9 @@ down: $(RUN) ## stop the containers of make up; their volumes remain (ENVIRONMEN
 	@.venv/bin/python lifecycle/tools/compose.py down --uv $(UV_VERSION) $(environment) $(call option,--compose,COMPOSE)
 
 DEPLOY = .venv/bin/python lifecycle/tools/deploy.py $(environment) $(call assign,--image,IMAGE)
-manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifests/ (ENVIRONMENT=… IMAGE=…)
+manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifests/ (ENVIRONMENT=… IMAGE=… DRAFT=1)
 	@$(call needs,deploy/kubernetes)
-	@$(DEPLOY)
+	@$(DEPLOY) $(call flag,--draft,DRAFT)
 
 deploy: $(RUN) ## show what changes in the cluster, apply it, wait for the pods (ENVIRONMENT=… IMAGE=… DRY_RUN=1)
 	@$(call needs,deploy/kubernetes)

@@ -39,8 +39,8 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
     command = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-filer", "-s3"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false"]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"]
-    # 0: without the catalogue of another kind of table, which has a fixed port.
-    command += ["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0"]
+    # 0: without the catalogues of other kinds of tables, which have fixed ports.
+    command += ["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     variables = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
     variables |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}"}
     with (folder / "log.txt").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:

@@ -73,4 +73,5 @@ def install_programs(folder: Path) -> Path:
         path = folder / name
         path.write_text(text.format(uv=tool("uv"), hadolint=tool("hadolint"), prefix=sys.prefix, folder=folder))
         path.chmod(0o755)
+    (folder / "kubectl").symlink_to(tool("kubectl"))
     return folder

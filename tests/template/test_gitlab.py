@@ -154,6 +154,7 @@ def test_the_main_branch_is_audited_and_both_images_are_published(
     code, output, calls = jobs("check-image", "publish-image", **registry)
     assert code == 0, output
     assert "ok  deploy/Containerfile" in output
+    assert "objects: build/manifests/production.yaml" in output
     pushed = [line for line in calls if line.startswith("buildah push registry.example.org/team/churn-")]
     assert [re.split("[-:]", line)[1] for line in pushed] == ["serve", "jobs"]
     assert "buildah login --username bot --password-stdin registry.example.org" in calls

@@ -74,7 +74,7 @@ def fork(template: Template, tmp_path: Path) -> Template:
         "min_rows: int = Field(default=200,",
         "min_rows: int = Field(default=250,",
     )
-    replace(runtime / "src/lifecycle/settings.py", "    seed: int = 0\n", "    seed: int = 0\n    folds: int = 5\n")
+    replace(runtime / "src/lifecycle/settings.py", "    holdout: float", "    folds: int = 5\n    holdout: float")
     replace(fork.folder / "template/config/base.yaml", "# Overrides", "# Newer: overrides")
     (fork.folder / "CHANGELOG.md").write_text(CHANGELOG)
     (fork.folder / "fork").mkdir(exist_ok=True)

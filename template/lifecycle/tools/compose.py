@@ -50,6 +50,7 @@ def run(given: argparse.Namespace) -> int:
     images = {"SERVE_IMAGE": "serve", "JOBS_IMAGE": "jobs"}
     if given.action == "down":
         return subprocess.run([*command, "down"], env=dict.fromkeys(images, "unused") | os.environ).returncode
+    os.environ["ENVIRONMENT"] = given.environment
     loaded = settings.load(Path.cwd(), given.environment).settings
     keys = os.environ.get(settings.API_KEY) or loaded.serve.api_key_file
     if given.environment == "production" and "serve" in image.targets() and not keys:

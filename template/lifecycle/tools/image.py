@@ -67,7 +67,7 @@ def build(given: argparse.Namespace) -> str:
     engine, is_service = engine_of(given), given.target == "serve"
     name, commit = project_name(Path.cwd()), code(Path.cwd())
     store = settings.load(Path.cwd(), given.environment).settings.store
-    store.pull()
+    store.pull("deployments", "features")
     deployment = (deployments.required if given.bake else deployments.read)(store, given.environment)
     bundle = open_version(store, deployment.current.version) if deployment and (is_service or given.bake) else None
     shutil.rmtree(BAKED, ignore_errors=True)

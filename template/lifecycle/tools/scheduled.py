@@ -20,7 +20,7 @@ from typing import Any
 LIFECYCLE = ".venv/bin/lifecycle"
 ISSUE = Path("build/scheduled/issue.json")
 VERDICT = re.compile(r"^(ok|no data|watch|retrain|incident): ", re.MULTILINE)
-# What `lifecycle retrain` prints when it has trained: whether the gate has let the version through.
+# What `lifecycle retrain` prints when it has trained: whether the gate has passed the version.
 OUTCOME = re.compile(r"^(promoted|refused): ", re.MULTILINE)
 QUIET = ("ok", "no data")
 FOOTER = """
@@ -60,8 +60,8 @@ def issue(environment: str, printed: str, failed: str) -> dict[str, str]:
     given = os.environ.get
     page = f"{given('GITHUB_SERVER_URL')}/{given('GITHUB_REPOSITORY')}/actions/runs/{given('GITHUB_RUN_ID')}"
     page = page if given("GITHUB_ACTIONS") else given("CI_JOB_URL", "this machine")
-    # An indented block is shown as it is, whatever the names of columns contain.
-    quoted = "".join(f"    {line}\n" for line in printed.splitlines())
+    # An indented block is shown as it is, whatever the names of columns contain. GitHub refuses 65,536 characters.
+    quoted = "".join(f"    {line}\n" for line in printed[-50_000:].splitlines())
     return {"title": title, "body": f"The scheduled run at {page} printed:\n\n{quoted}{FOOTER}"}
 
 

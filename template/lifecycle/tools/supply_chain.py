@@ -126,6 +126,7 @@ def sbom(environment: str) -> int:
     document = json.loads(done.stdout)
     listed = f"{len(document['components'])} dependencies"
     store = settings.load(Path.cwd(), environment).settings.store
+    store.pull("deployments")
     if deployment := deployments.read(store, environment):
         document["components"].append(component(open_version(store, deployment.current.version)))
     model = f"the model {deployment.current.version}" if deployment else f"no model: {environment} has none"

@@ -52,6 +52,7 @@ def renamed(files: dict[str, bytes]) -> dict[str, bytes]:
     [
         (lambda content: content[: len(content) // 2], "not a zip file"),
         (lambda content: b"", "not a zip file"),
+        (lambda content: content[:200] + bytes([content[200] ^ 255]) + content[201:], "Error|Bad|invalid|distance"),
         (lambda content: changed(content, lambda files: {}), "not a file of"),
         (lambda content: changed(content, lambda files: files | {"../evil": b"x"}), "not a file of"),
         (

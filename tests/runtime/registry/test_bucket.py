@@ -119,6 +119,35 @@ def test_locks_drafts_open_segments_and_other_files_are_not_uploaded(machine: Ne
     assert [path.name for path in second.store.root.rglob("[!.]*") if path.is_file()] == []
 
 
+def test_a_segment_that_a_command_has_downloaded_is_not_taken_for_one_of_the_service(machine: NewMachine) -> None:
+    first, second = machine(), machine()
+    with first.store.synchronised():
+        segment = write(first.store, "a.jsonl", line("v", NOON))
+    with second.store.synchronised():
+        # The service of the second machine has the same working copy.
+        predictions.upload_segments(second.store, "local")
+    third = machine().store
+    third.pull()
+    assert [path.name for path in predictions.segment_folder(third, "local").iterdir()] == [segment.name]
+
+
+def test_an_object_that_is_deleted_while_it_is_downloaded_is_skipped(
+    machine: NewMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, found = machine().store, Bucket._found
+    monkeypatch.setattr(Bucket, "_found", lambda *given: found(*given) | {"labels/gone.parquet": {"e_tag": "x"}})
+    here.pull()
+    assert [path.name for path in here.root.rglob("*.parquet")] == []
+
+
+def test_a_list_of_objects_without_their_version_downloads_nothing_again(machine: NewMachine) -> None:
+    own = machine().store.bucket
+    entry = {"version": {"e_tag": "a", "version": "1"}, "stamp": own._stamp("x")}
+    assert own._has(entry, "x", {"e_tag": "a"})
+    assert not own._has(entry, "x", {"e_tag": "b"})
+    assert not own._has(None, "x", {"e_tag": "a"})
+
+
 def test_a_version_whose_upload_is_not_complete_does_not_exist(machine: NewMachine) -> None:
     first, second = machine(), machine()
     with first.store.synchronised():
@@ -293,6 +322,29 @@ def test_a_kill_at_any_write_to_the_bucket_loses_nothing_and_the_job_can_be_repe
     assert points > 4
 
 
+@pytest.mark.slow
+def test_a_deployment_in_the_bucket_never_lacks_its_bundle(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "LEASE_SECONDS", -1.0)
+    seen = set()
+    for point in range(1, 100):
+        address, folder = f"{bucket}/{point}", tmp_path / f"{point}"
+        here = Machine(servers.store(folder / "a", address), folder / "drafts")
+        with monkeypatch.context() as patch:
+            passed = kill_at(patch, point, before=True)
+            with suppress(Killed), here.store.synchronised():
+                here.deploy(here.publish())
+        other = servers.store(folder / "b", address)
+        other.pull()
+        if deployed := deployments.read(other, "local"):
+            assert open_version(other, deployed.current.version), point
+        seen.add(deployed is None)
+        if passed[0] < point:
+            break
+    assert seen == {True, False}
+
+
 def state_of(here: Machine) -> dict[str, Any]:
     store = here.store
     segments = predictions.closed_segments(predictions.segment_folder(store, "local"))
@@ -345,6 +397,11 @@ def test_a_bucket_needs_its_package(bucket: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(LifecycleError, match="needs the package obstore"):
         _ = load(tmp_path, environ={"LIFECYCLE_STORAGE": bucket}).settings.store
+
+
+def test_the_bucket_is_no_setting_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError, match="LIFECYCLE_BUCKET: bucket is derived from storage"):
+        load(tmp_path, environ={"LIFECYCLE_BUCKET": "s3://models/churn"})
 
 
 def test_the_setting_storage_names_a_directory_or_a_bucket(tmp_path: Path) -> None:

@@ -158,6 +158,23 @@ def test_a_segment_is_closed_by_size_by_age_and_at_the_end(storage: Storage, bun
     assert len(lines(storage)) == 3
 
 
+def test_a_write_never_waits_for_an_upload_and_the_end_uploads_once(storage: Storage, bundle: Bundle) -> None:
+    model = DeploymentFollower(storage.store, "local", 10).deployed
+    folder, uploads = storage.store.root / "log", list[int]()
+
+    def upload() -> None:
+        uploads.append(len([*folder.glob("*.jsonl")]))
+
+    written = prediction_log.PredictionLog(folder, Log(segment_bytes=1000), lambda lines: None, upload)
+    for number in range(3):
+        for _ in range(20):
+            written.add(model, b"one", b"", [{}], b'[{"prediction":"stays","probability":0.1}]')
+        written.flush()
+        assert (number + 1, uploads) == (len([*folder.glob("*.jsonl")]), [])
+    written.close()
+    assert uploads == [3]
+
+
 def test_a_flush_that_is_cancelled_before_its_thread_starts_loses_no_line(storage: Storage, bundle: Bundle) -> None:
     model = DeploymentFollower(storage.store, "local", 10).deployed
     written = prediction_log.PredictionLog(storage.store.root / "log", Log(flush_seconds=0.01), lambda lines: None)

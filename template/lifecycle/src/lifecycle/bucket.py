@@ -73,11 +73,12 @@ class Bucket:
             wanted = [
                 name
                 for name, version in found.items()
-                if index.get(name) != {"version": version, "stamp": self._stamp(name)}
+                if not self._has(index.get(name), name, version)
                 and (parts or not name.startswith("bundles/") or name.endswith(SMALL))
             ]
             with ThreadPoolExecutor(CONNECTIONS) as pool:
-                index.update(zip(wanted, pool.map(self._download, wanted), strict=True))
+                downloaded = dict(zip(wanted, pool.map(self._download, wanted), strict=True))
+            index.update({name: each for name, each in downloaded.items() if each})
 
     def push(self, *parts: str) -> None:
         """Upload what changed in some parts (default: all) since the last exchange, and delete what is gone here."""
@@ -98,12 +99,14 @@ class Bucket:
 
     def move(self, paths: Iterable[Path]) -> None:
         """Upload files of the working copy that no longer change, and remove them here."""
-        with self._exchange():
+        with self._exchange() as index:
             for path in paths:
-                # Another process may have moved it.
+                name = path.relative_to(self.folder).as_posix()
+                # A command with the same working copy has downloaded it. Another process may have moved it.
                 with contextlib.suppress(FileNotFoundError):
-                    obstore.put(self._objects, path.relative_to(self.folder).as_posix(), path)
-                    path.unlink()
+                    if name not in index:
+                        obstore.put(self._objects, name, path)
+                        path.unlink()
 
     @contextlib.contextmanager
     def lease(self, name: str, wait: bool = True) -> Iterator[None]:
@@ -115,9 +118,11 @@ class Bucket:
 
         def renew() -> None:
             while not released.wait(RENEW_SECONDS):
-                # Lost, or not reachable now. What matters is written only if it is unchanged.
+                # It is lost, or the bucket is not reachable: conditional writes protect deployments and audit log.
                 with contextlib.suppress(Exception):
-                    version[0] = _replace(self._objects, key, f"{holder} {time.time()}", version[0])
+                    found = obstore.get(self._objects, key)
+                    if bytes(found.bytes()).decode().startswith(holder):
+                        version[0] = _replace(self._objects, key, f"{holder} {time.time()}", _version(found.meta))
 
         keeper = threading.Thread(target=renew, daemon=True)
         keeper.start()
@@ -174,12 +179,20 @@ class Bucket:
             return [found.st_size, found.st_mtime_ns]
         return []
 
+    def _has(self, known: dict[str, Any] | None, name: str, version: dict[str, Any]) -> bool:
+        """Return whether the file here is the object; a list of objects has no `version`, which a GET has."""
+        key = "e_tag" if "e_tag" in version else "version"
+        return known is not None and known["version"].get(key) == version[key] and known["stamp"] == self._stamp(name)
+
     def _download(self, name: str) -> dict[str, Any]:
-        with replacing(self.folder / name) as draft, draft.open("wb") as file:
+        """Return the entry of the index; an empty one for an object that was deleted since it was listed."""
+        with contextlib.suppress(FileNotFoundError):
             found = obstore.get(self._objects, name)
-            for chunk in found.stream():
-                file.write(chunk)
-        return {"version": _version(found.meta), "stamp": self._stamp(name)}
+            with replacing(self.folder / name) as draft, draft.open("wb") as file:
+                for chunk in found.stream():
+                    file.write(chunk)
+            return {"version": _version(found.meta), "stamp": self._stamp(name)}
+        return {}
 
     @contextlib.contextmanager
     def _exchange(self) -> Iterator[Index]:

@@ -6,6 +6,7 @@ import re
 TAKE_REASON = {"train", "promote", "retrain"}
 TAKE_ENVIRONMENT = TAKE_REASON | {"config", "approve", "rollback", "collect", "labels", "erase", "monitor", "accept"}
 TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score", "image", "bundle"}
+TAKE_ENVIRONMENT |= {"up", "down", "sbom", "scheduled"}
 
 
 class LifecycleError(Exception):

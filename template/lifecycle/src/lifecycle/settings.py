@@ -34,7 +34,7 @@ class Section(BaseModel):
 class Train(Section):
     """How a candidate is trained."""
 
-    seed: int = Field(default=0, description="Of every random choice.")
+    seed: int = Field(default=0, description="Seed of every random choice.")
     holdout: float = Field(default=0.2, gt=0, lt=0.6, description="Largest share of the rows that is held out.")
     windows: int = Field(default=6, ge=0, le=24, description="Shorter histories that are tried; 0: only the whole one.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
@@ -46,12 +46,12 @@ class Gate(Section):
     """Limits that a candidate must reach before it may be deployed; a score is ROC AUC, accuracy or R²."""
 
     min_rows: int = Field(default=200, ge=1, description="Held-out rows; with fewer, a candidate is not promoted.")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the bootstrap bound.")
-    resamples: int = Field(default=1000, ge=100, le=100_000, description="Of the bootstrap.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the bootstrap bound.")
+    resamples: int = Field(default=1000, ge=100, le=100_000, description="Samples of the bootstrap.")
     margin: float = Field(default=0.015, ge=0, le=1, description="Score that a retrain after drift may lose.")
     min_slice_rows: int = Field(default=100, ge=20, description="Smaller slices are not tested.")
     max_milliseconds: float = Field(default=100.0, gt=0, description="To predict one row, without the network.")
-    max_megabytes: float = Field(default=500.0, gt=0, description="Of the bundle.")
+    max_megabytes: float = Field(default=500.0, gt=0, description="Size of a bundle.")
     false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
@@ -65,10 +65,10 @@ class Log(Section):
     """The prediction log of the service and its retention."""
 
     enabled: bool = Field(default=True, description="Whether predictions are logged.")
-    flush_seconds: float = Field(default=0.2, gt=0, le=10, description="Between two writes.")
+    flush_seconds: float = Field(default=0.2, gt=0, le=10, description="Seconds between two writes.")
     segment_bytes: int = Field(default=64_000_000, ge=1000, description="A larger segment is closed.")
     segment_seconds: float = Field(default=60.0, gt=0, description="An older segment is closed.")
-    max_bytes: int = Field(default=2**30, ge=1000, description="Of all segments; further lines are dropped.")
+    max_bytes: int = Field(default=2**30, ge=1000, description="Size of all segments; further lines are dropped.")
     retention_days: int = Field(default=400, ge=1, description="Days for which predictions are kept.")
 
 
@@ -82,7 +82,7 @@ class Monitor(Section):
     null_change: float = Field(default=0.1, gt=0, le=1, description="Change of the share of nulls that is broken.")
     unseen_share: float = Field(default=0.05, gt=0, le=1, description="Share of unseen levels that is broken.")
     outside_share: float = Field(default=0.05, gt=0, le=1, description="Share outside `expected` that is reported.")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the intervals of quality.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals of quality.")
     min_labels: int = Field(default=200, ge=20, description="Quality is not judged on fewer labelled predictions.")
     label_days: int = Field(default=30, ge=0, description="Days after which a label is expected.")
     quality_drop: float = Field(default=0.05, gt=0, le=1, description="Loss of score against the holdout.")
@@ -142,7 +142,7 @@ class Settings(Section):
 
     storage: Path = Field(default=Path("storage"), description="A directory or a bucket, such as s3://NAME/PREFIX.")
     bucket: str = Field(default="", description="The address of a bucket that `storage` names.")
-    working_copy: Path = Field(default=Path("build/working_copy"), description="For files of the bucket.")
+    working_copy: Path = Field(default=Path("build/working_copy"), description="Folder for copies of a bucket's files.")
     data: Path = Field(default=Path("data"), description="The folder of the tables.")
     train: Train = Train()
     gate: Gate = Gate()
@@ -204,6 +204,8 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
             for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
                 value = {part: value}
             _merge(tree, origins, value, name)
+    if "bucket" in tree:
+        raise LifecycleError(f"{origins['bucket']}: bucket is derived from storage", "Set storage to its address.")
     if "://" in (address := str(tree.get("storage"))):
         copies = Path(tree.get("working_copy", Settings().working_copy))
         tree |= {"bucket": address, "storage": copies / re.sub(r"[^\w.-]+", "-", address)}

@@ -54,6 +54,11 @@ class Store:
         if self.bucket:
             self.bucket.pull(*parts)
 
+    def push(self, *parts: str) -> None:
+        """Upload what has changed, in these folders or in all, if there is a bucket."""
+        if self.bucket:
+            self.bucket.push(*parts)
+
     @contextlib.contextmanager
     def synchronised(self) -> Iterator[None]:
         """Pull everything from the bucket, if there is one, and push what has changed, also after an error."""
@@ -61,8 +66,7 @@ class Store:
         try:
             yield
         finally:
-            if self.bucket:
-                self.bucket.push()
+            self.push()
 
     @contextlib.contextmanager
     def exclusive(self, path: Path, wait: bool = True, part: str = "") -> Iterator[None]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from lifecycle import timestamps
@@ -100,7 +101,7 @@ def bring(store: Store, file: Path) -> str:
             verify(temporary / version)
             if version not in store.versions():
                 os.replace(temporary / version, store.bundles / version)
-        except (OSError, zipfile.BadZipFile, BundleError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, BundleError) as error:
             if isinstance(error, OSError) and file.is_file():
                 raise
             problem = error.problem if isinstance(error, BundleError) else str(error)

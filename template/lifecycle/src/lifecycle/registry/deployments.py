@@ -103,6 +103,8 @@ def swap(
     changed the deployment since it was read.
     """
     path = _path(store, environment)
+    # A service on another machine loads them as soon as they are deployed.
+    store.push("bundles", "features")
     with store.exclusive(path.with_name(f".{environment}.lock")):
         current = read(store, environment)
         if current != seen:

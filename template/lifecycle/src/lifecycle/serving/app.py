@@ -138,7 +138,8 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         if limits.leave_seconds and threading.current_thread() is threading.main_thread():
             leave_before_stopping(service, limits.leave_seconds)
         running = [follower.follow(limits.poll_seconds), service.cancel_slow_bodies()]
-        tasks = [asyncio.create_task(each) for each in running + ([prediction_log.run()] if prediction_log else [])]
+        running += [prediction_log.run(), prediction_log.upload()] if prediction_log else []
+        tasks = [asyncio.create_task(each) for each in running]
         version, environment = follower.deployed.version, follower.environment
         logger.info("lifecycle %s serves %s in %s; documentation at /docs", __version__, version, environment)
         yield

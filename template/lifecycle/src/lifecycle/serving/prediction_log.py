@@ -41,7 +41,7 @@ class PredictionLog:
     ) -> None:
         """Prepare to write segments to a directory; `count_dropped` receives the number of each loss, in any thread.
 
-        `upload` is called when a segment is closed, and may raise LifecycleError; it is called again for the next one.
+        `upload` moves the closed segments, and may raise LifecycleError; it is called again later.
         """
         self._upload = upload
         self.directory, self.limits, self.count_dropped = directory, limits, count_dropped
@@ -80,9 +80,14 @@ class PredictionLog:
             # The thread takes the lines itself: a call that is cancelled before it starts must not lose them.
             await asyncio.to_thread(self.flush)
 
+    async def upload(self) -> None:
+        """Upload the closed segments again and again, in a thread that never delays a write."""
+        while True:
+            await asyncio.sleep(self.limits.segment_seconds)
+            await asyncio.to_thread(self._send)
+
     def flush(self) -> None:
         """Write the lines that wait, and rotate the segment when it is large or old; never raises."""
-        is_due = False
         with self._writing:
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             self._taken_bytes += sum(map(len, lines))
@@ -90,15 +95,12 @@ class PredictionLog:
                 problem = self._write(b"".join(lines)) if lines else ""
                 age = time.monotonic() - self._opened
                 size = self._segment[0].tell() if self._segment else 0
-                if is_due := size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
+                if size >= self.limits.segment_bytes or age > self.limits.segment_seconds:
                     self._rotate()
-                    self._opened = time.monotonic()
             except OSError as error:
                 problem = f"{self.directory} cannot be written ({error.strerror})"
             if problem:
                 self._drop(len(lines), problem)
-        if is_due:
-            self._send()
 
     def close(self) -> None:
         """Write what waits, and close the segment; never raises."""
