@@ -8,6 +8,8 @@ import pytest
 from lifecycle import settings
 from lifecycle.errors import TAKE_ENVIRONMENT, TAKE_REASON, LifecycleError, complete_commands
 from lifecycle.settings import Settings, load
+from lifecycle.storage import Store
+from support import buckets
 
 
 def config(root: Path, **files: str) -> Path:
@@ -94,3 +96,17 @@ def test_the_goals_that_take_environment_and_reason_are_those_of_the_makefile() 
     recipes = {found[1]: found[0] for found in re.finditer(r"^([a-z]+):.*\n(?:\t.*\n)+", makefile, re.MULTILINE)}
     assert {goal for goal, recipe in recipes.items() if "$(environment)" in recipe} == TAKE_ENVIRONMENT
     assert {goal for goal, recipe in recipes.items() if "--reason,REASON" in recipe} == TAKE_REASON
+
+
+def test_the_bucket_is_no_setting_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError, match="LIFECYCLE_BUCKET: bucket is derived from storage"):
+        load(tmp_path, environ={"LIFECYCLE_BUCKET": "s3://models/churn"})
+
+
+def test_the_setting_storage_names_a_directory_or_a_bucket(tmp_path: Path) -> None:
+    assert Settings().store == Store(Path("storage"))
+    loaded = load(tmp_path, environ={"LIFECYCLE_STORAGE": "s3://models/churn", "LIFECYCLE_WORKING_COPY": "/copies"})
+    assert loaded.settings.store == buckets.store(Path("/copies/s3-models-churn"), "s3://models/churn")
+    assert "bucket = 's3://models/churn'  (LIFECYCLE_STORAGE)" in [*loaded.lines()]
+    again = Settings.model_validate(loaded.settings.model_dump(mode="json"))
+    assert again == loaded.settings

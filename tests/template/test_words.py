@@ -19,6 +19,7 @@ MADE = (
     "data/",
     "storage/",
     "registry.example.org/",
+    "deployments/",
     ".venv/",
     ".uv/",
     "uv.lock",

@@ -20,8 +20,8 @@ from lifecycle.models.bundle import BundleError, open_version
 from lifecycle.monitoring.collect import collect
 from lifecycle.registry import deployments, labels, predictions
 from lifecycle.registry.deployments import Deployed
-from lifecycle.settings import Settings, load
-from lifecycle.storage import Busy, Store
+from lifecycle.settings import load
+from lifecycle.storage import Busy
 from support import buckets as servers
 from support.logs import NOON, line, write
 from support.storages import CHURN, Storage
@@ -397,17 +397,3 @@ def test_a_bucket_needs_its_package(bucket: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(LifecycleError, match="needs the package obstore"):
         _ = load(tmp_path, environ={"LIFECYCLE_STORAGE": bucket}).settings.store
-
-
-def test_the_bucket_is_no_setting_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(LifecycleError, match="LIFECYCLE_BUCKET: bucket is derived from storage"):
-        load(tmp_path, environ={"LIFECYCLE_BUCKET": "s3://models/churn"})
-
-
-def test_the_setting_storage_names_a_directory_or_a_bucket(tmp_path: Path) -> None:
-    assert Settings().store == Store(Path("storage"))
-    loaded = load(tmp_path, environ={"LIFECYCLE_STORAGE": "s3://models/churn", "LIFECYCLE_WORKING_COPY": "/copies"})
-    assert loaded.settings.store == servers.store(Path("/copies/s3-models-churn"), "s3://models/churn")
-    assert "bucket = 's3://models/churn'  (LIFECYCLE_STORAGE)" in [*loaded.lines()]
-    again = Settings.model_validate(loaded.settings.model_dump(mode="json"))
-    assert again == loaded.settings

@@ -20,8 +20,7 @@ from lifecycle.storage import Store
 
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
-# A secret, not a setting: `make config` prints every setting.
-API_KEY = "LIFECYCLE_API_KEY"
+API_KEY = "LIFECYCLE_API_KEY"  # a secret, not a setting: `make config` prints every setting
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
 
