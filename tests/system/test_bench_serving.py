@@ -182,6 +182,7 @@ def test_a_server_that_does_not_start_is_reported_with_its_output(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @two_cores
 @needs("wrk")
 @pytest.mark.xdist_group("project")
