@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -80,25 +79,6 @@ def render(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Rend
         return done[name]
 
     return rendered
-
-
-@pytest.fixture(scope="session")
-def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Variables with which a process finds a server of buckets."""
-    from support import buckets
-
-    with buckets.served(tmp_path_factory.mktemp("buckets")) as variables:
-        yield variables
-
-
-@pytest.fixture
-def bucket(bucket_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an empty bucket."""
-    from support import buckets
-
-    for name, value in bucket_server.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{buckets.NAME}/{secrets.token_hex(6)}"
 
 
 @pytest.fixture(scope="session")

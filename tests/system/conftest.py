@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.buckets import bucket, bucket_server  # noqa: F401
 from support.images import BUILD, Images, rendered_images
 from support.rendering import Template
 
