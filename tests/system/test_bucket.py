@@ -8,9 +8,15 @@ import pytest
 
 from looseleaf.project import make, post, service
 from maintenance.demo import readme_request
+from support.buckets import WEED
 from support.rendering import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
+
+
+def test_the_server_of_buckets_is_installed_here() -> None:
+    """Without it, the tests with a bucket are skipped, as in a repository that has left the template."""
+    assert WEED.exists()
 
 
 @pytest.fixture
