@@ -257,8 +257,8 @@ down: $(RUN) ## stop the containers of make up; their volumes remain (ENVIRONMEN
 
 DEPLOY = .venv/bin/python lifecycle/tools/deploy.py $(environment) $(call assign,--image,IMAGE)
 manifests: $(RUN) ## render and check the Kubernetes objects, into build/manifests/ (ENVIRONMENT=… IMAGE=… DRAFT=1)
-	@$(call needs,deploy/kubernetes)
-	@$(DEPLOY) $(call flag,--draft,DRAFT)
+	@if [ -n "$(call given,DRAFT)" ] && [ ! -e deploy/kubernetes ]; then echo "There is no deploy/kubernetes to check."; \
+	else $(call needs,deploy/kubernetes); $(DEPLOY) $(call flag,--draft,DRAFT); fi
 
 deploy: $(RUN) ## show what changes in the cluster, apply it, wait for the pods (ENVIRONMENT=… IMAGE=… DRY_RUN=1)
 	@$(call needs,deploy/kubernetes)
