@@ -103,8 +103,7 @@ def check_settings(rendered: Rendered, each: Object, container: Object) -> Fault
     except LifecycleError as error:
         yield each, f"{name} would not start: {error.problem}", error.hint
         return
-    # A bucket is a setting of its own where the release has buckets.
-    storage = variables.get("LIFECYCLE_STORAGE") or own.bucket or str(own.storage)
+    storage = own.bucket or str(own.storage)
     if storage.startswith("s3://example-"):
         hint = "Set the bucket of this environment in the overlay, or use components/volume."
         yield each, f"the storage of {name} is the example {storage}", hint
