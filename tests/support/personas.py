@@ -136,6 +136,15 @@ def edited_by(folder: Path, persona: Callable[[Path], None]) -> Path:
     return folder
 
 
+def keep_quick_tests(folder: Path) -> list[str]:
+    """Delete the tests that train models, where those that stay are enough; return their names."""
+    names = [f"tests/test_{name}.py" for name in ("behaviour", "features", "gates", "notebook")]
+    for name in names:
+        (folder / name).unlink()
+    commit(folder, "Keep the quick tests")
+    return names
+
+
 def commit(folder: Path, message: str) -> None:
     """Commit everything without hooks."""
     git("add", "--all", folder=folder)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from support.rendering import run, tool
 
 WORKFLOW = ".github/workflows/lifecycle.yml"
+# For PYTEST_ADDOPTS where the steps around the tests of a repository matter.
+FEW_TESTS = "-x -k 'planted or test_data'"
 # `make setup` gets the environment of the suite, and the audit finds nothing but what shows that the service has data.
 PROGRAMS = {
     "uv": """#!/bin/sh
@@ -26,6 +28,10 @@ esac
     "docker": "#!/bin/sh\necho docker $* >> {folder}/calls\n[ $1 != login ] || cat >> {folder}/calls\n",
     "buildah": "#!/bin/sh\necho buildah $* >> {folder}/calls\n[ $1 != login ] || cat >> {folder}/calls\n",
 }
+
+
+# Variables of this machine that the steps of a workflow see.
+PASSED = "SSL_CERT_FILE,SSL_CERT_DIR,PIP_CERT,REQUESTS_CA_BUNDLE,NODE_EXTRA_CA_CERTS,UV_SYSTEM_CERTS,PYTEST_ADDOPTS"
 
 
 class Step(NamedTuple):
@@ -59,6 +65,7 @@ class Runner:
         report = self.folder / "report.json"
         report.unlink(missing_ok=True)
         given = {"GHA_UV": tool("uv"), "GHA_CACHE": str(self.folder / "cache"), "GHA_TMP": str(self.folder)}
+        given["GHA_PASS"] = PASSED
         command = ("node", str(self.folder / "gha_run.mjs"), "--repo", str(repository), "--json", str(report))
         done = run(*command, *options, workflow, folder=repository, **given | environment)
         assert report.exists(), done.stdout

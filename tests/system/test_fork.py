@@ -13,7 +13,7 @@ import pytest
 from looseleaf.project import make
 from looseleaf.snapshot import git
 from maintenance.history import recorded
-from support.personas import commit, edited_by, editing
+from support.personas import edited_by, editing, keep_quick_tests
 from support.rendering import ROOT, Template, run
 from support.updates import assert_updated_and_checked
 
@@ -47,7 +47,8 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Fork:
     edited_by(project, editing)
     done = run(*make("uv.lock"), folder=project)
     assert done.returncode == 0, done.stdout
-    commit(project, "Lock")
+    # All tests of an updated repository run in tests/updates/test_updates.py.
+    keep_quick_tests(project)
     (index,) = indexes(project)
     if not any(template.org().values()):
         template.set_org(org_index_url=index, **EXAMPLES)

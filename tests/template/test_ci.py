@@ -10,7 +10,7 @@ from looseleaf.project import make
 from looseleaf.snapshot import git
 from support.clones import changed, commit, first_push
 from support.rendering import Template, run
-from support.workflows import Runner
+from support.workflows import FEW_TESTS, Runner
 
 TOOLS = os.environ.get("LOOSELEAF_TOOLS")
 pytestmark = [
@@ -46,7 +46,7 @@ def test_the_first_push_passes(runner: Runner, committed: Path) -> None:
 def test_a_defect_fails_in_the_step_for_it(
     runner: Runner, committed: Path, tmp_path: Path, name: str, line: str | None, step: str
 ) -> None:
-    steps = runner.steps(changed(committed, tmp_path / "project", name, line))
+    steps = runner.steps(changed(committed, tmp_path / "project", name, line), PYTEST_ADDOPTS=FEW_TESTS)
     assert [each.name for each in steps if each.state == "FAILED"] == [step]
 
 

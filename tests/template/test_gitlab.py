@@ -15,7 +15,7 @@ from support.clones import changed, commit, first_push
 from support.hosting import Issues
 from support.rendering import Template, run, tool
 from support.storages import PLAIN, Storage
-from support.workflows import install_programs
+from support.workflows import FEW_TESTS, install_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gitlab")]
 # The newest node in Debian is too old for it.
@@ -66,10 +66,13 @@ def run_jobs(tmp_path_factory: pytest.TempPathFactory) -> RunJobs:
 
 @pytest.fixture(scope="session")
 def pipeline(run_jobs: RunJobs) -> Pipeline:
-    """Return a function that runs the pipeline of a repository: its exit code, the started script lines, the output."""
+    """Return a function that runs the pipeline of a repository: its exit code, the started script lines, the output.
+
+    All tests of the repository run in test_ci.py, by the same command of make.
+    """
 
     def ran(repository: Path) -> tuple[int, list[str], str]:
-        code, output = run_jobs(repository)
+        code, output = run_jobs(repository, PYTEST_ADDOPTS=FEW_TESTS)
         return code, re.findall(r"^lifecycle +\$ (make \w+)$", output, re.MULTILINE), output
 
     return ran
