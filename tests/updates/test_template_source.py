@@ -71,9 +71,14 @@ def test_every_address_that_copier_writes_is_read(tmp_path: Path, name: str) -> 
 
 
 def test_a_recorded_commit_that_does_not_exist_is_an_error(tmp_path: Path, checkout: tuple[Path, str]) -> None:
-    with pytest.raises(SourceError, match="abcdef0 in") as refused:
-        template_source(copied_from(tmp_path, str(checkout[0]), "abcdef0"), {})
+    root = copied_from(tmp_path, str(checkout[0]), "abcdef0")
+    with pytest.raises(
+        SourceError, match="^_src_path in .copier-answers.yml: abcdef0 is no commit or tag of"
+    ) as refused:
+        template_source(root, {})
     assert "uncommitted changes" in str(refused.value)
+    with pytest.raises(SourceError, match="^LOOSELEAF_SOURCE: v9 is no commit or tag of"):
+        template_source(root, {"LOOSELEAF_SOURCE": f"{checkout[0]}@v9"})
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,8 @@ def test_an_address_without_a_reference_means_its_newest_state(tmp_path: Path, n
 
 def test_the_variable_accepts_every_form_of_a_local_repository(tmp_path: Path, checkout: tuple[Path, str]) -> None:
     folder = checkout[0]
+    git("branch", "--move", "main", folder=folder)
+    git("tag", "v1", folder=folder)
     git("clone", "--quiet", "--bare", str(folder), str(tmp_path / "bare.git"), folder=tmp_path)
     (tmp_path / "at@home").mkdir()
 

@@ -63,7 +63,7 @@ def choice_changes(
 ) -> Iterator[ChoiceChange]:
     """Yield the choices that an update changes, after the address of the template if that changes."""
     if addresses[0] != addresses[1]:
-        yield ChoiceChange("_src_path", *addresses, "given")
+        yield ChoiceChange("address of the template", *addresses, "given")
     for name in sorted({*before, *after}):
         kind = "given" if name in given else "dropped" if name not in after else "reset"
         if kind != "given" and name not in before:

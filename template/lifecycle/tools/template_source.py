@@ -54,8 +54,7 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
     if named := environment.get(VARIABLE, ""):
         match = re.fullmatch(r"(.*[/\w])@([\w.-]+)", named)
         url, commit = match.groups() if match and not (root / named).exists() else (named, "")
-        url = _expanded(url)
-        return Source(url if _is_remote(url) else _folder(url, root, VARIABLE), commit)
+        return _existing(url, commit, root, VARIABLE, HINT)
     path = root / ANSWERS_FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,13 +67,17 @@ def template_source(root: Path, environment: Mapping[str, str] = os.environ) -> 
         ) from error
     # `git describe` of a commit without a tag ends in its hash.
     commit = re.sub(r"^.*-\d+-g(?=[0-9a-f]{7,40}\Z)", "", commit)
+    hint = f"The template was copied with uncommitted changes. {HINT}"
+    return _existing(url, commit, root, f"_src_path in {ANSWERS_FILE}", hint)
+
+
+def _existing(url: str, commit: str, root: Path, where: str, hint: str) -> Source:
     url = _expanded(url)
     if _is_remote(url):
         return Source(url, commit)
-    folder = _folder(url, root, f"_src_path in {ANSWERS_FILE}")
+    folder = _folder(url, root, where)
     if commit and not _has(folder, commit):
-        problem = f"the commit {commit} in {ANSWERS_FILE} is not in {folder}"
-        raise SourceError(f"{problem}\n  The template was copied with uncommitted changes. {HINT}")
+        raise SourceError(f"{where}: {commit} is no commit or tag of {folder}\n  {hint}")
     return Source(folder, commit)
 
 
