@@ -173,6 +173,10 @@ def rendered_images(template: Template, work: Path) -> Iterator[Images]:
     git("commit", "--quiet", "--message", "First", folder=folder)
     for name in ("data", "storage"):
         shutil.chown(folder / name, int(USER))
+    # Images are copied several times, which takes minutes on a slow disk. Not every machine allows the mount.
+    graph = work / "graph"
+    graph.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8g", "tmpfs", str(graph)], check=False)
     # buildah keeps cache mounts here, by their target: the builds use the cache of uv on this machine.
     mount = work / "tmp/buildah-cache/root/.cache/uv"
     mount.parent.mkdir(parents=True)
@@ -180,12 +184,13 @@ def rendered_images(template: Template, work: Path) -> Iterator[Images]:
     (work / "containers.conf").write_text(SETTINGS)
     uv = re.findall(r"^UV_VERSION := (\S+)", (folder / "lifecycle/lifecycle.mk").read_text(), re.M)[0]
     variables = {"TMPDIR": str(work / "tmp"), "CONTAINERS_CONF": str(work / "containers.conf")}
-    variables["CONTAINERS_STORAGE_CONF"] = storage(work, work / "graph", work / "run", f'"{base_images(uv)}"')
+    variables["CONTAINERS_STORAGE_CONF"] = storage(work, graph, work / "run", f'"{base_images(uv)}"')
     made = Images(folder, variables)
     try:
         yield made
     finally:
         made.run("podman", "rm", "--all", "--force")
         made.run("buildah", "rm", "--all")
-        made.run("umount", str(work / "graph/overlay"))
+        for mounted in (graph / "overlay", graph):
+            made.run("umount", str(mounted))
         subprocess.run(["rm", "-rf", str(work)], check=True)
