@@ -66,8 +66,19 @@ def shapes_of(version: str) -> dict[str, dict[str, Any]]:
 
 # `make test` updates the newest release, in its default shape; `make test-slow` updates all.
 FROM = [pytest.param(version, marks=[] if version == LAST else pytest.mark.slow) for version in RELEASES]
+# Edits that touch files which only some shapes have; the others are the same in every shape.
+BY_SHAPE = {version: ("editing",) for version in RELEASES} | {LAST: ("editing", "deleting", "untouched")}
+
+
+def marks_of(version: str, shape: str, persona: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a case: the default shape of the newest release is quick, and `make proof` has all cases."""
+    if shape == "default":
+        return [] if version == LAST else [pytest.mark.slow]
+    return [pytest.mark.slow] if persona in BY_SHAPE[version] else [pytest.mark.slow, pytest.mark.proof]
+
+
 CASES = [
-    pytest.param(version, shape, persona, marks=[] if (version, shape) == (LAST, "default") else pytest.mark.slow)
+    pytest.param(version, shape, persona, marks=marks_of(version, shape, persona))
     for version in RELEASES
     for shape in shapes_of(version)
     for persona in PERSONAS
