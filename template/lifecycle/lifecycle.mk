@@ -194,8 +194,8 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE)
-	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),export $(call option,--file,EXPORT) $(call option,--,VERSION))
+bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), or sign it (SIGN=1 VERSION=…)
+	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),$(or $(call flag,sign,SIGN),export $(call option,--file,EXPORT)) $(call option,--,VERSION))
 
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
@@ -241,10 +241,11 @@ score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FRO
 
 PLATFORM := make update SET=platform=kubernetes TAKE='deploy config/Kustomization'
 needs = [ -e $(1) ] || { echo "error: there is no $(1); $(PLATFORM) adds it" >&2; exit 1; }
-image: $(RUN) ## build a container image (TARGET=serve, jobs or all, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…" PUSH=REGISTRY)
+image: $(RUN) ## build a container image (TARGET=serve, jobs or all, BAKE=1 ENVIRONMENT=… ENGINE=… OPTIONS="…" AUDIT=1 PUSH=REGISTRY)
 	@$(call needs,deploy/Containerfile)
-	@.venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
-		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS) $(call assign,--push,PUSH)
+	@UV="$(UV)" .venv/bin/python lifecycle/tools/image.py --uv $(UV_VERSION) $(environment) $(call option,--target,TARGET) \
+		$(call flag,--bake,BAKE) $(call option,--engine,ENGINE) $(call assign,--options,OPTIONS) $(call assign,--push,PUSH) \
+		$(call flag,--audit,AUDIT) $(call assign,--scanner,SCANNER) $(ignored)
 
 up: $(RUN) ## start the jobs, and the service with its monitoring, in containers (ENVIRONMENT=… PORT=… COMPOSE=… OPTIONS="…")
 	@$(call needs,deploy/compose.yaml)
@@ -264,14 +265,16 @@ deploy: $(RUN) ## show what changes in the cluster, apply it, wait for the pods 
 	@$(call needs,deploy/kubernetes)
 	@$(DEPLOY) $(or $(call flag,--dry-run,DRY_RUN),--apply)
 
-lifecycle/tools/scheduled.py lifecycle/tools/supply_chain.py:
+lifecycle/tools/audit.py lifecycle/tools/scheduled.py lifecycle/tools/supply_chain.py:
 	@echo "error: there is no $@; $(PLATFORM) adds it" >&2; exit 1
 
 scheduled: $(RUN) lifecycle/tools/scheduled.py ## collect, monitor, and retrain if due; build/scheduled/ has what a person must read (for CI; ENVIRONMENT=…)
 	@.venv/bin/python lifecycle/tools/scheduled.py run $(environment)
 
-audit: $(RUN) lifecycle/tools/supply_chain.py | $(filter .uv/bin/uv,$(UV)) ## look for vulnerable dependencies, secrets, and faults of deploy/Containerfile
-	@UV="$(UV)" .venv/bin/python lifecycle/tools/supply_chain.py audit $(addprefix --ignore=,$(AUDIT_IGNORE))
+ignored = $(addprefix --ignore=,$(AUDIT_IGNORE))
+audit: $(RUN) lifecycle/tools/audit.py | $(filter .uv/bin/uv,$(UV)) ## look for vulnerable dependencies, secrets, and faults of deploy/Containerfile, or in an image (IMAGE=… ENGINE=… SCANNER=…)
+	@UV="$(UV)" .venv/bin/python lifecycle/tools/audit.py $(call assign,--image,IMAGE) $(call option,--engine,ENGINE) \
+		$(call assign,--scanner,SCANNER) $(ignored)
 
 sbom: $(RUN) lifecycle/tools/supply_chain.py | $(filter .uv/bin/uv,$(UV)) ## list dependencies and deployed model with their hashes, in build/sbom.json (CycloneDX; ENVIRONMENT=…)
-	@UV="$(UV)" .venv/bin/python lifecycle/tools/supply_chain.py sbom $(environment)
+	@UV="$(UV)" .venv/bin/python lifecycle/tools/supply_chain.py $(environment)

@@ -1,9 +1,12 @@
 """A rendered repository whose container programs only record how they are called."""
 
+import io
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,3 +62,18 @@ def arguments(done: "subprocess.CompletedProcess[str]") -> list[str]:
     """Return the arguments of the programs."""
     assert done.returncode == 0, done.stdout
     return re.findall(r"^argument: (.*)$", done.stdout, re.MULTILINE)
+
+
+def archive(*layers: list[str]) -> bytes:
+    """Return the archive of an image as engines write it; each layer has some empty files."""
+    files = {"manifest.json": json.dumps([{"Layers": [f"{at}/layer.tar" for at in range(len(layers))]}]).encode()}
+    return _tar(files | {f"{at}/layer.tar": _tar(dict.fromkeys(names, b"")) for at, names in enumerate(layers)})
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name, content in files.items():
+            (member := tarfile.TarInfo(name)).size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

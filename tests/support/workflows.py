@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from support.builders import archive
 from support.rendering import run, tool
 
 WORKFLOW = ".github/workflows/lifecycle.yml"
@@ -21,12 +22,21 @@ case "$*" in
   *known.txt) echo '{{"dependencies": [{{"name": "pip", "version": "9.0.1", "vulns": [{{}}]}}]}}' ;;
   *" pip-audit "*) echo '{{"dependencies": []}}' ;;
   *" hadolint "*) exec {hadolint} --no-color deploy/Containerfile ;;
+  *" kingfisher "*) echo '{{"findings": []}}' ;;
   *" cyclonedx-py "*) echo '{{"bomFormat": "CycloneDX", "components": []}}' ;;
   *) exec {uv} "$@" ;;
 esac
 """,
-    "docker": "#!/bin/sh\necho docker $* >> {folder}/calls\n[ $1 != login ] || cat >> {folder}/calls\n",
-    "buildah": "#!/bin/sh\necho buildah $* >> {folder}/calls\n[ $1 != login ] || cat >> {folder}/calls\n",
+    "docker": """#!/bin/sh
+case "$*" in save*) cp {folder}/image.tar "${{2#--output=}}"; exit ;; esac
+echo docker $* >> {folder}/calls
+[ $1 != login ] || cat >> {folder}/calls
+""",
+    "buildah": """#!/bin/sh
+case "$*" in *docker-archive*) cp {folder}/image.tar "${{3#docker-archive:}}"; exit ;; esac
+echo buildah $* >> {folder}/calls
+[ $1 != login ] || cat >> {folder}/calls
+""",
 }
 
 
@@ -80,5 +90,9 @@ def install_programs(folder: Path) -> Path:
         path = folder / name
         path.write_text(text.format(uv=tool("uv"), hadolint=tool("hadolint"), prefix=sys.prefix, folder=folder))
         path.chmod(0o755)
+    # What the audit of an image examines.
+    (folder / "image.tar").write_bytes(
+        archive(["app/.venv/lib/python3.11/site-packages/numpy-2.0.0.dist-info/METADATA"])
+    )
     (folder / "kubectl").symlink_to(tool("kubectl"))
     return folder

@@ -26,7 +26,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 10132, 73), (HOOKS, 5575, 56), (MAINTENANCE, 562, 7)])
+@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 10192, 73), (HOOKS, 5575, 56), (MAINTENANCE, 562, 7)])
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
     paths = [path for path in modules(folder) if WRITTEN not in path.parents]
     assert non_blank_lines(paths) <= lines

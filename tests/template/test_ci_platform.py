@@ -24,6 +24,7 @@ pytestmark = [
 
 
 CREATED = "2026-01-01T00:00:00+00:00"
+PUBLISH = 'make image TARGET=all AUDIT=1 SCANNER="$SCANNER" PUSH="$REGISTRY"'
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def test_a_push_to_the_main_branch_publishes_both_images_and_what_is_in_them(hos
         ("check", "make manifests ENVIRONMENT=production DRAFT=1"): "ran",
         ("publish", "make setup"): "ran",
         ("publish", "make sbom"): "ran",
-        ("publish", 'make image TARGET=all PUSH="$REGISTRY"'): "ran",
+        ("publish", PUBLISH): "ran",
     }, steps
     commit = git("rev-parse", "HEAD", folder=host.committed)
     calls = host.calls()
@@ -103,7 +104,7 @@ def test_a_pull_request_builds_both_images_and_publishes_nothing(host: Host) -> 
     [
         ("pyproject.toml", "\n[project.optional-dependencies]\nmore = ['tqdm']\n", "make setup", "uv.lock"),
         ("deploy/Containerfile", "USER root\n", "make audit", "DL3002"),
-        ("deploy/Containerfile", None, 'make image TARGET=all PUSH="$REGISTRY"', "there is no deploy/Containerfile"),
+        ("deploy/Containerfile", None, PUBLISH, "there is no deploy/Containerfile"),
     ],
 )
 def test_a_defect_fails_in_the_step_for_it(

@@ -1,8 +1,10 @@
 """`make up` with programs that only record their arguments, and the rules of `deploy/compose.yaml`."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ Render = Callable[..., Path]
 NAMES = [Path(name).name for name in compose.FILES]
 # Made before they are mounted, by `make up` and by `make owners`.
 MADE = {"data", "deploy/alertmanager.yml"}
+# Of the containers that run this program.
+VARIABLES = ("ENVIRONMENT", "LIFECYCLE_STORAGE=/app/storage")
 
 
 @pytest.fixture
@@ -72,6 +76,23 @@ def test_given_images_are_not_built_and_down_needs_none(repository: Repository) 
     done = repository.make("down")
     assert arguments(done)[-1] == "down"
     assert "images: unused unused" in done.stdout
+
+
+def test_the_containers_of_another_environment_get_its_name(repository: Repository) -> None:
+    """`make up` sets the variable, and compose passes it on: null is the value that compose itself has."""
+    repository.install("docker")
+    (repository.programs / "docker").write_text('#!/bin/sh\necho "environment: $ENVIRONMENT"\n')
+    images = {"SERVE_IMAGE": "one", "JOBS_IMAGE": "two"}
+    given = [f"{name}={value}" for name, value in images.items()]
+    assert "environment: staging\n" in repository.make("up", *given, "ENVIRONMENT=staging").stdout
+    files = [f"--file={name}" for name in compose.FILES]
+    command = [tool("podman-compose"), *files, "config"]
+    done = subprocess.run(command, cwd=repository.folder, env=os.environ | images, capture_output=True, text=True)
+    services = yaml.safe_load(done.stdout)["services"]
+    both = {"ENVIRONMENT": None, "LIFECYCLE_STORAGE": "/app/storage"}
+    assert services["serve"]["environment"] == both | {"LIFECYCLE_API_KEY": None}
+    # Only what trains signs.
+    assert services["jobs"]["environment"] == both | {"LIFECYCLE_SIGNING_KEY": None}
 
 
 def test_a_repository_without_a_service_starts_the_jobs_only(render: Render, tmp_path: Path) -> None:
@@ -157,6 +178,8 @@ def problems(folder: Path) -> list[str]:
             is_made = path.relative_to(folder.resolve()).as_posix() in MADE
             found += [] if is_made or path.is_file() else [f"{name}: no file {source}"]
             found += [] if options.endswith(":ro") else [f"{name}: {source} can be written"]
+        if "_IMAGE:?" in service["image"] and not {*VARIABLES} <= {*service.get("environment", ())}:
+            found.append(f"{name}: variables")
         for other, how in service.get("depends_on", {}).items():
             # The health check of the service is that of its image.
             has_check = other == "serve" or "healthcheck" in all_services[other]
@@ -187,6 +210,8 @@ def test_the_services_are_hardened_ordered_and_mount_what_exists(render: Render)
         ("prometheus: {condition: service_healthy}", "prometheus: {condition: service_started}", "does not wait for p"),
         ("alertmanager:v0.28.1", "alertmanager:latest", "alertmanager: image"),
         ("      - LIFECYCLE_API_KEY\n", "      - LIFECYCLE_API_KEY\n    privileged: true\n", "serve: privileged"),
+        ("      - ENVIRONMENT\n", "", "serve: variables"),
+        ("      - LIFECYCLE_STORAGE=/app/storage\n", "", "serve: variables"),
     ],
 )
 def test_a_planted_fault_is_found(render: Render, tmp_path: Path, find: str, replace: str, message: str) -> None:

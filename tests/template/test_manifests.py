@@ -48,7 +48,7 @@ FAULTS = [
     ("check", NAMES, "LEAVE_SECONDS=5", "LEAVE_SECONDS=25", "are killed after 30 s and need 35 s to end"),
     ("check", "/config/{environment}.yaml", "# Overrides", "serve: {drain: 3} # ", "no setting serve.drain"),
     ("check", "/config/{environment}.yaml", "# Overrides", "serve: {port: 9000} # ", "listens on port 9000"),
-    ("check", SECRETS, "annotations:", "labels:", "Secret churn-credentials: it is in plain text"),
+    ("check", SECRETS, "annotations:", "labels:", "Secret churn-signing-key: it is in plain text"),
     ("check", ONLINE, "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 10", "killed after 10 s"),
     ("check", ONLINE, "{path: /healthz, port: http}", "{path: /health, port: http}", "/health, which does not exist"),
     ("check", ONLINE, "{path: /readyz, port: http}", "{path: /readyz, port: web}", "requests the port web"),
@@ -125,6 +125,9 @@ FAULTS = [
     ),
     ("check", JOBS, '"0 5 * * *"', '"0 25 * * *"', "'0 25 * * *' is not a schedule"),
     ("check", JOBS, "[retrain, --due]", "[retrain]", "it trains each time"),
+    ("check", JOBS, "backoffLimit: 0", "backoffLimit: 1", "churn-retrain: a run that fails is repeated 1 times"),
+    ("check", JOBS, "      backoffLimit: 1\n", "", "churn-monitor: a run that fails is repeated 6 times"),
+    ("check", BATCH, "backoffLimit: 1", "backoffLimit: 2", "churn-score: a run that fails is repeated 2 times"),
     ("check", BATCH, "args: [score]", "args: [scores]", "there is no job 'scores'\n  There are collect, "),
     ("check", BATCH, "limits: {memory: 2Gi}", "limits: {}", "job has no limits.memory"),
 ]

@@ -74,7 +74,7 @@ OWNED = {
         "lifecycle/docs/deploying.md",
         "lifecycle/docs/settings.md",
         *TOOLS,
-        *(f"lifecycle/tools/{name}.py" for name in ("scheduled", "supply_chain")),
+        *(f"lifecycle/tools/{name}.py" for name in ("audit", "command", "scheduled", "supply_chain")),
         *(f".github/workflows/lifecycle-{name}.yml" for name in ("image", "monitor", "promote")),
     ),
 }

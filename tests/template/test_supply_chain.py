@@ -29,6 +29,7 @@ case "$*" in
   *known.txt*) name=known ;;
   *" pip-audit "*) name=pip-audit ;;
   *" hadolint "*) name=hadolint ;;
+  *" kingfisher "*) name=kingfisher ;;
   *" cyclonedx-py "*) name=cyclonedx ;;
 esac
 echo "$*" >> {folder}/calls
@@ -76,6 +77,7 @@ def repository(render: Callable[..., Path], tmp_path: Path) -> Repository:
     made.prints("known", {"dependencies": [KNOWN]}, code=1)
     made.prints("pip-audit", {"dependencies": [NUMPY | {"vulns": []}]})
     made.prints("hadolint", "")
+    made.prints("kingfisher", {"findings": []})
     made.prints("cyclonedx", BOM)
     return made
 
@@ -86,13 +88,15 @@ def test_an_audit_without_findings_says_what_was_audited(repository: Repository)
     assert done.stdout.splitlines() == [
         "ok  dependencies: 0 of 2 are vulnerable",
         "ok  deploy/Containerfile",
-        "skipped  secrets: gitleaks is not installed here",
+        "ok  secrets: 0 in the history of git",
     ]
     calls = (repository.printed / "calls").read_text().splitlines()
     # Never by `uvx`, which ignores the index in uv.toml.
     assert all(each.startswith(("export ", "run --quiet --isolated --no-project --with ")) for each in calls)
-    assert "--strict --require-hashes --disable-pip" in calls[0]
-    assert "--strict" in calls[2]
+    assert all("--strict --disable-pip" in each for each in calls[1:3])
+    assert "--require-hashes" in calls[2]
+    # Nothing is sent anywhere, and the values of secrets stay hidden.
+    assert " kingfisher scan .git --no-validate --redact --no-update-check " in calls[4]
 
 
 def vulnerable(repository: Repository) -> None:
@@ -120,7 +124,21 @@ def faulty_containerfile(repository: Repository) -> None:
 
 
 def secret(repository: Repository) -> None:
-    repository.program("gitleaks", "#!/bin/sh\necho RuleID: aws-access-token\nexit 1\n")
+    where = {
+        "path": "src/model/data.py",
+        "line": 3,
+        "fingerprint": "472",
+        "git_metadata": {"commit": {"id": "ba79abc"}},
+    }
+    repository.prints("kingfisher", {"findings": [{"rule": {"name": "aws-access-token"}, "finding": where}]}, code=200)
+
+
+def no_scan(repository: Repository) -> None:
+    repository.prints("kingfisher", None)
+
+
+def no_history(repository: Repository) -> None:
+    shutil.rmtree(repository.folder / ".git")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +150,10 @@ def secret(repository: Repository) -> None:
         (without_data, "the vulnerability service has no data", False),
         (stale_lock, "uv.lock cannot be exported: cannot connect to the service\n  Run `make setup`.", False),
         (faulty_containerfile, "DL3002 Last USER should not be root\nfailed  deploy/Containerfile", True),
-        (secret, "RuleID: aws-access-token\nfailed  secrets", True),
+        (secret, "src/model/data.py:3 in commit ba79abc: aws-access-token (AUDIT_IGNORE = 472 accepts", True),
+        (secret, "failed  secrets: 1 in the history of git", True),
+        (no_scan, "no secret was looked for: kingfisher failed. cannot connect", True),
+        (no_history, "this is not a git repository, so no secret was looked for", True),
     ],
 )
 def test_a_finding_or_a_gap_fails_and_is_named(
@@ -150,9 +171,16 @@ def test_a_vulnerability_that_the_team_accepts_is_ignored_by_its_id(repository: 
     with (repository.folder / "Makefile").open("a") as makefile:
         makefile.write("AUDIT_IGNORE = PYSEC-2026-1 CVE-2026-2\n")
     assert repository.make("audit").returncode == 0
-    known, _, dependencies, _ = (repository.printed / "calls").read_text().splitlines()
+    _, known, dependencies, _, _ = (repository.printed / "calls").read_text().splitlines()
     assert "--ignore-vuln=PYSEC-2026-1 --ignore-vuln=CVE-2026-2 " in dependencies
     assert "--ignore-vuln" not in known
+
+
+def test_a_secret_that_the_team_accepts_is_ignored_by_its_fingerprint(repository: Repository) -> None:
+    secret(repository)
+    assert repository.make("audit").returncode == 2
+    done = repository.make("audit", "AUDIT_IGNORE=472")
+    assert (done.returncode, "ok  secrets: 0 in the" in done.stdout) == (0, True), done.stdout
 
 
 def test_the_sbom_lists_the_deployed_model_with_the_hash_of_each_file(repository: Repository) -> None:

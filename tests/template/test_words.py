@@ -25,6 +25,7 @@ MADE = (
     "uv.lock",
     "churn/",
     "docs/contract-report.md",
+    "bundle.json",
     "card.md",
     "export.json",
     "../",

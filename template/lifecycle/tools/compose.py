@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import image
 
 from lifecycle import settings
 from lifecycle.contract.team import project_name
-from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.errors import LifecycleError
 
 FILES = ("deploy/compose.yaml", "deploy/compose.online.yaml")
 # The engine that builds the images for each command.
@@ -31,25 +32,21 @@ def main() -> int:
     parser.add_argument("--options", default="", help="further options of the builder of the images")
     parser.add_argument("--uv", required=True, help="the version of uv")
     given = parser.parse_args()
-    try:
-        return run(given)
-    except LifecycleError as error:
-        print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
-        return 1
+    return command.run(lambda: run(given), given.environment)
 
 
 def run(given: argparse.Namespace) -> int:
     """Build the images and start every container, or remove them; LifecycleError where something is missing."""
-    used = next(filter(is_installed, [given.compose] if given.compose else COMMANDS), None)
-    if used is None:
-        raise LifecycleError(f"{given.compose or 'no compose command'} is not installed here", INSTALL)
+    names = [given.compose] if given.compose else COMMANDS
+    problem = f"{given.compose or 'no compose command'} is not installed here"
+    used = command.first_installed(names, problem, INSTALL, is_installed)
     files, project = [name for name in FILES if Path(name).exists()], f"{project_name(Path.cwd())}-{given.environment}"
     has_owners = Path("deploy/alertmanager.yml").exists()
-    command = [*used.split(), "--project-name", project, *(f"--file={name}" for name in files)]
-    command += ["--profile", "owners"] if has_owners else []
+    words = [*used.split(), "--project-name", project, *(f"--file={name}" for name in files)]
+    words += ["--profile", "owners"] if has_owners else []
     images = {"SERVE_IMAGE": "serve", "JOBS_IMAGE": "jobs"}
     if given.action == "down":
-        return subprocess.run([*command, "down"], env=dict.fromkeys(images, "unused") | os.environ).returncode
+        return subprocess.run([*words, "down"], env=dict.fromkeys(images, "unused") | os.environ).returncode
     os.environ["ENVIRONMENT"] = given.environment
     loaded = settings.load(Path.cwd(), given.environment).settings
     keys = os.environ.get(settings.API_KEY) or loaded.serve.api_key_file
@@ -61,10 +58,10 @@ def run(given: argparse.Namespace) -> int:
         if variable not in os.environ and target in image.targets():
             wanted = vars(given) | {"target": target, "bake": True, "engine": COMMANDS[used]}
             os.environ[variable] = image.build(argparse.Namespace(**wanted))
-    if failed := subprocess.run([*command, "up", "--detach"]).returncode:
+    if failed := subprocess.run([*words, "up", "--detach"]).returncode:
         print(f"error: {used} could not start the containers", file=sys.stderr)
         return failed
-    print(f"Everything runs. To see it: {shlex.join(command)} logs jobs")
+    print(f"Everything runs. To see it: {shlex.join(words)} logs jobs")
     if FILES[1] in files:
         for variable, port in PORTS.items():
             if has_owners or variable != "ALERTMANAGER_PORT":
@@ -75,9 +72,9 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def is_installed(command: str) -> bool:
+def is_installed(name: str) -> bool:
     """Return whether a compose command runs here."""
-    words = [*command.split(), "version"]
+    words = [*name.split(), "version"]
     return bool(shutil.which(words[0])) and subprocess.run(words, capture_output=True).returncode == 0
 
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import command
 import yaml
 from manifests import check
 from rendered import Object, Rendered, render, secrets, with_image
@@ -34,14 +35,14 @@ def main() -> int:
     parser.add_argument("--apply", action="store_true", help="apply the objects, and wait for the pods")
     parser.add_argument("--dry-run", action="store_true", help="only show what would change in the cluster")
     given = parser.parse_args()
-    try:
-        rendered = manifests(Path.cwd(), given.environment, given.image, given.draft)
-        if given.apply or given.dry_run:
-            deploy(rendered, given.dry_run)
-        return 0
-    except LifecycleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return command.run(lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> None:
+    """Write the objects, and if requested, apply them or show what would change."""
+    rendered = manifests(Path.cwd(), given.environment, given.image, given.draft)
+    if given.apply or given.dry_run:
+        deploy(rendered, given.dry_run)
 
 
 def manifests(root: Path, environment: str, image: str, draft: bool = False) -> Rendered:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import audit
+import command
+
 from lifecycle import features, settings
 from lifecycle.contract.team import project_name
-from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import INSTALL, Bundle, open_version
 from lifecycle.ownership.approvals import roles
 from lifecycle.registry import code, deployments
@@ -32,20 +35,27 @@ def main() -> int:
     parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
     parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
     parser.add_argument("--options", default="", help="further options of the builder")
+    parser.add_argument("--audit", action="store_true", help="look for vulnerable packages in the image")
+    parser.add_argument("--scanner", default="", help="of its operating system: grype or trivy")
+    parser.add_argument("--ignore", metavar="ID", action="append", default=[], help="accept a vulnerability")
     parser.add_argument("--push", metavar="REGISTRY", help="where to push it; REGISTRY_USER, REGISTRY_PASSWORD log in")
     parser.add_argument("--uv", required=True, help="the version of uv")
     given = parser.parse_args()
-    try:
-        for target in targets() if given.target == "all" else [given.target]:
-            given.target = target
-            image = build(given)
-            print(f"{image} is built. To run it hardened:\n\n  {hardened(given, image)}")
-            if given.push:
-                push(engine_of(given), image, given.push.lower())
-        return 0
-    except LifecycleError as error:
-        print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
-        return 1
+    return command.run(lambda: run(given), given.environment)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Build the images, and if requested, audit and push them; an image with a finding is not pushed."""
+    code = 0
+    for target in targets() if given.target == "all" else [given.target]:
+        given.target = target
+        image = build(given)
+        print(f"{image} is built. To run it hardened:\n\n  {hardened(given, image)}", flush=True)
+        found = given.audit and audit.image(image, engine_of(given), given.scanner, given.ignore)
+        if given.push and not found:
+            push(engine_of(given), image, given.push.lower())
+        code = max(code, found)
+    return code
 
 
 def targets() -> list[str]:
@@ -55,11 +65,9 @@ def targets() -> list[str]:
 
 def engine_of(given: argparse.Namespace) -> str:
     """Return the builder that was selected, or the first one that is installed."""
-    engine: str | None = next(filter(shutil.which, [given.engine] if given.engine else ENGINES), None)
-    if engine is None:
-        problem = f"{given.engine or 'no container engine'} is not installed here"
-        raise LifecycleError(problem, f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…")
-    return engine
+    hint = f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…"
+    names = [given.engine] if given.engine else ENGINES
+    return command.first_installed(names, f"{given.engine or 'no container engine'} is not installed here", hint)
 
 
 def build(given: argparse.Namespace) -> str:
@@ -82,14 +90,16 @@ def build(given: argparse.Namespace) -> str:
     arguments = {"PYTHON": "{}.{}".format(*sys.version_info), "UV": given.uv, "ENVIRONMENT": given.environment}
     # Without a deployed version, a graph is expected; OPTIONS="--build-arg INSTALL=…" overrides it.
     install = INSTALL[bundle.kind if bundle else "onnx"].removeprefix("uv sync ")
+    if any(settings.load(Path.cwd(), each).settings.trusted_keys for each in settings.ENVIRONMENTS):
+        install += " --extra signing"
     arguments |= {"INSTALL": install} if is_service else {"COMMIT": revision}
-    command = [engine, "build", "--file=deploy/Containerfile", f"--target={given.target}", f"--tag={image}"]
-    command += [*ENGINES[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]
-    command += [f"--build-arg={key}={text}" for key, text in arguments.items()]
+    words = [engine, "build", "--file=deploy/Containerfile", f"--target={given.target}", f"--tag={image}"]
+    words += [*ENGINES[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]
+    words += [f"--build-arg={key}={text}" for key, text in arguments.items()]
     # The builder reads the value from the environment, because the address may contain a password.
-    command += ["--build-arg=UV_DEFAULT_INDEX"] if os.environ.get("UV_DEFAULT_INDEX") else []
-    command += [*shlex.split(given.options), "."]
-    if subprocess.run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
+    words += ["--build-arg=UV_DEFAULT_INDEX"] if os.environ.get("UV_DEFAULT_INDEX") else []
+    words += [*shlex.split(given.options), "."]
+    if subprocess.run(words, env=os.environ | {"DOCKER_BUILDKIT": "1"}).returncode:
         raise LifecycleError(f"{engine} could not build the image", "ENGINE=… selects another engine.")
     return image
 
@@ -110,12 +120,19 @@ def push(engine: str, image: str, registry: str) -> None:
     name, password = f"{registry}/{image}", os.environ.get("REGISTRY_PASSWORD", "")
     login = [engine, "login", "--username", os.environ.get("REGISTRY_USER", ""), "--password-stdin", name.split("/")[0]]
     commands = [*([login] if password else []), [engine, "tag", image, name], [engine, "push", name]]
-    for command in commands:
+    for words in commands:
         # No list of processes shows the password; all but the first ignore their input.
-        if subprocess.run(command, input=password, text=True).returncode:
+        if subprocess.run(words, input=password, text=True).returncode:
             hint = "Check REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
-            raise LifecycleError(f"{engine} {command[1]} of {name} failed", hint)
+            raise LifecycleError(f"{engine} {words[1]} of {name} failed", hint)
     print(f"{name} is pushed.")
+    if os.environ.get("COSIGN_PRIVATE_KEY"):
+        hint = "Install it: the image is to be signed with COSIGN_PRIVATE_KEY."
+        command.first_installed(["cosign"], "cosign is not installed here", hint)
+        options = shlex.split(os.environ.get("COSIGN_OPTIONS", ""))
+        if subprocess.run(["cosign", "sign", "--yes", "--key=env://COSIGN_PRIVATE_KEY", *options, name]).returncode:
+            raise LifecycleError(f"cosign could not sign {name}", "Check COSIGN_PRIVATE_KEY and COSIGN_PASSWORD.")
+        print(f"{name} is signed.")
 
 
 def bake(store: Store, bundle: Bundle, environment: str) -> None:

@@ -14,13 +14,11 @@ MODEL = "app.kubernetes.io/name"
 PATHS = ("/docs", "/healthz", "/info", "/metrics", "/openapi.json", "/predict", "/readyz")
 PROBES = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
 JOBS = ("collect", "features", "monitor", "retrain", "score")
-SECRETS = ("api-key", "credentials")
-# To write the prediction log and to end, after the requests in flight.
-END_SECONDS = 2
+SECRETS = ("api-key", "credentials", "signing-key")
+END_SECONDS = 2  # to write the prediction log and to end, after the requests in flight
 # The smallest and largest value of each field of a schedule.
 CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
-
 
 # What a rule yields: the object, what is wrong, and what to do.
 Faults = Iterator[tuple[Object, str, str]]
@@ -213,6 +211,9 @@ def check_jobs(rendered: Rendered) -> Faults:
             yield each, "a run that cannot start at once is lost, or all later ones are", hint
         if "activeDeadlineSeconds" not in run:
             yield each, "a run that hangs prevents all later ones", "Set activeDeadlineSeconds."
+        most = 0 if "retrain" in map(command, containers(each)) else 1
+        if run.get("backoffLimit", 6) > most:
+            yield each, f"a run that fails is repeated {run.get('backoffLimit', 6)} times", f"Set backoffLimit: {most}."
         for name in [name for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit") if name not in spec]:
             yield each, f"it has no {name}", "Set it, so that logs are kept and finished pods are not."
         for container in containers(each):

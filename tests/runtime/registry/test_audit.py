@@ -67,6 +67,21 @@ def test_the_history_lists_periods_and_finds_the_one_of_a_timestamp(
     assert "make history" in caught.value.hint
 
 
+def test_a_change_that_was_logged_and_not_made_is_not_in_the_history(storage: Storage) -> None:
+    store, seen = storage.store, None
+    for version, action in [("a", "promote"), ("b", "promote"), ("a", "rollback"), ("c", "promote")]:
+        seen = deployments.swap(store, "local", seen, Deployed(version, 0.5), action=action, who="ana", why="")
+        # Another one was logged before, and one after; neither was made.
+        lines = store.audit.read_text().splitlines()
+        other = json.loads(lines[-1]) | {"live": {"version": "x", "threshold": 0.5}}
+        later = other | {"revision": other["revision"] + 1, "environment": "staging"}
+        changed = [*lines[:-1], json.dumps(other), lines[-1], json.dumps(later)]
+        store.audit.write_text("\n".join(changed) + "\n")
+    with store.audit.open("a") as log:
+        log.write(json.dumps(later | {"environment": "local"}) + "\n")
+    assert [each.version for each in deployments.periods(store, "local")] == ["a", "b", "a", "c"]
+
+
 def test_lines_of_older_releases_with_a_hash_of_the_line_before_are_read(storage: Storage) -> None:
     store = storage.store
     line = {"after": "", "action": "promote", "environment": "local", "revision": 1, "previous": None, "who": "ana"}

@@ -212,6 +212,7 @@ def test_a_writer_that_lost_its_lease_changes_nothing(
     third = machine().store
     third.pull()
     assert deployments.required(third, "local").current.version == ("b" if conditional else "a")
+    assert [each.version for each in deployments.periods(third, "local")] == ["b" if conditional else "a"]
 
 
 def test_a_lease_is_held_by_one_machine_and_ends_with_its_holder(

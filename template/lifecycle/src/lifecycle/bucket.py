@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Busy, lock, replacing
+from lifecycle.storage import DECIDE_AGAIN, Busy, lock, replacing
 
 try:
     import obstore
@@ -86,7 +86,7 @@ class Bucket:
             local = {name: stamp for name in self._local(parts or PARTS) if (stamp := self._stamp(name))}
             # A version exists with its bundle.json. What a deployment needs is uploaded before it.
             for name in sorted(
-                local, key=lambda name: (name.startswith("deployments/"), name.endswith(SMALL[0]), name)
+                local, key=lambda each: (each.startswith("deployments/"), each.endswith(SMALL[0]), each)
             ):
                 known = index.get(name, {})
                 if known.get("stamp") != local[name]:
@@ -217,10 +217,7 @@ class Bucket:
                 raise
             kind, reason = type(error).__name__, re.sub(r"\s+", " ", str(error).partition("\n")[0])[:300]
             if kind in ("PreconditionError", "AlreadyExistsError"):
-                problem = f"another process has changed {self.url} meanwhile"
-                raise LifecycleError(
-                    problem, "Check what is deployed now (`make config`), then decide again."
-                ) from None
+                raise LifecycleError(f"another process has changed {self.url} meanwhile", DECIDE_AGAIN) from None
             refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or " 403" in reason
             hint = CREDENTIALS if refused else UNREACHABLE
             raise LifecycleError(f"{self.url} cannot be used: {reason}", hint) from None

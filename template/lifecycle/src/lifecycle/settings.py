@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +20,8 @@ from lifecycle.storage import Store
 
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
-API_KEY = "LIFECYCLE_API_KEY"  # a secret, not a setting: `make config` prints every setting
+API_KEY, SIGNING_KEY = "LIFECYCLE_API_KEY", "LIFECYCLE_SIGNING_KEY"  # secrets: `make config` prints every setting
+PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$")]  # 32 bytes in Base64
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
 
@@ -53,11 +54,6 @@ class Gate(Section):
     max_megabytes: float = Field(default=500.0, gt=0, description="Size of a bundle.")
     false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
-
-    @property
-    def costs(self) -> tuple[float, float]:
-        """The costs of a false positive and of a false negative."""
-        return self.false_positive_cost, self.false_negative_cost
 
 
 class Log(Section):
@@ -143,6 +139,7 @@ class Settings(Section):
     bucket: str = Field(default="", description="The address of a bucket that `storage` names.")
     working_copy: Path = Field(default=Path("build/working_copy"), description="Folder for copies of a bucket's files.")
     data: Path = Field(default=Path("data"), description="The folder of the tables.")
+    trusted_keys: tuple[PublicKey, ...] = Field(default=(), description="A version must be signed by one; none: any.")
     train: Train = Train()
     gate: Gate = Gate()
     log: Log = Log()
@@ -156,10 +153,10 @@ class Settings(Section):
     def store(self) -> Store:
         """Return the storage."""
         if not self.bucket:
-            return Store(self.storage)
+            return Store(self.storage, None, self.trusted_keys)
         from lifecycle.bucket import Bucket
 
-        return Store(self.storage, Bucket(self.bucket, self.storage))
+        return Store(self.storage, Bucket(self.bucket, self.storage), self.trusted_keys)
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
                 raise LifecycleError(problem, "Write `name: value` lines.")
             _merge(tree, origins, content, origin)
     for name, text in (os.environ if environ is None else environ).items():
-        if name.startswith(PREFIX) and name != API_KEY:
+        if name.startswith(PREFIX) and name not in (API_KEY, SIGNING_KEY):
             value = _parse(text, name)
             for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
                 value = {part: value}
@@ -240,7 +237,7 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _describe(error: Any, origins: Mapping[str, str]) -> str:
-    dotted = ".".join(str(part) for part in error["loc"])
+    dotted = ".".join(part for part in error["loc"] if isinstance(part, str))
     below = (origins[name] for name in origins if name.startswith(f"{dotted}."))
     origin = origins.get(dotted) or next(below, "settings")
     if error["type"] != "extra_forbidden":

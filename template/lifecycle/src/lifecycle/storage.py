@@ -14,6 +14,9 @@ from typing import Any
 
 from lifecycle.errors import LifecycleError
 
+# After a compare-and-swap that failed.
+DECIDE_AGAIN = "Check what is deployed now (`make config`), then decide again."
+
 # Creation time, to the second or the microsecond, and a hash of the bundle's files.
 VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{8}")
 
@@ -29,6 +32,8 @@ class Store:
     root: Path
     # The `bucket.Bucket` whose module imports this one, or None.
     bucket: Any = None
+    # With any, a version must be signed by one of these public keys; see `lifecycle.models`.
+    trusted_keys: tuple[str, ...] = ()
 
     # One immutable directory per trained version.
     bundles = _below("bundles")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lifecycle import registry, timestamps
 from lifecycle.cli import REASONS, TIMESTAMP, AddCommand
 from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.registry import deployments
-from lifecycle.settings import Loaded, Serve
+from lifecycle.settings import SIGNING_KEY, Loaded, Serve
 
 
 def add_commands(add: AddCommand) -> None:
@@ -38,10 +39,12 @@ def add_commands(add: AddCommand) -> None:
     about = "deploy it although checks did not pass, for this reason; it replaces no approval"
     promote.add_argument("--override", metavar="REASON", default="", help=about)
     promote.add_argument("--reason", choices=REASONS, help="why it was trained; default: the reason in its bundle")
-    bundle = add("bundle", _bundle, "carry a version from one storage to another, as one file")
+    bundle = add("bundle", _bundle, "carry a version from one storage to another as one file, or sign it")
     parts = bundle.add_subparsers(dest="part", required=True, metavar="PART")
     export = parts.add_parser("export", help="write a version to a ZIP file")
-    export.add_argument("version", nargs="?", help="default: the newest")
+    signs = parts.add_parser("sign", help=f"sign a version with the private key in {SIGNING_KEY}")
+    for part in (export, signs):
+        part.add_argument("version", nargs="?", help="default: the newest")
     bring = parts.add_parser("import", help="add the version in a ZIP file to the storage")
     for part in (export, bring):
         part.add_argument("--file", type=Path, required=True)
@@ -134,16 +137,20 @@ def _rollback(given: argparse.Namespace, loaded: Loaded) -> None:
 
 def _bundle(given: argparse.Namespace, loaded: Loaded) -> None:
     from lifecycle import jobs
-    from lifecycle.models.bundle import newest
+    from lifecycle.models import sign
+    from lifecycle.models.bundle import newest, open_version
 
     store = loaded.settings.store
-    if given.part == "export":
-        version = given.version or newest(store)
+    version = jobs.bring(store, given.file) if given.part == "import" else given.version or newest(store)
+    if given.part == "import":
+        text = f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it"
+    elif given.part == "export":
         jobs.export(store, version, given.file)
         text = f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage"
+    elif sign(open_version(replace(store, trusted_keys=()), version).path):
+        text = f"{version} is signed"
     else:
-        version = jobs.bring(store, given.file)
-        text = f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it"
+        raise LifecycleError(f"the variable {SIGNING_KEY} is not set", "Set it to the private key.")
     print(complete_commands(text, loaded.environment))
 
 

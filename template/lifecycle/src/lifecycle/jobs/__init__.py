@@ -98,14 +98,15 @@ def bring(store: Store, file: Path) -> str:
         temporary = draft(store.bundles / "import")
         try:
             version = _extract(file, temporary)
-            verify(temporary / version)
+            verify(temporary / version, store.trusted_keys)
             if version not in store.versions():
                 os.replace(temporary / version, store.bundles / version)
         except (OSError, zipfile.BadZipFile, zlib.error, BundleError) as error:
             if isinstance(error, OSError) and file.is_file():
                 raise
             problem = error.problem if isinstance(error, BundleError) else str(error)
-            raise LifecycleError(f"{file} holds no valid bundle: {problem}", "Export it again, and copy it.") from error
+            hint = "Export it again, signed where `trusted_keys` requires it, and copy it."
+            raise LifecycleError(f"{file} holds no valid bundle: {problem}", hint) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return open_version(store, version).version

@@ -21,10 +21,12 @@ from typing import Any
 from lifecycle.contract import team
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
+from lifecycle.models import SIGNATURE, is_signed, sign
 from lifecycle.storage import VERSION, Store, draft, explain_disk_errors, flush, hash_of
 
 FORMAT = 1
 RETRAIN = "Promote another version, or train again; a bundle is never edited."
+SIGN = "Run `make bundle SIGN=1` where the private key is, or train there."
 # How to install what a bundle of each kind needs where it serves.
 INSTALL = {
     "onnx": "uv sync --package looseleaf-lifecycle --extra serve",
@@ -98,6 +100,7 @@ def publish(
             own = {"format": FORMAT, "version": version, "feature_set": feature_set(made.features_sql, made.contract)}
             text = json.dumps(own | facts | {"files": files}, indent=2, ensure_ascii=False) + "\n"
             (temporary / "bundle.json").write_text(text, encoding="utf-8")
+            sign(temporary)
             if check:
                 check(Bundle(temporary, json.loads(text)))
             for path in (*temporary.rglob("*"), temporary):
@@ -121,17 +124,18 @@ def feature_set(features_sql: str | None, contract: Contract) -> str:
     return hashlib.sha256(repr((features_sql, key, columns)).encode()).hexdigest()[:16]
 
 
-def verify(path: Path) -> Bundle:
-    """Return the bundle at `path`; BundleError where its format, its list of files or the hash of one is wrong."""
+def verify(path: Path, trusted_keys: tuple[str, ...] = ()) -> Bundle:
+    """Return the bundle at `path`; BundleError where format, list of files, the hash of one, or signature is wrong."""
     try:
-        facts = json.loads((path / "bundle.json").read_bytes())
+        facts = json.loads(content := (path / "bundle.json").read_bytes())
         recorded, form = dict(facts["files"]), facts["format"]
     except FileNotFoundError:
         raise BundleError(f"{path} is not a bundle: it has no bundle.json", "`make train` writes one.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
-    found = _hashes(path)
-    del found["bundle.json"]
+    if trusted_keys and not is_signed(path, content, trusted_keys):
+        raise BundleError(f"{path} is not signed by one of the keys in trusted_keys", SIGN)
+    found = {name: digest for name, digest in _hashes(path).items() if name not in ("bundle.json", SIGNATURE)}
     if form != FORMAT:
         fault = f"has format {form}, this lifecycle reads {FORMAT}"
     elif facts.get("version") != path.name:
@@ -162,13 +166,13 @@ def newest(store: Store) -> str:
 
 
 def open_version(store: Store, version: str) -> Bundle:
-    """Return a version's verified bundle; raise BundleError when it does not exist or is damaged."""
+    """Return a version's verified bundle; BundleError when it does not exist, is damaged or lacks its signature."""
     if VERSION.fullmatch(version):
         store.pull(f"bundles/{version}")
     if version not in store.versions():
         known = ", ".join(store.versions()[-5:]) or "none yet"
         raise BundleError(f"{store.bundles} holds no version {version!r}", f"The newest are: {known}.")
-    return verify(store.bundles / version)
+    return verify(store.bundles / version, store.trusted_keys)
 
 
 def copy_code(cls: type, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.settings import ENVIRONMENTS
-from lifecycle.storage import Store, explain_disk_errors, write_atomically
+from lifecycle.storage import DECIDE_AGAIN, Store, explain_disk_errors, write_atomically
 
 FORMAT = 1
 
@@ -108,8 +108,8 @@ def swap(
     with store.exclusive(path.with_name(f".{environment}.lock")):
         current = read(store, environment)
         if current != seen:
-            hint = "Check what is deployed now (`make config`), then decide again."
-            raise DeploymentChanged(f"the deployment of {environment} changed while this change was prepared", hint)
+            problem = f"the deployment of {environment} changed while this change was prepared"
+            raise DeploymentChanged(problem, DECIDE_AGAIN)
         revision = current.revision + 1 if current else 1
         # A version that was rolled back had a fault: a second rollback must not deploy it again.
         previous = current.current if current and action != "rollback" else None
@@ -161,8 +161,18 @@ def audit_entries(store: Store) -> list[dict[str, Any]]:
 
 
 def periods(store: Store, environment: str) -> list[Period]:
-    """Return what was deployed in an environment from when to when, oldest first."""
-    changes = [each for each in audit_entries(store) if "live" in each and each["environment"] == environment]
+    """Return what was deployed in an environment from when to when, oldest first.
+
+    A change is logged before it is made, and left out if it was then refused or its process ended.
+    """
+    logged = [each for each in audit_entries(store) if "live" in each and each["environment"] == environment]
+    changes, deployed = list[dict[str, Any]](), read(store, environment)
+    revision, made = (deployed.revision, asdict(deployed.current)) if deployed else (0, None)
+    for each in reversed(logged):
+        is_made = each["revision"] < revision or (each["revision"] == revision and made in (None, each["live"]))
+        if is_made or deployed is None:
+            changes.insert(0, each)
+            revision, made = each["revision"] - 1, each["previous"]
     starts = [timestamps.parse(each["changed"]) for each in changes]
     return [
         Period(each["live"]["version"], each["live"]["threshold"], first, last, each)

@@ -64,7 +64,8 @@ def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) 
     if CANDIDATE not in case.evidence.predictions or not all(check.passed for check in _unseen(case)):
         return None
     target, predictions = case.bundle.contract.target, case.evidence.predictions[CANDIDATE]
-    return metrics.calibration(target, case.evidence.label, predictions, thresholds, gate.costs)
+    costs = gate.false_positive_cost, gate.false_negative_cost
+    return metrics.calibration(target, case.evidence.label, predictions, thresholds, costs)
 
 
 def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:

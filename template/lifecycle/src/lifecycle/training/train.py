@@ -98,7 +98,7 @@ def train(
     }
     seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
     thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
-    costs = settings.gate.costs
+    costs = settings.gate.false_positive_cost, settings.gate.false_negative_cost
     facts["calibration"] = metrics.calibration(target, holdout.label, predictions[CANDIDATE], thresholds, costs)
     own = fits.evaluated[CANDIDATE]
     facts["dominant"] = dominant(own, team.contract, holdout, predictions[CANDIDATE], predictions[TRIVIAL])
