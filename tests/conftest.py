@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (home / "gitconfig").write_text(
             "[user]\n  name = A Tester\n  email = tester@example.org\n[init]\n  defaultBranch = main\n"
         )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_temporary_folders() -> Iterator[None]:
+    """Keep the temporary folders of this process in memory where possible: to remove one from a disk is slow."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
         yield
 
 

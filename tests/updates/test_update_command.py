@@ -245,7 +245,7 @@ def test_an_update_records_its_source(
     monkeypatch.setenv("LOOSELEAF_SOURCE", "../fork@v9999.1.0")
     code, output = called(project, "--to", release)
     assert code == 0, output
-    assert f"_src_path: 'git+file://{newer.folder}' → '{fork.folder}'" in output
+    assert f"address of the template: 'git+file://{newer.folder}' → '{fork.folder}'" in output
     assert recorded(project)["_src_path"] == str(fork.folder)
     assert manifest_check.check(project) == []
     commit(project, "Moved")
