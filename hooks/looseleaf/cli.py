@@ -7,6 +7,7 @@ from pathlib import Path
 
 from looseleaf import eject, propose
 from looseleaf.fleet import command as fleet
+from looseleaf.lift import arguments as lift
 from looseleaf.update import command as update
 from looseleaf.update import provenance
 
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         "infer", help="write contract, data, tests and documentation for a file and its label"
     )
     add_infer_arguments(infer)
+    lift.add_arguments(commands.add_parser("lift", help="carry a notebook into a rendered repository"))
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
     commands.add_parser("propose", help="prepare the pull or merge request of an update (for CI)")
     fleet.add_arguments(commands.add_parser("fleet", help="report, plan or update many repositories"))
@@ -31,16 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None and options.command in ("update", "propose", "fleet"):
         for sign in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sign, signal.default_int_handler)
-    if options.command == "update":
-        return update.run(options)
+    of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run}
+    if options.command in of_options:
+        return of_options[options.command](options)
+    of_folder = {"provenance": provenance.run, "eject": eject.run}
+    if options.command in of_folder:
+        return of_folder[options.command](Path.cwd())
     if options.command == "propose":
         return propose.run()
-    if options.command == "fleet":
-        return fleet.run(options)
-    if options.command == "provenance":
-        return provenance.run(Path.cwd())
-    if options.command == "eject":
-        return eject.run(Path.cwd())
     # The other commands need the packages of the rendered repository, in whose environment they run.
     if options.command == "year":
         from looseleaf.year.play import run as run_year

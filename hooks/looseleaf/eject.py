@@ -49,7 +49,7 @@ markers =
 NEXT = """This repository has left the template; nothing is committed.
 Read git diff, run make check test test-lifecycle, and commit.
 Adapt by hand: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
-make contract DATA=… and make year need LOOSELEAF_SOURCE={source} from now on."""
+make contract DATA=…, make lift and make year need LOOSELEAF_SOURCE={source} from now on."""
 
 
 def run(root: Path) -> int:

@@ -63,12 +63,15 @@ INFER = $(LOOSELEAF) contract infer $(call assign,--data,DATA) $(call assign,--l
 	$(call assign,--task,ANSWER) $(call assign,--positive,POSITIVE) $(call assign,--encoding,ENCODING) \
 	$(call assign,--keep,KEEP) $(call assign,--drop,DROP) $(call assign,--log-only,LOG_ONLY) \
 	$(call flag,--diff,DIFF) $(call flag,--force,FORCE) $(call flag,--yes,YES)
+LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL) $(call assign,--model,MODEL) \
+	$(call assign,--kernel,KERNEL) $(call assign,--with,WITH) $(call assign,--seconds,SECONDS) $(call flag,--force,FORCE) \
+	$(call flag,--defaults,YES) $(call flag,--dry-run,DRY_RUN) $(call option,--,NOTEBOOK)
 
 .DEFAULT_GOAL := help
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test smoke contract sample config notebook train promote approve rollback bundle owners \
+.PHONY: help setup upgrade check test smoke contract lift sample config notebook train promote approve rollback bundle owners \
 	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
 	scheduled audit sbom
 
@@ -167,6 +170,9 @@ smoke: $(RUN) ## train, promote and predict if the tables are available, else pr
 
 contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## write a contract for your table (DATA=FILE LABEL=… KEY=… TIME=… DIFF=1); without DATA, rewrite contract.json
 	@$(if $(call given,DATA),$(INFER),$(RUN) contract)
+
+lift: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## carry a notebook over, verified against its own predictions (NOTEBOOK=FILE DATA=… LABEL=… KERNEL=… WITH=… DRY_RUN=1)
+	@$(LIFT)
 
 sample: $(RUN) ## write the sample tables to data/ (DRIFT=1: with a known drift)
 	$(RUN) sample $(if $(call given,DRIFT),--drift)

@@ -11,8 +11,9 @@ from support.rendering import ROOT, TEMPLATE, files
 
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
-# Tests that `make contract` writes into the team's zone.
-WRITTEN = HOOKS / "contract/own"
+LIFT = HOOKS / "lift"
+# What `make contract` and `make lift` write into the team's zone.
+WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 MAINTENANCE = ROOT / "maintenance"
 FILES = 125
 
@@ -26,9 +27,14 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("folder", "lines", "count"), [(RUNTIME, 10192, 73), (HOOKS, 5575, 56), (MAINTENANCE, 562, 7)])
+BUDGETS = [(RUNTIME, 10192, 73), (HOOKS, 5575, 56), (LIFT, 2500, 25), (MAINTENANCE, 562, 7)]
+
+
+@pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    paths = [path for path in modules(folder) if WRITTEN not in path.parents]
+    # The notebook lift has a budget of its own.
+    apart = WRITTEN if folder == LIFT else WRITTEN | {LIFT}
+    paths = [path for path in modules(folder) if apart.isdisjoint(path.parents)]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count
 

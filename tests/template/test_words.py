@@ -27,6 +27,13 @@ MADE = (
     "docs/contract-report.md",
     "bundle.json",
     "card.md",
+    # What `make lift` writes.
+    "docs/lift-report.md",
+    "src/model/lifted",
+    "tests/lifted.json",
+    "tests/test_lifted.py",
+    "lifted.json",
+    "learned.py",
     "export.json",
     "../",
     "upstream/",

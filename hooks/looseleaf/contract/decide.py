@@ -68,7 +68,7 @@ def decide(
         raise LifecycleError(problem, hint)
     sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
     sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
-    _complete(plan, sources, time, time_how, seen)
+    complete(plan, sources, time, time_how, seen)
     return plan
 
 
@@ -106,7 +106,7 @@ def _seconds(table: Table, time: str, how: Text, connection: Connection) -> npt.
     return connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
 
 
-def _complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text | None, seen: str | None) -> None:
+def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text | None, seen: str | None) -> None:
     """Add what follows from the source of each column and from the columns with the times of a row and its label."""
     table, labels, label = plan.table, plan.labels, plan.wishes.label
     wire = columns.wire_names([*sources, *filter(None, (time, seen)), label])

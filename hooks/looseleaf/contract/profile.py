@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -16,8 +16,7 @@ from looseleaf.contract.values import Reading
 
 # A sample has at most so many rows, and so many cells if the table is wide.
 MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000
-SEED = 0
-SAMPLE = "sampled"
+SEED, SAMPLE = 0, "sampled"
 # DuckDB plans a query of many columns slowly, one with conditions at fewer columns. To read the sample again is cheap.
 AT_ONCE, CONDITIONS_AT_ONCE = 100, 10
 TYPED: dict[str, Text] = {
@@ -30,6 +29,7 @@ TYPED: dict[str, Text] = {
 }
 # More distinct values than this that do not fit a reading are not listed.
 MOST_STRAYS = 100
+Settle = Callable[[str, Reading], Reading]
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ class Table:
         return self.sampled < self.rows
 
 
-def profile_table(source: Source, connection: Connection) -> Table:
-    """Profile a file in bounded memory; raises LifecycleError naming the line that cannot be read."""
+def profile_table(source: Source, connection: Connection, settle: Settle = lambda name, found: found) -> Table:
+    """Profile a file in bounded memory; `settle` may replace a reading. LifecycleError names an unreadable line."""
     rows = count(source, connection)
     size = min(rows, max(LEAST_ROWS, min(MOST_ROWS, CELLS // max(1, len(source.columns)))))
     part = f" USING SAMPLE reservoir({size} ROWS) REPEATABLE ({SEED})" if size < rows else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {source.sql}{part}")
     unread = {name: kind for name, kind in source.columns.items() if kind != "VARCHAR" and _typed(kind) is None}
     names = [name for name in source.columns if name not in unread]
-    readings = dict(_readings(source, connection, names))
+    readings = {name: settle(name, found) for name, found in _readings(source, connection, names)}
     readings = dict(_confirmed(source, source.sql if size < rows else SAMPLE, connection, readings))
     facts = _facts(source.sql if size < rows else SAMPLE, connection, readings, source)
     profiles = {}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from lifecycle.contract.rows import RowError
 from lifecycle.contract.schema import Target
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.predictor import Predictor
@@ -165,6 +166,19 @@ def test_an_unexpected_failure_is_500_with_its_traceback_only_in_the_log(
     assert "7123" not in str(logged), "the text of an exception may hold the row"
     monkeypatch.setattr(Predictor, "predict", lambda *_: [{"prediction": float("nan")}])
     assert client.post("/predict", json={"customer_id": "ann"}).status_code == 500
+
+
+def test_a_row_that_the_model_refuses_is_422_with_its_reason(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = {"type": "refused", "loc": ["body", 0], "msg": "the notebook removes it"}
+
+    def refuse(*_: Any) -> list[dict[str, Any]]:
+        raise RowError([fault])
+
+    monkeypatch.setattr(Predictor, "predict", refuse)
+    reply = client.post("/predict", json={"customer_id": "ann"})
+    assert (reply.status_code, reply.json()) == (422, {"detail": [fault]})
 
 
 def test_other_methods_are_405_and_other_paths_404(client: TestClient) -> None:

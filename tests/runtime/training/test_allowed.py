@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from lifecycle.contract.rows import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, RowError, learn_levels
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.models.runtimes import FrameModel, SkopsModel
@@ -100,6 +100,22 @@ def test_each_kind_of_allowed_row_is_tried(fails: Any, message: str) -> None:
     with pytest.raises(LifecycleError) as caught:
         verify_allowed_rows(FrameModel(model, team.contract), team.contract, frame)
     assert message in str(caught.value)
+
+
+def test_a_model_may_refuse_a_row_and_another_fault_is_still_found() -> None:
+    class Choosy(Bounded):
+        def predict(self, frame: pd.DataFrame) -> Any:
+            if (frame["items"] == 0).any():
+                raise RowError([{"type": "refused", "loc": ["body", 0], "msg": "no items"}])
+            return super().predict(frame)
+
+    team, model = order_team(), Choosy({"Bonn": 0.4})
+    frame = complete(orders()).query("items > 0 and gift == False and `class` == 'blue'")
+    model.fails = lambda rows: np.zeros(len(rows), dtype=bool)
+    verify_allowed_rows(FrameModel(model, team.contract), team.contract, frame)
+    model.fails = lambda rows: rows["class"] == "red"
+    with pytest.raises(LifecycleError, match="column class may be 'red'"):
+        verify_allowed_rows(FrameModel(model, team.contract), team.contract, frame)
 
 
 def test_an_encoder_that_refuses_unseen_levels_fails_training(tmp_path: Path) -> None:

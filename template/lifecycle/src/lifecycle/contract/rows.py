@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import Batch, Frame
+from lifecycle.errors import LifecycleError
 
 Fault = dict[str, Any]
 Row = dict[str, Any]
@@ -28,8 +29,8 @@ MAX_FAULTS, MAX_NAME = 100, 100
 EPOCH, MICROSECOND, MICROSECONDS_A_DAY = datetime(1970, 1, 1), timedelta(microseconds=1), 86_400e6
 
 
-class RowError(Exception):
-    """A request that violates the contract; `faults` name each field and what is wrong with it, never its value."""
+class RowError(LifecycleError):
+    """Rows that violate the contract, or that a `python` model refuses; `faults` name place and reason, no value."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults

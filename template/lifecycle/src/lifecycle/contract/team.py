@@ -72,7 +72,7 @@ class PythonModel(Protocol):
         """Read the files that `save` wrote."""
 
     def predict(self, frame: Frame) -> Any:
-        """Return P(positive) or the number, shape (rows,), or for multiclass all probabilities, (rows, classes)."""
+        """Return P(positive) or the number, (rows,), or all probabilities, (rows, classes). RowError: status 422."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class PredictionService:
                 status = await self._pass_on(scope, receive, send)
         except ClientDisconnect:
             pass
-        except Rejected as rejection:
+        except (Rejected, RowError) as error:
+            rejection = Rejected(422, error.faults) if isinstance(error, RowError) else error
             status = rejection.status
             if is_predict:
                 self.metrics.refusals.labels(rejection.reason).inc()
@@ -125,8 +126,6 @@ class PredictionService:
         body = await self._read_body(receive, deadline)
         try:
             rows, is_list, ignored = model.reader.read(body)
-        except RowError as error:
-            raise Rejected(422, error.faults) from None
         except TooManyRows:
             problem = f"more than {self.limits.max_rows} rows in one request (setting serve.max_rows)"
             raise Rejected(413, f"{problem}; send them in parts, or score them as a batch") from None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.contract.rows import Encoder, learn_levels
+from lifecycle.contract.rows import Encoder, RowError, learn_levels
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import Frame
 from lifecycle.contract.team import Team, verify_loss
@@ -186,8 +186,7 @@ def verify_allowed_rows(model: Model, contract: Contract, frame: Frame) -> None:
 
 def _faults(model: Model, contract: Contract, row: dict[str, Any]) -> Iterator[str]:
     """Return a message for each column in which a value makes the model fail."""
-    probes = [(column.name, *each) for column in contract.inputs for each in _values(column)]
-    named = set[str]()
+    named, probes = set[str](), [(column.name, *each) for column in contract.inputs for each in _values(column)]
     for start in range(0, len(probes), ROWS_AT_ONCE):
         some = probes[start : start + ROWS_AT_ONCE]
         # One call for all of them, because there is usually no fault to find.
@@ -216,9 +215,10 @@ def _failure(model: Model, rows: list[dict[str, Any]]) -> str:
     try:
         with np.errstate(all="ignore"):
             model.predict_rows(rows)
+    except RowError:
+        return "refuses some of" if len(rows) > 1 else ""  # The service refuses such a row with status 422.
     except LifecycleError as error:
         return f"has an invalid output ({error.problem}) on"
     except Exception as error:  # Estimators of any library are possible, and so are their exceptions.
-        cause = next(iter(f"{error}".splitlines()), "")
-        return f"raises ({type(error).__name__}: {cause}) on"
+        return f"raises ({type(error).__name__}: {next(iter(str(error).splitlines()), '')}) on"
     return ""

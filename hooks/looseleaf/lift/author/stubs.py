@@ -1,0 +1,104 @@
+"""Replace libraries that draw: a picture cannot change a prediction, fails without a screen, and takes time."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+import types
+from typing import Any
+
+DRAWING = (
+    "matplotlib", "seaborn", "plotly", "cufflinks", "mpl_toolkits", "graphviz", "pydotplus", "missingno", "yellowbrick",
+    "dtreeviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
+)  # fmt: skip
+OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lt", "gt", "le", "ge")
+
+
+class Stub(types.ModuleType):
+    """An object that accepts every call, attribute and item, and does nothing."""
+
+    def __init__(self, name: str = "stub") -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        self.__all__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return Stub(name)
+
+    def __call__(self, *_: Any, **__: Any) -> Any:  # noqa: D102
+        return Stub()
+
+    def __getitem__(self, _: Any) -> Any:
+        return Stub()
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        pass
+
+    def __iter__(self) -> Any:
+        # `figure, axes = plt.subplots()` unpacks two.
+        return iter([Stub(), Stub()])
+
+    def __len__(self) -> int:
+        return 2
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def __mro_entries__(self, _: Any) -> Any:
+        return (object,)
+
+    def __float__(self) -> float:
+        return 0.0
+
+    def __int__(self) -> int:
+        return 0
+
+
+def _operator(self: Any, *_: Any, **__: Any) -> Any:
+    return Stub()
+
+
+for _name in OPERATORS:
+    setattr(Stub, "__" + _name + "__", _operator)
+
+
+class Finder:
+    """An importer of stubs for some packages."""
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = packages
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return the specification of a stub for a module that draws."""
+        if name.split(".")[0] in self.packages:
+            return importlib.machinery.ModuleSpec(name, self)  # type: ignore[arg-type]
+        return None
+
+    def create_module(self, spec: Any) -> Any:
+        """Return a stub as the module."""
+        return Stub(spec.name)
+
+    def exec_module(self, module: Any) -> None:
+        """Run nothing."""
+
+
+def install() -> None:
+    """Replace the libraries and the methods of pandas that draw."""
+    import pandas as pd
+    from pandas.core.groupby import GroupBy
+
+    sys.meta_path.insert(0, Finder(DRAWING))
+    # google.colab exists only there; other packages of google are real.
+    sys.meta_path.append(Finder(("google",)))
+    replaced: Any = {"plot": property(_operator), "hist": _operator, "boxplot": _operator}
+    for cls in (pd.DataFrame, pd.Series, GroupBy):
+        for name, method in replaced.items():
+            setattr(cls, name, method)
+    plotting = Stub("pandas.plotting")
+    sys.modules["pandas.plotting"] = plotting
+    pd.plotting = plotting

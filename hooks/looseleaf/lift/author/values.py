@@ -1,0 +1,156 @@
+"""Describe and compare the values of a notebook: their rows, what changes them, whether they can be kept."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+try:
+    import scipy.sparse as sparse  # type: ignore[import-untyped]
+except ImportError:
+    sparse = None
+
+# Fewer rows cannot be distinguished from a list of columns.
+FEWEST_ROWS = 20
+TOLERANCE = 1e-9
+SIMPLE = (int, float, str, bool, bytes, type(None), np.generic, pd.Timestamp, pd.Timedelta)
+TABULAR = (pd.DataFrame, pd.Series, pd.Index, np.ndarray)
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a sparse matrix."""
+    return sparse is not None and bool(sparse.issparse(value))
+
+
+def is_estimator(value: Any) -> bool:
+    """Whether a value has the interface of scikit-learn: fit, and predict or transform."""
+    return (
+        not isinstance(value, type)
+        and callable(getattr(value, "fit", None))
+        and (hasattr(value, "predict") or hasattr(value, "transform") or hasattr(value, "get_params"))
+    )
+
+
+def rows(value: Any) -> int | None:
+    """Return the number of rows of a table, an array or a list; None for anything else."""
+    if isinstance(value, (pd.DataFrame, pd.Series, np.ndarray)) or is_sparse(value):
+        return int(value.shape[0]) if value.ndim else None
+    return len(value) if isinstance(value, (list, tuple)) else None
+
+
+def is_storable(value: Any) -> bool:
+    """Whether a value can be kept as a learned value: data of Python, NumPy and pandas, or an estimator."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(is_storable(each) for each in value)
+    if isinstance(value, dict):
+        return all(is_storable(each) for pair in value.items() for each in pair)
+    return isinstance(value, (*SIMPLE, *TABULAR)) or is_estimator(value)
+
+
+def fingerprint(value: Any) -> Any:
+    """Return something that changes when a value is changed in place; None for values that are not watched."""
+    try:
+        if isinstance(value, pd.DataFrame):
+            return (value.shape, tuple(map(str, value.columns)), tuple(map(str, value.dtypes)), _hashed(value))
+        if isinstance(value, (pd.Series, pd.Index)):
+            return (value.shape, str(value.dtype), _hashed(value))
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            return (value.shape, str(value.dtype), zlib.crc32(np.ascontiguousarray(value).tobytes()))
+        if isinstance(value, (np.ndarray, list, dict, set)) or is_estimator(value):
+            return zlib.crc32(pickle.dumps(value))
+    except Exception:
+        return id(value)
+    return None
+
+
+def _hashed(value: Any) -> int:
+    try:
+        return int(pd.util.hash_pandas_object(value, index=True).to_numpy().sum())
+    except TypeError:
+        return zlib.crc32(pickle.dumps(value))
+
+
+def dense(value: Any) -> Any:
+    """Return a table, array or list as a NumPy array of two or fewer dimensions."""
+    if is_sparse(value):
+        value = value.toarray()
+    elif isinstance(value, (pd.DataFrame, pd.Series)):
+        value = value.to_numpy()
+    return np.asarray(value)
+
+
+def comparable(value: Any) -> Any:
+    """Return a table as an array that a file without pickle can hold: of float64, else of text."""
+    array = dense(value)
+    try:
+        return array.astype("float64")
+    except (TypeError, ValueError):
+        return array.astype(str)
+
+
+def compared(expected: Any, outputs: Any, inputs: Any = None) -> dict[str, Any]:
+    """Compare outputs; `inputs` are both inputs of the model and the names of its columns, to describe a difference."""
+    expected, outputs = np.asarray(expected), np.asarray(outputs)
+    if expected.shape != outputs.shape:
+        return {"equal": False, "rows": len(expected), "error": f"shapes {expected.shape} and {outputs.shape}"}
+    per_row = _equal(expected, outputs).reshape(len(expected), expected[:1].size or 1).all(axis=1)
+    result: dict[str, Any] = {"equal": bool(per_row.all()), "rows": len(per_row), "equal_rows": int(per_row.sum())}
+    if not result["equal"]:
+        at = int(np.flatnonzero(~per_row)[0])
+        text = f"{result['equal_rows']} of {len(per_row)} rows are equal; the first that differs is number {at + 1}"
+        result["error"] = f"{text}, {outputs[at]} instead of {expected[at]}{_cause(at, inputs)}"
+    return result
+
+
+def _cause(at: int, inputs: Any) -> str:
+    if inputs is None or inputs[0].shape != inputs[1].shape:
+        return ""
+    before, after = inputs[0][at].ravel(), inputs[1][at].ravel()
+    different = np.flatnonzero(~_equal(before, after))
+    if not len(different):
+        return ", from the same input of the model"
+    column = different[0]
+    name = inputs[2][column] if len(inputs[2]) == len(before) else f"number {column + 1}"
+    return f", because column {name} of the model's input is {after[column]} instead of {before[column]}"
+
+
+def _equal(expected: Any, outputs: Any) -> Any:
+    if expected.dtype.kind == "f" and outputs.dtype.kind == "f":
+        return np.isclose(expected, outputs, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    return expected.astype(str) == outputs.astype(str)
+
+
+def row_keys(table: Any) -> list[bytes]:
+    """Return a key for the content of each row of an array."""
+    table = table.reshape(len(table), -1)
+    table = np.round(table, 7) + 0.0 if table.dtype.kind == "f" else table
+    return [row.tobytes() for row in np.ascontiguousarray(table)]
+
+
+def plain(value: Any) -> Any:
+    """Return a value of NumPy or pandas as JSON has it."""
+    return (
+        value.item() if isinstance(value, np.generic) else value.isoformat() if hasattr(value, "isoformat") else value
+    )
+
+
+def as_json(table: Any) -> str:
+    """Return a table as a JSON list of rows."""
+    missing = table.astype(object).where(table.notna(), None)
+    return json.dumps(missing.to_dict("records"), default=plain)
+
+
+def frequent(values: Any) -> Any:
+    """Return the most frequent value of a column; None where it has none."""
+    return next(iter(values.mode()), None)
+
+
+def short(value: Any) -> str:
+    """Return a value on one line of at most 80 characters; of estimators only their parameters."""
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"

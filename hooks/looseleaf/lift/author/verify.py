@@ -1,0 +1,248 @@
+"""Compare the lifted function with the notebook, and its predictions for rows alone, in batches and as JSON."""
+
+from __future__ import annotations
+
+import collections
+import json
+import random
+import sys
+import traceback
+import types
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import labels
+from .values import as_json, comparable, compared, frequent, plain, row_keys, rows, short
+
+SAMPLE, GOLDEN = 25, 40
+
+
+def run(job: Any, tracer: Any, report: Any) -> dict[str, Any]:
+    """Return every parity with its counts, learned values, unused columns and suspected leaks."""
+    return Verification(job, tracer, report).result()
+
+
+class Verification:
+    """The lifted function of a job, compared with a prediction that the tracer recorded."""
+
+    def __init__(self, job: Any, tracer: Any, report: Any) -> None:
+        self.job, self.tracer, self.report = job, tracer, report
+        self.prediction = tracer.recorder.predictions[job["prediction"]]
+        self.method = self.prediction["method"]
+        self.raw = self._requests()
+        self.module = _module("model.learned", job["learned"])
+        self.features = _module("model.lifted", job["text"]).features
+        facts = ((name, str(each.dtype), bool(each.isna().any())) for name, each in self.raw.items())
+        self.columns: dict[str, Any] = {str(name): {"dtype": dtype, "nulls": nulls} for name, dtype, nulls in facts}
+        self.values: dict[str, Any] = {}
+        self.label, self.inverse, self.placeholder = job.get("label") or "", "", None
+        self.levels: Any = {}
+
+    def result(self) -> dict[str, Any]:
+        """Run every comparison in order; one that cannot run is red with its error."""
+        parities = {}
+        for name in ("slice", "batch", "rows", "json", "retrain"):
+            self.report({"step": f"the comparison {name}"})
+            try:
+                parities[name] = getattr(self, f"_{name}")()
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"[:300]
+                parities[name] = {"equal": False, "error": f"{text}{self._line_of(error)}"}
+            if not parities[name]["equal"] and name in ("slice", "batch"):
+                break
+        columns = {} if "rows" not in parities else self._columns()
+        values = {key: short(value) for key, value in self.values.items()}
+        facts = {"label": self.label, "inverse": self.inverse, "values": values, "columns": self.columns}
+        return {"parities": parities, "classes": self.prediction["classes"], **facts, **columns}
+
+    def _slice(self) -> dict[str, Any]:
+        """Train with the random states of the notebook; the predictions must be the notebook's own."""
+        states = self.tracer.states
+
+        def restore(at: int) -> None:
+            np.random.set_state(states[at][0])
+            random.setstate(states[at][1])
+
+        module = _module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
+        learned = self.module.Learned(files=True)
+        module.features(self._training_table(), learned)
+        self.values = learned.values
+        return self._like_notebook(learned)
+
+    def _batch(self) -> dict[str, Any]:
+        """Predict all raw rows without their label; the notebook's rows must have the notebook's predictions."""
+        target = self.tracer.recorder.targets.get(self.prediction["identity"])
+        facts = labels.search(self._training_table(), target, self.label, self._by_content)
+        self.label, inverse, self.placeholder, self.levels = facts
+        self.inverse = "" if self.prediction["classes"] else inverse
+        table, outputs, rejected = self._serve(self.raw)
+        if outputs is None or rows(table) != len(self.raw) - len(rejected):
+            problem = f"{rows(table)} rows for {len(self.raw) - len(rejected)} requests"
+            return {"equal": False, "error": f"the rows that are predicted are not the rows of the table: {problem}"}
+        self.accepted = [at for at in range(len(self.raw)) if at not in rejected]
+        self.rejected, self.outputs, self.inputs = rejected, comparable(outputs), comparable(table)
+        self.names = list(map(str, getattr(table, "columns", ())))
+        positions = self._positions(self.inputs)
+        missing = sum(at is None for at in positions)
+        found = [at for at in positions if at is not None]
+        expected = self.prediction["outputs"][[at is not None for at in positions]]
+        inputs = self.prediction["inputs"][[at is not None for at in positions]]
+        result = compared(expected, self.outputs[found], (inputs, self.inputs[found], self.names))
+        result.update(rows=len(positions), equal=result["equal"] and not missing, rejected=len(rejected))
+        if missing:
+            result["error"] = f"{missing} of {len(positions)} rows of the notebook's prediction are not among them"
+        return result
+
+    def _rows(self) -> dict[str, Any]:
+        """Predict rows one at a time."""
+        return self._alone(lambda row: row)
+
+    def _json(self) -> dict[str, Any]:
+        """Predict rows one at a time that were written and read as JSON."""
+        return self._alone(lambda row: self.module.as_table(pd.DataFrame(json.loads(as_json(row))), self.columns))
+
+    def _retrain(self) -> dict[str, Any]:
+        """Train again; without a seed the predictions may differ."""
+        learned = self.module.Learned(files=True)
+        self.features(self._training_table(), learned)
+        result = self._like_notebook(learned)
+        if not result["equal"] and self.job["random"]:
+            result.pop("error", None)
+            result.update(equal=True, note="the notebook uses a random generator without a seed: predictions differ")
+        return result
+
+    def _requests(self) -> Any:
+        """Return the rows to predict, with every column of the table of the fit."""
+        tables = self.tracer.recorder.tables
+        whole, found = tables[self.job["source"]], tables[self.job["request"]].reset_index(drop=True)
+        for name in whole.columns.difference(found.columns):
+            found[name] = pd.Series([frequent(whole[name])] * len(found)).astype(whole[name].dtype)
+        return found[list(whole.columns)]
+
+    def _like_notebook(self, learned: Any) -> dict[str, Any]:
+        outputs = comparable(getattr(learned.model, self.method)(learned.model_input))
+        names = list(map(str, getattr(learned.model_input, "columns", ())))
+        inputs = (self.prediction["inputs"], comparable(learned.model_input), names)
+        return compared(self.prediction["outputs"], outputs, inputs)
+
+    def _by_content(self, table: Any, _: Any) -> Any:
+        """Return for each row of the fit the position of the only row of the table from which it is computed, or -1."""
+        inputs, _, rejected = self._serve(table.reset_index(drop=True))
+        accepted = [at for at in range(len(table)) if at not in rejected]
+        if rows(inputs) != len(accepted):
+            return None
+        found: dict[bytes, list[int]] = {}
+        for at, key in zip(accepted, row_keys(comparable(inputs))):
+            found.setdefault(key, []).append(at)
+        fitted = row_keys(comparable(self.tracer.recorder.fitted[self.prediction["identity"]]))
+        return np.array([found[key][0] if len(found.get(key, ())) == 1 else -1 for key in fitted])
+
+    def _line_of(self, error: Exception) -> str:
+        """Return the line of the lifted text in which an error was raised."""
+        frames = [
+            each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith("model.lifted")
+        ]
+        if not frames:
+            return ""
+        text = self.job["text" if frames[-1].filename == "model.lifted" else "text_with_states"]
+        return f", in the line: {text.splitlines()[(frames[-1].lineno or 1) - 1].strip()[:120]}"
+
+    def _alone(self, convert: Any) -> dict[str, Any]:
+        chosen = np.random.RandomState(0).permutation(len(self.accepted))[:SAMPLE]
+        expected, outputs, inputs, tables = [], [], [], []
+        for at in chosen:
+            row = self.raw.iloc[[self.accepted[at]]].reset_index(drop=True)
+            table, output, rejected = self._serve(convert(row))
+            if rejected:
+                return {"equal": False, "error": f"a row is rejected alone and not in a batch: {rejected[0]}"}
+            expected.append(self.outputs[at])
+            outputs.append(comparable(output)[0])
+            inputs.append(self.inputs[at])
+            tables.append(comparable(table)[0])
+        same = (np.array(inputs), np.array(tables), self.names) if len({each.shape for each in tables}) == 1 else None
+        return compared(np.array(expected), np.array(outputs), same)
+
+    def _serve(self, raw: Any) -> Any:
+        table = raw.copy()
+        if self.label in table:
+            # A request has no label: a frequent one that the conditions for the fit accept takes its place.
+            value = frequent(self.raw[self.label]) if self.placeholder is None else self.placeholder
+            table[self.label] = pd.Series([value] * len(table), table.index).astype(self.raw[self.label].dtype)
+        return self.module.serve(self.features, table, self.values, self.method)
+
+    def _training_table(self) -> Any:
+        return self.tracer.recorder.tables[self.job["source"]].copy()
+
+    def _positions(self, table: Any) -> list[int | None]:
+        """Return for each row of the notebook's prediction its position in the batch, by its label or its content."""
+        index, count = self.prediction["index"], len(self.prediction["outputs"])
+        original, found = self.tracer.recorder.tables[self.job["request"]].index, None
+        same = row_keys(self.prediction["inputs"])
+        here = row_keys(table)
+        if index is not None and original.is_unique and original.dtype.kind in "iuf":
+            place = dict(zip(original.astype("float64"), range(len(original))))
+            batch = {at: number for number, at in enumerate(self.accepted)}
+            found = [batch.get(place.get(each, -1)) for each in index]
+            if all(at is not None and here[at] == key for at, key in zip(found, same)):
+                return found
+        numbers = dict(zip(here, range(len(here))))
+        by_content = [numbers.get(key) for key in same[:count]]
+        # Where contents differ, the labels of the rows show which.
+        return found if None in by_content and found and None not in found else by_content
+
+    def _columns(self) -> dict[str, Any]:
+        """Find columns whose values do not matter, and the rows that are rejected."""
+        unused = []
+        few = self.raw.iloc[self.accepted[:500]].reset_index(drop=True)
+        # Probabilities change where a decision does not.
+        model = self.prediction["object"]
+        self.method = "predict_proba" if hasattr(model, "predict_proba") else self.method
+        before = comparable(self._serve(few)[1])
+        for name in self.raw.columns:
+            changed = few.copy()
+            changed[name] = np.roll(few[name].to_numpy(), len(few) // 2 + 1)
+            try:
+                _, outputs, rejected = self._serve(changed)
+                if not rejected and compared(before, comparable(outputs))["equal"]:
+                    unused.append(str(name))
+            except Exception:
+                continue
+        for name in {*unused, self.label} & self.columns.keys():
+            # A request does not have it, and the author's lines may name it: the most frequent value takes its place.
+            self.columns[name]["value"] = plain(frequent(self.raw[name]))
+        if self.placeholder is not None:
+            self.columns[self.label]["value"] = plain(self.placeholder)
+        used = [name for name in self.raw.columns if str(name) not in unused]
+        rules, unruled = labels.rules(self.raw, self.rejected)
+        facts: dict[str, Any] = {"unused": unused, "rejected": dict(collections.Counter(self.rejected.values()))}
+        leaks = labels.leaks(self._training_table(), used, self.label)
+        facts.update(leaks=leaks, rules=rules, unruled=unruled, method=self.method)
+        golden = self._golden([each for each in used if each != self.label])
+        return {**facts, "levels": self._levels(), "golden": golden}
+
+    def _levels(self) -> list[Any]:
+        """Return the label of the table for each class of the model, or nothing where they are not known."""
+        classes = self.prediction["classes"]
+        found = [plain(self.levels.get(each)) for each in classes]
+        is_label = not self.levels and self.label in self.raw and set(classes) <= set(self.raw[self.label])
+        return classes if is_label else found if len(set(found)) == len(found) and None not in found else []
+
+    def _golden(self, used: list[Any]) -> list[dict[str, Any]]:
+        """Return rows of which no two values are of the same person, each with what the notebook's model predicts."""
+        few, random = self.raw.iloc[self.accepted], np.random.RandomState(0)
+        mixed = pd.DataFrame({name: few[name].to_numpy()[random.permutation(len(few))[:GOLDEN]] for name in used})
+        _, outputs, rejected = self._serve(self.module.as_table(mixed, self.columns))
+        rows = [row for at, row in enumerate(json.loads(as_json(mixed))) if at not in rejected]
+        found = np.atleast_1d(getattr(np, self.inverse or "asarray")(comparable(outputs))).tolist()
+        return [{"row": row, "output": output} for row, output in zip(rows, found)]
+
+
+def _module(name: str, text: str, **names: Any) -> Any:
+    module = types.ModuleType(name)
+    sys.modules.setdefault("model", types.ModuleType("model"))
+    sys.modules[name] = module
+    module.__dict__.update(names)
+    exec(compile(text, name, "exec"), module.__dict__)
+    return module

@@ -1,0 +1,152 @@
+"""Write the statements of a plan as one function: the author's lines, with what they learn from rows kept by name."""
+
+import ast
+import textwrap
+from collections import Counter
+from dataclasses import dataclass, field
+
+from looseleaf.lift.rewrite import Rewriter
+from looseleaf.lift.slicing import DRAWING, Fact, Plan, Trace, top_level_call
+
+HEAD = '''"""The features and the model of {name}, in the author's own lines, carried over by `looseleaf lift`.
+
+In training the lines under `if learned.training` run as well, and `learned(…)` keeps what depends on other rows; for
+new rows it returns what was kept.
+"""
+'''
+SIGNATURE = '''def features(raw: Any, learned: Learned) -> Any:
+    """Return what the model predicts from; `raw` has the columns of the table that the notebook reads."""
+'''
+
+
+@dataclass
+class Lifted:
+    """The text of lifted.py. `kept` names each learned value with its kind, cell and text."""
+
+    text: str
+    learned: list[Fact] = field(default_factory=list)
+    filters: list[Fact] = field(default_factory=list)
+
+
+def emit(trace: Trace, plan: Plan, prediction: Fact, name: str, with_states: bool = False) -> Lifted:
+    """Return the function of a plan.
+
+    `with_states` adds a line before each statement that uses a random generator, which restores the generator's state
+    of the notebook: only so can a notebook without a seed be compared with itself.
+    """
+    return _Emitter(trace, plan, prediction, with_states).run(name)
+
+
+class _Emitter:
+    """Collects imports and lines."""
+
+    def __init__(self, trace: Trace, plan: Plan, prediction: Fact, with_states: bool) -> None:
+        self.trace, self.plan, self.prediction, self.with_states = trace, plan, prediction, with_states
+        self.imports: dict[str, None] = {}
+        self.lines: list[str] = []
+        self.in_training = False
+        self.keys: Counter[str] = Counter()
+        self.rewriter = Rewriter(trace, plan, prediction, self.key)
+        self.functions = self._functions_that_learn()
+
+    def run(self, name: str) -> Lifted:
+        """Return the text of the module."""
+        for at in self.plan.kept:
+            if at == self.plan.target:
+                self._target(at)
+            else:
+                self._statement(at)
+        body = textwrap.indent("\n".join(self.lines), "    ", lambda line: bool(line.strip()))
+        imports = "\n".join([*self.imports, "from typing import Any", "from model.learned import Learned"])
+        text = f"{HEAD.format(name=name)}\n{imports}\n\n\n{SIGNATURE}{body}\n"
+        return Lifted(text, self.rewriter.learned, self.rewriter.filters)
+
+    def key(self, wanted: str) -> str:
+        """Return a key that is not used yet."""
+        self.keys[wanted] += 1
+        return wanted if self.keys[wanted] == 1 else f"{wanted}_{self.keys[wanted]}"
+
+    def _functions_that_learn(self) -> set[str]:
+        """Return the names of functions whose lines keep values, which may run several times."""
+        defined = {}
+        for at in self.plan.serving:
+            if self.trace.statements[at]["kind"] == "FunctionDef":
+                defined[next(iter(self.trace.statements[at]["writes"]), "")] = at
+        return {name for name, at in defined.items() if self.rewriter.nodes_of(at)}
+
+    def _statement(self, at: int) -> None:
+        statement, node = self.trace.statements[at], self.trace.node(at)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self._import(node)
+            return
+        names = sorted(self.plan.learned.get(at, ()))
+        if at in self.plan.serving:
+            self._add(self.rewriter.statement(at, node), at)
+            return
+        inline = self._inline(at, node, names) if len(names) == 1 else ""
+        if inline:
+            self._add(inline, at)
+            return
+        self._add(self.rewriter.statement(at, node, ("source",)), at, training=True)
+        for name in names:
+            value = statement["writes"].get(name) or statement["mutated"][name]
+            key = self.rewriter.note(at, name, "fitted" if value["estimator"] else "value", value["short"])
+            self._add(f'{name} = learned("{key}", lambda: {name})')
+
+    def _inline(self, at: int, node: ast.stmt, names: list[str]) -> str:
+        """Return `name = learned(key, lambda: …)` for an assignment to one name and for `name.fit(…)`."""
+        [name] = names
+        statement = self.trace.statements[at]
+        value = statement["writes"].get(name) or statement["mutated"][name]
+        expression: ast.expr | None = None
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            expression = node.value if node.targets[0].id == name else None
+        elif isinstance(node, ast.Expr) and returns_itself(node.value, name):
+            expression = node.value
+        if expression is None:
+            return ""
+        key = self.rewriter.note(at, name, "fitted" if value["estimator"] else "value", value["short"])
+        return f'{name} = learned("{key}", lambda: {self.rewriter.segment(at, expression)})'
+
+    def _target(self, at: int) -> None:
+        call = top_level_call(self.trace, self.prediction)
+        node = self.trace.node(at)
+        if call is None:
+            self._add(self.rewriter.statement(at, node), at)
+            self._add("return learned.model_input")
+            return
+        assert isinstance(call.func, ast.Attribute)
+        table = call.args[0] if call.args else call.keywords[0].value
+        parts = (self.rewriter.expression(at, each) for each in (call.func.value, table))
+        self._add(f"return learned.inputs({', '.join(parts)})", at)
+
+    def _add(self, text: str, at: int | None = None, training: bool = False) -> None:
+        lines = []
+        if at is not None:
+            if self.functions & set(self.trace.statements[at]["reads"]):
+                statement = self.trace.statements[at]
+                lines.append(f'learned.step("cell {statement["cell"]}, line {statement["line"]}")')
+            if self.with_states and at in self.trace.facts["random"]:
+                lines.append(f"if learned.training: __restore__({at})")
+        lines.append(text)
+        if training and not self.in_training:
+            self.lines.append("if learned.training:")
+        self.in_training = training
+        whole = "\n".join(lines)
+        self.lines.append(textwrap.indent(whole, "    ") if training else whole)
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+        if not all(each.split(".")[0] in DRAWING for each in modules):
+            self.imports[ast.unparse(node)] = None
+
+
+def returns_itself(expression: ast.expr, name: str) -> bool:
+    """Whether an expression is `name.fit(…)`, which returns the fitted estimator in scikit-learn."""
+    return (
+        isinstance(expression, ast.Call)
+        and isinstance(expression.func, ast.Attribute)
+        and expression.func.attr == "fit"
+        and isinstance(expression.func.value, ast.Name)
+        and expression.func.value.id == name
+    )

@@ -1,0 +1,135 @@
+"""The lifted notebook as a `python` model of this repository, which `candidate` in estimator.py returns."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import skops.io
+
+from lifecycle.contract import RowError
+from model.learned import Learned, as_table, serve
+from model.lifted import features
+
+FACTS = Path(__file__).with_name("lifted.json")
+VALUES = "values.json"
+REFUSED = "The notebook does not predict this row: "
+# In a request of more rows, those that fail are not looked for one by one.
+MOST_ALONE = 100
+# Types of fitted objects beyond those that skops trusts by itself.
+TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree", "sklearn.utils._bunch.Bunch", "functools.partial"]
+
+
+class LiftedModel:
+    """Fit and predict with the author's lines; `values` are what they learned."""
+
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        self.facts = json.loads(FACTS.read_text(encoding="utf-8"))
+        self.values = values
+
+    def fit(self, frame: pd.DataFrame, label: Any) -> None:
+        """Run the lines for training. `label` has the codes of the contract's classes, or numbers."""
+        levels, columns, name = self.facts["levels"], self.facts["columns"], self.facts["label"]
+        table = as_table(frame.rename(columns=self.facts["names"]), columns)
+        known = [levels[int(each)] for each in np.asarray(label)] if levels else list(label)
+        table[name] = pd.Series(known, index=table.index).astype(columns[name]["dtype"])
+        learned = Learned()
+        features(table, learned)
+        self.values = learned.values
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        """Return the probability of the positive class, shape (rows,), all probabilities, or the numbers.
+
+        Raises RowError for a row that the author's lines remove from the table, or that they cannot compute.
+        """
+        if self.values is None:
+            raise ValueError("the model is not fitted")
+        try:
+            table = as_table(frame.rename(columns=self.facts["names"]), self.facts["columns"])
+            _, outputs, rejected = serve(features, table, self.values, self.facts["method"])
+        except Exception as error:
+            if len(frame) > MOST_ALONE:
+                raise
+            if len(frame) > 1:
+                return np.concatenate([self.predict(frame.iloc[[at]]) for at in range(len(frame))])
+            rejected = {0: f"its lines raise {type(error).__name__}"}
+        if rejected:
+            reasons = {int(frame.index[at]): f"{REFUSED}{reason}" for at, reason in rejected.items()}
+            raise RowError([{"type": "refused", "loc": ["body", at], "msg": msg} for at, msg in reasons.items()])
+        classes, order = self.facts["classes"], self.facts["order"]
+        if not classes:
+            # The author may have fitted the model to the logarithm of the label.
+            inverse = getattr(np, self.facts["inverse"] or "asarray")
+            return inverse(np.asarray(outputs, dtype="float64").reshape(len(frame)))
+        if self.facts["method"] == "predict":
+            outputs = np.asarray(outputs).reshape(-1, 1) == np.array(classes)
+        outputs = np.asarray(outputs, dtype="float64")[:, order]
+        return outputs[:, 1] if len(order) == 2 else outputs
+
+    def save(self, directory: Path) -> None:
+        """Write the learned values: data as JSON, fitted objects with skops."""
+        text = json.dumps(_encoded(self.values, directory), allow_nan=True)
+        (directory / VALUES).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> "LiftedModel":
+        """Read what `save` wrote."""
+        return cls(_decoded(json.loads((directory / VALUES).read_text(encoding="utf-8")), directory))
+
+
+def _encoded(value: Any, directory: Path) -> Any:
+    """Return a value as JSON; what JSON does not have is an object with a `type`."""
+    inner = partial(_encoded, directory=directory)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return list(map(inner, value))
+    if isinstance(value, tuple | set | frozenset):
+        return {"type": type(value).__name__, "values": list(map(inner, value))}
+    if isinstance(value, dict):
+        return {"type": "dict", "keys": list(map(inner, value)), "values": list(map(inner, value.values()))}
+    if isinstance(value, pd.Timestamp):
+        return {"type": "time", "value": value.isoformat()}
+    if isinstance(value, np.ndarray):
+        return {"type": "array", "dtype": str(value.dtype), "values": inner(value.tolist())}
+    if isinstance(value, pd.Index):
+        return {"type": "index", "name": value.name, "dtype": str(value.dtype), "values": inner(value.tolist())}
+    if isinstance(value, pd.Series):
+        facts = {"name": value.name, "dtype": str(value.dtype), "index": inner(value.index)}
+        return {"type": "series", "values": inner(value.tolist()), **facts}
+    if isinstance(value, pd.DataFrame):
+        columns = [inner(value.iloc[:, at]) for at in range(value.shape[1])]
+        return {"type": "frame", "columns": columns, "index": inner(value.index)}
+    name = f"fitted_{len(list(directory.glob('*.skops')))}.skops"
+    skops.io.dump(value, directory / name)
+    return {"type": "fitted", "file": name}
+
+
+def _decoded(value: Any, directory: Path) -> Any:
+    if isinstance(value, list):
+        return [_decoded(each, directory) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value["type"]
+    if kind == "fitted":
+        return skops.io.load(directory / value["file"], trusted=TRUSTED)
+    if kind == "time":
+        return pd.Timestamp(value["value"])
+    if kind == "frame":
+        columns = [_decoded(each, directory) for each in value["columns"]]
+        index = _decoded(value["index"], directory)
+        return pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
+    values = [_decoded(each, directory) for each in value["values"]]
+    if kind == "dict":
+        return dict(zip((_decoded(each, directory) for each in value["keys"]), values, strict=True))
+    if kind == "array":
+        return np.array(values, dtype=value["dtype"])
+    if kind == "index":
+        return pd.Index(values, dtype=value["dtype"], name=value["name"])
+    if kind == "series":
+        return pd.Series(values, _decoded(value["index"], directory), value["dtype"], value["name"])
+    return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](values)

@@ -1,0 +1,175 @@
+"""Read a notebook as cells of plain Python: Jupyter, Colab, the percent format of jupytext, and marimo."""
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from lifecycle.errors import LifecycleError
+
+# Cell magics whose body is Python.
+TRANSPARENT = ("%%time", "%%timeit", "%%capture", "%%prun")
+LINE = re.compile(r"^(?P<indent>\s*)(?P<command>(?:[\w,. ]+=\s*)?[%!].*|\?.*|[\w.]+\?{1,2})\s*$")
+PERCENT = re.compile(r"^# %%(?P<rest>.*)$", re.M)
+OLD = re.compile(r"^\s*print\s+[^(\s=]", re.M)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell. `number` counts code cells from 1; `skipped` lists magics and shell lines that do not run."""
+
+    number: int
+    code: str
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The code of a notebook; `written` is the version of Python that it states, or empty."""
+
+    path: Path
+    cells: tuple[Cell, ...]
+    written: str = ""
+
+    @property
+    def skipped(self) -> list[str]:
+        """The magics and shell lines that do not run, each with its cell."""
+        return [f"cell {cell.number}: {line}" for cell in self.cells for line in cell.skipped]
+
+
+class Source:
+    """The code of a cell, addressed by the places of ast, whose columns are bytes of UTF-8."""
+
+    def __init__(self, code: str) -> None:
+        self._bytes = code.encode()
+        self._starts = [0]
+        for line in code.split("\n"):
+            self._starts.append(self._starts[-1] + len(line.encode()) + 1)
+
+    def offset(self, line: int, column: int) -> int:
+        """Return the position of a place."""
+        return self._starts[line - 1] + column
+
+    def range(self, node: Any) -> tuple[int, int]:
+        """Return first and last position of a node."""
+        return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
+
+    def text(self, start: int, end: int) -> str:
+        """Return the text between two positions."""
+        return self._bytes[start:end].decode()
+
+    def of(self, node: Any) -> str:
+        """Return the author's text of a node."""
+        return self.text(*self.range(node))
+
+
+def read(path: Path) -> Notebook:
+    """Read a notebook; raises LifecycleError where it is none, has no code, or is not in Python 3."""
+    if not path.is_file():
+        raise LifecycleError(f"{path} is not a file", "Name a notebook (.ipynb), or a .py file with # %% cells.")
+    if path.suffix == ".py":
+        sources, written = _from_python(path.read_text(encoding="utf-8")), ""
+    else:
+        sources, written = _from_jupyter(path)
+    cells = tuple(_cell(number, source) for number, source in enumerate(sources, 1))
+    for cell in cells:
+        _refuse_invalid(path, cell)
+    if not any(line.strip() not in ("", "pass") for cell in cells for line in cell.code.splitlines()):
+        raise LifecycleError(f"{path.name} has no code", "Name the notebook that trains the model.")
+    return Notebook(path.resolve(), cells, written)
+
+
+def _from_jupyter(path: Path) -> tuple[list[str], str]:
+    try:
+        raw = json.loads(path.read_bytes())
+        cells = raw["cells"] if "cells" in raw else raw["worksheets"][0]["cells"]
+        # Outputs are not read: validating 200 MB of pictures would take minutes.
+        for cell in cells:
+            cell.pop("attachments", None)
+            if cell.get("cell_type") == "code":
+                cell["outputs"] = []
+        notebook: Any = nbformat.convert(nbformat.from_dict(raw), 4)  # type: ignore[no-untyped-call]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        problem = f"{path.name} is not a notebook ({type(error).__name__}: {str(error)[:80]})"
+        raise LifecycleError(problem, "Open it in Jupyter and save it again.") from error
+    metadata = notebook.metadata
+    kernel, info = metadata.get("kernelspec", {}), metadata.get("language_info", {})
+    language = str(info.get("name") or kernel.get("language") or "python").lower()
+    if language not in ("python", "ipython") or str(kernel.get("name", "")).lower() in ("ir", "julia"):
+        raise LifecycleError(f"{path.name} is written in {language}", "Only notebooks in Python can be lifted.")
+    written = str(info.get("version", ""))
+    if written.startswith("2.") or kernel.get("name") == "python2":
+        hint = "Convert it with 2to3 and run it with Python 3 first."
+        raise LifecycleError(f"{path.name} is written in Python 2 ({written or 'its kernel'})", hint)
+    return ["".join(cell.source) for cell in notebook.cells if cell.cell_type == "code"], written
+
+
+def _from_python(text: str) -> list[str]:
+    if "marimo.App(" in text:
+        return _from_marimo(text)
+    marks = [*PERCENT.finditer(text)]
+    if not marks:
+        return [text]
+    header = text[: marks[0].start()]
+    # The first lines of a jupytext file are a comment with metadata.
+    parts = [] if not re.sub(r"^#.*$", "", header, flags=re.M).strip() else [header]
+    ends = [each.start() for each in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=True):
+        if not re.search(r"\[(markdown|md|raw)\]", mark["rest"]):
+            parts.append(re.sub(r"^# (?=[%!])", "", text[mark.end() : end].strip("\n"), flags=re.M))
+    return parts
+
+
+def _from_marimo(text: str) -> list[str]:
+    sources = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and any("app.cell" in ast.unparse(each) for each in node.decorator_list):
+            body = [each for each in node.body if not isinstance(each, ast.Return)]
+            sources.append("\n".join(ast.unparse(each) for each in body))
+        elif isinstance(node, ast.With) and "app.setup" in ast.unparse(node.items[0]):
+            sources.append("\n".join(ast.unparse(each) for each in node.body))
+    return sources
+
+
+def _cell(number: int, source: str) -> Cell:
+    first, _, rest = source.lstrip().partition("\n")
+    if first.startswith("%%"):
+        if not first.startswith(TRANSPARENT):
+            return Cell(number, "", (first,))
+        inner = _cell(number, rest)
+        return Cell(number, "\n" + inner.code, (first, *inner.skipped))
+    # A last line of one semicolon hides the output in Jupyter.
+    source = re.sub(r"\n\s*;\s*$", "\n", source)
+    lines: list[str] = []
+    skipped: list[str] = []
+    for line in source.split("\n"):
+        found = LINE.match(line)
+        if found and not _continues("\n".join(lines)):
+            skipped.append(found["command"].strip())
+            line = f"{found['indent']}pass"
+        lines.append(line)
+    return Cell(number, "\n".join(lines), tuple(skipped))
+
+
+def _continues(before: str) -> bool:
+    """Whether the next line is inside of a string or an expression, where `%` is Python's own operator."""
+    if before.endswith("\\"):
+        return True
+    try:
+        ast.parse(before)
+    except SyntaxError as error:
+        return "was never closed" in str(error.msg) or "unterminated triple-quoted" in str(error.msg)
+    return False
+
+
+def _refuse_invalid(path: Path, cell: Cell) -> None:
+    try:
+        ast.parse(cell.code)
+    except SyntaxError as error:
+        if OLD.search(cell.code):
+            problem = f"cell {cell.number} of {path.name} is written in Python 2 (print without brackets)"
+            raise LifecycleError(problem, "Convert it with 2to3 and run it with Python 3 first.") from error

@@ -1,0 +1,228 @@
+"""Put a lifted notebook into a rendered repository: contract, data, estimator, the model class and its test."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lifecycle.contract import tables
+from lifecycle.contract.reader import Boolean, Number, Text, Time
+from lifecycle.contract.tables import quoted, text
+from lifecycle.errors import LifecycleError, Refused
+from looseleaf.contract import texts
+from looseleaf.contract.changes import REPORT, Changes
+from looseleaf.contract.decide import complete
+from looseleaf.contract.draft import MODEL, NEEDED, Draft, formatted
+from looseleaf.contract.infer import MEMORY, pristine, read_labelled_rows
+from looseleaf.contract.plan import Plan
+from looseleaf.contract.profile import Table, profile_table
+from looseleaf.contract.prompts import Chooser, Wishes
+from looseleaf.contract.source import Source, open_source
+from looseleaf.contract.target import read_label
+from looseleaf.contract.values import Reading
+from looseleaf.lift.lifting import LEARNED, Result
+
+DATA, ESTIMATOR = f"{MODEL}/data.py", f"{MODEL}/estimator.py"
+CONFTEST, TEST, FACTS = "tests/conftest.py", "tests/test_lifted.py", "tests/lifted.json"
+Consent = Callable[[str], bool]
+# The text of a file that pandas reads as null, where a column of text has nulls.
+NULLS = ("#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+# What README.md says about the next table of `make contract`.
+NEXT_TABLE = r"```\nmake contract DATA=.*?keeps a copy\)\."
+
+
+def write(root: Path, result: Result, data: str, pages: dict[str, str], may_replace: Consent) -> list[str]:
+    """Write a verified lift; returns lines for the terminal.
+
+    `data` is the table, where the notebook has another path, `pages` the report, and `may_replace` decides about
+    edited files, of which a copy is kept. Raises LifecycleError where the repository cannot take the lift.
+    """
+    fact = result.trace.facts["sources"][result.plan.source]
+    read = fact["given"]
+    if fact["of_library"] and not data:
+        hint = f"Write {read}(as_frame=True).frame.to_csv('{read}.csv', index=False) and name the file: --data (DATA=)."
+        raise LifecycleError(f"{read} of scikit-learn is not a file, which training here reads", hint)
+    if unruled := result.checks["unruled"]:
+        problem = f"the notebook removes rows by more than one column, which training here cannot do: {unruled[0]}"
+        raise LifecycleError(problem, "Write it as conditions on one column each, or remove that line, and lift again.")
+    with tempfile.TemporaryDirectory() as scratch:
+        connection = tables.connect(memory_limit=MEMORY, temp_directory=scratch)
+        source = open_source(data or str(result.notebook.path.parent / read), connection)
+        plan = _plan(profile_table(source, connection, partial(_reading, result.checks["columns"])), result, connection)
+        draft = Draft.of(root, plan, pristine(root))
+        draft.contents.update(_contents(root, draft, result, source))
+        read_labelled_rows(plan, draft.contract, draft.data_module, draft.file, connection)
+    draft.contents.update({name: page.encode() for name, page in pages.items()})
+    needed = {*NEEDED, *(name for name in draft.contents if name.startswith((MODEL, CONFTEST, TEST, FACTS)))}
+    edited = [name for name in Changes(root, draft.contents, draft.pristine).edited() if name in needed]
+    if edited and not may_replace(", ".join(edited)):
+        hint = "Nothing was written. --force (FORCE=1) replaces them and keeps a copy of each."
+        raise Refused(f"these files were edited: {', '.join(edited)}", hint)
+    lines = [line for line in draft.write(force=bool(edited)) if line and not line.startswith("next:")]
+    # A later `make contract` must keep it.
+    (root / REPORT).write_text(re.sub(f"\\| `{ESTIMATOR}` .*\n", "", (root / REPORT).read_text("utf-8")), "utf-8")
+    why = "without a seed" if "note" in result.checks["parities"]["retrain"] else "with the versions here"
+    return [*lines, *_compare(root, draft, why)]
+
+
+def _reading(columns: dict[str, Any], name: str, found: Reading) -> Reading:
+    """Return how a column is read as the notebook does, by its type in the notebook's table."""
+    facts, how = columns.get(name, {"dtype": ""}), found.how
+    dtype = facts["dtype"]
+    if dtype.startswith(("int", "uint", "float")):
+        number = how if isinstance(how, Number) else Number()
+        return replace(found, how=replace(number, whole=not dtype.startswith("float")))
+    if dtype == "bool" or dtype.startswith("datetime"):
+        kind = Boolean if dtype == "bool" else Time
+        return found if isinstance(how, kind) else Reading(kind())
+    if dtype and not isinstance(how, Time):
+        return Reading(Text(strip=False, missing=NULLS if facts["nulls"] else ()))
+    return found
+
+
+def _plan(table: Table, result: Result, connection: Any) -> Plan:
+    """Return the plan of a contract with the columns that the notebook uses, each as it is in the notebook's table."""
+    checks, label, file = result.checks, result.checks["label"], table.source.path.name
+    if label not in checks["columns"]:
+        problem = (
+            f"{file} has no column {label!r}" if label else f"which column of {file} the model predicts is unclear"
+        )
+        raise LifecycleError(problem, f"Name it with --label (LABEL=): {', '.join(checks['columns'])}.")
+    if lacking := [name for name in checks["columns"] if name not in table.profiles]:
+        problem = f"{file} has no column {lacking[0]!r}: the notebook names the columns itself"
+        raise LifecycleError(problem, "Write the table as CSV with these names, and let the notebook read that.")
+    wishes = Wishes(label, task="classification" if checks["classes"] else "regression")
+    labels = read_label(table, wishes, connection)
+    if len(labels.target.classes) == 2 == len(checks["levels"]):
+        last = [each for each in labels.target.classes if _same(each, checks["levels"][1])]
+        labels = read_label(table, replace(wishes, positive=last[0] if last else None), connection)
+    if not all(any(_same(each, level) for level in checks["levels"]) for each in labels.target.classes):
+        problem = f"the classes of {label} in {file} are not those of the notebook's model"
+        raise LifecycleError(problem, "Fit the model to the values of that column, or to codes of one each.")
+    plan = Plan(table, wishes, Chooser(), labels)
+    used = [name for name in checks["columns"] if name not in (*checks["unused"], label)]
+    for name in checks["columns"].keys() - {*used, label}:
+        plan.exclude(name, "the notebook's prediction does not depend on it")
+    complete(plan, dict.fromkeys(used, "request"), None, None, None)
+    required = {rule["column"] for rule in checks["rules"] if rule["kind"] == "null"}
+    plan.fields = [replace(each, nullable=each.nullable and each.column not in required) for each in plan.fields]
+    for rule in checks["rules"]:
+        if rule["column"] not in (*used, label):
+            plan.declared[rule["column"]] = table.profiles[rule["column"]].reading.how
+        plan.decided.append(f"{rule['rows']} rows are left out, as in the notebook: {rule['reason']}")
+    return plan
+
+
+def _same(word: str, level: Any) -> bool:
+    """Whether a text of the contract is a value of the label in the notebook."""
+    try:
+        return float(word) == float(level)
+    except ValueError:
+        return word.casefold() == str(level).strip().casefold()
+
+
+def model_files(result: Result, plan: Plan) -> dict[str, bytes]:
+    """Return the files in src/model/ of the lifted model; lifted.json is what LiftedModel reads."""
+    checks, names = result.checks, {each.column: each.name for each in plan.fields}
+    columns = {name: {**facts} for name, facts in checks["columns"].items()}
+    for each in plan.fields:
+        if isinstance(each.how, Time) and not columns[each.column]["dtype"].startswith("datetime"):
+            columns[each.column]["format"] = (*each.how.formats, "%Y-%m-%d %H:%M:%S")[0]
+    order = [[_same(name, level) for level in checks["levels"]].index(True) for name in plan.target.classes]
+    facts = {name: checks[name] for name in ("label", "method", "classes", "inverse")}
+    facts |= {"notebook": result.notebook.path.name, "names": {names.get(name, name): name for name in columns}}
+    facts |= {"columns": columns, "order": order, "levels": [checks["levels"][at] for at in order]}
+    copies = {f"{MODEL}/{name}": LEARNED.with_name(name).read_bytes() for name in ("learned.py", "lifted_model.py")}
+    return {f"{MODEL}/lifted.py": result.lifted.text.encode(), f"{MODEL}/lifted.json": _json(facts), **copies}
+
+
+def _contents(root: Path, draft: Draft, result: Result, source: Source) -> dict[str, bytes]:
+    """Return the files of a lift, and those of the contract that it changes."""
+    checks, fields = result.checks, {each.column: each for each in draft.plan.fields}
+    contents = model_files(result, draft.plan)
+    facts = json.loads(contents[f"{MODEL}/lifted.json"])
+    golden = {"sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(), "different": 0}
+    golden["rows"] = [_row(each["row"], facts) for each in checks["golden"]]
+    golden["outputs"] = [_output(each["output"], facts) for each in checks["golden"]]
+    contents |= {FACTS: _json(golden), TEST: (texts.OWN / TEST).read_bytes()}
+    readme, data, estimator, conftest = (
+        (draft.contents.get(name) or b"").decode() for name in ("README.md", DATA, ESTIMATOR, CONFTEST)
+    )
+    again = _text("again").format(notebook=shlex.quote(os.path.relpath(result.notebook.path, root)))
+    contents["README.md"] = re.sub(NEXT_TABLE, again, readme, flags=re.DOTALL).encode()
+    kind = re.findall(r"import (HistGradientBoosting\w+)", estimator)[0]
+    estimator = re.sub(r"from sklearn.ensemble .*\n", "", estimator)
+    estimator = re.sub(r"def candidate\(.*?\n\n\n", _text("candidate"), estimator, flags=re.DOTALL)
+    estimator = estimator.replace("import Inputs\n", "import Inputs\nfrom model.lifted_model import LiftedModel\n", 1)
+    conftest = conftest.replace("        yield table\n", _text("stand_in").format(name=kind), 1)
+    conftest = conftest.replace("import data\n", f"import data, estimator\nfrom sklearn.ensemble import {kind}\n", 1)
+    if conditions := [_sql(rule, fields) for rule in checks["rules"]]:
+        query = f"CREATE OR REPLACE TEMP VIEW source AS FROM file WHERE {' AND '.join(conditions)}"
+        view = f'TABLE.register(connection, folder, "file")\n    connection.execute({query!r})\n'
+        data = data.replace("TABLE.register(connection, folder)\n", view)
+        data = data.replace("with typed columns.", "with typed columns, without the rows that the notebook removes.")
+    changed = ((DATA, data), (ESTIMATOR, estimator), (CONFTEST, conftest))
+    return contents | {name: formatted(root, name, text) for name, text in changed}
+
+
+def _sql(rule: dict[str, Any], fields: dict[str, Any]) -> str:
+    """Return the condition of a rule in SQL; a null satisfies all but the one that forbids it."""
+    column = quoted(fields[rule["column"]].name if rule["column"] in fields else rule["column"])
+    value = ", ".join(map(text, rule["value"])) if rule["kind"] == "levels" else rule["value"]
+    tests = {"null": "{0} IS NOT NULL", "levels": "coalesce(CAST({0} AS VARCHAR) IN ({1}), TRUE)"}
+    tests |= {"low": "coalesce({0} >= {1}, TRUE)", "high": "coalesce({0} <= {1}, TRUE)"}
+    return tests[rule["kind"]].format(column, value)
+
+
+def _row(row: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the notebook's table as the contract has it."""
+    times = {name: known["format"] for name, known in facts["columns"].items() if "format" in known}
+    row = row | {name: pd.to_datetime(row[name], format=form).isoformat() for name, form in times.items()}
+    return {name: row[raw] for name, raw in facts["names"].items() if raw in row}
+
+
+def _output(output: Any, facts: dict[str, Any]) -> Any:
+    """Return a prediction of the notebook as LiftedModel returns it."""
+    if not facts["classes"]:
+        return output[0] if isinstance(output, list) else output
+    shares = output if isinstance(output, list) else [float(_same(str(one), output)) for one in facts["classes"]]
+    shares = [shares[at] for at in facts["order"]]
+    return shares[1] if len(shares) == 2 else shares
+
+
+def _text(name: str) -> str:
+    return LEARNED.with_name(f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _json(facts: Any) -> bytes:
+    return (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _compare(root: Path, draft: Draft, why: str) -> list[str]:
+    """Run the test of the lift in the repository's environment; returns what it found.
+
+    Its versions may predict otherwise than the author's (`why`). How many rows differ is recorded; the test keeps it.
+    """
+    command = [str(root / ".venv/bin/python"), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", TEST]
+    environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode and (found := re.search(r"AssertionError: ((\d+) of \d+ rows differ.*)", done.stdout)):
+        facts = json.loads(draft.contents[FACTS] or b"") | {"different": int(found[2])}
+        draft.contents[FACTS] = _json(facts)
+        draft.write(force=True)
+        return [f"{why}, {found[1]} from the author's", *_compare(root, draft, why)]
+    if done.returncode:
+        reason = next((line[1:].strip() for line in done.stdout.splitlines() if line[:2] == "E "), done.stdout[-300:])
+        problem = f"src/model/lifted.py was written, and does not run in this repository: {reason}"
+        raise LifecycleError(problem, f"Change that line of the author, and run .venv/bin/pytest {TEST} again.")
+    return [f"in this repository, {TEST} passes: {done.stdout.strip().splitlines()[-1]}"]

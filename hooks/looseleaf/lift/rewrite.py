@@ -1,0 +1,250 @@
+"""Rewrite the expressions of a statement that learn from rows or choose rows; every other character is the author's."""
+
+import ast
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from looseleaf.lift.read import Source
+from looseleaf.lift.slicing import Fact, Plan, Trace, is_part, place, stacked
+
+CROSS = "The line needs other rows of the table, which a request does not have: compute the column in features.sql."
+BINNED = ("cut", "qcut", "factorize", "dummies")
+
+
+class Rewriter:
+    """Rewrites statements of a trace. `learned` and `filters` list what it wrapped, for the report."""
+
+    def __init__(self, trace: Trace, plan: Plan, prediction: Fact, key: Callable[[str], str]) -> None:
+        self.trace, self.plan, self.prediction, self.key = trace, plan, prediction, key
+        self.learned: list[Fact] = []
+        self.filters: list[Fact] = []
+        self._nodes: dict[tuple[Any, ...], Fact] = {}
+        self._sources: dict[tuple[Any, ...], list[Fact]] = {}
+        for each in trace.facts["sources"]:
+            if each["statement"] in plan.kept:
+                self._sources.setdefault(tuple(each["place"]), []).append(each)
+        raw = trace.facts["sources"][plan.source]
+        for each in trace.facts["nodes"]:
+            where = (each["statement"], *each["span"])
+            is_table = each["kind"] == "source" and not all(is_part(it, raw) for it in self._sources.get(where, [{}]))
+            self._nodes[where] = {**each, "kind": "table"} if is_table else each
+
+    def nodes_of(self, at: int) -> list[Fact]:
+        """Return the expressions of a statement that are rewritten."""
+        return [each for each in self.trace.facts["nodes"] if each["statement"] == at]
+
+    def statement(self, at: int, node: ast.stmt, only: tuple[str, ...] = ()) -> str:
+        """Return the text of a statement with its expressions rewritten, of which only some kinds for training."""
+        first, _, last, end = self.trace.statements[at]["span"]
+        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
+        return self._range(at, node, source, source.offset(first, 0), source.offset(last, end), only)
+
+    def expression(self, at: int, node: ast.expr) -> str:
+        """Return the text of an expression, rewritten."""
+        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
+        return self._one_or_range(at, node, source)
+
+    def segment(self, at: int, node: ast.expr) -> str:
+        """Return the author's text of an expression, except for the read of the raw table."""
+        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
+        return _one_line(self._range(at, node, source, *source.range(node), only=("source",)))
+
+    def note(self, at: int, wanted: str, kind: str, short: str) -> str:
+        """Return a key for a learned value, and list it for the report."""
+        key = self.key(wanted)
+        statement = self.trace.statements[at]
+        place = {"cell": statement["cell"], "line": statement["line"]}
+        self.learned.append({"key": key, "kind": kind, "value": short, **place})
+        return key
+
+    def _fact(self, at: int, node: ast.AST) -> Fact | None:
+        if not isinstance(node, ast.expr):
+            return None
+        if self.prediction["place"] == [at, *place(node)] and isinstance(node, ast.Call):
+            return {"kind": "predict"}
+        return self._nodes.get((at, *place(node)))
+
+    def _one_or_range(self, at: int, node: ast.expr, source: Source) -> str:
+        fact = self._fact(at, node)
+        return self._one(at, node, fact, source) if fact else self._range(at, node, source, *source.range(node))
+
+    def _range(self, at: int, parent: ast.AST, source: Source, start: int, end: int, only: tuple[str, ...] = ()) -> str:
+        """Return the text of a range with the outermost expressions below `parent` rewritten."""
+        parts, position = [], start
+        for node, fact in self._outermost(at, parent, only):
+            if isinstance(node, ast.Expr):
+                first, last = source.range(node.value)
+                text = self._standing(at, node, fact, source)
+            else:
+                first, last = source.range(node)
+                text = self._one(at, node, fact, source)
+            parts += [source.text(position, first), text]
+            position = last
+        return "".join([*parts, source.text(position, end)])
+
+    def _outermost(self, at: int, parent: ast.AST, only: tuple[str, ...]) -> list[tuple[Any, Fact]]:
+        found: list[tuple[Any, Fact]] = []
+        for node in ast.iter_child_nodes(parent):
+            inner = node.value if isinstance(node, ast.Expr) else node
+            fact = self._fact(at, inner)
+            if fact and (not only or fact["kind"] in only):
+                found.append((node, fact))
+            else:
+                found += self._outermost(at, node, only)
+        if isinstance(parent, ast.Expr) and not only and (fact := self._fact(at, parent.value)):
+            return [(parent, fact)]
+        return sorted(found, key=lambda each: (each[0].lineno, each[0].col_offset))
+
+    def _standing(self, at: int, node: ast.Expr, fact: Fact, source: Source) -> str:
+        """Return the text of an expression that stands alone: a fit, or a method that changes a frame in place."""
+        call: Any = node.value
+        is_method = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        receiver = call.func.value if is_method else None
+        if fact["kind"] == "value" and isinstance(receiver, ast.Name) and call.func.attr == "fit":
+            key = self.note(at, receiver.id, "fitted", fact["short"])
+            return f'{receiver.id} = learned("{key}", lambda: {_one_line(source.of(call))})'
+        if fact["kind"].endswith("_in_place") and receiver is not None:
+            name = source.of(receiver)
+            options = [each for each in call.keywords if each.arg != "inplace"]
+            arguments = [source.of(each) for each in call.args]
+            arguments += [f"{each.arg}={source.of(each.value)}" for each in options]
+            changed = f"{name}.{call.func.attr}({', '.join(arguments)})"
+            return f"{name} = {self._rows(at, fact['kind'], name, changed)}"
+        return self._one(at, call, fact, source)
+
+    def _rows(self, at: int, kind: str, before: str, after: str) -> str:
+        statement = self.trace.statements[at]
+        reason = _one_line(after)[:80].replace("\\", "").replace('"', "'")
+        entry = {"cell": statement["cell"], "line": statement["line"], "text": reason}
+        if kind.startswith("reject"):
+            self.filters.append({**entry, "rejects": True})
+            return f'learned.keep("{reason}", {before}, {after})'
+        self.filters.append({**entry, "rejects": False})
+        return f"learned.training_rows(lambda: {_one_line(after)}, {before})"
+
+    def _one(self, at: int, node: Any, fact: Fact, source: Source) -> str:
+        kind = fact["kind"]
+        seg = source.of(node)
+        if kind == "cross_row":
+            cell = self.trace.statements[at]["cell"]
+            raise LifecycleError(f"cell {cell} computes a row from other rows: {_one_line(seg)[:120]}", CROSS)
+        if kind == "source":
+            return self._read(at, node, source)
+        if kind == "table":
+            return f'learned("{self.note(at, _wanted(node), "table", fact["short"])}", lambda: {_one_line(seg)})'
+        if kind == "stack":
+            key, number = self.note(at, _wanted(node), "columns", fact["short"]), self.plan.parts[at, *place(node)]
+            parts = stacked(node)
+            several = len(parts) == len(fact["parts"])
+            part = self._one_or_range(at, parts[number if several else 0], source)
+            return f'learned.stack("{key}", lambda: {_one_line(seg)}, {part}{"" if several else f"[{number}]"})'
+        if kind == "value":
+            name, text = "learned", seg
+            if self._predicts(at, node):
+                name, text = "learned.scored", self._range(at, node, source, *source.range(node))
+            key = self.note(at, _wanted(node), "value", fact["short"])
+            return f'{name}("{key}", lambda: {_one_line(text)})'
+        inner = self._range(at, node, source, *source.range(node))
+        if kind in ("reject", "choose", "choose_item"):
+            return self._selection(at, node, kind, inner, source)
+        arguments = [self._one_or_range(at, each, source) for each in node.args]
+        for each in sorted(node.keywords, key=lambda each: each.arg not in ("data", "x", "values")):
+            if kind in BINNED and each.arg in ("data", "x", "values"):
+                arguments.insert(0, self._one_or_range(at, each.value, source))
+                continue
+            arguments.append((f"{each.arg}=" if each.arg else "**") + self._one_or_range(at, each.value, source))
+        receiver = self._one_or_range(at, node.func.value, source) if isinstance(node.func, ast.Attribute) else ""
+        if kind == "predict":
+            return f"learned.predict({', '.join([receiver, repr(node.func.attr), *arguments])})"
+        if kind in ("split", "folds"):
+            return f"learned.{kind}({', '.join([source.of(node.func), *arguments])})"
+        if kind == "resample":
+            return f"learned.training_rows(lambda: {_one_line(seg)}, {', '.join(arguments)})"
+        key = self.note(at, _wanted(node), kind, fact["short"])
+        if kind == "expand":
+            return f'learned.columns("{key}", {inner})'
+        if kind == "category":
+            return f'learned.category("{key}", {receiver})'
+        if kind == "fit_predict":
+            kind, arguments = "fit_transform", [*arguments, 'then="predict"']
+        if kind == "qcut":
+            kind, arguments = "cut", [*arguments, f"function={source.of(node.func)}"]
+        if kind in BINNED:
+            name = "get_dummies" if kind == "dummies" else kind
+            of_module = receiver in ("pd", "pandas", "")
+            return f'learned.{name}("{key}", {", ".join(arguments if of_module else [receiver, *arguments])})'
+        name = "group_transform" if kind == "group" else kind
+        return f'learned.{name}("{key}", {", ".join([receiver, *arguments])})'
+
+    def _predicts(self, at: int, node: ast.expr) -> bool:
+        """Whether the prediction is part of an expression, or is made by a function that it calls."""
+        calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
+        if any([at, *place(each)] == self.prediction["place"] for each in calls):
+            return True
+        is_in_function = at == self.plan.target != self.prediction["place"][0]
+        names = {each.func.id for each in calls if isinstance(each.func, ast.Name)}
+        return is_in_function and any(
+            self.trace.statements[each]["kind"] == "FunctionDef"
+            and names & self.trace.statements[each]["writes"].keys()
+            for each in self.plan.kept
+        )
+
+    def _read(self, at: int, node: Any, source: Source) -> str:
+        """Return the text for a read of the raw table, or of a file whose rows have its columns."""
+        here, raw = self._sources[at, *place(node)], self.trace.facts["sources"][self.plan.source]
+        same = [each for each in here if _is_same(each, raw)]
+        if len(same) == len(here) and not raw["of_library"]:
+            return "raw.copy()"
+        if same and raw["of_library"]:
+            arguments = [source.of(node.func), *map(source.of, node.args)]
+            arguments += [f"{each.arg}={source.of(each.value)}" for each in node.keywords]
+            return f'learned.data_set("{self.note(at, _wanted(node), "value", "names")}", raw, {", ".join(arguments)})'
+        other = next(each for each in here if each not in same)
+        without = [name for name in raw["columns"] if name not in other["columns"]]
+        options = [f"without={without}"] if without else []
+        if same:
+            of_fit = self.trace.statements[same[0]["statement"]]
+            options.append(f'fit="cell {of_fit["cell"]}, line {of_fit["line"]}"')
+        return f"learned.request({', '.join([f'lambda: {_one_line(source.of(node))}', 'raw', *options])})"
+
+    def _selection(self, at: int, node: Any, kind: str, inner: str, source: Source) -> str:
+        if isinstance(node, ast.Call):
+            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+            return self._rows(at, kind, self._one_or_range(at, receiver, source), inner)
+        base: Any = node.value
+        key: Any = node.slice
+        is_indexer = isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc")
+        if is_indexer:
+            before = self._one_or_range(at, base.value, source)
+            if isinstance(key, ast.Tuple) and len(key.elts) > 1:
+                before = f"{before}.{base.attr}[:, {self._one_or_range(at, key.elts[1], source)}]"
+        else:
+            before = self._one_or_range(at, base, source)
+            if isinstance(key, ast.Tuple) and len(key.elts) > 1:
+                before = f"{before}[:, {self._one_or_range(at, key.elts[1], source)}]"
+        return self._rows(at, kind, before, inner)
+
+
+def _is_same(one: Fact, other: Fact) -> bool:
+    """Whether two reads are of the same file."""
+    return all(one[name] == other[name] for name in ("given", "columns"))
+
+
+def _one_line(text: str) -> str:
+    """Return an expression on one line, because a lambda with line breaks needs brackets."""
+    return text if "\n" not in text else f"({text})"
+
+
+def _wanted(node: Any) -> str:
+    """Return a readable key for the value of an expression: the texts and attributes in it, as in `age_mean`."""
+    parts = []
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            parts.append((each.lineno, each.col_offset, each.value))
+        elif isinstance(each, ast.Attribute):
+            parts.append((each.end_lineno or 0, each.end_col_offset or 0, each.attr))
+    words = [re.sub(r"\W+", "_", text).strip("_").lower() for _, _, text in sorted(parts)]
+    words = [word for word in words if word and word not in ("values", "columns", "loc", "iloc")]
+    return "_".join(words[:1] + words[-1:] if len(words) > 1 else words)[:40] or "value"

@@ -1,0 +1,75 @@
+"""The command writes readable code that passes the repository's checks, or only the report."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from looseleaf import cli
+from looseleaf.lift import repository as written
+from support import notebooks
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
+from support.rendering import ROOT
+
+
+@pytest.fixture
+def repository(render: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a rendered repository, the current folder, with the environment of the template."""
+    folder = tmp_path / "repository"
+    subprocess.run(["cp", "-r", str(render()), str(folder)], check=True)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    monkeypatch.chdir(folder)
+    # test_repository.py runs the repository's own test of the lift.
+    monkeypatch.setattr(written, "_compare", lambda *_: [])
+    return folder
+
+
+def test_a_lifted_notebook_passes_lint_and_formatting_and_is_described(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = notebooks.write(tmp_path / "work", READ, "%matplotlib inline", MEAN, SEX, SPLIT, FIT, PREDICT, "1 / 0")
+    assert cli.main(["lift", str(path), "--defaults"]) == 0
+    shown = capsys.readouterr().out
+    assert "Every comparison is equal" in shown
+    assert "src/model/lifted.py" in shown
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run([".venv/bin/ruff", *command, "src"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    text = (repository / "docs/lift-report.md").read_text()
+    assert "| `age_mean` | value | 3, 1 | `34.036" in text
+    assert "| 8 | none | fails: ZeroDivisionError: division by zero |" in text
+    assert "cell 2: %matplotlib inline" in text
+    assert "- Used: age, fare, sex\n" in text
+    assert "- Label: survived\n" in text
+    page = (repository / "docs/lift-report.html").read_text()
+    assert "learned(&#34;age_mean&#34;" in page
+
+
+def test_a_lift_that_is_not_verified_writes_only_the_report(repository: Path, tmp_path: Path) -> None:
+    leaking = SPLIT.replace('"sex"]', '"sex", "luck"]')
+    luck = 'df["luck"] = df["survived"] * df["fare"]'
+    path = notebooks.write(tmp_path / "work", READ, MEAN, SEX, luck, leaking, FIT, PREDICT)
+    assert cli.main(["lift", str(path), "--defaults"]) == 1
+    assert not (repository / "src/model/lifted.py").exists()
+    assert "Not every comparison is equal" in (repository / "docs/lift-report.md").read_text()
+
+
+def test_a_dry_run_writes_only_the_report(repository: Path, tmp_path: Path) -> None:
+    path = notebooks.write(tmp_path / "work", READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    before = (repository / "src/model/contract.py").read_bytes()
+    assert cli.main(["lift", str(path), "--defaults", "--dry-run"]) == 0
+    assert "Every comparison is equal" in (repository / "docs/lift-report.md").read_text()
+    assert not (repository / "src/model/lifted.py").exists()
+    assert (repository / "src/model/contract.py").read_bytes() == before
+
+
+def test_an_error_names_what_is_wrong_and_writes_nothing(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["lift", "missing.ipynb"]) == 1
+    assert "missing.ipynb is not a file" in capsys.readouterr().err
+    path = notebooks.write(tmp_path / "work", READ)
+    assert cli.main(["lift", str(path), "--kernel", "nowhere"]) == 1
+    assert "there is no Python or kernel 'nowhere'" in capsys.readouterr().err
+    assert not (repository / "docs/lift-report.md").exists()

@@ -1,0 +1,118 @@
+"""Each kind of learned value is kept, and new rows are predicted as the notebook predicted them."""
+
+import pytest
+
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
+
+FEATURES = """from sklearn.model_selection import train_test_split
+from sklearn.linear_model import LogisticRegression
+X = df.drop(columns=["survived"])
+X_train, X_test, y_train, y_test = train_test_split(X, df["survived"], random_state=0)
+model = LogisticRegression(max_iter=1000).fit(X_train, y_train)
+model.predict_proba(X_test)"""
+NARROW = 'df = df.drop(columns=["name", "cabin"])'
+
+
+def test_a_mean_is_kept_and_the_fit_is_not_repeated(lift) -> None:
+    result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    assert result.is_verified, result.checks
+    assert 'df["age"] = df["age"].fillna(learned("age_mean", lambda: df["age"].mean()))' in result.lifted.text
+    assert 'model = learned("model", lambda: model.fit(X_train, y_train))' in result.lifted.text
+    assert [(each["key"], each["kind"], each["cell"]) for each in result.lifted.learned] == [
+        ("age_mean", "value", 2),
+        ("model", "fitted", 5),
+    ]
+    assert result.checks["label"] == "survived"
+    assert set(result.checks["unused"]) == {"name", "port", "cabin", "survived"}
+
+
+LEARNED = {
+    "levels of dummies": ('df = pd.get_dummies(df, columns=["port"])', "learned.get_dummies("),
+    "levels of a table that is named": (
+        'df = pd.get_dummies(columns=["port"], data=df)',
+        'learned.get_dummies("get_dummies_port", df, columns=["port"])',
+    ),
+    "levels of categories": ('df["port"] = df["port"].astype("category").cat.codes', "learned.category("),
+    "levels of factorize": ('df["port"] = pd.factorize(df["port"])[0]', "learned.factorize("),
+    "a fitted encoder": (
+        'from sklearn.preprocessing import LabelEncoder\ndf["port"] = LabelEncoder().fit_transform(df["port"])',
+        "learned.fit_transform(",
+    ),
+    "edges of bins": (
+        'df["fare"] = pd.qcut(df["fare"], 4, labels=False)\ndf = df.drop(columns="port")',
+        "labels=False, function=pd.qcut)",
+    ),
+    "a value for each group": (
+        'df["fare"] = df.groupby("port")["fare"].transform("mean")\ndf = df.drop(columns="port")',
+        "learned.group_transform(",
+    ),
+    "what fills a group": (
+        'df.loc[df["fare"] < 10, "fare"] = np.nan\n'
+        'df["fare"] = df.groupby(["port", "sex"])["fare"].transform(lambda fare: fare.fillna(fare.median()))\n'
+        'df = df.drop(columns="port")',
+        "learned.group_transform(",
+    ),
+    "columns that are kept": (
+        'df = df.drop(columns="port")\nwide = [*df.columns[df.nunique() > 2], "sex", "survived"]\ndf = df[wide]',
+        'wide = learned("wide", lambda: ',
+    ),
+    "a table of levels": (
+        'rates = df.groupby("port")["survived"].mean()\ndf["port"] = df["port"].map(rates)',
+        'rates = learned("rates", lambda: df.groupby("port")["survived"].mean())',
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_a_learned_value_is_kept(kind: str, lift) -> None:
+    line, expected = LEARNED[kind]
+    result = lift(READ, "import numpy as np", MEAN, SEX, NARROW, line, FEATURES)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert expected in result.lifted.text
+
+
+def test_columns_of_a_split_text_are_kept(lift) -> None:
+    parts = 'parts = df["cabin"].str.split("-", expand=True)\ndf["deck"] = (parts[0] == "A").astype(int)'
+    result = lift(READ, MEAN, SEX, parts, 'df = df.drop(columns=["name", "cabin", "port"])', FEATURES)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "learned.columns(" in result.lifted.text
+
+
+def test_a_row_that_a_filter_removes_is_rejected_with_the_condition(lift) -> None:
+    result = lift(READ, SEX, 'df = df[df["fare"] < 40]', 'df = df.dropna(subset=["age"])', SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    reasons = result.checks["rejected"]
+    assert set(reasons) == {"df[df['fare'] < 40]", "df.dropna(subset=['age'])"}
+    assert sum(reasons.values()) == result.checks["parities"]["batch"]["rejected"] > 20
+
+
+def test_a_condition_for_a_learned_value_rejects_no_row(lift) -> None:
+    guess = """for sex in [0, 1]:
+    known = df[(df["sex"] == sex) & (df["fare"] > 9)]["age"].dropna()
+    df.loc[df["age"].isnull() & (df["sex"] == sex), "age"] = known.median()"""
+    result = lift(READ, SEX, guess, 'df = df[df["fare"] < 60]', SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert set(result.checks["rejected"]) == {"df[df['fare'] < 60]"}
+
+
+def test_folds_of_a_cross_validation_return_every_new_row(lift) -> None:
+    folds = """from sklearn.model_selection import StratifiedKFold
+X, y = df[["age", "fare", "sex"]], df["survived"]
+for train, test in StratifiedKFold(3).split(X, y):
+    X_train, X_test, y_train = X.iloc[train], X.iloc[test], y.iloc[train]"""
+    result = lift(READ, MEAN, SEX, folds, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "learned.folds(StratifiedKFold(3).split, X, y)" in result.lifted.text
+
+
+def test_a_choice_of_rows_for_training_returns_every_new_row(lift) -> None:
+    chosen = "df = df.drop_duplicates()\ndf = df.sample(frac=0.8, random_state=1)\ndf = df.reset_index(drop=True)"
+    result = lift(READ, MEAN, SEX, chosen, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["rejected"] == {}
+
+
+def test_filters_in_place_become_assignments(lift) -> None:
+    result = lift(READ, SEX, 'df.dropna(subset=["age"], inplace=True)', SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "df = learned.keep(" in result.lifted.text

@@ -1,0 +1,103 @@
+"""Every format of a notebook is read, and what is none, or not in Python 3, is refused with what to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lifecycle.errors import LifecycleError
+from looseleaf.lift.read import read
+from support import notebooks
+
+
+def test_magics_and_shell_lines_are_named_and_do_not_run(tmp_path: Path) -> None:
+    path = notebooks.write(
+        tmp_path,
+        "%matplotlib inline\n!pip install x\nif True:\n    %time a = 1\ntext = '''\n%kept\n'''\nb = 7 \\\n  % 2\ndf?",
+    )
+    notebook = read(path)
+    assert notebook.skipped == [
+        "cell 1: %matplotlib inline",
+        "cell 1: !pip install x",
+        "cell 1: %time a = 1",
+        "cell 1: df?",
+    ]
+    names: dict[str, object] = {}
+    exec(notebook.cells[0].code, names)
+    assert names["text"] == "\n%kept\n"
+    assert names["b"] == 1
+
+
+def test_a_cell_of_another_language_is_named_and_a_timed_cell_runs(tmp_path: Path) -> None:
+    notebook = read(notebooks.write(tmp_path, "%%bash\nls", "%%time\nx = 1\n;"))
+    assert notebook.skipped == ["cell 1: %%bash", "cell 2: %%time"]
+    assert [cell.code.strip() for cell in notebook.cells] == ["", "x = 1"]
+
+
+def test_the_percent_format_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "notebook.py"
+    path.write_text(
+        "# ---\n# jupyter: {}\n# ---\n\n# %% [markdown]\n# Title\n\n"
+        "# %%\n# %matplotlib inline\nx = 1\n\n# %% second\ny = 2\n"
+    )
+    notebook = read(path)
+    assert [cell.code for cell in notebook.cells] == ["pass\nx = 1", "y = 2"]
+    assert notebook.skipped == ["cell 1: %matplotlib inline"]
+
+
+def test_marimo_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "notebook.py"
+    path.write_text(
+        "import marimo\napp = marimo.App()\n\n@app.cell\ndef _():\n    x = 1\n    return (x,)\n\n"
+        "@app.cell\ndef _(x):\n    y = x\n    return\n"
+    )
+    assert [cell.code for cell in read(path).cells] == ["x = 1", "y = x"]
+
+
+def test_an_old_file_of_version_3_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.ipynb"
+    cell = {
+        "cell_type": "code",
+        "input": ["x = 1"],
+        "outputs": [],
+        "language": "python",
+        "collapsed": False,
+        "metadata": {},
+    }
+    path.write_text(
+        json.dumps(
+            {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [cell], "metadata": {}}]}
+        )
+    )
+    assert [cell.code for cell in read(path).cells] == ["x = 1"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "metadata", "problem"),
+    [
+        (["x <- 1"], {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}, "written in r"),
+        (["print 'x'"], {}, "cell 1 of notebook.ipynb is written in Python 2"),
+        (["x = 1"], {"language_info": {"name": "python", "version": "2.7.1"}}, "written in Python 2"),
+        ([], {}, "has no code"),
+        (["!ls"], {}, "has no code"),
+    ],
+)
+def test_what_cannot_be_lifted_is_refused(cells, metadata, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError, match=problem):
+        read(notebooks.write(tmp_path, *cells, **metadata))
+
+
+def test_large_outputs_are_not_read(tmp_path: Path) -> None:
+    path = notebooks.write(tmp_path, "x = 1")
+    content = json.loads(path.read_text())
+    # Invalid, so that a reader that validates it would fail.
+    content["cells"][1]["outputs"] = [{"output_type": "nonsense", "data": "x" * 1_000_000}]
+    path.write_text(json.dumps(content))
+    assert read(path).cells[0].code == "x = 1"
+
+
+def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.ipynb"
+    path.write_text("not JSON")
+    with pytest.raises(LifecycleError, match="is not a notebook"):
+        read(path)

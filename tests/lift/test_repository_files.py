@@ -1,0 +1,85 @@
+"""What a lift writes into a repository, and what it refuses to overwrite."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lifecycle.errors import LifecycleError, Refused
+from looseleaf.lift import interpreter, repository
+from support import notebooks
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
+from support.rendering import ROOT
+
+
+@pytest.fixture
+def root(render: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a rendered repository; the test of the lift is not run in it."""
+    folder = tmp_path / "repository"
+    subprocess.run(["cp", "-r", str(render()), str(folder)], check=True)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    monkeypatch.setattr(repository, "_compare", lambda *_: [])
+    return folder
+
+
+def test_the_contract_has_the_used_columns_as_the_notebook_reads_them(lift, root: Path) -> None:
+    table = notebooks.passengers().assign(sex=lambda found: found["sex"].map({"female": "yes", "male": "no"}))
+    table.loc[3, "sex"] = None
+    cells = ['df = df.dropna(subset=["sex"])', MEAN, SEX.replace("female", "yes"), SPLIT, FIT, PREDICT]
+    result = lift(READ, *cells, table=table)
+    assert result.is_verified, result.checks
+    repository.write(root, result, "", {}, lambda _: False)
+    contract = (root / "src/model/contract.py").read_text()
+    # Without the notebook, a column of `yes` and `no` would be a truth value, and a null would be allowed.
+    assert "sex: Annotated[str, Request(" in contract
+    assert "age: Annotated[float | None, Request(" in contract
+    assert "port:" not in contract
+    assert 'FROM file WHERE "sex" IS NOT NULL' in (root / "src/model/data.py").read_text()
+    assert "return LiftedModel()" in (root / "src/model/estimator.py").read_text()
+    assert "make lift NOTEBOOK=../work/notebook.ipynb" in (root / "README.md").read_text()
+
+
+def test_an_edited_file_is_replaced_only_with_consent_and_its_copy_is_kept(lift, root: Path) -> None:
+    result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    path = root / "src/model/estimator.py"
+    path.write_text(edited := path.read_text() + "# mine\n")
+    with pytest.raises(Refused, match=r"src/model/estimator\.py"):
+        repository.write(root, result, "", {}, lambda _: False)
+    assert path.read_text() == edited
+    assert not (root / "src/model/lifted.py").exists()
+    requested: list[str] = []
+    repository.write(root, result, "", {}, lambda names: requested.append(names) is None)
+    assert requested == ["src/model/estimator.py"]
+    assert "LiftedModel" in path.read_text()
+    assert path.with_name("estimator.py.bak1").read_text() == edited
+    # A second lift finds no edit, and `make contract` keeps the estimator.
+    repository.write(root, result, "", {}, lambda names: pytest.fail(names))
+    assert "estimator.py" not in (root / "docs/contract-report.md").read_text().partition("## Files")[2]
+
+
+def test_a_condition_on_two_columns_is_refused_with_its_text(lift, root: Path) -> None:
+    both = 'df = df[(df["fare"] < 30) | (df["port"] != "C")]'
+    result = lift(READ, both, MEAN, SEX, SPLIT, FIT, PREDICT)
+    with pytest.raises(LifecycleError, match=r"more than one column.*port"):
+        repository.write(root, result, "", {}, lambda _: True)
+    assert not (root / "src/model/lifted.py").exists()
+
+
+def test_an_environment_is_built_once_and_without_unknown_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
+        commands.append(command)
+        Path(command[-2]).mkdir(parents=True, exist_ok=True) if command[1] == "venv" else None
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path)
+    monkeypatch.setattr(interpreter.subprocess, "run", run)
+    code = "import helpers\nfrom sklearn.svm import SVC\nimport os"
+    pythons = {interpreter.build("scikit-learn<1.2", code) for _ in range(2)}
+    assert len(pythons) == 1
+    assert [command[1] for command in commands] == ["venv", "pip"]
+    assert commands[1][-5:-1] == ["numpy<2", "pandas", "scikit-learn", "scikit-learn<1.2"]
