@@ -128,7 +128,7 @@ def without_files(repository: Repository) -> None:
         (with_docker, "COMPOSE=kompose", "invalid choice: 'kompose'"),
         (with_docker, "ENVIRONMENT=production", "needs an API key\n  Set the variable LIFECYCLE_API_KEY"),
         (with_docker, "ENVIRONMENT=prod", "there is no environment 'prod'"),
-        (lambda repository: None, "", "no compose command is not installed here\n  Install docker"),
+        (lambda repository: None, "", "a compose command is not installed here\n  Install docker"),
         (with_a_failing_command, "", "podman-compose could not start the containers"),
         (without_files, "", "there is no deploy/compose.yaml; make update SET=platform=kubernetes TAKE="),
     ],

@@ -131,7 +131,7 @@ def without_containerfile(repository: Repository) -> None:
         (without_deployment, "TARGET=train", "invalid choice: 'train'"),
         (without_deployment, "ENGINE=podman", "podman is not installed here"),
         (without_features, "BAKE=1", ".sqlite is missing, and the service is not ready without it\n  Run `make feat"),
-        (without_engine, "", "no container engine is not installed here"),
+        (without_engine, "", "a container engine is not installed here"),
         (with_a_damaged_bundle, "BAKE=1", "holds a changed golden.jsonl"),
         (with_a_failing_builder, "", "docker could not build the image\n  ENGINE=… selects another engine"),
         (without_containerfile, "", "there is no deploy/Containerfile; make update SET=platform=kubernetes TAKE="),

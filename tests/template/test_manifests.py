@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from deploy import BUILT, LOADER, manifests
-from manifests import PATHS, is_schedule
+from manifests import PATHS
+from rendered import is_schedule
 from rendered import render as kustomize
 
 from lifecycle.cli import main
@@ -37,6 +38,7 @@ FAULTS = [
     ("schema", ONLINE, "readinessProbe:", "readynessProbe:", "readynessProbe"),
     ("schema", BATCH, "schedule:", "shedule:", "'schedule' is a required property"),
     ("check", OVERLAY, "namespace: {environment}\n", "", "has no namespace"),
+    ("check", OVERLAY, "namespace: {environment}\n", "namespace: My_Team\n", "its namespace My_Team is not lower case"),
     ("check", OVERLAY, "ENVIRONMENT={environment}", "ENVIRONMENT=local", "ENVIRONMENT of serve is local"),
     ("check", OVERLAY, "s3://bucket-", "s3://example-", "the storage of serve is the example s3://example-"),
     ("check", OVERLAY, "s3://bucket-{environment}/model", "/app/storage", "would lose its storage with the pod"),
@@ -216,6 +218,20 @@ def test_a_volume_replaces_the_bucket_in_every_container(folder: Path) -> None:
         assert volume == {"name": "storage", "persistentVolumeClaim": {"claimName": "churn-storage"}}
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             assert rendered.variables(container)["LIFECYCLE_STORAGE"] == "/app/storage"
+
+
+@pytest.mark.parametrize("image", ["docker://registry.example.org/team/churn:1", "registry.example.org/Team/churn:1"])
+def test_a_wrong_name_of_an_image_is_refused(folder: Path, image: str) -> None:
+    with pytest.raises(LifecycleError, match="is not the name of an image"):
+        manifests(folder, "staging", image)
+
+
+def test_overlays_with_one_namespace_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifests(folder, "production", IMAGE)
+    assert "note:" not in capsys.readouterr().out
+    edit(folder, "overlays/production/kustomization.yaml", "namespace: production", "namespace: staging")
+    manifests(folder, "production", IMAGE)
+    assert "note: the overlay staging has the same namespace" in capsys.readouterr().out
 
 
 def test_the_prometheus_operator_gets_the_rules_of_the_template(folder: Path) -> None:

@@ -45,7 +45,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.image:
         return command.run(lambda: image(given.image, given.engine, given.scanner, given.ignore))
-    return command.run(lambda: max(dependencies(given.ignore), containerfile(), secrets(given.ignore)))
+    parts = (lambda: dependencies(given.ignore), containerfile, lambda: secrets(given.ignore))
+    return max(map(command.run, parts))
 
 
 def dependencies(ignored: list[str]) -> int:
@@ -60,7 +61,7 @@ def audited(what: str, requirements: Path, option: str, ignored: list[str]) -> i
         (known := Path(name) / "known.txt").write_text(KNOWN)
         if not vulnerable(known, "--no-deps"):
             problem = "the vulnerability service has no data: it names no vulnerability of pip 9.0.1, which has several"
-            raise LifecycleError(f"{problem}. Nothing was audited", SERVICE)
+            raise LifecycleError(f"{problem}. No dependency was audited", SERVICE)
     found = vulnerable(requirements, option, *(f"--ignore-vuln={each}" for each in ignored))
     for each in found:
         fixed = ", ".join(dict.fromkeys(version for one in each["vulns"] for version in one["fix_versions"]))
@@ -79,7 +80,7 @@ def vulnerable(requirements: Path, *more: str) -> list[dict[str, Any]]:
         return [each for each in json.loads(done.stdout)["dependencies"] if each["vulns"]]
     except ValueError:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        problem = f"the vulnerabilities cannot be looked up: {reason}. Nothing was audited"
+        problem = f"the vulnerabilities cannot be looked up: {reason}. No dependency was audited"
         raise LifecycleError(problem, SERVICE) from None
 
 
@@ -115,7 +116,7 @@ def secrets(ignored: list[str]) -> int:
 def image(name: str, engine: str | None, scanner: str, ignored: list[str]) -> int:
     """Print what is vulnerable in a built image: packages of Python and, with a scanner, of the operating system."""
     names, hint = [engine] if engine else ["docker", "podman", "buildah"], "ENGINE=… selects another one."
-    engine = command.first_installed(names, f"{engine or 'no container engine'} is not installed here", hint)
+    engine = command.first_installed(names, f"{engine or 'a container engine'} is not installed here", hint)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
         to = (

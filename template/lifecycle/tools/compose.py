@@ -38,7 +38,7 @@ def main() -> int:
 def run(given: argparse.Namespace) -> int:
     """Build the images and start every container, or remove them; LifecycleError where something is missing."""
     names = [given.compose] if given.compose else COMMANDS
-    problem = f"{given.compose or 'no compose command'} is not installed here"
+    problem = f"{given.compose or 'a compose command'} is not installed here"
     used = command.first_installed(names, problem, INSTALL, is_installed)
     files, project = [name for name in FILES if Path(name).exists()], f"{project_name(Path.cwd())}-{given.environment}"
     has_owners = Path("deploy/alertmanager.yml").exists()

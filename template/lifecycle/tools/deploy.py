@@ -67,7 +67,17 @@ def manifests(root: Path, environment: str, image: str, draft: bool = False) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"{len(rendered.objects)} objects: {path.relative_to(root)}")
+    for other in [
+        name for name in names if name != environment and namespace(root, name) == namespace(root, environment)
+    ]:
+        print(f"note: the overlay {other} has the same namespace; in one cluster, each would replace the other")
     return rendered
+
+
+def namespace(root: Path, environment: str) -> str:
+    """Return the namespace that an overlay sets."""
+    content = yaml.load((root / OVERLAYS / environment / "kustomization.yaml").read_text(encoding="utf-8"), LOADER)
+    return str(content.get("namespace", ""))
 
 
 def deploy(rendered: Rendered, only_show: bool) -> None:

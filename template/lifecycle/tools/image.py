@@ -25,6 +25,11 @@ ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*O
 BAKED = Path("build/image/storage")
 HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
+# The working copy of a bucket is in memory.
+WITH_BUCKET = " ".join(
+    ("--tmpfs /app/storage -e LIFECYCLE_WORKING_COPY=/app/storage", *map("-e {}".format, CREDENTIALS))
+)
 
 
 def main() -> int:
@@ -67,7 +72,7 @@ def engine_of(given: argparse.Namespace) -> str:
     """Return the builder that was selected, or the first one that is installed."""
     hint = f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…"
     names = [given.engine] if given.engine else ENGINES
-    return command.first_installed(names, f"{given.engine or 'no container engine'} is not installed here", hint)
+    return command.first_installed(names, f"{given.engine or 'a container engine'} is not installed here", hint)
 
 
 def build(given: argparse.Namespace) -> str:
@@ -108,11 +113,12 @@ def hardened(given: argparse.Namespace, image: str) -> str:
     """Return the command that runs an image without root, capabilities or a writable root file system."""
     name = image.partition(f"-{given.target}:")[0]
     run = f"{'docker' if engine_of(given) == 'docker' else 'podman'} run --rm {HARDENED}"
+    storage = WITH_BUCKET if settings.load(Path.cwd(), given.environment).settings.bucket else AS_YOU
     if given.target == "serve":
-        mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else AS_YOU
+        mounts = f"-v {name}-predictions:/app/storage/predictions" if given.bake else storage
         mounts += f" -e {settings.API_KEY}" if given.environment == "production" else ""
         return f"{run} --memory 512m --pids-limit 128 --stop-timeout 15 -p 127.0.0.1:8000:8000 {mounts} {image}"
-    return f'{run} --memory 2g --pids-limit 512 {AS_YOU} -v "$PWD/data:/app/data:ro" {image} monitor'
+    return f'{run} --memory 2g --pids-limit 512 {storage} -v "$PWD/data:/app/data:ro" {image} monitor'
 
 
 def push(engine: str, image: str, registry: str) -> None:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from rendered import Object, Rendered, command, containers, labels_of, place, ports, secrets, template
+from rendered import Object, Rendered, command, containers, is_schedule, labels_of, place, ports, secrets, template
 
 from lifecycle import settings
 from lifecycle.errors import LifecycleError
@@ -16,8 +16,8 @@ PROBES = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProb
 JOBS = ("collect", "features", "monitor", "retrain", "score")
 SECRETS = ("api-key", "credentials", "signing-key")
 END_SECONDS = 2  # to write the prediction log and to end, after the requests in flight
-# The smallest and largest value of each field of a schedule.
-CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+REFERENCE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
 
 # What a rule yields: the object, what is wrong, and what to do.
@@ -36,8 +36,9 @@ def check(rendered: Rendered) -> list[str]:
 def check_pods(rendered: Rendered) -> Faults:
     """Yield wrong references, volumes, and rights of pods."""
     for each in rendered.objects:
-        if not each["metadata"].get("namespace"):
-            yield each, "it has no namespace", "Set `namespace` in the kustomization.yaml of the overlay."
+        if not NAME.fullmatch(name := each["metadata"].get("namespace", "")):
+            problem = f"its namespace {name} is not lower case with hyphens" if name else "it has no namespace"
+            yield each, problem, "Set `namespace` in the kustomization.yaml of the overlay."
     for each in rendered.workloads():
         spec = template(each)["spec"]
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
@@ -71,7 +72,13 @@ def check_containers(rendered: Rendered) -> Faults:
         for container in containers(each):
             name, image = container["name"], str(container.get("image", ""))
             tag = image.rpartition("/")[2].partition(":")[2]
-            if image in ("serve", "jobs"):
+            if not REFERENCE.fullmatch(image):
+                yield (
+                    each,
+                    f"{image} is not the name of an image",
+                    "Write it in lower case, without docker:// before it.",
+                )
+            elif image in ("serve", "jobs"):
                 hint = "IMAGE=registry.example.org/team/model:TAG names both images, or `images` in the overlay does."
                 yield each, f"the image of {name} is not named", hint
             elif "@sha256:" not in image and tag in ("", "latest"):
@@ -221,18 +228,6 @@ def check_jobs(rendered: Rendered) -> Faults:
                 yield each, f"there is no job {name!r}", f"There are {', '.join(JOBS)}."
             elif name == "retrain" and "--due" not in container["args"]:
                 yield each, "it trains each time, also when nothing demands it", "Use args: [retrain, --due]."
-
-
-def is_schedule(text: str) -> bool:
-    """Return whether Kubernetes can read a schedule; names of months and weekdays are not accepted here."""
-    fields = text.split()
-    return len(fields) == len(CRON) and all(map(_is_field, fields, *zip(*CRON, strict=True)))
-
-
-def _is_field(text: str, smallest: int, largest: int) -> bool:
-    parts = [re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/[1-9]\d*)?", part) for part in text.split(",")]
-    numbers = [int(number) for part in parts if part for number in part.groups() if number]
-    return all(parts) and all(smallest <= number <= largest for number in numbers)
 
 
 def check_secrets(rendered: Rendered) -> Faults:

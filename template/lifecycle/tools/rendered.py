@@ -18,6 +18,8 @@ IMAGE = re.compile(r"^(\s*(?:- )?image: )(serve|jobs)$", re.MULTILINE)
 # The containers of base/; a team may add others, which run other programs.
 OWN = ("serve", "job", "collect")
 PROGRAMS = {"kubectl": ["kubectl", "kustomize"], "kustomize": ["kustomize", "build"]}
+# The smallest and largest value of each field of a schedule.
+CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,18 @@ def secrets(workload: Object) -> list[tuple[str, bool]]:
         sources = [variable.get("valueFrom", {}) for variable in container.get("env", [])]
         found += [source["secretKeyRef"] for source in sources if "secretKeyRef" in source]
     return [(each["name"], not each.get("optional")) for each in found]
+
+
+def is_schedule(text: str) -> bool:
+    """Return whether Kubernetes can read a schedule; names of months and weekdays are not accepted here."""
+    fields = text.split()
+    return len(fields) == len(CRON) and all(map(_is_field, fields, *zip(*CRON, strict=True)))
+
+
+def _is_field(text: str, smallest: int, largest: int) -> bool:
+    parts = [re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/[1-9]\d*)?", part) for part in text.split(",")]
+    numbers = [int(number) for part in parts if part for number in part.groups() if number]
+    return all(parts) and all(smallest <= number <= largest for number in numbers)
 
 
 def render(overlay: Path) -> str:

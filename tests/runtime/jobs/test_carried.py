@@ -85,7 +85,7 @@ def test_the_commands_name_what_is_missing(
     assert "holds no version" in capsys.readouterr().err
     version = storage.publish().version
     assert main(["bundle", "export", version, "--file", "missing/bundle.zip"]) == 0
-    assert "`make bundle IMPORT=missing/bundle.zip`" in capsys.readouterr().out
+    assert "`make bundle IMPORT=missing/bundle.zip ENVIRONMENT=…` adds" in capsys.readouterr().out
     monkeypatch.setenv("LIFECYCLE_STORAGE", "production")
     assert main(["bundle", "--environment", "production", "import", "--file", "missing/bundle.zip"]) == 0
     assert f"`make promote VERSION={version} ENVIRONMENT=production`" in capsys.readouterr().out

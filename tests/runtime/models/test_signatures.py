@@ -76,6 +76,7 @@ def test_what_training_signs_is_loaded_where_its_key_is_trusted(signed: Bundle, 
         (edit, "is not signed"),
         (lambda path: (path / "model.skops").write_bytes(b"x"), "holds a changed model.skops"),
         (lambda path: (path / "more.txt").write_bytes(b"x"), "holds more.txt, which"),
+        (lambda path: (path / "more").symlink_to("/usr"), "holds more, which"),
     ],
 )
 def test_a_version_that_is_not_signed_or_was_changed_is_refused(
@@ -107,7 +108,7 @@ def test_the_service_does_not_start_with_a_version_that_is_not_signed(
     (tmp_path / "config/base.yaml").write_text(json.dumps({"trusted_keys": TRUSTED}))
     assert main(["serve", "--port", "0"]) == 1
     printed = capsys.readouterr().err
-    assert "is not signed by one of the keys in trusted_keys\n  Run `make bundle SIGN=1`" in printed
+    assert "is not signed by one of the keys in trusted_keys\n  Run `make bundle SIGN=1 VERSION=2026" in printed
     assert "Traceback" not in printed
 
 
@@ -152,10 +153,21 @@ def test_an_older_version_is_signed_by_a_command_and_its_signature_reaches_the_b
     assert main(["bundle", "sign", version]) == 1
     assert f"error: the variable {SIGNING_KEY} is not set" in capsys.readouterr().err
     monkeypatch.setenv(SIGNING_KEY, text(bytes(OWN)))
-    assert main(["bundle", "sign"]) == 0
+    assert main(["bundle", "sign", version]) == 0
     assert capsys.readouterr().out == f"{version} is signed\n"
     assert open_version(trusting(buckets.store(tmp_path / "b", bucket)), version)
     assert open_version(trusting(own.store), version)
+
+
+@pytest.mark.parametrize("key", ["", text(b"another key, which is not known.")])
+def test_where_a_key_is_trusted_nothing_is_trained_that_it_does_not_sign(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(SIGNING_KEY, key)
+    own = replace(storage, store=trusting(storage.store))
+    with pytest.raises(BundleError, match=f"no key in trusted_keys signs this version.*\n.*Set {SIGNING_KEY}"):
+        own.publish()
+    assert own.store.versions() == []
 
 
 @pytest.mark.parametrize("key", ["s3cret", text(bytes(31)), "ä"])

@@ -206,6 +206,9 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
         copies = Path(tree.get("working_copy", Settings().working_copy))
         tree |= {"bucket": address, "storage": copies / re.sub(r"[^\w.-]+", "-", address)}
         origins["bucket"] = origins["storage"]
+    elif re.match(r"[a-z0-9]+:", address):
+        problem = f"{origins['storage']}: {address} is neither a directory nor the address of a bucket"
+        raise LifecycleError(problem, "An address is s3://NAME/PREFIX.")
     try:
         return Loaded(environment, Settings.model_validate(tree), origins)
     except ValidationError as error:

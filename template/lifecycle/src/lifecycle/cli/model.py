@@ -43,8 +43,9 @@ def add_commands(add: AddCommand) -> None:
     parts = bundle.add_subparsers(dest="part", required=True, metavar="PART")
     export = parts.add_parser("export", help="write a version to a ZIP file")
     signs = parts.add_parser("sign", help=f"sign a version with the private key in {SIGNING_KEY}")
-    for part in (export, signs):
-        part.add_argument("version", nargs="?", help="default: the newest")
+    export.add_argument("version", nargs="?", help="default: the newest")
+    # No default: it could be a version that an attacker has written.
+    signs.add_argument("version")
     bring = parts.add_parser("import", help="add the version in a ZIP file to the storage")
     for part in (export, bring):
         part.add_argument("--file", type=Path, required=True)
@@ -146,9 +147,10 @@ def _bundle(given: argparse.Namespace, loaded: Loaded) -> None:
         text = f"{version} is in {store.bundles}: `make promote VERSION={version}` deploys it"
     elif given.part == "export":
         jobs.export(store, version, given.file)
-        text = f"{version} is in {given.file}: `make bundle IMPORT={given.file}` adds it to another storage"
+        print(f"{version} is in {given.file}: `make bundle IMPORT={given.file} ENVIRONMENT=…` adds it elsewhere")
+        return
     elif sign(open_version(replace(store, trusted_keys=()), version).path):
-        text = f"{version} is signed"
+        text = f"{open_version(store, version).version} is signed"
     else:
         raise LifecycleError(f"the variable {SIGNING_KEY} is not set", "Set it to the private key.")
     print(complete_commands(text, loaded.environment))

@@ -22,11 +22,12 @@ from lifecycle.contract import team
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.models import SIGNATURE, is_signed, sign
+from lifecycle.settings import SIGNING_KEY
 from lifecycle.storage import VERSION, Store, draft, explain_disk_errors, flush, hash_of
 
 FORMAT = 1
 RETRAIN = "Promote another version, or train again; a bundle is never edited."
-SIGN = "Run `make bundle SIGN=1` where the private key is, or train there."
+SIGN = "Run `make bundle SIGN=1 VERSION={}` where the private key is, or train there."
 # How to install what a bundle of each kind needs where it serves.
 INSTALL = {
     "onnx": "uv sync --package looseleaf-lifecycle --extra serve",
@@ -101,6 +102,9 @@ def publish(
             text = json.dumps(own | facts | {"files": files}, indent=2, ensure_ascii=False) + "\n"
             (temporary / "bundle.json").write_text(text, encoding="utf-8")
             sign(temporary)
+            if store.trusted_keys and not is_signed(temporary, text.encode(), store.trusted_keys):
+                hint = f"Set {SIGNING_KEY} to the private key of one of them."
+                raise BundleError("no key in trusted_keys signs this version, so nothing could load it", hint)
             if check:
                 check(Bundle(temporary, json.loads(text)))
             for path in (*temporary.rglob("*"), temporary):
@@ -113,7 +117,9 @@ def publish(
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    # What a link leads to may change after the check, and a linked folder is not searched.
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()]
+    return {path.relative_to(folder).as_posix(): "a link" if path.is_symlink() else hash_of(path) for path in paths}
 
 
 def feature_set(features_sql: str | None, contract: Contract) -> str:
@@ -134,7 +140,7 @@ def verify(path: Path, trusted_keys: tuple[str, ...] = ()) -> Bundle:
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
     if trusted_keys and not is_signed(path, content, trusted_keys):
-        raise BundleError(f"{path} is not signed by one of the keys in trusted_keys", SIGN)
+        raise BundleError(f"{path} is not signed by one of the keys in trusted_keys", SIGN.format(path.name))
     found = {name: digest for name, digest in _hashes(path).items() if name not in ("bundle.json", SIGNATURE)}
     if form != FORMAT:
         fault = f"has format {form}, this lifecycle reads {FORMAT}"
