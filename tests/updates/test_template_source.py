@@ -72,10 +72,10 @@ def test_every_address_that_copier_writes_is_read(tmp_path: Path, name: str) -> 
 
 def test_a_recorded_commit_that_does_not_exist_is_an_error(tmp_path: Path, checkout: tuple[Path, str]) -> None:
     root = copied_from(tmp_path, str(checkout[0]), "abcdef0")
-    with pytest.raises(SourceError, match="abcdef0 is no commit or tag of") as refused:
+    with pytest.raises(SourceError, match="abcdef0 is not a commit or tag of") as refused:
         template_source(root, {})
     assert "uncommitted changes" in str(refused.value)
-    with pytest.raises(SourceError, match="LOOSELEAF_SOURCE: v9 is no commit or tag of"):
+    with pytest.raises(SourceError, match="LOOSELEAF_SOURCE: v9 is not a commit or tag of"):
         template_source(root, {"LOOSELEAF_SOURCE": f"{checkout[0]}@v9"})
 
 

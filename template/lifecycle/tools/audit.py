@@ -26,7 +26,7 @@ SECRETS = ["--no-validate", "--redact", "--no-update-check", "--quiet", "--no-ru
 PACKAGE = re.compile(
     r"app/\.venv/lib/python[^/]+/site-packages/([^/]+)-([^/-]+)\.dist-info/(METADATA|direct_url\.json)"
 )
-# What finds the vulnerable packages of an image's operating system that can be updated, in an archive of it.
+# The options with which scanners report packages of an image's operating system that have a fixed version.
 SCANNERS = {
     "grype": "--quiet --fail-on=high --only-fixed docker-archive:{}",
     "trivy": "image --quiet --exit-code=1 --severity=HIGH,CRITICAL --ignore-unfixed --input={}",
@@ -97,13 +97,14 @@ def secrets(ignored: list[str]) -> int:
     """Print where the history of git has a secret, without its value; return 1 where it has one."""
     history = run("git", "rev-parse", "--git-common-dir").stdout.strip()
     if not history:
-        raise LifecycleError("this is not a git repository, so no secret was looked for", "Run git init, and commit.")
+        raise LifecycleError(
+            "this is not a git repository, so secrets cannot be searched for", "Run git init, and commit."
+        )
     done = tool("kingfisher", "scan", history, *SECRETS)
     try:
         found = [each for each in json.loads(done.stdout)["findings"] if each["finding"]["fingerprint"] not in ignored]
     except (ValueError, KeyError):
-        problem = f"no secret was looked for: kingfisher failed. {done.stderr.strip()}"
-        raise LifecycleError(problem, "Its message gives the reason.") from None
+        raise LifecycleError(f"the search for secrets failed: {done.stderr.strip()}") from None
     for each in found:
         where = each["finding"]
         commit = ((where.get("git_metadata") or {}).get("commit") or {}).get("id", "")[:12]
@@ -130,7 +131,8 @@ def image(name: str, engine: str | None, scanner: str, ignored: list[str]) -> in
         found = packages(archive)
         if not found:
             raise LifecycleError(
-                f"{name} has no packages in /app/.venv, so nothing was audited", "Is it of `make image`?"
+                f"{name} has no packages in /app/.venv, so nothing was audited",
+                "Name an image that `make image` has built.",
             )
         requirements = Path(folder, "requirements.txt")
         requirements.write_text("".join(f"{package}=={version}\n" for package, version in sorted(found.items())))

@@ -1,4 +1,4 @@
-"""What several programs of this folder do: they end with a message, and use the first of some programs that is here."""
+"""What the programs of this folder share: report an error, and find an installed program."""
 
 import shutil
 import sys

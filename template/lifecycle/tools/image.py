@@ -25,6 +25,7 @@ ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*O
 BAKED = Path("build/image/storage")
 HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
+SECRETS = ("REGISTRY_PASSWORD", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD")
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
 # The working copy of a bucket is in memory.
 WITH_BUCKET = " ".join(
@@ -46,10 +47,12 @@ def main() -> int:
     parser.add_argument("--push", metavar="REGISTRY", help="where to push it; REGISTRY_USER, REGISTRY_PASSWORD log in")
     parser.add_argument("--uv", required=True, help="the version of uv")
     given = parser.parse_args()
-    return command.run(lambda: run(given), given.environment)
+    # Neither the builder nor the programs of an audit get them.
+    secrets = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    return command.run(lambda: run(given, secrets), given.environment)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(given: argparse.Namespace, secrets: dict[str, str]) -> int:
     """Build the images, and if requested, audit and push them; an image with a finding is not pushed."""
     code = 0
     for target in targets() if given.target == "all" else [given.target]:
@@ -58,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"{image} is built. To run it hardened:\n\n  {hardened(given, image)}", flush=True)
         found = given.audit and audit.image(image, engine_of(given), given.scanner, given.ignore)
         if given.push and not found:
-            push(engine_of(given), image, given.push.lower())
+            push(engine_of(given), image, given.push.lower(), secrets)
         code = max(code, found)
     return code
 
@@ -121,22 +124,23 @@ def hardened(given: argparse.Namespace, image: str) -> str:
     return f'{run} --memory 2g --pids-limit 512 {storage} -v "$PWD/data:/app/data:ro" {image} monitor'
 
 
-def push(engine: str, image: str, registry: str) -> None:
+def push(engine: str, image: str, registry: str, secrets: dict[str, str]) -> None:
     """Push a built image to a registry, such as `registry.example.org/models`; LifecycleError where that fails."""
-    name, password = f"{registry}/{image}", os.environ.get("REGISTRY_PASSWORD", "")
+    name, password = f"{registry}/{image}", secrets.get("REGISTRY_PASSWORD", "")
     login = [engine, "login", "--username", os.environ.get("REGISTRY_USER", ""), "--password-stdin", name.split("/")[0]]
     commands = [*([login] if password else []), [engine, "tag", image, name], [engine, "push", name]]
     for words in commands:
         # No list of processes shows the password; all but the first ignore their input.
         if subprocess.run(words, input=password, text=True).returncode:
-            hint = "Check REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
+            hint = "Check the address, REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
             raise LifecycleError(f"{engine} {words[1]} of {name} failed", hint)
     print(f"{name} is pushed.")
-    if os.environ.get("COSIGN_PRIVATE_KEY"):
+    if secrets.get("COSIGN_PRIVATE_KEY"):
         hint = "Install it: the image is to be signed with COSIGN_PRIVATE_KEY."
         command.first_installed(["cosign"], "cosign is not installed here", hint)
         options = shlex.split(os.environ.get("COSIGN_OPTIONS", ""))
-        if subprocess.run(["cosign", "sign", "--yes", "--key=env://COSIGN_PRIVATE_KEY", *options, name]).returncode:
+        words = ["cosign", "sign", "--yes", "--key=env://COSIGN_PRIVATE_KEY", *options, name]
+        if subprocess.run(words, env=os.environ | secrets).returncode:
             raise LifecycleError(f"cosign could not sign {name}", "Check COSIGN_PRIVATE_KEY and COSIGN_PASSWORD.")
         print(f"{name} is signed.")
 

@@ -77,7 +77,7 @@ def _existing(url: str, commit: str, root: Path, where: str, hint: str) -> Sourc
         return Source(url, commit)
     folder = _folder(url, root, where)
     if commit and not _has(folder, commit):
-        raise SourceError(f"{where}: {commit} is no commit or tag of {folder}\n  {hint}")
+        raise SourceError(f"{where}: {commit} is not a commit or tag of {folder}\n  {hint}")
     return Source(folder, commit)
 
 

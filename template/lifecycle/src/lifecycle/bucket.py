@@ -218,7 +218,9 @@ class Bucket:
             kind, reason = type(error).__name__, re.sub(r"\s+", " ", str(error).partition("\n")[0])[:300]
             if kind in ("PreconditionError", "AlreadyExistsError"):
                 raise LifecycleError(f"another process has changed {self.url} meanwhile", DECIDE_AGAIN) from None
-            refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or " 403" in reason
+            refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or re.search(
+                " 403|Missing", reason
+            )
             hint = CREDENTIALS if refused else UNREACHABLE
             raise LifecycleError(f"{self.url} cannot be used: {reason}", hint) from None
 
