@@ -168,7 +168,7 @@ def test_all_images_are_pushed_and_a_failure_is_named(repository: Repository) ->
     done = repository.make("image", "PUSH=registry.example.org/team")
     assert (done.returncode, "is pushed" in done.stdout) == (2, False)
     assert "podman push of registry.example.org/team/churn-serve:" in done.stdout
-    assert "Check REGISTRY_USER and REGISTRY_PASSWORD" in done.stdout
+    assert "REGISTRY_USER and REGISTRY_PASSWORD" in done.stdout
 
 
 # --- deploy/Containerfile ---------------------------------------------------------------------------------------------
