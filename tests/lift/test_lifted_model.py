@@ -72,8 +72,7 @@ def test_a_row_that_the_lines_cannot_compute_is_refused_and_logged_without_its_v
     table = passengers()
     fitted = model.LiftedModel()
     fitted.fit(table[USED], table["survived"].to_numpy("float64"))
-    rows = table[USED].astype({"fare": object}).assign(fare=10.0)
-    rows.loc[150, "fare"] = "secret"
+    rows = table[USED].assign(fare=["secret" if at == 150 else 10.0 for at in table.index])
     for some, place in ((rows.iloc[149:152].reset_index(drop=True), 1), (rows, 150)):
         with pytest.raises(RowError) as refused:
             fitted.predict(some)
