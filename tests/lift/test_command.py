@@ -1,6 +1,7 @@
 """The command writes readable code that passes the repository's checks, or only the report."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from lifecycle.errors import LifecycleError
 from looseleaf import cli
 from looseleaf.contract.changes import digest
 from looseleaf.lift import command as lifting
+from looseleaf.lift import report
 from support import notebooks
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
 from support.rendering import ROOT
@@ -117,3 +119,25 @@ def test_how_much_rows_differ_is_recorded_and_most_of_them_are_an_error(
     # Only this file is written, and the next lift does not take it for an edited one.
     assert page.read_text() == f"| `tests/lifted.json` | {digest(facts.read_bytes())} |\n"
     assert len(list(tmp_path.rglob("*.*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("KeyError: 'Smith, J', in the line: df[x]", "KeyError (not shown), in the line: df[x]"),
+        ("OutOfBoundsDatetime: 31.12.9999", "OutOfBoundsDatetime (not shown)"),
+        (
+            "the first that differs is number 4, 0.4 instead of 0.6, because column age of the model's input is 34.0 "
+            "instead of 35.0; cell 3 draws",
+            "the first that differs is number 4 (not shown), because column age of the model's input is (not shown); "
+            "cell 3 draws",
+        ),
+    ],
+)
+def test_the_report_of_a_difference_has_no_value_of_a_row(error: str, shown: str) -> None:
+    assert re.sub(report.OF_ROW, " (not shown)", error) == shown
+
+
+def test_the_report_shows_only_single_numbers_of_what_was_learned() -> None:
+    assert re.fullmatch(report.NUMBER, "-34.5e+2")
+    assert not any(re.fullmatch(report.NUMBER, each) for each in ("'Smith'", "['C', 'Q']", " name\n0 Smith"))

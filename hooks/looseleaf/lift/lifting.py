@@ -18,8 +18,8 @@ DRAWS = "A row alone gets others than in the table: use a value that is learned,
 PARITIES = {
     "slice": "the lifted lines predict what the notebook predicted",
     "batch": "all rows of the table in one batch, without their label, are predicted the same",
-    "rows": "rows one at a time are predicted as in the batch",
-    "json": "rows sent as JSON are predicted as in the batch",
+    "rows": "25 rows, one at a time, are predicted as in the batch",
+    "json": "the same rows, sent as JSON, are predicted as in the batch",
     "retrain": "training again on the same table gives the same predictions",
 }
 
