@@ -66,15 +66,43 @@ def test_a_row_that_the_notebook_removes_is_refused_with_the_condition(model: An
     assert refused.value.faults == [{"type": "refused", "loc": ["body", 1], "msg": reason}]
 
 
-def test_a_row_that_the_lines_cannot_compute_is_refused_without_its_value(model: Any) -> None:
+def test_a_row_that_the_lines_cannot_compute_is_refused_and_logged_without_its_value(
+    model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     table = passengers()
     fitted = model.LiftedModel()
     fitted.fit(table[USED], table["survived"].to_numpy("float64"))
-    with pytest.raises(RowError) as refused:
-        fitted.predict(table[USED].astype({"fare": object}).iloc[:3].assign(fare=[10.0, "secret", 12.0]))
-    assert [fault["loc"] for fault in refused.value.faults] == [["body", 1]]
-    assert "its lines raise ValueError" in refused.value.faults[0]["msg"]
-    assert "secret" not in str(refused.value)
+    rows = table[USED].assign(fare=["secret" if at == 150 else 10.0 for at in table.index])
+    for some, place in ((rows.iloc[149:152].reset_index(drop=True), 1), (rows, 150)):
+        with pytest.raises(RowError) as refused:
+            fitted.predict(some)
+        assert [fault["loc"] for fault in refused.value.faults] == [["body", place]]
+        assert "its lines raise ValueError" in refused.value.faults[0]["msg"]
+    assert len(caplog.records) == 2
+    assert "learned.py" in caplog.text
+    assert "secret" not in f"{refused.value}{caplog.text}"
+
+
+def test_a_defect_that_no_value_causes_is_raised(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ImportError("no module")
+
+    monkeypatch.setattr(model, "features", broken)
+    with pytest.raises(ImportError):
+        model.LiftedModel({}).predict(passengers()[USED].iloc[:1])
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_histogram_gradient_boosting_survives_the_disk(model: Any, tmp_path: Path, calibrated: bool) -> None:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    table = passengers()
+    trees: Any = HistGradientBoostingClassifier(max_iter=2)
+    fitted = (CalibratedClassifierCV(trees, cv=2) if calibrated else trees).fit(table[["fare"]], table["survived"])
+    model.LiftedModel({"model": fitted}).save(tmp_path)
+    loaded = model.LiftedModel.load(tmp_path).values["model"]
+    np.testing.assert_array_equal(loaded.predict_proba(table[["fare"]]), fitted.predict_proba(table[["fare"]]))
 
 
 def test_every_kind_of_value_survives_the_disk(model: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""For each comparison, a defect that only it finds turns the lift red."""
+"""For each comparison, a defect that only it finds makes the lift fail."""
 
 import re
 

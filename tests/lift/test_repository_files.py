@@ -3,7 +3,10 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import duckdb
 import pytest
 
 from lifecycle.errors import LifecycleError, Refused
@@ -14,12 +17,11 @@ from support.rendering import ROOT
 
 
 @pytest.fixture
-def root(render: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a rendered repository; the test of the lift is not run in it."""
+def root(render: Callable[..., Path], tmp_path: Path) -> Path:
+    """Return a rendered repository."""
     folder = tmp_path / "repository"
     subprocess.run(["cp", "-r", str(render()), str(folder)], check=True)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    monkeypatch.setattr(repository, "_compare", lambda *_: [])
     return folder
 
 
@@ -29,7 +31,7 @@ def test_the_contract_has_the_used_columns_as_the_notebook_reads_them(lift, root
     cells = ['df = df.dropna(subset=["sex"])', MEAN, SEX.replace("female", "yes"), SPLIT, FIT, PREDICT]
     result = lift(READ, *cells, table=table)
     assert result.is_verified, result.checks
-    repository.write(root, result, "", {}, lambda _: False)
+    repository.write(root, result, "", lambda _: False)
     contract = (root / "src/model/contract.py").read_text()
     # Without the notebook, a column of `yes` and `no` would be a truth value, and a null would be allowed.
     assert "sex: Annotated[str, Request(" in contract
@@ -44,25 +46,32 @@ def test_an_edited_file_is_replaced_only_with_consent_and_its_copy_is_kept(lift,
     result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
     path = root / "src/model/estimator.py"
     path.write_text(edited := path.read_text() + "# mine\n")
+    others = [root / name for name in ("config/base.yaml", "tests/test_data.py")]
+    for other in others:
+        other.write_text(other.read_text() + "# mine\n")
     with pytest.raises(Refused, match=r"src/model/estimator\.py"):
-        repository.write(root, result, "", {}, lambda _: False)
+        repository.write(root, result, "", lambda _: False)
     assert path.read_text() == edited
     assert not (root / "src/model/lifted.py").exists()
     requested: list[str] = []
-    repository.write(root, result, "", {}, lambda names: requested.append(names) is None)
+    repository.write(root, result, "", lambda names: requested.append(names) is None)
     assert requested == ["src/model/estimator.py"]
+    assert all(other.read_text().endswith("# mine\n") for other in others)
     assert "LiftedModel" in path.read_text()
     assert path.with_name("estimator.py.bak1").read_text() == edited
-    # A second lift finds no edit, and `make contract` keeps the estimator.
-    repository.write(root, result, "", {}, lambda names: pytest.fail(names))
-    assert "estimator.py" not in (root / "docs/contract-report.md").read_text().partition("## Files")[2]
+    # A second lift finds no edit, and `make contract` keeps the estimator and the conftest that fits it.
+    repository.write(root, result, "", lambda names: pytest.fail(names))
+    recorded = (root / "docs/contract-report.md").read_text()
+    assert "| `tests/lifted.json` |" in recorded
+    assert "| `src/model/estimator.py` |" not in recorded
+    assert "| `tests/conftest.py` |" not in recorded
 
 
 def test_a_condition_on_two_columns_is_refused_with_its_text(lift, root: Path) -> None:
     both = 'df = df[(df["fare"] < 30) | (df["port"] != "C")]'
     result = lift(READ, both, MEAN, SEX, SPLIT, FIT, PREDICT)
     with pytest.raises(LifecycleError, match=r"more than one column.*port"):
-        repository.write(root, result, "", {}, lambda _: True)
+        repository.write(root, result, "", lambda _: True)
     assert not (root / "src/model/lifted.py").exists()
 
 
@@ -83,3 +92,29 @@ def test_an_environment_is_built_once_and_without_unknown_packages(
     assert len(pythons) == 1
     assert [command[1] for command in commands] == ["venv", "pip"]
     assert commands[1][-5:-1] == ["numpy<2", "pandas", "scikit-learn", "scikit-learn<1.2"]
+
+
+def test_truth_values_are_selected_in_the_spelling_of_duckdb() -> None:
+    rule = {"column": "member", "kind": "levels", "value": ["True"]}
+    with duckdb.connect() as connection:
+        table = connection.sql("SELECT * FROM (VALUES (TRUE), (FALSE), (NULL)) AS t(member)")
+        assert table.filter(repository._sql(rule, {})).fetchall() == [(True,), (None,)]
+
+
+def test_a_time_that_is_missing_stays_missing() -> None:
+    facts = {"columns": {"day": {"format": "%d.%m.%Y"}}, "names": {"day": "day"}}
+    assert repository._row({"day": None}, facts) == {"day": None}
+    assert repository._row({"day": "31.12.2026"}, facts) == {"day": "2026-12-31T00:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("method", "text", "problem"),
+    [
+        ("decision_function", "", "decision_function of the notebook's model returns no probabilities"),
+        ("predict", "from sklearn.svm import SVC\nimport xgboost as xgb\n", "fitted objects of xgboost"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_a_file_is_read(method: str, text: str, problem: str) -> None:
+    result: Any = SimpleNamespace(checks={"method": method}, lifted=SimpleNamespace(text=text))
+    with pytest.raises(LifecycleError, match=problem):
+        repository.write(Path("nowhere"), result, "", lambda _: True)

@@ -36,11 +36,8 @@ def describe(trace: Trace, at: int) -> str:
     name = ", ".join(each["names"][:2]) or "a model without a name"
     facts = {"saved to disk": each["saved"], "on the rows of its fit": each["on_fit"]}
     notes = [note for note, holds in facts.items() if holds]
-    return f"cell {cell}: {name} ({each['model']}).{each['method']} for {each['rows']} rows{_bracket(notes)}"
-
-
-def _bracket(notes: list[str]) -> str:
-    return f" ({', '.join(notes)})" if notes else ""
+    bracket = f" ({', '.join(notes)})" if notes else ""
+    return f"cell {cell}: {name} ({each['model']}).{each['method']} for {each['rows']} rows{bracket}"
 
 
 def _names(trace: Trace) -> str:

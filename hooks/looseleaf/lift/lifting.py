@@ -12,13 +12,14 @@ from looseleaf.lift.interpreter import Progress, Session, build, find
 from looseleaf.lift.read import Notebook, read
 from looseleaf.lift.slicing import Fact, Plan, Trace, plans
 
+Tidy = Callable[[str], str]
 LEARNED = Path(__file__).with_name("own") / "learned.py"
 DRAWS = "A row alone gets others than in the table: use a value that is learned, such as the median, and lift again."
 PARITIES = {
     "slice": "the lifted lines predict what the notebook predicted",
     "batch": "all rows of the table in one batch, without their label, are predicted the same",
-    "rows": "rows one at a time are predicted as in the batch",
-    "json": "rows sent as JSON are predicted as in the batch",
+    "rows": "25 rows, one at a time, are predicted as in the batch",
+    "json": "the same rows, sent as JSON, are predicted as in the batch",
     "retrain": "training again on the same table gives the same predictions",
 }
 
@@ -59,7 +60,7 @@ class Result:
         return parities.keys() == PARITIES.keys() and all(each["equal"] for each in parities.values())
 
 
-def lift(path: Path, options: Options, tidy: Callable[[str], str] = lambda text: text) -> Result:
+def lift(path: Path, options: Options, tidy: Tidy = lambda text: text) -> Result:
     """Return the lifted notebook with its checks; raises LifecycleError where it cannot be lifted.
 
     `tidy` formats the text before it is verified.
@@ -70,9 +71,7 @@ def lift(path: Path, options: Options, tidy: Callable[[str], str] = lambda text:
         return lift_in(session, notebook, options, tidy)
 
 
-def lift_in(
-    session: Session, notebook: Notebook, options: Options, tidy: Callable[[str], str] = lambda text: text
-) -> Result:
+def lift_in(session: Session, notebook: Notebook, options: Options, tidy: Tidy = lambda text: text) -> Result:
     """Return a notebook that was lifted in a running session."""
     cells = [{"number": each.number, "code": each.code} for each in notebook.cells]
     data = str(Path(options.data).resolve()) if options.data else None
@@ -92,13 +91,7 @@ def lift_in(
 
 
 def _verified(
-    session: Session,
-    notebook: Notebook,
-    options: Options,
-    tidy: Callable[[str], str],
-    trace: Trace,
-    made: Plan,
-    at: int,
+    session: Session, notebook: Notebook, options: Options, tidy: Tidy, trace: Trace, made: Plan, at: int
 ) -> Result:
     prediction = trace.facts["predictions"][at]
     lifted = emit(trace, made, prediction, notebook.path.name)

@@ -1,5 +1,6 @@
 """Describe a lifted notebook: docs/lift-report.md and docs/lift-report.html."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,27 +9,26 @@ from looseleaf.lift.lifting import PARITIES, Result
 
 TEMPLATES = Path(__file__).with_name("own")
 KINDS = {
-    "value": "value",
-    "fitted": "fitted object",
-    "fit_transform": "fitted object",
-    "fit_predict": "fitted object",
-    "dummies": "levels",
-    "category": "levels",
-    "factorize": "levels",
-    "cut": "edges of bins",
-    "qcut": "edges of bins",
-    "expand": "columns",
-    "group": "a value for each group",
-    "table": "second table",
-}
+    "value": "value", "fitted": "fitted object", "fit_transform": "fitted object", "fit_predict": "fitted object",
+    "dummies": "levels", "category": "levels", "factorize": "levels", "cut": "edges of bins", "qcut": "edges of bins",
+    "expand": "columns", "group": "a value for each group", "table": "second table",
+}  # fmt: skip
+# The learned values that are shown; others, such as levels of a text, may name a person.
+NUMBER = r"[-+.\de]+|nan|True|False|None"
+# What a difference or an error has of a row.
+OF_ROW = r"(?s)(?<=Error|etime): .*?(?=, in the line|$)|, (?!because)[^,;]* instead of [^,;]*|(?<=input is) .* of [^;]*"
 
 
 def pages(result: Result) -> tuple[str, str]:
-    """Return the report as Markdown and as HTML."""
+    """Return the report as Markdown and as HTML, without values of rows."""
     import jinja2
 
-    facts = _facts(result)
-    texts = []
+    facts, texts = _facts(result), []
+    for each in facts["parities"]:
+        each["result"] = re.sub(OF_ROW, " (not shown)", each["result"])
+    for each in facts["learned"]:
+        if each["kind"] != "fitted object" and not re.fullmatch(NUMBER, each["value"]):
+            each["value"] = "not shown"
     for suffix in ("md", "html"):
         environment = jinja2.Environment(
             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=suffix == "html",
@@ -110,7 +110,7 @@ def _cells(result: Result) -> Iterator[dict[str, Any]]:
         if at in result.plan.kept:
             kept.setdefault(each["cell"], []).append(each["line"])
         if each["error"]:
-            errors[each["cell"]] = each["error"]
+            errors[each["cell"]] = each["error"].partition(":")[0]
     for cell in result.notebook.cells:
         found = kept.get(cell.number, [])
         remark = f"fails: {errors[cell.number]}" if cell.number in errors else ""
