@@ -116,3 +116,10 @@ def test_filters_in_place_become_assignments(lift) -> None:
     result = lift(READ, SEX, 'df.dropna(subset=["age"], inplace=True)', SPLIT, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert "df = learned.keep(" in result.lifted.text
+
+
+def test_a_condition_on_several_lines_is_a_reason_on_one(lift) -> None:
+    condition = 'df = df[(df["fare"] < 40) &\n        (df["fare"] > 5)]'
+    result = lift(READ, MEAN, SEX, condition, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert set(result.checks["rejected"]) == {"df[(df['fare'] < 40) & (df['fare'] > 5)]"}

@@ -1,7 +1,6 @@
 """Write the statements of a plan as one function: the author's lines, with what they learn from rows kept by name."""
 
 import ast
-import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -56,7 +55,9 @@ class _Emitter:
                 self._target(at)
             else:
                 self._statement(at)
-        body = textwrap.indent("\n".join(self.lines), "    ", lambda line: bool(line.strip()))
+        body = indented("\n".join(self.lines))
+        # The name must not end the docstring.
+        name = "".join(each for each in name if each.isprintable() and each not in "\"'\\")
         imports = "\n".join([*self.imports, "from typing import Any", "from model.learned import Learned"])
         text = f"{HEAD.format(name=name)}\n{imports}\n\n\n{SIGNATURE}{body}\n"
         return Lifted(text, self.rewriter.learned, self.rewriter.filters)
@@ -133,12 +134,20 @@ class _Emitter:
             self.lines.append("if learned.training:")
         self.in_training = training
         whole = "\n".join(lines)
-        self.lines.append(textwrap.indent(whole, "    ") if training else whole)
+        self.lines.append(indented(whole) if training else whole)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
         if not all(each.split(".")[0] in DRAWING for each in modules):
             self.imports[ast.unparse(node)] = None
+
+
+def indented(text: str) -> str:
+    """Indent statements, without the lines that start inside of a string."""
+    strings = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Constant | ast.JoinedStr)]
+    inside = {line for each in strings for line in range(each.lineno + 1, (each.end_lineno or 0) + 1)}
+    lines = enumerate(text.split("\n"), 1)
+    return "\n".join(line if at in inside or not line.strip() else f"    {line}" for at, line in lines)
 
 
 def returns_itself(expression: ast.expr, name: str) -> bool:

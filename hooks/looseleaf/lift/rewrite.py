@@ -37,9 +37,9 @@ class Rewriter:
 
     def statement(self, at: int, node: ast.stmt, only: tuple[str, ...] = ()) -> str:
         """Return the text of a statement with its expressions rewritten, of which only some kinds for training."""
-        first, _, last, end = self.trace.statements[at]["span"]
+        first, start, last, end = self.trace.statements[at]["span"]
         source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
-        return self._range(at, node, source, source.offset(first, 0), source.offset(last, end), only)
+        return self._range(at, node, source, source.offset(first, start), source.offset(last, end), only)
 
     def expression(self, at: int, node: ast.expr) -> str:
         """Return the text of an expression, rewritten."""
@@ -116,11 +116,11 @@ class Rewriter:
 
     def _rows(self, at: int, kind: str, before: str, after: str) -> str:
         statement = self.trace.statements[at]
-        reason = _one_line(after)[:80].replace("\\", "").replace('"', "'")
+        reason = " ".join(after.split())[:160].replace('"', "'")
         entry = {"cell": statement["cell"], "line": statement["line"], "text": reason}
         if kind.startswith("reject"):
             self.filters.append({**entry, "rejects": True})
-            return f'learned.keep("{reason}", {before}, {after})'
+            return f"learned.keep({reason!r}, {before}, {after})"
         self.filters.append({**entry, "rejects": False})
         return f"learned.training_rows(lambda: {_one_line(after)}, {before})"
 
