@@ -56,7 +56,7 @@ def test_random_numbers_for_rows_are_named_with_their_cell_and_the_way_on(lift) 
     error = result.checks["parities"]["batch"]["error"]
     assert "0 of 60 rows are equal; the first that differs is number 1, [" in error
     assert "because column age of the model's input is " in error
-    assert "cell 2 draws random numbers for the rows: np.random.uniform(1, 80, len(df)). A row alone" in error
+    assert "cell 2 draws random numbers for the rows: np.random.uniform(1, 80, len(df)). A single row" in error
 
 
 def test_the_label_is_found_after_it_was_deleted_from_the_table(lift) -> None:

@@ -13,7 +13,11 @@ from looseleaf.lift.read import Notebook, read
 from looseleaf.lift.slicing import Fact, Plan, Trace, plans
 
 LEARNED = Path(__file__).with_name("own") / "learned.py"
-DRAWS = "A row alone gets others than in the table: use a value that is learned, such as the median, and lift again."
+UNSEEDED = (
+    "the notebook uses a random generator without a seed",
+    "the notebook draws random numbers that its seed does not determine",
+)
+DRAWS = "A single row gets other numbers than it had in the table: use a value that is learned, such as the median, and lift again."
 PARITIES = {
     "slice": "the lifted lines predict what the notebook predicted",
     "batch": "all rows of the table in one batch, without their label, are predicted the same",
@@ -103,6 +107,7 @@ def _verified(
     prediction = trace.facts["predictions"][at]
     lifted = emit(trace, made, prediction, notebook.path.name)
     lifted.text = tidy(lifted.text)
+    draws_at = set(made.kept) & set(trace.facts["random"]) - set(trace.seeds)
     job = {
         "stage": "verify",
         "prediction": at,
@@ -112,7 +117,7 @@ def _verified(
         "learned": options.learned or LEARNED.read_text(encoding="utf-8"),
         "text": lifted.text,
         "text_with_states": emit(trace, made, prediction, notebook.path.name, with_states=True).text,
-        "random": bool(set(made.kept) & set(trace.facts["random"])),
+        "random": UNSEEDED[bool(set(made.kept) & set(trace.seeds))] if draws_at else "",
     }
     checks = session.run(job, options.seconds * max(1, len(made.kept)))
     different = [each for each in checks["parities"].values() if not each["equal"]]

@@ -29,6 +29,12 @@ class Trace:
         found: list[Fact] = self.facts["statements"]
         return found
 
+    @property
+    def seeds(self) -> list[int]:
+        """The statements that only seed a random generator, which write no name."""
+        found = self.facts["seeds"]
+        return [at for at in found if not self.statements[at]["error"] and not self.statements[at]["aligned"]]
+
     def text(self, at: int) -> str:
         """Return the author's text of a statement."""
         first, _, last, _ = self.statements[at]["span"]
@@ -84,7 +90,7 @@ def plans(trace: Trace, prediction: Fact) -> list[Plan]:
     """
     target, needs = prediction["statement"], dependencies(trace.statements)
     kept: set[int] = set()
-    todo = [target]
+    todo = [target, *(at for at in trace.seeds if at < target)]
     while todo:
         at = todo.pop()
         if at not in kept:

@@ -44,6 +44,7 @@ class Recorder:
         # Estimators are recognised by their identity, which a new object may take over.
         self._alive: list[Any] = []
         self.draws: list[dict[str, Any]] = []
+        self.seeds: list[int] = []
 
     def start(self, statement: int) -> None:
         """Begin a statement, also after one that failed."""
@@ -118,6 +119,8 @@ class Recorder:
             self._deep -= deep
         if kinds.is_draw(function, value):
             self.draws.append({"place": token[0]})
+        if name == "seed":
+            self.seeds.append(self.statement)
         if name in DUMPERS:
             self._note_saved(arguments)
         if is_estimator(receiver) and name.startswith("fit"):

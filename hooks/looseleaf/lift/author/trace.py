@@ -144,7 +144,7 @@ class Tracer:
         predictions = [{k: v for k, v in each.items() if k not in hidden} for each in recorder.predictions]
         nodes = [{"statement": place[0], "span": place[1:], **fact} for place, fact in recorder.nodes.items()]
         facts = {"statements": self.facts, "nodes": nodes, "sources": recorder.sources, "predictions": predictions}
-        facts["draws"] = recorder.draws
+        facts.update(draws=recorder.draws, seeds=recorder.seeds)
         return {**facts, "random": sorted(self.states), "python": sys.version.split()[0], "versions": _versions()}
 
 

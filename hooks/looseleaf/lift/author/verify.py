@@ -16,7 +16,7 @@ import pandas as pd
 from . import labels
 from .values import as_json, comparable, compared, frequent, plain, row_keys, rows, short
 
-SAMPLE, GOLDEN = 25, 40
+SAMPLE, GOLDEN, FEW = 25, 40, 500
 
 
 def run(job: Any, tracer: Any, report: Any) -> dict[str, Any]:
@@ -59,6 +59,12 @@ class Verification:
 
     def _slice(self) -> dict[str, Any]:
         """Train with the random states of the notebook; the predictions must be the notebook's own."""
+        learned = self._trained(self._training_table())
+        self.values = learned.values
+        return self._like_notebook(learned)
+
+    def _trained(self, table: Any) -> Any:
+        """Return what training learns with the random states of the notebook."""
         states = self.tracer.states
 
         def restore(at: int) -> None:
@@ -67,9 +73,8 @@ class Verification:
 
         module = _module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
         learned = self.module.Learned(files=True)
-        module.features(self._training_table(), learned)
-        self.values = learned.values
-        return self._like_notebook(learned)
+        module.features(table, learned)
+        return learned
 
     def _batch(self) -> dict[str, Any]:
         """Predict all raw rows without their label; the notebook's rows must have the notebook's predictions."""
@@ -110,7 +115,7 @@ class Verification:
         result = self._like_notebook(learned)
         if not result["equal"] and self.job["random"]:
             result.pop("error", None)
-            result.update(equal=True, note="the notebook uses a random generator without a seed: predictions differ")
+            result.update(equal=True, note=f"{self.job['random']}: predictions differ")
         return result
 
     def _requests(self) -> Any:
@@ -164,13 +169,13 @@ class Verification:
         same = (np.array(inputs), np.array(tables), self.names) if len({each.shape for each in tables}) == 1 else None
         return compared(np.array(expected), np.array(outputs), same)
 
-    def _serve(self, raw: Any) -> Any:
+    def _serve(self, raw: Any, values: Any = None) -> Any:
         table = raw.copy()
         if self.label in table:
             # A request has no label: a frequent one that the conditions for the fit accept takes its place.
             value = frequent(self.raw[self.label]) if self.placeholder is None else self.placeholder
             table[self.label] = pd.Series([value] * len(table), table.index).astype(self.raw[self.label].dtype)
-        return self.module.serve(self.features, table, self.values, self.method)
+        return self.module.serve(self.features, table, values or self.values, self.method)
 
     def _training_table(self) -> Any:
         return self.tracer.recorder.tables[self.job["source"]].copy()
@@ -195,7 +200,8 @@ class Verification:
     def _columns(self) -> dict[str, Any]:
         """Find columns whose values do not matter, and the rows that are rejected."""
         unused = []
-        few = self.raw.iloc[self.accepted[:500]].reset_index(drop=True)
+        # A table is often sorted, so that the first rows have one value of a column.
+        few = self.raw.iloc[self.accepted[:: len(self.accepted) // FEW + 1]].reset_index(drop=True)
         # Probabilities change where a decision does not.
         model = self.prediction["object"]
         self.method = "predict_proba" if hasattr(model, "predict_proba") else self.method
@@ -209,9 +215,10 @@ class Verification:
                     unused.append(str(name))
             except Exception:
                 continue
+        unused = self._droppable(unused)
         for name in {*unused, self.label} & self.columns.keys():
-            # A request does not have it, and the author's lines may name it: the most frequent value takes its place.
-            self.columns[name]["value"] = plain(frequent(self.raw[name]))
+            # A request does not have it, and the author's lines may name it.
+            self.columns[name]["value"] = self._value(name)
         if self.placeholder is not None:
             self.columns[self.label]["value"] = plain(self.placeholder)
         used = [name for name in self.raw.columns if str(name) not in unused]
@@ -222,6 +229,42 @@ class Verification:
         golden = self._golden([each for each in used if each != self.label])
         return {**facts, "levels": self._levels(), "golden": golden}
 
+    def _droppable(self, names: list[str]) -> list[str]:
+        """Return the columns of which neither training nor a prediction for any accepted row needs the values."""
+        expected = self._predicted([])
+        dropped = [name for name in names if name == self.label]
+        todo = [[name for name in names if name != self.label]]
+        while todo and expected is not None:
+            part = todo.pop()
+            outputs = self._predicted([*dropped, *part])
+            if outputs is not None and compared(expected, outputs)["equal"]:
+                dropped += part
+            elif len(part) > 1:
+                todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+        return dropped
+
+    def _predicted(self, dropped: list[str]) -> Any:
+        """Train and predict all accepted rows without these columns; None where that fails."""
+        self.report({"step": "the search for unused columns"})
+        table, few = self._training_table(), self.raw.iloc[self.accepted]
+        # In the repository, training does not have the rows that are rejected.
+        table = table.iloc[self.accepted] if self.job["source"] == self.job["request"] else table
+        columns = {name: {**facts, "value": self._value(name)} for name, facts in self.columns.items()}
+        without = [name for name in dropped if name != self.label]
+        try:
+            values = self._trained(self.module.as_table(table.drop(columns=without), columns)).values
+            _, outputs, rejected = self._serve(self.module.as_table(few.drop(columns=dropped), columns), values)
+            return None if rejected else comparable(outputs)
+        except Exception:
+            return None
+
+    def _value(self, name: str) -> Any:
+        """Return what takes the place of a column: no text or number of one person, else the most frequent value."""
+        values = self.raw[name].iloc[self.accepted]
+        value = plain(frequent(values))
+        unique = values.is_unique and isinstance(value, (int, float))
+        return value if name == self.label else "" if isinstance(value, str) else 0 if unique else value
+
     def _levels(self) -> list[Any]:
         """Return the label of the table for each class of the model, or nothing where they are not known."""
         classes = self.prediction["classes"]
@@ -231,8 +274,8 @@ class Verification:
 
     def _golden(self, used: list[Any]) -> list[dict[str, Any]]:
         """Return rows of which no two values are of the same person, each with what the notebook's model predicts."""
-        few, random = self.raw.iloc[self.accepted], np.random.RandomState(0)
-        mixed = pd.DataFrame({name: few[name].to_numpy()[random.permutation(len(few))[:GOLDEN]] for name in used})
+        few = self.raw.iloc[np.random.RandomState(0).permutation(self.accepted)]
+        mixed = pd.DataFrame({name: np.roll(few[name].to_numpy(), at)[:GOLDEN] for at, name in enumerate(used)})
         _, outputs, rejected = self._serve(self.module.as_table(mixed, self.columns))
         rows = [row for at, row in enumerate(json.loads(as_json(mixed))) if at not in rejected]
         found = np.atleast_1d(getattr(np, self.inverse or "asarray")(comparable(outputs))).tolist()
