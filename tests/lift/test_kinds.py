@@ -156,3 +156,42 @@ def test_no_text_of_a_person_takes_the_place_of_an_unused_column(lift) -> None:
     assert [columns[name]["value"] for name in ("name", "port", "cabin", "number")] == ["", "", "", 0]
     known = {(row["fare"], row["age"]) for row in table.dropna().to_dict("records")}
     assert not known & {(each["row"]["fare"], each["row"]["age"]) for each in result.checks["golden"]}
+
+
+@pytest.mark.parametrize(
+    ("condition", "rule"),
+    [
+        ('df["fare"] <= 40', {"column": "fare", "kind": "high", "value": 40.0}),
+        ('df["fare"] < 40', {"column": "fare", "kind": "high", "value": 39.99999999999999}),
+        ('~(df["number"] <= 4)', {"column": "number", "kind": "low", "value": 4.000000000000001}),
+        ('df["code"] != 2', {"column": "code", "kind": "levels", "value": ["0", "1", "3"]}),
+    ],
+)
+def test_a_rule_has_the_limit_of_the_author(condition: str, rule: dict[str, object], lift) -> None:
+    table = passengers().assign(code=[0, 1, 2, 3] * 50, number=[*range(0, 400, 2)])
+    result = lift(READ, MEAN, SEX, f"df = df[{condition}]", SPLIT, FIT, PREDICT, table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    [found] = result.checks["rules"]
+    assert {name: found[name] for name in rule} == rule
+
+
+def test_a_column_that_the_condition_does_not_name_is_no_rule(lift) -> None:
+    table = passengers().assign(number=range(200)).sort_values("fare", ignore_index=True).assign(place=range(200))
+    condition = 'limit = df["fare"].median()\ndf = df[(df["fare"] + 0 * df["number"]).lt(limit)]'
+    result = lift(READ, MEAN, SEX, condition.replace("fare", "age"), SPLIT, FIT, PREDICT, table=table)
+    assert not {rule["column"] for rule in result.checks["rules"]} & {"place", "fare"}
+
+
+def test_a_sort_in_place_is_carried_over(lift) -> None:
+    fit = FIT.replace("X_train, y_train", "X[:140], y[:140]")
+    split = 'df.sort_values("fare", inplace=True)\nX, y = df[["age", "fare", "sex"]], df["survived"]'
+    result = lift(READ, MEAN, SEX, split, fit, PREDICT.replace("X_test", "X"))
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "sort_values" in result.lifted.text
+
+
+def test_a_query_finds_the_variables_of_the_notebook(lift) -> None:
+    query = 'limit = 40\ndf = df.query("fare < @limit")'
+    result = lift(READ, MEAN, SEX, query, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "    limit = 40\n" in result.lifted.text

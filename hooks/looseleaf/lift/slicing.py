@@ -11,9 +11,7 @@ Fact = dict[str, Any]
 DRAWING = ("matplotlib", "seaborn", "plotly", "warnings", "pylab", "missingno", "IPython")
 # A prediction inside of one of these may run several times, or in another scope.
 MOST_PAIRS = 3
-REPEATED = (
-    ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp,
-)  # fmt: skip
+REPEATED = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,6 @@ class Trace:
         """The statements in the order in which they ran."""
         found: list[Fact] = self.facts["statements"]
         return found
-
-    @property
-    def seeds(self) -> list[int]:
-        """The statements that only seed a random generator, which write no name."""
-        found = self.facts["seeds"]
-        return [at for at in found if not self.statements[at]["error"] and not self.statements[at]["aligned"]]
 
     def text(self, at: int) -> str:
         """Return the author's text of a statement."""
@@ -90,7 +82,7 @@ def plans(trace: Trace, prediction: Fact) -> list[Plan]:
     """
     target, needs = prediction["statement"], dependencies(trace.statements)
     kept: set[int] = set()
-    todo = [target, *(at for at in trace.seeds if at < target)]
+    todo = [target, *(at for at in trace.facts["seeds"] if at < target)]
     while todo:
         at = todo.pop()
         if at not in kept:

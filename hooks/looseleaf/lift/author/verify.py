@@ -5,16 +5,14 @@ from __future__ import annotations
 import collections
 import json
 import random
-import sys
 import traceback
-import types
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import labels
-from .values import as_json, comparable, compared, frequent, plain, row_keys, rows, short
+from .values import as_json, comparable, compared, frequent, module, placeholder, plain, row_keys, rows, short
 
 SAMPLE, GOLDEN, FEW = 25, 40, 500
 
@@ -32,8 +30,8 @@ class Verification:
         self.prediction = tracer.recorder.predictions[job["prediction"]]
         self.method = self.prediction["method"]
         self.raw = self._requests()
-        self.module = _module("model.learned", job["learned"])
-        self.features = _module("model.lifted", job["text"]).features
+        self.module = module("model.learned", job["learned"])
+        self.features = module("model.lifted", job["text"]).features
         facts = ((name, str(each.dtype), bool(each.isna().any())) for name, each in self.raw.items())
         self.columns: dict[str, Any] = {str(name): {"dtype": dtype, "nulls": nulls} for name, dtype, nulls in facts}
         self.values: dict[str, Any] = {}
@@ -71,9 +69,9 @@ class Verification:
             np.random.set_state(states[at][0])
             random.setstate(states[at][1])
 
-        module = _module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
+        trained = module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
         learned = self.module.Learned(files=True)
-        module.features(table, learned)
+        trained.features(table, learned)
         return learned
 
     def _batch(self) -> dict[str, Any]:
@@ -146,9 +144,7 @@ class Verification:
 
     def _line_of(self, error: Exception) -> str:
         """Return the line of the lifted text in which an error was raised."""
-        frames = [
-            each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith("model.lifted")
-        ]
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename[:12] == "model.lifted"]
         if not frames:
             return ""
         text = self.job["text" if frames[-1].filename == "model.lifted" else "text_with_states"]
@@ -215,10 +211,10 @@ class Verification:
                     unused.append(str(name))
             except Exception:
                 continue
-        unused = self._droppable(unused)
+        unused = labels.droppable(unused, self.label, self._predicted)
         for name in {*unused, self.label} & self.columns.keys():
             # A request does not have it, and the author's lines may name it.
-            self.columns[name]["value"] = self._value(name)
+            self.columns[name]["value"] = placeholder(self.raw[name].iloc[self.accepted])
         if self.placeholder is not None:
             self.columns[self.label]["value"] = plain(self.placeholder)
         used = [name for name in self.raw.columns if str(name) not in unused]
@@ -226,22 +222,8 @@ class Verification:
         facts: dict[str, Any] = {"unused": unused, "rejected": dict(collections.Counter(self.rejected.values()))}
         leaks = labels.leaks(self._training_table(), used, self.label)
         facts.update(leaks=leaks, rules=rules, unruled=unruled, method=self.method)
-        golden = self._golden([each for each in used if each != self.label])
-        return {**facts, "levels": self._levels(), "golden": golden}
-
-    def _droppable(self, names: list[str]) -> list[str]:
-        """Return the columns of which neither training nor a prediction for any accepted row needs the values."""
-        expected = self._predicted([])
-        dropped = [name for name in names if name == self.label]
-        todo = [[name for name in names if name != self.label]]
-        while todo and expected is not None:
-            part = todo.pop()
-            outputs = self._predicted([*dropped, *part])
-            if outputs is not None and compared(expected, outputs)["equal"]:
-                dropped += part
-            elif len(part) > 1:
-                todo += [part[len(part) // 2 :], part[: len(part) // 2]]
-        return dropped
+        facts["levels"] = labels.levels(self.prediction["classes"], self.levels, self.raw.get(self.label))
+        return {**facts, "golden": self._golden([each for each in used if each != self.label])}
 
     def _predicted(self, dropped: list[str]) -> Any:
         """Train and predict all accepted rows without these columns; None where that fails."""
@@ -249,28 +231,14 @@ class Verification:
         table, few = self._training_table(), self.raw.iloc[self.accepted]
         # In the repository, training does not have the rows that are rejected.
         table = table.iloc[self.accepted] if self.job["source"] == self.job["request"] else table
-        columns = {name: {**facts, "value": self._value(name)} for name, facts in self.columns.items()}
-        without = [name for name in dropped if name != self.label]
+        table = table.drop(columns=[name for name in dropped if name != self.label])
+        columns = {name: {**facts, "value": placeholder(few[name])} for name, facts in self.columns.items()}
         try:
-            values = self._trained(self.module.as_table(table.drop(columns=without), columns)).values
+            values = self._trained(self.module.as_table(table, columns)).values
             _, outputs, rejected = self._serve(self.module.as_table(few.drop(columns=dropped), columns), values)
             return None if rejected else comparable(outputs)
         except Exception:
             return None
-
-    def _value(self, name: str) -> Any:
-        """Return what takes the place of a column: no text or number of one person, else the most frequent value."""
-        values = self.raw[name].iloc[self.accepted]
-        value = plain(frequent(values))
-        unique = values.is_unique and isinstance(value, (int, float))
-        return value if name == self.label else "" if isinstance(value, str) else 0 if unique else value
-
-    def _levels(self) -> list[Any]:
-        """Return the label of the table for each class of the model, or nothing where they are not known."""
-        classes = self.prediction["classes"]
-        found = [plain(self.levels.get(each)) for each in classes]
-        is_label = not self.levels and self.label in self.raw and set(classes) <= set(self.raw[self.label])
-        return classes if is_label else found if len(set(found)) == len(found) and None not in found else []
 
     def _golden(self, used: list[Any]) -> list[dict[str, Any]]:
         """Return rows of which no two values are of the same person, each with what the notebook's model predicts."""
@@ -280,12 +248,3 @@ class Verification:
         rows = [row for at, row in enumerate(json.loads(as_json(mixed))) if at not in rejected]
         found = np.atleast_1d(getattr(np, self.inverse or "asarray")(comparable(outputs))).tolist()
         return [{"row": row, "output": output} for row, output in zip(rows, found)]
-
-
-def _module(name: str, text: str, **names: Any) -> Any:
-    module = types.ModuleType(name)
-    sys.modules.setdefault("model", types.ModuleType("model"))
-    sys.modules[name] = module
-    module.__dict__.update(names)
-    exec(compile(text, name, "exec"), module.__dict__)
-    return module
