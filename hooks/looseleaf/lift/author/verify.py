@@ -231,9 +231,9 @@ class Verification:
         table, few = self._training_table(), self.raw.iloc[self.accepted]
         # In the repository, training does not have the rows that are rejected.
         table = table.iloc[self.accepted] if self.job["source"] == self.job["request"] else table
-        table = table.drop(columns=[name for name in dropped if name != self.label])
-        columns = {name: {**facts, "value": placeholder(few[name])} for name, facts in self.columns.items()}
         try:
+            table = table.drop(columns=[name for name in dropped if name != self.label])
+            columns = {name: {**facts, "value": placeholder(few[name])} for name, facts in self.columns.items()}
             values = self._trained(self.module.as_table(table, columns)).values
             _, outputs, rejected = self._serve(self.module.as_table(few.drop(columns=dropped), columns), values)
             return None if rejected else comparable(outputs)
