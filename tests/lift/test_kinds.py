@@ -1,8 +1,11 @@
 """Each kind of learned value is kept, and new rows are predicted as the notebook predicted them."""
 
+import pandas as pd
 import pytest
 
-from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT, passengers
+
+COLUMNS = ["age", "fare", "sex"]
 
 FEATURES = """from sklearn.model_selection import train_test_split
 from sklearn.linear_model import LogisticRegression
@@ -116,3 +119,79 @@ def test_filters_in_place_become_assignments(lift) -> None:
     result = lift(READ, SEX, 'df.dropna(subset=["age"], inplace=True)', SPLIT, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert "df = learned.keep(" in result.lifted.text
+
+
+def test_a_condition_on_several_lines_is_a_reason_on_one(lift) -> None:
+    condition = 'df = df[(df["fare"] < 40) &\n        (df["fare"] > 5)]'
+    result = lift(READ, MEAN, SEX, condition, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert set(result.checks["rejected"]) == {"df[(df['fare'] < 40) & (df['fare'] > 5)]"}
+
+
+def test_a_column_that_is_constant_in_the_first_rows_is_used(lift) -> None:
+    table = passengers(1200).assign(year=[2011] * 600 + [2012] * 600)
+    table["survived"] = table["survived"].where(table["year"] == 2011, 1)
+    result = lift(READ, MEAN, SEX, SPLIT.replace('"sex"]', '"sex", "year"]'), FIT, PREDICT, table=table)
+    assert result.is_verified, result.checks
+    assert "year" not in result.checks["unused"]
+
+
+def test_columns_that_only_training_needs_are_used(lift) -> None:
+    table = passengers().assign(weight=[1, 9] * 100, day=range(200))
+    table = pd.concat([table, table[:60].assign(day=range(200, 260), fare=1000)])
+    split = f"""df = df[["age", "fare", "sex", "survived", "weight", "day", "port"]].drop_duplicates(subset="day")
+first = df.sort_values("day").head(150)
+columns = {COLUMNS}"""
+    fit = """from sklearn.linear_model import LogisticRegression
+model = LogisticRegression().fit(first[columns], first["survived"], sample_weight=first["weight"])"""
+    result = lift(READ, MEAN, SEX, split, fit, "model.predict_proba(df[columns])", table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert set(result.checks["unused"]) == {"name", "port", "cabin", "survived"}
+
+
+def test_no_text_of_a_person_takes_the_place_of_an_unused_column(lift) -> None:
+    table = passengers().assign(number=range(7001, 7201))
+    result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT, table=table)
+    columns = result.checks["columns"]
+    assert [columns[name]["value"] for name in ("name", "port", "cabin", "number")] == ["", "", "", 0]
+    known = {(row["fare"], row["age"]) for row in table.dropna().to_dict("records")}
+    assert not known & {(each["row"]["fare"], each["row"]["age"]) for each in result.checks["golden"]}
+
+
+@pytest.mark.parametrize(
+    ("condition", "rule"),
+    [
+        ('df["fare"] <= 40', {"column": "fare", "kind": "high", "value": 40.0}),
+        ('df["fare"] < 40', {"column": "fare", "kind": "high", "value": 39.99999999999999}),
+        ('~(df["number"] <= 4)', {"column": "number", "kind": "low", "value": 4.000000000000001}),
+        ('df["code"] != 2', {"column": "code", "kind": "levels", "value": ["0", "1", "3"]}),
+    ],
+)
+def test_a_rule_has_the_limit_of_the_author(condition: str, rule: dict[str, object], lift) -> None:
+    table = passengers().assign(code=[0, 1, 2, 3] * 50, number=[*range(0, 400, 2)])
+    result = lift(READ, MEAN, SEX, f"df = df[{condition}]", SPLIT, FIT, PREDICT, table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    [found] = result.checks["rules"]
+    assert {name: found[name] for name in rule} == rule
+
+
+def test_a_column_that_the_condition_does_not_name_is_no_rule(lift) -> None:
+    table = passengers().sort_values("fare", ignore_index=True).assign(place=range(200))
+    result = lift(READ, MEAN, SEX, 'mask = df["fare"] < 40\ndf = df[mask]', SPLIT, FIT, PREDICT, table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert (result.checks["rules"], result.checks["unruled"]) == ([], ["df[mask]"])
+
+
+def test_a_sort_in_place_is_carried_over(lift) -> None:
+    fit = FIT.replace("X_train, y_train", "X[:140], y[:140]")
+    split = 'df.sort_values("fare", inplace=True)\nX, y = df[["age", "fare", "sex"]], df["survived"]'
+    result = lift(READ, MEAN, SEX, split, fit, PREDICT.replace("X_test", "X"))
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "sort_values" in result.lifted.text
+
+
+def test_a_query_finds_the_variables_of_the_notebook(lift) -> None:
+    query = 'limit = 40\ndf = df.query("fare < @limit")'
+    result = lift(READ, MEAN, SEX, query, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "    limit = 40\n" in result.lifted.text

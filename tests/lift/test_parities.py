@@ -78,3 +78,11 @@ def test_a_value_that_json_does_not_have_is_found_by_the_round_trip(lift) -> Non
     letters = 'df["fare"] = df["name"].map(lambda value: len(value) if isinstance(value, tuple) else 9)'
     result = lift(read, MEAN, SEX, letters, SPLIT, FIT, PREDICT)
     assert verdicts(result) == {"slice": True, "batch": True, "rows": True, "json": False, "retrain": True}
+
+
+def test_a_seed_of_the_notebook_is_carried_over(lift) -> None:
+    unseeded = SPLIT.replace(", random_state=0", "")
+    result = lift("import numpy as np\nnp.random.seed(4)", READ, MEAN, SEX, unseeded, FIT, PREDICT)
+    assert result.is_verified, result.checks
+    assert "np.random.seed(4)" in result.lifted.text
+    assert "note" not in result.checks["parities"]["retrain"]

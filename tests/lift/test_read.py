@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from lifecycle.errors import LifecycleError
+from looseleaf.lift import interpreter
+from looseleaf.lift.author import trace
+from looseleaf.lift.author.recorder import Recorder
+from looseleaf.lift.interpreter import find
 from looseleaf.lift.read import read
 from support import notebooks
 
@@ -101,3 +105,44 @@ def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path) -> None:
     path.write_text("not JSON")
     with pytest.raises(LifecycleError, match="is not a notebook"):
         read(path)
+
+
+@pytest.mark.parametrize("content", [b"x = '\xe9'", b"import marimo\napp = marimo.App()\nx ="])
+def test_a_file_that_is_no_python_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_bytes(content)
+    with pytest.raises(LifecycleError, match="is not valid Python in UTF-8"):
+        read(tmp_path / "broken.py")
+
+
+def test_a_kernel_without_a_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kernels/old").mkdir(parents=True)
+    (tmp_path / "kernels/old/kernel.json").write_text("{}")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    with pytest.raises(LifecycleError, match=r"kernel.json of the kernel 'old' is not valid"):
+        find("old", tmp_path)
+
+
+def test_the_secrets_of_this_environment_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIFECYCLE_API_KEY", "x")
+    monkeypatch.setenv("COSIGN_PASSWORD", "x")
+    started: list[dict[str, str]] = []
+
+    def start(*_: object, env: dict[str, str], **__: object) -> None:
+        started.append(env)
+        raise OSError("stopped")
+
+    monkeypatch.setattr(interpreter.subprocess, "Popen", start)
+    with pytest.raises(OSError, match="stopped"):
+        interpreter.Session("python")
+    assert not {"LIFECYCLE_API_KEY", "COSIGN_PASSWORD"} & started[0].keys()
+
+
+def test_an_alarm_between_two_statements_ends_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(value: object) -> None:
+        raise trace.CellTimeout
+
+    tracer = trace.Tracer(Recorder(None))
+    monkeypatch.setattr(trace, "fingerprint", stop)
+    tracer.run_cell(1, "a = 1\nb = a\nc = 3", 60)
+    assert [each["error"] for each in tracer.facts] == ["", trace.TIMEOUT]
+    assert tracer.facts[-1]["missing"] == ["b", "c"]

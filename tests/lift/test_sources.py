@@ -113,3 +113,15 @@ def test_a_table_that_seaborn_downloads_is_requested(lift, tmp_path: Path, monke
         lift(read, MEAN, SEX, SPLIT, FIT, PREDICT)
     result = lift(read, MEAN, SEX, SPLIT, FIT, PREDICT, data=str(tmp_path / "work/passengers.csv"))
     assert result.is_verified, (result.checks, result.lifted.text)
+
+
+@pytest.mark.parametrize("argument", ["", "filepath_or_buffer="])
+def test_data_takes_the_place_of_the_file_that_is_missing(argument: str, files: Path, lift) -> None:
+    (files / "ports.csv").write_text("port,distance\nC,1\nQ,2\nS,3\n" + "X,4\n" * 20)
+    read = f'import pandas as pd\nports = pd.read_csv("ports.csv")\ndf = pd.read_csv({argument}"missing.csv")'
+    join = 'df = df.merge(ports.drop_duplicates(), on="port", how="left")'
+    split = SPLIT.replace('"sex"]', '"sex", "distance"]')
+    result = lift(read, MEAN, SEX, join, split, FIT, PREDICT, data=str(files / "train.csv"))
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert 'pd.read_csv("ports.csv")' in result.lifted.text
+    assert [each["given"] for each in result.trace.facts["sources"]] == ["ports.csv", str(files / "train.csv")]

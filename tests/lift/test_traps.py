@@ -1,10 +1,12 @@
 """What breaks notebooks: cells that fail, names from other cells, several files, rows that depend on other rows."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from lifecycle.errors import LifecycleError
+from looseleaf.lift.emit import emit
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
 
 
@@ -54,7 +56,7 @@ def test_random_numbers_for_rows_are_named_with_their_cell_and_the_way_on(lift) 
     error = result.checks["parities"]["batch"]["error"]
     assert "0 of 60 rows are equal; the first that differs is number 1, [" in error
     assert "because column age of the model's input is " in error
-    assert "cell 2 draws random numbers for the rows: np.random.uniform(1, 80, len(df)). A row alone" in error
+    assert "cell 2 draws random numbers for the rows: np.random.uniform(1, 80, len(df)). A single row" in error
 
 
 def test_the_label_is_found_after_it_was_deleted_from_the_table(lift) -> None:
@@ -172,3 +174,18 @@ other.predict(X_test)"""
     assert result.prediction["model"] == "LogisticRegression"
     assert lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT, other).prediction["model"] == "DummyClassifier"
     assert lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT, other, model="model").prediction["model"] == "LogisticRegression"
+
+
+def test_a_name_of_a_notebook_cannot_add_code(lift, tmp_path: Path) -> None:
+    name = 'a"""\nraise SystemExit\n"""\\.ipynb'
+    trace = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    text = emit(trace.trace, trace.plan, trace.prediction, name).text
+    assert ast.get_docstring(ast.parse(text)) is not None
+    assert "SystemExit" in text.splitlines()[0]
+
+
+def test_the_lines_of_a_string_are_not_indented(lift) -> None:
+    words = 'words = """first\nlast"""; scale = len(words)\ndf["fare"] = df["fare"] + scale + len(f"""{scale}\n""")'
+    result = lift(READ, MEAN, SEX, words, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert 'words = """first\nlast"""\n    scale = len(words)\n' in result.lifted.text

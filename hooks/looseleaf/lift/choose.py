@@ -1,12 +1,10 @@
 """Choose the prediction to carry over, among all that the notebook makes."""
 
-from typing import Any
-
 from lifecycle.errors import LifecycleError
 from looseleaf.lift.hints import hint_for
-from looseleaf.lift.slicing import Fact, Trace
+from looseleaf.lift.slicing import Trace
 
-# Of fewer rows than this share of the largest prediction, it is a trial with a few rows.
+# A prediction for a smaller share of the rows is a trial.
 SHARE = 0.15
 HELPERS = ("KMeans", "PCA", "TSNE", "Stub")
 
@@ -23,7 +21,8 @@ def candidates(trace: Trace, model: str = "") -> list[int]:
     if model:
         found = [(at, each) for at, each in found if model in (*each["names"], each["model"])]
         if not found:
-            raise LifecycleError(f"no model with the name {model} predicts", f"These do: {_names(trace)}.")
+            names = {name for each in trace.facts["predictions"] for name in (*each["names"], each["model"])}
+            raise LifecycleError(f"no model with the name {model} predicts", f"These do: {', '.join(sorted(names))}.")
     largest = max(each["rows"] for _, each in found)
     found = [(at, each) for at, each in found if each["rows"] >= min(20, largest) and each["rows"] >= SHARE * largest]
     return [at for at, _ in sorted(found, key=lambda each: (each[1]["saved"], not each[1]["on_fit"], each[0]))]
@@ -35,21 +34,14 @@ def describe(trace: Trace, at: int) -> str:
     cell = trace.statements[each["statement"]]["cell"]
     name = ", ".join(each["names"][:2]) or "a model without a name"
     facts = {"saved to disk": each["saved"], "on the rows of its fit": each["on_fit"]}
-    notes = [note for note, holds in facts.items() if holds]
-    bracket = f" ({', '.join(notes)})" if notes else ""
-    return f"cell {cell}: {name} ({each['model']}).{each['method']} for {each['rows']} rows{bracket}"
-
-
-def _names(trace: Trace) -> str:
-    every: list[Fact] = trace.facts["predictions"]
-    return ", ".join(sorted({name for each in every for name in (*each["names"], each["model"])}))
+    notes = "".join(f" ({note})" for note, holds in facts.items() if holds)
+    return f"cell {cell}: {name} ({each['model']}).{each['method']} for {each['rows']} rows{notes}"
 
 
 def _nothing(trace: Trace) -> LifecycleError:
-    failed = [each for each in trace.statements if each["error"]]
     problem = "the notebook never calls predict()"
-    if failed:
-        first: Any = failed[0]
-        raise LifecycleError(f"{problem}, and cell {first['cell']} fails: {first['error']}", hint_for(first["error"]))
+    for each in trace.statements:
+        if each["error"]:
+            return LifecycleError(f"{problem}, and cell {each['cell']} fails: {each['error']}", hint_for(each["error"]))
     hint = "Add a cell that predicts rows which the model was not fitted to: model.predict(X_test)."
     return LifecycleError(problem, hint)

@@ -1,22 +1,15 @@
 """Write the statements of a plan as one function: the author's lines, with what they learn from rows kept by name."""
 
 import ast
-import textwrap
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from looseleaf.lift.rewrite import Rewriter
 from looseleaf.lift.slicing import DRAWING, Fact, Plan, Trace, top_level_call
 
-HEAD = '''"""The features and the model of {name}, in the author's own lines, carried over by `looseleaf lift`.
-
-In training the lines under `if learned.training` run as well, and `learned(…)` keeps what depends on other rows; for
-new rows it returns what was kept.
-"""
-'''
-SIGNATURE = '''def features(raw: Any, learned: Learned) -> Any:
-    """Return what the model predicts from; `raw` has the columns of the table that the notebook reads."""
-'''
+TEXT = Path(__file__).with_name("own") / "lifted.txt"
 
 
 @dataclass
@@ -56,9 +49,10 @@ class _Emitter:
                 self._target(at)
             else:
                 self._statement(at)
-        body = textwrap.indent("\n".join(self.lines), "    ", lambda line: bool(line.strip()))
+        body = indented("\n".join(self.lines))
         imports = "\n".join([*self.imports, "from typing import Any", "from model.learned import Learned"])
-        text = f"{HEAD.format(name=name)}\n{imports}\n\n\n{SIGNATURE}{body}\n"
+        # The name must not end the docstring.
+        text = TEXT.read_text("utf-8").format(name=re.sub(r"[^\w .()-]", "", name), imports=imports, body=body)
         return Lifted(text, self.rewriter.learned, self.rewriter.filters)
 
     def key(self, wanted: str) -> str:
@@ -68,11 +62,9 @@ class _Emitter:
 
     def _functions_that_learn(self) -> set[str]:
         """Return the names of functions whose lines keep values, which may run several times."""
-        defined = {}
-        for at in self.plan.serving:
-            if self.trace.statements[at]["kind"] == "FunctionDef":
-                defined[next(iter(self.trace.statements[at]["writes"]), "")] = at
-        return {name for name, at in defined.items() if self.rewriter.nodes_of(at)}
+        every = ((at, self.trace.statements[at]) for at in self.plan.serving)
+        functions = ((at, each) for at, each in every if each["kind"] == "FunctionDef" and self.rewriter.nodes_of(at))
+        return {next(iter(each["writes"]), "") for _, each in functions}
 
     def _statement(self, at: int) -> None:
         statement, node = self.trace.statements[at], self.trace.node(at)
@@ -133,7 +125,7 @@ class _Emitter:
             self.lines.append("if learned.training:")
         self.in_training = training
         whole = "\n".join(lines)
-        self.lines.append(textwrap.indent(whole, "    ") if training else whole)
+        self.lines.append(indented(whole) if training else whole)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
@@ -141,12 +133,14 @@ class _Emitter:
             self.imports[ast.unparse(node)] = None
 
 
+def indented(text: str) -> str:
+    """Indent statements, without the lines that start inside of a string."""
+    strings = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Constant | ast.JoinedStr)]
+    inside = {line for each in strings for line in range(each.lineno + 1, (each.end_lineno or 0) + 1)}
+    lines = enumerate(text.split("\n"), 1)
+    return "\n".join(line if at in inside or not line.strip() else f"    {line}" for at, line in lines)
+
+
 def returns_itself(expression: ast.expr, name: str) -> bool:
     """Whether an expression is `name.fit(…)`, which returns the fitted estimator in scikit-learn."""
-    return (
-        isinstance(expression, ast.Call)
-        and isinstance(expression.func, ast.Attribute)
-        and expression.func.attr == "fit"
-        and isinstance(expression.func.value, ast.Name)
-        and expression.func.value.id == name
-    )
+    return isinstance(expression, ast.Call) and ast.unparse(expression.func) == f"{name}.fit"

@@ -29,6 +29,8 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn"}
 KNOWN = {*DISTRIBUTIONS, "scipy", "matplotlib", "seaborn", "statsmodels", "xgboost", "lightgbm", "catboost", "plotly"}
 # A cell that runs code of C cannot be interrupted at its limit; after this time more the process is ended.
 GRACE_SECONDS = 30
+# What a notebook of someone else must not read.
+SECRETS = r"LIFECYCLE_(SIGNING|API)_KEY|AWS_SECRET_ACCESS_KEY|REGISTRY_PASSWORD|COSIGN_.*"
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -61,14 +63,15 @@ def build(packages: str, code: str) -> str:
     Raises LifecycleError where they do not install.
     """
     imported = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", code, re.MULTILINE))
-    # Old packages were compiled for NumPy 1, and do not say so.
+    # Old packages were compiled for NumPy 1, and do not declare it.
     wanted = {*packages.split(), "pandas", *({"numpy<2"} if "numpy" not in packages else ())}
     wanted |= {DISTRIBUTIONS.get(each, each) for each in imported & KNOWN}
-    name = hashlib.sha256(repr(sorted(wanted)).encode()).hexdigest()
+    name = hashlib.sha256(repr((sys.version_info[:2], sorted(wanted))).encode()).hexdigest()
     folder = f"{platformdirs.user_cache_path('looseleaf')}/lift/{name}"
     python = f"{folder}/bin/python"
     if not Path(folder, "built").exists():
-        for command in (["venv", "--clear", folder], ["pip", "install", "--python", python, *sorted(wanted)]):
+        made = ["venv", "--clear", "--python", sys.executable, folder]
+        for command in (made, ["pip", "install", "--python", python, *sorted(wanted)]):
             done = subprocess.run([find_uv(), *command, "--quiet"], capture_output=True, text=True)
             if done.returncode:
                 problem = f"uv cannot install {' '.join(sorted(wanted))}:\n{done.stderr.strip()[-800:]}"
@@ -82,7 +85,11 @@ def _of_kernel(name: str) -> list[str]:
     data = os.environ.get("JUPYTER_DATA_DIR", str(Path.home() / ".local/share/jupyter"))
     roots = [Path(data), *(Path(each) / "share/jupyter" for each in (sys.prefix, "/usr/local", "/usr"))]
     files = [root / "kernels" / name / "kernel.json" for root in roots]
-    return [json.loads(each.read_text(encoding="utf-8"))["argv"][0] for each in files if each.is_file()]
+    try:
+        return [json.loads(each.read_text(encoding="utf-8"))["argv"][0] for each in files if each.is_file()]
+    except (ValueError, LookupError, TypeError) as error:
+        problem = f"kernel.json of the kernel {name!r} is not valid ({type(error).__name__})"
+        raise LifecycleError(problem, "Give --kernel the path of a Python instead.") from error
 
 
 class Session:
@@ -95,7 +102,8 @@ class Session:
         with zipfile.ZipFile(archive, "w") as packed:
             for path in AUTHOR.glob("*.py"):
                 packed.write(path, f"{PACKAGE}/{path.name}")
-        environment = os.environ | {"PYTHONPATH": str(archive), "PYTHONDONTWRITEBYTECODE": "1"}
+        shared = {name: value for name, value in os.environ.items() if not re.fullmatch(SECRETS, name)}
+        environment = shared | {"PYTHONPATH": str(archive), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
             [python, "-m", PACKAGE], env=environment, text=True, encoding="utf-8",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -8,35 +8,25 @@ from typing import Any
 from lifecycle.errors import LifecycleError
 from looseleaf.lift import choose
 from looseleaf.lift.emit import Lifted, emit
+from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.interpreter import Progress, Session, build, find
 from looseleaf.lift.read import Notebook, read
 from looseleaf.lift.slicing import Fact, Plan, Trace, plans
 
 Tidy = Callable[[str], str]
 LEARNED = Path(__file__).with_name("own") / "learned.py"
-DRAWS = "A row alone gets others than in the table: use a value that is learned, such as the median, and lift again."
-PARITIES = {
-    "slice": "the lifted lines predict what the notebook predicted",
-    "batch": "all rows of the table in one batch, without their label, are predicted the same",
-    "rows": "25 rows, one at a time, are predicted as in the batch",
-    "json": "the same rows, sent as JSON, are predicted as in the batch",
-    "retrain": "training again on the same table gives the same predictions",
-}
+PARITIES: dict[str, str] = TEXTS["parities"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user wants; `choose` returns one of several predictions, by their descriptions.
-
-    `learned` is the text of learned.py, for tests that break it.
-    """
+    """What the user wants; `choose` returns one of several predictions, by their descriptions."""
 
     data: str = ""
     label: str = ""
     model: str = ""
     kernel: str = ""
     packages: str = ""
-    learned: str = ""
     seconds: int = 600
     progress: Progress | None = None
     choose: Callable[[dict[str, str], str], str] = field(default=lambda options, default: default)
@@ -91,28 +81,29 @@ def lift_in(session: Session, notebook: Notebook, options: Options, tidy: Tidy =
 
 
 def _verified(
-    session: Session, notebook: Notebook, options: Options, tidy: Tidy, trace: Trace, made: Plan, at: int
+    session: Session, notebook: Notebook, given: Options, tidy: Tidy, trace: Trace, made: Plan, at: int
 ) -> Result:
     prediction = trace.facts["predictions"][at]
     lifted = emit(trace, made, prediction, notebook.path.name)
     lifted.text = tidy(lifted.text)
+    seeds, drawing = (set(made.kept) & set(trace.facts[name]) for name in ("seeds", "random"))
     job = {
         "stage": "verify",
         "prediction": at,
         "source": made.source,
         "request": made.request,
-        "label": options.label,
-        "learned": options.learned or LEARNED.read_text(encoding="utf-8"),
+        "label": given.label,
+        "learned": LEARNED.read_text(encoding="utf-8"),
         "text": lifted.text,
         "text_with_states": emit(trace, made, prediction, notebook.path.name, with_states=True).text,
-        "random": bool(set(made.kept) & set(trace.facts["random"])),
+        "random": TEXTS["seeded" if seeds else "unseeded"] if drawing - seeds else "",
     }
-    checks = session.run(job, options.seconds * max(1, len(made.kept)))
+    checks = session.run(job, given.seconds * max(1, len(made.kept)))
     different = [each for each in checks["parities"].values() if not each["equal"]]
     draws = [each["place"] for each in trace.facts["draws"] if each["place"][0] in made.serving]
     if different and draws:
         cell, code = trace.expression(draws[0])
-        different[0]["error"] += f"; cell {cell} draws random numbers for the rows: {code[:80]}. {DRAWS}"
+        different[0]["error"] += f"; cell {cell} draws random numbers for the rows: {code[:80]}. {TEXTS['draws']}"
     return Result(notebook, trace, made, prediction, lifted, checks)
 
 

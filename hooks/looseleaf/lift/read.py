@@ -71,10 +71,10 @@ def read(path: Path) -> Notebook:
     """Read a notebook; raises LifecycleError where it is none, has no code, or is not in Python 3."""
     if not path.is_file():
         raise LifecycleError(f"{path} is not a file", "Name a notebook (.ipynb), or a .py file with # %% cells.")
-    if path.suffix == ".py":
-        sources, written = _from_python(path.read_text(encoding="utf-8")), ""
-    else:
-        sources, written = _from_jupyter(path)
+    try:
+        sources, written = (_from_python(path.read_text("utf-8")), "") if path.suffix == ".py" else _from_jupyter(path)
+    except (UnicodeDecodeError, SyntaxError) as error:
+        raise LifecycleError(f"{path.name} is not valid Python in UTF-8 ({error})", "Save it as UTF-8.") from error
     cells = tuple(_cell(number, source) for number, source in enumerate(sources, 1))
     for cell in cells:
         _refuse_invalid(path, cell)

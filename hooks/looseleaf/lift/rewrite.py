@@ -37,9 +37,9 @@ class Rewriter:
 
     def statement(self, at: int, node: ast.stmt, only: tuple[str, ...] = ()) -> str:
         """Return the text of a statement with its expressions rewritten, of which only some kinds for training."""
-        first, _, last, end = self.trace.statements[at]["span"]
+        first, start, last, end = self.trace.statements[at]["span"]
         source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
-        return self._range(at, node, source, source.offset(first, 0), source.offset(last, end), only)
+        return self._range(at, node, source, source.offset(first, start), source.offset(last, end), only)
 
     def expression(self, at: int, node: ast.expr) -> str:
         """Return the text of an expression, rewritten."""
@@ -116,12 +116,12 @@ class Rewriter:
 
     def _rows(self, at: int, kind: str, before: str, after: str) -> str:
         statement = self.trace.statements[at]
-        reason = _one_line(after)[:80].replace("\\", "").replace('"', "'")
+        reason = " ".join(after.split())[:160].replace('"', "'")
+        rejects = kind.startswith("reject")
         entry = {"cell": statement["cell"], "line": statement["line"], "text": reason}
-        if kind.startswith("reject"):
-            self.filters.append({**entry, "rejects": True})
-            return f'learned.keep("{reason}", {before}, {after})'
-        self.filters.append({**entry, "rejects": False})
+        self.filters.append({**entry, "rejects": rejects})
+        if rejects:
+            return f"learned.keep({reason!r}, {before}, {after})"
         return f"learned.training_rows(lambda: {_one_line(after)}, {before})"
 
     def _one(self, at: int, node: Any, fact: Fact, source: Source) -> str:
@@ -183,13 +183,10 @@ class Rewriter:
         calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
         if any([at, *place(each)] == self.prediction["place"] for each in calls):
             return True
-        is_in_function = at == self.plan.target != self.prediction["place"][0]
         names = {each.func.id for each in calls if isinstance(each.func, ast.Name)}
-        return is_in_function and any(
-            self.trace.statements[each]["kind"] == "FunctionDef"
-            and names & self.trace.statements[each]["writes"].keys()
-            for each in self.plan.kept
-        )
+        kept = (self.trace.statements[each] for each in self.plan.kept)
+        defined = {name for each in kept if each["kind"] == "FunctionDef" for name in each["writes"]}
+        return at == self.plan.target != self.prediction["place"][0] and bool(names & defined)
 
     def _read(self, at: int, node: Any, source: Source) -> str:
         """Return the text for a read of the raw table, or of a file whose rows have its columns."""
@@ -213,17 +210,12 @@ class Rewriter:
         if isinstance(node, ast.Call):
             receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.func
             return self._rows(at, kind, self._one_or_range(at, receiver, source), inner)
-        base: Any = node.value
-        key: Any = node.slice
-        is_indexer = isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc")
-        if is_indexer:
-            before = self._one_or_range(at, base.value, source)
-            if isinstance(key, ast.Tuple) and len(key.elts) > 1:
-                before = f"{before}.{base.attr}[:, {self._one_or_range(at, key.elts[1], source)}]"
-        else:
-            before = self._one_or_range(at, base, source)
-            if isinstance(key, ast.Tuple) and len(key.elts) > 1:
-                before = f"{before}[:, {self._one_or_range(at, key.elts[1], source)}]"
+        base, key, indexer = node.value, node.slice, ""
+        if isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc"):
+            indexer, base = f".{base.attr}", base.value
+        before = self._one_or_range(at, base, source)
+        if isinstance(key, ast.Tuple) and len(key.elts) > 1:
+            before = f"{before}{indexer}[:, {self._one_or_range(at, key.elts[1], source)}]"
         return self._rows(at, kind, before, inner)
 
 

@@ -11,9 +11,7 @@ Fact = dict[str, Any]
 DRAWING = ("matplotlib", "seaborn", "plotly", "warnings", "pylab", "missingno", "IPython")
 # A prediction inside of one of these may run several times, or in another scope.
 MOST_PAIRS = 3
-REPEATED = (
-    ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp,
-)  # fmt: skip
+REPEATED = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def plans(trace: Trace, prediction: Fact) -> list[Plan]:
     """
     target, needs = prediction["statement"], dependencies(trace.statements)
     kept: set[int] = set()
-    todo = [target]
+    todo = [target, *(at for at in trace.facts["seeds"] if at < target)]
     while todo:
         at = todo.pop()
         if at not in kept:

@@ -14,6 +14,7 @@ READERS = (
     "read_csv", "read_excel", "read_parquet", "read_json", "read_table", "read_feather", "read_pickle", "read_sql",
     "read_sas", "read_stata", "loadtxt", "genfromtxt", "load_dataset",
 )  # fmt: skip
+PATHS = ("filepath_or_buffer", "io", "path", "path_or_buf", "fname")
 PREDICTORS = ("predict", "predict_proba", "decision_function", "score")
 # Values of other rows: a single row cannot have them.
 CROSS_ROW = (
@@ -32,6 +33,12 @@ def is_reader(receiver: Any, name: str, function: Any) -> bool:
     if isinstance(receiver, (pd.DataFrame, pd.Series)):
         return False
     return name in READERS or (is_data_set(function) and name.startswith(("load_", "fetch_")))
+
+
+def is_missing(path: Any, data: str) -> bool:
+    """Whether a file is not found, or has the name of `data`, which is read in its place."""
+    is_path = isinstance(path, (str, os.PathLike))
+    return is_path and (not os.path.exists(path) or os.path.basename(path) == os.path.basename(data))
 
 
 def is_data_set(function: Any) -> bool:
@@ -86,8 +93,7 @@ def of_call(receiver: Any, name: str, function: Any, arguments: Any, options: An
         given = [*arguments, *options.values()]
         if name == "astype" and any(isinstance(each, str) and each == "category" for each in given):
             return "category"
-        filled = name == "fillna" and options.get("method")
-        if name in CROSS_ROW or filled:
+        if name in CROSS_ROW or (name == "fillna" and options.get("method")):
             return "cross_row"
     return ""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .values import FEWEST_ROWS, dense
+from .values import FEWEST_ROWS, compared, dense, plain
 
 # A column with more different values, as a share of the rows, identifies rows rather than the label.
 MOST_LEVELS = 0.2
+# A comparison with a number after the name of a column, as in `df["age"] <= 65`.
+NUMBER = r"\W*?([<>]=?)\s*(-?\d+\.?\d*(?:[eE][+-]?\d+)?)(?![\w.])"
 # What turns the logarithm or the root of a label into the label.
 INVERSES = ("exp", "expm1", "square", "exp2")
 
@@ -76,14 +79,19 @@ def rules(table: Any, rejected: dict[int, str]) -> tuple[list[dict[str, Any]], l
     """Return conditions on one column each that exclude rejected rows and no others, and the reasons of the rest."""
     left = set(rejected)
     good, bad = table.drop(index=list(rejected)), table.loc[list(rejected)]
-    found = []
+    reasons, found = pd.Series(rejected, bad.index, object), []
     for name in table.columns:
+        word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
+        is_named = reasons.str.contains(word).astype(bool)
         known, other = good[name].dropna(), bad[name]
-        tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, other.isna())}
+        is_empty = other.isna() & (is_named | reasons.str.contains("dropna(", regex=False).astype(bool))
+        tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, is_empty)}
         if len(known) and known.dtype.kind in "iuf":
-            tests.update(low=(known.min(), other < known.min()), high=(known.max(), other > known.max()))
-        elif known.nunique() <= MOST_LEVELS * len(known):
-            tests["levels"] = (sorted(map(str, set(known))), other.notna() & ~other.isin(set(known)))
+            for kind, mask in (("low", is_named & (other < known.min())), ("high", is_named & (other > known.max()))):
+                tests[kind] = (limit(kind == "high", word, reasons[mask], known, other[mask]), mask)
+        if known.dtype.kind not in "f" and known.nunique() <= MOST_LEVELS * len(known):
+            mask = other.notna() & ~other.isin(set(known)) & is_named
+            tests["levels"] = (sorted(map(str, set(known))), mask)
         for kind, (value, mask) in tests.items():
             found.append((set(other.index[mask]), {"column": str(name), "kind": kind, "value": value}))
     chosen = []
@@ -94,6 +102,37 @@ def rules(table: Any, rejected: dict[int, str]) -> tuple[list[dict[str, Any]], l
         chosen.append({**rule, "rows": len(rows), "reason": rejected[min(rows & left)]})
         left -= rows
     return chosen, sorted({rejected[at] for at in left})
+
+
+def limit(is_high: bool, word: str, reasons: Any, known: Any, lost: Any) -> Any:
+    """Return the author's number between the kept values and the lost ones, else the last that is kept."""
+    for sign, text in re.findall(word + NUMBER, "\n".join(reasons.unique())):
+        is_kept = sign in (("<=", ">") if is_high else (">=", "<"))
+        value = float(text) if is_kept else float(np.nextafter(float(text), -np.inf if is_high else np.inf))
+        if known.max() <= value < lost.min() if is_high else lost.max() < value <= known.min():
+            return value
+    return (known.max() if is_high else known.min()).item()
+
+
+def levels(classes: list[Any], pairs: dict[Any, Any], label: Any) -> list[Any]:
+    """Return the label of the table for each class of the model, or nothing where they are not known."""
+    found = [plain(pairs.get(each)) for each in classes]
+    is_label = not pairs and label is not None and set(classes) <= set(label)
+    return classes if is_label else found if len(set(found)) == len(found) and None not in found else []
+
+
+def droppable(names: list[str], label: str, predicted: Any) -> list[str]:
+    """Return the label and the columns without which `predicted` returns what it returns with all of them."""
+    dropped = [name for name in names if name == label]
+    expected, todo = predicted([]), [[name for name in names if name != label]]
+    while todo and expected is not None:
+        part = todo.pop()
+        outputs = predicted([*dropped, *part])
+        if outputs is not None and compared(expected, outputs)["equal"]:
+            dropped += part
+        elif len(part) > 1:
+            todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+    return dropped
 
 
 def _is_one_to_one(values: Any, codes: Any) -> bool:

@@ -44,6 +44,9 @@ class Recorder:
         # Estimators are recognised by their identity, which a new object may take over.
         self._alive: list[Any] = []
         self.draws: list[dict[str, Any]] = []
+        self.seeds: list[int] = []
+        # The path in place of which `data` is read.
+        self.replaced: Any = None
 
     def start(self, statement: int) -> None:
         """Begin a statement, also after one that failed."""
@@ -104,6 +107,9 @@ class Recorder:
         return self._called(token, owner, name, function, arguments, options)
 
     def _called(self, token: Any, receiver: Any, name: str, function: Any, arguments: Any, options: Any) -> Any:
+        if isinstance(receiver, pd.DataFrame) and name in ("query", "eval"):
+            # They look for variables in the frame of their caller.
+            options["level"] = options.get("level", 0) + 2
         if token is None:
             return function(*arguments, **options)
         if kinds.is_reader(receiver, name, function):
@@ -118,8 +124,10 @@ class Recorder:
             self._deep -= deep
         if kinds.is_draw(function, value):
             self.draws.append({"place": token[0]})
+        if name == "seed":
+            self.seeds.append(self.statement)
         if name in DUMPERS:
-            self._note_saved(arguments)
+            self.saved |= {id(each) for each in _flat(arguments) if is_estimator(each)}
         if is_estimator(receiver) and name.startswith("fit"):
             for each in (receiver, getattr(receiver, "best_estimator_", None)):
                 self._alive.append(each)
@@ -163,8 +171,10 @@ class Recorder:
         return value
 
     def _read(self, token: Any, function: Any, arguments: Any, options: Any) -> Any:
-        if self.data and arguments and not self.sources:
-            arguments = (self.data, *arguments[1:])
+        arguments = arguments or tuple(options.pop(name) for name in kinds.PATHS if name in options)
+        is_raw = self.data and arguments and kinds.is_missing(arguments[0], self.data)
+        if is_raw and self.replaced in (None, arguments[0]):
+            self.replaced, arguments = arguments[0], (self.data, *arguments[1:])
         if type(function).__name__ == "Stub":
             # seaborn is replaced, and its tables are files of the network.
             arguments, function = (self.data or kinds.cached(arguments[0]),), pd.read_csv
@@ -196,11 +206,6 @@ class Recorder:
         index = getattr(inputs, "index", None)
         fact["index"] = None if index is None or not hasattr(inputs, "iloc") else comparable(index)
         self.predictions.append({**same, **fact})
-
-    def _note_saved(self, arguments: Any) -> None:
-        for each in _flat(arguments):
-            if is_estimator(each):
-                self.saved.add(id(each))
 
     def _is_many(self, value: Any) -> bool:
         return (rows(value) or 0) >= max(FEWEST_ROWS, SHARE * self.largest)

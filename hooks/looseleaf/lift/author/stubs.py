@@ -12,6 +12,7 @@ DRAWING = (
     "dtreeviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
 )  # fmt: skip
 OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lt", "gt", "le", "ge")
+RESULTS = {"len": 2, "float": 0.0, "int": 0, "setitem": None, "exit": None}
 
 
 class Stub(types.ModuleType):
@@ -33,36 +34,23 @@ class Stub(types.ModuleType):
     def __getitem__(self, _: Any) -> Any:
         return Stub()
 
-    def __setitem__(self, _: Any, __: Any) -> None:
-        pass
-
     def __iter__(self) -> Any:
         # `figure, axes = plt.subplots()` unpacks two.
         return iter([Stub(), Stub()])
 
-    def __len__(self) -> int:
-        return 2
-
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        pass
-
     def __mro_entries__(self, _: Any) -> Any:
         return (object,)
-
-    def __float__(self) -> float:
-        return 0.0
-
-    def __int__(self) -> int:
-        return 0
 
 
 def _operator(self: Any, *_: Any, **__: Any) -> Any:
     return Stub()
 
 
+for _name, _value in RESULTS.items():
+    setattr(Stub, "__" + _name + "__", lambda *_, _value=_value: _value)
 for _name in OPERATORS:
     setattr(Stub, "__" + _name + "__", _operator)
 

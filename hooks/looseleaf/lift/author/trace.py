@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import random
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from .values import fingerprint, is_estimator, is_storable, short
 
 NAME = "__notebook__"
 MESSAGE = 300
+TIMEOUT = "CellTimeout: the cell ran longer than its limit"
 
 
 class CellTimeout(BaseException):
@@ -61,15 +63,26 @@ class Tracer:
         try:
             tree = ast.parse(code)
         except SyntaxError as error:
-            fact = {"cell": number, "line": error.lineno or 1, "error": f"SyntaxError: {error.msg}"}
-            self.facts.append({"span": None, "reads": [], "writes": {}, "mutated": {}, "uses": [], **fact})
+            self._fail(number, error.lineno or 1, f"SyntaxError: {error.msg}", [])
             return
-        with time_limit(seconds):
-            for at, node in enumerate(tree.body):
-                if not self._run(number, node):
-                    # What the rest of the cell should have written is missing from now on.
-                    self.facts[-1]["missing"] = sorted(set().union(*map(_stored, tree.body[at:])))
-                    return
+        start = len(self.facts)
+        try:
+            with time_limit(seconds):
+                for at, node in enumerate(tree.body):
+                    if not self._run(number, node):
+                        # What the rest of the cell should have written is missing from now on.
+                        self.facts[-1]["missing"] = sorted(set().union(*map(_stored, tree.body[at:])))
+                        return
+        except CellTimeout:
+            # The alarm came while no statement ran.
+            if left := tree.body[len(self.facts) - start :]:
+                self._fail(number, left[0].lineno, TIMEOUT, left)
+
+    def _fail(self, number: int, line: int, error: str, nodes: list[ast.stmt]) -> None:
+        """Add a statement that did not run, and the names that `nodes` should have written."""
+        fact = {"cell": number, "line": line, "span": (line, 0, line, 0), "error": error, "aligned": []}
+        missing = sorted(set().union(*map(_stored, nodes)))
+        self.facts.append({**fact, "reads": [], "writes": {}, "mutated": {}, "missing": missing})
 
     def _run(self, number: int, node: ast.stmt) -> bool:
         recorder, names = self.recorder, self.namespace
@@ -86,7 +99,7 @@ class Tracer:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 exec(compile(module, f"<cell {number}>", "exec"), names)
         except CellTimeout:
-            error = "CellTimeout: the cell ran longer than its limit"
+            error = TIMEOUT
         except (Exception, SystemExit) as problem:
             error = f"{type(problem).__name__}: {problem}"[:MESSAGE]
         if _generators() != key:
@@ -144,8 +157,10 @@ class Tracer:
         predictions = [{k: v for k, v in each.items() if k not in hidden} for each in recorder.predictions]
         nodes = [{"statement": place[0], "span": place[1:], **fact} for place, fact in recorder.nodes.items()]
         facts = {"statements": self.facts, "nodes": nodes, "sources": recorder.sources, "predictions": predictions}
-        facts["draws"] = recorder.draws
-        return {**facts, "random": sorted(self.states), "python": sys.version.split()[0], "versions": _versions()}
+        # A statement that only seeds a generator writes no name.
+        seeds = [at for at in recorder.seeds if not (self.facts[at]["error"] or self.facts[at]["aligned"])]
+        drawing = {"draws": recorder.draws, "seeds": seeds, "random": sorted(self.states)}
+        return {**facts, **drawing, "python": sys.version.split()[0], "versions": _versions()}
 
 
 @contextlib.contextmanager
@@ -178,6 +193,9 @@ def _generators() -> Any:
 def _loaded(node: ast.AST) -> set[str]:
     every = [*ast.walk(node)]
     names = {each.id for each in every if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+    # DataFrame.query and eval name variables in their text.
+    texts = [each.value for each in every if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    names |= {name for text in texts for name in re.findall(r"@(\w+)", text)}
     changed = [each.target for each in every if isinstance(each, ast.AugAssign)]
     return names | {each.id for each in changed if isinstance(each, ast.Name)}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+import types
 import zlib
 from typing import Any
 
@@ -29,11 +31,8 @@ def is_sparse(value: Any) -> bool:
 
 def is_estimator(value: Any) -> bool:
     """Whether a value has the interface of scikit-learn: fit, and predict or transform."""
-    return (
-        not isinstance(value, type)
-        and callable(getattr(value, "fit", None))
-        and (hasattr(value, "predict") or hasattr(value, "transform") or hasattr(value, "get_params"))
-    )
+    has_method = any(hasattr(value, name) for name in ("predict", "transform", "get_params"))
+    return not isinstance(value, type) and callable(getattr(value, "fit", None)) and has_method
 
 
 def rows(value: Any) -> int | None:
@@ -70,7 +69,7 @@ def fingerprint(value: Any) -> Any:
 
 def _hashed(value: Any) -> int:
     try:
-        return int(pd.util.hash_pandas_object(value, index=True).to_numpy().sum())
+        return zlib.crc32(pd.util.hash_pandas_object(value, index=True).to_numpy().tobytes())
     except TypeError:
         return zlib.crc32(pickle.dumps(value))
 
@@ -134,9 +133,8 @@ def row_keys(table: Any) -> list[bytes]:
 
 def plain(value: Any) -> Any:
     """Return a value of NumPy or pandas as JSON has it."""
-    return (
-        value.item() if isinstance(value, np.generic) else value.isoformat() if hasattr(value, "isoformat") else value
-    )
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def as_json(table: Any) -> str:
@@ -150,7 +148,23 @@ def frequent(values: Any) -> Any:
     return next(iter(values.mode()), None)
 
 
+def placeholder(values: Any) -> Any:
+    """Return what takes the place of a column: no text, and no number of a single row."""
+    value = plain(frequent(values))
+    return "" if isinstance(value, str) else 0 if values.is_unique else value
+
+
 def short(value: Any) -> str:
     """Return a value on one line of at most 80 characters; of estimators only their parameters."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def module(name: str, text: str, **names: Any) -> Any:
+    """Return a module with this text, whose namespace has more names."""
+    made = types.ModuleType(name)
+    sys.modules.setdefault("model", types.ModuleType("model"))
+    sys.modules[name] = made
+    made.__dict__.update(names)
+    exec(compile(text, name, "exec"), made.__dict__)
+    return made

@@ -5,18 +5,16 @@ from __future__ import annotations
 import collections
 import json
 import random
-import sys
 import traceback
-import types
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import labels
-from .values import as_json, comparable, compared, frequent, plain, row_keys, rows, short
+from .values import as_json, comparable, compared, frequent, module, placeholder, plain, row_keys, rows, short
 
-SAMPLE, GOLDEN = 25, 40
+SAMPLE, GOLDEN, FEW = 25, 40, 500
 
 
 def run(job: Any, tracer: Any, report: Any) -> dict[str, Any]:
@@ -32,8 +30,8 @@ class Verification:
         self.prediction = tracer.recorder.predictions[job["prediction"]]
         self.method = self.prediction["method"]
         self.raw = self._requests()
-        self.module = _module("model.learned", job["learned"])
-        self.features = _module("model.lifted", job["text"]).features
+        self.module = module("model.learned", job["learned"])
+        self.features = module("model.lifted", job["text"]).features
         facts = ((name, str(each.dtype), bool(each.isna().any())) for name, each in self.raw.items())
         self.columns: dict[str, Any] = {str(name): {"dtype": dtype, "nulls": nulls} for name, dtype, nulls in facts}
         self.values: dict[str, Any] = {}
@@ -59,17 +57,22 @@ class Verification:
 
     def _slice(self) -> dict[str, Any]:
         """Train with the random states of the notebook; the predictions must be the notebook's own."""
+        learned = self._trained(self._training_table())
+        self.values = learned.values
+        return self._like_notebook(learned)
+
+    def _trained(self, table: Any) -> Any:
+        """Return what training learns with the random states of the notebook."""
         states = self.tracer.states
 
         def restore(at: int) -> None:
             np.random.set_state(states[at][0])
             random.setstate(states[at][1])
 
-        module = _module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
+        trained = module("model.lifted_with_states", self.job["text_with_states"], __restore__=restore)
         learned = self.module.Learned(files=True)
-        module.features(self._training_table(), learned)
-        self.values = learned.values
-        return self._like_notebook(learned)
+        trained.features(table, learned)
+        return learned
 
     def _batch(self) -> dict[str, Any]:
         """Predict all raw rows without their label; the notebook's rows must have the notebook's predictions."""
@@ -110,7 +113,7 @@ class Verification:
         result = self._like_notebook(learned)
         if not result["equal"] and self.job["random"]:
             result.pop("error", None)
-            result.update(equal=True, note="the notebook uses a random generator without a seed: predictions differ")
+            result.update(equal=True, note=f"{self.job['random']}: predictions differ")
         return result
 
     def _requests(self) -> Any:
@@ -141,9 +144,7 @@ class Verification:
 
     def _line_of(self, error: Exception) -> str:
         """Return the line of the lifted text in which an error was raised."""
-        frames = [
-            each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith("model.lifted")
-        ]
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename[:12] == "model.lifted"]
         if not frames:
             return ""
         text = self.job["text" if frames[-1].filename == "model.lifted" else "text_with_states"]
@@ -164,13 +165,13 @@ class Verification:
         same = (np.array(inputs), np.array(tables), self.names) if len({each.shape for each in tables}) == 1 else None
         return compared(np.array(expected), np.array(outputs), same)
 
-    def _serve(self, raw: Any) -> Any:
+    def _serve(self, raw: Any, values: Any = None) -> Any:
         table = raw.copy()
         if self.label in table:
             # A request has no label: a frequent one that the conditions for the fit accept takes its place.
             value = frequent(self.raw[self.label]) if self.placeholder is None else self.placeholder
             table[self.label] = pd.Series([value] * len(table), table.index).astype(self.raw[self.label].dtype)
-        return self.module.serve(self.features, table, self.values, self.method)
+        return self.module.serve(self.features, table, values or self.values, self.method)
 
     def _training_table(self) -> Any:
         return self.tracer.recorder.tables[self.job["source"]].copy()
@@ -195,7 +196,8 @@ class Verification:
     def _columns(self) -> dict[str, Any]:
         """Find columns whose values do not matter, and the rows that are rejected."""
         unused = []
-        few = self.raw.iloc[self.accepted[:500]].reset_index(drop=True)
+        # A table is often sorted, so that the first rows have one value of a column.
+        few = self.raw.iloc[self.accepted[:: len(self.accepted) // FEW + 1]].reset_index(drop=True)
         # Probabilities change where a decision does not.
         model = self.prediction["object"]
         self.method = "predict_proba" if hasattr(model, "predict_proba") else self.method
@@ -209,9 +211,10 @@ class Verification:
                     unused.append(str(name))
             except Exception:
                 continue
+        unused = labels.droppable(unused, self.label, self._predicted)
         for name in {*unused, self.label} & self.columns.keys():
-            # A request does not have it, and the author's lines may name it: the most frequent value takes its place.
-            self.columns[name]["value"] = plain(frequent(self.raw[name]))
+            # A request does not have it, and the author's lines may name it.
+            self.columns[name]["value"] = placeholder(self.raw[name].iloc[self.accepted])
         if self.placeholder is not None:
             self.columns[self.label]["value"] = plain(self.placeholder)
         used = [name for name in self.raw.columns if str(name) not in unused]
@@ -219,30 +222,29 @@ class Verification:
         facts: dict[str, Any] = {"unused": unused, "rejected": dict(collections.Counter(self.rejected.values()))}
         leaks = labels.leaks(self._training_table(), used, self.label)
         facts.update(leaks=leaks, rules=rules, unruled=unruled, method=self.method)
-        golden = self._golden([each for each in used if each != self.label])
-        return {**facts, "levels": self._levels(), "golden": golden}
+        facts["levels"] = labels.levels(self.prediction["classes"], self.levels, self.raw.get(self.label))
+        return {**facts, "golden": self._golden([each for each in used if each != self.label])}
 
-    def _levels(self) -> list[Any]:
-        """Return the label of the table for each class of the model, or nothing where they are not known."""
-        classes = self.prediction["classes"]
-        found = [plain(self.levels.get(each)) for each in classes]
-        is_label = not self.levels and self.label in self.raw and set(classes) <= set(self.raw[self.label])
-        return classes if is_label else found if len(set(found)) == len(found) and None not in found else []
+    def _predicted(self, dropped: list[str]) -> Any:
+        """Train and predict all accepted rows without these columns; None where that fails."""
+        self.report({"step": "the search for unused columns"})
+        table, few = self._training_table(), self.raw.iloc[self.accepted]
+        # In the repository, training does not have the rows that are rejected.
+        table = table.iloc[self.accepted] if self.job["source"] == self.job["request"] else table
+        try:
+            table = table.drop(columns=[name for name in dropped if name != self.label])
+            columns = {name: {**facts, "value": placeholder(few[name])} for name, facts in self.columns.items()}
+            values = self._trained(self.module.as_table(table, columns)).values
+            _, outputs, rejected = self._serve(self.module.as_table(few.drop(columns=dropped), columns), values)
+            return None if rejected else comparable(outputs)
+        except Exception:
+            return None
 
     def _golden(self, used: list[Any]) -> list[dict[str, Any]]:
         """Return rows of which no two values are of the same person, each with what the notebook's model predicts."""
-        few, random = self.raw.iloc[self.accepted], np.random.RandomState(0)
-        mixed = pd.DataFrame({name: few[name].to_numpy()[random.permutation(len(few))[:GOLDEN]] for name in used})
+        few = self.raw.iloc[np.random.RandomState(0).permutation(self.accepted)]
+        mixed = pd.DataFrame({name: np.roll(few[name].to_numpy(), at)[:GOLDEN] for at, name in enumerate(used)})
         _, outputs, rejected = self._serve(self.module.as_table(mixed, self.columns))
         rows = [row for at, row in enumerate(json.loads(as_json(mixed))) if at not in rejected]
         found = np.atleast_1d(getattr(np, self.inverse or "asarray")(comparable(outputs))).tolist()
         return [{"row": row, "output": output} for row, output in zip(rows, found)]
-
-
-def _module(name: str, text: str, **names: Any) -> Any:
-    module = types.ModuleType(name)
-    sys.modules.setdefault("model", types.ModuleType("model"))
-    sys.modules[name] = module
-    module.__dict__.update(names)
-    exec(compile(text, name, "exec"), module.__dict__)
-    return module
