@@ -44,7 +44,7 @@ def test_a_data_set_of_scikit_learn_is_a_table_with_its_names(lines: str, lift, 
     assert "alcohol" in result.checks["columns"]
     assert "learned.data_set(" in result.lifted.text
     with pytest.raises(LifecycleError, match="load_wine of scikit-learn is not a file"):
-        write(tmp_path, result, "", {}, bool)
+        write(tmp_path, result, "", bool)
 
 
 def test_a_function_that_reads_two_files_reads_the_raw_table_for_the_fit_and_the_request(files: Path, lift) -> None:

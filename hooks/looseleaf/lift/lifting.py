@@ -87,17 +87,10 @@ def _verified(
     lifted = emit(trace, made, prediction, notebook.path.name)
     lifted.text = tidy(lifted.text)
     seeds, drawing = (set(made.kept) & set(trace.facts[name]) for name in ("seeds", "random"))
-    job = {
-        "stage": "verify",
-        "prediction": at,
-        "source": made.source,
-        "request": made.request,
-        "label": given.label,
-        "learned": LEARNED.read_text(encoding="utf-8"),
-        "text": lifted.text,
-        "text_with_states": emit(trace, made, prediction, notebook.path.name, with_states=True).text,
-        "random": TEXTS["seeded" if seeds else "unseeded"] if drawing - seeds else "",
-    }
+    job = {"stage": "verify", "prediction": at, "source": made.source, "request": made.request, "label": given.label}
+    job |= {"text": lifted.text, "learned": LEARNED.read_text(encoding="utf-8")}
+    job["text_with_states"] = emit(trace, made, prediction, notebook.path.name, with_states=True).text
+    job["random"] = TEXTS["seeded" if seeds else "unseeded"] if drawing - seeds else ""
     checks = session.run(job, given.seconds * max(1, len(made.kept)))
     different = [each for each in checks["parities"].values() if not each["equal"]]
     draws = [each["place"] for each in trace.facts["draws"] if each["place"][0] in made.serving]

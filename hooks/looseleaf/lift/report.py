@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.lifting import PARITIES, Result
 
 TEMPLATES = Path(__file__).with_name("own")
-KINDS = {
-    "value": "value", "fitted": "fitted object", "fit_transform": "fitted object", "fit_predict": "fitted object",
-    "dummies": "levels", "category": "levels", "factorize": "levels", "cut": "edges of bins", "qcut": "edges of bins",
-    "expand": "columns", "group": "a value for each group", "table": "second table",
-}  # fmt: skip
+KINDS: dict[str, str] = TEXTS["kinds"]
 # The learned values that are shown; others, such as levels of a text, may name a person.
 NUMBER = r"[-+.\de]+|nan|True|False|None"
 # What a difference or an error has of a row.
@@ -65,10 +62,8 @@ def _facts(result: Result) -> dict[str, Any]:
     if result.is_verified:
         share = f"{len(result.plan.kept)} of {len(trace.statements)}"
         verdict = f"Every comparison is equal: {share} statements predict as the notebook does."
-    return {
-        "name": result.notebook.path.name,
-        "verified": result.is_verified,
-        "verdict": verdict,
+    facts = {"name": result.notebook.path.name, "verified": result.is_verified, "verdict": verdict}
+    return facts | {
         "prediction": f"{call} ({prediction['model']}) in cell {cell}, {prediction['rows']} rows",
         "python": trace.facts["python"],
         "versions": ", ".join(f"{name} {version}" for name, version in trace.facts["versions"].items()),

@@ -218,10 +218,8 @@ class Bucket:
             kind, reason = type(error).__name__, re.sub(r"\s+", " ", str(error).partition("\n")[0])[:300]
             if kind in ("PreconditionError", "AlreadyExistsError"):
                 raise LifecycleError(f"another process has changed {self.url} meanwhile", DECIDE_AGAIN) from None
-            refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError") or re.search(
-                " 403|Missing", reason
-            )
-            hint = CREDENTIALS if refused else UNREACHABLE
+            is_refused = kind in ("PermissionError", "PermissionDeniedError", "UnauthenticatedError")
+            hint = CREDENTIALS if is_refused or re.search(" 403|Missing", reason) else UNREACHABLE
             raise LifecycleError(f"{self.url} cannot be used: {reason}", hint) from None
 
 
