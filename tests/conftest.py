@@ -62,6 +62,8 @@ def quick_temporary_folders() -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(dir=memory) as folder, pytest.MonkeyPatch.context() as patch:
+        # PostgreSQL runs as another user.
+        Path(folder).chmod(0o711)
         patch.setattr(tempfile, "tempdir", folder)
         yield
 

@@ -75,4 +75,4 @@ def test_a_repository_moves_to_a_fork_by_the_documented_command(
     done = run(*(re.sub(r"@v[\w.]+", at, word) for word in command(fork)), folder=project)
     assert done.returncode == 0, done.stdout
     assert f"→ {NEWEST.removeprefix('v')}: no decision is needed" in done.stdout
-    assert re.search(rf"_src_path: .*→ '{fork.removeprefix('file://')}'", done.stdout), done.stdout
+    assert re.search(rf"address of the template: .*→ '{fork.removeprefix('file://')}'", done.stdout), done.stdout
