@@ -130,7 +130,13 @@ def test_an_edited_file_of_the_template_stops_the_update_with_a_hint(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("version", "minor"), [(FIRST, 11), *((version, 13) for version in LATER)])
+@pytest.mark.parametrize(
+    ("version", "minor"),
+    [
+        pytest.param(version, 11 if version == FIRST else 13, marks=pytest.mark.xdist_group(f"checks after {version}"))
+        for version in RELEASES
+    ],
+)
 def test_an_edited_repository_passes_its_own_checks_after_the_update(
     history: Template, tmp_path: Path, version: str, minor: int
 ) -> None:
