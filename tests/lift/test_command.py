@@ -65,14 +65,14 @@ def test_a_lift_that_is_not_verified_writes_only_the_report_which_the_next_one_r
     # Values of rows are shown in the terminal, and not in the report, which is committed.
     assert " instead of " in shown
     assert " instead of " not in page
-    notebooks.write(tmp_path / "work", READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    notebooks.write(tmp_path / "notes", READ, MEAN, SEX, SPLIT, FIT, PREDICT)
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lifting, "compare", stop)
-    assert cli.main(["lift", "~/work/notebook.ipynb", "--defaults"]) == 130
+    assert cli.main(["lift", "~/notes/notebook.ipynb", "--defaults"]) == 130
     assert "the files are written" in capsys.readouterr().err
     assert "Every comparison is equal" in (repository / "docs/lift-report.md").read_text()
 

@@ -14,7 +14,7 @@ TEXT = Path(__file__).with_name("own") / "lifted.txt"
 
 @dataclass
 class Lifted:
-    """The text of lifted.py. `kept` names each learned value with its kind, cell and text."""
+    """The text of lifted.py. `learned` has each learned value with its kind, cell and text."""
 
     text: str
     learned: list[Fact] = field(default_factory=list)
@@ -67,7 +67,7 @@ class _Emitter:
         return {next(iter(each["writes"]), "") for _, each in functions}
 
     def _statement(self, at: int) -> None:
-        statement, node = self.trace.statements[at], self.trace.node(at)
+        node = self.trace.node(at)
         if isinstance(node, ast.Import | ast.ImportFrom):
             self._import(node)
             return
@@ -81,15 +81,11 @@ class _Emitter:
             return
         self._add(self.rewriter.statement(at, node, ("source",)), at, training=True)
         for name in names:
-            value = statement["writes"].get(name) or statement["mutated"][name]
-            key = self.rewriter.note(at, name, "fitted" if value["estimator"] else "value", value["short"])
-            self._add(f'{name} = learned("{key}", lambda: {name})')
+            self._add(f'{name} = learned("{self._noted(at, name)}", lambda: {name})')
 
     def _inline(self, at: int, node: ast.stmt, names: list[str]) -> str:
         """Return `name = learned(key, lambda: …)` for an assignment to one name and for `name.fit(…)`."""
         [name] = names
-        statement = self.trace.statements[at]
-        value = statement["writes"].get(name) or statement["mutated"][name]
         expression: ast.expr | None = None
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             expression = node.value if node.targets[0].id == name else None
@@ -97,8 +93,13 @@ class _Emitter:
             expression = node.value
         if expression is None:
             return ""
-        key = self.rewriter.note(at, name, "fitted" if value["estimator"] else "value", value["short"])
-        return f'{name} = learned("{key}", lambda: {self.rewriter.segment(at, expression)})'
+        return f'{name} = learned("{self._noted(at, name)}", lambda: {self.rewriter.segment(at, expression)})'
+
+    def _noted(self, at: int, name: str) -> str:
+        """Note that a statement learns the value of a name, and return its key."""
+        statement = self.trace.statements[at]
+        value = statement["writes"].get(name) or statement["mutated"][name]
+        return self.rewriter.note(at, name, "fitted" if value["estimator"] else "value", value["short"])
 
     def _target(self, at: int) -> None:
         call = top_level_call(self.trace, self.prediction)

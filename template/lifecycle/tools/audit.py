@@ -37,9 +37,7 @@ def main() -> int:
     """Return 1 where something is found or cannot be looked up."""
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
     parser.add_argument("--image", help="audit this built image instead of the repository")
-    parser.add_argument(
-        "--engine", choices=("docker", "podman", "buildah"), help="default: the first that is installed"
-    )
+    parser.add_argument("--engine", choices=command.ENGINES, help="default: the first that is installed")
     parser.add_argument("--scanner", default="", help="grype or trivy, which must then be installed, or its path")
     parser.add_argument("--ignore", metavar="ID", action="append", default=[])
     given = parser.parse_args()
@@ -116,8 +114,7 @@ def secrets(ignored: list[str]) -> int:
 
 def image(name: str, engine: str | None, scanner: str, ignored: list[str]) -> int:
     """Print what is vulnerable in a built image: packages of Python and, with a scanner, of the operating system."""
-    names, hint = [engine] if engine else ["docker", "podman", "buildah"], "ENGINE=… selects another one."
-    engine = command.first_installed(names, f"{engine or 'a container engine'} is not installed here", hint)
+    engine = command.container_engine(engine, "ENGINE=… selects another one.")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
         to = (

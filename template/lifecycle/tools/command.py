@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 
 from lifecycle.errors import LifecycleError, complete_commands
 
+# The programs that build and run images, in the order in which they are looked for.
+ENGINES = ("docker", "podman", "buildah")
+
 
 def run(work: Callable[[], int | None], environment: str = "local") -> int:
     """Return what `work` returns, or 0; print a LifecycleError, with commands for the environment, and return 1."""
@@ -24,3 +27,9 @@ def first_installed(
     if found is None:
         raise LifecycleError(problem, hint)
     return found
+
+
+def container_engine(selected: str | None, hint: str) -> str:
+    """Return the selected container engine, or the first that is installed; LifecycleError where it is not."""
+    problem = f"{selected or 'a container engine'} is not installed here"
+    return first_installed([selected] if selected else ENGINES, problem, hint)

@@ -21,7 +21,7 @@ from lifecycle.storage import Store
 
 # HEALTHCHECK exists in Docker's format only. Docker finds the ignore file by its name.
 OPTIONS = ["--format=docker", "--ignorefile=deploy/Containerfile.dockerignore"]
-ENGINES: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*OPTIONS, "--layers"]}
+OPTIONS_OF: dict[str, list[str]] = {"docker": [], "podman": OPTIONS, "buildah": [*OPTIONS, "--layers"]}
 BAKED = Path("build/image/storage")
 HARDENED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 AS_YOU = '--user "$(id -u):$(id -g)" -v "$PWD/storage:/app/storage"'
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--target", choices=[*targets(), "all"], default=targets()[0])
     parser.add_argument("--environment", default="local")
     parser.add_argument("--bake", action="store_true", help="copy what is deployed into the image")
-    parser.add_argument("--engine", choices=ENGINES, help="default: the first one that is installed")
+    parser.add_argument("--engine", choices=command.ENGINES, help="default: the first one that is installed")
     parser.add_argument("--options", default="", help="further options of the builder")
     parser.add_argument("--audit", action="store_true", help="look for vulnerable packages in the image")
     parser.add_argument("--scanner", default="", help="of its operating system: grype or trivy")
@@ -73,9 +73,8 @@ def targets() -> list[str]:
 
 def engine_of(given: argparse.Namespace) -> str:
     """Return the builder that was selected, or the first one that is installed."""
-    hint = f"Install {', '.join(ENGINES)}, or select one of them with ENGINE=…"
-    names = [given.engine] if given.engine else ENGINES
-    return command.first_installed(names, f"{given.engine or 'a container engine'} is not installed here", hint)
+    hint = f"Install {', '.join(command.ENGINES)}, or select one of them with ENGINE=…"
+    return command.container_engine(given.engine, hint)
 
 
 def build(given: argparse.Namespace) -> str:
@@ -102,7 +101,7 @@ def build(given: argparse.Namespace) -> str:
         install += " --extra signing"
     arguments |= {"INSTALL": install} if is_service else {"COMMIT": revision}
     words = [engine, "build", "--file=deploy/Containerfile", f"--target={given.target}", f"--tag={image}"]
-    words += [*ENGINES[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]
+    words += [*OPTIONS_OF[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]
     words += [f"--build-arg={key}={text}" for key, text in arguments.items()]
     # The builder reads the value from the environment, because the address may contain a password.
     words += ["--build-arg=UV_DEFAULT_INDEX"] if os.environ.get("UV_DEFAULT_INDEX") else []

@@ -39,7 +39,7 @@ class Verification:
         self.levels: Any = {}
 
     def result(self) -> dict[str, Any]:
-        """Run every comparison in order; one that cannot run is red with its error."""
+        """Run every comparison in order; one that cannot run differs, with its error."""
         parities = {}
         for name in ("slice", "batch", "rows", "json", "retrain"):
             self.report({"step": f"the comparison {name}"})
