@@ -40,6 +40,10 @@ assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(if $(value ENVIRONMENT),--environment $(call quote,$(value ENVIRONMENT)))
 
+# With a misspelt ENVIRONMENT, a command would use the local one.
+$(foreach name,$(filter-out AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(call given,$(name)),$(if $(shell grep -w -- \
+	$(call quote,$(name)) $(MAKEFILE_LIST)),,$(warning no goal uses $(name): it is only exported to the commands))))
+
 # An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
 ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)
 ifneq ($(wildcard $(shell git rev-parse --git-path looseleaf-update 2> /dev/null)),)
@@ -201,6 +205,7 @@ rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
 bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), or sign it (SIGN=1 VERSION=…)
+	$(if $(or $(call given,EXPORT),$(call given,IMPORT),$(call given,SIGN)),,$(error make bundle requires EXPORT=FILE, IMPORT=FILE, or SIGN=1 with VERSION=…))
 	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),$(or $(call flag,sign,SIGN),export $(call option,--file,EXPORT)) $(call option,--,VERSION))
 
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them

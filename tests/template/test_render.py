@@ -333,7 +333,15 @@ def test_a_misspelt_variable_stops_an_update(render: Render, tmp_path: Path) -> 
         assert f"make update has no variable {wrong.partition('=')[0]}: it has" in done.stdout
     # What the shell exports, and variables of other goals, are the team's own.
     assert run(*known, folder=folder, DRYRUN="1").returncode == 0
-    assert run("make", "owners", "COLOUR=red", folder=folder).returncode == 0
+    done = run("make", "owners", "COLOUR=red", "LIFECYCLE_STORAGE=elsewhere", folder=folder)
+    assert done.returncode == 0
+    assert re.findall(r"no goal uses (\w+)", done.stdout) == ["COLOUR"]
+
+
+def test_a_bundle_without_a_file_names_the_variables(render: Render) -> None:
+    done = run("make", "bundle", "RUN=Makefile", folder=render())
+    assert done.returncode == 2
+    assert "make bundle requires EXPORT=FILE, IMPORT=FILE, or SIGN=1 with VERSION=" in done.stdout
 
 
 def test_the_settings_of_a_fork_change_the_templates_zone_only(template: Template, tmp_path: Path) -> None:
