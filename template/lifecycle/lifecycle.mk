@@ -41,8 +41,8 @@ flag = $(if $(call given,$(2)),$(1))
 environment = $(if $(value ENVIRONMENT),--environment $(call quote,$(value ENVIRONMENT)))
 
 # With a misspelt ENVIRONMENT, a command would use the local one.
-$(foreach name,$(filter-out AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(call given,$(name)),$(if $(shell grep -w -- \
-	$(call quote,$(name)) $(MAKEFILE_LIST)),,$(warning no goal uses $(name): it is only exported to the commands))))
+$(foreach name,$(filter-out AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(call given,$(name)),$(if $(filter 1,$(shell grep -qw -- \
+	$(call quote,$(name)) $(MAKEFILE_LIST) 2> /dev/null || echo $$?)),$(warning no goal uses $(name): it is only exported to the commands))))
 
 # An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
 ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)

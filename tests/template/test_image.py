@@ -156,7 +156,7 @@ def test_a_repository_without_a_service_builds_the_jobs_only(repository: Reposit
 
 
 def test_all_images_are_pushed_and_a_failure_is_named(repository: Repository) -> None:
-    repository.install("podman")
+    repository.install("docker")
     commands = arguments(repository.make("image", "TARGET=all", "PUSH=Registry.example.org/Team"))
     pushed = [commands[place + 1] for place, each in enumerate(commands) if each == "push"]
     assert [each.rpartition(":")[0] for each in pushed] == [
@@ -164,10 +164,10 @@ def test_all_images_are_pushed_and_a_failure_is_named(repository: Repository) ->
     ]  # fmt: skip
     # Without a password, the login of the machine is used.
     assert "login" not in commands
-    (repository.programs / "podman").write_text('#!/bin/sh\n[ "$1" != push ]\n')
+    (repository.programs / "docker").write_text('#!/bin/sh\n[ "$1" != push ]\n')
     done = repository.make("image", "PUSH=registry.example.org/team")
     assert (done.returncode, "is pushed" in done.stdout) == (2, False)
-    assert "podman push of registry.example.org/team/churn-serve:" in done.stdout
+    assert "docker push of registry.example.org/team/churn-serve:" in done.stdout
     assert "REGISTRY_USER and REGISTRY_PASSWORD" in done.stdout
 
 

@@ -22,6 +22,8 @@ case "$1 $2" in
   "save --output="*) [ "$3" = {name} ] && cat {archive} > "${{2#--output=}}" ;;
   "push {name}") case "$3" in docker-archive:*) cat {archive} > "${{3#docker-archive:}}" ;; esac ;;
   build*) ;;
+  "push --digestfile="*) printf sha256:1 > "${{2#--digestfile=}}" ;;
+  "image inspect") printf 'other@sha256:2\n%s@sha256:1\n' "${{4%:*}}" ;;
   *) echo "argument: $0 $*" ;;
 esac || {{ echo "no such image" >&2; exit 1; }}
 """
@@ -65,6 +67,7 @@ def test_the_packages_that_are_in_an_image_are_looked_up(repository: Repository,
     done = repository.make("audit", f"IMAGE={NAME}")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines() == [
+        "not looked up, because they were not installed from an index: looseleaf_lifecycle",
         f"ok  packages of {NAME}: 0 of 2 are vulnerable",
         f"skipped  operating system of {NAME}: neither grype nor trivy is installed here",
     ]
@@ -117,9 +120,12 @@ def test_an_image_of_something_else_is_not_taken_for_one_without_findings(reposi
     assert (done.returncode, f"{NAME} has no packages in /app/.venv" in done.stdout) == (2, True), done.stdout
 
 
-def test_an_image_with_a_finding_is_not_pushed_and_one_without_is_and_can_be_signed(repository: Repository) -> None:
+@pytest.mark.parametrize("name", ["docker", "podman", "buildah"])
+def test_an_image_with_a_finding_is_not_pushed_and_one_without_is_and_can_be_signed(
+    repository: Repository, name: str
+) -> None:
     commit = (repository.folder / ".git/refs/heads").iterdir().__next__().read_text().strip()
-    engine(repository, image=f"churn-serve:{commit}")
+    engine(repository, name, image=f"churn-serve:{commit}")
     finds(repository, "PYSEC-2026-1")
     given = ("AUDIT=1", "PUSH=registry.example.org/team")
     done = repository.make("image", *given)
@@ -132,6 +138,7 @@ def test_an_image_with_a_finding_is_not_pushed_and_one_without_is_and_can_be_sig
     repository.install("cosign")
     done = repository.make("image", *given, COSIGN_PRIVATE_KEY="private", COSIGN_OPTIONS="--tlog-upload=false")
     assert done.returncode == 0, done.stdout
-    assert f"argument: --tlog-upload=false\nargument: {pushed}\n" in done.stdout
+    signed = "registry.example.org/team/churn-serve@sha256:1"
+    assert f"argument: --tlog-upload=false\nargument: {signed}\n" in done.stdout
     assert "private" not in done.stdout.replace("COSIGN_PRIVATE_KEY", "")
-    assert f"{pushed} is signed." in done.stdout
+    assert f"{signed} is signed." in done.stdout

@@ -22,7 +22,7 @@ SERVICE = "`export PIP_AUDIT_VULNERABILITY_SERVICE = osv` in the Makefile select
 CONTAINERFILE = Path("deploy/Containerfile")
 # A finding is redacted and never sent anywhere to validate it. The exit code is 200 where there are findings.
 SECRETS = ["--no-validate", "--redact", "--no-update-check", "--quiet", "--no-rule-cache", "--format=json"]
-# What the program of an image can import. A package that is built from a folder of the repository is in no index.
+# What the program of an image can import. One that was built from a folder, or came from an address, has both files.
 PACKAGE = re.compile(
     r"app/\.venv/lib/python[^/]+/site-packages/([^/]+)-([^/-]+)\.dist-info/(METADATA|direct_url\.json)"
 )
@@ -125,7 +125,9 @@ def image(name: str, engine: str | None, scanner: str, ignored: list[str]) -> in
         done = run(engine, *to)
         if done.returncode or not archive.exists():
             raise LifecycleError(f"{engine} has no image {name}: {done.stderr.strip()}", "`make image` builds it.")
-        found = packages(archive)
+        found, others = packages(archive)
+        if others:
+            print(f"not looked up, because they were not installed from an index: {', '.join(sorted(others))}")
         if not found:
             raise LifecycleError(
                 f"{name} has no packages in /app/.venv, so nothing was audited",
@@ -137,17 +139,17 @@ def image(name: str, engine: str | None, scanner: str, ignored: list[str]) -> in
         return max(code, system(name, archive, scanner))
 
 
-def packages(archive: Path) -> dict[str, str]:
-    """Return the version of each package in an archive of an image, without those of the repository itself."""
+def packages(archive: Path) -> tuple[dict[str, str], set[str]]:
+    """Return the version of each package in an archive of an image, and the names of those that no index has."""
     found: dict[str, str] = {}
-    own = set()
+    others = set()
     with tarfile.open(archive) as outer:
         for name in json.load(outer.extractfile("manifest.json") or sys.stdin)[0]["Layers"]:
             with tarfile.open(fileobj=outer.extractfile(name)) as layer:
                 for match in filter(None, (PACKAGE.search(member.name) for member in layer)):
                     found[match[1]] = match[2]
-                    own |= {match[1]} if match[3] == "direct_url.json" else set()
-    return {name: version for name, version in found.items() if name not in own}
+                    others |= {match[1]} if match[3] == "direct_url.json" else set()
+    return {name: version for name, version in found.items() if name not in others}, others
 
 
 def system(name: str, archive: Path, scanner: str) -> int:

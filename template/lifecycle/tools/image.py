@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import audit
@@ -127,21 +128,41 @@ def push(engine: str, image: str, registry: str, secrets: dict[str, str]) -> Non
     """Push a built image to a registry, such as `registry.example.org/models`; LifecycleError where that fails."""
     name, password = f"{registry}/{image}", secrets.get("REGISTRY_PASSWORD", "")
     login = [engine, "login", "--username", os.environ.get("REGISTRY_USER", ""), "--password-stdin", name.split("/")[0]]
-    commands = [*([login] if password else []), [engine, "tag", image, name], [engine, "push", name]]
-    for words in commands:
-        # No list of processes shows the password; all but the first ignore their input.
-        if subprocess.run(words, input=password, text=True).returncode:
-            hint = "Check the address, REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
-            raise LifecycleError(f"{engine} {words[1]} of {name} failed", hint)
-    print(f"{name} is pushed.")
-    if secrets.get("COSIGN_PRIVATE_KEY"):
-        hint = "Install it: the image is to be signed with COSIGN_PRIVATE_KEY."
-        command.first_installed(["cosign"], "cosign is not installed here", hint)
-        options = shlex.split(os.environ.get("COSIGN_OPTIONS", ""))
-        words = ["cosign", "sign", "--yes", "--key=env://COSIGN_PRIVATE_KEY", *options, name]
-        if subprocess.run(words, env=os.environ | secrets).returncode:
-            raise LifecycleError(f"cosign could not sign {name}", "Check COSIGN_PRIVATE_KEY and COSIGN_PASSWORD.")
-        print(f"{name} is signed.")
+    with tempfile.TemporaryDirectory() as folder:
+        digest = Path(folder, "digest")
+        options = [] if engine == "docker" else [f"--digestfile={digest}"]
+        commands = [*([login] if password else []), [engine, "tag", image, name], [engine, "push", *options, name]]
+        for words in commands:
+            # No list of processes shows the password; all but the first ignore their input.
+            if subprocess.run(words, input=password, text=True).returncode:
+                hint = "Check the address, REGISTRY_USER and REGISTRY_PASSWORD, and whether they may write there."
+                raise LifecycleError(f"{engine} {words[1]} of {name} failed", hint)
+        print(f"{name} is pushed.")
+        if secrets.get("COSIGN_PRIVATE_KEY"):
+            pushed = digest.read_text(encoding="utf-8") if options else digest_in_docker(name)
+            sign(f"{name.rpartition(':')[0]}@{pushed.strip()}", secrets)
+
+
+def digest_in_docker(name: str) -> str:
+    """Return the digest of an image that docker has pushed."""
+    words = ["docker", "image", "inspect", '--format={{join .RepoDigests "\\n"}}', name]
+    listed = subprocess.run(words, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    repository = f"{name.rpartition(':')[0]}@"
+    found = [each.removeprefix(repository) for each in listed if each.startswith(repository)]
+    if not found:
+        raise LifecycleError(f"docker names no digest of {name}, so it was not signed", "Push it again.")
+    return found[0]
+
+
+def sign(name: str, secrets: dict[str, str]) -> None:
+    """Sign an image that is named by its digest, because a tag may be moved to another image."""
+    hint = "Install it: the image is to be signed with COSIGN_PRIVATE_KEY."
+    command.first_installed(["cosign"], "cosign is not installed here", hint)
+    options = shlex.split(os.environ.get("COSIGN_OPTIONS", ""))
+    words = ["cosign", "sign", "--yes", "--key=env://COSIGN_PRIVATE_KEY", *options, name]
+    if subprocess.run(words, env=os.environ | secrets).returncode:
+        raise LifecycleError(f"cosign could not sign {name}", "Check COSIGN_PRIVATE_KEY and COSIGN_PASSWORD.")
+    print(f"{name} is signed.")
 
 
 def bake(store: Store, bundle: Bundle, environment: str) -> None:
