@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 import httpx
+from client import files, package_name
 from starlette.testclient import TestClient
 
-from lifecycle.client import files, package_name
 from lifecycle.contract.schema import Column, Contract, Target
 
 FLOAT32 = 3.4028234663852886e38

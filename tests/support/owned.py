@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -44,10 +45,13 @@ def owners_of(text: str) -> Owners:
 
 
 def repository(root: Path, text: str | None = None, files: Sequence[str] = FILES) -> Path:
-    """Create a git repository with empty files and OWNERS in a first commit; its author is ana."""
+    """Create a git repository with OWNERS, its tool and empty files in a first commit; its author is ana."""
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
+    tool = root / "lifecycle/tools/owners.py"
+    tool.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(TEMPLATE / "lifecycle/tools/owners.py", tool)
     (root / "pyproject.toml").write_text('[project]\nname = "churn"\ndescription = "Whom: do we \\"call\\"? #1"\n')
     (root / "OWNERS").write_text(owners_text() if text is None else text, encoding="utf-8")
     subprocess.run(["git", "init", "--quiet", root], check=True)

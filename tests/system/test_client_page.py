@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from client import files
 
-from lifecycle.client import files
 from lifecycle.contract.schema import Contract
 from looseleaf.contract import prose
 from support.clients import Response, load, scripted

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import owners as derived
 import pytest
 import yaml
 
-from lifecycle.ownership import derived
 from lifecycle.storage import Store
 from support.owned import owners_of, owners_text
 from support.rendering import TEMPLATE

@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
+import owners as derived
 import pytest
 
-from lifecycle.ownership import derived
 from support.owned import owners_of, owners_text
 from support.rendering import run
 

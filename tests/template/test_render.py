@@ -62,7 +62,7 @@ OWNED = {
         "deploy/kubernetes/components/prometheus-operator/",
         "lifecycle/deploy/",
         "lifecycle/src/lifecycle/serving/",
-        "lifecycle/src/lifecycle/client/",
+        "lifecycle/tools/client/",
     ),
     "batch": ("deploy/kubernetes/base/batch.yaml", "lifecycle/docs/scoring.md", "lifecycle/src/lifecycle/scoring/"),
     "github": (".github/",),

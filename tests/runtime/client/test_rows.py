@@ -10,10 +10,10 @@ from typing import Any
 
 import pydantic
 import pytest
+from client import PACKAGE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.client import PACKAGE
 from lifecycle.contract.rows import RowError, RowReader
 from lifecycle.contract.schema import Column, Contract
 from support.clients import HOSTILE, load

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from client import build, files, package_name
 
 from lifecycle import cli
-from lifecycle.client import build, files, package_name
 from lifecycle.contract.schema import Contract
 from support.rendering import TEMPLATE, tool
 
@@ -21,6 +21,7 @@ SAMPLE = Contract.from_json((TEMPLATE / "contract.json").read_bytes())
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a repository with a contract and no network for uv."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "card-fraud-model"\n', encoding="utf-8")
+    (tmp_path / "lifecycle").symlink_to(TEMPLATE / "lifecycle")
     (tmp_path / "contract.json").write_text(SAMPLE.to_json(), encoding="utf-8")
     monkeypatch.setenv("PATH", f"{Path(tool('uv')).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("UV", raising=False)

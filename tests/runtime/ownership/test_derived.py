@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import owners as derived
 import pytest
 import yaml
 from codeowners import CodeOwners
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from owners import ALERT_URL, examine, last_match_wins, write
 
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import Owners, derived
-from lifecycle.ownership.derived import ALERT_URL, examine, last_match_wins, write
+from lifecycle.ownership import Owners
 from support.owned import DAY, FILES, owners_of, owners_text, repository
 from support.rendering import run
 from support.tools import needs

@@ -8,11 +8,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from owners import examine, report
 
 from lifecycle import cli
-from lifecycle.cli import _report_owners
 from lifecycle.errors import Refused
-from lifecycle.ownership.derived import examine
 from support.owned import DAY, FILES, owners_text, repository
 
 CLEAN = owners_text()
@@ -97,9 +96,9 @@ def test_who_and_role_read_the_file(run: Run) -> None:
 def test_make_check_only_warns_about_a_file_without_a_version(run: Run, change: tuple[str, str]) -> None:
     old = CURRENT.replace("  version: 1\n", "").replace(*change)
     assert run("owners", "check", text=old)[0] == 1
-    _report_owners(always=False)
+    report(Path.cwd(), always=False)
     with pytest.raises(Refused, match=r"OWNERS has \d errors"):
-        _report_owners(always=True)
+        report(Path.cwd(), always=True)
 
 
 def test_outside_git_filters_are_not_compared_with_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The commands about the repository are in this module; `cli.model` has those for 
 
 import argparse
 import contextlib
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import lifecycle
 from lifecycle import settings
-from lifecycle.errors import LifecycleError, NotHere, Refused, complete_commands
+from lifecycle.errors import LifecycleError, NotHere, complete_commands
 
 Command = Callable[[argparse.Namespace, settings.Loaded], None]
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -25,7 +26,7 @@ PACKAGES = {"online": "serving", "batch": "scoring"}
 REASONS = ("manual", "schedule", "labels", "drift", "decay", "stale")
 # Commands without the storage, and the service, which exchanges only what it needs with a bucket.
 ALONE = ("check", "client", "contract", "owners", "sample", "serve", "tables")
-MANIFEST_CHECK = Path("lifecycle/tools/manifest_check.py")
+TOOLS = Path("lifecycle/tools")
 TIMESTAMP = "2026-01-31 or 2026-01-31T12:00:00Z"
 
 
@@ -109,7 +110,8 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     from lifecycle.features import point_in_time
 
     # The commit hook of a repository runs this command only, so it includes the check of the template's files.
-    if MANIFEST_CHECK.exists() and subprocess.run([sys.executable, MANIFEST_CHECK], check=False).returncode:
+    manifest_check = TOOLS / "manifest_check.py"
+    if manifest_check.exists() and subprocess.run([sys.executable, manifest_check], check=False).returncode:
         raise LifecycleError("files of the template were changed", "Follow the hints above.")
     (contract, features_sql), data = load_contract(), load_data()
     for environment in settings.ENVIRONMENTS:
@@ -120,49 +122,16 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     if features_sql is not None:
         point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
-    _report_owners(always=False)
-
-
-def _report_owners(always: bool) -> None:
-    from lifecycle.ownership.derived import examine
-
-    report = examine(Path.cwd())
-    for finding in report.findings:
-        print(finding, file=sys.stderr)
-    if report.refused and not (always or report.enforced):
-        problem = "OWNERS has no version, so its errors are only warnings here"
-        print(f"{problem}\n  With `version: 1` below x-ownership, make check enforces the format.", file=sys.stderr)
-    elif report.refused:
-        raise Refused(f"OWNERS has {report.refused} errors", "lifecycle/docs/owners.md describes the format.")
-    if report.owners:
-        filters, roles = len(report.owners.filters), ", ".join(report.owners.roles)
-        waits = "; the warnings must be resolved before production" if report.findings else ""
-        print(f"ok  owners: {filters} filters, {roles}{waits}")
+    _tool("owners.py")["report"](Path.cwd(), always=False)
 
 
 def _owners(given: argparse.Namespace, loaded: settings.Loaded) -> None:
-    from lifecycle.ownership import derived
+    _tool("owners.py")["run"](given)
 
-    if given.part == "check":
-        _report_owners(always=True)
-    elif given.part == "derive":
-        for line in derived.write(Path.cwd()):
-            print(line)
-    elif given.part == "who":
-        path = Path(given.path).as_posix()
-        matching = [each for each in derived.read(Path.cwd()).valid().filters if each.matches(path)]
-        if not matching:
-            raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
-        for each in matching:
-            print(f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})")
-    else:
-        owners, role = derived.read(Path.cwd()).valid(), given.role
-        if role not in owners.roles:
-            raise LifecycleError(f"OWNERS has no role {role!r}", f"The roles are {', '.join(owners.roles)}.")
-        decides = [decision for decision, roles in owners.decisions.items() if role in roles]
-        print(f"{', '.join(owners.roles[role]) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}")
-        if owners.behind(role) != owners.roles[role]:
-            print(f"people: {', '.join(owners.behind(role)) or 'not known'}")
+
+def _tool(name: str) -> dict[str, Any]:
+    """Return the names of a module in TOOLS, where code is that only checks or makes files of the repository."""
+    return runpy.run_path(str(TOOLS / name))
 
 
 def _contract(given: argparse.Namespace, loaded: settings.Loaded) -> None:
@@ -174,11 +143,9 @@ def _contract(given: argparse.Namespace, loaded: settings.Loaded) -> None:
 
 
 def _client(given: argparse.Namespace, loaded: settings.Loaded) -> None:
-    from lifecycle.client import build
-
     if given.build < 0:
         raise LifecycleError(f"--build {given.build} is not a valid part of a version", "Give 0 or a higher number.")
-    path, example = build(Path.cwd(), given.build)
+    path, example = _tool("client/__init__.py")["build"](Path.cwd(), given.build)
     usage = f"{path.relative_to(Path.cwd())}: install it in the application that sends requests, and write"
     print(f"{usage}\n\n{example}")
 

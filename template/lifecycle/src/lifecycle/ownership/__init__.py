@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lifecycle import registry
 from lifecycle.errors import LifecycleError, Refused
 
 OWNERS = "OWNERS"
@@ -139,6 +141,13 @@ class Report:
             text = "\n".join(errors).removeprefix("error: ")
             raise Refused(text, "`uv run lifecycle owners check` shows everything.")
         return self.owners
+
+
+def read(root: Path, day: date | None = None) -> Report:
+    """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
+    if not (root / OWNERS).is_file():
+        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
+    return examine((root / OWNERS).read_bytes(), registry.repository_files(root), day)
 
 
 def examine(content: bytes, files: Sequence[str] | None, day: date | None = None) -> Report:

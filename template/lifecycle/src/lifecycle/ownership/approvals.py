@@ -12,7 +12,7 @@ from typing import Any
 
 from lifecycle import ownership, registry, timestamps
 from lifecycle.errors import LifecycleError, Refused
-from lifecycle.ownership import OWNERS, Decision, Owners, derived
+from lifecycle.ownership import OWNERS, Decision, Owners
 from lifecycle.registry import Identity, deployments
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.storage import Store
@@ -59,7 +59,7 @@ def approve(
         raise LifecycleError(f"the threshold {threshold} is not a probability", "Give a number from 0 to 1.")
     if edited := registry.uncommitted(root, OWNERS):
         raise Refused(*edited)
-    roles = roles_of(derived.read(root).valid(), who.name, who.source)
+    roles = roles_of(ownership.read(root).valid(), who.name, who.source)
     if not roles:
         raise Refused(f"{who} holds no role in OWNERS", UNKNOWN[who.source].format(who.name))
     entry = {"action": "approve", "environment": environment, "version": version, "threshold": threshold}
@@ -76,7 +76,7 @@ def faults(
     A new version needs the roles that decide `promote`, a new threshold those that decide `change-threshold`; the roles
     of `who` promotes need no approval. `seen` is the current deployment, and `default` the threshold of the bundle.
     """
-    report, used, waiting = derived.examine(root), list[dict[str, Any]](), list[str]()
+    report, used, waiting = ownership.read(root), list[dict[str, Any]](), list[str]()
     missing = registry.uncommitted(root, *COMMITTED)
     missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
     missing += [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]

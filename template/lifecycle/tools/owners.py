@@ -1,8 +1,13 @@
-"""The files that are derived from OWNERS. Each begins with a header that says so."""
+"""The command `lifecycle owners`: check OWNERS, show who may approve what, and derive CODEOWNERS and other files.
 
+Each derived file begins with a header that says so.
+"""
+
+import argparse
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,10 +16,10 @@ from pathlib import Path
 
 import yaml
 
-from lifecycle import ownership, registry
+from lifecycle import ownership
 from lifecycle.contract.team import project_name
-from lifecycle.errors import Refused
-from lifecycle.ownership import OWNERS, SHOWN, Finding, Names, Owners, Report
+from lifecycle.errors import LifecycleError, Refused
+from lifecycle.ownership import OWNERS, Finding, Names, Owners, Report
 from lifecycle.storage import write_atomically
 
 # Exported by lifecycle/org.mk.
@@ -29,6 +34,53 @@ NEEDS = {GITHUB: ".github", GITLAB: ".gitlab-ci.yml", CATALOG: OWNERS, ALERTS: "
 ROOT = "^[^/]+$"
 # The receiver of alerts without an owner.
 LAST = "engineering"
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run one part of the command in the current folder: `check`, `derive`, `who` with a path, or `role`."""
+    root = Path.cwd()
+    if given.part == "check":
+        report(root, always=True)
+    elif given.part == "derive":
+        print(*write(root), sep="\n")
+    elif given.part == "who":
+        print(*who(ownership.read(root).valid(), Path(given.path).as_posix()), sep="\n")
+    else:
+        print(*role(ownership.read(root).valid(), given.role), sep="\n")
+
+
+def report(root: Path, always: bool) -> None:
+    """Print every finding; Refused where there are errors, unless they are only warnings (see `Report.enforced`)."""
+    found = examine(root)
+    for finding in found.findings:
+        print(finding, file=sys.stderr)
+    if found.refused and not (always or found.enforced):
+        problem = "OWNERS has no version, so its errors are only warnings here"
+        print(f"{problem}\n  With `version: 1` below x-ownership, make check enforces the format.", file=sys.stderr)
+    elif found.refused:
+        raise Refused(f"OWNERS has {found.refused} errors", "lifecycle/docs/owners.md describes the format.")
+    if found.owners:
+        filters, roles = len(found.owners.filters), ", ".join(found.owners.roles)
+        waits = "; the warnings must be resolved before production" if found.findings else ""
+        print(f"ok  owners: {filters} filters, {roles}{waits}")
+
+
+def who(owners: Owners, path: str) -> list[str]:
+    """Return a line for each filter that matches a path; LifecycleError where none does."""
+    matching = [each for each in owners.filters if each.matches(path)]
+    if not matching:
+        raise LifecycleError(f"no filter of OWNERS matches {path}", "Add one, with its approvers.")
+    return [f"{', '.join(each.approvers) or 'no owner yet'}  (OWNERS:{each.line})" for each in matching]
+
+
+def role(owners: Owners, name: str) -> list[str]:
+    """Return who holds a role and what it decides, and the people behind its teams; LifecycleError without the role."""
+    if name not in owners.roles:
+        raise LifecycleError(f"OWNERS has no role {name!r}", f"The roles are {', '.join(owners.roles)}.")
+    handles, people = owners.roles[name], owners.behind(name)
+    decides = [decision for decision, roles in owners.decisions.items() if name in roles]
+    first = f"{', '.join(handles) or 'no owner yet'}  decides: {', '.join(decides) or 'nothing'}"
+    return [first] if people == handles else [first, f"people: {', '.join(people) or 'not known'}"]
 
 
 def texts(owners: Owners, name: str, description: str, alert_url: str = "") -> dict[str, str]:
@@ -119,16 +171,9 @@ def alertmanager(owners: Owners, url: str) -> str:
     return HEADER + yaml.safe_dump(json.loads(json.dumps(whole)), sort_keys=False, allow_unicode=True)
 
 
-def read(root: Path, day: date | None = None) -> Report:
-    """Check OWNERS at `root` as of a day, by default today; raises LifecycleError where it is not YAML."""
-    if not (root / OWNERS).is_file():
-        return Report(None, [Finding(OWNERS, "the file is missing: nothing has an owner", SHOWN, refused=False)])
-    return ownership.examine((root / OWNERS).read_bytes(), registry.repository_files(root), day)
-
-
 def examine(root: Path, day: date | None = None) -> Report:
     """Check OWNERS at `root` and its derived files as of a day; raises LifecycleError where OWNERS is not YAML."""
-    report = read(root, day)
+    report = ownership.read(root, day)
     if report.owners is None or report.refused:
         return report
     stale = (name for name in _changes(root, report.owners)[0] if (root / name).exists())
@@ -141,7 +186,7 @@ def write(root: Path) -> list[str]:
 
     Raises LifecycleError where OWNERS has errors, and Refused where a file is the team's own, which does not change.
     """
-    changes, own = _changes(root, read(root).valid())
+    changes, own = _changes(root, ownership.read(root).valid())
     done = []
     for name, new in changes.items():
         if new is None:
