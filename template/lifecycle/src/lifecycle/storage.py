@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -143,6 +144,40 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as indented JSON, as `replacing` does; ValueError where it contains NaN or infinity."""
+    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one where the file is absent or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_bytes()))
+    return {}
+
+
+def append_line(store: Store, path: Path, entry: dict[str, Any]) -> None:
+    """Append an entry to a file of JSON lines and flush it to the disk; raises LifecycleError when the disk refuses."""
+    held = store.exclusive(path.with_name(f".{path.stem}.lock"), part=path.relative_to(store.root).as_posix())
+    with held, explain_disk_errors(path), path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        # A writer that was killed may have left half a line, which must not swallow this one.
+        separator = b"\n" if file.read(1) not in (b"", b"\n") else b""
+        file.write(separator + json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return every line as an object, oldest first; lines that a killed writer left incomplete are skipped."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 DISK_HINTS = {

@@ -13,7 +13,7 @@ from lifecycle.ownership import approvals
 from lifecycle.registry import deployments, labels
 from lifecycle.reports import INCIDENT, LATEST, REQUEST
 from lifecycle.settings import Retrain, Settings
-from lifecycle.storage import Busy, Store, write_atomically
+from lifecycle.storage import Busy, Store, append_line, read_json, read_lines
 from lifecycle.timestamps import DAY
 from lifecycle.training.train import mirror, train
 
@@ -197,11 +197,8 @@ def incident(store: Store, environment: str, goal: str) -> Refused | None:
 
     A report about an earlier version counts, too, because it is about the data. `make monitor` replaces it.
     """
-    try:
-        report = json.loads((store.reports / environment / LATEST).read_bytes())
-        if report["verdict"] != INCIDENT:
-            return None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    report = read_json(store.reports / environment / LATEST)
+    if report.get("verdict") != INCIDENT:
         return None
     problem = f"monitoring reports an incident as of {report.get('as_of')}, and no model is trained on broken data"
     hint = "Fix or accept what the report names, then run `make monitor`; "
@@ -216,21 +213,14 @@ def complete(store: Store, environment: str, request: Request) -> None:
 
 
 def runs(store: Store, environment: str) -> list[Run]:
-    """Return every retrain that was started, oldest first; raises LifecycleError naming a damaged line."""
+    """Return every retrain that was started, oldest first; LifecycleError where a line is not a record of one."""
     path = store.reports / environment / RUNS
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
-        try:
-            found.append(Run(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            problem = f"{path} line {number} is not a valid record of a retrain ({error})"
-            raise LifecycleError(problem, "Remove that line.") from error
-    return found
+    try:
+        return [Run(**entry) for entry in read_lines(path)]
+    except TypeError as error:
+        raise LifecycleError(f"{path} has a line that records no retrain ({error})", "Remove it.") from error
 
 
 def record(store: Store, environment: str, run: Run) -> None:
     """Add a retrain to the record."""
-    path = store.reports / environment / RUNS
-    with store.exclusive(path.with_name(f".{RUNS}.lock"), part=path.relative_to(store.root).as_posix()):
-        lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in (*runs(store, environment), run)]
-        write_atomically(path, "".join(lines).encode())
+    append_line(store, store.reports / environment / RUNS, asdict(run))

@@ -21,7 +21,7 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, connect, path_literal, quoted, write_parquet
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import predictions
-from lifecycle.storage import Store, explain_disk_errors, write_atomically
+from lifecycle.storage import Store, explain_disk_errors, read_json, write_json
 
 INT64 = 2**63
 # `json.dumps` with these options would build an encoder for each call.
@@ -67,7 +67,8 @@ def collect(store: Store, environment: str) -> Collected:
 
 def damaged_lines(store: Store, environment: str, first: int, last: int) -> int:
     """Return how many damaged lines were collected from `first` to `last`, in seconds."""
-    return sum(each["lines"] for each in _recorded(store, environment).values() if first <= each["ts"] <= last)
+    recorded = read_json(store.predictions / environment / DAMAGED_LINES)
+    return sum(each["lines"] for each in recorded.values() if first <= each["ts"] <= last)
 
 
 def prune(store: Store, environment: str, now: int, days: int) -> list[Path]:
@@ -92,18 +93,12 @@ def _logged_on(path: Path) -> date:
     return max(day, timestamps.date_of(int(path.stat().st_mtime))) if is_batch else day
 
 
-def _recorded(store: Store, environment: str) -> dict[str, dict[str, int]]:
-    # A damaged record of damaged lines must not stop the collection.
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads((store.predictions / environment / DAMAGED_LINES).read_bytes()))
-    return {}
-
-
 def _record(store: Store, environment: str, new: dict[str, dict[str, int]], since: int = 0) -> None:
-    before = _recorded(store, environment)
+    path = store.predictions / environment / DAMAGED_LINES
+    before = read_json(path)
     after = {name: each for name, each in (before | new).items() if each["lines"] and each["ts"] >= since}
     if after != before:
-        write_atomically(store.predictions / environment / DAMAGED_LINES, json.dumps(after).encode())
+        write_json(path, after)
 
 
 class _BundleGone(LifecycleError):

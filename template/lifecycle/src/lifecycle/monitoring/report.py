@@ -5,8 +5,6 @@ leaves whole files and the next run completes them. What is accepted is one line
 drifted instead of broken, until another version is deployed.
 """
 
-import contextlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +18,7 @@ from lifecycle.monitoring.verdict import Findings, decide
 from lifecycle.registry import Identity, deployments
 from lifecycle.reports import FORMAT, INCIDENT, LATEST, REQUEST, RETRAIN
 from lifecycle.settings import Settings
-from lifecycle.storage import Store, write_atomically
+from lifecycle.storage import Store, read_json, write_atomically, write_json
 
 PAGE = "monitoring.html"
 ACCEPT = "accept"  # the action in the audit log
@@ -97,19 +95,19 @@ def write_report(store: Store, document: Document, page: str) -> Path:
     """
     folder = store.reports / str(document["environment"])
     dated = folder / re.sub("[-:]", "", document["as_of"])
-    is_newest = document["as_of"] >= str(_read(folder / LATEST).get("as_of", ""))
+    is_newest = document["as_of"] >= str(read_json(folder / LATEST).get("as_of", ""))
     if document["verdict"] == INCIDENT and is_newest:
         # Before anything else, so that no model is trained on broken data.
         _withdraw(folder / REQUEST)
     write_atomically(dated / PAGE, page.encode())
-    _write(dated / LATEST, document)
+    write_json(dated / LATEST, document)
     if is_newest:
-        _write(folder / LATEST, document)
+        write_json(folder / LATEST, document)
         if document["verdict"] == RETRAIN:
             reason = document["reasons"][0]
             request = {name: document[name] for name in ("format", "environment", "as_of", "version")}
             request |= {"reason": reason["kind"], "text": reason["text"], "evidence": str(dated / LATEST)}
-            _write(folder / REQUEST, request)
+            write_json(folder / REQUEST, request)
         else:
             _withdraw(folder / REQUEST)
     return dated
@@ -141,7 +139,7 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
     names = [column.name for column in open_version(store, version).contract.inputs]
     if name not in names:
         raise LifecycleError(f"the contract of {version} has no input {name!r}", f"Its inputs are: {', '.join(names)}.")
-    report = _read(store.reports / environment / LATEST)
+    report = read_json(store.reports / environment / LATEST)
     if (about := report.get("version", "no version")) != version:
         problem = f"the newest report of {environment} is about {about}, and {version} is deployed"
         raise LifecycleError(problem, "Run `make monitor` first.")
@@ -158,18 +156,7 @@ def accept(store: Store, environment: str, name: str, who: Identity, why: str) -
     return str(finding)
 
 
-def _read(path: Path) -> Document:
-    """Return a JSON object; it is empty where none can be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return dict(json.loads(path.read_bytes()))
-    return {}
-
-
 def _withdraw(path: Path) -> None:
     """Remove a request that monitoring wrote; a request made by a person stays."""
-    if _read(path).get("reason") != "manual":
+    if read_json(path).get("reason") != "manual":
         path.unlink(missing_ok=True)
-
-
-def _write(path: Path, document: Document) -> None:
-    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

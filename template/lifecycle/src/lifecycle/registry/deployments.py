@@ -3,9 +3,7 @@
 Each change, and each approval, is one JSON line of the audit log, which is only ever appended to.
 """
 
-import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lifecycle import timestamps
 from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.settings import ENVIRONMENTS
-from lifecycle.storage import DECIDE_AGAIN, Store, explain_disk_errors, write_atomically
+from lifecycle.storage import DECIDE_AGAIN, Store, append_line, read_lines, write_json
 
 FORMAT = 1
 
@@ -116,8 +114,7 @@ def swap(
         changed = datetime.fromtimestamp(timestamps.now(), UTC).isoformat()
         deployment = Deployment(environment, revision, new, previous, who, why, changed, owners or {})
         append_audit(store, {"action": action} | deployment.as_document() | {"evidence": evidence or {}})
-        content = json.dumps({"format": FORMAT} | deployment.as_document(), indent=2, ensure_ascii=False)
-        write_atomically(path, f"{content}\n".encode())
+        write_json(path, {"format": FORMAT} | deployment.as_document())
         return deployment
 
 
@@ -139,25 +136,13 @@ class Period:
 
 
 def append_audit(store: Store, entry: dict[str, Any]) -> None:
-    """Append one line and flush it to the disk; raises LifecycleError when the disk refuses."""
-    held = store.exclusive(store.root / ".audit.lock", part=store.audit.name)
-    with held, explain_disk_errors(store.audit), store.audit.open("a+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(end - 1, 0))
-        # A writer that was killed may have left half a line, which must not swallow this one.
-        separator = b"\n" if file.read(1) not in (b"", b"\n") else b""
-        file.write(separator + json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one line to the audit log; raises LifecycleError when the disk refuses."""
+    append_line(store, store.audit, entry)
 
 
 def audit_entries(store: Store) -> list[dict[str, Any]]:
-    """Return every line as an object, oldest first; lines that a killed writer left incomplete are skipped."""
-    found = []
-    for line in store.audit.read_bytes().splitlines() if store.audit.exists() else []:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+    """Return every entry of the audit log, oldest first."""
+    return read_lines(store.audit)
 
 
 def periods(store: Store, environment: str) -> list[Period]:
