@@ -13,6 +13,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle import cli, timestamps
+from lifecycle.errors import LifecycleError
 from lifecycle.jobs import retrain
 from lifecycle.jobs.retrain import Request, Run
 from lifecycle.registry import deployments
@@ -129,6 +130,19 @@ def test_a_refused_retrain_names_environment_and_reason_in_its_hint(
         retrain.record(here, "staging", run_at(1, outcome))
     assert cli.main(["retrain", *given]) == 0
     assert "`make retrain FORCE=1 REASON=drift ENVIRONMENT=staging`" in capsys.readouterr().out
+
+
+def test_a_line_that_a_killed_retrain_left_is_skipped_and_one_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    store, path = Store(tmp_path), tmp_path / "reports/local/retrains.jsonl"
+    retrain.record(store, "local", run_at(2))
+    with path.open("a") as file:
+        file.write('{"started": "20')
+    assert retrain.runs(store, "local") == [run_at(2)]
+    retrain.record(store, "local", run_at(1))
+    assert retrain.runs(store, "local") == [run_at(2), run_at(1)]
+    path.write_text('{"at": 1}\n')
+    with pytest.raises(LifecycleError, match=r"retrains\.jsonl has a line that records no retrain"):
+        retrain.runs(store, "local")
 
 
 def test_a_failed_retrain_counts_for_the_cooldown() -> None:

@@ -130,7 +130,7 @@ def _owners(given: argparse.Namespace, loaded: settings.Loaded) -> None:
 
 
 def _tool(name: str) -> dict[str, Any]:
-    """Return the names of a module in TOOLS, where code is that only checks or makes files of the repository."""
+    """Return the names in a module of TOOLS: code that only checks or makes files of the repository."""
     return runpy.run_path(str(TOOLS / name))
 
 
