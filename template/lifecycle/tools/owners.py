@@ -54,11 +54,11 @@ def report(root: Path, always: bool) -> None:
     found = examine(root)
     for finding in found.findings:
         print(finding, file=sys.stderr)
-    if found.refused and not (always or found.enforced):
+    if found.errors and not (always or found.enforced):
         problem = "OWNERS has no version, so its errors are only warnings here"
         print(f"{problem}\n  With `version: 1` below x-ownership, make check enforces the format.", file=sys.stderr)
-    elif found.refused:
-        raise Refused(f"OWNERS has {found.refused} errors", "lifecycle/docs/owners.md describes the format.")
+    elif found.errors:
+        raise Refused(f"OWNERS has {len(found.errors)} errors", "lifecycle/docs/owners.md describes the format.")
     if found.owners:
         filters, roles = len(found.owners.filters), ", ".join(found.owners.roles)
         waits = "; the warnings must be resolved before production" if found.findings else ""
@@ -174,7 +174,7 @@ def alertmanager(owners: Owners, url: str) -> str:
 def examine(root: Path, day: date | None = None) -> Report:
     """Check OWNERS at `root` and its derived files as of a day; raises LifecycleError where OWNERS is not YAML."""
     report = ownership.read(root, day)
-    if report.owners is None or report.refused:
+    if report.owners is None or report.errors:
         return report
     stale = (name for name in _changes(root, report.owners)[0] if (root / name).exists())
     found = [Finding(name, "it differs from OWNERS", "`make owners` writes it again.") for name in stale]

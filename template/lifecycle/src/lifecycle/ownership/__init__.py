@@ -14,14 +14,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lifecycle import registry
 from lifecycle.errors import LifecycleError, Refused
 
-OWNERS = "OWNERS"
+OWNERS, SHOWN = "OWNERS", "lifecycle/docs/owners.md shows the format."
 ROLES = ("data-science", "engineering", "product")
 Decision = Literal["promote", "change-threshold", "roll-back", "retire"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 YEAR, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
 # Only one of the two CI hosts has its folder, and `deploy/` is derived later.
 MAY_BE_EMPTY = (r"^\.github/", r"^\.gitlab/", "^deploy/")
-SHOWN = "lifecycle/docs/owners.md shows the format."
 # Keys of release 0.2.0 without effect today.
 IGNORED = ("prow", "github-ruleset", "options", "emeritus_approvers", "reviewers", "required_reviewers", "labels")
 _EMPTY = ("", "null", "~")
@@ -129,16 +128,15 @@ class Report:
     enforced: bool = True
 
     @property
-    def refused(self) -> int:
-        """Return the number of errors."""
-        return sum(each.refused for each in self.findings)
+    def errors(self) -> list[Finding]:
+        """Return the findings that are not only warnings."""
+        return [each for each in self.findings if each.refused]
 
     def valid(self) -> Owners:
         """Return the owners; raises Refused with all errors where there are any."""
-        if self.refused or not self.owners:
-            errors = [str(each) for each in self.findings if each.refused or not self.owners]
+        if self.errors or not self.owners:
             # The command line prints the word "error" itself.
-            text = "\n".join(errors).removeprefix("error: ")
+            text = "\n".join(map(str, self.errors or self.findings)).removeprefix("error: ")
             raise Refused(text, "`uv run lifecycle owners check` shows everything.")
         return self.owners
 
@@ -248,6 +246,5 @@ def _problems(owners: Owners, files: Sequence[str] | None, day: date) -> Iterato
             yield at, f"{each.regex} names {name}, who has no role", "Add it to roles, people or teams.", True
         if files and each.regex not in MAY_BE_EMPTY and not any(map(each.matches, files)):
             yield at, f"the filter {each.regex} matches no file", "Remove it, or correct its name.", True
-    unowned = [name for name in files or () if not any(each.matches(name) for each in owners.filters)]
-    if unowned:
+    if unowned := [name for name in files or () if not any(each.matches(name) for each in owners.filters)]:
         yield ("filters",), f"no owner for {', '.join(unowned)}", "Add filters, or keep the files out of git.", True

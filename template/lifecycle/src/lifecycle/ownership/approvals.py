@@ -80,7 +80,7 @@ def faults(
     missing = registry.uncommitted(root, *COMMITTED)
     missing += [f"{each.where}: {each.problem}\n    {each.hint}" for each in report.findings]
     missing += [f"{each}\n    Fill it in, and commit." for each in open_questions(root)]
-    if report.owners is None or report.refused:
+    if report.owners is None or report.errors:
         return missing, []
     owners, own = report.owners, roles_of(report.owners, who.name, who.source)
     wanted_entry = {"action": "approve", "environment": PRODUCTION, "version": wanted.version}
