@@ -100,7 +100,6 @@ def test_without_the_edge_rows_a_wrong_graph_is_accepted(monkeypatch: pytest.Mon
     model = fitted(BAD)
     assert exported(model, BAD.nulls).graph is None
     monkeypatch.setattr(exporting, "edge_rows", lambda *given: NOTHING)
-    monkeypatch.setattr(exporting, "split_rows", lambda *given: NOTHING)
     found = exported(model, BAD.nulls)
     assert found.graph is not None
     # The contract allows these rows, so any request may contain them.

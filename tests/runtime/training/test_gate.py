@@ -38,7 +38,7 @@ def test_evidence_has_predictions_and_row_hashes_and_no_input(trained: Any) -> N
     }
     # Both were trained on the same rows, so that the fits that evaluated them are compared.
     assert found["basis"] == {first.version: "fits"}
-    assert set(found["slices"]) == {"linear", "trivial", first.version}
+    assert set(found["slices"]) == {first.version}
     assert "class=null" in found["slices"][first.version]
     names = (evidence.DEPLOYED, evidence.EVALUATED, evidence.HOLDOUT, evidence.IDS)
     deployed, evaluated, held, kept = (evidence.hashes(second, name) for name in names)

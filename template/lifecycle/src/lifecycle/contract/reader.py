@@ -1,11 +1,13 @@
 """Read files as typed columns: the same for training, `make score INPUT=` and labels."""
 
+import atexit
 import codecs
 import contextlib
 import functools
 import gzip
+import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,23 +118,16 @@ def utf8_copy(path: Path, changed: int, encoding: str) -> Path:
     Raises LifecycleError where the file has another encoding; a file in UTF-8 is never read as another one.
     """
     hint = "Save it in the encoding that src/model/data.py declares, or run `make contract` with ENCODING=."
-    with contextlib.suppress(UnicodeError):
-        if not all([part.isascii() for part in _decoded(path, "utf-8")]):
+    opened = functools.partial(gzip.open if path.suffix == ".gz" else open, path, "rt", newline="")
+    with contextlib.suppress(UnicodeError), opened(encoding="utf-8") as file:
+        if not all([part.isascii() for part in iter(lambda: file.read(1 << 20), "")]):
             raise LifecycleError(f"{path.name} is in UTF-8, and not in the declared encoding {encoding}", hint)
-    copy = Path(_copies().name) / f"{len(list(Path(_copies().name).iterdir()))}-{path.name.removesuffix('.gz')}"
+    handle, name = tempfile.mkstemp(f"-{path.name.removesuffix('.gz')}", "lifecycle-")
+    copy = Path(name)
+    atexit.register(copy.unlink, missing_ok=True)
     try:
-        with copy.open("w", encoding="utf-8", newline="") as target:
-            target.writelines(_decoded(path, encoding))
+        with opened(encoding=encoding) as file, open(handle, "w", encoding="utf-8", newline="") as target:
+            shutil.copyfileobj(file, target)
     except UnicodeError as error:
         raise LifecycleError(f"{path.name} is not in the encoding {encoding}", hint) from error
     return copy
-
-
-def _decoded(path: Path, encoding: str) -> Iterator[str]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from codecs.iterdecode(iter(lambda: file.read(1 << 20), b""), encoding)
-
-
-@functools.cache
-def _copies() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="lifecycle-")

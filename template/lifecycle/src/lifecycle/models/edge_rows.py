@@ -17,7 +17,6 @@ BASES = 3  # holdout rows on which each single edge is tried
 LEVELS = 50  # levels of one category
 COLUMNS = 100  # columns of which every edge is tried on its own; rows of a wide matrix take much memory
 PROBES = 480  # searches for a jump, in all columns together
-SPLITS = 320  # splits of the graph's trees, in all columns together
 ROUNDS = 33  # halvings of all float32 numbers
 # Where the step between float32 numbers changes or no longer holds all integers, and the smallest ones.
 NUMBERS = (0.0, -0.0, 1e-45, 1.1754944e-38, 1.0, 1e3, 2.0**24, 1e9, 1e18)
@@ -35,17 +34,6 @@ def edge_rows(model: SkopsModel, holdout: Matrix, seed: int) -> EdgeRows:
     random, scales = np.random.default_rng(seed), _Scales(model.encoder)
     ends, jumps = _ends(scales, holdout, random), _jumps(model, scales, holdout, random)
     return EdgeRows(np.concatenate([ends.matrix, jumps.matrix]), ends.names + jumps.names)
-
-
-def split_rows(model: SkopsModel, holdout: Matrix, graph: bytes, seed: int) -> EdgeRows:
-    """Return rows on both sides of the splits of a graph's own trees, where these read the matrix itself."""
-    random, scales, found = np.random.default_rng(seed), _Scales(model.encoder), _splits(graph)
-    chosen = random.permutation(len(found))[:SPLITS]
-    at = np.array([column for column, _ in found], dtype=int)[chosen, None]
-    limits = np.array([limit for _, limit in found])[chosen, None]
-    columns, values = at.repeat(3), scales.neighbours(at, limits).ravel()
-    names = [f"split of {scales.columns[each].name}" for each in columns]
-    return EdgeRows(_moved(_some(holdout, random, len(values)), columns, values), names)
 
 
 class _Scales:
@@ -99,18 +87,13 @@ def _ends_of(column: Column, levels: int) -> tuple[float, float]:
 
 
 def _ends(scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
-    parts, names, far, width = [], [], [], len(scales.columns)
-    tried = {*range(width)} if width <= COLUMNS else {*random.choice(width, COLUMNS, replace=False).tolist()}
-    for at in range(width):
+    parts, names = [], []
+    for at in np.sort(random.permutation(len(scales.columns))[:COLUMNS]):
         edges = scales.edges(at, random.choice(_known(holdout, at), BASES))
-        far.append([value for name, value in edges if name in ("null", "lowest", "highest", "unseen level")])
-        if at in tried:
-            values = np.repeat([value for _, value in edges], BASES)
-            parts.append(_moved(_some(holdout, random, len(values)), at, values))
-            names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
-    together = [[random.choice(each) for each in far] for _ in range(LEVELS)]
-    matrix = np.concatenate([*parts, np.array(together, dtype=np.float32)])
-    return EdgeRows(matrix, names + ["ends of all columns"] * LEVELS)
+        values = np.repeat([value for _, value in edges], BASES)
+        parts.append(_moved(_some(holdout, random, len(values)), at, values))
+        names += [f"{name} of {scales.columns[at].name}" for name, _ in edges for _ in range(BASES)]
+    return EdgeRows(np.concatenate(parts), names)
 
 
 def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.random.Generator) -> EdgeRows:
@@ -137,26 +120,6 @@ def _jumps(model: SkopsModel, scales: _Scales, holdout: Matrix, random: np.rando
         high, above = np.where(up, high, middle), np.where(up[:, None], above, between)
     found = np.concatenate([rows(near) for near in (low - 1, low, low + 1, low + 2)])
     return EdgeRows(found, [f"jump in {scales.columns[at].name}" for at in column] * 4)
-
-
-def _splits(graph: bytes) -> list[tuple[int, float]]:
-    import onnx
-
-    model = onnx.load_from_string(graph)
-    width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    unchanged = {each.name for each in model.graph.input}
-    found: set[tuple[int, float]] = set()
-    for node in model.graph.node:
-        # Appended columns do not change the positions of the others.
-        if node.op_type in ("Cast", "Identity", "Concat") and node.input[0] in unchanged:
-            unchanged |= set(node.output)
-        if node.op_type.startswith("TreeEnsemble") and node.input[0] in unchanged:
-            fields = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-            limits = onnx.numpy_helper.to_array(fields["nodes_values_as_tensor"]).tolist()
-            nodes = zip(fields["nodes_featureids"], limits, fields["nodes_modes"], strict=True)
-            splits = ((at, limit) for at, limit, mode in nodes if mode != b"LEAF" and np.isfinite(limit))
-            found |= {(at, limit) for at, limit in splits if at < width}
-    return sorted(found)
 
 
 def _known(holdout: Matrix, at: int) -> Matrix:

@@ -4,6 +4,7 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
+import contextlib
 import copy
 import os
 import signal
@@ -19,7 +20,7 @@ import numpy as np
 from lifecycle.contract.rows import Matrix
 from lifecycle.contract.schema import Target
 from lifecycle.models.converters import convert
-from lifecycle.models.edge_rows import EdgeRows, edge_rows, split_rows
+from lifecycle.models.edge_rows import EdgeRows, edge_rows
 from lifecycle.models.runtimes import OnnxModel, Outputs, SkopsModel, differences, tolerance
 
 Report = dict[str, Any]
@@ -61,7 +62,11 @@ def predicting_part(estimator: Any) -> Any:
     Samplers are those of imbalanced-learn, in pipelines at any depth; they do not change rows that are predicted.
     """
     estimator = _unwrapped(estimator)
-    return _without_samplers(estimator) if "imblearn" in sys.modules else estimator
+    if "imblearn" in sys.modules:
+        # What cannot be pickled is not converted either: `limited` returns the reason.
+        with contextlib.suppress(Exception):
+            return ForkingPickler.loads(_WithoutSamplers.dumps(estimator))
+    return estimator
 
 
 def _unwrapped(estimator: Any) -> Any:
@@ -79,23 +84,15 @@ def _unwrapped(estimator: Any) -> Any:
     return estimator
 
 
-def _without_samplers(part: Any) -> Any:
-    """Return an estimator, or a collection of estimators, whose pipelines have no samplers."""
-    from sklearn.base import BaseEstimator
-    from sklearn.pipeline import Pipeline
+class _WithoutSamplers(ForkingPickler):
+    """Copy an estimator, with pipelines of scikit-learn that have no samplers instead of those of imbalanced-learn."""
 
-    if isinstance(part, list | tuple):
-        return type(part)(map(_without_samplers, part))
-    if isinstance(part, dict):
-        return type(part)(**{name: _without_samplers(each) for name, each in part.items()})
-    if _is_plain_pipeline(part):
-        steps = [each for each in part.steps if not hasattr(each[1], "fit_resample")]
-        return Pipeline(_without_samplers(steps))
-    if isinstance(part, BaseEstimator) or hasattr(part, "calibrators"):
-        part = copy.copy(part)
-        estimators = {name: each for name, each in vars(part).items() if "estimator" in name or "classifier" in name}
-        vars(part).update({name: _without_samplers(each) for name, each in estimators.items()})
-    return part
+    def reducer_override(self, part: Any) -> Any:
+        from sklearn.pipeline import Pipeline
+
+        if not _is_plain_pipeline(part):
+            return NotImplemented
+        return Pipeline, ([each for each in part.steps if not hasattr(each[1], "fit_resample")],)
 
 
 def _is_plain_pipeline(estimator: Any) -> bool:
@@ -122,7 +119,7 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
         # The estimator is the team's choice and raises its own types.
         except Exception as error:
             return Export(None, report | {"reason": f"the estimator fails on its edge rows ({_first_line(error)})"})
-        given = model, holdout, edges, expected, seed, report
+        given = model, holdout, edges, expected, report
         try:
             found: Export = limited(limits, _export, *given) if limits else _export(*given)
         except Stopped as stopped:
@@ -130,25 +127,22 @@ def export(model: SkopsModel, holdout: Matrix, outputs: Outputs, seed: int, limi
     return found
 
 
-def _export(model: SkopsModel, holdout: Matrix, edges: EdgeRows, wanted: Outputs, seed: int, report: Report) -> Export:
+def _export(model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, report: Report) -> Export:
     """Convert in double precision, because scikit-learn computes in it, and otherwise in float32."""
-    found = _attempt(model, holdout, edges, wanted, seed, True, report)
+    found = _attempt(model, holdout, edges, expected, True, report)
     if found.graph is not None:
         return found
-    single = _attempt(model, holdout, edges, wanted, seed, False, report)
+    single = _attempt(model, holdout, edges, expected, False, report)
     return min(found, single, key=lambda each: np.inf if (most := each.report["largest_difference"]) is None else most)
 
 
 def _attempt(
-    model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, seed: int, wide: bool, report: Report
+    model: SkopsModel, holdout: Matrix, edges: EdgeRows, expected: Outputs, wide: bool, report: Report
 ) -> Export:
     try:
         content, warned = convert(model.estimator, holdout.shape[1], wide)
         graph = OnnxModel(content, model.encoder, model.target)
-        splits = split_rows(model, holdout, content, seed)
-        rows = np.concatenate([holdout, edges.matrix, splits.matrix])
-        if splits.names:
-            expected = np.concatenate([expected, model.raw_outputs(splits.matrix)])
+        rows = np.concatenate([holdout, edges.matrix])
         outputs = graph.raw_outputs(rows)
         sample = np.linspace(0, len(rows) - 1, ALONE).astype(int)
         alone = np.concatenate([graph.raw_outputs(rows[at : at + 1]) for at in sample])
@@ -157,12 +151,11 @@ def _attempt(
     # A converter is a library of special cases, and each raises its own types; so does the runtime.
     except Exception as error:
         return Export(None, report | {"reason": f"{_name(model)} does not convert ({_first_line(error)})"})
-    edge_names = [*edges.names, *splits.names]
     distance = differences(expected, outputs, model.target)
     distance[sample] = np.maximum(distance[sample], differences(expected[sample], alone, model.target))
     finite = distance[np.isfinite(distance)]
     report = report | {
-        "rows": {"holdout": len(holdout), "edge": len(edge_names)},
+        "rows": {"holdout": len(holdout), "edge": len(edges.names)},
         "largest_difference": float(finite.max()) if len(finite) else None,
         "warnings": warned,
     }
@@ -173,7 +166,7 @@ def _attempt(
         return Export(content, report | {"kind": "onnx"})
     at = int(np.argmax(np.where(wrong, np.nan_to_num(distance, nan=np.inf), -1.0)))
     edge = at - len(holdout)
-    row = f"holdout {at}" if edge < 0 else f"edge {edge} ({edge_names[edge]})"
+    row = f"holdout {at}" if edge < 0 else f"edge {edge} ({edges.names[edge]})"
     by = f"by {distance[at]:.2g}" if np.isfinite(distance[at]) else "not a finite number"
     reason = f"once converted, {_name(model)} predicts {wrong.sum()} of {len(rows)} rows differently ({row}: {by})"
     return Export(None, report | {"reason": reason})

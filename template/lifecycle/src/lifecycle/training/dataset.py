@@ -44,7 +44,6 @@ class Split:
     selection: Mask
     holdout: Mask
     rule: str
-    entities_also_in_training: float | None
     seconds: Seconds
     age: npt.NDArray[np.int64]
     identity: tuple[str, ...] = ()
@@ -172,8 +171,7 @@ def split(frame: Frame, contract: Contract, share: float) -> Split:
             hint = f"If {names} is a property of a row and not the entity, declare it as Request() in "
             hint += "src/model/contract.py; else give rows of more entities, or their time in labels()."
         raise LifecycleError(problem, hint)
-    shared = float(entity[holdout].drop_duplicates().isin(entity[training]).mean()) if key else None
-    return Split(training, selection, holdout, rule, shared, seconds, age, identity)
+    return Split(training, selection, holdout, rule, seconds, age, identity)
 
 
 def codes(label: Series, target: Target) -> Floats:

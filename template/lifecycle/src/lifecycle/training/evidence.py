@@ -74,12 +74,8 @@ def evaluate(dataset: Dataset, predictions: dict[str, Floats]) -> Evidence:
     """Return the evidence of a candidate: what its models, by name, predict for all held-out rows of the dataset."""
     ids = dataset.row_hashes[dataset.split.holdout]
     kept = sampled(ids, predictions[CANDIDATE][0].size)
-    label, frame = dataset.holdout.label[kept], dataset.holdout.frame.iloc[kept]
     sample = {name: each[kept] for name, each in predictions.items()}
-    contract, own = dataset.team.contract, sample[CANDIDATE]
-    others = {name: each for name, each in sample.items() if name in (TRIVIAL, LINEAR)}
-    compared = {name: compare_slices(contract, frame, label, own, each) for name, each in others.items()}
-    return Evidence(label, ids[kept], sample, slices=compared)
+    return Evidence(dataset.holdout.label[kept], ids[kept], sample)
 
 
 def with_version(settings: Settings, found: Evidence, dataset: Dataset, version: str) -> Evidence:

@@ -87,7 +87,7 @@ def train(
         },
         "sources": {"labels": dataset.from_labels, "logged": asdict(dataset.logged)},
         "window": {"periods": fits.periods, "losses": fits.losses},
-        "holdout": {"rule": split.rule, "entities_also_in_training": split.entities_also_in_training},
+        "holdout": {"rule": split.rule},
         "identity": list(split.identity),
         "empty": list(fits.empty),
         "data": dataset.digest,
