@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
     options = parser.parse_args(arguments)
     # A closed terminal or a cancelled job ends an update as Ctrl-C does, which removes temporary files.
-    if arguments is None and options.command in ("update", "propose", "fleet"):
+    if arguments is None and options.command in ("update", "propose", "fleet", "lift"):
         for sign in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sign, signal.default_int_handler)
     of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run}

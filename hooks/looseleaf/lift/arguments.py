@@ -1,11 +1,14 @@
 """The options of `looseleaf lift`. Without other imports, because other commands run without the packages of a lift."""
 
 import argparse
+import importlib.util
+import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `lift`."""
     parser.add_argument("notebook", metavar="NOTEBOOK", help="an .ipynb file, or a .py file of jupytext or marimo")
+    parser.add_argument("--new", default="", metavar="DIR", help="render a repository in this new folder first")
     parser.add_argument("--data", default="", metavar="FILE", help="the table, where the notebook does not find it")
     parser.add_argument("--label", default="", metavar="COLUMN", help="the column to predict, where it is not found")
     parser.add_argument("--model", default="", metavar="NAME", help="the name of the model, where several predict")
@@ -19,6 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Lift and write; returns 0 when every comparison is equal, 1 otherwise, 130 on Ctrl-C."""
+    if given.new:
+        from looseleaf.lift.new import run as run_new
+
+        return run_new(given)
+    if not importlib.util.find_spec("lifecycle"):
+        hint = "Give --new DIR, or run make lift NOTEBOOK=FILE in a rendered repository."
+        print(f"error: this environment is not that of a rendered repository\n  {hint}", file=sys.stderr)
+        return 1
     from looseleaf.lift.command import run as run_lift
 
     return run_lift(given)
