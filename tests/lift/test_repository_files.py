@@ -67,6 +67,24 @@ def test_an_edited_file_is_replaced_only_with_consent_and_its_copy_is_kept(lift,
     assert "| `tests/conftest.py` |" not in recorded
 
 
+def test_a_passage_of_the_template_that_is_gone_is_named_and_nothing_is_written(
+    lift, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    monkeypatch.setattr(repository, "NEXT_TABLE", "no such passage")
+    with pytest.raises(LifecycleError, match=r"README.md of the template has no passage 'no such passage'"):
+        repository.write(root, result, "", lambda _: True)
+    assert not (root / "src/model/lifted.py").exists()
+    # A page that the user wrote need not have it, and one that was removed is not written again.
+    page = root / "README.md"
+    page.write_text("# Mine\n")
+    repository.write(root, result, "", lambda _: True)
+    assert page.read_text() == "# Mine\n"
+    page.unlink()
+    repository.write(root, result, "", lambda _: True)
+    assert not page.exists()
+
+
 def test_a_condition_on_two_columns_is_refused_with_its_text(lift, root: Path) -> None:
     both = 'df = df[(df["fare"] < 30) | (df["port"] != "C")]'
     result = lift(READ, both, MEAN, SEX, SPLIT, FIT, PREDICT)

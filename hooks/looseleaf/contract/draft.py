@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -170,8 +170,8 @@ def _pages(
             yield name, prose.agreement(current, plan).encode()
 
 
-def formatted(root: Path, name: str, text: str) -> bytes:
-    """Format a text with the repository's ruff; rules that column names break are excluded in a comment."""
+def formatted(root: Path, name: str, text: str, rules: Sequence[str] = ("--select", NAME_RULES)) -> bytes:
+    """Format a text with the repository's ruff; those of the `rules` that it breaks are excluded in a comment."""
     ruff = str(root / ".venv" / "bin" / "ruff")
 
     def run(*arguments: str, text: str) -> "subprocess.CompletedProcess[str]":
@@ -185,8 +185,8 @@ def formatted(root: Path, name: str, text: str) -> bytes:
     done = run("format", "--quiet", text=done.stdout or text)
     if done.returncode:
         raise LifecycleError(f"{name} cannot be formatted: {done.stderr.strip()}", "Please report this.")
-    found = run("check", "--quiet", "--output-format", "json", "--select", NAME_RULES, text=done.stdout)
-    codes = sorted({each["code"] for each in json.loads(found.stdout or "[]")})
+    found = run("check", "--quiet", "--output-format", "json", *rules, text=done.stdout)
+    codes = sorted({each["code"] for each in json.loads(found.stdout or "[]") if each["code"]})
     return ((f"# ruff: noqa: {', '.join(codes)}\n" if codes else "") + done.stdout).encode()
 
 

@@ -20,9 +20,9 @@ from looseleaf.contract.draft import MODEL, formatted
 from looseleaf.contract.prompts import chooser
 from looseleaf.lift import report, repository
 from looseleaf.lift.lifting import Options, lift
+from looseleaf.lift.new import REPORTS
 from looseleaf.lift.repository import FACTS, TEST, as_json
 
-REPORTS = ("docs/lift-report.md", "docs/lift-report.html")
 # What the test of a lift prints.
 DIFFERENT = r"AssertionError: ((\d+) of (\d+) rows differ from the author's, by at most ([\d.e+-]+))"
 
@@ -67,13 +67,7 @@ def run(given: argparse.Namespace) -> int:
 
 def tidy(root: Path, text: str) -> str:
     """Format the lifted text with the repository's ruff; a comment lists the rules that the author's lines break."""
-    name = f"{MODEL}/lifted.py"
-    text = formatted(root, name, f"# mypy: ignore-errors\n{text}").decode()
-    options = "check --quiet --output-format json --stdin-filename"
-    command = [str(root / ".venv/bin/ruff"), *options.split(), name, "-"]
-    done = subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, encoding="utf-8")
-    codes = sorted({each["code"] for each in json.loads(done.stdout or "[]") if each["code"]})
-    return (f"# ruff: noqa: {', '.join(codes)}\n" if codes else "") + text
+    return formatted(root, f"{MODEL}/lifted.py", f"# mypy: ignore-errors\n{text}", rules=()).decode()
 
 
 def _show(bar: Any, fact: dict[str, Any]) -> None:

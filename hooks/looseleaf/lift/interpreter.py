@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import platformdirs
+from jupyter_core.paths import jupyter_path
 
 from lifecycle.errors import LifecycleError
 from looseleaf.project import find_uv
@@ -82,9 +83,7 @@ def build(packages: str, code: str) -> str:
 
 def _of_kernel(name: str) -> list[str]:
     """Return the programs of the kernels with this name."""
-    data = os.environ.get("JUPYTER_DATA_DIR", str(Path.home() / ".local/share/jupyter"))
-    roots = [Path(data), *(Path(each) / "share/jupyter" for each in (sys.prefix, "/usr/local", "/usr"))]
-    files = [root / "kernels" / name / "kernel.json" for root in roots]
+    files = [Path(each, name, "kernel.json") for each in jupyter_path("kernels")]
     try:
         return [json.loads(each.read_text(encoding="utf-8"))["argv"][0] for each in files if each.is_file()]
     except (ValueError, LookupError, TypeError) as error:

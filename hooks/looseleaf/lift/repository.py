@@ -161,24 +161,40 @@ def _contents(root: Path, draft: Draft, result: Result, source: Source) -> dict[
     golden["rows"] = [_row(each["row"], facts) for each in checks["golden"]]
     golden["outputs"] = [_output(each["output"], facts) for each in checks["golden"]]
     contents |= {FACTS: as_json(golden), TEST: (texts.OWN / TEST).read_bytes()}
-    readme, data, estimator, conftest = (
-        (draft.contents.get(name) or b"").decode() for name in ("README.md", DATA, ESTIMATOR, CONFTEST)
-    )
     again = _text("again").format(notebook=shlex.quote(os.path.relpath(result.notebook.path, root)))
-    contents["README.md"] = re.sub(NEXT_TABLE, lambda _: again, readme, flags=re.DOTALL).encode()
-    kind = re.findall(r"import (HistGradientBoosting\w+)", estimator)[0]
-    estimator = re.sub(r"from sklearn.ensemble .*\n", "", estimator)
-    estimator = re.sub(r"def candidate\(.*?\n\n\n", _text("candidate"), estimator, flags=re.DOTALL)
-    estimator = estimator.replace("import Inputs\n", "import Inputs\nfrom model.lifted_model import LiftedModel\n", 1)
-    conftest = conftest.replace("        yield table\n", _text("stand_in").format(name=kind), 1)
-    conftest = conftest.replace("import data\n", f"import data, estimator\nfrom sklearn.ensemble import {kind}\n", 1)
+    # A page that the user wrote need not have the passage.
+    is_edited = bool(Changes(root, {"README.md": None}, draft.pristine).edited())
+    if "README.md" in draft.contents:
+        contents["README.md"] = _replaced(draft, "README.md", {NEXT_TABLE: again}, is_edited).encode()
+    kind = re.findall(r"import (HistGradientBoosting\w+)", (draft.contents[ESTIMATOR] or b"").decode())[0]
+    of_estimator = {
+        r"^from sklearn.ensemble .*?\n": "",
+        r"^def candidate\(.*?\n\n\n": _text("candidate"),
+        r"(?<=import Inputs\n)": "from model.lifted_model import LiftedModel\n",
+    }
+    of_conftest = {
+        r"^        yield table\n": _text("stand_in").format(name=kind),
+        r"import data\n": f"import data, estimator\nfrom sklearn.ensemble import {kind}\n",
+    }
+    of_data = {}
     if conditions := [_sql(rule, fields) for rule in checks["rules"]]:
         query = f"CREATE OR REPLACE TEMP VIEW source AS FROM file WHERE {' AND '.join(conditions)}"
         view = f'TABLE.register(connection, folder, "file")\n    connection.execute({query!r})\n'
-        data = data.replace("TABLE.register(connection, folder)\n", view)
-        data = data.replace("with typed columns.", "with typed columns, without the rows that the notebook removes.")
-    changed = ((DATA, data), (ESTIMATOR, estimator), (CONFTEST, conftest))
-    return contents | {name: formatted(root, name, text) for name, text in changed}
+        of_data[r"TABLE\.register\(connection, folder\)\n"] = view
+        of_data[r"(?<=with typed columns)\."] = ", without the rows that the notebook removes."
+    every = {DATA: of_data, ESTIMATOR: of_estimator, CONFTEST: of_conftest}
+    return contents | {name: formatted(root, name, _replaced(draft, name, each)) for name, each in every.items()}
+
+
+def _replaced(draft: Draft, name: str, passages: dict[str, str], may_differ: bool = False) -> str:
+    """Return a file of a draft with the first match of each pattern replaced; raises LifecycleError without a match."""
+    text = (draft.contents[name] or b"").decode()
+    for pattern, new in passages.items():
+        text, count = re.subn(pattern, new.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE | re.DOTALL)
+        if not count and not may_differ:
+            problem = f"{name} of the template has no passage {pattern!r}, which a lift replaces"
+            raise LifecycleError(problem, "Please report this.")
+    return text
 
 
 def _sql(rule: dict[str, Any], fields: dict[str, Any]) -> str:

@@ -1,0 +1,95 @@
+"""`looseleaf lift NOTEBOOK --new DIR` leaves a repository with a verified lift, or none."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from looseleaf import cli
+from looseleaf.lift.new import model_name
+from support import notebooks
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
+from support.rendering import ROOT, Template, questions, run, tool
+
+PAGE = (ROOT / "docs/lift.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        (("Titanic_survival (2)", "", "x"), "titanic-survival-2"),
+        (("03-churn", "", "x"), "churn"),
+        (("Untitled", "Price (USD)", "x"), "price-usd"),
+        (("2024", "1", "99"), "model"),
+        (("a" * 39 + "-b-c", "", ""), "a" * 39),
+    ],
+)
+def test_a_model_is_named_after_the_first_text_that_names_one(texts: tuple[str, ...], name: str) -> None:
+    assert model_name(*texts) == name
+    pattern = questions()["model_name"]["validator"].split("'")[3]
+    assert re.fullmatch(pattern.replace("\\\\Z", ""), name)
+
+
+def test_a_wrong_notebook_folder_or_template_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = notebooks.write(tmp_path / "work", READ)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/file.txt").touch()
+    monkeypatch.setenv("LOOSELEAF_SOURCE", str(tmp_path / "nowhere"))
+    for given, new, problem in (
+        (tmp_path / "missing.ipynb", "new", "missing.ipynb is not a file"),
+        (path, "used", "used exists already"),
+        (path, "new", "the template cannot be rendered from"),
+    ):
+        assert cli.main(["lift", str(given), "--new", str(tmp_path / new)]) == 1
+        assert problem in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["used", "work"]
+    assert (tmp_path / "used/file.txt").exists()
+
+
+def test_without_an_environment_of_a_repository_the_way_on_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.main(["lift", "notebook.ipynb"]) == 1
+    assert "Give --new DIR, or run make lift NOTEBOOK=FILE" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_new_user_lifts_a_notebook_into_a_new_repository(template: Template, tmp_path: Path) -> None:
+    [command] = re.findall(r"^uvx --from git\+\S+ (looseleaf lift \S+ --new \w+)$", PAGE, re.MULTILINE)
+    command = ["uvx", "--quiet", "--from", template.url, *command.split(), "--defaults"]
+    notebook = notebooks.write(tmp_path / "work", READ, MEAN, SEX, SPLIT, FIT).rename(tmp_path / "churn.ipynb")
+    (tmp_path / "work/passengers.csv").rename(tmp_path / "passengers.csv")
+    shell = {"HOME": str(tmp_path), "PATH": f"{os.environ['PATH']}:{sys.prefix}/bin", "UV_CACHE_DIR": cache()}
+
+    def lift() -> "subprocess.CompletedProcess[str]":
+        return run("sh", "-c", " ".join(command), folder=tmp_path, **shell)
+
+    done = lift()
+    assert done.returncode == 1, done.stdout
+    assert "the notebook never calls predict()" in done.stdout
+    assert sorted(each.name for each in tmp_path.iterdir() if each.suffix) == ["churn.ipynb", "passengers.csv"]
+    assert not (tmp_path / "churn").exists()
+    leak = 'df["luck"] = df["survived"] * df["fare"]'
+    for cells, code in (((SEX, leak, SPLIT.replace('"sex"]', '"sex", "luck"]')), 1), ((SEX, SPLIT), 0)):
+        notebooks.write(tmp_path / "work", READ, MEAN, *cells, FIT, PREDICT).rename(notebook)
+        done = lift()
+        assert done.returncode == code, done.stdout
+        pages = {"lift-report.md", "lift-report.html"}
+        assert pages <= {each.name for each in (tmp_path / "churn/docs").iterdir()}
+        assert (tmp_path / "churn/src/model/lifted.py").exists() == (code == 0)
+        assert code == 0 or len(list((tmp_path / "churn").rglob("*"))) == 3
+    assert "model_name: churn\n" in (tmp_path / "churn/.copier-answers.yml").read_text()
+    assert "To be stated: which decision" in (tmp_path / "churn/README.md").read_text()
+    done = run("make", "-s", "check", "train", folder=tmp_path / "churn", **shell)
+    assert done.returncode == 0, done.stdout
+
+
+def cache() -> str:
+    """Return the folder of uv's cache, which is not below another HOME."""
+    return subprocess.run([tool("uv"), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
