@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from looseleaf import eject, propose
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_infer_arguments(infer)
     lift.add_arguments(commands.add_parser("lift", help="carry a notebook into a rendered repository"))
+    commands.add_parser("graduate", help="name the SQL or scikit-learn step for each learned line of a lift")
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
     commands.add_parser("propose", help="prepare the pull or merge request of an update (for CI)")
     fleet.add_arguments(commands.add_parser("fleet", help="report, plan or update many repositories"))
@@ -42,10 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "propose":
         return propose.run()
     # The other commands need the packages of the rendered repository, in whose environment they run.
-    if options.command == "year":
-        from looseleaf.year.play import run as run_year
-
-        return run_year(Path.cwd())
+    modules = {"year": "looseleaf.year.play", "graduate": "looseleaf.graduate"}
+    if options.command in modules:
+        return int(import_module(modules[options.command]).run(Path.cwd()))
     from looseleaf.contract.infer import run
 
     return run(options)

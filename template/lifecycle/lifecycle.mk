@@ -75,7 +75,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test smoke contract lift sample config notebook train promote approve rollback bundle owners \
+.PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle owners \
 	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
 	scheduled audit sbom
 
@@ -177,6 +177,9 @@ contract: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## write a contract for your table
 
 lift: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## carry a notebook over, verified against its own predictions (NOTEBOOK=FILE DATA=… LABEL=… KERNEL=… WITH=… DRY_RUN=1)
 	@$(LIFT)
+
+graduate: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## name the SQL or scikit-learn step for each learned line of a lifted notebook, checked on its golden rows
+	@$(LOOSELEAF) graduate
 
 sample: $(RUN) ## write the sample tables to data/ (DRIFT=1: with a known drift)
 	$(RUN) sample $(if $(call given,DRIFT),--drift)

@@ -1,0 +1,176 @@
+"""`looseleaf graduate`: the SQL or scikit-learn step that replaces each learned expression of src/model/lifted.py.
+
+Every step is computed by DuckDB or scikit-learn and compared on the golden rows in tests/lifted.json. No file changes.
+"""
+
+import ast
+import copy
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from lifecycle import features, settings
+from lifecycle.contract.tables import quoted, text
+from lifecycle.contract.team import load_contract
+from lifecycle.errors import LifecycleError
+from lifecycle.models.runtimes import typed_frame
+from lifecycle.training.dataset import codes
+
+SQL = {"mean": "avg", "median": "median", "min": "min", "max": "max", "sum": "sum", "std": "stddev_samp"}
+STEPS = ("__call__", "category", "factorize", "get_dummies", "cut", "fit_transform")
+
+
+def run(root: Path) -> int:
+    """Print every learned expression with its replacement and the comparison; returns 0, or 1 for an error."""
+    try:
+        print("\n".join(Graduation(root).lines()))
+    except (LifecycleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Graduation:
+    """The lifted model, trained on the table of the repository, with all calls of `learned` that it made."""
+
+    def __init__(self, root: Path) -> None:
+        """Train; raises LifecycleError for a repository without a lift, its golden rows or its table."""
+        if not (golden := root / "tests/lifted.json").exists():
+            raise LifecycleError(f"{golden} is missing", "Lift a notebook first: make lift NOTEBOOK=FILE.")
+        sys.path.insert(0, str(root / "src"))
+        self.text, contract = (root / "src/model/lifted.py").read_text(encoding="utf-8"), load_contract()[0]
+        data, learned, lifted = map(importlib.import_module, ("model.data", "model.learned", "model.lifted_model"))
+        with features.connect(data, root / settings.load(root).settings.data) as connection:
+            frame = connection.execute(data.labels(connection)).df()
+        self.recorder, self.model = _recorder(learned.Learned), lifted.LiftedModel()
+        vars(learned)["Learned"] = vars(lifted)["Learned"] = self.recorder
+        self.model.fit(typed_frame(frame, contract.framed), codes(frame[contract.target.label], contract.target))
+        self.golden = typed_frame(pd.DataFrame(json.loads(golden.read_bytes())["rows"]), contract.framed)
+        self.outputs = self.model.predict(self.golden)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the report."""
+        calls = [each for each in ast.walk(ast.parse(self.text)) if isinstance(each, ast.Call) and _key(each)]
+        for node in sorted(calls, key=lambda each: each.lineno):
+            yield f"\n{_key(node)}, line {node.lineno}: {ast.get_source_segment(self.text, node)}"
+            try:
+                step, compare = self._replacement(node)
+                yield from (f"  {step}", f"  {compare()}")
+            # The author's lines, and steps of any library, raise their own types.
+            except Exception as error:
+                yield f"  no replacement is known, keep the line ({error})"
+
+    def _replacement(self, node: ast.Call) -> tuple[str, Callable[[], str]]:
+        """Return a step, and a function that compares it; raises LookupError where none is known."""
+        key, values = _key(node), self.model.values
+        call, before = (self.recorder.calls[trains].get(key) for trains in (False, True))
+        if call is None or before is None or key not in values:
+            raise LookupError("a function learns it, or it has no counterpart in SQL and scikit-learn")
+        if call.kind == "fit_transform" and "then" not in call.options:
+            step = clone(call.arguments[0])
+            fitted = step.fit(*before.arguments[1:])
+            return f"scikit-learn: {step}", lambda: compared(call.result, fitted.transform(call.arguments[1]))
+        if call.kind != "__call__":
+            table, expressions, expected = _rows_of(call, values[key])
+            query = f"SELECT {', '.join(expressions)} FROM df"
+            return f"SQL: {query}", lambda: compared(expected, duckdb.query_df(table, "df", query).fetchall())
+        match getattr(node.args[1], "body", node):
+            case ast.Call(ast.Attribute(_, "fit"), arguments) if hasattr(values[key], "fit"):
+                # The result of a search is what it found.
+                step = clone(getattr(values[key], "best_estimator_", values[key]))
+                names = vars(sys.modules["model.lifted"]) | before.names
+                tables = [eval(compile(ast.Expression(each), "lifted", "eval"), names) for each in arguments]
+                return f"scikit-learn: {step}", lambda: self._with(key, step.fit(*tables))
+            case ast.Call(ast.Attribute(ast.Subscript(table, ast.Constant(str(name))), method), []) if method in SQL:
+                query, name = _aggregate(table, f"{SQL[method]}({quoted(name)})")
+                rows = duckdb.query_df(before.names[name], name, query).fetchall()
+                is_column = isinstance(values[key], pd.Series)
+                new = pd.Series(dict(rows)).reindex(values[key].index) if is_column else rows[0][0]
+                return f"SQL: {query}", lambda: self._with(key, new)
+        raise LookupError("it is neither a fit nor an aggregate of one column")
+
+    def _with(self, key: str, value: Any) -> str:
+        """Compare the predictions of the golden rows with another value in place of a learned one."""
+        return compared(self.outputs, type(self.model)({**self.model.values, key: value}).predict(self.golden))
+
+
+def compared(expected: Any, found: Any) -> str:
+    """Return that two results are equal on all rows, or the first difference."""
+    pair = [np.asarray(each.toarray() if hasattr(each, "toarray") else each, object) for each in (expected, found)]
+    one, other = (each.reshape(len(each), -1) for each in pair)
+    try:
+        same = np.isclose(one.astype(float), other.astype(float), equal_nan=True)
+    except ValueError:
+        same = one == other
+    for at, column in np.argwhere(~same):
+        return f"differs in row {at + 1}: {other[at, column]} instead of {one[at, column]}"
+    return f"equal on {len(one)} rows"
+
+
+def _recorder(base: Any) -> Any:
+    """Return a subclass of Learned that notes its calls in `calls`, by whether it trains, and by their keys."""
+
+    def recorded(kind: str) -> Any:
+        def step(self: Any, key: str, *arguments: Any, **options: Any) -> Any:
+            names, given = {}, copy.deepcopy(arguments)
+            if kind == "__call__" and self.training:
+                cells = zip(arguments[0].__code__.co_freevars, arguments[0].__closure__ or (), strict=True)
+                names = {name: copy.copy(cell.cell_contents) for name, cell in cells}
+            result = getattr(base, kind)(self, key, *arguments, **options)
+            facts = SimpleNamespace(kind=kind, arguments=given, options=options, names=names, result=result)
+            made.calls[self.training][key] = facts
+            return result
+
+        return step
+
+    made: Any = type("Recorder", (base,), {kind: recorded(kind) for kind in STEPS})
+    made.calls = {True: {}, False: {}}
+    return made
+
+
+def _key(node: ast.Call) -> str:
+    """Return the key of a call of `learned`; empty for any other call."""
+    match node:
+        case ast.Call(ast.Name("learned") | ast.Attribute(ast.Name("learned")), [ast.Constant(str(key)), _, *_]):
+            return key
+    return ""
+
+
+def _aggregate(table: ast.expr, value: str) -> tuple[str, str]:
+    """Return the SQL of an aggregate of `df` or `df.groupby("port")`, and the name of the table."""
+    match table:
+        case ast.Name(name):
+            return f"SELECT {value} FROM {name}", name
+        case ast.Call(ast.Attribute(ast.Name(name), "groupby"), [ast.Constant(str(group))]):
+            return f"SELECT {quoted(group)}, {value} FROM {name} GROUP BY ALL", name
+    raise LookupError("it is an aggregate of more than a table")
+
+
+def _rows_of(call: Any, kept: Any) -> tuple[Any, list[str], Any]:
+    """Return the table, the SQL of each column of the result, and the result, for a step that keeps levels or edges."""
+    table, result = call.arguments[0], call.result
+    name = quoted(str(getattr(table, "name", "")))
+    if call.kind in ("category", "factorize"):
+        levels = ", ".join(map(_literal, kept))
+        result = result.cat.codes if call.kind == "category" else result[0]
+        return table.to_frame(), [f"coalesce(list_position([{levels}], {name}) - 1, -1)"], result
+    if call.kind == "cut" and call.options.get("right", True):
+        result = result.cat.codes.replace(-1, np.nan) if hasattr(result, "cat") else result
+        cases = [f"WHEN {name} <= {high!r} THEN {at}" for at, high in enumerate(kept[1:])]
+        return table.to_frame(), [f"CASE WHEN {name} < {kept[0]!r} THEN NULL {' '.join(cases)} END"], result
+    made = {f"{each}_{level}": f"{quoted(each)} = {_literal(level)}" for each in kept for level in kept[each]}
+    made = {to: f"coalesce({condition}, FALSE) AS {quoted(to)}" for to, condition in made.items() if to in result}
+    return table, [*made.values()], result[list(made)]
+
+
+def _literal(value: Any) -> str:
+    return text(value) if isinstance(value, str) else repr(value)

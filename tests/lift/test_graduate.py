@@ -1,0 +1,85 @@
+"""`make graduate` names the SQL or scikit-learn step of each learned expression, compared on the golden rows."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from looseleaf.graduate import compared
+from looseleaf.lift import repository
+from support.notebooks import MEAN, PREDICT, READ, SEX
+from support.rendering import ROOT, SOURCES, run, tool
+
+KINDS = """rates = df.groupby("port")["survived"].mean()
+df["rate"] = df["port"].map(rates)
+df["code"] = pd.factorize(df["port"])[0]
+df["again"] = df["port"].astype("category").cat.codes
+df["band"] = pd.qcut(df["fare"], 4, labels=False)
+df["largest"] = df["fare"] / df["fare"].quantile(0.9)
+df = pd.get_dummies(df, columns=["port"])
+from sklearn.preprocessing import StandardScaler
+scaler = StandardScaler()
+X = df.drop(columns=["survived", "name", "cabin"])
+X[["age", "fare"]] = scaler.fit_transform(X[["age", "fare"]])"""
+FIT = """from sklearn.model_selection import train_test_split, GridSearchCV
+from sklearn.linear_model import LogisticRegression
+X_train, X_test, y_train, y_test = train_test_split(X, df["survived"], random_state=0)
+model = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [0.5, 2.0]})
+model.fit(X_train, y_train)"""
+EXPECTED = {
+    'lambda: df["age"].mean()': ('SQL: SELECT avg("age") FROM df', "equal on 40 rows"),
+    'lambda: df.groupby("port")["survived"].mean()': (
+        'SQL: SELECT "port", avg("survived") FROM df GROUP BY ALL',
+        "equal on 40 rows",
+    ),
+    "learned.factorize(": ("SQL: SELECT coalesce(list_position(['", "equal on 40 rows"),
+    "learned.category(": ("SQL: SELECT coalesce(list_position(['C', 'Q', 'S'], \"port\") - 1, -1)", "equal on 40 rows"),
+    "learned.cut(": ('SQL: SELECT CASE WHEN "fare" < ', "equal on 40 rows"),
+    "learned.get_dummies(": ('SQL: SELECT coalesce("port" = \'C\', FALSE) AS "port_C", ', "equal on 40 rows"),
+    "learned.fit_transform(": ("scikit-learn: StandardScaler()", "equal on 40 rows"),
+    "lambda: model.fit(": ("scikit-learn: LogisticRegression(C=", "equal on 40 rows"),
+    'df["fare"].quantile(0.9)': ("no replacement is known, keep the line (it is neither a fit nor an aggregate", ""),
+}
+
+
+@pytest.fixture
+def lifted(lift, render: Callable[..., Path], tmp_path: Path) -> Path:
+    """Return a repository with a lifted notebook that learns every kind of value."""
+    root = tmp_path / "repository"
+    subprocess.run(["cp", "-r", str(render()), str(root)], check=True)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    result = lift(READ, MEAN, SEX, KINDS, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    repository.write(root, result, "", lambda _: True)
+    return root
+
+
+def test_each_learned_expression_has_a_step_that_was_compared_or_none(lifted: Path) -> None:
+    start = [tool("python"), "-c"]
+    done = run(*start, "from looseleaf.cli import main; main(['graduate'])", folder=lifted, PYTHONPATH=SOURCES)
+    assert done.returncode == 0, done.stdout
+    found = {block.splitlines()[0]: block.splitlines()[1:] for block in done.stdout.strip().split("\n\n")}
+    for line, (step, verdict) in EXPECTED.items():
+        [lines] = [lines for name, lines in found.items() if line in name]
+        assert lines[0].strip().startswith(step), done.stdout
+        assert lines[1:] == ([f"  {verdict}"] if verdict else []), done.stdout
+    assert len(found) == len(EXPECTED)
+    wrong = "from pathlib import Path; from looseleaf import graduate; graduate.SQL['mean'] = 'max'; "
+    done = run(*start, f"{wrong}graduate.run(Path.cwd())", folder=lifted, PYTHONPATH=SOURCES)
+    assert 'SQL: SELECT max("age") FROM df\n  differs in row ' in done.stdout
+
+
+def test_the_first_difference_is_named() -> None:
+    assert compared([1.0, None], [1, float("nan")]) == "equal on 2 rows"
+    assert compared([["a", "b"], ["a", "c"]], [["a", "b"], ["a", "d"]]) == "differs in row 2: d instead of c"
+
+
+def test_a_repository_without_a_lift_is_told_what_to_do(render: Callable[..., Path]) -> None:
+    done = run(
+        tool("python"), "-c", "from looseleaf.cli import main; raise SystemExit(main(['graduate']))",
+        folder=render(), PYTHONPATH=SOURCES,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "tests/lifted.json is missing" in done.stdout
+    assert "make lift NOTEBOOK=FILE" in done.stdout
