@@ -22,8 +22,6 @@ from lifecycle import features, settings
 from lifecycle.contract.tables import quoted, text
 from lifecycle.contract.team import load_contract
 from lifecycle.errors import LifecycleError
-from lifecycle.models.runtimes import typed_frame
-from lifecycle.training.dataset import codes
 
 SQL = {"mean": "avg", "median": "median", "min": "min", "max": "max", "sum": "sum", "std": "stddev_samp"}
 STEPS = ("__call__", "category", "factorize", "get_dummies", "cut", "fit_transform")
@@ -47,14 +45,16 @@ class Graduation:
         if not (golden := root / "tests/lifted.json").exists():
             raise LifecycleError(f"{golden} is missing", "Lift a notebook first: make lift NOTEBOOK=FILE.")
         sys.path.insert(0, str(root / "src"))
-        self.text, contract = (root / "src/model/lifted.py").read_text(encoding="utf-8"), load_contract()[0]
+        self.text, target = (root / "src/model/lifted.py").read_text(encoding="utf-8"), load_contract()[0].target
         data, learned, lifted = map(importlib.import_module, ("model.data", "model.learned", "model.lifted_model"))
         with features.connect(data, root / settings.load(root).settings.data) as connection:
             frame = connection.execute(data.labels(connection)).df()
         self.recorder, self.model = _recorder(learned.Learned), lifted.LiftedModel()
         vars(learned)["Learned"] = vars(lifted)["Learned"] = self.recorder
-        self.model.fit(typed_frame(frame, contract.framed), codes(frame[contract.target.label], contract.target))
-        self.golden = typed_frame(pd.DataFrame(json.loads(golden.read_bytes())["rows"]), contract.framed)
+        label = frame[target.label]
+        is_text = target.task == "multiclass" or label.dtype.kind not in "buif"
+        self.model.fit(frame, label.astype(str).map(list(target.classes).index) if is_text else label)
+        self.golden = pd.DataFrame(json.loads(golden.read_bytes())["rows"])
         self.outputs = self.model.predict(self.golden)
 
     def lines(self) -> Iterator[str]:

@@ -38,17 +38,15 @@ def test_a_wrong_notebook_folder_or_template_leaves_everything_as_it_was(
 ) -> None:
     path = notebooks.write(tmp_path / "work", READ)
     (tmp_path / "used").mkdir()
-    (tmp_path / "used/file.txt").touch()
     monkeypatch.setenv("LOOSELEAF_SOURCE", str(tmp_path / "nowhere"))
     for given, new, problem in (
         (tmp_path / "missing.ipynb", "new", "missing.ipynb is not a file"),
         (path, "used", "used exists already"),
-        (path, "new", "the template cannot be rendered from"),
+        (path, "new", "the template cannot be rendered (ValueError"),
     ):
         assert cli.main(["lift", str(given), "--new", str(tmp_path / new)]) == 1
         assert problem in capsys.readouterr().err
     assert sorted(each.name for each in tmp_path.iterdir()) == ["used", "work"]
-    assert (tmp_path / "used/file.txt").exists()
 
 
 def test_without_an_environment_of_a_repository_the_way_on_is_named(
@@ -56,7 +54,9 @@ def test_without_an_environment_of_a_repository_the_way_on_is_named(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["lift", "notebook.ipynb"]) == 1
-    assert "Give --new DIR, or run make lift NOTEBOOK=FILE" in capsys.readouterr().err
+    assert (
+        "not the environment of a rendered repository\n  Name a notebook, and a new folder" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
@@ -65,6 +65,7 @@ def test_a_new_user_lifts_a_notebook_into_a_new_repository(template: Template, t
     command = ["uvx", "--quiet", "--from", template.url, *command.split(), "--defaults"]
     notebook = notebooks.write(tmp_path / "work", READ, MEAN, SEX, SPLIT, FIT).rename(tmp_path / "churn.ipynb")
     (tmp_path / "work/passengers.csv").rename(tmp_path / "passengers.csv")
+    leak = 'df["luck"] = df["survived"] * df["fare"]'
     shell = {"HOME": str(tmp_path), "PATH": f"{os.environ['PATH']}:{sys.prefix}/bin", "UV_CACHE_DIR": cache()}
 
     def lift() -> "subprocess.CompletedProcess[str]":
@@ -75,15 +76,13 @@ def test_a_new_user_lifts_a_notebook_into_a_new_repository(template: Template, t
     assert "the notebook never calls predict()" in done.stdout
     assert sorted(each.name for each in tmp_path.iterdir() if each.suffix) == ["churn.ipynb", "passengers.csv"]
     assert not (tmp_path / "churn").exists()
-    leak = 'df["luck"] = df["survived"] * df["fare"]'
+    pages = {"churn-lift-report.md", "churn-lift-report.html"}
     for cells, code in (((SEX, leak, SPLIT.replace('"sex"]', '"sex", "luck"]')), 1), ((SEX, SPLIT), 0)):
         notebooks.write(tmp_path / "work", READ, MEAN, *cells, FIT, PREDICT).rename(notebook)
         done = lift()
         assert done.returncode == code, done.stdout
-        pages = {"lift-report.md", "lift-report.html"}
-        assert pages <= {each.name for each in (tmp_path / "churn/docs").iterdir()}
-        assert (tmp_path / "churn/src/model/lifted.py").exists() == (code == 0)
-        assert code == 0 or len(list((tmp_path / "churn").rglob("*"))) == 3
+        assert pages <= {each.name for each in tmp_path.iterdir()}
+        assert (tmp_path / "churn").exists() == (code == 0)
     assert "model_name: churn\n" in (tmp_path / "churn/.copier-answers.yml").read_text()
     assert "To be stated: which decision" in (tmp_path / "churn/README.md").read_text()
     done = run("make", "-s", "check", "train", folder=tmp_path / "churn", **shell)

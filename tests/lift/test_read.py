@@ -79,9 +79,13 @@ def test_an_old_file_of_version_3_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "metadata", "problem"),
     [
-        (["x <- 1"], {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}, "written in r"),
-        (["print 'x'"], {}, "cell 1 of notebook.ipynb is written in Python 2"),
-        (["x = 1"], {"language_info": {"name": "python", "version": "2.7.1"}}, "written in Python 2"),
+        (
+            ["x <- 1"],
+            {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}},
+            r"written in r\n  Only notebooks in Python can be lifted",
+        ),
+        (["print 'x'"], {}, r"cell 1 of notebook.ipynb is written in Python 2.*\n  Convert it with 2to3"),
+        (["x = 1"], {"language_info": {"name": "python", "version": "2.7.1"}}, r"written in Python 2.*\n.*2to3"),
         ([], {}, "has no code"),
         (["!ls"], {}, "has no code"),
     ],

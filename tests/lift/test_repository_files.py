@@ -71,7 +71,7 @@ def test_a_passage_of_the_template_that_is_gone_is_named_and_nothing_is_written(
     lift, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
-    monkeypatch.setattr(repository, "NEXT_TABLE", "no such passage")
+    monkeypatch.setitem(repository.PASSAGES, "README.md", [{"find": "no such passage", "put": ""}])
     with pytest.raises(LifecycleError, match=r"README.md of the template has no passage 'no such passage'"):
         repository.write(root, result, "", lambda _: True)
     assert not (root / "src/model/lifted.py").exists()
@@ -110,6 +110,21 @@ def test_an_environment_is_built_once_and_without_unknown_packages(
     assert len(pythons) == 1
     assert [command[1] for command in commands] == ["venv", "pip"]
     assert commands[1][-5:-1] == ["numpy<2", "pandas", "scikit-learn", "scikit-learn<1.2"]
+
+
+def test_an_environment_that_was_not_completed_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [0, 1, 0, 0]
+
+    def run(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
+        Path(command[-2]).mkdir(parents=True, exist_ok=True) if command[1] == "venv" else None
+        return subprocess.CompletedProcess(command, codes.pop(0), "", "no such version")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path)
+    monkeypatch.setattr(interpreter.subprocess, "run", run)
+    with pytest.raises(LifecycleError, match=r"uv cannot install(.|\n)*no such version"):
+        interpreter.build("scikit-learn<1.2", "")
+    assert interpreter.build("scikit-learn<1.2", "") == interpreter.build("scikit-learn<1.2", "")
+    assert codes == []
 
 
 def test_truth_values_are_selected_in_the_spelling_of_duckdb() -> None:

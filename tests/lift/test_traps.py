@@ -26,7 +26,7 @@ def test_cells_outside_of_the_prediction_may_fail_and_are_left_out(lift) -> None
         ("df = df.append(df)", "cell 3 fails", "pandas<2"),
         ("df['age'] = int(input('age?'))", "cell 3 fails", "instead of input()"),
         ("df = df.loc[ages]", "cell 3 fails", "deleted or runs later"),
-        ("df = pd.read_csv('missing.csv')", "cell 3 fails", "--data"),
+        ("df = pd.read_csv('missing.csv')", "cell 3 fails", "--data (DATA=)"),
     ],
 )
 def test_a_cell_that_the_prediction_needs_is_named_with_what_to_do(line: str, problem: str, hint: str, lift) -> None:
@@ -161,8 +161,17 @@ best = grid.best_estimator_"""
 
 def test_an_endless_cell_is_stopped_at_its_limit_and_named(lift) -> None:
     # On a slow machine, an earlier cell may reach the limit as well.
-    with pytest.raises(LifecycleError, match=r"cell . fails, and the prediction needs it: CellTimeout"):
+    with pytest.raises(LifecycleError, match=r"cell . fails, and the prediction needs it: CellTimeout") as raised:
         lift(READ, "while True:\n    df = df.copy()", SEX, MEAN, SPLIT, FIT, PREDICT, seconds=1)
+    assert "--seconds N (SECONDS=N)" in str(raised.value)
+    assert "starts again at the first cell" in str(raised.value)
+
+
+def test_an_output_of_200_megabytes_is_not_kept(lift) -> None:
+    printed = 'import sys\nfor _ in range(2000):\n    print("x" * 100_000)\n    sys.stderr.write("x" * 1000)'
+    result = lift(READ, MEAN, printed, SEX, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "print" not in result.lifted.text
 
 
 def test_a_saved_model_is_preferred_to_a_later_one(lift) -> None:

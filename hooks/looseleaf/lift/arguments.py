@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Lift and write; returns 0 when every comparison is equal, 1 otherwise, 130 on Ctrl-C."""
-    if given.new:
+    if given.new or not importlib.util.find_spec("lifecycle"):
         from looseleaf.lift.new import run as run_new
 
         return run_new(given)
-    if not importlib.util.find_spec("lifecycle"):
-        hint = "Give --new DIR, or run make lift NOTEBOOK=FILE in a rendered repository."
-        print(f"error: this environment is not that of a rendered repository\n  {hint}", file=sys.stderr)
-        return 1
     from looseleaf.lift.command import run as run_lift
 
     return run_lift(given)

@@ -129,7 +129,9 @@ class Session:
                 line = self._lines.get(timeout=seconds + GRACE_SECONDS)
             except queue.Empty:
                 problem = f"{place} ran longer than {seconds} seconds and cannot be interrupted"
-                raise LifecycleError(problem, "Give --seconds a larger limit, or make the cell shorter.") from None
+                raise LifecycleError(
+                    problem, "Give --seconds (SECONDS=) a larger limit, or make the cell shorter."
+                ) from None
             if line is None:
                 problem = f"{self.python} ended while it ran {place} (exit code {self._process.wait()})"
                 raise LifecycleError(problem, "Run that cell in Jupyter: it may need more memory.")

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shlex
+import string
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -34,11 +36,10 @@ from looseleaf.lift.lifting import LEARNED, Result
 DATA, ESTIMATOR = f"{MODEL}/data.py", f"{MODEL}/estimator.py"
 CONFTEST, TEST, FACTS = "tests/conftest.py", "tests/test_lifted.py", "tests/lifted.json"
 FOREIGN = r"^\s*(?:import|from) .*\b(xgboost|lightgbm|catboost)\b"
+PASSAGES = tomllib.loads(LEARNED.with_name("passages.toml").read_text(encoding="utf-8"))
 Consent = Callable[[str], bool]
 # The text of a file that pandas reads as null, where a column of text has nulls.
 NULLS = ("#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-# What README.md says about the next table of `make contract`.
-NEXT_TABLE = r"```\nmake contract DATA=.*?keeps a copy\)\."
 
 
 def write(root: Path, result: Result, data: str, may_replace: Consent) -> list[str]:
@@ -161,40 +162,28 @@ def _contents(root: Path, draft: Draft, result: Result, source: Source) -> dict[
     golden["rows"] = [_row(each["row"], facts) for each in checks["golden"]]
     golden["outputs"] = [_output(each["output"], facts) for each in checks["golden"]]
     contents |= {FACTS: as_json(golden), TEST: (texts.OWN / TEST).read_bytes()}
-    again = _text("again").format(notebook=shlex.quote(os.path.relpath(result.notebook.path, root)))
+    conditions = " AND ".join(_sql(rule, fields) for rule in checks["rules"])
+    values = {"notebook": shlex.quote(os.path.relpath(result.notebook.path, root))}
+    values["kind"] = re.findall(r"import (HistGradientBoosting\w+)", (draft.contents[ESTIMATOR] or b"").decode())[0]
+    values["query"] = repr(f"CREATE OR REPLACE TEMP VIEW source AS FROM file WHERE {conditions}")
     # A page that the user wrote need not have the passage.
-    is_edited = bool(Changes(root, {"README.md": None}, draft.pristine).edited())
-    if "README.md" in draft.contents:
-        contents["README.md"] = _replaced(draft, "README.md", {NEXT_TABLE: again}, is_edited).encode()
-    kind = re.findall(r"import (HistGradientBoosting\w+)", (draft.contents[ESTIMATOR] or b"").decode())[0]
-    of_estimator = {
-        r"^from sklearn.ensemble .*?\n": "",
-        r"^def candidate\(.*?\n\n\n": _text("candidate"),
-        r"(?<=import Inputs\n)": "from model.lifted_model import LiftedModel\n",
-    }
-    of_conftest = {
-        r"^        yield table\n": _text("stand_in").format(name=kind),
-        r"import data\n": f"import data, estimator\nfrom sklearn.ensemble import {kind}\n",
-    }
-    of_data = {}
-    if conditions := [_sql(rule, fields) for rule in checks["rules"]]:
-        query = f"CREATE OR REPLACE TEMP VIEW source AS FROM file WHERE {' AND '.join(conditions)}"
-        view = f'TABLE.register(connection, folder, "file")\n    connection.execute({query!r})\n'
-        of_data[r"TABLE\.register\(connection, folder\)\n"] = view
-        of_data[r"(?<=with typed columns)\."] = ", without the rows that the notebook removes."
-    every = {DATA: of_data, ESTIMATOR: of_estimator, CONFTEST: of_conftest}
-    return contents | {name: formatted(root, name, _replaced(draft, name, each)) for name, each in every.items()}
+    edited = Changes(root, {"README.md": None}, draft.pristine).edited()
+    for name, passages in PASSAGES.items():
+        if (before := draft.contents.get(name)) and (conditions or name != DATA):
+            after = _replaced(name, before.decode(), passages, values, name in edited)
+            contents[name] = formatted(root, name, after) if name.endswith(".py") else after.encode()
+    return contents
 
 
-def _replaced(draft: Draft, name: str, passages: dict[str, str], may_differ: bool = False) -> str:
-    """Return a file of a draft with the first match of each pattern replaced; raises LifecycleError without a match."""
-    text = (draft.contents[name] or b"").decode()
-    for pattern, new in passages.items():
-        text, count = re.subn(pattern, new.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE | re.DOTALL)
+def _replaced(name: str, content: str, passages: list[Any], values: dict[str, str], may_differ: bool) -> str:
+    """Return the content of a file with its passages replaced; raises LifecycleError where one is not found."""
+    for each in passages:
+        new = string.Template(each["put"]).substitute(values).replace("\\", r"\\")
+        content, count = re.subn(each["find"], new, content, count=1, flags=re.MULTILINE | re.DOTALL)
         if not count and not may_differ:
-            problem = f"{name} of the template has no passage {pattern!r}, which a lift replaces"
+            problem = f"{name} of the template has no passage {each['find']!r}, which a lift replaces"
             raise LifecycleError(problem, "Please report this.")
-    return text
+    return content
 
 
 def _sql(rule: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -223,10 +212,6 @@ def _output(output: Any, facts: dict[str, Any]) -> Any:
     shares = output if isinstance(output, list) else [float(_same(str(one), output)) for one in facts["classes"]]
     shares = [shares[at] for at in facts["order"]]
     return shares[1] if len(shares) == 2 else shares
-
-
-def _text(name: str) -> str:
-    return LEARNED.with_name(f"{name}.txt").read_text(encoding="utf-8")
 
 
 def as_json(facts: Any) -> bytes:
