@@ -7,6 +7,7 @@ import ast
 import copy
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +18,16 @@ import duckdb
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from lifecycle import features, settings
-from lifecycle.contract.tables import quoted, text
+from lifecycle.contract.tables import quoted
 from lifecycle.contract.team import load_contract
 from lifecycle.errors import LifecycleError
 
 SQL = {"mean": "avg", "median": "median", "min": "min", "max": "max", "sum": "sum", "std": "stddev_samp"}
-STEPS = ("__call__", "category", "factorize", "get_dummies", "cut", "fit_transform")
+STEPS = ("__call__", "category", "factorize", "get_dummies", "fit_transform")
+AGGREGATE = r"""(\w+)(?:\.groupby\('(.+)'\))?\['(.+)'\]\.(\w+)\(\)"""
 
 
 def run(root: Path) -> int:
@@ -64,7 +67,7 @@ class Graduation:
             yield f"\n{_key(node)}, line {node.lineno}: {ast.get_source_segment(self.text, node)}"
             try:
                 step, compare = self._replacement(node)
-                yield from (f"  {step}", f"  {compare()}")
+                yield from (f"  {' '.join(step.split())}", f"  {compare()}")
             # The author's lines, and steps of any library, raise their own types.
             except Exception as error:
                 yield f"  no replacement is known, keep the line ({error})"
@@ -80,23 +83,23 @@ class Graduation:
             fitted = step.fit(*before.arguments[1:])
             return f"scikit-learn: {step}", lambda: compared(call.result, fitted.transform(call.arguments[1]))
         if call.kind != "__call__":
-            table, expressions, expected = _rows_of(call, values[key])
-            query = f"SELECT {', '.join(expressions)} FROM df"
-            return f"SQL: {query}", lambda: compared(expected, duckdb.query_df(table, "df", query).fetchall())
-        match getattr(node.args[1], "body", node):
-            case ast.Call(ast.Attribute(_, "fit"), arguments) if hasattr(values[key], "fit"):
-                # The result of a search is what it found.
-                step = clone(getattr(values[key], "best_estimator_", values[key]))
-                names = vars(sys.modules["model.lifted"]) | before.names
-                tables = [eval(compile(ast.Expression(each), "lifted", "eval"), names) for each in arguments]
-                return f"scikit-learn: {step}", lambda: self._with(key, step.fit(*tables))
-            case ast.Call(ast.Attribute(ast.Subscript(table, ast.Constant(str(name))), method), []) if method in SQL:
-                query, name = _aggregate(table, f"{SQL[method]}({quoted(name)})")
-                rows = duckdb.query_df(before.names[name], name, query).fetchall()
-                is_column = isinstance(values[key], pd.Series)
-                new = pd.Series(dict(rows)).reindex(values[key].index) if is_column else rows[0][0]
-                return f"SQL: {query}", lambda: self._with(key, new)
-        raise LookupError("it is neither a fit nor an aggregate of one column")
+            step, table, expected = _encoder(call, values[key])
+            return f"scikit-learn: {step}", lambda: compared(expected, step.fit_transform(table))
+        expression = getattr(node.args[1], "body", node)
+        if hasattr(values[key], "fit") and ast.unparse(getattr(expression, "func", expression)).endswith(".fit"):
+            # The result of a search is what it found.
+            step = clone(getattr(values[key], "best_estimator_", values[key]))
+            names = vars(sys.modules["model.lifted"]) | before.names
+            tables = [eval(compile(ast.Expression(each), "lifted", "eval"), names) for each in expression.args]
+            return f"scikit-learn: {step}", lambda: self._with(key, step.fit(*tables))
+        found = re.fullmatch(AGGREGATE, ast.unparse(expression))
+        if not found or found[4] not in SQL:
+            raise LookupError("it is neither a fit nor an aggregate of one column")
+        value, group = f"{SQL[found[4]]}({quoted(found[3])})", quoted(found[2]) if found[2] else ""
+        query = f"SELECT {group}, {value} FROM {found[1]} GROUP BY ALL" if group else f"SELECT {value} FROM {found[1]}"
+        rows = duckdb.query_df(before.names[found[1]], found[1], query).fetchall()
+        new = pd.Series(dict(rows)).reindex(values[key].index) if group else rows[0][0]
+        return f"SQL: {query}", lambda: self._with(key, new)
 
     def _with(self, key: str, value: Any) -> str:
         """Compare the predictions of the golden rows with another value in place of a learned one."""
@@ -145,32 +148,16 @@ def _key(node: ast.Call) -> str:
     return ""
 
 
-def _aggregate(table: ast.expr, value: str) -> tuple[str, str]:
-    """Return the SQL of an aggregate of `df` or `df.groupby("port")`, and the name of the table."""
-    match table:
-        case ast.Name(name):
-            return f"SELECT {value} FROM {name}", name
-        case ast.Call(ast.Attribute(ast.Name(name), "groupby"), [ast.Constant(str(group))]):
-            return f"SELECT {quoted(group)}, {value} FROM {name} GROUP BY ALL", name
-    raise LookupError("it is an aggregate of more than a table")
-
-
-def _rows_of(call: Any, kept: Any) -> tuple[Any, list[str], Any]:
-    """Return the table, the SQL of each column of the result, and the result, for a step that keeps levels or edges."""
+def _encoder(call: Any, kept: Any) -> tuple[Any, Any, Any]:
+    """Return an encoder with the kept levels, its table and what it has to return."""
     table, result = call.arguments[0], call.result
-    name = quoted(str(getattr(table, "name", "")))
-    if call.kind in ("category", "factorize"):
-        levels = ", ".join(map(_literal, kept))
-        result = result.cat.codes if call.kind == "category" else result[0]
-        return table.to_frame(), [f"coalesce(list_position([{levels}], {name}) - 1, -1)"], result
-    if call.kind == "cut" and call.options.get("right", True):
-        result = result.cat.codes.replace(-1, np.nan) if hasattr(result, "cat") else result
-        cases = [f"WHEN {name} <= {high!r} THEN {at}" for at, high in enumerate(kept[1:])]
-        return table.to_frame(), [f"CASE WHEN {name} < {kept[0]!r} THEN NULL {' '.join(cases)} END"], result
-    made = {f"{each}_{level}": f"{quoted(each)} = {_literal(level)}" for each in kept for level in kept[each]}
-    made = {to: f"coalesce({condition}, FALSE) AS {quoted(to)}" for to, condition in made.items() if to in result}
-    return table, [*made.values()], result[list(made)]
-
-
-def _literal(value: Any) -> str:
-    return text(value) if isinstance(value, str) else repr(value)
+    if call.kind == "get_dummies":
+        made = {f"{name}_{level}" for name, levels in kept.items() for level in levels}
+        one_hot = OneHotEncoder(categories=[*kept.values()], handle_unknown="ignore", sparse_output=False)
+        return one_hot, table[list(kept)], result[[name for name in result if name in made]]
+    options = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -1}
+    return (
+        OrdinalEncoder(categories=[kept], **options),
+        table.to_frame(),
+        result.cat.codes if call.kind == "category" else result[0],
+    )

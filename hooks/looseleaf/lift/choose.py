@@ -2,7 +2,7 @@
 
 from lifecycle.errors import LifecycleError
 from looseleaf.lift.hints import hint_for
-from looseleaf.lift.slicing import Trace
+from looseleaf.lift.slicing import Fact, Trace
 
 # A prediction for a smaller share of the rows is a trial.
 SHARE = 0.15
@@ -28,14 +28,13 @@ def candidates(trace: Trace, model: str = "") -> list[int]:
     return [at for at, _ in sorted(found, key=lambda each: (each[1]["saved"], not each[1]["on_fit"], each[0]))]
 
 
-def describe(trace: Trace, at: int) -> str:
+def describe(trace: Trace, each: Fact) -> str:
     """Return a prediction on one line."""
-    each = trace.facts["predictions"][at]
     cell = trace.statements[each["statement"]]["cell"]
     name = ", ".join(each["names"][:2]) or "a model without a name"
     facts = {"saved to disk": each["saved"], "on the rows of its fit": each["on_fit"]}
     notes = "".join(f" ({note})" for note, holds in facts.items() if holds)
-    return f"cell {cell}: {name} ({each['model']}).{each['method']} for {each['rows']} rows{notes}"
+    return f"{name}.{each['method']} ({each['model']}) in cell {cell}, {each['rows']} rows{notes}"
 
 
 def _nothing(trace: Trace) -> LifecycleError:

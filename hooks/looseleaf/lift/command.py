@@ -41,7 +41,9 @@ def run(given: argparse.Namespace) -> int:
                 seconds=given.seconds, progress=partial(_show, bar),
                 choose=partial(choose, "Which prediction is to be carried over?"),
             )  # fmt: skip
-            result = lift(Path(notebook), options, lambda text: tidy(root, text))
+            # A comment of ruff lists the rules that the author's lines break.
+            tidy = partial(formatted, root, f"{MODEL}/lifted.py", rules=())
+            result = lift(Path(notebook), options, lambda text: tidy(f"# mypy: ignore-errors\n{text}").decode())
         print("\n".join(report.lines(result)), flush=True)
         writes = result.is_verified and not given.dry_run
         if writes:
@@ -63,11 +65,6 @@ def run(given: argparse.Namespace) -> int:
         print(f"stopped; {state}", file=sys.stderr)
         return 130
     return 0 if result.is_verified else 1
-
-
-def tidy(root: Path, text: str) -> str:
-    """Format the lifted text with the repository's ruff; a comment lists the rules that the author's lines break."""
-    return formatted(root, f"{MODEL}/lifted.py", f"# mypy: ignore-errors\n{text}", rules=()).decode()
 
 
 def _show(bar: Any, fact: dict[str, Any]) -> None:

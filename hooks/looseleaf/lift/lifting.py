@@ -102,7 +102,7 @@ def _verified(
 
 def _chosen(trace: Trace, options: Options) -> int:
     found = choose.candidates(trace, options.model)
-    described = {str(at): choose.describe(trace, at) for at in reversed(found)}
+    described = {str(at): choose.describe(trace, trace.facts["predictions"][at]) for at in reversed(found)}
     models = {(each["model"], *each["names"]) for each in (trace.facts["predictions"][at] for at in found)}
     if len(models) == 1:
         return found[-1]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from looseleaf.lift.choose import describe
 from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.lifting import PARITIES, Result
 
@@ -55,16 +56,13 @@ def _facts(result: Result) -> dict[str, Any]:
     unused, label = checks.get("unused", []), checks["label"]
     used = [name for name in checks["columns"] if name not in (*unused, label)]
     counts = checks.get("rejected", {})
-    prediction = result.prediction
-    model = ", ".join(prediction["names"][:2]) or "a model without a name"
-    call, cell = f"{model}.{prediction['method']}", trace.statements[prediction["statement"]]["cell"]
     verdict = "Not every comparison is equal, so no code was written."
     if result.is_verified:
         share = f"{len(result.plan.kept)} of {len(trace.statements)}"
         verdict = f"Every comparison is equal: {share} statements predict as the notebook does."
     facts = {"name": result.notebook.path.name, "verified": result.is_verified, "verdict": verdict}
     return facts | {
-        "prediction": f"{call} ({prediction['model']}) in cell {cell}, {prediction['rows']} rows",
+        "prediction": describe(trace, result.prediction),
         "python": trace.facts["python"],
         "versions": ", ".join(f"{name} {version}" for name, version in trace.facts["versions"].items()),
         "parities": [*_parities(checks["parities"])],
