@@ -1,5 +1,6 @@
 """`looseleaf lift NOTEBOOK --new DIR` leaves a repository with a verified lift, or none."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from looseleaf import cli
+from looseleaf.lift.arguments import add_arguments
 from looseleaf.lift.new import model_name
 from support import notebooks
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
@@ -57,6 +59,15 @@ def test_without_an_environment_of_a_repository_the_way_on_is_named(
     assert (
         "not the environment of a rendered repository\n  Name a notebook, and a new folder" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/lift.md"])
+def test_the_command_on_a_page_has_options_of_the_lift(page: str) -> None:
+    [words] = re.findall(r"^uvx --from git\+\S+ looseleaf lift (.*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_arguments(parser)
+    given = parser.parse_args(words.split())
+    assert given.new == Path(given.notebook).stem
 
 
 @pytest.mark.slow
