@@ -77,7 +77,7 @@ def test_the_first_difference_is_named() -> None:
     assert compared([["a", "b"], ["a", "c"]], [["a", "b"], ["a", "d"]]) == "differs in row 2: d instead of c"
 
 
-def test_a_repository_without_a_lift_is_told_what_to_do(render: Callable[..., Path]) -> None:
+def test_a_repository_without_a_lift_gets_an_error_with_the_command_to_run(render: Callable[..., Path]) -> None:
     done = run(
         tool("python"), "-c", "from looseleaf.cli import main; raise SystemExit(main(['graduate']))",
         folder=render(), PYTHONPATH=SOURCES,
