@@ -35,7 +35,6 @@ from looseleaf.lift.lifting import LEARNED, Result
 
 DATA, ESTIMATOR = f"{MODEL}/data.py", f"{MODEL}/estimator.py"
 CONFTEST, TEST, FACTS = "tests/conftest.py", "tests/test_lifted.py", "tests/lifted.json"
-FOREIGN = r"^\s*(?:import|from) .*\b(xgboost|lightgbm|catboost)\b"
 PASSAGES = tomllib.loads(LEARNED.with_name("passages.toml").read_text(encoding="utf-8"))
 Consent = Callable[[str], bool]
 # The text of a file that pandas reads as null, where a column of text has nulls.
@@ -51,9 +50,6 @@ def write(root: Path, result: Result, data: str, may_replace: Consent) -> list[s
     if result.checks["method"] not in ("predict", "predict_proba"):
         problem = f"{result.checks['method']} of the notebook's model returns no probabilities"
         raise LifecycleError(problem, "Let it predict with predict_proba or predict, and lift again.")
-    if found := re.search(FOREIGN, result.lifted.text, re.MULTILINE):
-        hint = "Fit a model of scikit-learn in the notebook, such as HistGradientBoosting, and lift again."
-        raise LifecycleError(f"fitted objects of {found[1]} cannot be kept without pickle", hint)
     fact = result.trace.facts["sources"][result.plan.source]
     read = fact["given"]
     if fact["of_library"] and not data:
@@ -94,7 +90,8 @@ def _reading(columns: dict[str, Any], name: str, found: Reading) -> Reading:
     if dtype == "bool" or dtype.startswith("datetime"):
         kind = Boolean if dtype == "bool" else Time
         return found if isinstance(how, kind) else Reading(kind())
-    if dtype and not isinstance(how, Time):
+    # A column with times of several formats is text for the notebook as well.
+    if dtype and not (isinstance(how, Time) and len(how.formats) < 2):
         return Reading(Text(strip=False, missing=NULLS if facts["nulls"] else ()))
     return found
 

@@ -140,6 +140,10 @@ class Rewriter:
             several = len(parts) == len(fact["parts"])
             part = self._one_or_range(at, parts[number if several else 0], source)
             return f'learned.stack("{key}", lambda: {_one_line(seg)}, {part}{"" if several else f"[{number}]"})'
+        if kind == "fit_method":
+            key = self.note(at, _wanted(node), "fit_transform", fact["short"])
+            receiver = self._one_or_range(at, node.value, source)
+            return f'lambda column: learned.fit_transform("{key}", {receiver}, column)'
         if kind == "value":
             name, text = "learned", seg
             if self._predicts(at, node):
@@ -208,7 +212,7 @@ class Rewriter:
 
     def _selection(self, at: int, node: Any, kind: str, inner: str, source: Source) -> str:
         if isinstance(node, ast.Call):
-            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.args[0]
             return self._rows(at, kind, self._one_or_range(at, receiver, source), inner)
         base, key, indexer = node.value, node.slice, ""
         if isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc"):

@@ -31,10 +31,13 @@ class Instrument(ast.NodeTransformer):
         return ast.fix_missing_locations(module)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> Any:
-        """Leave classes alone, because libraries copy estimators, and lambdas, which are called for each row."""
+        """Leave classes alone, because libraries copy estimators."""
         return node
 
-    visit_Lambda: Any = visit_ClassDef  # noqa: N815
+    def visit_Lambda(self, node: ast.Lambda) -> Any:
+        """Rewrite the body only, because defaults belong to another scope."""
+        node.body = self.visit(node.body)
+        return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         """Rewrite the body only, because decorators and defaults belong to another scope."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import types
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,15 @@ def is_draw(function: Any, value: Any) -> bool:
     return is_generator and isinstance(value, (int, float, list, np.ndarray, np.generic))
 
 
+def is_deep(receiver: Any, name: str, arguments: Any, options: Any) -> bool:
+    """Whether a method calls a function for each value, row or group, rather than for each column."""
+    if type(receiver).__name__.endswith("GroupBy"):
+        return True
+    axis = options.get("axis", arguments[1] if name == "apply" and len(arguments) > 1 else 0)
+    is_by_column = isinstance(receiver, pd.DataFrame) and name == "apply" and axis in (0, "index")
+    return isinstance(receiver, (pd.DataFrame, pd.Series)) and name in DEEP and not is_by_column
+
+
 def of_call(receiver: Any, name: str, function: Any, arguments: Any, options: Any) -> str:
     """Return the kind of a call on aligned rows, or an empty text where the result decides."""
     module = getattr(function, "__module__", None) or ""
@@ -110,6 +120,21 @@ def of_rows(receiver: Any, name: str, value: Any, before: int | None, options: A
         return ""
     kind = "reject" if name in REJECTING else "choose" if name in CHOOSING else ""
     return f"{kind}_in_place" if kind and in_place else kind
+
+
+def returns_rows(function: Any, table: Any, value: Any) -> bool:
+    """Whether a function of the notebook returned some rows of a table as they are, which it can choose for training.
+
+    Where only the other rows have a missing value, it may be one that the prediction cannot have.
+    """
+    is_author = isinstance(function, types.FunctionType) and function.__globals__.get("__lift__") is not None
+    if not is_author or not isinstance(value, pd.DataFrame) or not isinstance(table, pd.DataFrame):
+        return False
+    if not 0 < len(value) < len(table) or list(value.columns) != list(table.columns):
+        return False
+    before, after = (pd.util.hash_pandas_object(each, index=False) for each in (table, value))
+    rest = table[~before.isin(after).to_numpy()]
+    return bool(after.isin(before).all() and not (rest.isna().any() & ~value.isna().any()).any())
 
 
 def of_item(base: Any, key: Any, value: Any) -> str:

@@ -14,6 +14,8 @@ from .values import FEWEST_ROWS, compared, dense, plain
 MOST_LEVELS = 0.2
 # A comparison with a number after the name of a column, as in `df["age"] <= 65`.
 NUMBER = r"\W*?([<>]=?)\s*(-?\d+\.?\d*(?:[eE][+-]?\d+)?)(?![\w.])"
+# A condition on a whole table, or on the columns of a loop.
+UNNAMED = r"\.(?:any|all)\((?:axis|1)|\[[A-Za-z_]\w*\](?:\s*[<>]|\.between)"
 # What turns the logarithm or the root of a label into the label.
 INVERSES = ("exp", "expm1", "square", "exp2")
 
@@ -80,9 +82,10 @@ def rules(table: Any, rejected: dict[int, str]) -> tuple[list[dict[str, Any]], l
     left = set(rejected)
     good, bad = table.drop(index=list(rejected)), table.loc[list(rejected)]
     reasons, found = pd.Series(rejected, bad.index, object), []
-    for name in table.columns:
-        word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
-        is_named = reasons.str.contains(word).astype(bool)
+    words = {name: rf"(?<!\w){re.escape(str(name))}(?!\w)" for name in table.columns}
+    is_on_all = reasons.str.contains(UNNAMED, regex=True).astype(bool)
+    for name, word in words.items():
+        is_named = is_on_all | reasons.str.contains(word).astype(bool)
         known, other = good[name].dropna(), bad[name]
         is_empty = other.isna() & (is_named | reasons.str.contains("dropna(", regex=False).astype(bool))
         tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, is_empty)}

@@ -82,7 +82,8 @@ class Recorder:
         parts = () if name in OF_COLUMNS else (receiver,)
         if name in OF_COLUMNS and token:
             self._open[token[1]] = [False]
-        return self._leave(token, getattr(receiver, name), "", parts)
+        kind = "fit_method" if name == "fit_transform" and is_estimator(receiver) else ""
+        return self._leave(token, getattr(receiver, name), kind, parts)
 
     def item(self, token: Any, receiver: Any, key: Any) -> Any:
         """Record `receiver[key]`."""
@@ -116,7 +117,7 @@ class Recorder:
             return self._read(token, function, arguments, options)
         before = rows(receiver) if self.is_aligned(receiver) else None
         first = arguments[0] if arguments else next(iter(options.values()), None)
-        deep = isinstance(receiver, (pd.DataFrame, pd.Series)) and name in kinds.DEEP
+        deep = kinds.is_deep(receiver, name, arguments, options)
         self._deep += deep
         try:
             value = function(*arguments, **options)
@@ -141,6 +142,8 @@ class Recorder:
             kind = kinds.of_call(receiver, name, function, arguments, options)
         after = receiver if value is None else value
         kind = kind or (kinds.of_rows(receiver, name, value, before, options) if self._is_many(after) else "")
+        if not kind and arguments and self.is_aligned(first) and self._is_many(value):
+            kind = "choose" if kinds.returns_rows(function, first, value) else ""
         if kind in ("split", "resample"):
             for each in value:
                 self._add_length(each)

@@ -9,7 +9,7 @@ from typing import Any
 
 DRAWING = (
     "matplotlib", "seaborn", "plotly", "cufflinks", "mpl_toolkits", "graphviz", "pydotplus", "missingno", "yellowbrick",
-    "dtreeviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
+    "dtreeviz", "pygal", "plotly_express", "sweetviz", "autoviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
 )  # fmt: skip
 OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lt", "gt", "le", "ge")
 RESULTS = {"len": 2, "float": 0.0, "int": 0, "setitem": None, "exit": None}

@@ -57,6 +57,8 @@ class Tracer:
         self.namespace.update(shown, __lift__=recorder)
         self.facts: list[dict[str, Any]] = []
         self.states: dict[int, Any] = {}
+        # The names that imports of missing packages would have written.
+        self.lacking: set[str] = set()
 
     def run_cell(self, number: int, code: str, seconds: int) -> None:
         """Run the statements of a cell; the first that fails ends it, as in Jupyter."""
@@ -69,7 +71,8 @@ class Tracer:
         try:
             with time_limit(seconds):
                 for at, node in enumerate(tree.body):
-                    if not self._run(number, node):
+                    # A package that is missing matters only where its names are used.
+                    if not self._run(number, node) and not isinstance(node, (ast.Import, ast.ImportFrom)):
                         # What the rest of the cell should have written is missing from now on.
                         self.facts[-1]["missing"] = sorted(set().union(*map(_stored, tree.body[at:])))
                         return
@@ -109,8 +112,11 @@ class Tracer:
         changed = {id(names[name]) for name, old in kept.items() if fingerprint(names[name]) != old}
         mutated = [name for name, value in names.items() if id(value) in changed]
         fact = {"cell": number, "span": _whole_span(node), "error": error, "seconds": round(time.time() - start, 3)}
-        fact.update(reads=sorted(reads & names.keys() | set(mutated)), aligned=aligned, line=node.lineno)
+        fact.update(reads=sorted(reads & (names.keys() | self.lacking) | set(mutated)), aligned=aligned, line=node.lineno)
         fact.update(writes=self._described(written), mutated=self._described(mutated), kind=type(node).__name__)
+        if error and isinstance(node, (ast.Import, ast.ImportFrom)):
+            fact["missing"] = sorted(_stored(node))
+            self.lacking |= _stored(node)
         self.facts.append(fact)
         return not error
 

@@ -81,6 +81,10 @@ class Verification:
         self.label, inverse, self.placeholder, self.levels = facts
         self.inverse = "" if self.prediction["classes"] else inverse
         table, outputs, rejected = self._serve(self.raw)
+        if outputs is None and self.raw.get(self.label, pd.Series()).isna().any():
+            # The notebook predicts the rows whose label is missing.
+            self.placeholder = np.nan
+            table, outputs, rejected = self._serve(self.raw)
         if outputs is None or rows(table) != len(self.raw) - len(rejected):
             problem = f"{rows(table)} rows for {len(self.raw) - len(rejected)} requests"
             return {"equal": False, "error": f"the rows that are predicted are not the rows of the table: {problem}"}

@@ -173,8 +173,14 @@ class Learned:
     def training_rows(self, choose: Callable[[], Any], *tables: Any) -> Any:
         """Return the rows that the author's code chooses for training; serving returns every row."""
         # Copies, because the author's code changes one and not the other.
-        every = [] if self.training else [copy.copy(table) for table in tables]
-        return choose() if self.training else every[0] if len(every) == 1 else every
+        if self.training:
+            values = dict(self.values)
+            result = choose()
+            # Serving does not choose, and needs nothing that was learned for it.
+            self.values = values
+            return result
+        every = [copy.copy(table) for table in tables]
+        return every[0] if len(every) == 1 else every
 
     def split(self, function: Any, /, *tables: Any, **options: Any) -> Any:
         """Return parts of tables; serving returns every row as each part."""

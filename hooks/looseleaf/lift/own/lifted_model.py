@@ -1,5 +1,6 @@
 """The lifted notebook as a `python` model of this repository, which `candidate` in estimator.py returns."""
 
+import copy
 import json
 import logging
 import traceback
@@ -21,6 +22,56 @@ VALUES = "values.json"
 REFUSED = "The notebook does not predict this row: "
 # What the author's lines raise for a value; any other error is a defect, with status 500.
 OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+# Types of fitted objects that are loaded, in addition to those of every model of this repository. A booster is in its
+# library's own format. The list is never extended by what a file contains.
+LOADED = (
+    *TRUSTED,
+    "catboost.core.CatBoostClassifier",
+    "catboost.core.CatBoostRegressor",
+    "collections.OrderedDict",
+    "imblearn.over_sampling._random_over_sampler.RandomOverSampler",
+    "imblearn.over_sampling._smote.base.SMOTE",
+    "imblearn.pipeline.Pipeline",
+    "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "numpy.exp",
+    "numpy.expm1",
+    "numpy.log",
+    "numpy.log1p",
+    "numpy.sqrt",
+    "scipy.sparse._csr.csr_matrix",
+    "sklearn.feature_selection._mutual_info.mutual_info_classif",
+    "sklearn.feature_selection._mutual_info.mutual_info_regression",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.ManhattanDistance64",
+    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.RepeatedKFold",
+    "sklearn.model_selection._split.RepeatedStratifiedKFold",
+    "sklearn.model_selection._split.ShuffleSplit",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.model_selection._split.StratifiedShuffleSplit",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+    "xgboost.sklearn.XGBRFClassifier",
+    "xgboost.sklearn.XGBRFRegressor",
+)
+# What a search does not need to predict, and skops cannot always keep.
+OF_SEARCH = ("cv_results_", "param_distributions", "param_grid", "scorer_", "scoring", "cv")
 log = logging.getLogger(__name__)
 
 
@@ -109,6 +160,9 @@ def _encoded(value: Any, directory: Path) -> Any:
     if isinstance(value, pd.DataFrame):
         columns = [inner(value.iloc[:, at]) for at in range(value.shape[1])]
         return {"type": "frame", "columns": columns, "index": inner(value.index)}
+    if hasattr(value, "best_estimator_"):
+        value = copy.copy(value)
+        value.__dict__.update({each: None for each in OF_SEARCH if each in value.__dict__})
     name = f"fitted_{len(list(directory.glob('*.skops')))}.skops"
     skops.io.dump(value, directory / name)
     return {"type": "fitted", "file": name}
@@ -121,7 +175,7 @@ def _decoded(value: Any, directory: Path) -> Any:
         return value
     kind = value["type"]
     if kind == "fitted":
-        return skops.io.load(directory / value["file"], trusted=list(TRUSTED))
+        return skops.io.load(directory / value["file"], trusted=list(LOADED))
     if kind == "time":
         return pd.Timestamp(value["value"])
     if kind == "frame":

@@ -1,0 +1,89 @@
+"""What notebooks of other authors needed: each notebook has one difficulty that was found in public ones."""
+
+import pytest
+
+from lifecycle.errors import LifecycleError
+
+from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT, passengers
+
+PORT = SPLIT.replace('"sex"]', '"sex", "port"]')
+ENCODER = "from sklearn.preprocessing import LabelEncoder\nencoder = LabelEncoder()\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'df[["sex", "port"]] = df[["sex", "port"]].apply(encoder.fit_transform)',
+        'df[["sex", "port"]] = df[["sex", "port"]].apply(lambda each: encoder.fit_transform(each.astype(str)))',
+        'df[["fare", "port"]] = df[["fare", "port"]].apply(lambda each: encoder.fit_transform(each), axis=0)',
+    ],
+)
+def test_an_encoder_that_is_applied_to_columns_is_kept_for_each(line: str, lift) -> None:
+    sex = "" if '"sex"' in line else SEX
+    result = lift(READ, MEAN, sex or "pass", ENCODER + line, PORT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "learned.fit_transform(" in result.lifted.text
+
+
+def test_a_scale_of_columns_by_a_lambda_is_kept(lift) -> None:
+    scale = 'df[["age", "fare"]] = df[["age", "fare"]].apply(lambda each: (each - each.mean()) / each.std())'
+    result = lift(READ, MEAN, SEX, scale, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+
+
+def test_a_package_that_is_missing_stops_only_what_uses_it(lift) -> None:
+    result = lift("import nowhere\nimport pandas as pd\nnowhere.show()", READ, MEAN, SEX, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "nowhere" not in result.lifted.text
+
+
+def test_a_filter_on_all_columns_becomes_a_condition_on_each(lift) -> None:
+    bounds = """numbers = df[["age", "fare"]]
+low, high = numbers.quantile(0.05), numbers.quantile(0.95)
+df = df[~((numbers < low) | (numbers > high)).any(axis=1)]"""
+    result = lift(READ, MEAN, SEX, bounds, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["unruled"] == []
+    assert {(each["column"], each["kind"]) for each in result.checks["rules"]} == {
+        (column, kind) for column in ("age", "fare") for kind in ("low", "high")
+    }
+
+
+def test_rows_whose_label_is_missing_are_predicted_as_requests(lift) -> None:
+    parts = """df.loc[df["fare"] < 15, "survived"] = None
+known, missing = df[df["survived"].notna()], df[df["survived"].isna()]
+X_train, y_train = known[["age", "fare", "sex"]], known["survived"].astype(int)
+X_test = missing[["age", "fare", "sex"]]"""
+    table = passengers()
+    table.loc[table["fare"] < 15, "survived"] = None
+    result = lift(READ, MEAN, SEX, parts.split("\n", 1)[1], FIT, PREDICT, table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["label"] == "survived"
+
+
+def test_a_function_that_returns_some_rows_of_its_table_chooses_them_for_training(lift) -> None:
+    function = """def without_outliers(table):
+    parts = []
+    for port, part in table.groupby("port"):
+        low, high = part["fare"].mean() - part["fare"].std(), part["fare"].mean() + part["fare"].std()
+        parts.append(part[(part["fare"] > low) & (part["fare"] < high)])
+    return pd.concat(parts, ignore_index=True)
+df = without_outliers(df)"""
+    result = lift(READ, MEAN, SEX, function, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["rejected"] == {}
+    assert set(result.checks["values"]) == {"age_mean", "model"}
+
+
+def test_a_filter_in_a_loop_over_columns_becomes_a_condition_on_each(lift) -> None:
+    loop = """for name in ["age", "fare"]:
+    low, high = df[name].quantile(0.05), df[name].quantile(0.95)
+    df = df[(df[name] >= low) & (df[name] <= high)]"""
+    result = lift(READ, MEAN, SEX, loop, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["unruled"] == []
+
+
+def test_a_package_that_is_missing_and_needed_is_named(lift) -> None:
+    with pytest.raises(LifecycleError, match=r"cell 1 fails, and the prediction needs it: ModuleNotFoundError"):
+        lift("import nowhere\nimport pandas as pd", READ, MEAN, "df['age'] = nowhere.rounded(df)", SEX, SPLIT, FIT, PREDICT)
