@@ -72,7 +72,7 @@ df = without_outliers(df)"""
     result = lift(READ, MEAN, SEX, function, SPLIT, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert result.checks["rejected"] == {}
-    assert set(result.checks["values"]) == {"age_mean", "model"}
+    assert set(result.checks["values"]) == {"age_mean", "without_outliers", "model"}
 
 
 def test_a_filter_in_a_loop_over_columns_becomes_a_condition_on_each(lift) -> None:
@@ -87,3 +87,36 @@ def test_a_filter_in_a_loop_over_columns_becomes_a_condition_on_each(lift) -> No
 def test_a_package_that_is_missing_and_needed_is_named(lift) -> None:
     with pytest.raises(LifecycleError, match=r"cell 1 fails, and the prediction needs it: ModuleNotFoundError"):
         lift("import nowhere\nimport pandas as pd", READ, MEAN, "df['age'] = nowhere.rounded(df)", SEX, SPLIT, FIT, PREDICT)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from sklearn.utils import shuffle\ndf = shuffle(df, random_state=0)",
+        "df = df.sample(frac=1, random_state=0).reset_index(drop=True)",
+        "from sklearn.utils import shuffle\nnumber = df.index\ndf, number = shuffle(df, number, random_state=0)",
+    ],
+)
+def test_a_shuffle_is_one_of_training(line: str, lift) -> None:
+    result = lift(READ, MEAN, SEX, line, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "learned.training_rows(" in result.lifted.text
+
+
+def test_rows_that_resampling_makes_are_not_compared(lift) -> None:
+    sampler = """class Sampler:
+    def fit(self, X, y):
+        return self
+    def get_params(self):
+        return {}
+    def fit_resample(self, X, y):
+        few = X[y == 1]
+        made = (few + few.iloc[::-1].to_numpy()) / 2
+        return pd.concat([X, made], ignore_index=True), pd.concat([y, y[y == 1]], ignore_index=True)
+df = df[["age", "fare", "sex", "survived"]]
+X, y = Sampler().fit_resample(df.drop(columns="survived"), df["survived"])
+"""
+    split = SPLIT.replace('X = df[["age", "fare", "sex"]]\ny = df["survived"]\n', "")
+    result = lift(READ, MEAN, SEX, sampler + split, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "that the notebook's resampling made" in result.checks["parities"]["batch"]["note"]

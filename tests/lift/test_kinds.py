@@ -175,11 +175,11 @@ def test_a_rule_has_the_limit_of_the_author(condition: str, rule: dict[str, obje
     assert {name: found[name] for name in rule} == rule
 
 
-def test_a_column_that_the_condition_does_not_name_is_no_rule(lift) -> None:
+def test_a_condition_that_names_no_column_chooses_rows_for_training(lift) -> None:
     table = passengers().sort_values("fare", ignore_index=True).assign(place=range(200))
     result = lift(READ, MEAN, SEX, 'mask = df["fare"] < 40\ndf = df[mask]', SPLIT, FIT, PREDICT, table=table)
     assert result.is_verified, (result.checks, result.lifted.text)
-    assert (result.checks["rules"], result.checks["unruled"]) == ([], ["df[mask]"])
+    assert (result.checks["rules"], result.checks["rejected"]) == ([], {})
 
 
 def test_a_sort_in_place_is_carried_over(lift) -> None:

@@ -1,7 +1,7 @@
 """Choose the prediction to carry over, among all that the notebook makes."""
 
 from lifecycle.errors import LifecycleError
-from looseleaf.lift.hints import hint_for
+from looseleaf.lift.hints import TEXTS, hint_for
 from looseleaf.lift.slicing import Fact, Trace
 
 # A prediction for a smaller share of the rows is a trial.
@@ -42,5 +42,7 @@ def _nothing(trace: Trace) -> LifecycleError:
     for each in trace.statements:
         if each["error"]:
             return LifecycleError(f"{problem}, and cell {each['cell']} fails: {each['error']}", hint_for(each["error"]))
+    if any("statsmodels" in code for code in trace.codes.values()):
+        return LifecycleError(f"{problem} of a model that can be kept without pickle", TEXTS["statsmodels"])
     hint = "Add a cell that predicts rows which the model was not fitted to: model.predict(X_test)."
     return LifecycleError(problem, hint)

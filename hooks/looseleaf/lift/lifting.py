@@ -1,7 +1,7 @@
 """Lift a notebook: trace it in the author's Python, choose a prediction, write the function, and verify it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,9 @@ def lift_in(session: Session, notebook: Notebook, options: Options, tidy: Tidy =
     results = []
     for made in plans(trace, prediction):
         results.append(_verified(session, notebook, options, tidy, trace, made, at))
+        if unruled := set(results[-1].checks.get("unruled", ())):
+            chosen = _verified(session, notebook, options, tidy, trace, replace(made, choosing=unruled), at)
+            results[-1] = chosen if chosen.is_verified else results[-1]
         parities = results[-1].checks["parities"]
         # With another raw table, only the comparison of all rows can differ.
         if not parities["slice"]["equal"] or parities["batch"]["equal"]:
@@ -90,6 +93,8 @@ def _verified(
     job = {"stage": "verify", "prediction": at, "source": made.source, "request": made.request, "label": given.label}
     job |= {"text": lifted.text, "learned": LEARNED.read_text(encoding="utf-8")}
     job["text_with_states"] = emit(trace, made, prediction, notebook.path.name, with_states=True).text
+    resampled = {each["statement"] for each in trace.facts["nodes"] if each["kind"] == "resample"}
+    job["resampled"] = bool(resampled & set(made.kept))
     job["random"] = TEXTS["seeded" if seeds else "unseeded"] if drawing - seeds else ""
     checks = session.run(job, given.seconds * max(1, len(made.kept)))
     different = [each for each in checks["parities"].values() if not each["equal"]]

@@ -117,7 +117,7 @@ class Rewriter:
     def _rows(self, at: int, kind: str, before: str, after: str) -> str:
         statement = self.trace.statements[at]
         reason = " ".join(after.split())[:160].replace('"', "'")
-        rejects = kind.startswith("reject")
+        rejects = kind.startswith("reject") and reason not in self.plan.choosing
         entry = {"cell": statement["cell"], "line": statement["line"], "text": reason}
         self.filters.append({**entry, "rejects": rejects})
         if rejects:
@@ -164,8 +164,13 @@ class Rewriter:
             return f"learned.predict({', '.join([receiver, repr(node.func.attr), *arguments])})"
         if kind in ("split", "folds"):
             return f"learned.{kind}({', '.join([source.of(node.func), *arguments])})"
+        if kind == "choose_by_function":
+            key = self.note(at, source.of(node.func), "columns", "")
+            return f'learned.complete_rows("{key}", lambda: {_one_line(inner)}, {arguments[0]})'
         if kind == "resample":
-            return f"learned.training_rows(lambda: {_one_line(seg)}, {', '.join(arguments)})"
+            tables = [self._one_or_range(at, each, source) for each in node.args]
+            tables = tables or [self._one_or_range(at, each.value, source) for each in node.keywords[:2]]
+            return f"learned.training_rows(lambda: {_one_line(seg)}, {', '.join(tables)})"
         key = self.note(at, _wanted(node), kind, fact["short"])
         if kind == "expand":
             return f'learned.columns("{key}", {inner})'
@@ -212,7 +217,7 @@ class Rewriter:
 
     def _selection(self, at: int, node: Any, kind: str, inner: str, source: Source) -> str:
         if isinstance(node, ast.Call):
-            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.args[0]
+            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.func
             return self._rows(at, kind, self._one_or_range(at, receiver, source), inner)
         base, key, indexer = node.value, node.slice, ""
         if isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc"):

@@ -41,8 +41,9 @@ class Trace:
         """Return the parsed statement, with places in the code of its cell."""
         line = self.statements[at]["line"]
         tree = ast.parse(self.codes[self.statements[at]["cell"]])
-        end = self.statements[at]["span"][2:]
-        return next(each for each in tree.body if each.lineno == line and [each.end_lineno, each.end_col_offset] == end)
+        column = self.statements[at]["span"][1]
+        # The end differs between versions of Python: some include a last semicolon.
+        return next(each for each in tree.body if (each.lineno, each.col_offset) == (line, column))
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Plan:
     request: int = 0
     parts: dict[tuple[int, ...], int] = field(default_factory=dict)
     left_out: dict[int, set[str]] = field(default_factory=dict)
+    # Conditions by which rows are only chosen for training: one on several columns cannot select them in the repository.
+    choosing: set[str] = field(default_factory=set)
 
 
 def dependencies(statements: list[Fact]) -> list[dict[str, int]]:

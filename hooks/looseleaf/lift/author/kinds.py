@@ -90,6 +90,8 @@ def of_call(receiver: Any, name: str, function: Any, arguments: Any, options: An
         return name if name in ("fit_transform", "fit_predict") else ""
     if name == "train_test_split":
         return "split"
+    if name in ("shuffle", "resample") and module.startswith("sklearn.utils"):
+        return "resample"
     if name == "split" and type(receiver).__module__.startswith("sklearn.model_selection"):
         return "folds"
     of_pandas = module.startswith("pandas")
@@ -114,7 +116,8 @@ def of_rows(receiver: Any, name: str, value: Any, before: int | None, options: A
         return ""
     in_place = value is None and bool(options.get("inplace"))
     after = rows(receiver if in_place else value)
-    if name == "sort_values":
+    # They may return every row in another order.
+    if name in ("sort_values", "sample"):
         return "choose_in_place" if in_place else "choose"
     if after is None or after == before or not after:
         return ""
@@ -123,18 +126,14 @@ def of_rows(receiver: Any, name: str, value: Any, before: int | None, options: A
 
 
 def returns_rows(function: Any, table: Any, value: Any) -> bool:
-    """Whether a function of the notebook returned some rows of a table as they are, which it can choose for training.
-
-    Where only the other rows have a missing value, it may be one that the prediction cannot have.
-    """
+    """Whether a function of the notebook returned some rows of a table as they are: it chooses them for training."""
     is_author = isinstance(function, types.FunctionType) and function.__globals__.get("__lift__") is not None
     if not is_author or not isinstance(value, pd.DataFrame) or not isinstance(table, pd.DataFrame):
         return False
     if not 0 < len(value) < len(table) or list(value.columns) != list(table.columns):
         return False
     before, after = (pd.util.hash_pandas_object(each, index=False) for each in (table, value))
-    rest = table[~before.isin(after).to_numpy()]
-    return bool(after.isin(before).all() and not (rest.isna().any() & ~value.isna().any()).any())
+    return bool(after.isin(before).all())
 
 
 def of_item(base: Any, key: Any, value: Any) -> str:

@@ -143,9 +143,9 @@ class Recorder:
         after = receiver if value is None else value
         kind = kind or (kinds.of_rows(receiver, name, value, before, options) if self._is_many(after) else "")
         if not kind and arguments and self.is_aligned(first) and self._is_many(value):
-            kind = "choose" if kinds.returns_rows(function, first, value) else ""
+            kind = "choose_by_function" if kinds.returns_rows(function, first, value) else ""
         if kind in ("split", "resample"):
-            for each in value:
+            for each in value if isinstance(value, (list, tuple)) else [value]:
                 self._add_length(each)
         elif kind.startswith(("reject", "choose")):
             self._add_length(after)

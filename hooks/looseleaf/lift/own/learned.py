@@ -173,14 +173,22 @@ class Learned:
     def training_rows(self, choose: Callable[[], Any], *tables: Any) -> Any:
         """Return the rows that the author's code chooses for training; serving returns every row."""
         # Copies, because the author's code changes one and not the other.
-        if self.training:
-            values = dict(self.values)
-            result = choose()
-            # Serving does not choose, and needs nothing that was learned for it.
-            self.values = values
-            return result
-        every = [copy.copy(table) for table in tables]
-        return every[0] if len(every) == 1 else every
+        every = [] if self.training else [copy.copy(table) for table in tables]
+        return choose() if self.training else every[0] if len(every) == 1 else every
+
+    def complete_rows(self, key: str, choose: Callable[[], Any], table: Any) -> Any:
+        """Return the rows that a function of the author chooses for training; serving returns every row.
+
+        Where the chosen rows have no missing value in a column, serving refuses a row that has one.
+        """
+        if not self.training:
+            return self.keep(f"dropna() for {key}()", table, table.dropna(subset=self(key, list)))
+        values = dict(self.values)
+        result = choose()
+        # Serving does not choose, and needs nothing that was learned for it.
+        self.values = values
+        self(key, lambda: [name for name in result if result[name].notna().all()])
+        return result
 
     def split(self, function: Any, /, *tables: Any, **options: Any) -> Any:
         """Return parts of tables; serving returns every row as each part."""
