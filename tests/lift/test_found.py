@@ -3,7 +3,6 @@
 import pytest
 
 from lifecycle.errors import LifecycleError
-
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT, passengers
 
 PORT = SPLIT.replace('"sex"]', '"sex", "port"]')
@@ -72,7 +71,7 @@ df = without_outliers(df)"""
     result = lift(READ, MEAN, SEX, function, SPLIT, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert result.checks["rejected"] == {}
-    assert set(result.checks["values"]) == {"age_mean", "without_outliers", "model"}
+    assert {"age_mean", "without_outliers", "model"} <= set(result.checks["values"])
 
 
 def test_a_filter_in_a_loop_over_columns_becomes_a_condition_on_each(lift) -> None:
@@ -86,7 +85,16 @@ def test_a_filter_in_a_loop_over_columns_becomes_a_condition_on_each(lift) -> No
 
 def test_a_package_that_is_missing_and_needed_is_named(lift) -> None:
     with pytest.raises(LifecycleError, match=r"cell 1 fails, and the prediction needs it: ModuleNotFoundError"):
-        lift("import nowhere\nimport pandas as pd", READ, MEAN, "df['age'] = nowhere.rounded(df)", SEX, SPLIT, FIT, PREDICT)
+        lift(
+            "import nowhere\nimport pandas as pd",
+            READ,
+            MEAN,
+            "df['age'] = nowhere.rounded(df)",
+            SEX,
+            SPLIT,
+            FIT,
+            PREDICT,
+        )
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,32 @@ def test_every_kind_of_value_survives_the_disk(model: Any, tmp_path: Path) -> No
     assert repr({name: loaded[name] for name in values}) == repr({**values, "number": 1.5})
     pd.testing.assert_series_equal(loaded["series"], frame["a"])
     pd.testing.assert_frame_equal(loaded["frame"], frame)
+
+
+def test_searches_and_boosters_survive_the_disk(model: Any, tmp_path: Path) -> None:
+    from lightgbm import LGBMClassifier
+    from scipy.stats import randint
+    from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
+    from xgboost import XGBClassifier
+
+    table = passengers().dropna()
+    X, y = table[["age", "fare"]], table["survived"]
+    tree = DecisionTreeClassifier(random_state=0)
+    fitted = {
+        "nearest": GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [3, 5]}, cv=StratifiedKFold(2), scoring="f1"),
+        "random": RandomizedSearchCV(tree, {"max_depth": randint(1, 4)}, n_iter=2, random_state=0),
+        "xgboost": make_pipeline(StandardScaler(), XGBClassifier(n_estimators=3)),
+        "lightgbm": LGBMClassifier(n_estimators=3, verbose=-1),
+    }
+    for each in fitted.values():
+        each.fit(X, y)
+    model.LiftedModel(fitted).save(tmp_path)
+    loaded = model.LiftedModel.load(tmp_path).values
+    for name, each in fitted.items():
+        np.testing.assert_allclose(loaded[name].predict_proba(X), each.predict_proba(X), rtol=1e-12)
+    # The object in memory is as it was.
+    assert fitted["nearest"].cv is not None

@@ -168,14 +168,15 @@ class Rewriter:
             key = self.note(at, source.of(node.func), "columns", "")
             return f'learned.complete_rows("{key}", lambda: {_one_line(inner)}, {arguments[0]})'
         if kind == "resample":
-            tables = [self._one_or_range(at, each, source) for each in node.args]
-            tables = tables or [self._one_or_range(at, each.value, source) for each in node.keywords[:2]]
+            tables = arguments[: len(node.args)] or [
+                self._one_or_range(at, each.value, source) for each in node.keywords
+            ]
             return f"learned.training_rows(lambda: {_one_line(seg)}, {', '.join(tables)})"
         key = self.note(at, _wanted(node), kind, fact["short"])
         if kind == "expand":
             return f'learned.columns("{key}", {inner})'
         if kind == "category":
-            return f'learned.category("{key}", {receiver})'
+            arguments = []
         if kind == "fit_predict":
             kind, arguments = "fit_transform", [*arguments, 'then="predict"']
         if kind == "qcut":
@@ -200,7 +201,8 @@ class Rewriter:
     def _read(self, at: int, node: Any, source: Source) -> str:
         """Return the text for a read of the raw table, or of a file whose rows have its columns."""
         here, raw = self._sources[at, *place(node)], self.trace.facts["sources"][self.plan.source]
-        same = [each for each in here if _is_same(each, raw)]
+        # A file may be read more than once.
+        same = [each for each in here if (each["given"], each["columns"]) == (raw["given"], raw["columns"])]
         if len(same) == len(here) and not raw["of_library"]:
             return "raw.copy()"
         if same and raw["of_library"]:
@@ -226,11 +228,6 @@ class Rewriter:
         if isinstance(key, ast.Tuple) and len(key.elts) > 1:
             before = f"{before}{indexer}[:, {self._one_or_range(at, key.elts[1], source)}]"
         return self._rows(at, kind, before, inner)
-
-
-def _is_same(one: Fact, other: Fact) -> bool:
-    """Whether two reads are of the same file."""
-    return all(one[name] == other[name] for name in ("given", "columns"))
 
 
 def _one_line(text: str) -> str:

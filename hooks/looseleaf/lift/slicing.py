@@ -64,7 +64,7 @@ class Plan:
     request: int = 0
     parts: dict[tuple[int, ...], int] = field(default_factory=dict)
     left_out: dict[int, set[str]] = field(default_factory=dict)
-    # Conditions by which rows are only chosen for training: one on several columns cannot select them in the repository.
+    # Conditions by which rows are only chosen for training, because the repository cannot select by several columns.
     choosing: set[str] = field(default_factory=set)
 
 

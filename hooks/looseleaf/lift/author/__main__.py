@@ -39,7 +39,7 @@ def main() -> None:
             else:
                 from . import verify
 
-                send({"result": verify.run(job, tracer, send)})
+                send({"result": verify.Verification(job, tracer, send).result()})
         except Exception as error:
             send({"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
 

@@ -9,7 +9,8 @@ from typing import Any
 
 DRAWING = (
     "matplotlib", "seaborn", "plotly", "cufflinks", "mpl_toolkits", "graphviz", "pydotplus", "missingno", "yellowbrick",
-    "dtreeviz", "pygal", "plotly_express", "sweetviz", "autoviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
+    "dtreeviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
+    "pygal", "plotly_express", "sweetviz", "autoviz",
 )  # fmt: skip
 OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lt", "gt", "le", "ge")
 RESULTS = {"len": 2, "float": 0.0, "int": 0, "setitem": None, "exit": None}

@@ -112,7 +112,9 @@ class Tracer:
         changed = {id(names[name]) for name, old in kept.items() if fingerprint(names[name]) != old}
         mutated = [name for name, value in names.items() if id(value) in changed]
         fact = {"cell": number, "span": _whole_span(node), "error": error, "seconds": round(time.time() - start, 3)}
-        fact.update(reads=sorted(reads & (names.keys() | self.lacking) | set(mutated)), aligned=aligned, line=node.lineno)
+        fact.update(
+            reads=sorted(reads & (names.keys() | self.lacking) | set(mutated)), aligned=aligned, line=node.lineno
+        )
         fact.update(writes=self._described(written), mutated=self._described(mutated), kind=type(node).__name__)
         if error and isinstance(node, (ast.Import, ast.ImportFrom)):
             fact["missing"] = sorted(_stored(node))

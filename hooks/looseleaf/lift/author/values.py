@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import traceback
 import types
 import zlib
 from typing import Any
@@ -158,6 +159,15 @@ def short(value: Any) -> str:
     """Return a value on one line of at most 80 characters; of estimators only their parameters."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def line_of(error: Exception, job: Any) -> str:
+    """Return the line of the lifted text in which an error was raised, or an empty text."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename[:12] == "model.lifted"]
+    if not frames:
+        return ""
+    text = job["text" if frames[-1].filename == "model.lifted" else "text_with_states"]
+    return f", in the line: {text.splitlines()[(frames[-1].lineno or 1) - 1].strip()[:120]}"
 
 
 def module(name: str, text: str, **names: Any) -> Any:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import collections
 import json
 import random
-import traceback
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import labels
-from .values import as_json, comparable, compared, frequent, module, placeholder, plain, row_keys, rows, short
+from .values import as_json, comparable, compared, frequent, line_of, module, placeholder, plain, row_keys, rows, short
 
 SAMPLE, GOLDEN, FEW = 25, 40, 500
-
-
-def run(job: Any, tracer: Any, report: Any) -> dict[str, Any]:
-    """Return every parity with its counts, learned values, unused columns and suspected leaks."""
-    return Verification(job, tracer, report).result()
 
 
 class Verification:
@@ -39,7 +33,10 @@ class Verification:
         self.levels: Any = {}
 
     def result(self) -> dict[str, Any]:
-        """Run every comparison in order; one that cannot run differs, with its error."""
+        """Return every comparison with its counts, learned values, unused columns and suspected leaks.
+
+        A comparison that cannot run differs, with its error.
+        """
         parities = {}
         for name in ("slice", "batch", "rows", "json", "retrain"):
             self.report({"step": f"the comparison {name}"})
@@ -47,7 +44,7 @@ class Verification:
                 parities[name] = getattr(self, f"_{name}")()
             except Exception as error:
                 text = f"{type(error).__name__}: {error}"[:300]
-                parities[name] = {"equal": False, "error": f"{text}{self._line_of(error)}"}
+                parities[name] = {"equal": False, "error": f"{text}{line_of(error, self.job)}"}
             if not parities[name]["equal"] and name in ("slice", "batch"):
                 break
         columns = {} if "rows" not in parities else self._columns()
@@ -148,14 +145,6 @@ class Verification:
             found.setdefault(key, []).append(at)
         fitted = row_keys(comparable(self.tracer.recorder.fitted[self.prediction["identity"]]))
         return np.array([found[key][0] if len(found.get(key, ())) == 1 else -1 for key in fitted])
-
-    def _line_of(self, error: Exception) -> str:
-        """Return the line of the lifted text in which an error was raised."""
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename[:12] == "model.lifted"]
-        if not frames:
-            return ""
-        text = self.job["text" if frames[-1].filename == "model.lifted" else "text_with_states"]
-        return f", in the line: {text.splitlines()[(frames[-1].lineno or 1) - 1].strip()[:120]}"
 
     def _alone(self, convert: Any) -> dict[str, Any]:
         chosen = np.random.RandomState(0).permutation(len(self.accepted))[:SAMPLE]

@@ -64,11 +64,8 @@ class Learned:
 
     def stack(self, key: str, stacked: Callable[[], Any], part: Any) -> Any:
         """Return tables below each other; in serving the rows of one of them, with the columns of all."""
-        if self.training:
-            result = stacked()
-            self(key, lambda: list(getattr(result, "columns", ())))
-            return result
-        return part.reindex(columns=self(key, list)) if hasattr(part, "columns") else part.copy()
+        table = stacked() if self.training else part.copy()
+        return self.columns(key, table) if hasattr(table, "columns") else table
 
     def scored(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return a value, such as an accuracy, whose expression contains the prediction; None where it needs labels."""
@@ -130,8 +127,7 @@ class Learned:
         """Return the bins of a column with the edges of the training rows, which may be quantiles."""
         edges = self(key, lambda: list(map(float, function(column, *arguments, **{**options, "retbins": True})[1])))
         shared = {name: options[name] for name in ("labels", "right") if name in options}
-        lowest = options.get("include_lowest", function is pd.qcut)
-        return pd.cut(column, edges, include_lowest=lowest, **shared)
+        return pd.cut(column, edges, include_lowest=options.get("include_lowest", function is pd.qcut), **shared)
 
     def group_transform(self, key: str, grouped: Any, /, *arguments: Any, **options: Any) -> Any:
         """Return a value for each row's group, or in place of its missing value; none for a group without training."""
@@ -177,18 +173,10 @@ class Learned:
         return choose() if self.training else every[0] if len(every) == 1 else every
 
     def complete_rows(self, key: str, choose: Callable[[], Any], table: Any) -> Any:
-        """Return the rows that a function of the author chooses for training; serving returns every row.
-
-        Where the chosen rows have no missing value in a column, serving refuses a row that has one.
-        """
-        if not self.training:
-            return self.keep(f"dropna() for {key}()", table, table.dropna(subset=self(key, list)))
-        values = dict(self.values)
-        result = choose()
-        # Serving does not choose, and needs nothing that was learned for it.
-        self.values = values
-        self(key, lambda: [name for name in result if result[name].notna().all()])
-        return result
+        """Return the rows that a function chooses for training; serving those without a null where these have none."""
+        chosen = choose() if self.training else None
+        complete = self(key, lambda: [name for name in chosen if chosen[name].notna().all()])
+        return chosen if self.training else self.keep(f"dropna() for {key}()", table, table.dropna(subset=complete))
 
     def split(self, function: Any, /, *tables: Any, **options: Any) -> Any:
         """Return parts of tables; serving returns every row as each part."""
@@ -196,8 +184,7 @@ class Learned:
 
     def folds(self, function: Any, table: Any, /, *arguments: Any, **options: Any) -> Any:
         """Return the positions of training and test rows; serving returns every row as both."""
-        every = np.arange(len(table))
-        return function(table, *arguments, **options) if self.training else [(every, every)]
+        return function(table, *arguments, **options) if self.training else [(np.arange(len(table)),) * 2]
 
 
 def serve(features: Any, raw: Any, values: dict[str, Any], method: str) -> tuple[Any, Any, dict[int, str]]:
