@@ -128,3 +128,19 @@ X, y = Sampler().fit_resample(df.drop(columns="survived"), df["survived"])
     result = lift(READ, MEAN, SEX, sampler + split, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert "that the notebook's resampling made" in result.checks["parities"]["batch"]["note"]
+
+
+def test_a_name_that_a_loop_or_comprehension_binds_needs_no_earlier_one(lift) -> None:
+    plots = """import matplotlib.pyplot as plt
+figure, axes = plt.subplots(1, 2)
+for i, column in enumerate(["age", "fare"]):
+    axes[i].hist(df[column])"""
+    loop = """y = []
+for i in df["survived"]:
+    y.append(int(i))
+df["survived"] = y
+names = [column for column in df.columns if column in ("age", "fare", "sex")]"""
+    split = SPLIT.replace('["age", "fare", "sex"]', "names")
+    result = lift(READ, MEAN, SEX, plots, loop, split, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "axes" not in result.lifted.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from typing import Any
 
 # Names whose calls depend on the calling frame, or print.
@@ -102,3 +103,42 @@ class Instrument(ast.NodeTransformer):
         enter = ast.Call(ast.Attribute(recorder, "enter", ast.Load()), place, [])
         method = ast.Attribute(recorder, how, ast.Load())
         return ast.copy_location(ast.Call(method, [enter, *parts], keywords), node)
+
+
+def loaded(node: Any, bound: Any = frozenset()) -> set[str]:
+    """Return the names that code reads, without those that a loop, a comprehension or a function in it binds first."""
+    if isinstance(node, ast.Name):
+        return {node.id} - bound if isinstance(node.ctx, ast.Load) else set()
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        # DataFrame.query and eval name variables in their text.
+        return set(re.findall(r"@(\w+)", node.value)) - bound
+    before: list[Any] = []
+    inner = bound
+    if isinstance(node, ast.For):
+        before, inner = [node.iter], bound | stored(node.target)
+    elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        before = [node.generators[0].iter]
+        inner = bound.union(*(stored(each.target) for each in node.generators))
+    elif isinstance(node, (ast.FunctionDef, ast.Lambda)):
+        before = [*getattr(node, "decorator_list", []), *node.args.defaults]
+        given = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        inner = bound | given | (stored(node) if isinstance(node, ast.FunctionDef) else set())
+    names = {node.target.id} - bound if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else set()
+    names = names.union(*(loaded(each, bound) for each in before))
+    return names.union(*(loaded(each, inner) for each in ast.iter_child_nodes(node) if each not in before))
+
+
+def stored(node: ast.AST) -> set[str]:
+    """Return the names that a statement assigns, also to their columns and attributes."""
+    found = set()
+    for each in ast.walk(node):
+        if isinstance(getattr(each, "ctx", None), ast.Store):
+            while isinstance(each, (ast.Subscript, ast.Attribute)):
+                each = each.value
+            if isinstance(each, ast.Name):
+                found.add(each.id)
+        elif isinstance(each, (ast.FunctionDef, ast.ClassDef)):
+            found.add(each.name)
+        elif isinstance(each, ast.alias):
+            found.add((each.asname or each.name).split(".")[0])
+    return found

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import io
 import random
-import re
 import signal
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import stubs
-from .instrument import Instrument, span
+from .instrument import Instrument, loaded, span, stored
 from .recorder import Recorder
 from .values import fingerprint, is_estimator, is_storable, short
 
@@ -74,7 +73,7 @@ class Tracer:
                     # A package that is missing matters only where its names are used.
                     if not self._run(number, node) and not isinstance(node, (ast.Import, ast.ImportFrom)):
                         # What the rest of the cell should have written is missing from now on.
-                        self.facts[-1]["missing"] = sorted(set().union(*map(_stored, tree.body[at:])))
+                        self.facts[-1]["missing"] = sorted(set().union(*map(stored, tree.body[at:])))
                         return
         except CellTimeout:
             # The alarm came while no statement ran.
@@ -84,14 +83,14 @@ class Tracer:
     def _fail(self, number: int, line: int, error: str, nodes: list[ast.stmt]) -> None:
         """Add a statement that did not run, and the names that `nodes` should have written."""
         fact = {"cell": number, "line": line, "span": (line, 0, line, 0), "error": error, "aligned": []}
-        missing = sorted(set().union(*map(_stored, nodes)))
+        missing = sorted(set().union(*map(stored, nodes)))
         self.facts.append({**fact, "reads": [], "writes": {}, "mutated": {}, "missing": missing})
 
     def _run(self, number: int, node: ast.stmt) -> bool:
         recorder, names = self.recorder, self.namespace
         at = len(self.facts)
         recorder.start(at)
-        reads = self._closure(_loaded(node))
+        reads = self._closure(loaded(node))
         watched = {name: fingerprint(names[name]) for name in self._with_aliases(reads) if name in names}
         before = dict(names)
         aligned = sorted(name for name in reads if recorder.is_aligned(names.get(name)))
@@ -117,8 +116,8 @@ class Tracer:
         )
         fact.update(writes=self._described(written), mutated=self._described(mutated), kind=type(node).__name__)
         if error and isinstance(node, (ast.Import, ast.ImportFrom)):
-            fact["missing"] = sorted(_stored(node))
-            self.lacking |= _stored(node)
+            fact["missing"] = sorted(stored(node))
+            self.lacking |= stored(node)
         self.facts.append(fact)
         return not error
 
@@ -196,32 +195,6 @@ def _input(prompt: str = "") -> str:
 def _generators() -> Any:
     legacy: Any = np.random.get_state()
     return hash(legacy[1].tobytes()), legacy[2], hash(random.getstate())
-
-
-def _loaded(node: ast.AST) -> set[str]:
-    every = [*ast.walk(node)]
-    names = {each.id for each in every if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
-    # DataFrame.query and eval name variables in their text.
-    texts = [each.value for each in every if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-    names |= {name for text in texts for name in re.findall(r"@(\w+)", text)}
-    changed = [each.target for each in every if isinstance(each, ast.AugAssign)]
-    return names | {each.id for each in changed if isinstance(each, ast.Name)}
-
-
-def _stored(node: ast.AST) -> set[str]:
-    """Return the names that a statement assigns, also to their columns and attributes."""
-    found = set()
-    for each in ast.walk(node):
-        if isinstance(getattr(each, "ctx", None), ast.Store):
-            while isinstance(each, (ast.Subscript, ast.Attribute)):
-                each = each.value
-            if isinstance(each, ast.Name):
-                found.add(each.id)
-        elif isinstance(each, (ast.FunctionDef, ast.ClassDef)):
-            found.add(each.name)
-        elif isinstance(each, ast.alias):
-            found.add((each.asname or each.name).split(".")[0])
-    return found
 
 
 def _globals_of(value: Any) -> set[str]:

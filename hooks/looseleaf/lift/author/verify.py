@@ -29,7 +29,8 @@ class Verification:
         facts = ((name, str(each.dtype), bool(each.isna().any())) for name, each in self.raw.items())
         self.columns: dict[str, Any] = {str(name): {"dtype": dtype, "nulls": nulls} for name, dtype, nulls in facts}
         self.values: dict[str, Any] = {}
-        self.label, self.inverse, self.placeholder = job.get("label") or "", "", None
+        self.label, self.inverse = job.get("label") or "", ""
+        self.placeholder: Any = None
         self.levels: Any = {}
 
     def result(self) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class Learned:
 
     def complete_rows(self, key: str, choose: Callable[[], Any], table: Any) -> Any:
         """Return the rows that a function chooses for training; serving those without a null where these have none."""
-        chosen = choose() if self.training else None
+        chosen: Any = choose() if self.training else None
         complete = self(key, lambda: [name for name in chosen if chosen[name].notna().all()])
         return chosen if self.training else self.keep(f"dropna() for {key}()", table, table.dropna(subset=complete))
 
