@@ -144,3 +144,13 @@ names = [column for column in df.columns if column in ("age", "fare", "sex")]"""
     result = lift(READ, MEAN, SEX, plots, loop, split, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert "axes" not in result.lifted.text
+
+
+def test_a_table_that_is_made_with_the_index_of_another_has_the_rows_of_a_request(lift) -> None:
+    scaled = """from sklearn.preprocessing import StandardScaler
+columns = ["age", "fare"]
+table = pd.DataFrame(StandardScaler().fit_transform(df[columns]), columns=columns, index=df.index)
+df[columns] = table"""
+    result = lift(READ, MEAN, SEX, scaled, SPLIT, FIT, PREDICT)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert "index=df.index" in result.lifted.text

@@ -98,7 +98,9 @@ def compare(root: Path, has_seed: bool) -> list[str]:
     if done.returncode:
         reason = next((line[1:].strip() for line in done.stdout.splitlines() if line[:2] == "E "), done.stdout[-300:])
         problem = f"src/model/lifted.py was written, and does not run in this repository: {reason}"
-        raise LifecycleError(problem, f"Change that line of the author, and run .venv/bin/pytest {TEST} again.")
+        missing = re.search(r"No module named '(\w+)'", reason)
+        hint = f"uv add {missing[1]}" if missing else "Change that line of the author"
+        raise LifecycleError(problem, f"{hint}, and run .venv/bin/pytest {TEST} again.")
     if found and has_seed and 2 * int(found[2]) > int(found[3]):
         raise LifecycleError(lines[0], "First compare the versions in docs/lift-report.md with those in uv.lock.")
     return [*lines, f"in this repository, {TEST} passes: {done.stdout.strip().splitlines()[-1]}"]

@@ -37,8 +37,8 @@ def is_estimator(value: Any) -> bool:
 
 
 def rows(value: Any) -> int | None:
-    """Return the number of rows of a table, an array or a list; None for anything else."""
-    if isinstance(value, (pd.DataFrame, pd.Series, np.ndarray)) or is_sparse(value):
+    """Return the number of rows of a table, its index, an array or a list; None for anything else."""
+    if isinstance(value, TABULAR) or is_sparse(value):
         return int(value.shape[0]) if value.ndim else None
     return len(value) if isinstance(value, (list, tuple)) else None
 

@@ -48,7 +48,7 @@ class Verification:
                 parities[name] = {"equal": False, "error": f"{text}{line_of(error, self.job)}"}
             if not parities[name]["equal"] and name in ("slice", "batch"):
                 break
-        columns = {} if "rows" not in parities else self._columns()
+        columns = self._columns() if all(each["equal"] for each in parities.values()) else {}
         values = {key: short(value) for key, value in self.values.items()}
         facts = {"label": self.label, "inverse": self.inverse, "values": values, "columns": self.columns}
         return {"parities": parities, "classes": self.prediction["classes"], **facts, **columns}
