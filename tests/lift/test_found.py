@@ -154,3 +154,13 @@ df[columns] = table"""
     result = lift(READ, MEAN, SEX, scaled, SPLIT, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
     assert "index=df.index" in result.lifted.text
+
+
+def test_a_word_among_numbers_that_becomes_a_missing_value_is_a_condition(lift) -> None:
+    table = passengers()
+    table["fare"] = table["fare"].astype(str).where(table.index % 20 != 0, " ")
+    numbers = 'df["fare"] = pd.to_numeric(df["fare"], errors="coerce")\ndf = df.dropna(subset=["age", "fare"])'
+    result = lift(READ, numbers, SEX, SPLIT, FIT, PREDICT, table=table)
+    assert result.is_verified, (result.checks, result.lifted.text)
+    assert result.checks["unruled"] == []
+    assert {"column": "fare", "kind": "words", "value": [" "]}.items() <= result.checks["rules"][-1].items()

@@ -186,11 +186,12 @@ def _replaced(name: str, content: str, passages: list[Any], values: dict[str, st
 def _sql(rule: dict[str, Any], fields: dict[str, Any]) -> str:
     """Return the condition of a rule in SQL; a null satisfies all but the one that forbids it."""
     column = quoted(fields[rule["column"]].name if rule["column"] in fields else rule["column"])
-    value = ", ".join(map(text, rule["value"])) if rule["kind"] == "levels" else rule["value"]
+    value = ", ".join(map(text, rule["value"])) if rule["kind"] in ("levels", "words") else rule["value"]
     if rule["kind"] == "levels" and set(rule["value"]) <= {"True", "False"}:
         # pandas reads every spelling of them as a truth value, which DuckDB writes in lower case.
         return f"coalesce(lower(CAST({column} AS VARCHAR)) IN ({value.lower()}), TRUE)"
     tests = {"null": "{0} IS NOT NULL", "levels": "coalesce(CAST({0} AS VARCHAR) IN ({1}), TRUE)"}
+    tests |= {"words": "coalesce(CAST({0} AS VARCHAR) NOT IN ({1}), TRUE)"}
     tests |= {"low": "coalesce({0} >= {1}, TRUE)", "high": "coalesce({0} <= {1}, TRUE)"}
     return tests[rule["kind"]].format(column, value)
 

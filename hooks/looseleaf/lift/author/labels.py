@@ -87,8 +87,12 @@ def rules(table: Any, rejected: dict[int, str]) -> tuple[list[dict[str, Any]], l
     for name, word in words.items():
         is_named = is_on_all | reasons.str.contains(word).astype(bool)
         known, other = good[name].dropna(), bad[name]
-        is_empty = other.isna() & (is_named | reasons.str.contains("dropna(", regex=False).astype(bool))
-        tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, is_empty)}
+        is_on_null = is_named | reasons.str.contains("dropna(", regex=False).astype(bool)
+        tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, other.isna() & is_on_null)}
+        if known.dtype.kind not in "iufb" and pd.to_numeric(known, errors="coerce").notna().all():
+            # A word among numbers is a missing value of the notebook.
+            mask = other.notna() & pd.to_numeric(other, errors="coerce").isna() & is_on_null
+            tests["words"] = (sorted(map(str, set(other[mask]))), mask)
         if len(known) and known.dtype.kind in "iuf":
             for kind, mask in (("low", is_named & (other < known.min())), ("high", is_named & (other > known.max()))):
                 tests[kind] = (limit(kind == "high", word, reasons[mask], known, other[mask]), mask)
