@@ -22,7 +22,7 @@ def test_cells_outside_of_the_prediction_may_fail_and_are_left_out(lift) -> None
 @pytest.mark.parametrize(
     ("line", "problem", "hint"),
     [
-        ("from sklearn.externals import joblib\ndf = df.dropna()", "cell 3 fails", "scikit-learn<0.23"),
+        ("from sklearn.externals import joblib\ndf = joblib.load(df)", "cell 3 fails", "scikit-learn<0.23"),
         ("df = df.append(df)", "cell 3 fails", "pandas<2"),
         ("df['age'] = int(input('age?'))", "cell 3 fails", "instead of input()"),
         ("df = df.loc[ages]", "cell 3 fails", "deleted or runs later"),
