@@ -42,6 +42,16 @@ def test_the_contract_has_the_used_columns_as_the_notebook_reads_them(lift, root
     assert "make lift NOTEBOOK=../work/notebook.ipynb" in (root / "README.md").read_text()
 
 
+def test_an_index_that_was_saved_without_a_name_is_no_part_of_the_contract(lift, root: Path) -> None:
+    read = READ.replace("df =", 'pd.read_csv("passengers.csv").to_csv("saved.csv")\ndf =')
+    result = lift(
+        read.replace('df = pd.read_csv("passengers', 'df = pd.read_csv("saved'), MEAN, SEX, SPLIT, FIT, PREDICT
+    )
+    assert "Unnamed: 0" in result.checks["unused"]
+    repository.write(root, result, "", lambda _: False)
+    assert "olumn" not in (root / "src/model/contract.py").read_text().partition("class ")[2]
+
+
 def test_an_edited_file_is_replaced_only_with_consent_and_its_copy_is_kept(lift, root: Path) -> None:
     result = lift(READ, MEAN, SEX, SPLIT, FIT, PREDICT)
     path = root / "src/model/estimator.py"

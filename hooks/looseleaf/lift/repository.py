@@ -102,8 +102,9 @@ def _plan(table: Table, result: Result, connection: Any) -> Plan:
     if label not in checks["columns"]:
         problem = f"{file} has no column {label!r}" if label else f"the label of the model in {file} is unclear"
         raise LifecycleError(problem, f"Name it with --label (LABEL=): {', '.join(checks['columns'])}.")
-    if lacking := [name for name in checks["columns"] if name not in table.profiles]:
-        problem = f"{file} has no column {lacking[0]!r}: the notebook names the columns itself"
+    # pandas calls a column without a name, often the index that was saved, `Unnamed: 0`.
+    if lacking := checks["columns"].keys() - table.profiles.keys() - set(checks["unused"]):
+        problem = f"{file} has no column {min(lacking)!r}: the notebook names the columns itself"
         raise LifecycleError(problem, "Write the table as CSV with these names, and let the notebook read that.")
     wishes = Wishes(label, task="classification" if checks["classes"] else "regression")
     labels = read_label(table, wishes, connection)
@@ -115,7 +116,7 @@ def _plan(table: Table, result: Result, connection: Any) -> Plan:
         raise LifecycleError(problem, "Fit the model to the values of that column, or to codes of one each.")
     plan = Plan(table, wishes, Chooser(), labels)
     used = [name for name in checks["columns"] if name not in (*checks["unused"], label)]
-    for name in checks["columns"].keys() - {*used, label}:
+    for name in table.profiles.keys() - {*used, label}:
         plan.exclude(name, "the notebook's prediction does not depend on it")
     complete(plan, dict.fromkeys(used, "request"), None, None, None)
     required = {rule["column"] for rule in checks["rules"] if rule["kind"] == "null"}
