@@ -105,7 +105,7 @@ class Instrument(ast.NodeTransformer):
         return ast.copy_location(ast.Call(method, [enter, *parts], keywords), node)
 
 
-def loaded(node: Any, bound: Any = frozenset()) -> set[str]:
+def loaded(node: Any, bound: frozenset[str] = frozenset()) -> set[str]:
     """Return the names that code reads, without those that a loop, a comprehension or a function in it binds first."""
     if isinstance(node, ast.Name):
         return {node.id} - bound if isinstance(node.ctx, ast.Load) else set()
