@@ -8,7 +8,7 @@ from lifecycle.contract.compatibility import python_name, python_names
 from lifecycle.contract.reader import Text
 from lifecycle.contract.tables import quoted, text
 from looseleaf.contract.plan import Field, Plan
-from looseleaf.contract.texts import WIDTH, printable, template, wrapped
+from looseleaf.contract.texts import WIDTH, rendered
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
 SOURCES = {"key": "Key", "id": "Id", "request": "Request", "logged": "Logged"}
@@ -28,20 +28,16 @@ TO_REGRESSION = (
 def contract(plan: Plan, file: str, version: int) -> str:
     """Return the text of src/model/contract.py, not yet formatted."""
     identifiers = python_names(each.name for each in plan.fields)
-    imports = {"Row", TARGETS[plan.target.task], *(SOURCES[each.source] for each in plan.fields)}
-    lines = [f"    {identifiers[each.name]}: {_annotated(each, identifiers[each.name])}" for each in plan.fields]
-    whole = template("contract").format(
-        file=printable(file),
-        origin=wrapped(template("origin").format(file=printable(file))),
-        imports=", ".join(sorted(imports)),
+    return rendered(
+        "contract.py",
+        file=file,
         version=version,
         cls=_class_name(file),
-        fields="\n".join(lines),
+        imports={"Row", TARGETS[plan.target.task], *(SOURCES[each.source] for each in plan.fields)},
+        kinds={each.kind for each in plan.fields},
+        fields=[f"{identifiers[each.name]}: {_annotated(each, identifiers[each.name])}" for each in plan.fields],
         target=_target(plan),
     )
-    if any(each.kind == "time" for each in plan.fields):
-        whole = whole.replace("from typing import", "from datetime import datetime\nfrom typing import", 1)
-    return whole if "Field(" in whole.partition("class ")[2] else whole.replace("from pydantic import Field\n\n", "")
 
 
 def data(plan: Plan, file: str) -> str:
@@ -53,26 +49,17 @@ def data(plan: Plan, file: str) -> str:
     selected += [f"{_seconds(plan, plan.seen)} AS seen_ts"] if plan.seen else []
     only = f"IN ({', '.join(map(text, plan.labels.only))})" if plan.labels.only else "IS NOT NULL"
     options = [("separator", source.separator, ","), ("encoding", source.encoding, "utf-8"), ("skip", source.skip, 0)]
-    stated = [f"\n    {name}={value!r}," for name, value, default in options if value != default]
-    used = {type(how).__name__ for how in plan.declared.values()} | {"Table"}
-    whole = template("data").format(
-        file=printable(file),
-        file_literal=repr(file),
-        readings=", ".join(sorted(used)),
-        columns="\n".join(f"        {name!r}: {declaration(how)}," for name, how in plan.declared.items()),
-        options="".join(stated),
+    return rendered(
+        "data.py",
+        file=file,
+        readings={type(how).__name__ for how in plan.declared.values()} | {"Table"},
+        columns={name: declaration(how) for name, how in plan.declared.items()},
+        options=[f"{name}={value!r}" for name, value, default in options if value != default],
+        time=time,
+        only=plan.labels.only,
         labels=_lines(f"SELECT {', '.join(selected)} ", "FROM source ", f"WHERE {label} {only}"),
-        only_note=" and is one of the target's classes" if plan.labels.only else "",
-        population_note=" from before the requested time" if time else "",
         population=_lines("SELECT * FROM source", *([f" WHERE {time} < (SELECT ts FROM as_of)"] if time else [])),
     )
-    if time:
-        imports = "from lifecycle.contract.reader", "from lifecycle.errors import LifecycleError\n"
-        whole = whole.replace(imports[0], f"{imports[1]}{imports[0]}").replace(
-            "\nTABLE =", "\nDAY = 86_400\nTABLE =", 1
-        )
-        whole += template("latest").format(query=repr(f"SELECT max({time}) FROM source"))
-    return whole
 
 
 def declaration(how: Text) -> str:

@@ -8,12 +8,13 @@ import re
 from typing import Any
 
 from looseleaf.contract.plan import Plan
-from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, template, wrapped
+from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, rendered
 
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
-# Passages by which a section is recognised.
-PASSAGES = ("curl -s", "_client import Client", "make score DATE=", "make contract DATA=", "| `src/model/` |")
-PREDICT, CLIENT, SCORE, OWN, LAYOUT = PASSAGES
+# Passages by which a section is recognised, those of a section that is replaced with its name in our template.
+REPLACED = {"curl -s": "predict", "make score DATE=": "score", "make contract DATA=": "own"}
+CLIENT, LAYOUT = "_client import Client", "| `src/model/` |"
+PASSAGES = (*REPLACED, CLIENT, LAYOUT)
 EXAMPLE_CALL = re.compile(r"Row\(customer_id=[^)]*\)\)\.\w+")
 # Sentences about customers in sections that are otherwise kept.
 CUSTOMER_SENTENCE = re.compile(r"(?<=[.;:]\s)[^.;:|`]*\b(customers?|churns?)\b[^.;|`]*[.;]\s")
@@ -34,18 +35,18 @@ def sections(page: str) -> dict[str, str]:
 
 def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
     """Return the sections of README.md for a table, made from those of the template, by heading."""
+    body = json.dumps(request, ensure_ascii=False).replace("'", "\\u0027")
+    argument = f"'{body}'" if len(request) <= INLINE_FIELDS else f"@{REQUEST}"
+    page = rendered("readme.md", plan=plan, target=plan.target, file=file, command=command, argument=argument)
+    ours = {name: text.strip() for name, text in sections(page).items()}
     changed: dict[str, str] = {}
     for heading, body in old.items():
         if not heading:
-            changed[heading] = SAMPLE_SENTENCE.sub(f"It learns {_target(plan)} from `{printable(file)}`.", body)
-        elif PREDICT in body:
-            changed[heading] = _predict(plan, request)
+            changed[heading] = SAMPLE_SENTENCE.sub(lambda _: ours["sample"], body)
+        elif name := next((name for passage, name in REPLACED.items() if passage in body), None):
+            changed[heading] = f"\n{ours[name]}\n\n"
         elif CLIENT in body:
             changed[heading] = EXAMPLE_CALL.sub("Row(**row)).prediction", body)
-        elif SCORE in body:
-            changed[heading] = _score(plan)
-        elif OWN in body:
-            changed[heading] = _section("own", file=printable(file), command=command)
         elif LAYOUT in body:
             changed[heading] = _what_is_where(body)
         else:
@@ -70,46 +71,6 @@ def agreement(body: str, plan: Plan) -> str:
     if target.task == "binary":
         return body
     return re.sub(r"^The threshold of a deployment.*?(?=^## |\Z)", "", body, flags=re.M | re.DOTALL)
-
-
-def _section(name: str, **values: str) -> str:
-    return f"\n{sections(template('readme'))[name].strip()}\n\n".format(**values)
-
-
-def _target(plan: Plan) -> str:
-    classes = ", ".join(map(printable, plan.target.classes[:6]))
-    return f"`{printable(plan.target.label)}`" + (f" ({classes})" if classes else "")
-
-
-def _predict(plan: Plan, request: dict[str, Any]) -> str:
-    body = json.dumps(request, ensure_ascii=False).replace("'", "\\u0027")
-    argument = f"'{body}'" if len(request) <= INLINE_FIELDS else f"@{REQUEST}"
-    target = plan.target
-    if target.task == "regression":
-        unit = f", in {printable(target.unit)}" if target.unit else ""
-        example = f'`{{"prediction":…}}`: {printable(target.label)}{unit}'
-    elif target.task == "binary":
-        negative, positive = map(printable, target.classes)
-        example = (
-            f'`{{"prediction":"{positive}","probability":…}}`, or "{negative}"; the probability is that of "{positive}"'
-        )
-    else:
-        example = '`{"prediction":"…","probabilities":{…}}` with the probability of each class'
-    description = wrapped(
-        f"The response is {example}. The row is a synthetic example; the caller sends every field. A list of rows "
-        "returns a list of predictions. A row that violates the contract returns 422 and names the field."
-    )
-    return _section("predict", argument=argument, description=description)
-
-
-def _score(plan: Plan) -> str:
-    rows = "every row from before 00:00 UTC of the date" if plan.time else "every row of the table, labelled or not"
-    description = wrapped(
-        f"Each date is written to one file, `storage/scores/local/date=2026-01-01/scores.parquet`: {rows}, with the "
-        "prediction, the version and the time. Scoring a date again replaces its file. DuckDB reads all of them: `FROM "
-        "'storage/scores/local/*/scores.parquet'`. A request to the service gives the same prediction for the same row."
-    )
-    return _section("score", description=description)
 
 
 def _what_is_where(body: str) -> str:

@@ -1,4 +1,4 @@
-"""Text of generated files: escaping, wrapping, the command to repeat, settings, and an example request."""
+"""Text of generated files: their templates, escaping, the command to repeat, settings, and an example request."""
 
 import importlib.resources
 import re
@@ -6,6 +6,8 @@ import shlex
 import textwrap
 from datetime import UTC, datetime
 from typing import Any
+
+import jinja2
 
 from lifecycle.contract.schema import Contract
 from lifecycle.settings import Gate, Monitor, Train
@@ -18,9 +20,13 @@ REQUEST = "docs/example-request.json"
 OWN = importlib.resources.files("looseleaf.contract") / "own"
 
 
-def template(name: str) -> str:
-    """Return a text of which a generated file is made."""
-    return (OWN / "texts" / f"{name}.txt").read_text(encoding="utf-8")
+def rendered(name: str, **facts: Any) -> str:
+    """Return the text that a template of `own/texts` makes of these facts."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"printable": printable, "wrapped": wrapped, "repr": repr}
+    return environment.from_string((OWN / f"texts/{name}.j2").read_text(encoding="utf-8")).render(facts)
 
 
 def printable(value: str) -> str:
