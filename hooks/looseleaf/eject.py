@@ -6,50 +6,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from looseleaf.errors import UpdateError
-from looseleaf.send import WORKFLOWS
 from looseleaf.snapshot import git
 from looseleaf.update.apply import journal
 from looseleaf.update.source import ANSWERS_FILE, Source, recorded
 
-REMOVED = (
-    ANSWERS_FILE,
-    "lifecycle/.gitattributes",
-    ".github/workflows/lifecycle-update.yml",
-    "lifecycle/ci/update.yml",
-    "lifecycle/docs/updates.md",
-    "lifecycle/manifest.json",
-    "lifecycle/tools/manifest_check.py",
-)
-# What else names a removed file or command, by file.
-SECTION = r"# --- Updates of the template.*?# --- End of the updates\n\n"
-REPLACED, INTERRUPTED = r"An update replaces this file\. ", r"# An interrupted update may leave.*?\nendif\nendif\n\n"
-CHECK = r"\t@\.venv/bin/python lifecycle/tools/manifest_check\.py\n"
-EDITS: dict[str, tuple[str, ...]] = dict.fromkeys((*WORKFLOWS[2:], "lifecycle/ci/platform.yml"), ()) | {
-    "lifecycle/lifecycle.mk": (SECTION, INTERRUPTED, CHECK),
-    "lifecycle/ci/gitlab.yml": (r"  - local: lifecycle/ci/update\.yml\n", r"    - make provenance\n"),
-    ".github/workflows/lifecycle.yml": (r"      - run: make provenance\n        env:\n.*?\n",),
-}
-COMMAND = """
-.PHONY: test-lifecycle
-test-lifecycle: $(RUN) ## run the tests of lifecycle/
-	.venv/bin/pytest -c lifecycle/tests/pytest.ini lifecycle/tests
-"""
 TESTS = "lifecycle/tests"
-CONFIG = """[pytest]
-pythonpath = .
-addopts = --import-mode=importlib
-markers =
-    slow: takes long
-    xdist_group: runs in one process
-"""
-NEXT = """This repository has left the template; nothing is committed.
-Read git diff, run make check test test-lifecycle, and commit.
-Adapt by hand: README.md and renovate.json mention updates, and .pre-commit-config.yaml may have hooks of the template.
-make contract DATA=…, make lift and make year need LOOSELEAF_SOURCE={source} from now on."""
+DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+REMOVED: list[str] = DATA["removed"]
+EDITS: dict[str, list[str]] = DATA["edits"]
 
 
 def run(root: Path) -> int:
@@ -67,7 +37,7 @@ def run(root: Path) -> int:
                 git("checkout", "--quiet", "HEAD", "--", ".", folder=root)
                 shutil.rmtree(root / TESTS, ignore_errors=True)
                 raise
-        print(NEXT.format(source=f"{source.address}@{commit[:12]}"))
+        print(DATA["next"].format(source=f"{source.address}@{commit[:12]}"))
         return 0
     except (UpdateError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {getattr(error, 'stderr', error)}".rstrip(), file=sys.stderr)
@@ -95,17 +65,17 @@ def _eject(root: Path, tests: Path) -> None:
         (root / name).unlink(missing_ok=True)
     for name, patterns in EDITS.items():
         path = root / name
-        for pattern in (*patterns, REPLACED) if path.exists() else ():
+        for pattern in patterns if path.exists() else ():
             text, count = re.subn(pattern, "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
             if count != 1:
                 raise UpdateError(f"{name} is not as the template has it", "make update first, or restore the file.")
             path.write_text(text, encoding="utf-8")
     with (root / "lifecycle/lifecycle.mk").open("a", encoding="utf-8") as file:
-        file.write(COMMAND)
+        file.write(DATA["command"])
     for path in sorted(movable(tests, root / ".venv/bin/python")):
         (root / TESTS / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tests / path, root / TESTS / path)
-    (root / TESTS / "pytest.ini").write_text(CONFIG, encoding="utf-8")
+    (root / TESTS / "pytest.ini").write_text(DATA["pytest"], encoding="utf-8")
 
 
 def movable(tests: Path, python: Path) -> set[Path]:

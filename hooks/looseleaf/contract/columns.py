@@ -13,14 +13,10 @@ from lifecycle.contract.schema import Kind
 from looseleaf.contract.keys import LEAST_UNIQUE, are_codes
 from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import Profile
+from looseleaf.contract.reading import WORDS
 
 COORDINATES = {"latitude": 90, "longitude": 180}
-# Names of whole numbers that can be negative even if no value in the table is.
-SIGNED = re.compile(
-    r"(^|[^a-z])(temp|temperature|balance|saldo|change|delta|diff|difference|profit|loss|pnl|gain|margin|net|growth|return"
-    r"|amount|elevation|altitude|offset|days|lat|lon|lng|degrees|score|index)($|[^a-z])",
-    re.I,
-)
+SIGNED = re.compile(rf"(^|[^a-z])({'|'.join(WORDS['signed'])})($|[^a-z])", re.I)
 FREE_TEXT_WORDS, NAMES_SHARE, MANY_LEVELS, LISTED_LEVELS = 4, 0.5, 1000, 30
 MANY_CODES = 100
 

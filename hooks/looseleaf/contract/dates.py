@@ -1,11 +1,11 @@
 """Recognise how dates and timestamps are written."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lifecycle.contract.readings import EARLIEST, LATEST, OFFSETS, Time
+from looseleaf.contract.reading import WORDS, Counts, Reading
 
 ZONE = rf"Z|UTC|GMT|CET|EET|WET|MET|EST|CST|MST|PST|{'|'.join(OFFSETS)}|[+-][0-9]{{2}}(:?[0-9]{{2}})?"
 CLOCK = rf"[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?( ?({ZONE}))?"
@@ -16,15 +16,6 @@ DATEISH = re.compile(
     rf"|({MONTH})[a-z]*[.]?[ -][0-9]{{1,4}}",
     re.I,
 )
-DAYS = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
-    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y"),
-    *("%a, %d %b %Y", "%d%b%Y", "%Y-%m", "%b-%Y", "%b %Y", "%B %Y", "%b-%y"),
-)
-CLOCKS = (
-    *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S", " %H:%M:%S %z", " %H:%M Uhr", ":%H:%M:%S"),
-    *(" %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p"),
-)
 # Parsing is slow: so many distinct values select the pattern, with which the whole file is read.
 MOST_TIMES = 5000
 # Digits alone are dates if they have at least so many different values, all of them valid.
@@ -34,34 +25,28 @@ MOST_FORMATS = 4
 MOST_YEARS_AHEAD = 20
 
 
-@dataclass(frozen=True)
-class Dates:
-    """How dates are declared, notes for the report, and the values that are not dates, with their number of rows."""
-
-    how: Time
-    strays: Mapping[str, int]
-    notes: tuple[str, ...] = ()
-    unsure: tuple[str, ...] = ()
+# How dates are read, or None, and the values that are not dates, with their number of rows.
+Dates = tuple[Reading | None, Counts]
 
 
-def read_digits(counts: Mapping[str, int]) -> Dates | None:
-    """Return the reading of digits that are dates, such as 20230115, or None."""
+def read_digits(counts: Counts) -> Dates:
+    """Return the reading of digits that are dates, such as 20230115."""
     valid = [value for value in counts if re.fullmatch("(19|20)[0-9]{6}", value) and _fits("%Y%m%d", value)]
     if len(valid) < LEAST_DIGITS or len(valid) < len(counts) - MOST_STRAYS:
-        return None
+        return None, {}
     strays = {value: count for value, count in counts.items() if value not in set(valid)}
-    return Dates(Time(formats=("%Y%m%d",)), strays, ("digits such as 20230115 are dates",))
+    return Reading(Time(formats=("%Y%m%d",)), notes=("digits such as 20230115 are dates",)), strays
 
 
-def read(counts: Mapping[str, int]) -> Dates | None:
-    """Return how these distinct values are read as times, or None if they are something else."""
+def read(counts: Counts) -> Dates:
+    """Return how these distinct values are read as times."""
     some = dict(list(counts.items())[:MOST_TIMES])
     strays = {value: count for value, count in some.items() if not (ISO.fullmatch(value) and _iso(value))}
     if len(strays) < len(some) and len(strays) <= MOST_STRAYS:
-        return Dates(Time(), strays)
+        return Reading(Time()), strays
     first = list(some)[:50]
     if sum(DATEISH.search(value) is not None for value in first) < 0.9 * len(first) or not first:
-        return None
+        return None, {}
     formats: list[list[str]] = []
     left, strays = list(some), {}
     while left:
@@ -74,9 +59,9 @@ def read(counts: Mapping[str, int]) -> Dates | None:
             formats += [[each for count, each in fitting if count == most]]
             left = [value for value in left if not _fits(formats[-1][0], value)]
         if len(formats) > MOST_FORMATS or len(strays) > MOST_STRAYS:
-            return None
+            return None, {}
     if not formats:
-        return None
+        return None, {}
     # DuckDB reads two digits as a year of four, and not the other way round.
     chosen = tuple(sorted((each[0] for each in formats), key=lambda each: "%y" not in each))
     alternatives = [each for each in formats[0][1:] if _order(each) != _order(formats[0][0])]
@@ -90,13 +75,12 @@ def read(counts: Mapping[str, int]) -> Dates | None:
         last = (last_year or 2068) % 100
         years = f"00 to {last} are read as 2000 to 20{last}, and {last + 1} to 99 as 19{last + 1} to 1999"
         unsure.append(f"years have two digits: {years} (last_year in src/model/data.py)")
-    return Dates(
-        Time(formats=chosen, last_year=last_year), strays, (f"dates are written as {', '.join(chosen)}",), tuple(unsure)
-    )
+    how, notes = Time(formats=chosen, last_year=last_year), (f"dates are written as {', '.join(chosen)}",)
+    return Reading(how, notes=notes, unsure=tuple(unsure)), strays
 
 
 def _formats(value: str) -> list[str]:
-    return [day + clock for day in DAYS for clock in CLOCKS if _fits(day + clock, value)]
+    return [day + clock for day in WORDS["days"] for clock in WORDS["clocks"] if _fits(day + clock, value)]
 
 
 def _fits(pattern: str, value: str) -> bool:

@@ -17,9 +17,9 @@ from looseleaf.contract.evidence import Label
 from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import SAMPLE, Profile, Table, sql_of
 from looseleaf.contract.prompts import Chooser, Wishes
+from looseleaf.contract.reading import Reading
 from looseleaf.contract.source import Connection
 from looseleaf.contract.target import read_label, without_late_classes
-from looseleaf.contract.values import Reading
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4

@@ -15,8 +15,8 @@ from lifecycle.contract.declare import derive
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, refuse_link
-from looseleaf.contract import generated, prose, removal, report, texts
-from looseleaf.contract.changes import REPORT, Changes, link
+from looseleaf.contract import generated, prose, report, texts
+from looseleaf.contract.changes import REPORT, Changes, is_of_sample, link, remove_sample, stored_contracts
 from looseleaf.contract.plan import Plan
 
 MODEL = "src/model"
@@ -59,8 +59,8 @@ class Draft:
         breaks = [] if is_sample or old is None else breaking_changes(old, contract)
         if breaks:
             version += 1
-        elif is_sample and not removal.is_of_sample(store, pristine):
-            version = 1 + max((each.version for each in removal.stored_contracts(store)), default=0)
+        elif is_sample and not is_of_sample(store, pristine):
+            version = 1 + max((each.version for each in stored_contracts(store)), default=0)
         contract, text = replace(contract, version=version), generated.contract(plan, file, version)
         difference = [] if is_sample or old is None else report.difference(old, contract, breaks)
         contents = dict(_contents(root, plan, file, text, contract, pristine))
@@ -95,7 +95,7 @@ class Draft:
         lines = self._place_table(changes)
         lines += [f"{name} was edited: only passages of the template were replaced" for name in merged]
         lines += [f"{name} was edited and is unchanged; it may mention columns that were removed" for name in kept]
-        lines += removal.remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
+        lines += remove_sample(self.root, self.folder, self.file, self.pristine) if self.is_sample else []
         lines += [warning] if (warning := _not_ignored(self.root, self.plan.table.source.path)) else []
         if SAMPLE_DECISION in " ".join((self.contents.get("README.md") or b"").decode().split()):
             lines.append("README.md and docs/agreement.md state the decision of the sample: replace it with yours")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -117,24 +118,9 @@ def tree_recovered(values: Floats, codes: Codes) -> float:
     return recall(predicted, codes)
 
 
-def correlation(column: Floats, label: Floats) -> float:
-    """Return Pearson's correlation over the rows that have both values; 0 if one of them is constant."""
-    known = np.isfinite(column) & np.isfinite(label)
-    column, label = column[known], label[known]
-    if len(column) < LEAST_ROWS:
-        return 0.0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        found = float(np.mean(_scaled(column) * _scaled(label)))
-    return found if np.isfinite(found) else 0.0
-
-
-def rank_correlation(column: Floats, label: Floats) -> float:
-    """Return Spearman's correlation over the rows that have a value in the column."""
-    known = np.isfinite(column)
-    return correlation(ranks(column[known]), ranks(label[known]))
-
-
-def _scaled(values: Floats) -> Floats:
-    values = values / max(1.0, float(np.abs(values).max()))
-    spread = values.std()
-    return (values - values.mean()) / spread if spread > 0 else np.zeros_like(values)
+def correlation(column: Floats, label: Floats, method: Literal["pearson", "spearman"] = "pearson") -> float:
+    """Return the correlation over the rows that have a value in the column; 0 if it is constant."""
+    known = pd.Series(column).where(np.isfinite(column))
+    with np.errstate(all="ignore"):
+        found = known.corr(pd.Series(label), method=method, min_periods=LEAST_ROWS)
+    return float(found) if np.isfinite(found) else 0.0

@@ -27,7 +27,10 @@ def find(numbers: Mapping[str, Floats], label: Label) -> list[Leak]:
     found, own = dict[tuple[str, str], Leak](), dict.fromkeys(numbers, 0.0)
     with np.errstate(all="ignore"):
         for each in _targets(label, len(numbers)):
-            own = {name: max(own[name], abs(evidence.rank_correlation(numbers[name], each.values))) for name in numbers}
+            own = {
+                name: max(own[name], abs(evidence.correlation(numbers[name], each.values, "spearman")))
+                for name in numbers
+            }
             strongest = {*sorted(own, key=lambda name: -own[name])[:MOST_COLUMNS]}
             for pair, sign in _candidates({name: numbers[name] for name in numbers if name in strongest}, each):
                 if pair not in found and (leak := _verified(pair, sign, numbers, each)):

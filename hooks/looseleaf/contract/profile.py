@@ -11,8 +11,8 @@ from lifecycle.contract.readings import Boolean, Number, Text, Time, stripped
 from lifecycle.contract.schema import Kind
 from lifecycle.contract.tables import INTEGERS, quoted
 from looseleaf.contract import values
+from looseleaf.contract.reading import Reading
 from looseleaf.contract.source import Connection, Source, count
-from looseleaf.contract.values import Reading
 
 # A sample has at most so many rows, and so many cells if the table is wide.
 MOST_ROWS, LEAST_ROWS, CELLS = 200_000, 2_000, 3_000_000

@@ -39,7 +39,7 @@ def of_column(column: pd.Series, label: Floats) -> Found:
 def _correlated(values: Floats, label: Floats, where: str) -> Found:
     if len(values) < evidence.LEAST_ROWS:
         return
-    linear, monotone = evidence.correlation(values, label), evidence.rank_correlation(values, label)
+    linear, monotone = evidence.correlation(values, label), evidence.correlation(values, label, "spearman")
     word = "equals" if np.array_equal(values, label) else "almost equals"
     how = f"it {word} the label{where} (correlation {linear:.4f})"
     if abs(monotone) >= evidence.SAME > abs(linear) or abs(linear) < evidence.NEAR_NUMBER:

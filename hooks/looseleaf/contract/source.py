@@ -5,6 +5,7 @@ import difflib
 import io
 import re
 import shutil
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,15 +24,8 @@ DELIMITERS = ",;\t|"
 HEAD = 1_000_000
 # A title is at most so many lines long.
 MOST_ABOVE = 20
-EXCEL = "Save the sheet as CSV (UTF-8) in your spreadsheet program, and use that file."
-EXPORT = "Export the rows as CSV or Parquet, and use that file."
-OTHERS = {
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"), ("is a spreadsheet", EXCEL)),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".avro", ".orc", ".feather", ".arrow"), ("is not a table", EXPORT)),
-    **dict.fromkeys((".pkl", ".pickle", ".joblib"), ("is a pickle, which runs code when it is read", EXPORT)),
-    **dict.fromkeys((".zip", ".tar", ".7z", ".rar", ".bz2", ".xz"), ("is an archive", "Unpack it first.")),
-    **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".duckdb"), ("is a database", EXPORT)),
-}
+DATA = tomllib.loads(Path(__file__).with_name("files.toml").read_text(encoding="utf-8"))
+OTHERS = {ending: each for each in DATA["others"] for ending in each["endings"]}
 STARTS = {b"PK\x03\x04": ".xlsx", b"\xd0\xcf\x11\xe0": ".xls", b"SQLite format": ".sqlite", b"\x80\x04": ".pkl"}
 
 
@@ -88,8 +82,7 @@ def open_source(given: str, connection: Connection, charset: str = "") -> Source
         return _parquet(given, path, connection)
     suffix = next((kind for sign, kind in STARTS.items() if start.startswith(sign)), path.suffix.lower())
     if suffix in OTHERS:
-        problem, hint = OTHERS[suffix]
-        raise LifecycleError(f"{given} {problem}", hint)
+        raise LifecycleError(f"{given} {OTHERS[suffix]['problem']}", OTHERS[suffix]["hint"])
     return _csv(given, path, connection, charset)
 
 
@@ -109,36 +102,23 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
     """Return DuckDB's error about a file without the values that it quotes."""
     message = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", message)
-    reason = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     where = f"{path.name}{f', line {line[1]}' if line else ''}: "
-    if reason:
-        problem = f"{where}{reason[2]} values, and the first line has {reason[1]} names"
-        return LifecycleError(problem, "Fix that line; quote a value that contains the separator.")
-    if "unterminated quote" in message:
-        problem = f"{where}a double quote is opened and not closed"
-        return LifecycleError(problem, "Close it, or double it inside a value.")
-    if "unicode" in message or "encoded" in message:
-        return LifecycleError(f"{where}this is not UTF-8", "Save the file as UTF-8.")
-    if "maximum line size" in message.lower():
-        return LifecycleError(f"{where}the line is longer than 2 MB", "Is a double quote open? Close it.")
-    first = next((each for each in message.splitlines() if each.strip()), "it cannot be read")
-    return LifecycleError(f"{where}{first[:200]}", "Is it CSV with a line of names, or Parquet?")
+    for each in DATA["malformed"]:
+        if found := re.search(each["pattern"], message):
+            return LifecycleError(where + found.expand(each["problem"]), each["hint"])
+    return LifecycleError(f"{where}it cannot be read", "Is it CSV with a line of names, or Parquet?")
 
 
 def _parquet(given: str, path: Path, connection: Connection) -> Source:
     table = Table(path.name, {})
     try:
-        columns = _described(connection, table.scan(path))
-        sql = f"SELECT name FROM parquet_schema({text(str(path))}) WHERE num_children IS NULL"
-        header = tuple(name for (name,) in connection.execute(sql).fetchall())
+        columns, schema = _described(connection, table.scan(path)), parquet.read_schema(path)
     except duckdb.Error as error:
         problem = f"{path.name} is not valid Parquet: {str(error).splitlines()[0]}"
         raise LifecycleError(problem, "Write it again.") from error
-    # Nested columns have several leaves; then the names of SQL are used.
-    header = header if len(header) == len(columns) else tuple(columns)
     # A duration arrives as a whole number.
-    units = {each.name: each.type.unit for each in parquet.read_schema(path) if types.is_duration(each.type)}
-    return Source(given, path, table, columns, header, "Parquet", units=units)
+    units = {each.name: each.type.unit for each in schema if types.is_duration(each.type)}
+    return Source(given, path, table, columns, tuple(schema.names), "Parquet", units=units)
 
 
 def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source:

@@ -13,20 +13,15 @@ from lifecycle.contract.tables import quoted
 from lifecycle.errors import LifecycleError
 from looseleaf.contract.profile import SAMPLE, Profile, Table
 from looseleaf.contract.prompts import Wishes
+from looseleaf.contract.reading import WORDS
 from looseleaf.contract.source import Connection
-from looseleaf.contract.values import TRUE
 
 # Up to so many distinct whole numbers are read as classes, and up to so many distinct texts.
 FEW_NUMBERS, MOST_CLASSES = 10, 100
 # A class with fewer rows is excluded: a model cannot learn it, and the holdout may contain none of it.
 LEAST_OF_CLASS = 10
 RARE = 0.05
-POSITIVE = (
-    *(word for word in TRUE if len(word) > 1 or word in "yt1"),
-    *("positive", "pos", "churn", "churned", "left", "fraud", "default", "defaulted"),
-    *("bad", "fail", "failed", "failure", "dead", "died", "deceased", "cancelled", "canceled", "spam", "sick", "ill"),
-    *(">50k", "high", "won", "win", "success", "approved", "accepted", "survived", "malignant", "poisonous"),
-)
+POSITIVE = {*WORDS["positive"], *(word for word in WORDS["true"] if len(word) > 1)}
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,21 @@ report names the first one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from lifecycle.contract.readings import MISSING, Boolean, Number, Text
-from lifecycle.contract.schema import Kind
 from looseleaf.contract import dates
+from looseleaf.contract.reading import WORDS, Counts
+from looseleaf.contract.reading import Reading as Reading
 
-Counts = Mapping[str, int]
-
-# Words that mean a missing value even among categories.
-MISSING_CATEGORY = frozenset(("?", "n/a", "#n/a", "nan", "null", "\\n"))
+MISSING_CATEGORY = frozenset(WORDS["missing"])
 # A column is read in a way if all but this share of its rows are written so, and the rest are a few words.
 STRAY_SHARE, STRAY_WORDS = 0.02, 5
 # A text column with digits in so many rows is reported: it may be a number that is written in an unknown way.
 DIGITS_SHARE = 0.9
 
-TRUE = frozenset(
-    ("yes", "y", "true", "t", "1", "on", "ja", "j", "oui", "o", "si", "sí", "sì", "s", "sim", "да", "x", "はい")
-)
-FALSE = frozenset(("no", "n", "false", "f", "0", "off", "nein", "non", "não", "нет", "いいえ"))
+TRUE, FALSE = frozenset(WORDS["true"]), frozenset(WORDS["false"])
 BOOLEANS = TRUE | FALSE
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -33,8 +28,7 @@ WHOLE = re.compile(r"[+-]?[0-9]+")
 DIGITS = 19
 CODE = re.compile(r"0[0-9]+")
 SYMBOLS = {"$": "$", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW", "₺": "TRY", "฿": "THB"}
-WORDS = ("USD", "EUR", "GBP", "JPY", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "INR", "AUD", "CAD", "CNY", "kr", "zł")
-CURRENCIES = SYMBOLS | {word: word for word in WORDS} | {"%": "percent"}
+CURRENCIES = SYMBOLS | {word: word for word in WORDS["currencies"]} | {"%": "percent"}
 THOUSAND, MILLION, BILLION = ("k", "K"), ("M", "m", "Mio", "Mio."), ("B", "bn", "Mrd", "Mrd.")
 FACTORS = dict.fromkeys(THOUSAND, 1e3) | dict.fromkeys(MILLION, 1e6) | dict.fromkeys(BILLION, 1e9)
 SPACES = " \u00a0\u202f\u2009"
@@ -54,25 +48,6 @@ POINT, COMMA = (
     re.compile(r"[+-]?([0-9.]+,([0-9]{1,2}|[0-9]{4,})|0,[0-9]+)"),
 )
 DOTTED, MANY_DOTTED = re.compile(r"[1-9][0-9]{0,2}(\.[0-9]{3})+"), 30
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a column is read, and notes for the report.
-
-    `how` is the declaration in the team's data.py, and `blank` lists the words in the file that mean null.
-    """
-
-    how: Text
-    unit: str = ""
-    blank: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    unsure: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> Kind:
-        """The kind that the column is read as."""
-        return self.how.kind
 
 
 def read(counts: Counts, is_european: bool = False) -> Reading:
@@ -213,8 +188,6 @@ def _formatted(numbers: list[str], is_european: bool) -> Reading | None:
     return Reading(how, unit, notes=tuple(notes), unsure=tuple(unsure))
 
 
-def _time(counts: Counts, recognise: Callable[[Counts], dates.Dates | None]) -> Reading | None:
-    found = recognise(counts)
-    if found is None or not few(found.strays, counts):
-        return None
-    return without(Reading(found.how, notes=found.notes, unsure=found.unsure), found.strays)
+def _time(counts: Counts, recognise: Callable[[Counts], dates.Dates]) -> Reading | None:
+    found, strays = recognise(counts)
+    return without(found, strays) if found and few(strays, counts) else None
