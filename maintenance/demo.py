@@ -44,12 +44,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nThe demo was stopped. No process of it is running.", file=sys.stderr)
         return 130
-    result = {"steps": steps.as_dicts(), "seconds": round(steps.seconds, 2), "prediction": prediction}
+    seconds, downloads = steps.seconds(downloads=False), steps.seconds(downloads=True)
+    result = {"steps": steps.done, "seconds": round(seconds, 2), "prediction": prediction}
     (folder.parent / "demo.json").write_text(json.dumps(result, indent=2) + "\n")
-    downloads = sum(step.seconds for step in steps.done if step.downloads)
     print(
         f"\nRequest:    {json.dumps(request)}\nPrediction: {json.dumps(prediction)}; make score returns the same.\n\n"
-        f"{steps.seconds:.0f} seconds, and {downloads:.0f} for the steps that download. Next:\n\n"
+        f"{seconds:.0f} seconds, and {downloads:.0f} for the steps that download. Next:\n\n"
         f"  cd {_relative(folder)}\n"
         "  make year         # simulate a year in about a minute: drift, retraining, rollback\n"
         "  make serve        # then open http://127.0.0.1:8000/docs\n"

@@ -54,10 +54,8 @@ def sections(changelog: str) -> dict[Version, str]:
 
 def split(changelog: str) -> Iterator[tuple[str, str]]:
     """Yield title and text of each section."""
-    headings = [*SECTION.finditer(changelog)]
-    ends = [*(heading.start() for heading in headings[1:]), len(changelog)]
-    for heading, end in zip(headings, ends, strict=False):
-        yield heading["title"].strip(), changelog[heading.end() : end]
+    parts = SECTION.split(changelog)[1:]
+    yield from zip(map(str.strip, parts[::2]), parts[1::2], strict=True)
 
 
 def tasks(section: str, usage: Container[str] | None = None) -> list[str]:

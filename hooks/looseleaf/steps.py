@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,25 @@ from looseleaf.errors import StepFailed as StepFailed
 STOP_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class Step:
-    """A completed step; `downloads` marks steps whose duration depends on the network."""
-
-    name: str
-    seconds: float
-    downloads: bool = False
-
-
 class Steps:
-    """Runs and times steps. On a terminal, the current step shows its duration and its last line of output."""
+    """Runs and times steps. On a terminal, the current step shows its duration and its last line of output.
+
+    `done` has name and seconds of each completed step; `downloads` marks those that depend on the network.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.done: list[Step] = []
+        self.done: list[dict[str, Any]] = []
         self.current = ""
         self._environment = environment
         self._last_line = ""
 
-    @property
-    def seconds(self) -> float:
-        """The duration of all steps without downloads."""
-        return sum(step.seconds for step in self.done if not step.downloads)
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """Return name, seconds and downloads of each step."""
-        return [asdict(step) | {"seconds": round(step.seconds, 2)} for step in self.done]
+    def seconds(self, downloads: bool) -> float:
+        """Return the duration of the steps that download, or of the others."""
+        return float(sum(each["seconds"] for each in self.done if each["downloads"] is downloads))
 
     def add(self, name: str, seconds: float, downloads: bool = False) -> None:
         """Record a completed step."""
-        self.done.append(Step(name, seconds, downloads))
+        self.done.append({"name": name, "seconds": round(seconds, 2), "downloads": downloads})
         print(f"{_line_start()}  {name:<34} {seconds:6.1f} s{'  (downloads)' if downloads else ''}", flush=True)
 
     @contextmanager

@@ -101,11 +101,11 @@ def test_a_user_may_keep_a_leak_choose_the_label_and_choose_the_key(tmp_path: Pa
 
 
 def test_the_example_request_is_not_a_row_of_the_table(tmp_path: Path) -> None:
-    from looseleaf.contract import texts
+    from looseleaf.contract import generated
 
     path = written(tmp_path, {"id": [f"k-{at}" for at in range(ROWS)], "x": SIGNAL, "label": LABEL})
     made = infer(path, "label")
-    request = texts.request(made.contract, made.plan)
+    request = generated.request(made.contract, made.plan)
     assert request["id"] == "example-1"
     assert json.dumps(request)
 

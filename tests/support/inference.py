@@ -38,7 +38,7 @@ class Inferred:
     @property
     def excluded(self) -> dict[str, str]:
         """Reason of each excluded column, by name."""
-        return {each.column: each.reason for each in self.plan.excluded}
+        return self.plan.excluded
 
     @property
     def notes(self) -> str:

@@ -265,7 +265,7 @@ def judge(table: Table, folder: Path, seed: int = 0) -> Verdict:
     path = folder / "table.csv"
     frame.to_csv(path, index=False)
     plan = infer(path, table.label).plan
-    left_out = {each.column: each.reason for each in plan.excluded}
+    left_out = plan.excluded
     notes = [note.split(":")[0].split(" and ") for note in plan.unsure if "known before the label?" in note]
     named = {column for columns in notes for column in columns}
     honest = [name for name in table.frame if name != table.label]

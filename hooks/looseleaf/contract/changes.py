@@ -101,8 +101,6 @@ def link(source: Path, folder: Path, name: str) -> None:
         if place.is_symlink():
             place.unlink()
         elif place.exists():
-            if place.samefile(source):
-                return
             raise LifecycleError(f"{place} is another file of that name", f"Remove it, or use it: DATA={place}.")
         try:
             place.symlink_to(source)

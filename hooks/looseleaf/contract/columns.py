@@ -13,7 +13,7 @@ from lifecycle.contract.schema import Kind
 from looseleaf.contract.keys import LEAST_UNIQUE, are_codes
 from looseleaf.contract.plan import Field, Plan, Source
 from looseleaf.contract.profile import Profile
-from looseleaf.contract.reading import WORDS
+from looseleaf.contract.texts import WORDS, note
 
 COORDINATES = {"latitude": 90, "longitude": 180}
 SIGNED = re.compile(rf"(^|[^a-z])({'|'.join(WORDS['signed'])})($|[^a-z])", re.I)
@@ -32,16 +32,11 @@ def usable_inputs(plan: Plan, profiles: dict[str, Profile]) -> Iterator[tuple[st
             plan.exclude(name, reason)
             continue
         if profile.kind == "category" and profile.distinct > MANY_LEVELS:
-            plan.unsure.append(f"{name} has {profile.distinct:,} levels; those not seen in training count as unseen")
+            plan.unsure.append(note("many_levels", name=name, distinct=profile.distinct))
         if MANY_CODES < profile.distinct <= MANY_LEVELS and are_codes(profile):
-            plan.unsure.append(
-                f"{name} has {profile.distinct} codes: if they identify entities, "
-                f"KEY={shlex.quote(name)} keeps them out"
-            )
+            plan.unsure.append(note("many_codes", name=name, distinct=profile.distinct, quoted=shlex.quote(name)))
         if profile.kind == "integer" and max(abs(profile.low), abs(profile.high)) > EXACT_INTEGER:
-            plan.unsure.append(
-                f"{name} has whole numbers above {EXACT_INTEGER:,}, which a model sees rounded to 7 digits"
-            )
+            plan.unsure.append(note("rounded", name=name, most=EXACT_INTEGER))
         yield name, profile
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lifecycle.contract.readings import EARLIEST, LATEST, OFFSETS, Time
-from looseleaf.contract.reading import WORDS, Counts, Reading
+from looseleaf.contract.reading import Counts, Reading
+from looseleaf.contract.texts import WORDS
 
 ZONE = rf"Z|UTC|GMT|CET|EET|WET|MET|EST|CST|MST|PST|{'|'.join(OFFSETS)}|[+-][0-9]{{2}}(:?[0-9]{{2}})?"
 CLOCK = rf"[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?( ?({ZONE}))?"

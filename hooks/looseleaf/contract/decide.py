@@ -10,7 +10,6 @@ import numpy.typing as npt
 from lifecycle.contract.compatibility import python_name
 from lifecycle.contract.reader import Text
 from lifecycle.contract.tables import quoted
-from lifecycle.errors import LifecycleError
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
 from looseleaf.contract.evidence import Label
@@ -20,6 +19,7 @@ from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.reading import Reading
 from looseleaf.contract.source import Connection
 from looseleaf.contract.target import read_label, without_late_classes
+from looseleaf.contract.texts import note, refused
 
 # The held-out share varies with the hash or with whole days, so somewhat more than the required rows are planned.
 MARGIN, MOST_HELD = 1.25, 0.4
@@ -54,7 +54,7 @@ def decide(
     key, row_id = keys.choose_keys(plan, profiles)
     _check_entities(plan, key, time)
     logged = [name for name in profiles if name in wishes.log_only]
-    taken = {*key, row_id, *logged, *(each.column for each in plan.excluded)}
+    taken = {*key, row_id, *logged, *plan.excluded}
     profiles = {name: profile for name, profile in profiles.items() if name not in taken}
     profiles = dict(columns.usable_inputs(plan, profiles))
     leaking = _leaking(plan, profiles, time, label_is_settled)
@@ -62,10 +62,8 @@ def decide(
         return decide(table, replace(wishes, label=leaking), connection, chooser, label_is_settled=True)
     profiles = {name: profile for name, profile in profiles.items() if name not in leaking}
     if not profiles:
-        reasons = "\n  ".join(f"{each.column}: {each.reason}" for each in plan.excluded)
-        problem = f"{table.source.path.name} has no column left to learn from:\n  {reasons}"
-        hint = "Add columns, those of another table too (lifecycle/docs/data.md), or keep one with KEEP=column."
-        raise LifecycleError(problem, hint)
+        reasons = "\n  ".join(f"{name}: {reason}" for name, reason in plan.excluded.items())
+        raise refused("no_input", file=table.source.path.name, reasons=reasons)
     sources: dict[str, Source] = {**dict.fromkeys(key, "key"), **({row_id: "id"} if row_id else {})}
     sources |= {**dict.fromkeys(logged, "logged"), **{name: "request" for name in table.profiles if name in profiles}}
     complete(plan, sources, time, time_how, seen)
@@ -81,23 +79,22 @@ def _check(table: Table, wishes: Wishes) -> None:
                 near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
                 hint = f"It has {', '.join(known[:12])}{' …' * (len(known) > 12)}"
                 hint = f"Similar: {', '.join(near)}." if near else hint
-                raise LifecycleError(f"{file} has no column {name!r} ({variable}={name})", hint)
+                raise refused("no_column", file=file, name=name, variable=variable, hint=hint)
     if len(known) == 1:
-        raise LifecycleError(f"{file} has only the label", "Add columns to learn from.")
+        raise refused("only_label", file=file)
     if not table.rows:
-        raise LifecycleError(f"{file} has names and no rows", "Add labelled rows.")
+        raise refused("no_rows", file=file)
     if kind := table.unread.get(wishes.label):
-        raise LifecycleError(f"the label {wishes.label} has the type {kind}", "Use a column of plain values.")
+        raise refused("label_type", name=wishes.label, kind=kind)
 
 
 def _check_entities(plan: Plan, keys: list[str], time: str | None) -> None:
     """Report a key with few values, by which the rows are divided; raise LifecycleError where they cannot be."""
     few = plan.table.profiles[keys[0]].distinct if len(keys) == 1 and not time else FEW_ENTITIES
     if few < FEWEST_ENTITIES:
-        problem = f"{keys[0]} has {few} values: rows of one value stay together, so that none can be held out"
-        raise LifecycleError(problem, f"Leave out KEY={keys[0]}, so that {keys[0]} is an input, or name another key.")
+        raise refused("no_entities", name=keys[0], few=few)
     if few < FEW_ENTITIES:
-        plan.unsure.append(f"{keys[0]} has {few} values and rows of one stay together: is it an input?")
+        plan.unsure.append(note("few_entities", name=keys[0], few=few))
 
 
 def _seconds(table: Table, time: str, how: Text, connection: Connection) -> npt.NDArray[np.float64]:
@@ -112,21 +109,17 @@ def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text
     wire = columns.wire_names([*sources, *filter(None, (time, seen)), label])
     for column, name in wire.items():
         if column != name:
-            plan.decided.append(f"{column} is called {name} in requests, because the runtime reserves its name")
+            plan.decided.append(note("reserved", column=column, name=name))
     for name, own in table.source.renamed.items():
-        own = own or "a column without a name"
-        plan.unsure.append(f"{own} is called {name}, because SQL cannot distinguish it from another column")
+        plan.unsure.append(note("renamed", own=own or "a column without a name", name=name))
     plan.fields = [columns.contract_field(table.profiles[name], wire[name], each) for name, each in sources.items()]
     for name, profile in table.profiles.items():
         if sources.get(name) in ("request", "logged"):
-            plan.decided += [f"{name}: {note}" for note in profile.reading.notes]
+            plan.decided += [f"{name}: {each}" for each in profile.reading.notes]
         if sources.get(name) not in ("key", "id") and name not in (time, label):
-            plan.unsure += [f"{name}: {note}" for note in profile.reading.unsure]
+            plan.unsure += [f"{name}: {each}" for each in profile.reading.unsure]
     if counts := [each.name for each in plan.fields if each.is_input and each.limits == (0, None)]:
-        plan.decided.append(
-            f"{', '.join(counts)}: no value is negative in this table, so a negative value is refused (ge=0 in "
-            "src/model/contract.py; remove it if negative values are valid)"
-        )
+        plan.decided.append(note("counts", names=", ".join(counts)))
     plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
     key = [name for name, source in sources.items() if source == "key"]
     if time:
@@ -136,10 +129,7 @@ def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text
     plan.share, plan.min_rows = _holdout_size(labels.rows)
     plan.unsure += _warnings(plan, key, time)
     if table.is_sample:
-        plan.decided.append(
-            f"{table.sampled:,} of {table.rows:,} rows were sampled to find levels, ranges and leaks; nulls, limits "
-            "and spellings were checked in all of them"
-        )
+        plan.decided.append(note("sampled", sampled=table.sampled, rows=table.rows))
     read = {each.column: each.how for each in plan.fields} | {label: labels.how}
     read |= {time: how} if time and how else {}
     read |= {seen: table.profiles[seen].reading.how} if seen else {}
@@ -153,25 +143,19 @@ def _ideas(dates: list[Field], time: str | None) -> Iterator[str]:
     for each in dates:
         other = time or next((one.name for one in dates if one != each), None)
         date = quoted(each.name)
-        days = f", and the days until {other}, date_diff('day', {date}, {quoted(other)})" if other else ""
-        yield f"{each.name} is a date; src/model/data.py could derive the weekday, dayofweek({date}){days}"
+        days = note("derive_days", other=other, date=date, until=quoted(other)) if other else ""
+        yield note("derive", name=each.name, date=date) + days
 
 
 def _warnings(plan: Plan, key: list[str], time: str | None) -> Iterator[str]:
     table = plan.table
     if plan.share > Train().holdout:
-        yield f"{plan.labels.rows} labelled rows are few: {plan.share:.0%} are held out (config/base.yaml)"
+        yield note("few_rows", rows=plan.labels.rows, share=plan.share)
     if plan.min_rows < Gate().min_rows:
-        yield (
-            f"the gate accepts {plan.min_rows} held-out rows in the environment local (config/local.yaml); elsewhere "
-            f"it requires {Gate().min_rows}, which this table cannot give"
-        )
+        yield note("few_held_out", rows=plan.min_rows, required=Gate().min_rows)
     if time and key and keys.repeat(table.profiles, key):
-        yield (
-            f"{' and '.join(key)} {'repeat' if len(key) > 1 else 'repeats'} over {time}: score predicts for every row "
-            "from before its date; if only the last row of each is meant, select it in population() of "
-            "src/model/data.py"
-        )
+        repeated = f"{' and '.join(key)} {'repeat' if len(key) > 1 else 'repeats'}"
+        yield note("key_over_time", key=repeated, time=time)
     if table.duplicates:
         yield f"{table.duplicates} rows occur more than once{' in the sample' if table.is_sample else ''}"
 

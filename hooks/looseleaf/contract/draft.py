@@ -52,20 +52,19 @@ class Draft:
         store = Store(root / config.storage)
         file = _file_name(plan, root / config.data)
         released = root / "contract.json"
-        old = Contract.from_json(released.read_bytes()) if released.exists() else None
-        is_sample = old is None or released.read_bytes() == pristine.get("contract.json")
-        version = 1 if is_sample or old is None else old.version
+        is_sample = not released.exists() or released.read_bytes() == pristine.get("contract.json")
+        old = None if is_sample else Contract.from_json(released.read_bytes())
+        version = old.version if old else 1
         contract = derived(generated.contract(plan, file, version))
-        breaks = [] if is_sample or old is None else breaking_changes(old, contract)
+        breaks = breaking_changes(old, contract) if old else []
         if breaks:
             version += 1
         elif is_sample and not is_of_sample(store, pristine):
             version = 1 + max((each.version for each in stored_contracts(store)), default=0)
         contract, text = replace(contract, version=version), generated.contract(plan, file, version)
-        difference = [] if is_sample or old is None else report.difference(old, contract, breaks)
+        difference = report.difference(old, contract, breaks) if old else []
         contents = dict(_contents(root, plan, file, text, contract, pristine))
-        folder = root / config.data
-        return cls(root, plan, file, folder, contract, contents, pristine, is_sample, tuple(difference))
+        return cls(root, plan, file, root / config.data, contract, contents, pristine, is_sample, tuple(difference))
 
     @property
     def data_module(self) -> str:
@@ -138,10 +137,10 @@ def _contents(
         yield f"tests/{name}.py", (texts.OWN / "tests" / f"{name}.py").read_bytes()
     yield "tests/test_features.py", None
     yield "notebooks/first_look.ipynb", (texts.OWN / "notebooks" / "first_look.ipynb").read_bytes()
-    request = texts.request(contract, plan)
+    request = generated.request(contract, plan)
     is_wide = len(request) > texts.INLINE_FIELDS and "lifecycle/deploy/alerts.yml" in pristine
     yield texts.REQUEST, (json.dumps(request, ensure_ascii=False, indent=2) + "\n").encode() if is_wide else None
-    base, local = texts.config(plan, pristine["config/base.yaml"].decode())
+    base, local = generated.config(plan, pristine["config/base.yaml"].decode())
     yield "config/base.yaml", base.encode()
     yield "config/local.yaml", local.encode() if local else None
     yield from _pages(root, plan, file, request, pristine)
@@ -210,7 +209,7 @@ def _file_name(plan: Plan, folder: Path) -> str:
 def _command(plan: Plan, root: Path, file: str) -> str:
     """Return the command that repeats this; a data folder outside the repository is not written down."""
     folder = settings.load(root).settings.data
-    return texts.command(plan, (folder / file).as_posix() if not folder.is_absolute() else file)
+    return generated.command(plan, (folder / file).as_posix() if not folder.is_absolute() else file)
 
 
 def _not_ignored(root: Path, path: Path) -> str | None:

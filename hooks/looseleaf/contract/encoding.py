@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import IO
 
-from lifecycle.errors import LifecycleError
+from looseleaf.contract.texts import refused
 
 CHUNK = 1 << 20
 # Above this share of the letters beyond ASCII in words of their own, an alphabet is not Latin.
@@ -25,8 +25,7 @@ def detect(path: Path) -> str:
         while chunk := file.read(CHUNK):
             if b"\0" in chunk:
                 at = line + chunk[: chunk.index(0)].count(10)
-                problem = f"{path.name}, line {at}: a zero byte: this is not text"
-                raise LifecycleError(problem, "Export it as CSV in UTF-8, or as Parquet.")
+                raise refused("zero_byte", file=path.name, line=at)
             if valid:
                 try:
                     beyond_ascii = beyond_ascii or len(chunk) != len(decoder.decode(chunk))
@@ -42,15 +41,10 @@ def detect(path: Path) -> str:
     if valid and not decoder.getstate()[0]:
         return "utf-8"
     if beyond_ascii:
-        problem = f"{path.name}, line {line}: a byte that is not UTF-8, and lines before it are UTF-8"
-        raise LifecycleError(problem, "Fix that line: two encodings were mixed in one file.")
+        raise refused("mixed", file=path.name, line=line)
     # In Western languages, a letter beyond ASCII is among others; words of them are of another alphabet.
     if single & {0x81, 0x8D, 0x8F, 0x90, 0x9D} or in_words > WORDS_SHARE * letters:
-        problem = f"{path.name}, line {line}: a byte that is not UTF-8, and the text is not Western"
-        hint = (
-            "Name the encoding, for example ENCODING=cp1251 (Cyrillic) or cp932 (Japanese), or save the file as UTF-8."
-        )
-        raise LifecycleError(problem, hint)
+        raise refused("not_western", file=path.name, line=line)
     return "cp1252" if single else "latin-1"
 
 

@@ -1,12 +1,18 @@
-"""Generate the code of a plan: src/model/contract.py, data.py and estimator.py."""
+"""Generate the files of a plan: src/model/contract.py, data.py and estimator.py, settings, and an example request."""
 
 import dataclasses
 import re
+import shlex
+from datetime import UTC, datetime
 from pathlib import PurePath
+from typing import Any
 
 from lifecycle.contract.compatibility import python_name, python_names
 from lifecycle.contract.reader import Text
+from lifecycle.contract.schema import Contract
 from lifecycle.contract.tables import quoted, text
+from lifecycle.settings import Gate, Monitor, Train
+from looseleaf.contract.keys import DAY
 from looseleaf.contract.plan import Field, Plan
 from looseleaf.contract.texts import WIDTH, rendered
 
@@ -118,3 +124,47 @@ def _class_name(file: str) -> str:
     name = "".join(part.capitalize() for part in stem.split("_"))
     # A class of the same name would hide a name that the module imports.
     return f"{name}Record" if not name or name in TAKEN else name
+
+
+def command(plan: Plan, path: str) -> str:
+    """Return the command that repeats the inference on the file at `path`."""
+    wishes = plan.wishes
+    variables = {"DATA": path} | {name: ",".join(columns) for name, columns in wishes.columns.items()}
+    variables |= {"TASK": wishes.task or "", "POSITIVE": wishes.positive or "", "ENCODING": wishes.encoding or ""}
+    return " ".join(["make contract", *(f"{name}={shlex.quote(value)}" for name, value in variables.items() if value)])
+
+
+def config(plan: Plan, pristine: str) -> tuple[str, str | None]:
+    """Return config/base.yaml and, if the table is too small for the gate, config/local.yaml."""
+    base, local, rows = pristine, None, plan.labels.rows
+    if plan.share > Train().holdout:
+        reason = f"{rows:,} labelled rows: a share of {Train().holdout:g} would leave too few for the gate"
+        base += f"train:\n  holdout: {plan.share:g}  # {reason}\n"
+    if plan.min_rows < Gate().min_rows:
+        held = plan.share * rows
+        reason = f"about {held:.0f} rows can be held out; staging and production keep {Gate().min_rows}"
+        local = f"gate:\n  min_rows: {plan.min_rows}  # {reason}\n"
+    if plan.label_days is not None and plan.label_days != Monitor().label_days:
+        base += f"monitor:\n  label_days: {plan.label_days}  # 95 % of the labels are known by then\n"
+    return base, local
+
+
+def request(contract: Contract, plan: Plan) -> dict[str, Any]:
+    """Return a synthetic request: a usual value of each field, and an example key."""
+    fields = {each.name: each for each in plan.fields}
+    return {column.name: _usual(fields[column.name], plan) for column in contract.request}
+
+
+def _usual(field: Field, plan: Plan) -> Any:
+    if field.source in ("key", "id"):
+        return 1 if field.kind == "integer" else "example-1"
+    if not len(known := plan.table.profiles[field.column].sample.dropna()):
+        return None
+    if field.kind == "boolean":
+        return bool(known.mean() > 0.5)
+    if field.kind == "category":
+        return field.expected[0] if field.expected else "example"
+    middle = float(known.astype(float).quantile(0.5))
+    if field.kind == "time":
+        return f"{datetime.fromtimestamp(middle // DAY * DAY, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return round(middle) if field.kind == "integer" else float(f"{middle:.3g}")

@@ -22,6 +22,7 @@ from looseleaf.contract.draft import MODEL, Draft
 from looseleaf.contract.plan import Plan
 from looseleaf.contract.profile import profile_table
 from looseleaf.contract.source import open_source, refuse_larger_than_disk
+from looseleaf.contract.texts import refused
 
 MEMORY = "2GB"
 FIRST_ROWS = 10_000
@@ -44,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
 def infer(root: Path, given: argparse.Namespace, chooser: prompts.Chooser) -> None:
     """Profile the file, decide, and write all files or none; raises LifecycleError."""
     if not (root / MODEL / "contract.py").exists():
-        raise LifecycleError(f"{root} has no {MODEL}/contract.py", "Run this in the root of a rendered repository.")
+        raise refused("no_contract", root=root)
     with tempfile.TemporaryDirectory() as scratch:
         connection = tables.connect(memory_limit=MEMORY, temp_directory=scratch)
         source = open_source(given.data, connection, given.encoding)

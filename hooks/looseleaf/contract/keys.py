@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.contract.reader import Text, Time
-from lifecycle.errors import LifecycleError
 from looseleaf.contract.leaks import FEW_TERMS
 from looseleaf.contract.plan import Plan
 from looseleaf.contract.profile import Profile
+from looseleaf.contract.texts import note, refused
 
 # Patterns of names that identify something, that are times, and that are times but not those of a row.
 ID = re.compile(r"(^|[^a-z])(id|ids|key|uuid|guid|index|idx|instant|rownames?|row_?(number|num|id)|unnamed: 0)$", re.I)
@@ -46,8 +46,7 @@ def choose_time(plan: Plan, profiles: dict[str, Profile]) -> tuple[str | None, T
     if wishes.time:
         if wishes.time not in times:
             kind = profiles[wishes.time].kind if wishes.time in profiles else "the label"
-            problem = f"TIME={wishes.time} is read as {kind}"
-            raise LifecycleError(problem, "Name a column of dates, of timestamps, or of seconds since 1970.")
+            raise refused("time_kind", name=wishes.time, kind=kind)
         return wishes.time, times[wishes.time]
     likely = [name for name in times if not OTHER_TIME.search(name) and profiles[name].nulls <= 0.01 * plan.table.rows]
     if not likely:
@@ -57,14 +56,14 @@ def choose_time(plan: Plan, profiles: dict[str, Profile]) -> tuple[str | None, T
         options = {name: name for name in likely} | {"": "none of them: rows are held out by a hash"}
         chosen = plan.chooser.choose("Which column holds the time of a row? Later rows are held out.", options, chosen)
         other = next(name for name in likely if name != chosen)
-        plan.unsure.append(f"{chosen or 'no column'} was taken as the time; TIME={shlex.quote(other)} selects another")
+        plan.unsure.append(note("several_times", chosen=chosen or "no column", other=shlex.quote(other)))
     elif chosen:
-        plan.decided.append(f"{chosen} is the time of a row: later rows are held out (TIME selects another column)")
+        plan.decided.append(note("one_time", chosen=chosen))
     if chosen and profiles[chosen].nulls:
-        plan.unsure.append(f"{profiles[chosen].nulls} rows have no {chosen}: they are not used for training")
+        plan.unsure.append(note("rows_without_time", rows=profiles[chosen].nulls, name=chosen))
     if chosen:
-        plan.decided += [f"{chosen}: {note}" for note in profiles[chosen].reading.notes]
-        plan.unsure += [f"{chosen}: {note}" for note in profiles[chosen].reading.unsure]
+        plan.decided += [f"{chosen}: {each}" for each in profiles[chosen].reading.notes]
+        plan.unsure += [f"{chosen}: {each}" for each in profiles[chosen].reading.unsure]
     return chosen or None, times.get(chosen)
 
 
@@ -88,8 +87,7 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
     """Return the column that says when a label became known, and how many days after the row that usually is."""
     wishes, labelled = plan.wishes, ~np.isnan(plan.labels.sample)
     if wishes.seen and profiles[wishes.seen].kind != "time":
-        problem = f"SEEN={wishes.seen} is read as {profiles[wishes.seen].kind}"
-        raise LifecycleError(problem, "Name the column of dates at which the label became known.")
+        raise refused("seen_kind", name=wishes.seen, kind=profiles[wishes.seen].kind)
     if time is None or profiles[time].kind != "time":
         return wishes.seen, None
     row_times, delays = profiles[time].sample, {}
@@ -105,9 +103,7 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
             is_empty_without = not labelled.all() and (~known[~labelled]).mean() >= SEEN_SHARE
             is_term = delay.nunique() <= FEW_TERMS and not is_empty_without
             if name == wishes.seen and len(delay) and (delay >= 0).mean() <= 0.5:
-                problem = f"SEEN={name} is before {time}, the time of a row, in most rows"
-                hint = "Name the column of dates at which the label became known, or another time with TIME=column."
-                raise LifecycleError(problem, hint)
+                raise refused("seen_before", name=name, time=time)
             if name == wishes.seen or (is_later and not is_term and not OTHER_TIME.search(name)):
                 delays[name] = delay.quantile(LABEL_DAYS_SHARE)
     if not delays:
@@ -115,11 +111,7 @@ def choose_seen(plan: Plan, profiles: dict[str, Profile], time: str | None) -> t
     chosen = wishes.seen or max(delays, key=lambda name: delays[name])
     days = max(0, int(np.ceil(delays[chosen]))) if np.isfinite(delays[chosen]) else None
     if not wishes.seen:
-        note = f"{chosen} is never before {time}: it was taken as the date at which the label became known"
-        plan.unsure.append(
-            f"{note}, {days} days later for 95 % of rows; SEEN=… names another column, "
-            f"KEEP={shlex.quote(chosen)} an input"
-        )
+        plan.unsure.append(note("seen", chosen=chosen, time=time, days=days, quoted=shlex.quote(chosen)))
     return chosen, days
 
 
@@ -131,19 +123,18 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
     wishes = plan.wishes
     for variable, name in [("KEY", name) for name in wishes.key] + ([("ID", wishes.id)] if wishes.id else []):
         if name not in profiles:
-            raise LifecycleError(f"{variable}={name} is the label or a time", "Name another column.")
+            raise refused("key_taken", variable=variable, name=name)
         if profiles[name].nulls:
-            problem = f"{variable}={name} is null in {profiles[name].nulls} of {profiles[name].rows} rows"
-            raise LifecycleError(problem, "Name a column that every row has, or fill it.")
+            nulls, rows = profiles[name].nulls, profiles[name].rows
+            raise refused("key_null", variable=variable, name=name, nulls=nulls, rows=rows)
     free = {name: profile for name, profile in profiles.items() if name not in wishes.log_only}
     unique = [name for name, profile in free.items() if _is_unique(profile)]
     repeated = [name for name, profile in free.items() if _is_entity(profile)]
     keys, row_id = list(wishes.key), wishes.id or ""
     if not keys and repeated:
         most = max(repeated, key=lambda name: profiles[name].distinct)
-        plan.decided.append(
-            f"{most} repeats ({profiles[most].distinct} values in {len(profiles[most].sample)} rows): it is the key"
-        )
+        distinct, rows = profiles[most].distinct, len(profiles[most].sample)
+        plan.decided.append(note("repeated_key", name=most, distinct=distinct, rows=rows))
         keys.append(most)
     candidates = [name for name in unique if name not in (*keys, row_id)]
     named = [name for name in candidates if ID.search(name) or CAMEL_ID.search(name)]
@@ -153,14 +144,12 @@ def choose_keys(plan: Plan, profiles: dict[str, Profile]) -> tuple[list[str], st
             options = {name: name for name in candidates} | {"": "none of them"}
             chosen = plan.chooser.choose("Which column is the key that identifies a row?", options, chosen)
             others = ", ".join(name for name in candidates if name != chosen)
-            plan.unsure.append(
-                f"{chosen or 'no column'} was taken as the key; {others} could be one as well: KEY=column names it"
-            )
+            plan.unsure.append(note("several_keys", chosen=chosen or "no column", others=others))
         else:
-            plan.decided.append(f"{chosen} is different in every row: it is the key, not an input")
+            plan.decided.append(note("unique_key", name=chosen))
         keys += [chosen] if chosen else []
     elif chosen and not row_id and repeat(profiles, keys):
-        plan.decided.append(f"{chosen} is different in every row: it is the id of a row, not an input")
+        plan.decided.append(note("unique_id", name=chosen))
         row_id = chosen
     for name in unique:
         if name not in (*keys, row_id) and name not in wishes.keep:

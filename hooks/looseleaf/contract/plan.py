@@ -37,27 +37,19 @@ class Field:
         return self.source == "request"
 
 
-@dataclass(frozen=True)
-class Excluded:
-    """A column that is not in the contract, and the reason."""
-
-    column: str
-    reason: str
-
-
 @dataclass
 class Plan:
     """All decisions about a table, filled by `decide`; a `chooser` decides where several choices are plausible.
 
-    `declared` maps the columns of the view `source` to how they are read: those of the contract, the label and the
-    times. `time` and `seen` are columns of the view.
+    `excluded` has the reason of each column that is left out. `declared` maps the columns of the view `source` to how
+    they are read: those of the contract, the label and the times. `time` and `seen` are columns of the view.
     """
 
     table: Table
     wishes: Wishes
     chooser: Chooser
     labels: Labels
-    excluded: list[Excluded] = field(default_factory=list)
+    excluded: dict[str, str] = field(default_factory=dict)
     decided: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     fields: list[Field] = field(default_factory=list)
@@ -76,4 +68,4 @@ class Plan:
 
     def exclude(self, column: str, reason: str) -> None:
         """Leave a column out of the contract."""
-        self.excluded.append(Excluded(column, reason))
+        self.excluded[column] = reason

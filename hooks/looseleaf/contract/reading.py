@@ -1,14 +1,11 @@
-"""How a column is read, and the words and formats of words.toml by which that is recognised."""
+"""How a column is read."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from lifecycle.contract.readings import Text
 from lifecycle.contract.schema import Kind
 
-WORDS: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
 # The number of rows of each value.
 Counts = Mapping[str, int]
 

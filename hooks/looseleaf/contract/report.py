@@ -13,7 +13,7 @@ SHOWN = 12
 
 def lines(plan: Plan) -> list[str]:
     """Return the short form of a plan."""
-    named = {"left out": [f"{each.column}: {each.reason}" for each in plan.excluded]}
+    named = {"left out": [f"{name}: {reason}" for name, reason in plan.excluded.items()]}
     named |= {"decided": plan.decided, "not sure": plan.unsure}
     return rendered("report.txt", plan=plan, shown=SHOWN, notes=named).splitlines()
 

@@ -5,7 +5,6 @@ import difflib
 import io
 import re
 import shutil
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,14 @@ from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text
 from lifecycle.errors import LifecycleError
 from looseleaf.contract import encoding
+from looseleaf.contract.texts import TEXTS, refused
 
 Connection = duckdb.DuckDBPyConnection
 DELIMITERS = ",;\t|"
 HEAD = 1_000_000
 # A title is at most so many lines long.
 MOST_ABOVE = 20
-DATA = tomllib.loads(Path(__file__).with_name("files.toml").read_text(encoding="utf-8"))
-OTHERS = {ending: each for each in DATA["others"] for ending in each["endings"]}
+OTHERS = {ending: each for each in TEXTS["others"] for ending in each["endings"]}
 STARTS = {b"PK\x03\x04": ".xlsx", b"\xd0\xcf\x11\xe0": ".xls", b"SQLite format": ".sqlite", b"\x80\x04": ".pkl"}
 
 
@@ -64,19 +63,19 @@ def open_source(given: str, connection: Connection, charset: str = "") -> Source
     Raises LifecycleError if it cannot be read as a table; the message names the place and what to do.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", given):
-        raise LifecycleError(f"{given} is an address, not a file", "Download it first, and use the file.")
+        raise refused("address", given=given)
     path = Path(given).expanduser()
     if path.is_dir():
-        raise LifecycleError(f"{given} is a folder", _in_folder(path))
+        raise refused("folder", given=given, hint=_in_folder(path))
     if not path.exists():
-        raise LifecycleError(f"{given} does not exist", _nearest(path))
+        raise refused("missing", given=given, hint=_nearest(path))
     try:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
-        raise LifecycleError(f"{given} cannot be read: {error.strerror}", "Change its permissions.") from error
+        raise refused("unreadable", given=given, reason=error.strerror) from error
     if not start:
-        raise LifecycleError(f"{given} is empty", "Use a file with a line of names and lines of values.")
+        raise refused("empty", given=given)
     path = path.resolve()
     if start.startswith(b"PAR1"):
         return _parquet(given, path, connection)
@@ -103,7 +102,7 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
     message = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", message)
     where = f"{path.name}{f', line {line[1]}' if line else ''}: "
-    for each in DATA["malformed"]:
+    for each in TEXTS["malformed"]:
         if found := re.search(each["pattern"], message):
             return LifecycleError(where + found.expand(each["problem"]), each["hint"])
     return LifecycleError(f"{where}it cannot be read", "Is it CSV with a line of names, or Parquet?")
@@ -114,8 +113,7 @@ def _parquet(given: str, path: Path, connection: Connection) -> Source:
     try:
         columns, schema = _described(connection, table.scan(path)), parquet.read_schema(path)
     except duckdb.Error as error:
-        problem = f"{path.name} is not valid Parquet: {str(error).splitlines()[0]}"
-        raise LifecycleError(problem, "Write it again.") from error
+        raise refused("not_parquet", file=path.name, reason=str(error).splitlines()[0]) from error
     # A duration arrives as a whole number.
     units = {each.name: each.type.unit for each in schema if types.is_duration(each.type)}
     return Source(given, path, table, columns, tuple(schema.names), "Parquet", units=units)
@@ -131,9 +129,9 @@ def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source
         with encoding.open_bytes(path) as file:
             head = file.read(HEAD).decode(charset, "ignore").removeprefix("\ufeff")
     except (OSError, EOFError) as error:
-        raise LifecycleError(f"{path.name} cannot be unpacked: {error}", "Pack it again, or unpack it.") from error
+        raise refused("packed", file=path.name, reason=error) from error
     except LookupError:
-        raise LifecycleError(f"ENCODING={charset} is not an encoding of Python", "Try utf-8 or cp1252.") from None
+        raise refused("encoding", name=charset) from None
     separator, skip, header = _dialect(head, path)
     if skip:
         unsure.append(f"{skip} line{'s' * (skip > 1)} above the names {'were' if skip > 1 else 'was'} skipped")
@@ -150,8 +148,7 @@ def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source
         count(made, connection)
         raise malformed(path, error) from error
     if len(columns) != len(header):
-        problem = f"{path.name}, line {skip + 1}: {len(header)} names, and the lines below have {len(columns)} values"
-        raise LifecycleError(problem, "Use exactly one name for each column.")
+        raise refused("widths", file=path.name, line=skip + 1, names=len(header), values=len(columns))
     return replace(made, columns=columns)
 
 
@@ -186,13 +183,12 @@ def _width(rows: list[list[str]]) -> int:
 
 def _checked(names: list[str], path: Path, line: int = 1) -> list[str]:
     if not names:
-        raise LifecycleError(f"{path.name} has no line", "Use a file with a line of names and lines of values.")
+        raise refused("no_line", file=path.name)
     numbers = [name for name in names if re.fullmatch(r"[+-]?[0-9.,]+", name)]
     # pandas numbers the columns of an array: 0, 1, 2, …
     counted = [[str(at + first) for at in range(len(numbers))] for first in (0, 1)]
     if len(numbers) > len(names) / 2 and numbers not in counted:
-        problem = f"{path.name}, line {line}: it contains values ({', '.join(numbers[:3])} …) where names are expected"
-        raise LifecycleError(problem, "Add a first line with the columns' names.")
+        raise refused("no_names", file=path.name, line=line, values=", ".join(numbers[:3]))
     return names
 
 
@@ -225,6 +221,4 @@ def refuse_larger_than_disk(source: Source, root: Path) -> None:
     """Raise LifecycleError if the disk has less free space than the file, which DuckDB may spill to it."""
     size, free = source.path.stat().st_size, shutil.disk_usage(root).free
     if size > free:
-        size_and_free = f"has {size / 1e6:,.0f} MB, and the disk of this repository {free / 1e6:,.0f} MB free"
-        hint = "Free some space: training spills to this disk what does not fit into memory."
-        raise LifecycleError(f"{source.path.name} {size_and_free}", hint)
+        raise refused("disk", file=source.path.name, size=size / 1e6, free=free / 1e6)

@@ -10,11 +10,10 @@ from lifecycle import timestamps
 from lifecycle.contract.reader import Number, Text
 from lifecycle.contract.schema import Target
 from lifecycle.contract.tables import quoted
-from lifecycle.errors import LifecycleError
 from looseleaf.contract.profile import SAMPLE, Profile, Table
 from looseleaf.contract.prompts import Wishes
-from looseleaf.contract.reading import WORDS
 from looseleaf.contract.source import Connection
+from looseleaf.contract.texts import WORDS, note, refused
 
 # Up to so many distinct whole numbers are read as classes, and up to so many distinct texts.
 FEW_NUMBERS, MOST_CLASSES = 10, 100
@@ -49,12 +48,11 @@ def read_label(table: Table, wishes: Wishes, connection: Connection) -> Labels:
     profile, task = table.profiles[wishes.label], wishes.task
     where = f"{table.source.path.name}: the label {wishes.label}"
     if profile.nulls == table.rows:
-        raise LifecycleError(f"{where} is empty", "Add rows with a label.")
+        raise refused("label_empty", where=where)
     if profile.kind == "time" and task != "classification":
-        raise LifecycleError(f"{where} is a date", "Convert it to a number of days or to a class first.")
+        raise refused("label_date", where=where)
     if task == "regression" and profile.kind not in ("number", "integer", "boolean"):
-        example = f"it is read as {profile.kind}, {profile.distinct} different values"
-        raise LifecycleError(f"{where} is not a number: {example}", "Remove TASK=regression, or fix the values.")
+        raise refused("label_text", where=where, kind=profile.kind, distinct=profile.distinct)
     if task != "classification" and _is_number(profile, task):
         return _number(table, profile, where, task is not None)
     return _classes(table, profile, where, connection, wishes)
@@ -70,18 +68,17 @@ def _is_number(profile: Profile, task: str | None) -> bool:
 
 def _number(table: Table, profile: Profile, where: str, task_is_set: bool) -> Labels:
     if profile.low == profile.high:
-        rows = table.rows - profile.nulls
-        raise LifecycleError(f"{where} is {profile.low:g} in all {rows} rows", "Add rows with different labels.")
+        raise refused("label_constant", where=where, low=profile.low, rows=table.rows - profile.nulls)
     if not max(abs(profile.low), abs(profile.high)) < 1e150:
-        raise LifecycleError(f"{where} contains numbers beyond 1e150", "Convert it to another unit.")
+        raise refused("label_huge", where=where)
     sample = profile.sample.to_numpy(dtype=np.float64, na_value=np.nan)
-    decided = [f"{profile.name} is a number to predict, about {profile.low:.2g} to {profile.high:.2g}"]
-    decided += [f"{profile.name}: {note}" for note in profile.reading.notes]
-    unsure = [f"{profile.name}: {note}" for note in profile.reading.unsure]
+    decided = [note("number", name=profile.name, low=profile.low, high=profile.high)]
+    decided += [f"{profile.name}: {each}" for each in profile.reading.notes]
+    unsure = [f"{profile.name}: {each}" for each in profile.reading.unsure]
     if profile.nulls:
-        decided.append(f"{profile.nulls:,} rows have no label: they are scored and not used for training")
+        decided.append(note("unlabelled", rows=profile.nulls))
     if not task_is_set and profile.distinct <= 2 * FEW_NUMBERS:
-        unsure.append(f"{profile.name} has {profile.distinct} values; TASK=classification reads each as a class")
+        unsure.append(note("few_values", name=profile.name, distinct=profile.distinct))
     target = Target("regression", profile.name, (), profile.reading.unit)
     how = replace(profile.reading.how, whole=False) if isinstance(profile.reading.how, Number) else Number()
     return Labels(target, how, False, sample, table.rows - profile.nulls, {}, (), tuple(decided), tuple(unsure))
@@ -103,50 +100,40 @@ def _classes(table: Table, profile: Profile, where: str, connection: Connection,
     if other:
         how = replace(how, same=other)
         sql = f"CAST({how.value(quoted(profile.name), table.source.columns[profile.name])} AS VARCHAR)"
-        unsure.append(f"{', '.join(f'{word!r} counts as {usual!r}' for word, usual in other.items())}")
+        unsure.append(", ".join(f"{word!r} counts as {usual!r}" for word, usual in other.items()))
         for word, usual in other.items():
             counts[usual] += counts.pop(word)
     if len(counts) == 1:
         ((word, number),) = counts.items()
-        raise LifecycleError(f"{where} is {word!r} in all {number} rows that have one", "Add rows of every class.")
+        raise refused("label_one_class", where=where, word=word, rows=number)
     if len(counts) > MOST_CLASSES:
-        problem = f"{where} has {'more than ' if len(found) == 10 * MOST_CLASSES else ''}{len(counts)} different texts"
-        raise LifecycleError(problem, f"At most {MOST_CLASSES} classes are supported: group them first.")
+        count = f"{'more than ' if len(found) == 10 * MOST_CLASSES else ''}{len(counts)}"
+        raise refused("label_many", where=where, count=count, most=MOST_CLASSES)
     if nulls:
-        decided.append(f"{nulls:,} rows have no label: they are scored and not used for training")
+        decided.append(note("unlabelled", rows=nulls))
     kept = {word: number for word, number in counts.items() if len(counts) == 2 or number >= LEAST_OF_CLASS}
     if len(kept) < 2:
         kept = dict(sorted(counts.items(), key=lambda each: -each[1])[: max(2, len(kept))])
     rare = [number for word, number in counts.items() if word not in kept]
     if rare:
         # Their names are not reported: a value that occurs once may identify a person.
-        unsure.append(
-            f"{len(rare)} classes have too few rows to learn ({sum(rare)}): they are scored and not used for training"
-        )
+        unsure.append(note("rare_classes", classes=len(rare), rows=sum(rare)))
     classes = sorted(kept)
     if chosen is not None and (chosen not in kept or len(kept) != 2):
-        problem = f"POSITIVE={chosen} is not one of the two classes of {profile.name}: {', '.join(sorted(kept)[:12])}"
-        raise LifecycleError(problem, "Name one of two classes as it is written in the file.")
+        raise refused("positive", chosen=chosen, name=profile.name, classes=", ".join(sorted(kept)[:12]))
     if len(kept) == 2:
         positive, sure = (chosen, True) if chosen else _positive(kept)
         classes = [word for word in classes if word != positive] + [positive]
-        decided.append(f"{profile.name} has two classes: predictions give the probability of {positive!r}")
-        if not sure:
-            unsure.append(
-                f"{positive!r} was taken as the positive class, because it is rarer; POSITIVE=… names the other"
-            )
+        decided.append(note("two_classes", name=profile.name, positive=positive))
+        unsure += [] if sure else [note("rarer", positive=positive)]
     else:
-        decided.append(
-            f"{profile.name} is one of {len(kept)} classes: {', '.join(classes[:12])}{' …' * (len(kept) > 12)}"
-        )
-        if is_text and not wishes.task:
-            unsure.append(
-                f"{profile.name} has few distinct whole numbers and was read as classes; TASK=regression reads a number"
-            )
+        shown = ", ".join(classes[:12]) + " …" * (len(kept) > 12)
+        decided.append(note("several_classes", name=profile.name, count=len(kept), classes=shown))
+        unsure += [note("numbers_as_classes", name=profile.name)] if is_text and not wishes.task else []
     total = sum(kept.values())
     for word, number in kept.items():
         if number < RARE * total:
-            unsure.append(f"{word!r} is rare: {number:,} of {total:,} rows ({number / total:.2%})")
+            unsure.append(note("rare", word=word, rows=number, total=total, share=number / total))
     task: Literal["binary", "multiclass"] = "binary" if len(kept) == 2 else "multiclass"
     target = Target(task, profile.name, tuple(classes))
     ordered = connection.execute(f"SELECT {sql} AS label FROM {SAMPLE}").df()["label"]
@@ -170,13 +157,8 @@ def without_late_classes(labels: Labels, seconds: npt.NDArray[np.float64], share
     first = {name: int(times[codes == code].min()) for code, name in enumerate(classes) if (codes == code).any()}
     late = {name: since for name, since in first.items() if since >= start}
     kept = tuple(name for name in classes if name not in late)
-    what = "training needs earlier rows of it, or another TIME"
-    if len(kept) > 1:
-        what = "its rows are scored and not used for training; run make contract again when there are later rows"
-    notes = (
-        f"{name!r} first appears at {timestamps.date_of(since)}, in the period that is held out: {what}"
-        for name, since in late.items()
-    )
+    what = note("late_dropped" if len(kept) > 1 else "late_kept")
+    notes = (note("late", name=name, date=timestamps.date_of(since), what=what) for name, since in late.items())
     labels = replace(labels, unsure=(*labels.unsure, *notes))
     if not late or len(kept) < 2:
         return labels

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from lifecycle.contract.readings import MISSING, Boolean, Number, Text
 from looseleaf.contract import dates
-from looseleaf.contract.reading import WORDS, Counts
+from looseleaf.contract.reading import Counts
 from looseleaf.contract.reading import Reading as Reading
+from looseleaf.contract.texts import WORDS
 
 MISSING_CATEGORY = frozenset(WORDS["missing"])
 # A column is read in a way if all but this share of its rows are written so, and the rest are a few words.
