@@ -18,6 +18,7 @@ from lifecycle.storage import Store, refuse_link
 from looseleaf.contract import generated, prose, report, texts
 from looseleaf.contract.changes import REPORT, Changes, is_of_sample, link, remove_sample, stored_contracts
 from looseleaf.contract.plan import Plan
+from looseleaf.snapshot import succeeds
 
 MODEL = "src/model"
 OWN_TESTS = ("conftest", "test_behaviour", "test_data", "test_gates", "test_notebook")
@@ -158,13 +159,7 @@ def _pages(
         ours = pristine[name].decode()
         current = ours if name not in edited else path.read_text(encoding="utf-8")
         if name == "README.md":
-            old = prose.sections(ours)
-            new = prose.readme(old, plan, file, _command(plan, root, file), request)
-            parts = [
-                (f"## {heading}\n" if heading else "") + (new[heading] if body == old.get(heading) else body)
-                for heading, body in prose.sections(current).items()
-            ]
-            yield name, "".join(parts).encode()
+            yield name, prose.readme(current, ours, plan, file, _command(plan, root, file), request).encode()
         else:
             yield name, prose.agreement(current, plan).encode()
 
@@ -214,9 +209,6 @@ def _command(plan: Plan, root: Path, file: str) -> str:
 
 def _not_ignored(root: Path, path: Path) -> str | None:
     """Return a warning about a table that the next `git add` would commit."""
-    if not path.is_relative_to(root.resolve()):
-        return None
-    ignored = subprocess.run(["git", "-C", str(root), "check-ignore", "--quiet", str(path)], capture_output=True)
-    if ignored.returncode == 0:
+    if not path.is_relative_to(root.resolve()) or succeeds("check-ignore", "--quiet", str(path), folder=root):
         return None
     return f"git would commit {path.relative_to(root.resolve())}: move it to data/, which is ignored"

@@ -33,25 +33,29 @@ def sections(page: str) -> dict[str, str]:
     return texts
 
 
-def readme(old: dict[str, str], plan: Plan, file: str, command: str, request: dict[str, Any]) -> dict[str, str]:
-    """Return the sections of README.md for a table, made from those of the template, by heading."""
+def readme(current: str, template: str, plan: Plan, file: str, command: str, request: dict[str, Any]) -> str:
+    """Return README.md for a table: each section that is still that of the template is replaced."""
     body = json.dumps(request, ensure_ascii=False).replace("'", "\\u0027")
     argument = f"'{body}'" if len(request) <= INLINE_FIELDS else f"@{REQUEST}"
     page = rendered("readme.md", plan=plan, target=plan.target, file=file, command=command, argument=argument)
     ours = {name: text.strip() for name, text in sections(page).items()}
-    changed: dict[str, str] = {}
-    for heading, body in old.items():
-        if not heading:
-            changed[heading] = SAMPLE_SENTENCE.sub(lambda _: ours["sample"], body)
-        elif name := next((name for passage, name in REPLACED.items() if passage in body), None):
-            changed[heading] = f"\n{ours[name]}\n\n"
-        elif CLIENT in body:
-            changed[heading] = EXAMPLE_CALL.sub("Row(**row)).prediction", body)
-        elif LAYOUT in body:
-            changed[heading] = _what_is_where(body)
-        else:
-            changed[heading] = CUSTOMER_SENTENCE.sub("", body)
-    return changed
+    old, parts = sections(template), []
+    for heading, text in sections(current).items():
+        if text == old.get(heading):
+            text = _replaced(heading, text, ours)
+        parts.append(f"## {heading}\n{text}" if heading else text)
+    return "".join(parts)
+
+
+def _replaced(heading: str, text: str, ours: dict[str, str]) -> str:
+    """Return a section of the template's README.md for a table, of which `ours` says what is different."""
+    if not heading:
+        return SAMPLE_SENTENCE.sub(lambda _: ours["sample"], text)
+    if name := next((name for passage, name in REPLACED.items() if passage in text), None):
+        return f"\n{ours[name]}\n\n"
+    if CLIENT in text:
+        return EXAMPLE_CALL.sub("Row(**row)).prediction", text)
+    return _what_is_where(text) if LAYOUT in text else CUSTOMER_SENTENCE.sub("", text)
 
 
 def agreement(body: str, plan: Plan) -> str:
