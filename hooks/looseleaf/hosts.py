@@ -44,20 +44,19 @@ class Host(ABC):
     base: str
     token: Token
     rights: ClassVar[str]
+    # Of each request to the API; {} is the token.
+    headers: ClassVar[dict[str, str]] = {}
 
     @abstractmethod
     def offer(self, branch: str, title: str, body: str) -> tuple[str, bool]:
         """Open a request for the branch or update the open one; return its address and whether it was open."""
 
-    @abstractmethod
-    def _headers(self) -> dict[str, str]:
-        """Return the headers that authenticate a request to the API."""
-
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the parsed response; raises StepFailed with a message of one line that contains no token."""
         url = f"{self.api}/{path}"
         called = f"{method} {url.split('?')[0]}"
-        headers = self._headers() | {"User-Agent": "looseleaf", "Content-Type": "application/json"}
+        headers = {name: text.format(self.token.value) for name, text in self.headers.items()}
+        headers |= {"User-Agent": "looseleaf", "Content-Type": "application/json"}
         try:
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(url, data, headers, method=method)
@@ -82,6 +81,11 @@ class GitHub(Host):
     """GitHub, or a host with the same API; `repository` is `owner/name`."""
 
     rights = "contents, pull requests and workflows: write"
+    headers: ClassVar[dict[str, str]] = {
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+        "Authorization": "Bearer {}",
+    }
 
     def offer(self, branch: str, title: str, body: str) -> tuple[str, bool]:
         """Open or update a pull request."""
@@ -93,15 +97,12 @@ class GitHub(Host):
             return str(self._call("PATCH", f"{pulls}/{existing[0]['number']}", content)["html_url"]), True
         return str(self._call("POST", pulls, content | {"head": branch, "base": self.base})["html_url"]), False
 
-    def _headers(self) -> dict[str, str]:
-        version = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-        return version | {"Authorization": f"Bearer {self.token.value}"}
-
 
 class GitLab(Host):
     """GitLab; `repository` is the id of the project."""
 
     rights = "the scopes api and write_repository, and the role Developer or Maintainer"
+    headers: ClassVar[dict[str, str]] = {"PRIVATE-TOKEN": "{}"}
 
     def offer(self, branch: str, title: str, body: str) -> tuple[str, bool]:
         """Open or update a merge request."""
@@ -119,9 +120,6 @@ class GitLab(Host):
             return str(self._call("PUT", f"{requests}/{existing[0]['iid']}", content)["web_url"]), True
         created = self._call("POST", requests, content | branches | {"remove_source_branch": True})
         return str(created["web_url"]), False
-
-    def _headers(self) -> dict[str, str]:
-        return {"PRIVATE-TOKEN": self.token.value}
 
 
 def from_environment(environment: Mapping[str, str]) -> Host:

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from lifecycle.contract.compatibility import python_name
 from lifecycle.contract.reader import Text
-from lifecycle.contract.tables import quoted
 from lifecycle.settings import Gate, Train
 from looseleaf.contract import columns, keys, leaks
 from looseleaf.contract.evidence import Label
-from looseleaf.contract.plan import Field, Plan, Source
+from looseleaf.contract.plan import Plan, Source
 from looseleaf.contract.profile import SAMPLE, Profile, Table, sql_of
 from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.reading import Reading
@@ -46,7 +44,9 @@ def decide(
     profiles = {name: profile for name, profile in table.profiles.items() if name != wishes.label}
     time, time_how = keys.choose_time(plan, profiles)
     if time and time_how:
-        seconds = _seconds(table, time, time_how, connection)
+        # Seconds since 1970, or places in an order without a calendar.
+        value = sql_of(time, Reading(time_how), table.source)
+        seconds = connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
         plan.labels = without_late_classes(labels, seconds, _holdout_size(labels.rows)[0] * NEWEST)
     plan.unsure += plan.labels.unsure
     seen, plan.label_days = keys.choose_seen(plan, profiles, time)
@@ -97,12 +97,6 @@ def _check_entities(plan: Plan, keys: list[str], time: str | None) -> None:
         plan.unsure.append(note("few_entities", name=keys[0], few=few))
 
 
-def _seconds(table: Table, time: str, how: Text, connection: Connection) -> npt.NDArray[np.float64]:
-    """Return the time of each sampled row in seconds since 1970, or its place in an order without a calendar."""
-    value = sql_of(time, Reading(how), table.source)
-    return connection.execute(f"SELECT CAST({value} AS DOUBLE) AS ts FROM {SAMPLE}").df()["ts"].to_numpy()
-
-
 def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text | None, seen: str | None) -> None:
     """Add what follows from the source of each column and from the columns with the times of a row and its label."""
     table, labels, label = plan.table, plan.labels, plan.wishes.label
@@ -120,7 +114,6 @@ def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text
             plan.unsure += [f"{name}: {each}" for each in profile.reading.unsure]
     if counts := [each.name for each in plan.fields if each.is_input and each.limits == (0, None)]:
         plan.decided.append(note("counts", names=", ".join(counts)))
-    plan.decided += _ideas([each for each in plan.fields if each.is_input and each.kind == "time"], time)
     key = [name for name, source in sources.items() if source == "key"]
     if time:
         plan.holdout = f"the later part, by {time}"
@@ -136,15 +129,6 @@ def complete(plan: Plan, sources: dict[str, Source], time: str | None, how: Text
     plan.declared = {wire[name]: replace(how, header=name * (name != wire[name])) for name, how in read.items()}
     plan.labels = replace(labels, target=replace(labels.target, label=wire[label]))
     plan.time, plan.seen = wire.get(time or ""), wire.get(seen or "")
-
-
-def _ideas(dates: list[Field], time: str | None) -> Iterator[str]:
-    """Yield the features that could be derived from dates in the SQL of labels() and population()."""
-    for each in dates:
-        other = time or next((one.name for one in dates if one != each), None)
-        date = quoted(each.name)
-        days = note("derive_days", other=other, date=date, until=quoted(other)) if other else ""
-        yield note("derive", name=each.name, date=date) + days
 
 
 def _warnings(plan: Plan, key: list[str], time: str | None) -> Iterator[str]:

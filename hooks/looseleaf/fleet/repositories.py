@@ -88,9 +88,6 @@ class Local(Host):
         """Return where the branch is."""
         return f"the branch {branch} of {self.repository}", True
 
-    def _headers(self) -> dict[str, str]:
-        return {}
-
 
 def destination(folder: Path, kind: str, push: str | None) -> tuple[str, Host]:
     """Return the repository that gets the branch of an update, and its host; `kind` is the choice `ci`.
