@@ -110,7 +110,7 @@ def _verified(pair: tuple[str, str], sign: str, numbers: Mapping[str, Floats], l
             continue
         single = [_strength(numbers[name][known], part) for name in (first, second)]
         alone, most = f"alone {single[0]:.4f}, {single[1]:.4f}", max(single)
-        if label.is_number and 1 - strength <= GAIN * (1 - most):
+        if label.is_number and most < evidence.SAME and 1 - strength <= GAIN * (1 - most):
             return Leak(pair, f"{first} {sign} {second} is the label (correlation {strength:.4f}; {alone})", 1.0, True)
         if not label.is_number and most <= MOST_ALONE:
             word = label.classes[1]
