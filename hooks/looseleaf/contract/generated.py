@@ -14,21 +14,12 @@ from lifecycle.contract.tables import quoted, text
 from lifecycle.settings import Gate, Monitor, Train
 from looseleaf.contract.keys import DAY
 from looseleaf.contract.plan import Field, Plan
-from looseleaf.contract.texts import WIDTH, rendered
+from looseleaf.contract.texts import TEXTS, WIDTH, rendered
 
 TYPES = {"number": "float", "integer": "int", "boolean": "bool", "category": "str", "time": "datetime"}
 SOURCES = {"key": "Key", "id": "Id", "request": "Request", "logged": "Logged"}
 TARGETS = {"regression": "Regression", "binary": "Binary", "multiclass": "Multiclass"}
 TAKEN = (*("Row", "Field", "Annotated", "True", "False", "None"), *SOURCES.values(), *TARGETS.values())
-
-TO_REGRESSION = (
-    ("from sklearn.dummy import DummyClassifier", "from sklearn.dummy import DummyRegressor"),
-    ("import HistGradientBoostingClassifier", "import HistGradientBoostingRegressor"),
-    ("import LogisticRegression", "import Ridge"),
-    ("return HistGradientBoostingClassifier(", "return HistGradientBoostingRegressor("),
-    ('DummyClassifier(strategy="prior")', 'DummyRegressor(strategy="mean")'),
-    ("LogisticRegression(max_iter=1000, random_state=seed)", "Ridge(random_state=seed)"),
-)
 
 
 def contract(plan: Plan, file: str, version: int) -> str:
@@ -92,7 +83,7 @@ def estimator(pristine: str, is_regression: bool) -> str:
     """Return the text of src/model/estimator.py for the task; the template's own is for classification."""
     if not is_regression:
         return pristine
-    for classification, regression in TO_REGRESSION:
+    for classification, regression in TEXTS["to_regression"].items():
         pristine = pristine.replace(classification, regression)
     pristine = re.sub(r"`trivial` [^;:]*([;:])", r"`trivial` predicts the mean\1", pristine)
     return re.sub(r"\n# For regression[^\n]*\n\n", "", pristine)

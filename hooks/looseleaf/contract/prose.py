@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from looseleaf.contract.plan import Plan
-from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, printable, rendered
+from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, TEXTS, printable, rendered
 
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
 # Passages by which a section is recognised, those of a section that is replaced with its name in our template.
@@ -61,14 +61,7 @@ def _replaced(heading: str, text: str, ours: dict[str, str]) -> str:
 def agreement(body: str, plan: Plan) -> str:
     """Return docs/agreement.md with the errors of this target."""
     target = plan.target
-    if target.task == "binary":
-        negative, positive = map(printable, target.classes)
-        errors = f"Predicted *{positive}*, is *{negative}*", f"Predicted *{negative}*, is *{positive}*"
-    elif target.task == "regression":
-        errors = "Predicted too much", "Predicted too little"
-    else:
-        errors = "Wrong class, and the team acted on it", "Wrong class, and the right one was missed"
-    rows = iter(errors)
+    rows = (text.format(*map(printable, target.classes)) for text in TEXTS["mistakes"][target.task])
     body = re.sub(
         r"^\| (?:Said|Predicted) [^|]*\|", lambda row: f"| {next(rows, row[0].strip('| '))} |", body, flags=re.M
     )
