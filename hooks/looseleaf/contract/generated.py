@@ -3,10 +3,10 @@
 import dataclasses
 import re
 import shlex
-from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from lifecycle import timestamps
 from lifecycle.contract.compatibility import python_name, python_names
 from lifecycle.contract.reader import Text
 from lifecycle.contract.schema import Contract
@@ -157,5 +157,5 @@ def _usual(field: Field, plan: Plan) -> Any:
         return field.expected[0] if field.expected else "example"
     middle = float(known.astype(float).quantile(0.5))
     if field.kind == "time":
-        return f"{datetime.fromtimestamp(middle // DAY * DAY, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return timestamps.format_utc(int(middle // DAY * DAY))
     return round(middle) if field.kind == "integer" else float(f"{middle:.3g}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from lifecycle.contract import tables
 from lifecycle.contract.readings import Boolean, Number, Text, Time, stripped
 from lifecycle.contract.schema import Kind
 from lifecycle.contract.tables import INTEGERS, quoted
@@ -91,8 +92,8 @@ def profile_table(source: Source, connection: Connection, settle: Settle = lambd
             column = frame[name]
             distinct = int(column.nunique())
             profiles[name] = Profile(name, readings[name], column, rows, *facts[name], distinct)
-    ((unique,),) = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT * FROM {SAMPLE})").fetchall()
-    return Table(source, rows, size, size - int(unique), profiles, unread)
+    unique = tables.count(connection, f"FROM (SELECT DISTINCT * FROM {SAMPLE})")
+    return Table(source, rows, size, size - unique, profiles, unread)
 
 
 def sql_of(name: str, reading: Reading, source: Source) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 from pyarrow import parquet, types
 
+from lifecycle.contract import tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.tables import text
 from lifecycle.errors import LifecycleError
@@ -91,10 +92,9 @@ def count(source: Source, connection: Connection) -> int:
     columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in source.columns)
     scan = source.sql.replace("all_varchar = true", f"auto_detect = false, columns = {{{columns}}}")
     try:
-        ((rows,),) = connection.execute(f"SELECT count(*) FROM {scan}").fetchall()
+        return tables.count(connection, f"FROM {scan}")
     except duckdb.Error as error:
         raise malformed(source.path, error) from error
-    return int(rows)
 
 
 def malformed(path: Path, error: Exception) -> LifecycleError:
@@ -111,7 +111,7 @@ def malformed(path: Path, error: Exception) -> LifecycleError:
 def _parquet(given: str, path: Path, connection: Connection) -> Source:
     table = Table(path.name, {})
     try:
-        columns, schema = _described(connection, table.scan(path)), parquet.read_schema(path)
+        columns, schema = tables.describe(connection, f"FROM {table.scan(path)}"), parquet.read_schema(path)
     except duckdb.Error as error:
         raise refused("not_parquet", file=path.name, reason=str(error).splitlines()[0]) from error
     # A duration arrives as a whole number.
@@ -142,7 +142,7 @@ def _csv(given: str, path: Path, connection: Connection, charset: str) -> Source
     columns = {f"c{at}": "VARCHAR" for at in range(len(header))}
     made = Source(given, path, table, columns, header, description, tuple(unsure))
     try:
-        columns = _described(connection, made.sql)
+        columns = tables.describe(connection, f"FROM {made.sql}")
     except duckdb.Error as error:
         # DuckDB's detection failed; reading without it finds the wrong line.
         count(made, connection)
@@ -198,10 +198,6 @@ def _records(head: str, delimiter: str) -> Iterator[list[str]]:
         yield from csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
     except csv.Error:
         return
-
-
-def _described(connection: Connection, scan: str) -> dict[str, str]:
-    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {scan}").fetchall()}
 
 
 def _in_folder(path: Path) -> str:

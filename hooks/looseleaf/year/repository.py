@@ -16,6 +16,8 @@ from unittest.mock import patch
 import duckdb
 
 from lifecycle import timestamps
+from lifecycle.contract.tables import write_parquet
+from lifecycle.storage import write_atomically
 from looseleaf.project import environment, service
 from looseleaf.steps import StepFailed
 from looseleaf.year.clock import simulated
@@ -65,13 +67,9 @@ class Repository:
         tables = {"customers": "TRUE", "events": "seen_ts < {}", "labels": "seen_ts <= {}"} if new_data else {}
         with duckdb.connect() as connection:
             for name, known in tables.items():
-                path = self.data / f"{name}.parquet"
-                query = f"FROM '{self.all_data}/{path.name}' WHERE {known.format(timestamp)}"
-                connection.execute(f"COPY ({query}) TO '{path}.new' (FORMAT parquet)")
-                Path(f"{path}.new").replace(path)
-        draft = self.clock.with_suffix(".draft")
-        draft.write_text(timestamps.format_utc(timestamp), encoding="utf-8")
-        draft.replace(self.clock)
+                query = f"FROM '{self.all_data}/{name}.parquet' WHERE {known.format(timestamp)}"
+                write_parquet(connection, query, self.data / f"{name}.parquet")
+        write_atomically(self.clock, timestamps.format_utc(timestamp).encode())
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
         """Run a command and return its output; raise StepFailed unless it ends with 0, or with 1 where it may."""
