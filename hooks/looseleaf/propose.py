@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def propose(root: Path, command: Sequence[str]) -> int:
         raise StepFailed(f"{root} is not a git repository", "Run it in the root of the repository.") from error
     if changed:
         raise StepFailed(f"The work tree is not clean:\n{changed}\nNothing was done", "Commit or stash it.")
-    with _restored(root):
+    try:
         safe, report = _update(root, command)
         if not safe:
             return show(report["rendered"])
@@ -64,17 +63,11 @@ def propose(root: Path, command: Sequence[str]) -> int:
         details = {"title": title, "commit": git("rev-parse", "HEAD", folder=root), "body": report["rendered"]}
         (folder / DETAILS).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
         print(f"{title}.")
-    return 0
-
-
-@contextmanager
-def _restored(root: Path) -> Iterator[None]:
-    """Reset files and index to HEAD at the end. The work tree was clean before, so nothing of the user is lost."""
-    try:
-        yield
     finally:
+        # The work tree was clean before, so nothing of the user is lost.
         git("add", "--all", folder=root)
         git("reset", "--quiet", "--hard", folder=root)
+    return 0
 
 
 def _update(root: Path, command: Sequence[str]) -> tuple[bool, dict[str, Any]]:
