@@ -120,7 +120,6 @@ def tree_recovered(values: Floats, codes: Codes) -> float:
 
 def correlation(column: Floats, label: Floats, method: Literal["pearson", "spearman"] = "pearson") -> float:
     """Return the correlation over the rows that have a value in the column; 0 if it is constant."""
-    known = pd.Series(column).where(np.isfinite(column))
-    with np.errstate(all="ignore"):
-        found = known.corr(pd.Series(label), method=method, min_periods=LEAST_ROWS)
+    known = pd.DataFrame({"column": column, "label": label}).replace([np.inf, -np.inf], np.nan)
+    found = known.corr(method, min_periods=LEAST_ROWS).to_numpy()[0, 1]
     return float(found) if np.isfinite(found) else 0.0
