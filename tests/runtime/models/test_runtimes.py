@@ -169,7 +169,7 @@ def test_the_runtime_uses_no_serialisation_that_runs_code() -> None:
         with tokenize.open(path) as file:
             names = {token.string for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.NAME}
         found += [f"{path.name}: {name}" for name in names & forbidden]
-    assert len(list(SOURCES.rglob("*.py"))) > 70
+    assert len(list(SOURCES.rglob("*.py"))) > 60
     assert found == []
 
 

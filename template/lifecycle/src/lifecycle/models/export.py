@@ -4,7 +4,6 @@ A converter can be wrong without a warning, so estimator and graph predict the h
 they differ the bundle keeps the estimator, and `export.json` says why.
 """
 
-import contextlib
 import copy
 import os
 import signal
@@ -62,11 +61,7 @@ def predicting_part(estimator: Any) -> Any:
     Samplers are those of imbalanced-learn, in pipelines at any depth; they do not change rows that are predicted.
     """
     estimator = _unwrapped(estimator)
-    if "imblearn" in sys.modules:
-        # What cannot be pickled is not converted either: `limited` returns the reason.
-        with contextlib.suppress(Exception):
-            return ForkingPickler.loads(_WithoutSamplers.dumps(estimator))
-    return estimator
+    return _without_samplers(estimator) if "imblearn" in sys.modules else estimator
 
 
 def _unwrapped(estimator: Any) -> Any:
@@ -84,15 +79,23 @@ def _unwrapped(estimator: Any) -> Any:
     return estimator
 
 
-class _WithoutSamplers(ForkingPickler):
-    """Copy an estimator, with pipelines of scikit-learn that have no samplers instead of those of imbalanced-learn."""
+def _without_samplers(part: Any) -> Any:
+    """Return an estimator, or a collection of estimators, whose pipelines have no samplers."""
+    from sklearn.base import BaseEstimator
+    from sklearn.pipeline import Pipeline
 
-    def reducer_override(self, part: Any) -> Any:
-        from sklearn.pipeline import Pipeline
-
-        if not _is_plain_pipeline(part):
-            return NotImplemented
-        return Pipeline, ([each for each in part.steps if not hasattr(each[1], "fit_resample")],)
+    if isinstance(part, list | tuple):
+        return type(part)(map(_without_samplers, part))
+    if isinstance(part, dict):
+        return type(part)(**{name: _without_samplers(each) for name, each in part.items()})
+    if _is_plain_pipeline(part):
+        steps = [each for each in part.steps if not hasattr(each[1], "fit_resample")]
+        return Pipeline(_without_samplers(steps))
+    if isinstance(part, BaseEstimator) or hasattr(part, "calibrators"):
+        part = copy.copy(part)
+        estimators = {name: each for name, each in vars(part).items() if "estimator" in name or "classifier" in name}
+        vars(part).update({name: _without_samplers(each) for name, each in estimators.items()})
+    return part
 
 
 def _is_plain_pipeline(estimator: Any) -> bool:
