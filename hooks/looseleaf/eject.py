@@ -1,6 +1,7 @@
 """`looseleaf eject`: leave the template. Remove what updates a repository, and add the tests of `lifecycle/`."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -86,7 +87,8 @@ def movable(tests: Path, python: Path) -> set[Path]:
     needs = [_needed(path, tests) for path in sorted((tests / "runtime").rglob("*.py"))]
     names = sorted(set[str]().union(*(packages for _, packages in needs)))
     program = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n)])"
-    done = subprocess.run([python, "-c", program, *names], capture_output=True, text=True, check=True)
+    path = os.environ | {"PYTHONPATH": str(python.parents[2] / "lifecycle/tools")}
+    done = subprocess.run([python, "-c", program, *names], env=path, capture_output=True, text=True, check=True)
     return {one.relative_to(tests) for paths, packages in needs if packages <= {*done.stdout.split()} for one in paths}
 
 

@@ -44,7 +44,7 @@ class Host(ABC):
     base: str
     token: Token
     rights: ClassVar[str]
-    # Of each request to the API; {} is the token.
+    # Headers of every request to the API; {} is replaced by the token.
     headers: ClassVar[dict[str, str]] = {}
 
     @abstractmethod

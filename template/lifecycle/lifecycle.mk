@@ -40,9 +40,9 @@ assign = $(if $(call given,$(2)),$(1)=$(call quote,$(call given,$(2))))
 flag = $(if $(call given,$(2)),$(1))
 environment = $(if $(value ENVIRONMENT),--environment $(call quote,$(value ENVIRONMENT)))
 
-# With a misspelt ENVIRONMENT, a command would use the local one.
-$(foreach name,$(filter-out AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(call given,$(name)),$(if $(filter 1,$(shell grep -qw -- \
-	$(call quote,$(name)) $(MAKEFILE_LIST) 2> /dev/null || echo $$?)),$(warning no goal uses $(name): it is only exported to the commands))))
+# Without this warning, a misspelt ENVIRONMENT would select `local` unnoticed. The files that may use a variable are searched.
+$(foreach name,$(filter-out AWS_% LIFECYCLE_%,$(.VARIABLES)),$(if $(call given,$(name)),$(if $(filter 1,$(shell grep -rqw -- \
+	$(call quote,$(name)) $(wildcard Makefile *.mk lifecycle/*.mk lifecycle/tools config deploy src) 2> /dev/null || echo $$?)),$(warning no goal uses $(name): it is only exported to the commands))))
 
 # An interrupted update may leave lifecycle/ half replaced. `make setup` is part of an update that is not complete yet.
 ifeq ($(filter setup,$(MAKECMDGOALS))$(call given,ABORT),)

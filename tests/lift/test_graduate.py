@@ -11,7 +11,8 @@ from looseleaf.lift import repository
 from support.notebooks import MEAN, PREDICT, READ, SEX
 from support.rendering import ROOT, SOURCES, run, tool
 
-KINDS = """rates = df.groupby("port")["survived"].mean()
+KINDS = """df = df[df["fare"] < 500]
+rates = df.groupby("port")["survived"].mean()
 df["rate"] = df["port"].map(rates)
 df["code"] = pd.factorize(df["port"])[0]
 df["again"] = df["port"].astype("category").cat.codes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Busy, Store, lock, write_atomically
+from lifecycle.storage import Busy, Store, lock, read_json, write_atomically
 
 HOLD = """
 import sys
@@ -110,3 +110,13 @@ def test_versions_are_the_bundles_oldest_first(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "bundles" / name).mkdir(parents=True)
     assert Store(tmp_path).versions() == [names[1], names[0]]
+
+
+def test_a_document_that_cannot_be_read_is_not_taken_for_one_that_is_absent(tmp_path: Path) -> None:
+    """A report of an incident that cannot be read must not allow a training."""
+    assert read_json(tmp_path / "absent.json") == {}
+    (tmp_path / "damaged.json").write_text("{")
+    assert read_json(tmp_path / "damaged.json") == {}
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(OSError, match=r"folder\.json"):
+        read_json(tmp_path / "folder.json")

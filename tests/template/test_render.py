@@ -318,7 +318,7 @@ def test_arguments_with_quotes_reach_the_command_unchanged(render: Render, tmp_p
 
 
 def test_a_misspelt_variable_stops_an_update(render: Render, tmp_path: Path) -> None:
-    folder = shutil.copytree(render(), tmp_path / "project")
+    folder = shutil.copytree(render(platform="kubernetes"), tmp_path / "project")
     (folder / ".venv/bin").mkdir(parents=True)
     for name in ("lifecycle", "python"):
         (folder / ".venv/bin" / name).write_text("#!/bin/sh\n")
@@ -333,7 +333,11 @@ def test_a_misspelt_variable_stops_an_update(render: Render, tmp_path: Path) -> 
         assert f"make update has no variable {wrong.partition('=')[0]}: it has" in done.stdout
     # What the shell exports, and variables of other goals, are the team's own.
     assert run(*known, folder=folder, DRYRUN="1").returncode == 0
-    done = run("make", "owners", "COLOUR=red", "LIFECYCLE_STORAGE=elsewhere", folder=folder)
+    (folder / "own.mk").write_text("own:\n\techo $(SHAPE)\n")
+    with (folder / "Makefile").open("a") as file:
+        file.write("include own.mk\n")
+    given = ("COLOUR=red", "SHAPE=round", "REGISTRY_USER=ci", "LIFECYCLE_STORAGE=elsewhere")
+    done = run("make", "owners", *given, folder=folder)
     assert done.returncode == 0
     assert re.findall(r"no goal uses (\w+)", done.stdout) == ["COLOUR"]
 

@@ -16,7 +16,11 @@ from support.rendering import Template, files, run
 # A Python of a repository, as far as eject calls it: it cannot import what only this suite has.
 PYTHON = """#!/bin/sh
 shift 2
-for name; do case $name in looseleaf|copier|maintenance|hypothesis) ;; *) echo $name ;; esac; done
+for name; do case $name in
+  looseleaf|copier|maintenance|hypothesis) ;;
+  client) [ ! -e "$PYTHONPATH/client" ] || echo client ;;
+  *) echo $name ;;
+esac; done
 """
 
 
@@ -69,6 +73,7 @@ def test_the_tests_of_the_runtime_move_in_with_what_they_import(rendered: Callab
     assert eject.run(folder) == 0
     moved = {path.relative_to(folder / eject.TESTS).as_posix() for path in (folder / eject.TESTS).rglob("*.py")}
     assert {"runtime/conftest.py", "runtime/training/test_gate.py", "support/__init__.py", "support/teams.py"} <= moved
+    assert {"runtime/cli/test_check.py", "runtime/client/test_calls.py"} <= moved
     # It tests renders.
     assert "runtime/test_architecture.py" not in moved
     assert len([name for name in moved if "/test_" in name]) >= 60

@@ -11,7 +11,7 @@ from looseleaf.contract.plan import Plan
 from looseleaf.contract.texts import INLINE_FIELDS, REQUEST, TEXTS, printable, rendered
 
 SAMPLE_SENTENCE = re.compile(r"It (runs now|works now|already works)[^.;]*sample[^.]*\.(?=\s)", re.DOTALL)
-# Passages by which a section is recognised, those of a section that is replaced with its name in our template.
+# Text that identifies a section of README.md, and the section of readme.md.j2 that replaces it.
 REPLACED = {"curl -s": "predict", "make score DATE=": "score", "make contract DATA=": "own"}
 CLIENT, LAYOUT = "_client import Client", "| `src/model/` |"
 PASSAGES = (*REPLACED, CLIENT, LAYOUT)
@@ -48,7 +48,7 @@ def readme(current: str, template: str, plan: Plan, file: str, command: str, req
 
 
 def _replaced(heading: str, text: str, ours: dict[str, str]) -> str:
-    """Return a section of the template's README.md for a table, of which `ours` says what is different."""
+    """Return a section of the template's README.md for a table; `ours` has the replacements."""
     if not heading:
         return SAMPLE_SENTENCE.sub(lambda _: ours["sample"], text)
     if name := next((name for passage, name in REPLACED.items() if passage in text), None):

@@ -22,7 +22,7 @@ SERVICE = "`export PIP_AUDIT_VULNERABILITY_SERVICE = osv` in the Makefile select
 CONTAINERFILE = Path("deploy/Containerfile")
 # A finding is redacted and never sent anywhere to validate it. The exit code is 200 where there are findings.
 SECRETS = ["--no-validate", "--redact", "--no-update-check", "--quiet", "--no-rule-cache", "--format=json"]
-# What the program of an image can import. One that was built from a folder, or came from an address, has both files.
+# The packages in an image that can be imported. One that was installed from a folder or an address has both files.
 PACKAGE = re.compile(
     r"app/\.venv/lib/python[^/]+/site-packages/([^/]+)-([^/-]+)\.dist-info/(METADATA|direct_url\.json)"
 )

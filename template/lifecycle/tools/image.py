@@ -147,7 +147,8 @@ def digest_in_docker(name: str) -> str:
     """Return the digest of an image that docker has pushed."""
     words = ["docker", "image", "inspect", '--format={{join .RepoDigests "\\n"}}', name]
     listed = subprocess.run(words, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    repository = f"{name.rpartition(':')[0]}@"
+    # Docker omits the address of its own registry.
+    repository = f"{name.removeprefix('docker.io/').rpartition(':')[0]}@"
     found = [each.removeprefix(repository) for each in listed if each.startswith(repository)]
     if not found:
         raise LifecycleError(f"docker names no digest of {name}, so it was not signed", "Push it again.")

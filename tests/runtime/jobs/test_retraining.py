@@ -141,7 +141,7 @@ def test_a_line_that_a_killed_retrain_left_is_skipped_and_one_of_another_kind_is
     retrain.record(store, "local", run_at(1))
     assert retrain.runs(store, "local") == [run_at(2), run_at(1)]
     path.write_text('{"at": 1}\n')
-    with pytest.raises(LifecycleError, match=r"retrains\.jsonl has a line that records no retrain"):
+    with pytest.raises(LifecycleError, match=r"a line of .*retrains\.jsonl is not a valid record of a retrain"):
         retrain.runs(store, "local")
 
 

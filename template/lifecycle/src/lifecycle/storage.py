@@ -152,8 +152,8 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one where the file is absent or damaged."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    """Return the JSON object in a file, an empty one where it is absent or damaged; OSError where it cannot be read."""
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
         return dict(json.loads(path.read_bytes()))
     return {}
 

@@ -130,7 +130,7 @@ def _owners(given: argparse.Namespace, loaded: settings.Loaded) -> None:
 
 
 def _tool(name: str) -> dict[str, Any]:
-    """Return the names in a module of TOOLS: code that only checks or makes files of the repository."""
+    """Run a module of TOOLS, which only checks or makes files of the repository, and return its names."""
     return runpy.run_path(str(TOOLS / name))
 
 

@@ -218,7 +218,7 @@ def runs(store: Store, environment: str) -> list[Run]:
     try:
         return [Run(**entry) for entry in read_lines(path)]
     except TypeError as error:
-        raise LifecycleError(f"{path} has a line that records no retrain ({error})", "Remove it.") from error
+        raise LifecycleError(f"a line of {path} is not a valid record of a retrain ({error})", "Remove it.") from error
 
 
 def record(store: Store, environment: str, run: Run) -> None:
