@@ -11,7 +11,7 @@ import pytest
 
 from looseleaf import cli
 from looseleaf.lift.arguments import add_arguments
-from looseleaf.lift.new import model_name
+from looseleaf.new_repository import model_name
 from support import notebooks
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
 from support.rendering import ROOT, Template, questions, run, tool

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Lift and write; returns 0 when every comparison is equal, 1 otherwise, 130 on Ctrl-C."""
     if given.new or not importlib.util.find_spec("lifecycle"):
-        from looseleaf.lift.new import run as run_new
+        from looseleaf.new_repository import run as run_new
 
         return run_new(given)
     from looseleaf.lift.command import run as run_lift
