@@ -68,10 +68,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _show(bar: Any, fact: dict[str, Any]) -> None:
-    if "of" in fact:
-        bar.total = fact["of"]
-    if "seconds" in fact:
-        bar.update()
+    bar.total, bar.n = fact.get("of", bar.total), fact.get("cell", bar.n)
     bar.set_description(fact.get("step") or f"cell {fact['cell']}")
 
 

@@ -40,7 +40,10 @@ class _Emitter:
         self.in_training = False
         self.keys: Counter[str] = Counter()
         self.rewriter = Rewriter(trace, plan, prediction, self.key)
-        self.functions = self._functions_that_learn()
+        # The lines of these functions keep values, and may run several times.
+        learning = plan.serving & {each["statement"] for each in trace.facts["nodes"]}
+        statements = [trace.statements[at] for at in learning]
+        self.functions = {name for each in statements if each["kind"] == "FunctionDef" for name in each["writes"]}
 
     def run(self, name: str) -> Lifted:
         """Return the text of the module."""
@@ -59,12 +62,6 @@ class _Emitter:
         """Return a key that is not used yet."""
         self.keys[wanted] += 1
         return wanted if self.keys[wanted] == 1 else f"{wanted}_{self.keys[wanted]}"
-
-    def _functions_that_learn(self) -> set[str]:
-        """Return the names of functions whose lines keep values, which may run several times."""
-        every = ((at, self.trace.statements[at]) for at in self.plan.serving)
-        functions = ((at, each) for at, each in every if each["kind"] == "FunctionDef" and self.rewriter.nodes_of(at))
-        return {next(iter(each["writes"]), "") for _, each in functions}
 
     def _statement(self, at: int) -> None:
         node = self.trace.node(at)

@@ -29,11 +29,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Notebook:
-    """The code of a notebook; `written` is the version of Python that it states, or empty."""
+    """The code of a notebook."""
 
     path: Path
     cells: tuple[Cell, ...]
-    written: str = ""
 
     @property
     def skipped(self) -> list[str]:
@@ -72,24 +71,24 @@ def read(path: Path) -> Notebook:
     if not path.is_file():
         raise LifecycleError(f"{path} is not a file", "Name a notebook (.ipynb), or a .py file with # %% cells.")
     try:
-        sources, written = (_from_python(path.read_text("utf-8")), "") if path.suffix == ".py" else _from_jupyter(path)
+        sources = _from_python(path.read_text("utf-8")) if path.suffix == ".py" else _from_jupyter(path)
     except (UnicodeDecodeError, SyntaxError) as error:
         raise LifecycleError(f"{path.name} is not valid Python in UTF-8 ({error})", "Save it as UTF-8.") from error
     cells = tuple(_cell(number, source) for number, source in enumerate(sources, 1))
     for cell in cells:
-        _refuse_invalid(path, cell)
+        if OLD.search(cell.code) and _syntax_error(cell.code):
+            raise _old(f"cell {cell.number} of {path.name}", "print without brackets")
     if not any(line.strip() not in ("", "pass") for cell in cells for line in cell.code.splitlines()):
         raise LifecycleError(f"{path.name} has no code", "Name the notebook that trains the model.")
-    return Notebook(path.resolve(), cells, written)
+    return Notebook(path.resolve(), cells)
 
 
-def _from_jupyter(path: Path) -> tuple[list[str], str]:
+def _from_jupyter(path: Path) -> list[str]:
     try:
         raw = json.loads(path.read_bytes())
         cells = raw["cells"] if "cells" in raw else raw["worksheets"][0]["cells"]
         # Outputs are not read: validating 200 MB of pictures would take minutes.
         for cell in cells:
-            cell.pop("attachments", None)
             if cell.get("cell_type") == "code":
                 cell["outputs"] = []
         notebook: Any = nbformat.convert(nbformat.from_dict(raw), 4)  # type: ignore[no-untyped-call]
@@ -103,35 +102,29 @@ def _from_jupyter(path: Path) -> tuple[list[str], str]:
         raise LifecycleError(f"{path.name} is written in {language}", "Only notebooks in Python can be lifted.")
     written = str(info.get("version", ""))
     if written.startswith("2.") or kernel.get("name") == "python2":
-        hint = "Convert it with 2to3 and run it with Python 3 first."
-        raise LifecycleError(f"{path.name} is written in Python 2 ({written or 'its kernel'})", hint)
-    return ["".join(cell.source) for cell in notebook.cells if cell.cell_type == "code"], written
+        raise _old(path.name, written or "its kernel")
+    return ["".join(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def _from_python(text: str) -> list[str]:
     if "marimo.App(" in text:
         return _from_marimo(text)
-    marks = [*PERCENT.finditer(text)]
-    if not marks:
-        return [text]
-    header = text[: marks[0].start()]
+    header, *parts = PERCENT.split(text)
     # The first lines of a jupytext file are a comment with metadata.
-    parts = [] if not re.sub(r"^#.*$", "", header, flags=re.M).strip() else [header]
-    ends = [each.start() for each in marks[1:]] + [len(text)]
-    for mark, end in zip(marks, ends, strict=True):
-        if not re.search(r"\[(markdown|md|raw)\]", mark["rest"]):
-            parts.append(re.sub(r"^# (?=[%!])", "", text[mark.end() : end].strip("\n"), flags=re.M))
-    return parts
+    cells = [header] if re.sub(r"^#.*$", "", header, flags=re.M).strip() else []
+    for title, code in zip(parts[::2], parts[1::2], strict=True):
+        if not re.search(r"\[(markdown|md|raw)\]", title):
+            cells.append(re.sub(r"^# (?=[%!])", "", code.strip("\n"), flags=re.M))
+    return cells
 
 
 def _from_marimo(text: str) -> list[str]:
     sources = []
     for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and any("app.cell" in ast.unparse(each) for each in node.decorator_list):
-            body = [each for each in node.body if not isinstance(each, ast.Return)]
-            sources.append("\n".join(ast.unparse(each) for each in body))
-        elif isinstance(node, ast.With) and "app.setup" in ast.unparse(node.items[0]):
-            sources.append("\n".join(ast.unparse(each) for each in node.body))
+        marks = [*getattr(node, "decorator_list", ()), *getattr(node, "items", ())]
+        if any(re.match(r"app\.(cell|setup)", ast.unparse(each)) for each in marks):
+            body = [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.stmt)]
+            sources.append("\n".join(ast.unparse(each) for each in body if not isinstance(each, ast.Return)))
     return sources
 
 
@@ -157,19 +150,18 @@ def _cell(number: int, source: str) -> Cell:
 
 def _continues(before: str) -> bool:
     """Whether the next line is inside of a string or an expression, where `%` is Python's own operator."""
-    if before.endswith("\\"):
-        return True
-    try:
-        ast.parse(before)
-    except SyntaxError as error:
-        return "was never closed" in str(error.msg) or "unterminated triple-quoted" in str(error.msg)
-    return False
+    error = _syntax_error(before)
+    return before.endswith("\\") or "was never closed" in error or "unterminated triple-quoted" in error
 
 
-def _refuse_invalid(path: Path, cell: Cell) -> None:
+def _syntax_error(code: str) -> str:
     try:
-        ast.parse(cell.code)
+        ast.parse(code)
     except SyntaxError as error:
-        if OLD.search(cell.code):
-            problem = f"cell {cell.number} of {path.name} is written in Python 2 (print without brackets)"
-            raise LifecycleError(problem, "Convert it with 2to3 and run it with Python 3 first.") from error
+        return str(error)
+    return ""
+
+
+def _old(where: str, reason: str) -> LifecycleError:
+    hint = "Convert it with 2to3 and run it with Python 3 first."
+    return LifecycleError(f"{where} is written in Python 2 ({reason})", hint)

@@ -31,25 +31,20 @@ class Rewriter:
             is_table = each["kind"] == "source" and not all(is_part(it, raw) for it in self._sources.get(where, [{}]))
             self._nodes[where] = {**each, "kind": "table"} if is_table else each
 
-    def nodes_of(self, at: int) -> list[Fact]:
-        """Return the expressions of a statement that are rewritten."""
-        return [each for each in self.trace.facts["nodes"] if each["statement"] == at]
-
     def statement(self, at: int, node: ast.stmt, only: tuple[str, ...] = ()) -> str:
         """Return the text of a statement with its expressions rewritten, of which only some kinds for training."""
         first, start, last, end = self.trace.statements[at]["span"]
-        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
-        return self._range(at, node, source, source.offset(first, start), source.offset(last, end), only)
+        source = self._source(at)
+        return self._range(at, node, source.offset(first, start), source.offset(last, end), only)
 
     def expression(self, at: int, node: ast.expr) -> str:
         """Return the text of an expression, rewritten."""
-        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
-        return self._one_or_range(at, node, source)
+        fact = self._fact(at, node)
+        return self._one(at, node, fact) if fact else self._inside(at, node)
 
     def segment(self, at: int, node: ast.expr) -> str:
         """Return the author's text of an expression, except for the read of the raw table."""
-        source = Source(self.trace.codes[self.trace.statements[at]["cell"]])
-        return _one_line(self._range(at, node, source, *source.range(node), only=("source",)))
+        return _one_line(self._inside(at, node, only=("source",)))
 
     def note(self, at: int, wanted: str, kind: str, short: str) -> str:
         """Return a key for a learned value, and list it for the report."""
@@ -66,20 +61,20 @@ class Rewriter:
             return {"kind": "predict"}
         return self._nodes.get((at, *place(node)))
 
-    def _one_or_range(self, at: int, node: ast.expr, source: Source) -> str:
-        fact = self._fact(at, node)
-        return self._one(at, node, fact, source) if fact else self._range(at, node, source, *source.range(node))
+    def _source(self, at: int) -> Source:
+        return Source(self.trace.codes[self.trace.statements[at]["cell"]])
 
-    def _range(self, at: int, parent: ast.AST, source: Source, start: int, end: int, only: tuple[str, ...] = ()) -> str:
+    def _inside(self, at: int, node: ast.expr, only: tuple[str, ...] = ()) -> str:
+        """Return the text of an expression with those in it rewritten."""
+        return self._range(at, node, *self._source(at).range(node), only)
+
+    def _range(self, at: int, parent: ast.AST, start: int, end: int, only: tuple[str, ...] = ()) -> str:
         """Return the text of a range with the outermost expressions below `parent` rewritten."""
-        parts, position = [], start
+        source, parts, position = self._source(at), [], start
         for node, fact in self._outermost(at, parent, only):
-            if isinstance(node, ast.Expr):
-                first, last = source.range(node.value)
-                text = self._standing(at, node, fact, source)
-            else:
-                first, last = source.range(node)
-                text = self._one(at, node, fact, source)
+            stands_alone = isinstance(node, ast.Expr)
+            first, last = source.range(node.value if stands_alone else node)
+            text = self._standing(at, node, fact) if stands_alone else self._one(at, node, fact)
             parts += [source.text(position, first), text]
             position = last
         return "".join([*parts, source.text(position, end)])
@@ -97,9 +92,9 @@ class Rewriter:
             return [(parent, fact)]
         return sorted(found, key=lambda each: (each[0].lineno, each[0].col_offset))
 
-    def _standing(self, at: int, node: ast.Expr, fact: Fact, source: Source) -> str:
+    def _standing(self, at: int, node: Any, fact: Fact) -> str:
         """Return the text of an expression that stands alone: a fit, or a method that changes a frame in place."""
-        call: Any = node.value
+        source, call = self._source(at), node.value
         is_method = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
         receiver = call.func.value if is_method else None
         if fact["kind"] == "value" and isinstance(receiver, ast.Name) and call.func.attr == "fit":
@@ -112,7 +107,7 @@ class Rewriter:
             arguments += [f"{each.arg}={source.of(each.value)}" for each in options]
             changed = f"{name}.{call.func.attr}({', '.join(arguments)})"
             return f"{name} = {self._rows(at, fact['kind'], name, changed)}"
-        return self._one(at, call, fact, source)
+        return self._one(at, call, fact)
 
     def _rows(self, at: int, kind: str, before: str, after: str) -> str:
         statement = self.trace.statements[at]
@@ -124,42 +119,42 @@ class Rewriter:
             return f"learned.keep({reason!r}, {before}, {after})"
         return f"learned.training_rows(lambda: {_one_line(after)}, {before})"
 
-    def _one(self, at: int, node: Any, fact: Fact, source: Source) -> str:
-        kind = fact["kind"]
+    def _one(self, at: int, node: Any, fact: Fact) -> str:
+        kind, source = fact["kind"], self._source(at)
         seg = source.of(node)
         if kind == "cross_row":
             cell = self.trace.statements[at]["cell"]
             raise LifecycleError(f"cell {cell} computes a row from other rows: {_one_line(seg)[:120]}", CROSS)
         if kind == "source":
-            return self._read(at, node, source)
+            return self._read(at, node)
         if kind == "table":
             return f'learned("{self.note(at, _wanted(node), "table", fact["short"])}", lambda: {_one_line(seg)})'
         if kind == "stack":
             key, number = self.note(at, _wanted(node), "columns", fact["short"]), self.plan.parts[at, *place(node)]
             parts = stacked(node)
             several = len(parts) == len(fact["parts"])
-            part = self._one_or_range(at, parts[number if several else 0], source)
+            part = self.expression(at, parts[number if several else 0])
             return f'learned.stack("{key}", lambda: {_one_line(seg)}, {part}{"" if several else f"[{number}]"})'
         if kind == "fit_method":
             key = self.note(at, _wanted(node), "fit_transform", fact["short"])
-            receiver = self._one_or_range(at, node.value, source)
+            receiver = self.expression(at, node.value)
             return f'lambda column: learned.fit_transform("{key}", {receiver}, column)'
         if kind == "value":
             name, text = "learned", seg
             if self._predicts(at, node):
-                name, text = "learned.scored", self._range(at, node, source, *source.range(node))
+                name, text = "learned.scored", self._inside(at, node)
             key = self.note(at, _wanted(node), "value", fact["short"])
             return f'{name}("{key}", lambda: {_one_line(text)})'
-        inner = self._range(at, node, source, *source.range(node))
+        inner = self._inside(at, node)
         if kind in ("reject", "choose", "choose_item"):
-            return self._selection(at, node, kind, inner, source)
-        arguments = [self._one_or_range(at, each, source) for each in node.args]
+            return self._selection(at, node, kind, inner)
+        arguments = [self.expression(at, each) for each in node.args]
         for each in sorted(node.keywords, key=lambda each: each.arg not in ("data", "x", "values")):
             if kind in BINNED and each.arg in ("data", "x", "values"):
-                arguments.insert(0, self._one_or_range(at, each.value, source))
+                arguments.insert(0, self.expression(at, each.value))
                 continue
-            arguments.append((f"{each.arg}=" if each.arg else "**") + self._one_or_range(at, each.value, source))
-        receiver = self._one_or_range(at, node.func.value, source) if isinstance(node.func, ast.Attribute) else ""
+            arguments.append((f"{each.arg}=" if each.arg else "**") + self.expression(at, each.value))
+        receiver = self.expression(at, node.func.value) if isinstance(node.func, ast.Attribute) else ""
         if kind == "predict":
             return f"learned.predict({', '.join([receiver, repr(node.func.attr), *arguments])})"
         if kind in ("split", "folds"):
@@ -168,9 +163,7 @@ class Rewriter:
             key = self.note(at, source.of(node.func), "columns", "")
             return f'learned.complete_rows("{key}", lambda: {_one_line(inner)}, {arguments[0]})'
         if kind == "resample":
-            tables = arguments[: len(node.args)] or [
-                self._one_or_range(at, each.value, source) for each in node.keywords
-            ]
+            tables = arguments[: len(node.args)] or [self.expression(at, each.value) for each in node.keywords]
             return f"learned.training_rows(lambda: {_one_line(seg)}, {', '.join(tables)})"
         key = self.note(at, _wanted(node), kind, fact["short"])
         if kind == "expand":
@@ -198,9 +191,10 @@ class Rewriter:
         defined = {name for each in kept if each["kind"] == "FunctionDef" for name in each["writes"]}
         return at == self.plan.target != self.prediction["place"][0] and bool(names & defined)
 
-    def _read(self, at: int, node: Any, source: Source) -> str:
+    def _read(self, at: int, node: Any) -> str:
         """Return the text for a read of the raw table, or of a file whose rows have its columns."""
         here, raw = self._sources[at, *place(node)], self.trace.facts["sources"][self.plan.source]
+        source = self._source(at)
         # A file may be read more than once.
         same = [each for each in here if (each["given"], each["columns"]) == (raw["given"], raw["columns"])]
         if len(same) == len(here) and not raw["of_library"]:
@@ -217,16 +211,16 @@ class Rewriter:
             options.append(f'fit="cell {of_fit["cell"]}, line {of_fit["line"]}"')
         return f"learned.request({', '.join([f'lambda: {_one_line(source.of(node))}', 'raw', *options])})"
 
-    def _selection(self, at: int, node: Any, kind: str, inner: str, source: Source) -> str:
+    def _selection(self, at: int, node: Any, kind: str, inner: str) -> str:
         if isinstance(node, ast.Call):
             receiver = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-            return self._rows(at, kind, self._one_or_range(at, receiver, source), inner)
+            return self._rows(at, kind, self.expression(at, receiver), inner)
         base, key, indexer = node.value, node.slice, ""
         if isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc"):
             indexer, base = f".{base.attr}", base.value
-        before = self._one_or_range(at, base, source)
+        before = self.expression(at, base)
         if isinstance(key, ast.Tuple) and len(key.elts) > 1:
-            before = f"{before}{indexer}[:, {self._one_or_range(at, key.elts[1], source)}]"
+            before = f"{before}{indexer}[:, {self.expression(at, key.elts[1])}]"
         return self._rows(at, kind, before, inner)
 
 

@@ -36,13 +36,12 @@ class Recorder:
         self.sources: list[dict[str, Any]] = []
         self.tables: list[Any] = []
         self.saved: set[int] = set()
-        self.fitted: dict[int, Any] = {}
-        self.targets: dict[int, Any] = {}
+        # The table and the target of the last fit of each estimator. They are found by the identity of the estimator,
+        # which is kept here so that no new object takes the identity over.
+        self.fits: dict[int, Any] = {}
         self._open: list[list[bool]] = [[False]]
         self._visits: dict[Any, int] = {}
         self._deep = 0
-        # Estimators are recognised by their identity, which a new object may take over.
-        self._alive: list[Any] = []
         self.draws: list[dict[str, Any]] = []
         self.seeds: list[int] = []
         # The path in place of which `data` is read.
@@ -131,9 +130,8 @@ class Recorder:
             self.saved |= {id(each) for each in _flat(arguments) if is_estimator(each)}
         if is_estimator(receiver) and name.startswith("fit"):
             for each in (receiver, getattr(receiver, "best_estimator_", None)):
-                self._alive.append(each)
-                self.fitted[id(each)] = first
-                self.targets[id(each)] = arguments[1] if len(arguments) > 1 else options.get("y")
+                target = arguments[1] if len(arguments) > 1 else options.get("y")
+                self.fits[id(each)] = (first, target, each)
         if is_estimator(receiver) and name in kinds.PREDICTORS:
             self._note_prediction(token[0], receiver, name, first, value)
         parts = (receiver, *arguments, *options.values())
@@ -170,7 +168,7 @@ class Recorder:
         if not kind and learns and not aligned and value is not None and self.can_keep(value):
             kind = "value"
         if kind and self.nodes.get(place, {}).get("kind") in (None, "value"):
-            self.nodes[place] = {"kind": kind, "type": type(value).__name__, "short": short(value)}
+            self.nodes[place] = {"kind": kind, "short": short(value)}
         return value
 
     def _read(self, token: Any, function: Any, arguments: Any, options: Any) -> Any:
@@ -203,7 +201,7 @@ class Recorder:
         outputs = model.predict(inputs) if method == "score" else value
         same = {"statement": self.statement, "place": place, "method": "predict" if method == "score" else method}
         self.predictions = [each for each in self.predictions if any(each[name] != same[name] for name in same)]
-        on_fit = self.fitted.get(id(model)) is inputs
+        on_fit = id(model) in self.fits and self.fits[id(model)][0] is inputs
         fact = {"model": type(model).__name__, "identity": id(model), "object": model, "rows": count, "on_fit": on_fit}
         fact.update(outputs=comparable(outputs), inputs=comparable(inputs), classes=_classes(model))
         index = getattr(inputs, "index", None)

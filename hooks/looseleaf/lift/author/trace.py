@@ -8,7 +8,6 @@ import io
 import random
 import signal
 import sys
-import time
 import types
 from typing import Any
 
@@ -37,10 +36,8 @@ def run(job: Any, report: Any) -> Tracer:
     stubs.install()
     tracer = Tracer(Recorder(job.get("data")))
     for cell in job["cells"]:
-        start = time.time()
         report({"cell": cell["number"], "of": len(job["cells"])})
         tracer.run_cell(cell["number"], cell["code"], job["seconds"])
-        report({"cell": cell["number"], "of": len(job["cells"]), "seconds": round(time.time() - start, 2)})
     return tracer
 
 
@@ -95,7 +92,7 @@ class Tracer:
         before = dict(names)
         aligned = sorted(name for name in reads if recorder.is_aligned(names.get(name)))
         state, key = (np.random.get_state(), random.getstate()), _generators()
-        error, start = "", time.time()
+        error = ""
         try:
             module = Instrument(at).transform(node)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -110,10 +107,8 @@ class Tracer:
         kept = {name: old for name, old in watched.items() if name in names and name not in written}
         changed = {id(names[name]) for name, old in kept.items() if fingerprint(names[name]) != old}
         mutated = [name for name, value in names.items() if id(value) in changed]
-        fact = {"cell": number, "span": _whole_span(node), "error": error, "seconds": round(time.time() - start, 3)}
-        fact.update(
-            reads=sorted(reads & (names.keys() | self.lacking) | set(mutated)), aligned=aligned, line=node.lineno
-        )
+        fact = {"cell": number, "span": _whole_span(node), "error": error, "aligned": aligned, "line": node.lineno}
+        fact["reads"] = sorted(reads & (names.keys() | self.lacking) | set(mutated))
         fact.update(writes=self._described(written), mutated=self._described(mutated), kind=type(node).__name__)
         if error and isinstance(node, (ast.Import, ast.ImportFrom)):
             fact["missing"] = sorted(stored(node))

@@ -13,11 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-try:
-    import scipy.sparse as sparse  # type: ignore[import-untyped]
-except ImportError:
-    sparse = None
-
 # Fewer rows cannot be distinguished from a list of columns.
 FEWEST_ROWS = 20
 TOLERANCE = 1e-9
@@ -27,7 +22,7 @@ TABULAR = (pd.DataFrame, pd.Series, pd.Index, np.ndarray)
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is a sparse matrix."""
-    return sparse is not None and bool(sparse.issparse(value))
+    return type(value).__module__.startswith("scipy.sparse")
 
 
 def is_estimator(value: Any) -> bool:

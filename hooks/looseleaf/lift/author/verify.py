@@ -74,7 +74,7 @@ class Verification:
 
     def _batch(self) -> dict[str, Any]:
         """Predict all raw rows without their label; the notebook's rows must have the notebook's predictions."""
-        target = self.tracer.recorder.targets.get(self.prediction["identity"])
+        _, target, _ = self.tracer.recorder.fits.get(self.prediction["identity"], (None, None, None))
         facts = labels.search(self._training_table(), target, self.label, self._by_content)
         self.label, inverse, self.placeholder, self.levels = facts
         self.inverse = "" if self.prediction["classes"] else inverse
@@ -144,7 +144,7 @@ class Verification:
         found: dict[bytes, list[int]] = {}
         for at, key in zip(accepted, row_keys(comparable(inputs))):
             found.setdefault(key, []).append(at)
-        fitted = row_keys(comparable(self.tracer.recorder.fitted[self.prediction["identity"]]))
+        fitted = row_keys(comparable(self.tracer.recorder.fits[self.prediction["identity"]][0]))
         return np.array([found[key][0] if len(found.get(key, ())) == 1 else -1 for key in fitted])
 
     def _alone(self, convert: Any) -> dict[str, Any]:
