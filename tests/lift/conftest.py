@@ -30,6 +30,6 @@ def lift(session: Session, tmp_path: Path) -> Lift:
         *cells: str, table: pd.DataFrame | None = None, change: Callable[[str], str] | None = None, **given: Any
     ) -> Result:
         notebook = read(notebooks.write(tmp_path / "work", *cells, table=table))
-        return lift_in(session, notebook, Options(**given), change or (lambda text: text))
+        return lift_in(session, notebook, Options(tidy=change or (lambda text: text), **given))
 
     return run

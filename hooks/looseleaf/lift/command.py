@@ -36,14 +36,15 @@ def run(given: argparse.Namespace) -> int:
         # zsh leaves the `~` of NOTEBOOK=~/churn.ipynb.
         notebook, data, kernel = map(os.path.expanduser, (given.notebook, given.data, given.kernel))
         with tqdm(unit="cell", disable=None) as bar:
+            # A comment of ruff lists the rules that the author's lines break.
+            tidy = partial(formatted, root, f"{MODEL}/lifted.py", rules=())
             options = Options(
                 data=data, label=given.label, model=given.model, kernel=kernel, packages=given.packages,
                 seconds=given.seconds, progress=partial(_show, bar),
                 choose=partial(choose, "Which prediction is to be carried over?"),
+                tidy=lambda text: tidy(f"# mypy: ignore-errors\n{text}").decode(),
             )  # fmt: skip
-            # A comment of ruff lists the rules that the author's lines break.
-            tidy = partial(formatted, root, f"{MODEL}/lifted.py", rules=())
-            result = lift(Path(notebook), options, lambda text: tidy(f"# mypy: ignore-errors\n{text}").decode())
+            result = lift(Path(notebook), options)
         print("\n".join(report.lines(result)), flush=True)
         writes = result.is_verified and not given.dry_run
         if writes:

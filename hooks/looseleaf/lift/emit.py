@@ -2,13 +2,16 @@
 
 import ast
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.rewrite import Rewriter
-from looseleaf.lift.slicing import DRAWING, Fact, Plan, Trace, top_level_call
+from looseleaf.lift.slicing import Fact, Plan, Trace, top_level_call
 
+# Modules that the lifted lines do not import.
+UNUSED = (*TEXTS["drawing"], "warnings", "IPython")
 TEXT = Path(__file__).with_name("own") / "lifted.txt"
 
 
@@ -38,8 +41,7 @@ class _Emitter:
         self.imports: dict[str, None] = {}
         self.lines: list[str] = []
         self.in_training = False
-        self.keys: Counter[str] = Counter()
-        self.rewriter = Rewriter(trace, plan, prediction, self.key)
+        self.rewriter = Rewriter(trace, plan, prediction)
         # The lines of these functions keep values, and may run several times.
         learning = plan.serving & {each["statement"] for each in trace.facts["nodes"]}
         statements = [trace.statements[at] for at in learning]
@@ -58,11 +60,6 @@ class _Emitter:
         text = TEXT.read_text("utf-8").format(name=re.sub(r"[^\w .()-]", "", name), imports=imports, body=body)
         return Lifted(text, self.rewriter.learned, self.rewriter.filters)
 
-    def key(self, wanted: str) -> str:
-        """Return a key that is not used yet."""
-        self.keys[wanted] += 1
-        return wanted if self.keys[wanted] == 1 else f"{wanted}_{self.keys[wanted]}"
-
     def _statement(self, at: int) -> None:
         node = self.trace.node(at)
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -71,26 +68,22 @@ class _Emitter:
         names = sorted(self.plan.learned.get(at, ()))
         if at in self.plan.serving:
             self._add(self.rewriter.statement(at, node), at)
-            return
-        inline = self._inline(at, node, names) if len(names) == 1 else ""
-        if inline:
+        elif len(names) == 1 and (inline := self._inline(at, node, names[0])):
             self._add(inline, at)
-            return
-        self._add(self.rewriter.statement(at, node, ("source",)), at, training=True)
-        for name in names:
-            self._add(f'{name} = learned("{self._noted(at, name)}", lambda: {name})')
+        else:
+            self._add(self.rewriter.statement(at, node, ("source",)), at, training=True)
+            for name in names:
+                self._add(f'{name} = learned("{self._noted(at, name)}", lambda: {name})')
 
-    def _inline(self, at: int, node: ast.stmt, names: list[str]) -> str:
+    def _inline(self, at: int, node: Any, name: str) -> str:
         """Return `name = learned(key, lambda: …)` for an assignment to one name and for `name.fit(…)`."""
-        [name] = names
-        expression: ast.expr | None = None
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            expression = node.value if node.targets[0].id == name else None
-        elif isinstance(node, ast.Expr) and returns_itself(node.value, name):
-            expression = node.value
-        if expression is None:
+        is_assignment = isinstance(node, ast.Assign) and list(map(ast.unparse, node.targets)) == [name]
+        is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        # In scikit-learn it returns the fitted estimator.
+        is_fit = is_call and ast.unparse(node.value.func) == f"{name}.fit"
+        if not is_assignment and not is_fit:
             return ""
-        return f'{name} = learned("{self._noted(at, name)}", lambda: {self.rewriter.segment(at, expression)})'
+        return f'{name} = learned("{self._noted(at, name)}", lambda: {self.rewriter.segment(at, node.value)})'
 
     def _noted(self, at: int, name: str) -> str:
         """Note that a statement learns the value of a name, and return its key."""
@@ -127,7 +120,7 @@ class _Emitter:
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
-        if not all(each.split(".")[0] in DRAWING for each in modules):
+        if not all(each.split(".")[0] in UNUSED for each in modules):
             self.imports[ast.unparse(node)] = None
 
 
@@ -137,8 +130,3 @@ def indented(text: str) -> str:
     inside = {line for each in strings for line in range(each.lineno + 1, (each.end_lineno or 0) + 1)}
     lines = enumerate(text.split("\n"), 1)
     return "\n".join(line if at in inside or not line.strip() else f"    {line}" for at, line in lines)
-
-
-def returns_itself(expression: ast.expr, name: str) -> bool:
-    """Whether an expression is `name.fit(…)`, which returns the fitted estimator in scikit-learn."""
-    return isinstance(expression, ast.Call) and ast.unparse(expression.func) == f"{name}.fit"

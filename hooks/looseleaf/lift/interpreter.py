@@ -19,12 +19,12 @@ import platformdirs
 from jupyter_core.paths import jupyter_path
 
 from lifecycle.errors import LifecycleError
+from looseleaf.lift.hints import TEXTS
 from looseleaf.project import find_uv
 
 AUTHOR = Path(__file__).with_name("author")
 PACKAGE = "looseleaf_author"
-CHECK = "import sys, numpy, pandas; print('.'.join(map(str, sys.version_info[:2])))"
-OLDEST = (3, 8)
+CHECK = "import sys; sys.version_info < (3, 8) and sys.exit('the lift needs Python 3.8 or newer'); import numpy, pandas"
 # Packages of notebooks that are installed without being named; any other name may be a module of the author.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn"}
 KNOWN = {*DISTRIBUTIONS, "scipy", "matplotlib", "seaborn", "statsmodels", "xgboost", "lightgbm", "catboost", "plotly"}
@@ -44,17 +44,12 @@ def find(given: str, folder: Path) -> str:
     candidates = [given, *_of_kernel(given)] if given else [str(folder / ".venv/bin/python"), sys.executable]
     python = next((each for each in candidates if Path(each).is_file()), "")
     if not python:
-        hint = "Give --kernel the path of a Python, or a name that `jupyter kernelspec list` shows."
-        raise LifecycleError(f"there is no Python or kernel {given!r}", hint)
+        raise LifecycleError(f"there is no Python or kernel {given!r}", TEXTS["kernel"])
     done = subprocess.run([python, "-c", CHECK], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it cannot be started"])[-1]
-        problem = f"{python} does not run the notebook's libraries: {reason}"
+        problem = f"{python} cannot run the notebook: {reason}"
         raise LifecycleError(problem, "Name the Python in which the notebook ran: --kernel PYTHON.")
-    version = tuple(map(int, done.stdout.strip().split(".")))
-    if version < OLDEST:
-        problem = f"{python} is Python {done.stdout.strip()}"
-        raise LifecycleError(problem, "The lift needs Python 3.8 or newer, with the notebook's own libraries.")
     return python
 
 
@@ -88,7 +83,7 @@ def _of_kernel(name: str) -> list[str]:
         return [json.loads(each.read_text(encoding="utf-8"))["argv"][0] for each in files if each.is_file()]
     except (ValueError, LookupError, TypeError) as error:
         problem = f"kernel.json of the kernel {name!r} is not valid ({type(error).__name__})"
-        raise LifecycleError(problem, "Give --kernel the path of a Python instead.") from error
+        raise LifecycleError(problem, TEXTS["kernel"]) from error
 
 
 class Session:
@@ -129,9 +124,7 @@ class Session:
                 line = self._lines.get(timeout=seconds + GRACE_SECONDS)
             except queue.Empty:
                 problem = f"{place} ran longer than {seconds} seconds and cannot be interrupted"
-                raise LifecycleError(
-                    problem, "Give --seconds (SECONDS=) a larger limit, or make the cell shorter."
-                ) from None
+                raise LifecycleError(problem, "Give it more time: --seconds N (SECONDS=N).") from None
             if line is None:
                 problem = f"{self.python} ended while it ran {place} (exit code {self._process.wait()})"
                 raise LifecycleError(problem, "Run that cell in Jupyter: it may need more memory.")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lifecycle.errors import LifecycleError
 from looseleaf.lift import choose
 from looseleaf.lift.emit import Lifted, emit
 from looseleaf.lift.hints import TEXTS
@@ -13,14 +12,16 @@ from looseleaf.lift.interpreter import Progress, Session, build, find
 from looseleaf.lift.read import Notebook, read
 from looseleaf.lift.slicing import Fact, Plan, Trace, plans
 
-Tidy = Callable[[str], str]
 LEARNED = Path(__file__).with_name("own") / "learned.py"
 PARITIES: dict[str, str] = TEXTS["parities"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user wants; `choose` returns one of several predictions, by their descriptions."""
+    """What the user wants.
+
+    `choose` returns one of several predictions, by their descriptions; `tidy` formats the text before it is verified.
+    """
 
     data: str = ""
     label: str = ""
@@ -30,6 +31,7 @@ class Options:
     seconds: int = 600
     progress: Progress | None = None
     choose: Callable[[dict[str, str], str], str] = field(default=lambda options, default: default)
+    tidy: Callable[[str], str] = field(default=lambda text: text)
 
 
 @dataclass(frozen=True)
@@ -50,31 +52,28 @@ class Result:
         return parities.keys() == PARITIES.keys() and all(each["equal"] for each in parities.values())
 
 
-def lift(path: Path, options: Options, tidy: Tidy = lambda text: text) -> Result:
-    """Return the lifted notebook with its checks; raises LifecycleError where it cannot be lifted.
-
-    `tidy` formats the text before it is verified.
-    """
+def lift(path: Path, options: Options) -> Result:
+    """Return the lifted notebook with its checks; raises LifecycleError where it cannot be lifted."""
     notebook = read(path)
     built = build(options.packages, "\n".join(each.code for each in notebook.cells)) if options.packages else ""
     with Session(find(options.kernel or built, notebook.path.parent), options.progress) as session:
-        return lift_in(session, notebook, options, tidy)
+        return lift_in(session, notebook, options)
 
 
-def lift_in(session: Session, notebook: Notebook, options: Options, tidy: Tidy = lambda text: text) -> Result:
+def lift_in(session: Session, notebook: Notebook, options: Options) -> Result:
     """Return a notebook that was lifted in a running session."""
     cells = [{"number": each.number, "code": each.code} for each in notebook.cells]
     data = str(Path(options.data).resolve()) if options.data else None
     job = {"stage": "trace", "cells": cells, "folder": str(notebook.path.parent), "seconds": options.seconds}
-    facts = session.run({**job, "data": data}, options.seconds)
+    facts = session.run({**job, "data": data, "drawing": TEXTS["drawing"]}, options.seconds)
     trace = Trace(facts, {each.number: each.code for each in notebook.cells})
     at = _chosen(trace, options)
     prediction = trace.facts["predictions"][at]
     results = []
     for made in plans(trace, prediction):
-        results.append(_verified(session, notebook, options, tidy, trace, made, at))
+        results.append(_verified(session, notebook, options, trace, made, at))
         if unruled := set(results[-1].checks.get("unruled", ())):
-            chosen = _verified(session, notebook, options, tidy, trace, replace(made, choosing=unruled), at)
+            chosen = _verified(session, notebook, options, trace, replace(made, choosing=unruled), at)
             results[-1] = chosen if chosen.is_verified else results[-1]
         parities = results[-1].checks["parities"]
         # With another raw table, only the comparison of all rows can differ.
@@ -83,12 +82,10 @@ def lift_in(session: Session, notebook: Notebook, options: Options, tidy: Tidy =
     return results[0]
 
 
-def _verified(
-    session: Session, notebook: Notebook, given: Options, tidy: Tidy, trace: Trace, made: Plan, at: int
-) -> Result:
+def _verified(session: Session, notebook: Notebook, given: Options, trace: Trace, made: Plan, at: int) -> Result:
     prediction = trace.facts["predictions"][at]
     lifted = emit(trace, made, prediction, notebook.path.name)
-    lifted.text = tidy(lifted.text)
+    lifted.text = given.tidy(lifted.text)
     seeds, drawing = (set(made.kept) & set(trace.facts[name]) for name in ("seeds", "random"))
     job = {"stage": "verify", "prediction": at, "source": made.source, "request": made.request, "label": given.label}
     job |= {"text": lifted.text, "learned": LEARNED.read_text(encoding="utf-8")}
@@ -111,7 +108,4 @@ def _chosen(trace: Trace, options: Options) -> int:
     models = {(each["model"], *each["names"]) for each in (trace.facts["predictions"][at] for at in found)}
     if len(models) == 1:
         return found[-1]
-    chosen = options.choose(described, str(found[-1]))
-    if chosen not in described:
-        raise LifecycleError("no prediction was chosen", "Name the model: --model NAME.")
-    return int(chosen)
+    return int(options.choose(described, str(found[-1])))

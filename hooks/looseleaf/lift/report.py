@@ -120,7 +120,4 @@ def next_steps(result: Result) -> Iterator[str]:
     if leaks := result.checks.get("leaks"):
         yield f"Check whether {', '.join(leaks)} is known before the prediction."
     if result.is_verified:
-        yield "make check test train promote score monitor"
-        yield "make serve, and in another terminal the request in README.md"
-        yield "make train bundles a linear model instead if it predicts as well, and says so."
-        yield "Compare src/model/lifted.py with the notebook: every line is the author's or wrapped in learned(…)."
+        yield from TEXTS["next"]

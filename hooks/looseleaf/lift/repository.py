@@ -31,6 +31,7 @@ from looseleaf.contract.prompts import Chooser, Wishes
 from looseleaf.contract.source import Source, open_source
 from looseleaf.contract.target import read_label
 from looseleaf.contract.values import Reading
+from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.lifting import LEARNED, Result
 
 DATA, ESTIMATOR = f"{MODEL}/data.py", f"{MODEL}/estimator.py"
@@ -191,10 +192,7 @@ def _sql(rule: dict[str, Any], fields: dict[str, Any]) -> str:
     if rule["kind"] == "levels" and set(rule["value"]) <= {"True", "False"}:
         # pandas reads every spelling of them as a truth value, which DuckDB writes in lower case.
         return f"coalesce(lower(CAST({column} AS VARCHAR)) IN ({value.lower()}), TRUE)"
-    tests = {"null": "{0} IS NOT NULL", "levels": "coalesce(CAST({0} AS VARCHAR) IN ({1}), TRUE)"}
-    tests |= {"words": "coalesce(CAST({0} AS VARCHAR) NOT IN ({1}), TRUE)"}
-    tests |= {"low": "coalesce({0} >= {1}, TRUE)", "high": "coalesce({0} <= {1}, TRUE)"}
-    return tests[rule["kind"]].format(column, value)
+    return str(TEXTS["conditions"][rule["kind"]]).format(column=column, value=value)
 
 
 def _row(row: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

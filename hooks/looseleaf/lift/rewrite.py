@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable
+from collections import Counter
 from typing import Any
 
 from lifecycle.errors import LifecycleError
@@ -10,14 +10,15 @@ from looseleaf.lift.read import Source
 from looseleaf.lift.slicing import Fact, Plan, Trace, is_part, place, stacked
 
 CROSS = "The line needs other rows of the table, which a request does not have: compute the column in features.sql."
-BINNED = ("cut", "qcut", "factorize", "dummies")
+BINNED = ("cut", "qcut", "factorize", "get_dummies")
 
 
 class Rewriter:
     """Rewrites statements of a trace. `learned` and `filters` list what it wrapped, for the report."""
 
-    def __init__(self, trace: Trace, plan: Plan, prediction: Fact, key: Callable[[str], str]) -> None:
-        self.trace, self.plan, self.prediction, self.key = trace, plan, prediction, key
+    def __init__(self, trace: Trace, plan: Plan, prediction: Fact) -> None:
+        self.trace, self.plan, self.prediction = trace, plan, prediction
+        self._keys: Counter[str] = Counter()
         self.learned: list[Fact] = []
         self.filters: list[Fact] = []
         self._nodes: dict[tuple[Any, ...], Fact] = {}
@@ -48,7 +49,8 @@ class Rewriter:
 
     def note(self, at: int, wanted: str, kind: str, short: str) -> str:
         """Return a key for a learned value, and list it for the report."""
-        key = self.key(wanted)
+        self._keys[wanted] += 1
+        key = wanted if self._keys[wanted] == 1 else f"{wanted}_{self._keys[wanted]}"
         statement = self.trace.statements[at]
         place = {"cell": statement["cell"], "line": statement["line"]}
         self.learned.append({"key": key, "kind": kind, "value": short, **place})
@@ -102,9 +104,8 @@ class Rewriter:
             return f'{receiver.id} = learned("{key}", lambda: {_one_line(source.of(call))})'
         if fact["kind"].endswith("_in_place") and receiver is not None:
             name = source.of(receiver)
-            options = [each for each in call.keywords if each.arg != "inplace"]
-            arguments = [source.of(each) for each in call.args]
-            arguments += [f"{each.arg}={source.of(each.value)}" for each in options]
+            given = [each for each in (*call.args, *call.keywords) if getattr(each, "arg", "") != "inplace"]
+            arguments = map(source.of, given)
             changed = f"{name}.{call.func.attr}({', '.join(arguments)})"
             return f"{name} = {self._rows(at, fact['kind'], name, changed)}"
         return self._one(at, call, fact)
@@ -146,7 +147,7 @@ class Rewriter:
             key = self.note(at, _wanted(node), "value", fact["short"])
             return f'{name}("{key}", lambda: {_one_line(text)})'
         inner = self._inside(at, node)
-        if kind in ("reject", "choose", "choose_item"):
+        if kind in ("reject", "choose"):
             return self._selection(at, node, kind, inner)
         arguments = [self.expression(at, each) for each in node.args]
         for each in sorted(node.keywords, key=lambda each: each.arg not in ("data", "x", "values")):
@@ -175,11 +176,9 @@ class Rewriter:
         if kind == "qcut":
             kind, arguments = "cut", [*arguments, f"function={source.of(node.func)}"]
         if kind in BINNED:
-            name = "get_dummies" if kind == "dummies" else kind
             of_module = receiver in ("pd", "pandas", "")
-            return f'learned.{name}("{key}", {", ".join(arguments if of_module else [receiver, *arguments])})'
-        name = "group_transform" if kind == "group" else kind
-        return f'learned.{name}("{key}", {", ".join([receiver, *arguments])})'
+            return f'learned.{kind}("{key}", {", ".join(arguments if of_module else [receiver, *arguments])})'
+        return f'learned.{kind}("{key}", {", ".join([receiver, *arguments])})'
 
     def _predicts(self, at: int, node: ast.expr) -> bool:
         """Whether the prediction is part of an expression, or is made by a function that it calls."""
@@ -200,8 +199,7 @@ class Rewriter:
         if len(same) == len(here) and not raw["of_library"]:
             return "raw.copy()"
         if same and raw["of_library"]:
-            arguments = [source.of(node.func), *map(source.of, node.args)]
-            arguments += [f"{each.arg}={source.of(each.value)}" for each in node.keywords]
+            arguments = map(source.of, (node.func, *node.args, *node.keywords))
             return f'learned.data_set("{self.note(at, _wanted(node), "value", "names")}", raw, {", ".join(arguments)})'
         other = next(each for each in here if each not in same)
         without = [name for name in raw["columns"] if name not in other["columns"]]

@@ -8,7 +8,6 @@ from lifecycle.errors import LifecycleError
 from looseleaf.lift.hints import hint_for
 
 Fact = dict[str, Any]
-DRAWING = ("matplotlib", "seaborn", "plotly", "warnings", "pylab", "missingno", "IPython")
 # A prediction inside of one of these may run several times, or in another scope.
 MOST_PAIRS = 3
 REPEATED = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp)
@@ -26,11 +25,6 @@ class Trace:
         """The statements in the order in which they ran."""
         found: list[Fact] = self.facts["statements"]
         return found
-
-    def text(self, at: int) -> str:
-        """Return the author's text of a statement."""
-        first, _, last, _ = self.statements[at]["span"]
-        return "\n".join(self.codes[self.statements[at]["cell"]].split("\n")[first - 1 : last])
 
     def expression(self, where: list[int]) -> tuple[int, str]:
         """Return the cell of an expression, and its code."""
@@ -92,9 +86,10 @@ def plans(trace: Trace, prediction: Fact) -> list[Plan]:
             kept.add(at)
             todo += needs[at].values()
     for at in sorted(kept):
-        if error := trace.statements[at]["error"]:
-            first = trace.text(at).strip().splitlines()[0]
-            problem = f"cell {trace.statements[at]['cell']} fails, and the prediction needs it: {error}\n  {first}"
+        statement = trace.statements[at]
+        if error := statement["error"]:
+            line = trace.codes[statement["cell"]].split("\n")[statement["line"] - 1].strip()
+            problem = f"cell {statement['cell']} fails, and the prediction needs it: {error}\n  {line}"
             raise LifecycleError(problem, hint_for(error))
     names = _needed_names(trace, prediction)
     start = [(name, at) for name, at in needs[target].items() if name in names]
@@ -126,7 +121,7 @@ def _is_learned(statement: Fact, name: str) -> bool:
     """Whether a statement learned a value from rows that can be kept, so that new rows do not pass the statement."""
     value = statement["writes"].get(name) or statement["mutated"][name]
     is_kept = value["storable"] and not value["aligned"] and not value["code"]
-    return bool(is_kept and statement["aligned"] and value["type"] != "NoneType")
+    return bool(is_kept and statement["aligned"])
 
 
 def _needed_names(trace: Trace, prediction: Fact) -> set[str]:

@@ -60,11 +60,7 @@ class Instrument(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> Any:
         """Rewrite `value[key]` where it is read."""
         if not isinstance(node.ctx, ast.Load):
-            key = node.slice
-            if not isinstance(key, (ast.Slice, ast.Tuple)) and type(key).__name__ not in ("Index", "ExtSlice"):
-                node.slice = self.visit(key)
-            elif isinstance(key, ast.Tuple):
-                key.elts = [each if isinstance(each, ast.Slice) else self.visit(each) for each in key.elts]
+            node.slice = self.visit(node.slice)
             return node
         return self._wrapped("item", node, [self.visit(node.value), self._key(node.slice)], [])
 

@@ -96,11 +96,11 @@ def of_call(receiver: Any, name: str, function: Any, arguments: Any, options: An
         return "folds"
     of_pandas = module.startswith("pandas")
     if of_pandas and name in ("get_dummies", "cut", "qcut", "factorize"):
-        return {"get_dummies": "dummies"}.get(name, name)
+        return name
     if type(receiver).__name__ == "StringMethods" and name in ("split", "rsplit") and options.get("expand"):
         return "expand"
     if type(receiver).__name__ in ("SeriesGroupBy", "DataFrameGroupBy"):
-        return "group" if name == "transform" else "cross_row" if name in CROSS_ROW else ""
+        return "group_transform" if name == "transform" else "cross_row" if name in CROSS_ROW else ""
     if isinstance(receiver, (pd.DataFrame, pd.Series)):
         given = [*arguments, *options.values()]
         if name == "astype" and any(isinstance(each, str) and each == "category" for each in given):
@@ -146,4 +146,4 @@ def of_item(base: Any, key: Any, value: Any) -> str:
         return "reject" if after <= before else ""
     moved = isinstance(value, (pd.DataFrame, pd.Series)) and isinstance(base, (pd.DataFrame, pd.Series))
     changed = after != before or (moved and not value.index.equals(base.index))
-    return "choose_item" if changed and isinstance(row_key, POSITIONS) else ""
+    return "choose" if changed and isinstance(row_key, POSITIONS) else ""

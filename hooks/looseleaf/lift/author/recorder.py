@@ -57,8 +57,8 @@ class Recorder:
         return count is not None and count >= FEWEST_ROWS and count in self.lengths
 
     def can_keep(self, value: Any) -> bool:
-        """Whether a value can be kept as a learned one: it is no list or dictionary of whole tables."""
-        return is_storable(value) and not self._holds_rows(value)
+        """Whether a value can be kept as a learned one: it is neither None nor a list or dictionary of whole tables."""
+        return value is not None and is_storable(value) and not self._holds_rows(value)
 
     def _holds_rows(self, value: Any) -> bool:
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
@@ -165,7 +165,7 @@ class Recorder:
         del self._open[depth:]
         aligned = self.is_aligned(value)
         self._open[-1][0] = self._open[-1][0] or learns or aligned
-        if not kind and learns and not aligned and value is not None and self.can_keep(value):
+        if not kind and learns and not aligned and self.can_keep(value):
             kind = "value"
         if kind and self.nodes.get(place, {}).get("kind") in (None, "value"):
             self.nodes[place] = {"kind": kind, "short": short(value)}

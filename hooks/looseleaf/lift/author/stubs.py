@@ -7,12 +7,11 @@ import sys
 import types
 from typing import Any
 
-DRAWING = (
-    "matplotlib", "seaborn", "plotly", "cufflinks", "mpl_toolkits", "graphviz", "pydotplus", "missingno", "yellowbrick",
-    "dtreeviz", "pandas_profiling", "ydata_profiling", "folium", "ipywidgets", "wordcloud", "pylab", "bokeh", "altair",
-    "pygal", "plotly_express", "sweetviz", "autoviz",
+# Methods that return another stub.
+METHODS = (
+    "call", "getitem", "enter", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv",
+    "lt", "gt", "le", "ge",
 )  # fmt: skip
-OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lt", "gt", "le", "ge")
 RESULTS = {"len": 2, "float": 0.0, "int": 0, "setitem": None, "exit": None}
 
 
@@ -29,37 +28,28 @@ class Stub(types.ModuleType):
             raise AttributeError(name)
         return Stub(name)
 
-    def __call__(self, *_: Any, **__: Any) -> Any:  # noqa: D102
-        return Stub()
-
-    def __getitem__(self, _: Any) -> Any:
-        return Stub()
-
     def __iter__(self) -> Any:
         # `figure, axes = plt.subplots()` unpacks two.
         return iter([Stub(), Stub()])
-
-    def __enter__(self) -> Any:
-        return self
 
     def __mro_entries__(self, _: Any) -> Any:
         return (object,)
 
 
-def _operator(self: Any, *_: Any, **__: Any) -> Any:
+def _stub(self: Any, *_: Any, **__: Any) -> Any:
     return Stub()
 
 
 for _name, _value in RESULTS.items():
     setattr(Stub, "__" + _name + "__", lambda *_, _value=_value: _value)
-for _name in OPERATORS:
-    setattr(Stub, "__" + _name + "__", _operator)
+for _name in METHODS:
+    setattr(Stub, "__" + _name + "__", _stub)
 
 
 class Finder:
     """An importer of stubs for some packages."""
 
-    def __init__(self, packages: tuple[str, ...]) -> None:
+    def __init__(self, packages: list[str]) -> None:
         self.packages = packages
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
@@ -76,15 +66,15 @@ class Finder:
         """Run nothing."""
 
 
-def install() -> None:
-    """Replace the libraries and the methods of pandas that draw."""
+def install(drawing: list[str]) -> None:
+    """Replace these libraries and the methods of pandas that draw."""
     import pandas as pd
     from pandas.core.groupby import GroupBy
 
-    sys.meta_path.insert(0, Finder(DRAWING))
+    sys.meta_path.insert(0, Finder(drawing))
     # google.colab exists only there; other packages of google are real.
-    sys.meta_path.append(Finder(("google",)))
-    replaced: Any = {"plot": property(_operator), "hist": _operator, "boxplot": _operator}
+    sys.meta_path.append(Finder(["google"]))
+    replaced: Any = {"plot": property(_stub), "hist": _stub, "boxplot": _stub}
     for cls in (pd.DataFrame, pd.Series, GroupBy):
         for name, method in replaced.items():
             setattr(cls, name, method)

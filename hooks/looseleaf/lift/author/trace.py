@@ -33,7 +33,7 @@ class NeedsInput(Exception):
 
 def run(job: Any, report: Any) -> Tracer:
     """Trace the cells of a job; `report` is called with a fact about each cell."""
-    stubs.install()
+    stubs.install(job["drawing"])
     tracer = Tracer(Recorder(job.get("data")))
     for cell in job["cells"]:
         report({"cell": cell["number"], "of": len(job["cells"])})
@@ -125,7 +125,6 @@ class Tracer:
                 "storable": self.recorder.can_keep(value),
                 "estimator": is_estimator(value),
                 "code": isinstance(value, (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)),
-                "type": type(value).__name__,
                 "short": short(value) if is_storable(value) else "",
             }
         return described

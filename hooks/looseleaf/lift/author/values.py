@@ -72,11 +72,7 @@ def _hashed(value: Any) -> int:
 
 def dense(value: Any) -> Any:
     """Return a table, array or list as a NumPy array of two or fewer dimensions."""
-    if is_sparse(value):
-        value = value.toarray()
-    elif isinstance(value, (pd.DataFrame, pd.Series)):
-        value = value.to_numpy()
-    return np.asarray(value)
+    return np.asarray(value.toarray() if is_sparse(value) else value)
 
 
 def comparable(value: Any) -> Any:

@@ -149,18 +149,17 @@ class Verification:
 
     def _alone(self, convert: Any) -> dict[str, Any]:
         chosen = np.random.RandomState(0).permutation(len(self.accepted))[:SAMPLE]
-        expected, outputs, inputs, tables = [], [], [], []
+        outputs, tables = [], []
         for at in chosen:
             row = self.raw.iloc[[self.accepted[at]]].reset_index(drop=True)
             table, output, rejected = self._serve(convert(row))
             if rejected:
                 return {"equal": False, "error": f"a row is rejected alone and not in a batch: {rejected[0]}"}
-            expected.append(self.outputs[at])
             outputs.append(comparable(output)[0])
-            inputs.append(self.inputs[at])
             tables.append(comparable(table)[0])
-        same = (np.array(inputs), np.array(tables), self.names) if len({each.shape for each in tables}) == 1 else None
-        return compared(np.array(expected), np.array(outputs), same)
+        is_same = len({each.shape for each in tables}) == 1
+        inputs = (self.inputs[chosen], np.array(tables), self.names) if is_same else None
+        return compared(self.outputs[chosen], np.array(outputs), inputs)
 
     def _serve(self, raw: Any, values: Any = None) -> Any:
         table = raw.copy()
