@@ -1,6 +1,7 @@
 """Every format of a notebook is read, and what is none, or not in Python 3, is refused with what to do."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,13 @@ def test_a_kernel_without_a_program_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     with pytest.raises(LifecycleError, match=r"kernel.json of the kernel 'old' is not valid"):
         find("old", tmp_path)
+
+
+def test_a_python_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find(sys.executable, tmp_path) == sys.executable
+    monkeypatch.setattr(interpreter, "CHECK", interpreter.CHECK.replace("< (3, 8)", "< (99,)"))
+    with pytest.raises(LifecycleError, match=r"cannot run the notebook: the lift needs Python 3\.8 or newer"):
+        find(sys.executable, tmp_path)
 
 
 def test_the_secrets_of_this_environment_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

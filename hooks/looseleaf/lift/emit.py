@@ -11,7 +11,7 @@ from looseleaf.lift.rewrite import Rewriter
 from looseleaf.lift.slicing import Fact, Plan, Trace, top_level_call
 
 # Modules that the lifted lines do not import.
-UNUSED = (*TEXTS["drawing"], "warnings", "IPython")
+NOT_IMPORTED = (*TEXTS["drawing"], "warnings", "IPython")
 TEXT = Path(__file__).with_name("own") / "lifted.txt"
 
 
@@ -120,7 +120,7 @@ class _Emitter:
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
-        if not all(each.split(".")[0] in UNUSED for each in modules):
+        if not all(each.split(".")[0] in NOT_IMPORTED for each in modules):
             self.imports[ast.unparse(node)] = None
 
 

@@ -8,8 +8,8 @@ from lifecycle.errors import LifecycleError
 from looseleaf.lift.hints import hint_for
 
 Fact = dict[str, Any]
-# A prediction inside of one of these may run several times, or in another scope.
 MOST_PAIRS = 3
+# A prediction inside of one of these may run several times, or in another scope.
 REPEATED = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.DictComp, ast.GeneratorExp)
 
 

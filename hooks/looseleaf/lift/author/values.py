@@ -22,7 +22,7 @@ TABULAR = (pd.DataFrame, pd.Series, pd.Index, np.ndarray)
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is a sparse matrix."""
-    return type(value).__module__.startswith("scipy.sparse")
+    return type(value).__module__.startswith("scipy.sparse") and hasattr(value, "toarray")
 
 
 def is_estimator(value: Any) -> bool:
