@@ -1,25 +1,28 @@
 """`looseleaf lift NOTEBOOK --new DIR`: render a repository and lift a notebook into it, or leave only the report."""
 
 import argparse
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from looseleaf.errors import UpdateError
 from looseleaf.project import environment, make
 from looseleaf.snapshot import git
+from looseleaf.steps import stop
+from looseleaf.update.source import ANSWERS_FILE, HINT, VARIABLE, installed_commit, installed_from, located
 
 FILES = {"NOTEBOOK": "notebook", "DATA": "data", "KERNEL": "kernel"}
 OTHERS = {"LABEL": "label", "MODEL": "model", "WITH": "packages", "SECONDS": "seconds"}
 FLAGS = {"YES": "defaults", "DRY_RUN": "dry_run"}
-SOURCE = "Set LOOSELEAF_SOURCE to the folder or address of the template."
+REQUIRED = ("NOTEBOOK", "DATA")
+WAY_ON = "Name a notebook, and a new folder with --new; in a rendered repository, run make lift NOTEBOOK=FILE."
 HERE = "this is not the environment of a rendered repository"
 DECISION = "To be stated: which decision does a prediction of {name} improve, and for whom?"
-# Names of files that do not name a model.
+# File names that do not describe a model.
 USUAL = ("", "untitled", "notebook", "main", "model")
 
 
@@ -28,26 +31,25 @@ def run(given: argparse.Namespace) -> int:
     root = Path(given.new).expanduser().resolve()
     values = {name: getattr(given, option) for name, option in (FILES | OTHERS | FLAGS).items()}
     paths = {name: Path(values[name]).expanduser() for name in FILES}
-    # A kernel may be a name; the link to a Python of an environment must stay.
+    # KERNEL may be a kernel's name. Links are not resolved, because the `python` of a virtual environment is one.
     values |= {name: path.absolute() for name, path in paths.items() if path.is_file()}
-    if root.exists() or not paths["NOTEBOOK"].is_file():
-        problem = f"{root} exists already" if given.new else HERE
-        problem = problem if root.exists() else f"{paths['NOTEBOOK']} is not a file"
-        print(f"error: {problem}\n  Name a notebook, and a new folder with --new.", file=sys.stderr)
+    missing = [path for name, path in paths.items() if name in REQUIRED and values[name] and not path.is_file()]
+    problem = HERE if not given.new else f"{root} already exists" if root.exists() else ""
+    problem = problem or (f"{missing[0]} is not a file" if missing else "")
+    if problem:
+        print(f"error: {problem}\n  {WAY_ON}", file=sys.stderr)
         return 1
     try:
-        _render(root, model_name(paths["NOTEBOOK"].stem, given.label, root.name))
-        goals = [f"{name}={value}" for name, value in values.items() if value]
-        code = min(1, subprocess.run(make("setup", "lift", *goals), cwd=root, env=environment()).returncode)
+        code = _lift(root, model_name(paths["NOTEBOOK"].stem, given.label, root.name), values)
     except KeyboardInterrupt:
         code = 130
-    # Copier and git raise their own types.
-    except Exception as error:
-        print(f"error: the template cannot be rendered ({type(error).__name__}: {error})\n  {SOURCE}", file=sys.stderr)
+    except (UpdateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         code = 1
-    # All files of a lift are written at once: a later error is about the predictions here, not about half a repository.
+    # The lift writes all of its files or none, so a repository that has them is complete and is kept.
     if (root / "src/model/lifted.py").exists():
-        print(f"next        cd {os.path.relpath(root)}, and state the decision in README.md and docs/agreement.md")
+        if code == 0:
+            print(f"next        cd {os.path.relpath(root)}, and state the decision in README.md and docs/agreement.md")
         return code
     for page in root.glob("docs/lift-report.*"):
         page.replace(kept := root.with_name(f"{root.name}-{page.name}"))
@@ -56,20 +58,52 @@ def run(given: argparse.Namespace) -> int:
     return code
 
 
+def _lift(root: Path, name: str, values: dict[str, Any]) -> int:
+    """Render the repository, and run its own commands; returns 0 or 1."""
+    source = _render(root, name)
+    goals = [f"{name}={value}" for name, value in values.items() if value]
+    process = subprocess.Popen(
+        make("setup", "lift", *goals), cwd=root, env=environment() | source, text=True, start_new_session=True
+    )
+    try:
+        return int(process.wait() != 0)
+    except BaseException:
+        # The notebook's process would write to a folder that is removed.
+        stop(process)
+        raise
+
+
 def model_name(*texts: str) -> str:
     """Return the first text that names a model as lower-case words joined by hyphens, at most 40 characters."""
     names = ("-".join(re.findall(r"[a-z0-9]+", text.lower())).lstrip("0123456789-") for text in texts)
     return next((name[:40].rstrip("-") for name in names if name not in USUAL), "model")
 
 
-def _render(root: Path, name: str) -> None:
-    """Render what LOOSELEAF_SOURCE names, else the commit that this command was installed from."""
+def _render(root: Path, name: str) -> dict[str, str]:
+    """Render the template that `located` finds; returns the variable that names it for the commands of the repository.
+
+    Raises UpdateError where there is no template, or Copier cannot render it.
+    """
     from copier import run_copy
 
-    url, commit = os.environ.get("LOOSELEAF_SOURCE", ""), "HEAD"
-    if not url:
-        facts = json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}")
-        url, commit = f"git+{facts['url']}", facts["vcs_info"]["commit_id"]
+    installed, named = installed_from(), os.environ.get(VARIABLE, "")
+    if not installed and not named:
+        raise UpdateError("this command was not installed from a git repository, so no template is known", HINT)
+    address, _ = located({"_src_path": installed or named}, Path.cwd())
+    public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
+    reference = re.search(r"(?<=[/\w])@([\w.-]+)\Z", named) if not Path(named).exists() else None
+    commit = reference[1] if reference else "HEAD" if named else installed_commit()
+    is_folder = Path(address).is_dir()
+    url = f"git+file://{address}" if is_folder else f"git+{address}" if "://" in address else address
     choices = {"model_name": name, "decision": DECISION.format(name=name)}
-    run_copy(url, root, data=choices, vcs_ref=commit, defaults=True, quiet=True, unsafe=False)
-    git("init", "--quiet", folder=root)
+    try:
+        run_copy(url, root, data=choices, vcs_ref=commit, defaults=True, quiet=True, unsafe=False)
+        git("init", "--quiet", folder=root)
+    # Copier and git raise their own types.
+    except Exception as error:
+        problem = f"the template cannot be rendered ({type(error).__name__}: {error})"
+        raise UpdateError(problem.replace(address, public), HINT) from None
+    # Credentials in an address are not recorded.
+    answers = root / ANSWERS_FILE
+    answers.write_text(answers.read_text(encoding="utf-8").replace(address, public), encoding="utf-8")
+    return {VARIABLE: f"{address}@{reference[1]}" if reference else address} if named else {}

@@ -70,7 +70,7 @@ class Steps:
                         lines.append(line)
                         self._last_line = line.strip() or self._last_line
                 except BaseException:
-                    _stop(process)
+                    stop(process)
                     raise
             if process.returncode:
                 raise StepFailed(f"it ended with {process.returncode}", hint, "".join(lines))
@@ -83,7 +83,7 @@ class Steps:
             print(f"{_line_start()}{line[:100]}", end="", flush=True)
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def stop(process: "subprocess.Popen[str]") -> None:
     """Stop a process and its descendants, because they might still write to a folder that is to be removed."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from plumbum import local
 
-from looseleaf import cli
+from looseleaf import cli, new_repository
 from looseleaf.lift.arguments import add_arguments
 from looseleaf.new_repository import model_name
+from looseleaf.snapshot import git
 from support import notebooks
 from support.notebooks import FIT, MEAN, PREDICT, READ, SEX, SPLIT
 from support.rendering import ROOT, Template, questions, run, tool
+from support.waiting import eventually
 
 PAGE = (ROOT / "docs/lift.md").read_text(encoding="utf-8")
 
@@ -43,11 +46,17 @@ def test_a_wrong_notebook_folder_or_template_leaves_everything_as_it_was(
     monkeypatch.setenv("LOOSELEAF_SOURCE", str(tmp_path / "nowhere"))
     for given, new, problem in (
         (tmp_path / "missing.ipynb", "new", "missing.ipynb is not a file"),
-        (path, "used", "used exists already"),
-        (path, "new", "the template cannot be rendered (ValueError"),
+        (path, "used", "used already exists"),
+        (path, "new", "nowhere does not exist"),
     ):
         assert cli.main(["lift", str(given), "--new", str(tmp_path / new)]) == 1
         assert problem in capsys.readouterr().err
+    assert cli.main(["lift", str(path), "--new", str(tmp_path / "new"), "--data", "none.csv"]) == 1
+    assert "none.csv is not a file" in capsys.readouterr().err
+    git("init", "--quiet", folder=tmp_path / "used")
+    monkeypatch.setenv("LOOSELEAF_SOURCE", str(tmp_path / "used"))
+    assert cli.main(["lift", str(path), "--new", str(tmp_path / "new")]) == 1
+    assert "the template cannot be rendered (" in capsys.readouterr().err
     assert sorted(each.name for each in tmp_path.iterdir()) == ["used", "work"]
 
 
@@ -57,8 +66,60 @@ def test_without_an_environment_of_a_repository_the_way_on_is_named(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["lift", "notebook.ipynb"]) == 1
     assert (
-        "not the environment of a rendered repository\n  Name a notebook, and a new folder" in capsys.readouterr().err
+        "not the environment of a rendered repository\n  Name a notebook, and a new folder with --new; in a rendered"
+        in capsys.readouterr().err
     )
+
+
+def test_a_token_in_the_address_is_not_recorded_and_a_reference_selects_the_commit(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git("rev-parse", "HEAD", folder=template.folder)
+    address = "https://secret@git.example.org/looseleaf.git"
+    # git fetches what has this address from the folder.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setitem(local.env, "GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    git("config", "--global", f"url.{template.folder.as_uri()}.insteadOf", address, folder=tmp_path)
+    monkeypatch.setenv("LOOSELEAF_SOURCE", f"{address}@{commit}")
+    assert new_repository._render(tmp_path / "new", "churn") == {"LOOSELEAF_SOURCE": f"{address}@{commit}"}
+    answers = (tmp_path / "new/.copier-answers.yml").read_text()
+    assert "secret" not in answers
+    assert "_src_path: git+https://git.example.org/looseleaf.git\n" in answers
+
+
+def test_an_interruption_stops_every_process_before_the_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that stands for the notebook's would otherwise write on."""
+    running, root = tmp_path / "running", tmp_path / "new"
+    makefile = f"setup:\nlift:\n\t@sh -c 'echo $$$$ > {running}; while :; do sleep 0.1; done'\n"
+
+    def render(folder: Path, name: str) -> dict[str, str]:
+        folder.mkdir()
+        (folder / "Makefile").write_text(makefile)
+        return {}
+
+    monkeypatch.setattr(new_repository, "_render", render)
+    wait = subprocess.Popen.wait
+
+    def interrupted(process: "subprocess.Popen[str]", timeout: float | None = None) -> int:
+        if timeout is None:
+            eventually(running.exists)
+            raise KeyboardInterrupt
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    notebook = notebooks.write(tmp_path / "work", READ)
+    assert cli.main(["lift", str(notebook), "--new", str(root)]) == 130
+    assert not root.exists()
+    number = int(running.read_text())
+    eventually(lambda: not is_alive(number))
+
+
+def is_alive(number: int) -> bool:
+    """Return whether a process exists that has not ended."""
+    state = Path(f"/proc/{number}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/lift.md"])

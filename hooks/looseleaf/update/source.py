@@ -166,10 +166,19 @@ def located(content: Mapping[str, Any], root: Path) -> tuple[str, str]:
 
 def installed_from() -> str:
     """Return the address of the git repository that this command was installed from; empty for any other source."""
+    source = _installation()
+    return str(source["url"]) if "vcs_info" in source else ""
+
+
+def installed_commit() -> str:
+    """Return the commit of that repository; raises KeyError for any other source."""
+    return str(_installation()["vcs_info"]["commit_id"])
+
+
+def _installation() -> dict[str, Any]:
     with contextlib.suppress(metadata.PackageNotFoundError):
-        source = json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}")
-        return str(source["url"]) if "vcs_info" in source else ""
-    return ""
+        return dict(json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}"))
+    return {}
 
 
 class _WithoutIncludes(yaml.SafeLoader):
