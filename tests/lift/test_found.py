@@ -127,7 +127,11 @@ X, y = Sampler().fit_resample(df.drop(columns="survived"), df["survived"])
     split = SPLIT.replace('X = df[["age", "fare", "sex"]]\ny = df["survived"]\n', "")
     result = lift(READ, MEAN, SEX, sampler + split, FIT, PREDICT)
     assert result.is_verified, (result.checks, result.lifted.text)
-    assert "that the notebook's resampling made" in result.checks["parities"]["batch"]["note"]
+    assert "rows that resampling generated were not compared" in result.checks["parities"]["batch"]["note"]
+    # No larger share of the rows is excused than was generated.
+    wrong = sampler.replace("pd.concat([X, made]", "pd.concat([X + 1000, made]")
+    parity = lift(READ, MEAN, SEX, wrong + split, FIT, PREDICT).checks["parities"]["batch"]
+    assert (parity["equal"], "are not among them" in parity["error"]) == (False, True)
 
 
 def test_a_name_that_a_loop_or_comprehension_binds_needs_no_earlier_one(lift) -> None:

@@ -82,9 +82,9 @@ def test_a_token_in_the_address_is_not_recorded_and_a_reference_selects_the_comm
     git("config", "--global", f"url.{template.folder.as_uri()}.insteadOf", address, folder=tmp_path)
     monkeypatch.setenv("LOOSELEAF_SOURCE", f"{address}@{commit}")
     assert new_repository._render(tmp_path / "new", "churn") == {"LOOSELEAF_SOURCE": f"{address}@{commit}"}
-    answers = (tmp_path / "new/.copier-answers.yml").read_text()
-    assert "secret" not in answers
-    assert "_src_path: git+https://git.example.org/looseleaf.git\n" in answers
+    recorded = (tmp_path / "new/.copier-answers.yml").read_text()
+    assert "secret" not in recorded
+    assert "_src_path: git+https://git.example.org/looseleaf.git\n" in recorded
 
 
 def test_an_interruption_stops_every_process_before_the_folder_is_removed(

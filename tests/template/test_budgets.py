@@ -27,7 +27,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5501, 58), (LIFT, 2499, 23), (MAINTENANCE, 562, 7)]
+BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5547, 58), (LIFT, 2500, 23), (MAINTENANCE, 562, 7)]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)

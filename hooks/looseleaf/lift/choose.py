@@ -44,5 +44,4 @@ def _nothing(trace: Trace) -> LifecycleError:
             return LifecycleError(f"{problem}, and cell {each['cell']} fails: {each['error']}", hint_for(each["error"]))
     if any("statsmodels" in code for code in trace.codes.values()):
         return LifecycleError(f"{problem} of a model that can be kept without pickle", TEXTS["statsmodels"])
-    hint = "Add a cell that predicts rows which the model was not fitted to: model.predict(X_test)."
-    return LifecycleError(problem, hint)
+    return LifecycleError(problem, TEXTS["predict"])

@@ -19,6 +19,7 @@ from looseleaf.contract.changes import REPORT, digest
 from looseleaf.contract.draft import MODEL, formatted
 from looseleaf.contract.prompts import chooser
 from looseleaf.lift import report, repository
+from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.lifting import Options, lift
 from looseleaf.lift.repository import FACTS, TEST, as_json
 
@@ -96,8 +97,8 @@ def compare(root: Path, has_seed: bool) -> list[str]:
     if done.returncode:
         reason = next((line[1:].strip() for line in done.stdout.splitlines() if line[:2] == "E "), done.stdout[-300:])
         problem = f"src/model/lifted.py was written, and does not run in this repository: {reason}"
-        missing = re.search(r"No module named '(\w+)'", reason)
-        hint = f"uv add {missing[1]}" if missing else "Change that line of the author"
+        missing = (*re.findall(r"No module named '(\w+)", reason), "")[0]
+        hint = TEXTS["install"].get(missing, "Change that line of the author, or install what it imports")
         raise LifecycleError(problem, f"{hint}, and run .venv/bin/pytest {TEST} again.")
     if found and has_seed and 2 * int(found[2]) > int(found[3]):
         raise LifecycleError(lines[0], "First compare the versions in docs/lift-report.md with those in uv.lock.")

@@ -90,8 +90,8 @@ def _verified(session: Session, notebook: Notebook, given: Options, trace: Trace
     job = {"stage": "verify", "prediction": at, "source": made.source, "request": made.request, "label": given.label}
     job |= {"text": lifted.text, "learned": LEARNED.read_text(encoding="utf-8")}
     job["text_with_states"] = emit(trace, made, prediction, notebook.path.name, with_states=True).text
-    resampled = {each["statement"] for each in trace.facts["nodes"] if each["kind"] == "resample"}
-    job["resampled"] = bool(resampled & set(made.kept))
+    resampled = [each for each in trace.facts["nodes"] if each["kind"] == "resample" and each["statement"] in made.kept]
+    job["resampled"] = max((1 - before / after for before, after in (each["parts"] for each in resampled)), default=0)
     job["random"] = TEXTS["seeded" if seeds else "unseeded"] if drawing - seeds else ""
     checks = session.run(job, given.seconds * max(1, len(made.kept)))
     different = [each for each in checks["parities"].values() if not each["equal"]]

@@ -116,7 +116,7 @@ def loaded(node: Any, bound: frozenset[str] = frozenset()) -> set[str]:
         before = [node.generators[0].iter]
         inner = bound.union(*(stored(each.target) for each in node.generators))
     elif isinstance(node, (ast.FunctionDef, ast.Lambda)):
-        before = [*getattr(node, "decorator_list", []), *node.args.defaults]
+        before = [*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)]
         given = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
         inner = bound | given | (stored(node) if isinstance(node, ast.FunctionDef) else set())
     names = {node.target.id} - bound if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else set()

@@ -30,20 +30,20 @@ DEEP = ("apply", "map", "applymap", "transform", "agg", "aggregate")
 
 
 def is_reader(receiver: Any, name: str, function: Any) -> bool:
-    """Whether a call reads a file or a data set of a library."""
+    """Return whether a call reads a file or a data set of a library."""
     if isinstance(receiver, (pd.DataFrame, pd.Series)):
         return False
     return name in READERS or (is_data_set(function) and name.startswith(("load_", "fetch_")))
 
 
 def is_missing(path: Any, data: str) -> bool:
-    """Whether a file is not found, or has the name of `data`, which is read in its place."""
+    """Return whether a file is not found, or has the name of `data`, which is read in its place."""
     is_path = isinstance(path, (str, os.PathLike))
     return is_path and (not os.path.exists(path) or os.path.basename(path) == os.path.basename(data))
 
 
 def is_data_set(function: Any) -> bool:
-    """Whether a function belongs to scikit-learn's data sets."""
+    """Return whether a function belongs to scikit-learn's data sets."""
     return (getattr(function, "__module__", None) or "").startswith("sklearn.datasets")
 
 
@@ -66,14 +66,14 @@ def cached(name: str) -> str:
 
 
 def is_draw(function: Any, value: Any) -> bool:
-    """Whether a call returned random numbers."""
+    """Return whether a call returned random numbers."""
     module = type(getattr(function, "__self__", None)).__module__
     is_generator = module == "random" or module.startswith("numpy.random")
     return is_generator and isinstance(value, (int, float, list, np.ndarray, np.generic))
 
 
 def is_deep(receiver: Any, name: str, arguments: Any, options: Any) -> bool:
-    """Whether a method calls a function for each value, row or group, rather than for each column."""
+    """Return whether a method calls a function for each value, row or group, rather than for each column."""
     if type(receiver).__name__.endswith("GroupBy"):
         return True
     axis = options.get("axis", arguments[1] if name == "apply" and len(arguments) > 1 else 0)
@@ -116,7 +116,7 @@ def of_rows(receiver: Any, name: str, value: Any, before: int | None, options: A
         return ""
     in_place = value is None and bool(options.get("inplace"))
     after = rows(receiver if in_place else value)
-    # They may return every row in another order.
+    # `sort_values` and `sample` may return all rows in another order.
     if name in ("sort_values", "sample"):
         return "choose_in_place" if in_place else "choose"
     if after is None or after == before or not after:
@@ -126,7 +126,7 @@ def of_rows(receiver: Any, name: str, value: Any, before: int | None, options: A
 
 
 def returns_rows(function: Any, table: Any, value: Any) -> bool:
-    """Whether a function of the notebook returned some rows of a table as they are: it chooses them for training."""
+    """Return whether a function of the notebook returned some rows of a table as they are, chosen for training."""
     is_author = isinstance(function, types.FunctionType) and function.__globals__.get("__lift__") is not None
     if not is_author or not isinstance(value, pd.DataFrame) or not isinstance(table, pd.DataFrame):
         return False

@@ -90,7 +90,7 @@ def rules(table: Any, rejected: dict[int, str]) -> tuple[list[dict[str, Any]], l
         is_on_null = is_named | reasons.str.contains("dropna(", regex=False).astype(bool)
         tests: dict[str, Any] = {} if good[name].isna().any() else {"null": (False, other.isna() & is_on_null)}
         if known.dtype.kind not in "iufb" and pd.to_numeric(known, errors="coerce").notna().all():
-            # A word among numbers is a missing value of the notebook.
+            # In a column of numbers, the notebook treats text as missing.
             mask = other.notna() & pd.to_numeric(other, errors="coerce").isna() & is_on_null
             tests["words"] = (sorted(map(str, set(other[mask]))), mask)
         if len(known) and known.dtype.kind in "iuf":

@@ -52,12 +52,12 @@ class Recorder:
         self.statement, self._open, self._deep = statement, [[False]], 0
 
     def is_aligned(self, value: Any) -> bool:
-        """Whether a value has one entry for each row."""
+        """Return whether a value has one entry for each row."""
         count = rows(value)
         return count is not None and count >= FEWEST_ROWS and count in self.lengths
 
     def can_keep(self, value: Any) -> bool:
-        """Whether a value can be kept as a learned one: it is neither None nor a list or dictionary of whole tables."""
+        """Return whether a value can be a learned one: it is neither None nor a list or dictionary of whole tables."""
         return value is not None and is_storable(value) and not self._holds_rows(value)
 
     def _holds_rows(self, value: Any) -> bool:
@@ -145,6 +145,7 @@ class Recorder:
         if kind in ("split", "resample"):
             for each in value if isinstance(value, (list, tuple)) else [value]:
                 self._add_length(each)
+            counts = [rows(first) or 0, rows(each) or 1]
         elif kind.startswith(("reject", "choose")):
             self._add_length(after)
         elif name in ("merge", "join", "concat", "append") and any(map(self.is_aligned, _flat(parts))):
@@ -153,7 +154,7 @@ class Recorder:
             if name in ("concat", "append") and len(counts) > 1 and sum(counts) == rows(value):
                 kind = "stack"
         result = self._leave(token, value, kind, parts)
-        if kind == "stack":
+        if token is not None and kind in ("stack", "resample"):
             self.nodes[token[0]]["parts"] = counts
         return result
 

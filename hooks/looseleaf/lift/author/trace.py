@@ -53,7 +53,7 @@ class Tracer:
         self.namespace.update(shown, __lift__=recorder)
         self.facts: list[dict[str, Any]] = []
         self.states: dict[int, Any] = {}
-        # The names that imports of missing packages would have written.
+        # The names that imports of missing packages would have defined.
         self.lacking: set[str] = set()
 
     def run_cell(self, number: int, code: str, seconds: int) -> None:

@@ -21,12 +21,12 @@ TABULAR = (pd.DataFrame, pd.Series, pd.Index, np.ndarray)
 
 
 def is_sparse(value: Any) -> bool:
-    """Whether a value is a sparse matrix."""
+    """Return whether a value is a sparse matrix."""
     return type(value).__module__.startswith("scipy.sparse") and hasattr(value, "toarray")
 
 
 def is_estimator(value: Any) -> bool:
-    """Whether a value has the interface of scikit-learn: fit, and predict or transform."""
+    """Return whether a value has the interface of scikit-learn: fit, and predict or transform."""
     has_method = any(hasattr(value, name) for name in ("predict", "transform", "get_params"))
     return not isinstance(value, type) and callable(getattr(value, "fit", None)) and has_method
 
@@ -39,7 +39,7 @@ def rows(value: Any) -> int | None:
 
 
 def is_storable(value: Any) -> bool:
-    """Whether a value can be kept as a learned value: data of Python, NumPy and pandas, or an estimator."""
+    """Return whether a value can be kept as a learned value: data of Python, NumPy and pandas, or an estimator."""
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(is_storable(each) for each in value)
     if isinstance(value, dict):

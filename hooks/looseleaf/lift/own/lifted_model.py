@@ -70,7 +70,7 @@ LOADED = (
     "xgboost.sklearn.XGBRFClassifier",
     "xgboost.sklearn.XGBRFRegressor",
 )
-# What a search does not need to predict, and skops cannot always keep.
+# Attributes of a fitted search that a prediction does not need and skops cannot always store.
 OF_SEARCH = ("cv_results_", "param_distributions", "param_grid", "scorer_", "scoring", "cv")
 log = logging.getLogger(__name__)
 
