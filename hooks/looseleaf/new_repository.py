@@ -104,6 +104,6 @@ def _render(root: Path, name: str) -> dict[str, str]:
         problem = f"the template cannot be rendered ({type(error).__name__}: {error})"
         raise UpdateError(problem.replace(address, public), HINT) from None
     # Credentials in an address are not recorded.
-    answers = root / ANSWERS_FILE
-    answers.write_text(answers.read_text(encoding="utf-8").replace(address, public), encoding="utf-8")
+    recorded = root / ANSWERS_FILE
+    recorded.write_text(recorded.read_text(encoding="utf-8").replace(address, public), encoding="utf-8")
     return {VARIABLE: f"{address}@{reference[1]}" if reference else address} if named else {}

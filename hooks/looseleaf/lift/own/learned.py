@@ -173,7 +173,7 @@ class Learned:
         return choose() if self.training else every[0] if len(every) == 1 else every
 
     def complete_rows(self, key: str, choose: Callable[[], Any], table: Any) -> Any:
-        """Return the chosen rows in training; in serving, those without a null in columns where the chosen have none."""
+        """Return the chosen rows in training; in serving, those without a null where the chosen rows have none."""
         chosen: Any = choose() if self.training else None
         complete = self(key, lambda: [name for name in chosen if chosen[name].notna().all()])
         return chosen if self.training else self.keep(f"dropna() for {key}()", table, table.dropna(subset=complete))
