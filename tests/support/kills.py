@@ -219,7 +219,9 @@ def test_a_killed_record_of_a_retrain_is_the_old_or_the_new_one(sound: Path, tmp
         request_there = retrain.requested(settings.store, "local") is not None
         assert request_there != (settings.store.reports / "local/20260101T000000Z/retrain_done.json").exists()
     assert counts == sorted(counts)
-    assert {*counts} == {0, 1}
+    # A line that was written counts, also where the process ends before it is flushed to the disk.
+    assert {*counts} <= {0, 1}
+    assert counts[-1] == 1
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["between calls", "in the middle of a write"])
