@@ -13,7 +13,7 @@ from looseleaf.errors import UpdateError
 from looseleaf.project import environment, make
 from looseleaf.snapshot import git
 from looseleaf.steps import stop
-from looseleaf.update.source import ANSWERS_FILE, HINT, VARIABLE, installed_commit, installed_from, located
+from looseleaf.update import source
 
 FILES = {"NOTEBOOK": "notebook", "DATA": "data", "KERNEL": "kernel"}
 OTHERS = {"LABEL": "label", "MODEL": "model", "WITH": "packages", "SECONDS": "seconds"}
@@ -60,10 +60,10 @@ def run(given: argparse.Namespace) -> int:
 
 def _lift(root: Path, name: str, values: dict[str, Any]) -> int:
     """Render the repository, and run its own commands; returns 0 or 1."""
-    source = _render(root, name)
+    variables = _render(root, name)
     goals = [f"{name}={value}" for name, value in values.items() if value]
     process = subprocess.Popen(
-        make("setup", "lift", *goals), cwd=root, env=environment() | source, text=True, start_new_session=True
+        make("setup", "lift", *goals), cwd=root, env=environment() | variables, text=True, start_new_session=True
     )
     try:
         return int(process.wait() != 0)
@@ -86,13 +86,12 @@ def _render(root: Path, name: str) -> dict[str, str]:
     """
     from copier import run_copy
 
-    installed, named = installed_from(), os.environ.get(VARIABLE, "")
+    (installed, installed_commit), named = source.installed_from(), os.environ.get(source.VARIABLE, "")
     if not installed and not named:
-        raise UpdateError("this command was not installed from a git repository, so no template is known", HINT)
-    address, _ = located({"_src_path": installed or named}, Path.cwd())
-    public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
-    reference = re.search(r"(?<=[/\w])@([\w.-]+)\Z", named) if not Path(named).exists() else None
-    commit = reference[1] if reference else "HEAD" if named else installed_commit()
+        raise UpdateError("this command was not installed from a git repository, so no template is known", source.HINT)
+    address, _ = source.located({"_src_path": installed or named}, Path.cwd())
+    public, (_, reference) = source.without_credentials(address), source.split_reference(named, Path.cwd())
+    commit = reference or ("HEAD" if named else installed_commit)
     is_folder = Path(address).is_dir()
     url = f"git+file://{address}" if is_folder else f"git+{address}" if "://" in address else address
     choices = {"model_name": name, "decision": DECISION.format(name=name)}
@@ -102,8 +101,8 @@ def _render(root: Path, name: str) -> dict[str, str]:
     # Copier and git raise their own types.
     except Exception as error:
         problem = f"the template cannot be rendered ({type(error).__name__}: {error})"
-        raise UpdateError(problem.replace(address, public), HINT) from None
+        raise UpdateError(problem.replace(address, public), source.HINT) from None
     # Credentials in an address are not recorded.
-    recorded = root / ANSWERS_FILE
+    recorded = root / source.ANSWERS_FILE
     recorded.write_text(recorded.read_text(encoding="utf-8").replace(address, public), encoding="utf-8")
-    return {VARIABLE: f"{address}@{reference[1]}" if reference else address} if named else {}
+    return {source.VARIABLE: f"{address}@{reference}" if reference else address} if named else {}

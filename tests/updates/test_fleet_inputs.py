@@ -140,7 +140,7 @@ def test_the_template_is_the_recorded_one_wherever_the_command_was_installed_fro
     template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = rendered(template, tmp_path / "churn")
-    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: f"file://{tmp_path}/upstream")
+    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: (f"file://{tmp_path}/upstream", ""))
     assert run("plan", project, state=tmp_path / "state")[1]["churn"]["result"] == "applies"
     monkeypatch.setenv("LOOSELEAF_SOURCE", f"{tmp_path}/fork")
     assert f"the template {tmp_path}/fork does not exist" in note(project, tmp_path / "state")

@@ -83,7 +83,7 @@ def test_the_repository_that_the_command_was_installed_from_is_the_template(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, installed: str, address: str
 ) -> None:
     monkeypatch.delenv("LOOSELEAF_SOURCE", raising=False)
-    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: installed)
+    monkeypatch.setattr("looseleaf.update.source.installed_from", lambda: (installed, ""))
     monkeypatch.setattr("looseleaf.update.source.git", lambda *arguments, folder: "")
     assert Source.fetch({"_src_path": before}, tmp_path, tmp_path / "clone").address == address
 

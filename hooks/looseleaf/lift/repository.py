@@ -28,9 +28,9 @@ from looseleaf.contract.infer import MEMORY, pristine, read_labelled_rows
 from looseleaf.contract.plan import Plan
 from looseleaf.contract.profile import Table, profile_table
 from looseleaf.contract.prompts import Chooser, Wishes
+from looseleaf.contract.reading import Reading
 from looseleaf.contract.source import Source, open_source
 from looseleaf.contract.target import read_label
-from looseleaf.contract.values import Reading
 from looseleaf.lift.hints import TEXTS
 from looseleaf.lift.lifting import LEARNED, Result
 

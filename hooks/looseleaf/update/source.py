@@ -154,31 +154,32 @@ def located(content: Mapping[str, Any], root: Path) -> tuple[str, str]:
     installed from another repository (`uvx --from`), that repository counts as named.
     """
     named, recorded = os.environ.get(VARIABLE, ""), str(content["_src_path"])
-    if not named and _place(installed := installed_from()) != _place(_expanded(recorded, root)):
+    if not named and _place(installed := installed_from()[0]) != _place(_expanded(recorded, root)):
         named = installed
-    if not (root / named).exists():
-        # The reference selects the version of this tool; the option --to selects the version to update to.
-        named = re.sub(r"(?<=[/\w])@[\w.-]+\Z", "", named)
+    # The reference selects the version of this tool; the option --to selects the version to update to.
+    named, _ = split_reference(named, root)
     address = _address(named, root, VARIABLE) if named else _address(recorded, root, f"_src_path in {ANSWERS_FILE}")
-    public = re.sub(r"^(https?://)[^/@]*@", r"\1", address)
+    public = without_credentials(address)
     return address, public if named and public != _expanded(recorded, root) else recorded
 
 
-def installed_from() -> str:
-    """Return the address of the git repository that this command was installed from; empty for any other source."""
-    source = _installation()
-    return str(source["url"]) if "vcs_info" in source else ""
+def split_reference(named: str, root: Path) -> tuple[str, str]:
+    """Return address and reference of ADDRESS or ADDRESS@REF; a path that exists below `root` has no reference."""
+    found = None if (root / named).exists() else re.fullmatch(r"(.*[/\w])@([\w.-]+)", named)
+    return (found[1], found[2]) if found else (named, "")
 
 
-def installed_commit() -> str:
-    """Return the commit of that repository; raises KeyError for any other source."""
-    return str(_installation()["vcs_info"]["commit_id"])
+def without_credentials(address: str) -> str:
+    """Return an address without the user and password that it may contain."""
+    return re.sub(r"^(https?://)[^/@]*@", r"\1", address)
 
 
-def _installation() -> dict[str, Any]:
+def installed_from() -> tuple[str, str]:
+    """Return address and commit of the git repository that this command was installed from; empty for others."""
     with contextlib.suppress(metadata.PackageNotFoundError):
-        return dict(json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}"))
-    return {}
+        source = json.loads(metadata.distribution("looseleaf").read_text("direct_url.json") or "{}")
+        return (str(source["url"]), str(source["vcs_info"]["commit_id"])) if "vcs_info" in source else ("", "")
+    return "", ""
 
 
 class _WithoutIncludes(yaml.SafeLoader):
