@@ -25,9 +25,17 @@ from lifecycle.contract.tables import quoted
 from lifecycle.contract.team import load_contract
 from lifecycle.errors import LifecycleError
 
-SQL = {"mean": "avg", "median": "median", "min": "min", "max": "max", "sum": "sum", "std": "stddev_samp"}
-STEPS = ("__call__", "category", "factorize", "get_dummies", "fit_transform")
-AGGREGATE = r"""(\w+)(?:\.groupby\('(.+)'\))?\['(.+)'\]\.(\w+)\(\)"""
+SQL = {"mean": "avg({})", "median": "median({})", "min": "min({})", "max": "max({})", "sum": "sum({})"}
+SQL |= {"std": "stddev_samp({})", "var": "var_samp({})", "count": "count({})", "nunique": "count(DISTINCT {})"}
+SQL |= {"quantile": "quantile_cont({}, {})"}
+STEPS = ("__call__", "category", "factorize", "get_dummies", "fit_transform", "cut", "group_transform")
+# The edges of `bins` bins of the same width; pandas moves the first one, so that the smallest value is inside.
+WIDTHS = """SELECT [low + (high - low) * (CASE i WHEN 0 THEN -0.001 ELSE i / {bins} END) FOR i IN range({bins} + 1)]
+    FROM (SELECT min({column}) AS low, max({column}) AS high FROM df)"""
+MOST_FREQUENT = "SELECT {0} FROM {1} WHERE {0} IS NOT NULL GROUP BY {0} ORDER BY count(*) DESC, {0} LIMIT 1"
+# Table, groups, column, function and its argument; and the function that a transformation fills missing values with.
+AGGREGATE = r"""(\w+)(?:\.groupby\((.+)\))?\['(.+?)'\]\.(\w+)\((.*)\)"""
+FILL = r"""lambda (\w+): \1\.fillna\(\1\.(\w+)\(\)\)"""
 
 
 def run(root: Path) -> int:
@@ -57,7 +65,7 @@ class Graduation:
         data, learned, lifted = map(importlib.import_module, ("model.data", "model.learned", "model.lifted_model"))
         with features.connect(data, root / settings.load(root).settings.data) as connection:
             frame = connection.execute(data.labels(connection)).df()
-        self.recorder, self.model = _recorder(learned.Learned), lifted.LiftedModel()
+        self.learned, self.recorder, self.model = learned, _recorder(learned.Learned), lifted.LiftedModel()
         vars(learned)["Learned"] = vars(lifted)["Learned"] = self.recorder
         label = frame[target.label]
         is_text = target.task == "multiclass" or label.dtype.kind not in "buif"
@@ -83,11 +91,14 @@ class Graduation:
         call, before = (self.recorder.calls[trains].get(key) for trains in (False, True))
         if call is None or before is None or key not in values:
             raise LookupError("a function learns it, or it has no counterpart in SQL and scikit-learn")
+        if call.kind == "cut":
+            query, edges = _edges(*before.arguments[:2], **before.options)
+            return f"SQL: {query}", lambda: self._with(key, edges)
         if call.kind == "fit_transform" and "then" not in call.options:
             step = clone(call.arguments[0])
             fitted = step.fit(*before.arguments[1:])
             return f"scikit-learn: {step}", lambda: compared(call.result, fitted.transform(call.arguments[1]))
-        if call.kind != "__call__":
+        if call.kind not in ("__call__", "group_transform"):
             step, table, expected = _encoder(call, values[key])
             return f"scikit-learn: {step}", lambda: compared(expected, step.fit_transform(table))
         expression = getattr(node.args[1], "body", node)
@@ -97,18 +108,62 @@ class Graduation:
             names = vars(sys.modules["model.lifted"]) | before.names
             tables = [eval(compile(ast.Expression(each), "lifted", "eval"), names) for each in expression.args]
             return f"scikit-learn: {step}", lambda: self._with(key, step.fit(*tables))
-        found = re.fullmatch(AGGREGATE, ast.unparse(expression))
-        if not found or found[4] not in SQL:
-            raise LookupError("it is neither a fit nor an aggregate of one column")
-        value, group = f"{SQL[found[4]]}({quoted(found[3])})", quoted(found[2]) if found[2] else ""
-        query = f"SELECT {group}, {value} FROM {found[1]} GROUP BY ALL" if group else f"SELECT {value} FROM {found[1]}"
-        rows = duckdb.query_df(before.names[found[1]], found[1], query).fetchall()
-        new = pd.Series(dict(rows)).reindex(values[key].index) if group else rows[0][0]
+        if call.kind == "group_transform":
+            grouped, how = ast.unparse(node.args[1]), ast.unparse(node.args[2])
+            fill = re.fullmatch(FILL, how)
+            # A group of one column does not contain the columns that it is grouped by.
+            columns = (
+                before.arguments[0]._selected_obj,
+                *zip(*vars(self.learned)["_groups"](before.arguments[0]), strict=True),
+            )
+            names = re.findall(r"'(.+?)'", grouped)
+            table = pd.DataFrame(dict(zip([names[-1], *names], columns, strict=False)))
+            query, rows = _aggregate(f"{grouped}.{fill[2] if fill else how.strip(chr(39))}()", table)
+            new: Any = {"groups": [each[:-1] for each in rows], "values": [each[-1] for each in rows]}
+            return f"SQL: {query}", lambda: self._with(key, new | {"fills": values[key]["fills"]})
+        source = ast.unparse(expression)
+        query, rows = _aggregate(source, before.names.get(source.partition(".")[0].partition("[")[0]))
+        groups = [each[0] if len(each) == 2 else each[:-1] for each in rows]
+        new = rows[0][0]
+        if ".groupby(" in source:
+            new = pd.Series([each[-1] for each in rows], groups).reindex(values[key].index)
         return f"SQL: {query}", lambda: self._with(key, new)
 
     def _with(self, key: str, value: Any) -> str:
         """Compare the predictions of the golden rows with another value in place of a learned one."""
         return compared(self.outputs, type(self.model)({**self.model.values, key: value}).predict(self.golden))
+
+
+def _aggregate(source: str, table: Any) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return SQL of an aggregate of one column, and its rows; raises LookupError for any other expression."""
+    found = re.fullmatch(AGGREGATE, re.sub(r"\.mode\(\)(\[0\]|\.iloc\[0\])$", ".mode()", source))
+    if not found or found[4] not in (*SQL, "mode") or bool(found[5]) != (found[4] == "quantile"):
+        raise LookupError("it is neither a fit nor an aggregate of one column")
+    column, groups = quoted(found[3]), ast.literal_eval(found[2]) if found[2] else []
+    keys = "".join(f"{quoted(each)}, " for each in ([groups] if isinstance(groups, str) else groups))
+    query = (
+        f"SELECT {keys}{SQL.get(found[4], '').format(column, found[5])} FROM {found[1]}{' GROUP BY ALL' * bool(keys)}"
+    )
+    if found[4] == "mode":
+        if keys:
+            raise LookupError("SQL has no function for the most frequent value that decides ties as pandas does")
+        query = MOST_FREQUENT.format(column, found[1])
+    return query, duckdb.query_df(table, found[1], query).fetchall()
+
+
+def _edges(column: Any, bins: Any, function: Any = pd.cut, **options: Any) -> tuple[str, list[float]]:
+    """Return SQL of the edges of bins, and the edges; raises LookupError where the line states them."""
+    table, name = column.to_frame(column.name or "value"), quoted(str(column.name or "value"))
+    if function is pd.qcut:
+        shares = np.linspace(0, 1, bins + 1) if isinstance(bins, int) else bins
+        query = f"SELECT quantile_cont({name}, {[float(each) for each in shares]}) FROM df"
+    elif isinstance(bins, int):
+        query = WIDTHS.format(bins=bins, column=name)
+    else:
+        raise LookupError("the line states the edges, so that nothing is learned")
+    [(edges,)] = duckdb.query_df(table, "df", query).fetchall()
+    # Equal quantiles are one edge, as with duplicates="drop".
+    return query, [*dict.fromkeys(edges)]
 
 
 def compared(expected: Any, found: Any) -> str:

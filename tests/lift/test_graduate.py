@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from looseleaf.graduate import compared
+from looseleaf.graduate import _aggregate, compared
 from looseleaf.lift import repository
 from support.notebooks import MEAN, PREDICT, READ, SEX
 from support.rendering import ROOT, SOURCES, run, tool
@@ -17,7 +17,14 @@ df["rate"] = df["port"].map(rates)
 df["code"] = pd.factorize(df["port"])[0]
 df["again"] = df["port"].astype("category").cat.codes
 df["band"] = pd.qcut(df["fare"], 4, labels=False)
+df["width"] = pd.cut(df["fare"], 3, labels=False)
+df["stated"] = pd.cut(df["fare"], [-1, 10, 600], labels=False)
 df["largest"] = df["fare"] / df["fare"].quantile(0.9)
+df["usual"] = df["port"] == df["port"].mode()[0]
+df["peers"] = df.groupby(["port", "sex"])["fare"].transform("mean")
+df["large"] = df["fare"].where(df["fare"] > 10)
+df["large"] = df.groupby("sex")["large"].transform(lambda fares: fares.fillna(fares.median()))
+df["skew"] = df["fare"] / df["fare"].skew()
 df = pd.get_dummies(df, columns=["port"])
 from sklearn.preprocessing import StandardScaler
 scaler = StandardScaler()
@@ -29,7 +36,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, df["survived"], random_st
 model = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [0.5, 2.0]})
 model.fit(X_train, y_train)"""
 EQUAL = "equal on 40 rows"
-NONE = "no replacement is known, keep the line (it is neither a fit nor an aggregate of one column)"
+NO_STEP = "no replacement is known, keep the line"
+NONE = f"{NO_STEP} (it is neither a fit nor an aggregate of one column)"
 EXPECTED = {
     'lambda: df["age"].mean()': ['SQL: SELECT avg("age") FROM df', EQUAL],
     'lambda: df.groupby("port")["survived"].mean()': [
@@ -38,11 +46,17 @@ EXPECTED = {
     ],
     "learned.factorize(": ["scikit-learn: OrdinalEncoder(categories=[['S', ", EQUAL],
     "learned.category(": ["scikit-learn: OrdinalEncoder(categories=[['C', 'Q', 'S']]", EQUAL],
-    "learned.cut(": [NONE],
+    "function=pd.qcut": ['SQL: SELECT quantile_cont("fare", [0.0, 0.25, 0.5, 0.75, 1.0]) FROM df', EQUAL],
+    'learned.cut("cut_fare",': ["SQL: SELECT [low + (high - low) * (CASE i WHEN 0 THEN -0.001 ELSE i / 3 END)", EQUAL],
+    'learned.cut("cut_fare_2",': [f"{NO_STEP} (the line states the edges, so that nothing is learned)"],
+    '["fare"], "mean")': ['SQL: SELECT "port", "sex", avg("fare") FROM df GROUP BY ALL', EQUAL],
+    "lambda fares:": ['SQL: SELECT "sex", median("large") FROM df GROUP BY ALL', EQUAL],
+    'df["port"].mode()[0]': ['SQL: SELECT "port" FROM df WHERE "port" IS NOT NULL GROUP BY "port" ORDER BY', EQUAL],
+    'df["fare"].skew()': [NONE],
     "learned.get_dummies(": ["scikit-learn: OneHotEncoder(categories=[['C', 'Q', 'S']]", EQUAL],
     "learned.fit_transform(": ["scikit-learn: StandardScaler()", EQUAL],
-    "lambda: model.fit(": ["scikit-learn: LogisticRegression(C=2.0, max_iter=1000)", EQUAL],
-    'df["fare"].quantile(0.9)': [NONE],
+    "lambda: model.fit(": ["scikit-learn: LogisticRegression(C=0.5, max_iter=1000)", EQUAL],
+    'df["fare"].quantile(0.9)': ['SQL: SELECT quantile_cont("fare", 0.9) FROM df', EQUAL],
 }
 
 
@@ -68,9 +82,23 @@ def test_each_learned_expression_has_a_step_that_was_compared_or_none(lifted: Pa
         assert lines[0].strip().startswith(step), done.stdout
         assert [each.strip() for each in lines[1:]] == verdict, done.stdout
     assert len(found) == len(EXPECTED)
-    wrong = "from pathlib import Path; from looseleaf import graduate; graduate.SQL['mean'] = 'max'; "
+    wrong = "from pathlib import Path; from looseleaf import graduate; graduate.SQL['mean'] = 'max({})'; "
     done = run(*start, f"{wrong}graduate.run(Path.cwd())", folder=lifted, PYTHONPATH=SOURCES)
     assert 'SQL: SELECT max("age") FROM df\n  differs in row ' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("df['fare'].skew()", "neither a fit nor an aggregate"),
+        ("df['fare'].mean(2)", "neither a fit nor an aggregate"),
+        ("df['fare'].quantile()", "neither a fit nor an aggregate"),
+        ("df.groupby('port')['fare'].mode()[0]", "decides ties as pandas does"),
+    ],
+)
+def test_an_expression_without_a_counterpart_in_sql_is_named_as_such(expression: str, reason: str) -> None:
+    with pytest.raises(LookupError, match=reason):
+        _aggregate(expression, None)
 
 
 def test_the_first_difference_is_named() -> None:

@@ -1,6 +1,7 @@
 """Candidates, champions and promotions for the tests of the gate."""
 
 import functools
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def trained_pair() -> tuple[Settings, Bundle, Bundle]:
 
 @functools.cache
 def _folder() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="gate-")
+    # Not below `tempfile.tempdir`, which a session of pytest removes when it ends.
+    return tempfile.TemporaryDirectory(prefix="gate-", dir=os.environ.get("TMPDIR", "/tmp"))
 
 
 def promoted(settings: Settings, **given: Any) -> deployments.Deployment:

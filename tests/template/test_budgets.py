@@ -12,6 +12,8 @@ from support.rendering import ROOT, TEMPLATE, files
 RUNTIME = TEMPLATE / "lifecycle/src/lifecycle"
 HOOKS = ROOT / "hooks/looseleaf"
 LIFT = HOOKS / "lift"
+# What continues the notebook lift after its code is written.
+GRADUATE = HOOKS / "graduate.py"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 MAINTENANCE = ROOT / "maintenance"
@@ -27,14 +29,14 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5547, 58), (LIFT, 2500, 23), (MAINTENANCE, 562, 7)]
+BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    # The notebook lift has a budget of its own.
-    apart = WRITTEN if folder == LIFT else WRITTEN | {LIFT}
-    paths = [path for path in modules(folder) if apart.isdisjoint(path.parents)]
+    # The notebook lift has budgets of its own.
+    apart = (WRITTEN | {LIFT, GRADUATE}) - {folder}
+    paths = [path for path in modules(folder) if apart.isdisjoint([path, *path.parents])]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count
 
