@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ import yaml
 from looseleaf.snapshot import git
 from maintenance.history import recorded
 from maintenance.snapshots import snapshot
+from support.forking import Forks
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template"
@@ -211,13 +212,20 @@ def outcome(tree: Path, *tests: str) -> tuple[int, str]:
 
     Tests in template/ run in place, as if it were rendered.
     """
+    from looseleaf.project import environment
+
     sources = [tree, tree / "hooks", tree / "template/lifecycle/src", tree / "template/src"]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     stand_in = tree / "template/pyproject.toml"
     if any(name.startswith("template/") for name in tests):
         shutil.copy(stand_in.with_suffix(".toml.jinja"), stand_in)
     try:
-        done = run(*command, folder=tree, PYTHONPATH=os.pathsep.join(map(str, sources)))
+        given = {"folder": tree, "sources": sources, "environment": environment(), "seconds": LONGEST}
+        return _forks(tree).pytest("-q", "-x", "-p", "no:cacheprovider", *tests, **given)
     finally:
         stand_in.unlink(missing_ok=True)
-    return done.returncode, done.stdout
+
+
+@cache
+def _forks(tree: Path) -> Forks:
+    # One for each tree, because the sweep uses two at the same time.
+    return Forks()
