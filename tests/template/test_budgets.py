@@ -17,7 +17,7 @@ GRADUATE = HOOKS / "graduate.py"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 MAINTENANCE = ROOT / "maintenance"
-FILES = 125
+FILES = 126
 
 
 def modules(folder: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
+BUDGETS = [(RUNTIME, 9900, 70), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)

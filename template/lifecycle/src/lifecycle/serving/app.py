@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from lifecycle import __version__, timestamps
 from lifecycle.errors import LifecycleError
+from lifecycle.serving import v2
 from lifecycle.serving.deployed import DeploymentFollower
 from lifecycle.serving.metrics import CONTENT_TYPE, PATH
-from lifecycle.serving.predict import NO_FEATURES, PredictionService
+from lifecycle.serving.predict import PredictionService
 from lifecycle.settings import API_KEY, Log, Serve
 from lifecycle.storage import Store
 
@@ -168,8 +169,7 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
     @app.get("/readyz", responses={503: _problem("No features yet, or the service is stopping.") | RETRY})
     async def readyz() -> dict[str, str | bool]:
         """Return 200 when requests can be predicted; `pending`: a newer version cannot be loaded, see `/info`."""
-        if service.leaving or follower.deployed.lacks_features:
-            problem = "the service is stopping" if service.leaving else NO_FEATURES
+        if problem := service.not_ready():
             raise HTTPException(503, problem, {"retry-after": "5"})
         return {"status": "ready", "version": follower.deployed.version, "pending": bool(follower.pending)}
 
@@ -184,6 +184,7 @@ def _fastapi_app(service: PredictionService) -> FastAPI:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     app.include_router(keyed)
+    app.include_router(v2.routes(follower, service.not_ready))
     return app
 
 

@@ -24,7 +24,7 @@ from lifecycle.contract.schema import ORDERED, Column
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.predictions import segment_folder, size_of_segments
 from lifecycle.reports import FORMAT, LATEST, VERDICTS
-from lifecycle.serving.deployed import DeployedModel, DeploymentFollower
+from lifecycle.serving.deployed import DeployedModel, DeploymentFollower, Header
 
 log = logging.getLogger("lifecycle.serving")
 PATH = "/predict"
@@ -37,6 +37,8 @@ PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
 REASONS = {401: "unauthorized", 404: "unknown_key", 408: "slow", 413: "too_large", 415: "compressed", 422: "invalid"}
 REASONS |= {503: "not_ready"}
 OVERLOADED = "overloaded"
+# The queue empties within a second.
+RETRY_SOON = (b"retry-after", b"1")
 # The gauges that are read from the storage: description and labels.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_info": ("The deployed version.", ("model", "version", "contract", "environment")),
@@ -52,6 +54,14 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_quality_bound": ("Quality below which a retrain is due.", ("metric",)),
     "prediction_log_bytes": ("Bytes of the prediction log that are not collected yet.", ()),
 }
+
+
+class Rejected(Exception):
+    """An error response; `reason` is the label of its metric."""
+
+    def __init__(self, status: int, detail: Any, *headers: Header, reason: str = "") -> None:
+        self.status, self.detail, self.headers = status, detail, headers
+        self.reason = reason or REASONS[status]
 
 
 class Metrics(Collector):
@@ -149,6 +159,11 @@ class Metrics(Collector):
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError, LifecycleError) as error:
             log.error("%s is not a valid monitoring report: %s", path, error)
+
+
+def overloaded(status: int, problem: str) -> Rejected:
+    """Return the error response to a request that has to wait for its turn too long."""
+    return Rejected(status, problem, RETRY_SOON, reason=OVERLOADED)
 
 
 class _SharedCounters(MultiProcessCollector):

@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lifecycle.contract.rows import Row, RowError, TooManyRows
 from lifecycle.registry.predictions import segment_folder, upload_segments
+from lifecycle.serving import v2
 from lifecycle.serving.deployed import BatchQueue, DeployedModel, DeploymentFollower, Header, Responses
-from lifecycle.serving.metrics import METHODS, OVERLOADED, PATH, REASONS, UNMATCHED, Metrics
+from lifecycle.serving.metrics import METHODS, PATH, UNMATCHED, Metrics, Rejected, overloaded
 from lifecycle.serving.prediction_log import PredictionLog
 from lifecycle.settings import Log, Serve
 
@@ -28,23 +29,16 @@ log = logging.getLogger("lifecycle.serving")
 # Predicting more rows on the event loop, or for a longer time, would delay other requests, also those for /healthz.
 EVENT_LOOP_ROWS, EVENT_LOOP_SECONDS = 100, 0.001
 # For orchestrators, Prometheus and readers of the documentation; all other paths require the API key.
-OPEN, OPEN_FILES = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"), "/static-offline-docs/"
+OPEN, OPEN_FILES = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", *v2.OPEN), "/static-offline-docs/"
 NO_FEATURES = "there are no features yet to look up; `make features` writes them"
+STOPPING = "the service is stopping"
 NO_KEY = "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
-# The queue empties within a second; a person needs longer to write features or restart a service.
-RETRY_SOON, RETRY_LATER = (b"retry-after", b"1"), (b"retry-after", b"5")
+# A person needs longer to write features or restart a service than the queue to empty.
+RETRY_LATER = (b"retry-after", b"5")
 CLOSE = (b"connection", b"close")
 # The client disconnected before there was a response (the convention of nginx).
 CLIENT_CLOSED = 499
 VALID_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-
-
-class Rejected(Exception):
-    """An error response; `reason` is the label of its metric."""
-
-    def __init__(self, status: int, detail: Any, *headers: Header, reason: str = "") -> None:
-        self.status, self.content, self.headers = status, to_json({"detail": detail}), headers
-        self.reason = reason or REASONS[status]
 
 
 class PredictionService:
@@ -72,12 +66,13 @@ class PredictionService:
             await self.fastapi(scope, receive, send)
             return
         started, status, method = time.perf_counter(), CLIENT_CLOSED, scope["method"]
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        is_predict = path == PATH and method == "POST"
+        path, given = scope["path"].removeprefix(scope.get("root_path", "")), dict(scope["headers"])
+        model = self.follower.deployed
+        inference = v2.inference(path, given, model) if method == "POST" else None
+        is_predict = inference is not None or (path == PATH and method == "POST")
         # A connection sends its next request after the response, so two in a row of one cannot be predicted together.
         client = scope.get("client")
         is_alone, self._client = client is not None and client == self._client, client
-        given, model = dict(scope["headers"]), self.follower.deployed
         request_id = given.get(b"x-request-id", b"")
         if not VALID_REQUEST_ID.fullmatch(request_id):
             # It has to be unique, not secret.
@@ -90,7 +85,7 @@ class PredictionService:
             if is_predict:
                 if given.get(b"content-encoding", b"identity").lower() != b"identity":
                     raise Rejected(415, "the body is compressed (content-encoding); send it as it is")
-                content = await self._predict(model, request_id, receive, is_alone)
+                content = await self._predict(model, request_id, receive, is_alone, inference)
                 status = 200
                 await self._send(send, status, content, headers)
             else:
@@ -99,32 +94,35 @@ class PredictionService:
             pass
         except (Rejected, RowError) as error:
             rejection = Rejected(422, error.faults) if isinstance(error, RowError) else error
-            status = rejection.status
             if is_predict:
                 self.metrics.refusals.labels(rejection.reason).inc()
-            await self._send(send, status, rejection.content, [*headers, *rejection.headers])
+            status, content = _error(path, rejection.status, rejection.detail)
+            await self._send(send, status, content, [*headers, *rejection.headers])
         except asyncio.CancelledError:
             # Uvicorn cancels requests that take longer than the graceful shutdown.
-            status = 503
-            await self._send(send, status, b'{"detail":"the service is stopping"}', [*headers, RETRY_LATER])
+            status, content = _error(path, 503, STOPPING)
+            await self._send(send, status, content, [*headers, RETRY_LATER])
         except Exception:
             status = 500
             if not is_predict:
                 raise
-            failure = {"detail": "internal error", "request_id": request_id.decode()}
-            log.exception("a request failed", extra={"request_id": failure["request_id"]})
-            await self._send(send, status, to_json(failure), headers)
+            log.exception("a request failed", extra={"request_id": request_id.decode()})
+            _, content = _error(path, status, "internal error", request_id=request_id.decode())
+            await self._send(send, status, content, headers)
         finally:
             self.in_flight -= 1
-            route = PATH if path == PATH else getattr(scope.get("route"), "path", UNMATCHED)
+            route = PATH if is_predict or path == PATH else getattr(scope.get("route"), "path", UNMATCHED)
             seconds = time.perf_counter() - started
             self.metrics.count_request(method if method in METHODS else "OTHER", route, status, seconds)
 
-    async def _predict(self, model: DeployedModel, request_id: bytes, receive: Receive, is_alone: bool) -> bytes:
+    async def _predict(
+        self, model: DeployedModel, request_id: bytes, receive: Receive, is_alone: bool, inference: v2.Inference | None
+    ) -> bytes:
         """Return the JSON of the predictions, or raise Rejected or ClientDisconnect."""
         deadline = asyncio.get_running_loop().time() + self.limits.timeout_seconds
         body = await self._read_body(receive, deadline)
         try:
+            body = inference.read(body, self.limits.max_rows) if inference else body
             rows, is_list, ignored = model.reader.read(body)
         except TooManyRows:
             problem = f"more than {self.limits.max_rows} rows in one request (setting serve.max_rows)"
@@ -144,7 +142,11 @@ class PredictionService:
         if self.prediction_log and rows:
             received = b"" if ignored else body if is_list else b"[%b]" % body
             self.prediction_log.add(model, request_id, received, rows, content if is_list else b"[%b]" % content)
-        return content
+        return inference.write(predictions) if inference else content
+
+    def not_ready(self) -> str:
+        """Return why requests cannot be predicted now, empty where they can."""
+        return STOPPING if self.leaving else NO_FEATURES if self.follower.deployed.lacks_features else ""
 
     def _predict_and_count(self, model: DeployedModel, rows: Sequence[Row]) -> Responses:
         predictions = model.predict(rows)
@@ -199,9 +201,9 @@ class PredictionService:
         limits, waiting = self.limits, self.batches.rows
         # Counted here, after the body was read: a client that sends slowly takes no place from others.
         if self.predicting >= limits.max_in_flight:
-            raise _overloaded(503, f"{self.predicting} requests wait for a prediction (setting serve.max_in_flight)")
+            raise overloaded(503, f"{self.predicting} requests wait for a prediction (setting serve.max_in_flight)")
         if waiting and waiting + len(rows) > limits.queue_rows:
-            raise _overloaded(429, f"{waiting} rows wait for a prediction (setting serve.queue_rows)")
+            raise overloaded(429, f"{waiting} rows wait for a prediction (setting serve.queue_rows)")
         self.predicting += 1
         try:
             async with asyncio.timeout_at(deadline) as timeout:
@@ -210,7 +212,7 @@ class PredictionService:
             if not timeout.expired():  # the model raised it
                 raise
             problem = f"no prediction within {limits.timeout_seconds:g} s (setting serve.timeout_seconds)"
-            raise _overloaded(503, problem) from None
+            raise overloaded(503, problem) from None
         finally:
             self.predicting -= 1
 
@@ -243,5 +245,5 @@ class PredictionService:
         await send({"type": "http.response.body", "body": body})
 
 
-def _overloaded(status: int, problem: str) -> Rejected:
-    return Rejected(status, problem, RETRY_SOON, reason=OVERLOADED)
+def _error(path: str, status: int, detail: Any, **more: str) -> tuple[int, bytes]:
+    return v2.problem(status, detail) if path.startswith(v2.PREFIX) else (status, to_json({"detail": detail} | more))
