@@ -75,7 +75,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 # `make train promote` runs its goals one after the other, also when MAKEFLAGS has -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle owners \
+.PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle conform card owners \
 	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
 	scheduled audit sbom
 
@@ -207,9 +207,18 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), or sign it (SIGN=1 VERSION=…)
+# Programs of others, each installed in an environment of its own.
+INTEROP = UV="$(UV)" PYTHONPATH=lifecycle/tools .venv/bin/python -m interop $(environment) $(call assign,--version,VERSION)
+bundle: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), sign it (SIGN=1, or SIGN=KEY.pem, VERSION=…), or write it for others (TO=mlflow, huggingface or cyclonedx EXPORT=FOLDER)
 	$(if $(or $(call given,EXPORT),$(call given,IMPORT),$(call given,SIGN)),,$(error make bundle requires EXPORT=FILE, IMPORT=FILE, or SIGN=1 with VERSION=…))
-	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),$(or $(call flag,sign,SIGN),export $(call option,--file,EXPORT)) $(call option,--,VERSION))
+	$(if $(filter-out 1,$(call given,SIGN)),@$(INTEROP) sign $(call option,--,SIGN) $(call option,,VERSION),$(if $(call given,TO),@$(INTEROP) export $(call assign,--to,TO) $(call option,--,EXPORT),\
+	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),$(or $(call flag,sign,SIGN),export $(call option,--file,EXPORT)) $(call option,--,VERSION))))
+
+conform: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## let six other programs read the deployed version, and compare what they find (VERSION=… ENVIRONMENT=…)
+	@$(INTEROP) conform
+
+card: $(RUN) ## write docs/model-card.md for the deployed version; make check compares it (VERSION=… ENVIRONMENT=…)
+	@$(INTEROP) card
 
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive

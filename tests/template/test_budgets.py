@@ -17,7 +17,9 @@ GRADUATE = HOOKS / "graduate.py"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 MAINTENANCE = ROOT / "maintenance"
-FILES = 126
+# Ten of them let other programs read a version, and people and agents the repository: the protocol's module, the six in
+# INTEROP, their page, AGENTS.md and the dev container.
+FILES = 135
 
 
 def modules(folder: Path) -> list[Path]:
@@ -29,7 +31,11 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9900, 70), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
+INTEROP = TEMPLATE / "lifecycle/tools/interop"
+# Of the runtime, 180 lines in one module are the Open Inference Protocol. The other formats are in a folder of their
+# own, which is no part of the runtime.
+BUDGETS = [(RUNTIME, 9938, 70), (INTEROP, 700, 6), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1)]
+BUDGETS += [(MAINTENANCE, 562, 7)]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
@@ -41,7 +47,7 @@ def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) 
     assert len(paths) <= count
 
 
-@pytest.mark.parametrize("folder", [RUNTIME, HOOKS, MAINTENANCE])
+@pytest.mark.parametrize("folder", [RUNTIME, INTEROP, HOOKS, MAINTENANCE])
 def test_no_module_has_more_than_250_lines(folder: Path) -> None:
     long = {path.name: count for path in modules(folder) if (count := len(path.read_text().splitlines())) > 250}
     assert long == {}

@@ -25,6 +25,9 @@ MADE = (
     "uv.lock",
     "churn/",
     "docs/contract-report.md",
+    # What `make card` writes, and a part of the address of a version.
+    "docs/model-card.md",
+    "versions/VERSION",
     "bundle.json",
     "card.md",
     # What `make lift` writes.

@@ -15,6 +15,7 @@ import command
 from lifecycle import features, settings
 from lifecycle.contract.team import project_name
 from lifecycle.errors import LifecycleError
+from lifecycle.models import PEM
 from lifecycle.models.bundle import INSTALL, Bundle, open_version
 from lifecycle.ownership.approvals import roles
 from lifecycle.registry import code, deployments
@@ -98,8 +99,9 @@ def build(given: argparse.Namespace) -> str:
     arguments = {"PYTHON": "{}.{}".format(*sys.version_info), "UV": given.uv, "ENVIRONMENT": given.environment}
     # Without a deployed version, a graph is expected; OPTIONS="--build-arg INSTALL=…" overrides it.
     install = INSTALL[bundle.kind if bundle else "onnx"].removeprefix("uv sync ")
-    if any(settings.load(Path.cwd(), each).settings.trusted_keys for each in settings.ENVIRONMENTS):
-        install += " --extra signing"
+    trusted = [key for each in settings.ENVIRONMENTS for key in settings.load(Path.cwd(), each).settings.trusted_keys]
+    kinds = {"openssf" if key.startswith(PEM) else "signing" for key in trusted}
+    install += "".join(f" --extra {kind}" for kind in sorted(kinds))
     arguments |= {"INSTALL": install} if is_service else {"COMMIT": revision}
     words = [engine, "build", "--file=deploy/Containerfile", f"--target={given.target}", f"--tag={image}"]
     words += [*OPTIONS_OF[engine], *(f"--label=org.opencontainers.image.{key}={text}" for key, text in labels.items())]

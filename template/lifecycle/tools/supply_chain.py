@@ -4,20 +4,19 @@ Each tool runs in an environment of its own, from the package index of this repo
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import command
+from interop.bom import component
 
 from lifecycle import settings
 from lifecycle.errors import LifecycleError
-from lifecycle.models.bundle import Bundle, open_version
+from lifecycle.models.bundle import open_version
 from lifecycle.registry import deployments
 
 # Command and package. Licences: Apache 2.0, and GPL 3 for the program hadolint. None of them is distributed.
@@ -74,24 +73,6 @@ def sbom(environment: str) -> None:
     SBOM.parent.mkdir(exist_ok=True)
     SBOM.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"{SBOM}: {listed} and {model}")
-
-
-def component(bundle: Bundle) -> dict[str, Any]:
-    """Return a verified bundle as a component of CycloneDX; its own hash is that of its list of hashes."""
-    # Bundles of older releases may lack some facts.
-    facts, reference = bundle.facts, f"model:{bundle.version}"
-    digests = {"": hashlib.sha256(bundle.read("bundle.json")).hexdigest()} | facts["files"]
-    hashes = {name: [{"alg": "SHA-256", "content": digest}] for name, digest in digests.items()}
-    named = {name: {"bom-ref": f"{reference}/{name}", "name": name} for name in facts["files"]}
-    files = [{"type": "file", **each, "hashes": hashes[name]} for name, each in named.items()]
-    scores = facts.get("metrics", {}).get("candidate", {}).items()
-    own = {"type": "machine-learning-model", "bom-ref": reference, "name": facts["name"], "version": bundle.version}
-    parameters = {"task": bundle.contract.target.task, "modelArchitecture": bundle.kind}
-    metrics = [{"type": name, "value": f"{value:g}"} for name, value in scores]
-    card = {"modelParameters": parameters, "quantitativeAnalysis": {"performanceMetrics": metrics}}
-    recorded = {"data": facts.get("data"), "commit": facts.get("code", {}).get("commit")}
-    properties = [{"name": f"looseleaf:{name}", "value": str(value)} for name, value in recorded.items()]
-    return own | {"hashes": hashes[""], "modelCard": card, "components": files, "properties": properties}
 
 
 if __name__ == "__main__":

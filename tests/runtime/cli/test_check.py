@@ -14,7 +14,8 @@ def test_check_reports_what_is_valid_and_names_what_is_missing(
 ) -> None:
     team, store = sample_team(), settings_in(tmp_path).store
     (tmp_path / "lifecycle/tools").mkdir(parents=True)
-    (tmp_path / "lifecycle/tools/owners.py").symlink_to(Path(cli.__file__).parents[3] / "tools/owners.py")
+    for name in ("owners.py", "interop"):
+        (tmp_path / "lifecycle/tools" / name).symlink_to(Path(cli.__file__).parents[3] / "tools" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFECYCLE_STORAGE", str(store.root))
     monkeypatch.setattr("lifecycle.contract.team.load_contract", lambda: (team.contract, team.features_sql))

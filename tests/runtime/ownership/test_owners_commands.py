@@ -44,7 +44,7 @@ def line_of(piece: str) -> int:
 def test_a_correct_file_ends_with_0(run: Run) -> None:
     code, out, err = run("owners", "check", text=CURRENT)
     assert (code, err) == (0, "")
-    assert out == "ok  owners: 11 filters, data-science, engineering, product\n"
+    assert out == "ok  owners: 12 filters, data-science, engineering, product\n"
 
 
 def test_errors_are_printed_before_warnings_and_end_with_1(run: Run) -> None:
@@ -118,5 +118,5 @@ def test_two_thousand_files_are_checked_in_less_than_a_second_of_cpu(tmp_path: P
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    assert "51 filters" in done.stdout
+    assert "52 filters" in done.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1

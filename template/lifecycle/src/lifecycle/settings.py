@@ -21,7 +21,7 @@ from lifecycle.storage import Store
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
 API_KEY, SIGNING_KEY = "LIFECYCLE_API_KEY", "LIFECYCLE_SIGNING_KEY"  # secrets: `make config` prints every setting
-PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$")]  # 32 bytes in Base64
+PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$|^-----BEGIN PUBLIC KEY-----")]  # 32 bytes in Base64
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
 

@@ -123,6 +123,7 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
         point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
     _tool("owners.py")["report"](Path.cwd(), always=False)
+    print(_tool("interop/card.py")["check"](Path.cwd()), end="")
 
 
 def _owners(given: argparse.Namespace, loaded: settings.Loaded) -> None:

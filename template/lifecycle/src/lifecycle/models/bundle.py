@@ -21,11 +21,11 @@ from typing import Any
 from lifecycle.contract import team
 from lifecycle.contract.schema import Contract
 from lifecycle.errors import LifecycleError
-from lifecycle.models import SIGNATURE, is_signed, sign
+from lifecycle.models import OPENSSF, SIGNATURE, is_signed, sign
 from lifecycle.settings import SIGNING_KEY
 from lifecycle.storage import VERSION, Store, draft, explain_disk_errors, flush, hash_of
 
-FORMAT = 1
+FORMAT, UNLISTED = 1, ("bundle.json", SIGNATURE, OPENSSF)
 RETRAIN = "Promote another version, or train again; a bundle is never edited."
 SIGN = "Run `make bundle SIGN=1 VERSION={}` where the private key is, or train there."
 # How to install what a bundle of each kind needs where it serves.
@@ -141,7 +141,7 @@ def verify(path: Path, trusted_keys: tuple[str, ...] = ()) -> Bundle:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error})", RETRAIN) from error
     if trusted_keys and not is_signed(path, content, trusted_keys):
         raise BundleError(f"{path} is not signed by one of the keys in trusted_keys", SIGN.format(path.name))
-    found = {name: digest for name, digest in _hashes(path).items() if name not in ("bundle.json", SIGNATURE)}
+    found = {name: digest for name, digest in _hashes(path).items() if name not in UNLISTED}
     if form != FORMAT:
         fault = f"has format {form}, this lifecycle reads {FORMAT}"
     elif facts.get("version") != path.name:

@@ -1,9 +1,11 @@
 """Write a trained model with its card into a bundle, and verify that it predicts as the model did in training."""
 
+import hashlib
 import json
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from lifecycle.models import bundle as bundles
 from lifecycle.models.export import FILE as EXPORT
 from lifecycle.models.export import Export
 from lifecycle.models.predictor import Predictor
-from lifecycle.models.runtimes import FrameModel, Model, SkopsModel, untrusted_types
+from lifecycle.models.runtimes import FOREIGN, FrameModel, Model, SkopsModel, untrusted_types
 from lifecycle.settings import Settings, Train
 from lifecycle.training.dataset import Dataset
 
@@ -49,9 +51,12 @@ def pack(
         folder = Path(name)
         for path, content in (files | {path: text.encode() for path, text in texts.items()}).items():
             (folder / path).write_bytes(content)
+        if export is not None and export.graph is not None:
+            export = replace(export, graph=described(export.graph, team.contract, facts))
         kind = _write_python(team, model, folder) if export is None else _write_matrix(model, export, folder)
-        made = datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
-        return bundles.publish(settings.store, folder, kind | facts, made, check=None if export is None else Predictor)
+        return bundles.publish(
+            settings.store, folder, kind | facts, _made(facts), check=None if export is None else Predictor
+        )
 
 
 def model_card(contract: Contract, facts: Mapping[str, Any], runtime: str) -> str:
@@ -67,6 +72,30 @@ def model_card(contract: Contract, facts: Mapping[str, Any], runtime: str) -> st
     template = environment.from_string(CARD.read_text(encoding="utf-8"))
     columns = [(column, _expected(column)) for column in contract.columns]
     return template.render(contract=contract, facts=facts, runtime=runtime, columns=columns)
+
+
+def described(graph: bytes, contract: Contract, facts: Facts) -> bytes:
+    """Return a graph with its name, version, contract, target and input columns as `metadata_props`, each as JSON.
+
+    The version is the beginning of that of the bundle, whose other part is a hash of all files including this one.
+    """
+    import onnx
+
+    model, target = onnx.load_model_from_string(graph), contract.target
+    about = {"name": facts["name"], "version": _made(facts), "task": target.task, "label": target.label}
+    about |= {"contract": hashlib.sha256(contract.to_json().encode()).hexdigest(), "classes": target.classes}
+    inputs = {column.name: column.unit for column in contract.inputs if column.name not in facts["empty"]}
+    about |= {"unit": target.unit, "inputs": inputs}
+    texts = {name: json.dumps(value) for name, value in about.items()}
+    # A name may be one of the texts for which a graph is refused.
+    for mark in map(bytes.decode, FOREIGN):
+        texts = {name: text.replace(mark, f"\\u{ord(mark[0]):04x}{mark[1:]}") for name, text in texts.items()}
+    onnx.helper.set_model_props(model, texts)
+    return bytes(model.SerializeToString())
+
+
+def _made(facts: Facts) -> str:
+    return datetime.fromisoformat(facts["created"]).strftime("%Y%m%dT%H%M%S%f")
 
 
 def _golden_rows(dataset: Dataset, train: Train) -> list[dict[str, Any]]:
