@@ -9,6 +9,7 @@ from pathlib import Path
 from looseleaf import eject, propose
 from looseleaf.fleet import command as fleet
 from looseleaf.lift import arguments as lift
+from looseleaf.ready import arguments as ready
 from looseleaf.update import command as update
 from looseleaf.update import provenance
 
@@ -30,12 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("provenance", help="compare the template's files with the recorded release")
     commands.add_parser("eject", help="leave the template; everything keeps running")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
+    ready.add_arguments(commands.add_parser("ready", help="compute the ML Test Score of a rendered repository"))
     options = parser.parse_args(arguments)
     # A closed terminal or a cancelled job ends an update as Ctrl-C does, which removes temporary files.
     if arguments is None and options.command in ("update", "propose", "fleet", "lift"):
         for sign in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sign, signal.default_int_handler)
-    of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run}
+    of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run, "ready": ready.run}
     if options.command in of_options:
         return of_options[options.command](options)
     of_folder = {"provenance": provenance.run, "eject": eject.run}

@@ -76,7 +76,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle owners \
-	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
+	collect labels erase monitor accept retrain history features serve client year ready score image up down manifests deploy \
 	scheduled audit sbom
 
 help: ## list these commands
@@ -165,7 +165,7 @@ check: $(RUN) ## check lint, formatting and types; check that the contract, feat
 	$(RUN) check
 
 test: $(RUN) ## run the team's tests: data, behaviour, gates
-	.venv/bin/pytest
+	.venv/bin/pytest --junitxml=build/tests.xml
 
 smoke: $(RUN) ## train, promote and predict if the tables are available, else print a notice (for CI)
 	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
@@ -248,6 +248,9 @@ client: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## build a typed client of the servi
 
 year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
 	@$(LOOSELEAF) year
+
+ready: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compute the ML Test Score of the deployed version, after drills in a copy (ENVIRONMENT=… DRY_RUN=1)
+	@$(LOOSELEAF) ready $(environment) $(call flag,--dry-run,DRY_RUN)
 
 score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FROM=… TO=…), or a file (INPUT=… OUTPUT=…)
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \
