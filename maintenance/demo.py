@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from looseleaf.project import environment, make, post, service
-from looseleaf.snapshot import git
+from looseleaf.snapshot import git, identity
 from looseleaf.steps import StepFailed, Steps
 from maintenance.snapshots import source
 
@@ -64,6 +64,17 @@ def play(steps: Steps, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with steps.step("copy the template"):
         render(folder)
     steps.run("make setup", make("setup"), folder, NETWORK, downloads=True)
+    # A version that is trained from files without a commit could not be reviewed or rebuilt.
+    git("add", "--all", folder=folder)
+    git(
+        "commit",
+        "--quiet",
+        "--no-verify",
+        "--message",
+        "Render",
+        folder=folder,
+        **identity(NAME="demo", EMAIL="demo@invalid"),
+    )
     for command in ("train", "promote", "features"):
         steps.run(f"make {command}", make(command), folder, f"Repeat it in {_relative(folder)}: make {command}.")
     request = readme_request(folder)
@@ -85,8 +96,7 @@ def render(folder: Path) -> None:
         raise StepFailed(f"{folder} has other files in it", "Choose another folder with --into.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    url = source(ROOT, folder.parent / "snapshot")
-    run_copy(url, folder, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False)
+    run_copy(source(ROOT, folder.parent / "snapshot"), folder, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False)
     # With a repository of its own, git and ruff do not use the settings of the surrounding checkout.
     git("init", "--quiet", folder=folder)
 
@@ -108,8 +118,9 @@ def readme_request(folder: Path) -> dict[str, Any]:
 
 def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
     """Return the batch prediction for a customer from the file that `make score` wrote."""
-    python = str(folder / ".venv" / "bin" / "python")
-    done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [folder / ".venv/bin/python", "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True
+    )
     if done.returncode:
         raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
     rows = json.loads(done.stdout)

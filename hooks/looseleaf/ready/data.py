@@ -72,7 +72,7 @@ def quick(evidence: Evidence) -> Found:
     """From the commit of the newest contract to the first promotion of a version with it."""
     if evidence.contract_changed is None:
         raise Lost("contract.json is in no commit, so the time to a promotion is not known")
-    made = [each for each in evidence.audit if each.get("action") == "promote" and "live" in each]
+    made = [each for each in evidence.audit if each.get("environment") == evidence.environment and "live" in each]
     own = [parse(each["changed"]) for each in made if each["live"]["version"] == evidence.version]
     if not own:
         raise Lost("the audit log has no promotion of this version")

@@ -5,6 +5,7 @@ All storages are below build/ready; the repository's own storage, data and deplo
 
 import importlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ from looseleaf.ready.evidence import DRILLS, OWN, Document, Evidence
 from looseleaf.ready.place import LOCAL, WHY, Failed, Place
 
 DAY = timestamps.DAY
+# model.skops has the time of its writing; golden.jsonl has what the deployed fit predicts.
+REPRODUCED = ("model.onnx", "golden.jsonl", "profile.json", "training.ids", "holdout.ids")
 # Parameters of scikit-learn, LightGBM and XGBoost; the first that the estimator has is varied by this factor.
 VARIED = ("learning_rate", "C", "alpha", "max_depth", "min_samples_leaf", "n_neighbors", "n_estimators", "max_iter")
 FACTOR = 2
@@ -58,7 +61,7 @@ def pipeline(evidence: Evidence, folder: Path) -> Iterator[tuple[str, Document]]
     place.storage.mkdir(parents=True)
     for name in ("predictions", "labels"):
         if (store.root / name).is_dir():
-            (place.storage / name).symlink_to((store.root / name).absolute())
+            (place.storage / name).symlink_to(store.root / name)
     as_of = timestamps.parse(facts["as_of"])
     try:
         days, older = _older(place, as_of, evidence)
@@ -70,8 +73,7 @@ def pipeline(evidence: Evidence, folder: Path) -> Iterator[tuple[str, Document]]
         yield from ((name, {"problem": str(failed)}) for name in names)
         return
     rebuilt = json.loads((place.storage / "bundles" / again / "bundle.json").read_bytes())
-    ours = [name for name in facts["files"] if name.startswith("model") or name in ("training.ids", "holdout.ids")]
-    equal = {name: facts["files"][name] == rebuilt["files"].get(name) for name in ours}
+    equal = {name: facts["files"][name] == rebuilt["files"].get(name) for name in REPRODUCED if name in facts["files"]}
     yield "pipeline", {"data": rebuilt["data"], "equal": equal}
     times = [each.get("latency", {}).get("numbers", {}).get("milliseconds") for each in (before, after)]
     missing = {"problem": "the gate did not measure a prediction"} if None in times else {}
@@ -106,8 +108,12 @@ def _compared(checks: Mapping[str, Document], facts: Document) -> Document:
     numbers = check["numbers"]
     if not facts.get("days", 1) or "mean" not in numbers:
         return {"problem": "the data have no older rows to train on" if not facts.get("days", 1) else check["text"]}
-    measure = check["text"].partition(": ")[2].partition(" ")[0]
-    return facts | {"measure": measure} | {name: numbers[name] for name in ("mean", "lower", "upper")}
+    measure = re.search(r": (.+?) [+-]", check["text"])
+    return (
+        facts
+        | {"measure": measure[1] if measure else "measure"}
+        | {name: numbers[name] for name in ("mean", "lower", "upper")}
+    )
 
 
 def _tuned(place: Place, as_of: int, environment: str) -> Document:

@@ -92,6 +92,7 @@ def read(root: Path, environment: str, now: int | None = None) -> Evidence:
     docs/agreement.md are not valid.
     """
     settings = load(root, environment).settings
+    settings = settings.model_copy(update={name: root / getattr(settings, name) for name in ("storage", "data")})
     store, now = settings.store, timestamps.now() if now is None else now
     store.pull()
     empty = Evidence(root, environment, settings, now, open_questions=registry.open_questions(root))
@@ -141,8 +142,8 @@ def _is_same(root: Path, folder: Path, contract: Contract) -> bool:
 def _json(root: Path, path: Path) -> Item | None:
     try:
         document = json.loads(path.read_bytes())
-        shown = path.absolute().relative_to(root) if path.absolute().is_relative_to(root) else path
-        return Item(document, int(path.stat().st_mtime), str(shown)) if isinstance(document, dict) else None
+        shown = str(path.relative_to(root) if path.is_relative_to(root) else path)
+        return Item(document, int(path.stat().st_mtime), shown) if isinstance(document, dict) else None
     except (OSError, ValueError):
         return None
 
@@ -163,7 +164,7 @@ def _report(
 
     Where the version predicted nothing yet, those are of a simulated year with the same contract, whatever its version.
     """
-    own = History(settings.store.root.absolute(), settings.data.absolute(), environment, version, False)
+    own = History(settings.store.root, settings.data, environment, version, False)
     report, quality = _newest(root, settings.store.reports / environment, {version})
     if report:
         return report, quality, own

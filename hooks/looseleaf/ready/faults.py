@@ -60,7 +60,7 @@ def _faults(contract: Contract) -> Iterator[tuple[str, str, str]]:
 def _copy(evidence: Evidence, history: History, storage: Path, settings: Mapping[str, str]) -> Place:
     """Return a storage with the bundles, deployments, labels and logged predictions of another one."""
     shutil.copytree(history.storage / "deployments", storage / "deployments")
-    (storage / "bundles").symlink_to((history.storage / "bundles").absolute())
+    (storage / "bundles").symlink_to(history.storage / "bundles")
     for name in ("labels", f"predictions/{history.environment}"):
         if (history.storage / name).is_dir():
             skipped = shutil.ignore_patterns("segments", ".*")
