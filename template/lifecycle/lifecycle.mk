@@ -54,7 +54,7 @@ endif
 # The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
-ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
+ABSENT := $(if $(call package,serving),,features serve client year slo) $(if $(call package,scoring),,score) \
 	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/compose.yaml),,up down) \
 	$(if $(wildcard deploy/kubernetes),,manifests deploy) $(if $(wildcard lifecycle/tools/scheduled.py),,audit sbom scheduled)
 # The steps of `make smoke`.
@@ -76,7 +76,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle owners \
-	collect labels erase monitor accept retrain history features serve client year ready score image up down manifests deploy \
+	collect labels erase monitor accept retrain history features serve client year ready slo score image up down manifests deploy \
 	scheduled audit sbom
 
 help: ## list these commands
@@ -214,6 +214,9 @@ bundle: $(RUN) ## carry a version to another storage as one file (EXPORT=FILE VE
 owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
 	$(RUN) owners check
+
+slo: $(RUN) ## derive alerts on the error budget, in docs/slo-rules.yml, from the objectives in docs/slo.yaml
+	@.venv/bin/python lifecycle/tools/slo.py
 
 collect: $(RUN) ## convert the service's prediction log to Parquet, and remove what is too old (ENVIRONMENT=…)
 	$(RUN) collect $(environment)
