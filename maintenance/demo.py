@@ -64,22 +64,12 @@ def play(steps: Steps, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with steps.step("copy the template"):
         render(folder)
     steps.run("make setup", make("setup"), folder, NETWORK, downloads=True)
-    # A version that is trained from files without a commit could not be reviewed or rebuilt.
     git("add", "--all", folder=folder)
-    git(
-        "commit",
-        "--quiet",
-        "--no-verify",
-        "--message",
-        "Render",
-        folder=folder,
-        **identity(NAME="demo", EMAIL="demo@invalid"),
-    )
+    git("commit", "-qnm", "Trained from a commit", folder=folder, **identity(NAME="demo", EMAIL="demo@invalid"))
     for command in ("train", "promote", "features"):
         steps.run(f"make {command}", make(command), folder, f"Repeat it in {_relative(folder)}: make {command}.")
     request = readme_request(folder)
-    log = folder.parent / "demo-serve.log"
-    with steps.step("make serve, one request, SIGTERM"), service(folder, log) as address:
+    with steps.step("make serve, one request, SIGTERM"), service(folder, folder.parent / "demo-serve.log") as address:
         prediction = post(f"{address}/predict", request)
     output = steps.run("make score", make("score"), folder, f"Repeat it in {_relative(folder)}: make score.")
     with steps.step("compare the two predictions"):
@@ -118,9 +108,8 @@ def readme_request(folder: Path) -> dict[str, Any]:
 
 def scored(folder: Path, file: Path, key: str) -> dict[str, Any]:
     """Return the batch prediction for a customer from the file that `make score` wrote."""
-    done = subprocess.run(
-        [folder / ".venv/bin/python", "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True
-    )
+    python = str(folder / ".venv" / "bin" / "python")
+    done = subprocess.run([python, "-c", SCORED, str(file), key], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise StepFailed(f"{file} cannot be read", "See the lines above.", done.stderr)
     rows = json.loads(done.stdout)

@@ -40,11 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run, "ready": ready.run}
     if options.command in of_options:
         return of_options[options.command](options)
-    of_folder = {"provenance": provenance.run, "eject": eject.run}
+    of_folder = {"provenance": provenance.run, "eject": eject.run, "propose": lambda root: propose.run()}
     if options.command in of_folder:
         return of_folder[options.command](Path.cwd())
-    if options.command == "propose":
-        return propose.run()
     # The other commands need the packages of the rendered repository, in whose environment they run.
     modules = {"year": "looseleaf.year.play", "graduate": "looseleaf.graduate"}
     if options.command in modules:

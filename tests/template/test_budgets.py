@@ -16,8 +16,10 @@ LIFT = HOOKS / "lift"
 GRADUATE = HOOKS / "graduate.py"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
+READY = HOOKS / "ready"
 MAINTENANCE = ROOT / "maintenance"
-FILES = 125
+# The last three are docs/slo.yaml, the tool that derives alerts from it, and the page about readiness.
+FILES = 128
 
 
 def modules(folder: Path) -> list[Path]:
@@ -29,13 +31,21 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
+# The runtime holds what the gate does with slices, their limit, the value of a threshold and the benefit of each input.
+BUDGETS = [
+    (RUNTIME, 9825, 69),
+    (HOOKS, 5400, 57),
+    (LIFT, 2500, 23),
+    (GRADUATE, 200, 1),
+    (READY, 900, 13),
+    (MAINTENANCE, 562, 7),
+]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    # The notebook lift has budgets of its own.
-    apart = (WRITTEN | {LIFT, GRADUATE}) - {folder}
+    # The notebook lift and readiness have budgets of their own.
+    apart = (WRITTEN | {LIFT, GRADUATE, READY}) - {folder}
     paths = [path for path in modules(folder) if apart.isdisjoint([path, *path.parents])]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count

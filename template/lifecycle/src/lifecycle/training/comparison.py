@@ -82,10 +82,10 @@ def measure_slices(contract: Contract, rows: LabelledRows, outputs: Floats, sett
 
 def fairness(facts: Mapping[str, Any], target: Target, limit: float | None) -> Iterator[Check]:
     """Check that no declared slice is surely worse than all rows by more than the agreement's limit, if it has one."""
-    measure, name = metrics.measure_names(target)
-    every, tested = facts["metrics"]["candidate"].get(name), facts.get("slices", {})
     if limit is None:
         return
+    measure, name = metrics.measure_names(target)
+    every, tested = facts["metrics"]["candidate"].get(name), facts.get("slices", {})
     if every is None or not tested:
         text = "not checked: no column is marked slice=True in the contract, or no level of one has gate.min_slice_rows"
         yield checked("fairness", True, text, {"limit": limit, "tested": 0})
