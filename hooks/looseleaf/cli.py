@@ -19,10 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="looseleaf", description="Adapt and update a rendered repository.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     contract = commands.add_parser("contract", help="adapt a rendered repository to a table")
-    infer = contract.add_subparsers(dest="step", required=True, metavar="STEP").add_parser(
-        "infer", help="write contract, data, tests and documentation for a file and its label"
-    )
-    add_infer_arguments(infer)
+    steps = contract.add_subparsers(dest="step", required=True, metavar="STEP")
+    add_infer_arguments(steps.add_parser("infer", help="write contract, data, tests and documentation for a file"))
     lift.add_arguments(commands.add_parser("lift", help="carry a notebook into a rendered repository"))
     commands.add_parser("graduate", help="name the SQL or scikit-learn step for each learned line of a lift")
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
@@ -40,9 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run, "ready": ready.run}
     if options.command in of_options:
         return of_options[options.command](options)
-    of_folder = {"provenance": provenance.run, "eject": eject.run, "propose": lambda root: propose.run()}
+    of_folder = {"provenance": provenance.run, "eject": eject.run}
     if options.command in of_folder:
         return of_folder[options.command](Path.cwd())
+    if options.command == "propose":
+        return propose.run()
     # The other commands need the packages of the rendered repository, in whose environment they run.
     modules = {"year": "looseleaf.year.play", "graduate": "looseleaf.graduate"}
     if options.command in modules:

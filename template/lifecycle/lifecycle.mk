@@ -252,8 +252,8 @@ client: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## build a typed client of the servi
 year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
 	@$(LOOSELEAF) year
 
-ready: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compute the ML Test Score of the deployed version, after drills in a copy (ENVIRONMENT=… DRY_RUN=1)
-	@$(LOOSELEAF) ready $(environment) $(call flag,--dry-run,DRY_RUN)
+ready: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compute the ML Test Score of the deployed version, after drills in a copy (ENVIRONMENT=… ANNEX=1 DRY_RUN=1)
+	@$(LOOSELEAF) ready $(environment) $(call flag,--annex,ANNEX) $(call flag,--dry-run,DRY_RUN)
 
 score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FROM=… TO=…), or a file (INPUT=… OUTPUT=…)
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \

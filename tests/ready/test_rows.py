@@ -156,7 +156,7 @@ def test_nothing_counts_for_another_contract_or_other_features(tree: Tree) -> No
     tree.text("contract.json", '"customer_id"', '"client_id"')
     assert {row.points for row in tree.score().rows} == {0}
     assert {row.command for row in tree.score().rows} == {"make train promote"}
-    assert "another contract" in tree.score().problem
+    assert "another contract" in tree.problem()
     tree.text("contract.json", '"client_id"', '"customer_id"')
     tree.text("src/model/features.sql", "SELECT", "SELECT DISTINCT")
     assert tree.score().score == 0
@@ -164,9 +164,9 @@ def test_nothing_counts_for_another_contract_or_other_features(tree: Tree) -> No
 
 def test_nothing_counts_for_other_tables_or_before_a_deployment(tree: Tree) -> None:
     of(DRILLS, "drills.pipeline.data", "d2")(tree)
-    assert "the tables give other rows" in tree.score().problem
+    assert "the tables give other rows" in tree.problem()
     (tree.folder / "storage/deployments/local.json").unlink()
-    assert "nothing is deployed in local" in tree.score().problem
+    assert "nothing is deployed in local" in tree.problem()
     assert tree.score().score == 0
 
 

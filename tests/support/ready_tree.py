@@ -50,6 +50,10 @@ class Tree:
         """Return the rows by id as of a time."""
         return {row.id: row for row in self.score(now).rows}
 
+    def problem(self) -> str:
+        """Return why nothing counts."""
+        return read(self.folder, "local", NOW).problem
+
     def lost(self) -> set[str]:
         """Return the ids of the rows without a whole point."""
         return {row.id for row in self.score().rows if row.points < 1}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lifecycle import registry, timestamps
 from lifecycle.contract.compatibility import RELEASED, released
-from lifecycle.contract.schema import Contract
+from lifecycle.contract.schema import Contract, Target
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import deployments
 from lifecycle.settings import Settings, load
@@ -33,6 +33,9 @@ class Item:
     path: str
 
 
+NOTHING, NO_CONTRACT = Item({}, 0, ""), Contract(0, Target("regression", ""), ())
+
+
 @dataclass(frozen=True)
 class History:
     """Where predictions were logged: a storage with the tables of that time, and whether a year was simulated."""
@@ -51,7 +54,8 @@ class Evidence:
     `bundle` is the content of bundle.json, `held_out` that of evidence.json, `decision` the gate's newest one about the
     version, `report` the newest report of monitoring, `quality` the newest that measured it, and `history` the
     predictions behind both. `tests` has the outcomes
-    by name of test, `drills` what `drills.run` recorded. `open_questions` are those of docs/agreement.md.
+    by name of test, `drills` what `drills.run` recorded. contract.json `is_committed` as it is, and was last changed at
+    `contract_changed`. `open_questions` are those of docs/agreement.md.
     """
 
     root: Path
@@ -60,8 +64,8 @@ class Evidence:
     now: int
     problem: str = ""
     version: str = ""
-    contract: Contract | None = None
-    bundle: Item | None = None
+    contract: Contract = NO_CONTRACT
+    bundle: Item = NOTHING
     held_out: Item | None = None
     decision: Item | None = None
     report: Item | None = None
@@ -70,14 +74,19 @@ class Evidence:
     tests: Item | None = None
     drills: dict[str, Item] = field(default_factory=dict)
     audit: list[Document] = field(default_factory=list)
-    uncommitted: list[str] = field(default_factory=list)
+    is_committed: bool = False
     contract_changed: int | None = None
     open_questions: list[str] = field(default_factory=list)
 
     @property
     def facts(self) -> Document:
         """The content of bundle.json."""
-        return self.bundle.document if self.bundle else {}
+        return self.bundle.document
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the log behind the reports is that of a simulated year."""
+        return bool(self.history and self.history.is_simulated)
 
     def numbers(self, check: str) -> Document:
         """Return a check of the gate's decision, with its outcome, text and numbers; empty without one."""
@@ -95,38 +104,37 @@ def read(root: Path, environment: str, now: int | None = None) -> Evidence:
     settings = settings.model_copy(update={name: root / getattr(settings, name) for name in ("storage", "data")})
     store, now = settings.store, timestamps.now() if now is None else now
     store.pull()
-    empty = Evidence(root, environment, settings, now, open_questions=registry.open_questions(root))
+    open_questions = registry.open_questions(root)
+
+    def without(problem: str) -> Evidence:
+        return Evidence(root, environment, settings, now, f"{problem}; {TRAIN}", open_questions=open_questions)
+
     if (deployed := deployments.read(store, environment)) is None:
-        return _without(empty, f"nothing is deployed in {environment}")
+        return without(f"nothing is deployed in {environment}")
     version, contract = deployed.current.version, released(root)
     folder = store.bundles / version
     store.pull(f"bundles/{version}")
     bundle = _json(root, folder / "bundle.json")
     if bundle is None:
-        return _without(empty, f"the deployed version {version} is not in the storage")
+        return without(f"the deployed version {version} is not in the storage")
     if not _is_same(root, folder, contract):
-        return _without(empty, f"{version} was trained for another contract or other features than the repository has")
+        return without(f"{version} was trained for another contract or other features than the repository has")
     bundle = Item(bundle.document, timestamps.parse(bundle.document["created"]), bundle.path)
-    drills = dict(_drills(root, version))
+    drills = dict(_drills(root, version, settings.data))
     rebuilt = drills["pipeline"].document.get("data") if "pipeline" in drills else None
     if rebuilt not in (None, bundle.document["data"]):
-        return _without(empty, f"the tables give other rows as of {bundle.document['as_of']} than those of {version}")
+        return without(f"the tables give other rows as of {bundle.document['as_of']} than those of {version}")
     report, quality, history = _report(root, settings, environment, version, contract)
     values: Document = {"version": version, "contract": contract, "bundle": bundle}
-    values |= {"report": report, "quality": quality, "history": history}
+    values |= {"report": report, "quality": quality, "history": history, "open_questions": open_questions}
     values |= {"held_out": _json(root, folder / "evidence.json"), "tests": _tests(root, bundle.at), "drills": drills}
-    values |= {"decision": _decision(root, settings, environment, version)}
-    values |= {"audit": deployments.audit_entries(store), "open_questions": empty.open_questions}
+    decision = _decision(root, settings, environment, version)
+    values |= {"decision": decision, "audit": deployments.audit_entries(store)}
     if succeeds("rev-parse", "HEAD", folder=root):
         changed = git("log", "-1", "--format=%ct", "--", RELEASED, folder=root)
-        values |= {"contract_changed": int(changed) if changed else None}
-    values |= {"uncommitted": registry.uncommitted(root, RELEASED, "src", "OWNERS", "docs/agreement.md")}
+        is_committed = not registry.uncommitted(root, RELEASED)
+        values |= {"contract_changed": int(changed or 0) or None, "is_committed": is_committed}
     return Evidence(root, environment, settings, now, **values)
-
-
-def _without(empty: Evidence, problem: str) -> Evidence:
-    values = vars(empty) | {"problem": f"{problem}; {TRAIN}"}
-    return Evidence(**values)
 
 
 def _is_same(root: Path, folder: Path, contract: Contract) -> bool:
@@ -198,19 +206,19 @@ def _tests(root: Path, trained: int) -> Item | None:
         cases, at = ElementTree.parse(path).getroot().iter("testcase"), int(path.stat().st_mtime)
     except (OSError, ElementTree.ParseError):
         return None
-    tested = [
-        each for name in ("src", "tests") for each in (root / name).rglob("*.*") if each.suffix in (".py", ".sql")
-    ]
-    if at < max((int(each.stat().st_mtime) for each in tested), default=0) or at < trained:
+    code = [each for name in ("src", "tests") for each in (root / name).rglob("*") if each.suffix in (".py", ".sql")]
+    if at < max((int(each.stat().st_mtime) for each in code), default=0) or at < trained:
         return None
-    outcomes = {
-        f"{case.get('classname')}::{case.get('name')}": next((each.tag for each in case), "passed") for case in cases
-    }
+    named = ((f"{case.get('classname')}::{case.get('name')}", case) for case in cases)
+    outcomes = {name: next((each.tag for each in case), "passed") for name, case in named}
     return Item(outcomes, at, str(TESTS))
 
 
-def _drills(root: Path, version: str) -> Iterator[tuple[str, Item]]:
+def _drills(root: Path, version: str, data: Path) -> Iterator[tuple[str, Item]]:
+    """Yield what was recorded about a version since its tables last changed."""
     found = _json(root, root / DRILLS)
+    changed = max((int(path.stat().st_mtime) for path in data.glob("*")), default=0)
     if found and found.document.get("version") == version:
         for name, document in found.document["drills"].items():
-            yield name, Item(document, int(document["at"]), str(DRILLS))
+            if document["at"] >= changed:
+                yield name, Item(document, int(document["at"]), str(DRILLS))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,29 +15,24 @@ from looseleaf.ready.evidence import Document, Evidence, History
 from looseleaf.ready.place import Place
 
 
-def log(evidence: Evidence, folder: Path) -> Iterator[tuple[str, Document]]:
+def monitoring(evidence: Evidence, storage: Path) -> Iterator[tuple[str, Document]]:
     """Plant each fault in a copy of the log and run monitoring on it, and erase a key in another copy."""
     from looseleaf.year.repository import SETTINGS
 
     history, contract, report = evidence.history, evidence.contract, evidence.report
-    if history is None or contract is None or report is None:
+    if history is None or report is None:
         return
-    settings = dict(SETTINGS) if history.is_simulated else {}
-    as_of = report.document["as_of"]
+    settings, as_of = dict(SETTINGS) if history.is_simulated else {}, report.document["as_of"]
     done: dict[str, Any] = {"log": history.version}
     for fault, column, expression in _faults(contract):
-        place = _copy(evidence, history, folder / "log" / fault, settings)
+        place = _copy(evidence, history, storage / fault, settings)
         if column:
             _rewrite(place.storage / "predictions" / history.environment, column, expression)
         place.run("monitor", "--as-of", as_of, "--environment", history.environment, may_refuse=True)
-        pages = sorted((place.storage / "reports" / history.environment).glob("*/monitoring.json"))
-        if not pages:
-            yield "monitoring", {"problem": f"monitoring wrote no report about the log with the fault `{fault}`"}
-            return
-        found = json.loads(pages[-1].read_bytes())
+        found = place.newest(f"reports/{history.environment}/*/monitoring.json")
         done[fault] = {"verdict": found["verdict"], "text": found["reasons"][0]["text"] if found["reasons"] else "ok"}
     yield "monitoring", done
-    yield "erasure", _erased(_copy(evidence, history, folder / "log/erasure", settings), history.environment, contract)
+    yield "erasure", _erased(_copy(evidence, history, storage / "erasure", settings), history.environment, contract)
 
 
 def _faults(contract: Contract) -> Iterator[tuple[str, str, str]]:
@@ -48,8 +42,7 @@ def _faults(contract: Contract) -> Iterator[tuple[str, str, str]]:
     yield "clean", "", ""
     for each in sorted(logged, key=lambda each: not each.nullable)[:1]:
         yield "nulls", each.name, f"CASE WHEN {third} THEN NULL ELSE {quoted(each.name)} END"
-    wrong = {each.name: f"{each.low - 1}" for each in logged if each.low is not None and each.kind != "time"}
-    wrong |= {each.name: f"{each.high + 1}" for each in logged if each.high is not None and each.kind != "time"}
+    wrong = {each.name: f"{each.low - 1}" for each in logged if each.low is not None}
     wrong |= {each.name: "'not a level'" for each in logged if each.levels}
     for name, value in list(wrong.items())[:1]:
         yield "invalid", name, f"CASE WHEN {third} THEN {value} ELSE {quoted(name)} END"
@@ -89,15 +82,9 @@ def _erased(place: Place, environment: str, contract: Contract) -> Document:
     with duckdb.connect() as connection:
         value = connection.execute(f"SELECT {names} FROM {rows} LIMIT 1").fetchone() or ()
         same = " AND ".join(f"{quoted(each.name)} = ?" for each in columns)
-
-        def counts() -> tuple[int, int]:
-            query = f"SELECT count(*) FILTER ({same}), count(*) FROM {rows}"
-            own, every = connection.execute(query, [*value]).fetchall()[0]
-            return own, every - own
-
-        before = counts()
-        text = io.StringIO()
+        query, text = f"SELECT count(*) FILTER ({same}), count(*) FILTER (NOT ({same})) FROM {rows}", io.StringIO()
+        ((own, others),) = connection.execute(query, [*value, *value]).fetchall()
         csv.writer(text, lineterminator="").writerow(value)
         place.run("erase", *(("--id", str(value[0])) if contract.id else ("--", text.getvalue())))
-        after = counts()
-    return {"erased": before[0] - after[0], "left": after[0], "others": before[1] - after[1]}
+        ((left, kept),) = connection.execute(query, [*value, *value]).fetchall()
+    return {"erased": own - left, "left": left, "others": others - kept}

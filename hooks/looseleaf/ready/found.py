@@ -11,15 +11,11 @@ PASSED = "passed"
 
 @dataclass(frozen=True)
 class Found:
-    """The points of a row (0, 0.5 or 1), the reason in one sentence, and the evidence, the decisive one first.
-
-    `is_simulated`: the evidence is a simulated year, which earns half a point in a row that needs production's history.
-    """
+    """The points of a row (0, 0.5 or 1), the reason in one sentence, and the evidence, the decisive one first."""
 
     points: float
     text: str
     items: tuple[Item, ...] = ()
-    is_simulated: bool = False
 
 
 class Lost(Exception):
@@ -50,11 +46,6 @@ def passed(evidence: Evidence, check: str) -> tuple[Item, dict[str, Any]]:
     return decision, found
 
 
-def bundle_of(evidence: Evidence) -> Item:
-    """Return the content of bundle.json, which a version that counts always has."""
-    return need(evidence.bundle, "there is no bundle")
-
-
 def report_of(evidence: Evidence) -> Item:
     """Return the report of monitoring; raise Lost where no prediction was logged, in production or in a simulation."""
     return need(evidence.report, "no report of monitoring is about this version, and no simulated year is its own")
@@ -62,17 +53,11 @@ def report_of(evidence: Evidence) -> Item:
 
 def quality_of(evidence: Evidence) -> tuple[Item, dict[str, Any], dict[str, Any]]:
     """Return the newest report with quality, its quality and the interval; raise Lost where none was measured."""
-    few = "too few served predictions have a label to measure quality"
-    report = need(evidence.quality, few if evidence.report else "no served prediction of this version was monitored")
+    report = need(evidence.quality, "too few served predictions of this version have a label to measure quality")
     quality: dict[str, Any] = report.document["quality"]
     if quality.get("expected") is None:
         raise Lost("the holdout has no measure to compare with")
     return report, quality, quality["overall"]
-
-
-def simulated(evidence: Evidence) -> bool:
-    """Return whether the log behind the report is a simulated year."""
-    return bool(evidence.history and evidence.history.is_simulated)
 
 
 def tests(evidence: Evidence, *words: str) -> Item:

@@ -2,7 +2,7 @@
 
 from lifecycle.timestamps import parse
 from looseleaf.ready.evidence import Evidence
-from looseleaf.ready.found import HALF, WHOLE, Found, Lost, bundle_of, drill, need, passed, tests
+from looseleaf.ready.found import HALF, WHOLE, Found, Lost, drill, need, passed, tests
 
 
 def reproducible(evidence: Evidence) -> Found:
@@ -22,15 +22,12 @@ def unit_tested(evidence: Evidence) -> Found:
 
 def integrated(evidence: Evidence) -> Found:
     """Training, promotion, rollback and predictions of one pipeline."""
-    item = drill(evidence, "pipeline")
-    store, environment = evidence.settings.store, evidence.environment
-    bundle = bundle_of(evidence)
-    scores = [path.stat().st_mtime for path in (store.scores / environment).glob("*/*.parquet")]
-    is_scored, is_served = max(scores, default=0) >= bundle.at, evidence.report is not None
-    steps = "training, promotion and rollback ran"
-    if not (is_scored or is_served):
-        return Found(HALF, f"{steps}; no prediction of this version was made", (item,))
-    return Found(WHOLE, f"{steps}, and predictions were {'scored' if is_scored else 'served and monitored'}", (item,))
+    item, folder = drill(evidence, "pipeline"), evidence.settings.store.scores / evidence.environment
+    is_scored = any(path.stat().st_mtime >= evidence.bundle.at for path in folder.glob("*/*.parquet"))
+    if not (is_scored or evidence.report):
+        return Found(HALF, "training, promotion and rollback ran; no prediction of this version was made", (item,))
+    made = "scored" if is_scored else "served and monitored"
+    return Found(WHOLE, f"training, promotion and rollback ran, and predictions were {made}", (item,))
 
 
 def validated(evidence: Evidence) -> Found:
@@ -46,14 +43,14 @@ def validated(evidence: Evidence) -> Found:
 
 def debuggable(evidence: Evidence) -> Found:
     """The bundle has single rows with the outputs they must give, and the estimator to inspect."""
-    bundle, files = bundle_of(evidence), evidence.facts["files"]
+    files = evidence.facts["files"]
     if "golden.jsonl" not in files:
         raise Lost("the bundle has no single rows with their outputs (golden.jsonl)")
     estimator = next((name for name in files if name == "model.skops" or name.startswith("model/")), "")
     text = "golden.jsonl replays single rows"
     if not estimator:
-        return Found(HALF, f"{text}; the fitted estimator is not in the bundle", (bundle,))
-    return Found(WHOLE, f"{text}, and {estimator} has the fitted estimator", (bundle,))
+        return Found(HALF, f"{text}; the fitted estimator is not in the bundle", (evidence.bundle,))
+    return Found(WHOLE, f"{text}, and {estimator} has the fitted estimator", (evidence.bundle,))
 
 
 def canary(evidence: Evidence) -> Found:

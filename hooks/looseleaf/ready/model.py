@@ -1,18 +1,18 @@
 """Section 2 of the ML Test Score: model development."""
 
 from looseleaf.ready.evidence import Evidence
-from looseleaf.ready.found import HALF, WHOLE, Found, Lost, bundle_of, drill, passed, quality_of, simulated
+from looseleaf.ready.found import HALF, WHOLE, Found, Lost, drill, passed, quality_of
 
 
 def reviewed(evidence: Evidence) -> Found:
     """The version was trained from a commit; the whole point needs a reviewer of src/ by OWNERS."""
-    code, bundle = evidence.facts.get("code", {}), bundle_of(evidence)
+    code = evidence.facts.get("code", {})
     if not code.get("commit") or code.get("edited"):
         raise Lost("the version was trained from files that are in no commit")
     reviewers = evidence.facts.get("owners", {}).get("data-science", [])
     text = f"trained from commit {code['commit'][:10]}; "
-    text += f"changes are reviewed by {', '.join(reviewers)}" if reviewers else "OWNERS names nobody who reviews src/"
-    return Found(WHOLE if reviewers else HALF, text, (bundle,))
+    text += f"changes are reviewed by {', '.join(reviewers)}" if reviewers else "OWNERS names no reviewer of src/"
+    return Found(WHOLE if reviewers else HALF, text, (evidence.bundle,))
 
 
 def offline_online(evidence: Evidence) -> Found:
@@ -23,7 +23,7 @@ def offline_online(evidence: Evidence) -> Found:
     text += f"{quality['expected']:.3f} on the holdout"
     if not overall["lower"] - allowed <= quality["expected"] <= overall["upper"] + allowed:
         raise Lost(f"{text}: they differ by more than {allowed:g}")
-    return Found(WHOLE, text, (report,), simulated(evidence))
+    return Found(WHOLE, text, (report,))
 
 
 def tuned(evidence: Evidence) -> Found:
@@ -33,19 +33,13 @@ def tuned(evidence: Evidence) -> Found:
     tried = ", ".join(f"{each['setting']} {each['mean']:+.4f}" for each in item.document["tried"])
     if better:
         raise Lost(f"a neighbouring setting is surely better: {', '.join(better)} ({tried})")
-    if not tried:
-        raise Lost("no setting was tried")
-    return Found(
-        WHOLE, f"{item.document['measure']} against the deployed settings: {tried}; none is surely better", (item,)
-    )
+    return Found(WHOLE, f"score against the deployed settings: {tried}; none is surely better", (item,))
 
 
 def staleness(evidence: Evidence) -> Found:
     """What a version of older data loses on the same rows."""
     item = drill(evidence, "staleness")
-    text = "{measure} {mean:+.4f} ({lower:+.4f} to {upper:+.4f}) for training on {days} newer days".format(
-        **item.document
-    )
+    text = "score {mean:+.4f} ({lower:+.4f} to {upper:+.4f}) for training on {days} newer days".format(**item.document)
     return Found(WHOLE, text, (item,))
 
 
@@ -57,8 +51,8 @@ def simpler(evidence: Evidence) -> Found:
 
 def slices(evidence: Evidence) -> Found:
     """The measure of every declared slice, with its interval, and no slice surely worse than the champion's."""
-    measured, bundle = evidence.facts.get("slices") or {}, bundle_of(evidence)
-    declared = [each.name for each in evidence.contract.inputs if each.slice] if evidence.contract else []
+    measured = evidence.facts.get("slices") or {}
+    declared = [each.name for each in evidence.contract.inputs if each.slice]
     check = evidence.numbers("slices")
     if check and check["outcome"] != "passed":
         raise Lost(check["text"])
@@ -69,7 +63,7 @@ def slices(evidence: Evidence) -> Found:
     worst = min(measured, key=lambda name: measured[name]["value"])
     lowest = "{value:.3f} ({lower:.3f} to {upper:.3f})".format(**measured[worst])
     text = f"{len(measured)} slices of {', '.join(declared)}; lowest: {worst} {lowest}"
-    return Found(WHOLE, text, (bundle,))
+    return Found(WHOLE, text, (evidence.bundle,))
 
 
 def inclusion(evidence: Evidence) -> Found:

@@ -3,7 +3,7 @@
 import math
 
 from looseleaf.ready.evidence import Evidence
-from looseleaf.ready.found import WHOLE, Found, Lost, bundle_of, drill, need, quality_of, report_of, simulated
+from looseleaf.ready.found import WHOLE, Found, Lost, drill, need, quality_of, report_of
 
 INCIDENT = "incident"
 # A prediction may take this many times as long as that of the version before, and this much longer in milliseconds.
@@ -40,9 +40,9 @@ def invariants(evidence: Evidence) -> Found:
 
 def skew(evidence: Evidence) -> Found:
     """A planted difference between served and recomputed features is an incident, and there is none of its own."""
-    if evidence.contract and not evidence.contract.lookups:
+    if not evidence.contract.lookups:
         text = "every feature is sent by the caller: none is computed in two ways; golden rows verify the encoding"
-        return Found(WHOLE, text, (bundle_of(evidence),))
+        return Found(WHOLE, text, (evidence.bundle,))
     found, report = _fired(evidence, "skew"), report_of(evidence)
     measured = report.document.get("skew") or {"rows": 0, "different": 0}
     if measured.get("problem") or not measured["rows"]:
@@ -59,7 +59,7 @@ def fresh(evidence: Evidence) -> Found:
     if stale := [each["text"] for each in report.document["reasons"] if each["kind"] == "stale"]:
         raise Lost(stale[0])
     text = f"the newest data are at most {evidence.settings.monitor.stale_days} days later than the training data"
-    return Found(WHOLE, text, (report,), simulated(evidence))
+    return Found(WHOLE, text, (report,))
 
 
 def stable(evidence: Evidence) -> Found:
@@ -90,4 +90,4 @@ def quality(evidence: Evidence) -> Found:
     text = f"{measured['metric']} {overall['lower']:.3f} to {overall['upper']:.3f}, bound {measured['bound']:.3f}"
     if overall["upper"] < measured["bound"]:
         raise Lost(text)
-    return Found(WHOLE, text, (report,), simulated(evidence))
+    return Found(WHOLE, text, (report,))

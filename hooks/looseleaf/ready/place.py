@@ -18,6 +18,7 @@ from looseleaf.project import environment as usual
 
 WHY = "a drill of make ready"
 LOCAL = "local"
+NONE: Mapping[str, str] = {}
 ALONE = {"TRACKING__ENABLED": "false", "TRUSTED_KEYS": "[]"}
 
 
@@ -33,12 +34,12 @@ class Place:
     storage: Path
     settings: Mapping[str, str]
 
-    def run(self, *words: str, may_refuse: bool = False) -> str:
-        """Run a command of the repository and return its output; raises Failed where it ends with an error."""
+    def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] = NONE) -> str:
+        """Run a command with further settings and return its output; raises Failed where it ends with an error."""
         from lifecycle import cli
 
         output = io.StringIO()
-        given = {f"LIFECYCLE_{name}": value for name, value in (ALONE | dict(self.settings)).items()}
+        given = {f"LIFECYCLE_{name}": value for name, value in (ALONE | dict(self.settings) | dict(settings)).items()}
         variables = usual() | given | {"LIFECYCLE_STORAGE": str(self.storage)}
         with (
             patch.dict(os.environ, variables, clear=True),
@@ -48,23 +49,21 @@ class Place:
         ):
             code = cli.main(list(words))
         if code and not may_refuse:
-            lines = [line for line in output.getvalue().splitlines() if line.startswith("error:")]
-            raise Failed(f"lifecycle {' '.join(words)}: {lines[0] if lines else f'it ended with {code}'}")
+            raise Failed(f"lifecycle {' '.join(words)}: {output.getvalue().rpartition('error: ')[2].strip()}")
         return output.getvalue()
 
-    def versions(self) -> list[str]:
-        """Return the versions in the storage, oldest first."""
-        return sorted(path.name for path in (self.storage / "bundles").glob("[!.]*"))
-
-    def train(self, as_of: int, environment: str) -> str:
+    def train(self, as_of: int, environment: str, settings: Mapping[str, str] = NONE) -> str:
         """Train as of a time in seconds, and return the version."""
-        self.run("train", "--as-of", timestamps.format_utc(as_of), "--environment", environment)
-        return self.versions()[-1]
+        self.run("train", "--as-of", timestamps.format_utc(as_of), "--environment", environment, settings=settings)
+        return max(path.name for path in (self.storage / "bundles").glob("[!.]*"))
 
     def decide(self, version: str, override: str = "") -> dict[str, Any]:
         """Promote a version, if the gate passes or with an override, and return the checks of the decision by name."""
         self.run("promote", version, "--why", WHY, *(("--override", override) if override else ()), may_refuse=True)
-        pages = sorted((self.storage / f"reports/{LOCAL}/decisions").glob(f"{version}-*.json"))
-        if not pages:
-            raise Failed(f"the gate did not decide about {version}")
-        return {check["name"]: check for check in json.loads(pages[-1].read_bytes())["checks"]}
+        return {check["name"]: check for check in self.newest(f"reports/{LOCAL}/decisions/{version}-*.json")["checks"]}
+
+    def newest(self, pattern: str) -> dict[str, Any]:
+        """Return the last document by name that a command wrote; raises Failed where it wrote none."""
+        if not (paths := sorted(self.storage.glob(pattern))):
+            raise Failed(f"no command wrote {pattern}")
+        return dict(json.loads(paths[-1].read_bytes()))

@@ -18,8 +18,8 @@ ROWS = Path(__file__).with_name("rows.toml")
 class Row:
     """One test of the ML Test Score with its points; `command` is what earns the missing ones, empty for a whole point.
 
-    `path` is the decisive evidence and `date` its day. `role` is the responsible role, and `age` in days the largest
-    age of the evidence.
+    `source` is the decisive evidence with the day of the oldest. `role` is the responsible role, and `age` in days the
+    largest age of the evidence.
     """
 
     id: str
@@ -28,19 +28,17 @@ class Row:
     points: float
     text: str
     command: str
-    path: str
-    date: str
+    source: str
     role: str
     age: int
 
 
 @dataclass(frozen=True)
 class Score:
-    """All rows, the titles of the sections in order, and why nothing counts, if so."""
+    """All rows, and the titles of the sections in order."""
 
     rows: tuple[Row, ...]
     sections: dict[str, str]
-    problem: str = ""
 
     def sum_of(self, section: str) -> float:
         """Return the sum of the points of a section, of at most seven."""
@@ -55,17 +53,18 @@ class Score:
 def evaluate(evidence: Evidence) -> Score:
     """Return the points of every row on this evidence."""
     document = tomllib.loads(ROWS.read_text(encoding="utf-8"))
-    return Score(tuple(_rows(evidence, document["rows"])), document["sections"], evidence.problem)
+    return Score(tuple(_rows(evidence, document["rows"])), document["sections"])
 
 
 def _rows(evidence: Evidence, rows: list[dict[str, Any]]) -> Iterator[Row]:
     for row in rows:
         found = _found(evidence, row)
-        section, first = row["id"].rpartition("-")[0], next(iter(found.items), None)
+        section = row["id"].rpartition("-")[0]
         command = "" if found.points == 1 else TRAIN if evidence.problem else row["command"]
-        date = format_utc(min(each.at for each in found.items))[:10] if found.items else ""
-        where = (first.path if first else "", date, row["role"], row["age"])
-        yield Row(row["id"], section, row["title"], found.points, found.text, command, *where)
+        days = [format_utc(each.at)[:10] for each in found.items]
+        source = f"{found.items[0].path} ({min(days)})" if days else ""
+        about = (found.points, found.text, command, source, row["role"], row["age"])
+        yield Row(row["id"], section, row["title"], *about)
 
 
 def _found(evidence: Evidence, row: dict[str, Any]) -> Found:
@@ -82,6 +81,6 @@ def _found(evidence: Evidence, row: dict[str, Any]) -> Found:
         if evidence.now - item.at > row["age"] * DAY:
             old = f"the evidence of {format_utc(item.at)[:10]} is older than {row['age']} days ({item.path})"
             return Found(0, old, found.items)
-    if row.get("history") and found.is_simulated:
+    if row.get("history") and evidence.is_simulated:
         return Found(min(found.points, HALF), f"in a simulated year: {found.text}", found.items)
     return found

@@ -182,7 +182,7 @@ def slices(
 ) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     """Yield, as `column=level`, the positions of the rows of each level that has at least `fewest` rows.
 
-    The columns are those that the contract marks as slices and, unless only the `declared` ones are asked for, all
+    The columns are those that the contract marks as slices and, unless only the `declared` ones are wanted, all
     categories and booleans. A column of more than MOST_LEVELS levels is excluded.
     """
     for column in contract.inputs:

@@ -90,7 +90,7 @@ def open_questions(root: Path) -> list[str]:
     path = root / AGREEMENT
     if not path.is_file() or not path.read_text(encoding="utf-8").strip():
         return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
-    rows = ((number, row) for number, row in _agreed(root) if re.fullmatch(r"\|[^|]*\|(\s*|(.*\|)?\s*\|.*)", row))
+    rows = ((number, row) for number, row in agreed_rows(root) if re.fullmatch(r"\|[^|]*\|(\s*|(.*\|)?\s*\|.*)", row))
     return [f"{AGREEMENT}:{number}: the text is missing: {row.split('|')[1].strip()}" for number, row in rows]
 
 
@@ -100,7 +100,7 @@ def slice_limit(root: Path) -> float | None:
     It is in the second cell of the row that begins with "Slice limit"; None without such a row, or where the cell is
     empty. Raises LifecycleError where it is not a number from 0 to 1.
     """
-    for number, row in _agreed(root):
+    for number, row in agreed_rows(root):
         name, text = (each.strip(" *`") for each in [*row.split("|"), "", ""][1:3])
         if name.lower().startswith(SLICE_LIMIT) and text:
             try:
@@ -114,7 +114,7 @@ def slice_limit(root: Path) -> float | None:
     return None
 
 
-def _agreed(root: Path) -> Iterator[tuple[int, str]]:
+def agreed_rows(root: Path) -> Iterator[tuple[int, str]]:
     """Yield each row of the tables of the agreement, with its line; not the head of a table."""
     path, rule = root / AGREEMENT, r"[|:\s]*-[|:\s-]*"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
