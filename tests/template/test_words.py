@@ -25,6 +25,8 @@ MADE = (
     "uv.lock",
     "churn/",
     "docs/contract-report.md",
+    # What `make slo` derives.
+    "docs/slo-rules.yml",
     "bundle.json",
     "card.md",
     # What `make lift` writes.
