@@ -58,9 +58,9 @@ def manifests(root: Path, environment: str, image: str, draft: bool = False) -> 
         raise LifecycleError(problem, hint)
     text = with_image(render(root / OVERLAYS / environment), project_name(root), image)
     if NO_RULES in text and (root / ALERTS).exists():
-        rules = (root / ALERTS).read_text(encoding="utf-8")
         from slo import SOURCE, derive
 
+        rules = (root / ALERTS).read_text(encoding="utf-8")
         # A repository of an older release has no objectives until it takes docs/slo.yaml.
         rules += textwrap.indent(derive(root).partition("\n")[2], "  ") if (root / SOURCE).exists() else ""
         text = text.replace(NO_RULES, textwrap.indent(rules, "  "))
