@@ -132,10 +132,10 @@ def curve(title: str, unit: str, points: Sequence[tuple[float, float]], lines: M
     places, values = zip(*points, strict=True)
 
     def draw(axes: "Axes") -> None:
-        axes.plot(places, values, color=CURRENT, label="expected value")
+        axes.plot(places, values, color=CURRENT, label=unit)
         for (name, value), colour, style in zip(lines.items(), (BOUND, TEXT, SOFT), ("--", ":", "-."), strict=False):
             axes.axvline(value, color=colour, linestyle=style, label=name)
-        axes.set(xlabel="threshold", ylabel=unit)
+        axes.set_xlabel("threshold")
 
     best, numbers = max(points, key=lambda each: each[1]), (f"{name} {value:.4g}" for name, value in lines.items())
     text = f"{title}. {unit}: highest {best[1]:.4g} at the threshold {best[0]:.4g}; {'; '.join(numbers)}"
