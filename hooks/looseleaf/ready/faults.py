@@ -36,7 +36,7 @@ def monitoring(evidence: Evidence, storage: Path) -> Iterator[tuple[str, Documen
 
 
 def _faults(contract: Contract) -> Iterator[tuple[str, str, str]]:
-    """Yield each fault with the column that has it and its expression; the first one is no fault."""
+    """Yield each fault with its column and its expression; the first one is no fault."""
     third = "hash(lifecycle_request, lifecycle_position) % 3 = 0"
     logged = [each for each in contract.inputs if each.loggable]
     yield "clean", "", ""
@@ -56,9 +56,9 @@ def _copy(evidence: Evidence, history: History, storage: Path, settings: Mapping
     (storage / "bundles").symlink_to(history.storage / "bundles")
     for name in ("labels", f"predictions/{history.environment}"):
         if (history.storage / name).is_dir():
-            skipped = shutil.ignore_patterns("segments", ".*")
-            shutil.copytree(history.storage / name, storage / name, ignore=skipped)
-    return Place(evidence.root, storage, dict(settings) | {"DATA": str(history.data)})
+            shutil.copytree(history.storage / name, storage / name, ignore=shutil.ignore_patterns("segments", ".*"))
+    # No bootstrap decides whether data are broken.
+    return Place(evidence.root, storage, dict(settings) | {"DATA": str(history.data), "GATE__RESAMPLES": "100"})
 
 
 def _rewrite(folder: Path, column: str, expression: str) -> None:
