@@ -189,3 +189,13 @@ def test_a_simulated_year_earns_half_where_history_of_production_is_needed(tree:
 def test_tests_that_ran_before_the_code_changed_do_not_count(tree: Tree) -> None:
     os.utime(tree.folder / "src/model/features.sql", (NOW, NOW))
     assert tree.lost() == {"data-7", "infrastructure-2"}
+
+
+def test_drills_from_before_the_tables_changed_do_not_count(tree: Tree) -> None:
+    table = tree.folder / "data/customers.parquet"
+    table.parent.mkdir()
+    table.touch()
+    os.utime(table, (NOW - 30 * DAY, NOW - 30 * DAY))
+    assert tree.lost() == set()
+    os.utime(table, (NOW, NOW))
+    assert {"infrastructure-1", "infrastructure-7", "model-3", "model-4", "monitoring-1"} <= tree.lost()
