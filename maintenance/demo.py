@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from looseleaf.project import environment, make, post, service
-from looseleaf.snapshot import git
+from looseleaf.snapshot import git, identity
 from looseleaf.steps import StepFailed, Steps
 from maintenance.snapshots import source
 
@@ -64,11 +64,12 @@ def play(steps: Steps, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with steps.step("copy the template"):
         render(folder)
     steps.run("make setup", make("setup"), folder, NETWORK, downloads=True)
+    git("add", "--all", folder=folder)
+    git("commit", "-qnm", "Trained from a commit", folder=folder, **identity(NAME="demo", EMAIL="demo@invalid"))
     for command in ("train", "promote", "features"):
         steps.run(f"make {command}", make(command), folder, f"Repeat it in {_relative(folder)}: make {command}.")
     request = readme_request(folder)
-    log = folder.parent / "demo-serve.log"
-    with steps.step("make serve, one request, SIGTERM"), service(folder, log) as address:
+    with steps.step("make serve, one request, SIGTERM"), service(folder, folder.parent / "demo-serve.log") as address:
         prediction = post(f"{address}/predict", request)
     output = steps.run("make score", make("score"), folder, f"Repeat it in {_relative(folder)}: make score.")
     with steps.step("compare the two predictions"):
@@ -85,8 +86,7 @@ def render(folder: Path) -> None:
         raise StepFailed(f"{folder} has other files in it", "Choose another folder with --into.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    url = source(ROOT, folder.parent / "snapshot")
-    run_copy(url, folder, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False)
+    run_copy(source(ROOT, folder.parent / "snapshot"), folder, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False)
     # With a repository of its own, git and ruff do not use the settings of the surrounding checkout.
     git("init", "--quiet", folder=folder)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from looseleaf import eject, propose
 from looseleaf.fleet import command as fleet
 from looseleaf.lift import arguments as lift
+from looseleaf.ready import arguments as ready
 from looseleaf.update import command as update
 from looseleaf.update import provenance
 
@@ -18,10 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="looseleaf", description="Adapt and update a rendered repository.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     contract = commands.add_parser("contract", help="adapt a rendered repository to a table")
-    infer = contract.add_subparsers(dest="step", required=True, metavar="STEP").add_parser(
-        "infer", help="write contract, data, tests and documentation for a file and its label"
-    )
-    add_infer_arguments(infer)
+    steps = contract.add_subparsers(dest="step", required=True, metavar="STEP")
+    add_infer_arguments(steps.add_parser("infer", help="write contract, data, tests and documentation for a file"))
     lift.add_arguments(commands.add_parser("lift", help="carry a notebook into a rendered repository"))
     commands.add_parser("graduate", help="name the SQL or scikit-learn step for each learned line of a lift")
     update.add_arguments(commands.add_parser("update", help="update a rendered repository if that is safe"))
@@ -30,12 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("provenance", help="compare the template's files with the recorded release")
     commands.add_parser("eject", help="leave the template; everything keeps running")
     commands.add_parser("year", help="simulate a year of the sample in a rendered repository")
+    ready.add_arguments(commands.add_parser("ready", help="compute the ML Test Score of a rendered repository"))
     options = parser.parse_args(arguments)
     # A closed terminal or a cancelled job ends an update as Ctrl-C does, which removes temporary files.
     if arguments is None and options.command in ("update", "propose", "fleet", "lift"):
         for sign in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sign, signal.default_int_handler)
-    of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run}
+    of_options = {"update": update.run, "fleet": fleet.run, "lift": lift.run, "ready": ready.run}
     if options.command in of_options:
         return of_options[options.command](options)
     of_folder = {"provenance": provenance.run, "eject": eject.run}

@@ -54,7 +54,7 @@ endif
 # The commands of a usage without which this repository was rendered. `make help` omits them, and `lifecycle` explains how
 # to add them. The files are tested, because an update does not remove compiled files of Python from a folder.
 package = $(wildcard lifecycle/src/lifecycle/$(1)/__init__.py)
-ABSENT := $(if $(call package,serving),,features serve client year) $(if $(call package,scoring),,score) \
+ABSENT := $(if $(call package,serving),,features serve client year slo) $(if $(call package,scoring),,score) \
 	$(if $(wildcard deploy/Containerfile),,image) $(if $(wildcard deploy/compose.yaml),,up down) \
 	$(if $(wildcard deploy/kubernetes),,manifests deploy) $(if $(wildcard lifecycle/tools/scheduled.py),,audit sbom scheduled)
 # The steps of `make smoke`.
@@ -76,7 +76,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help setup upgrade check test smoke contract lift graduate sample config notebook train promote approve rollback bundle conform card owners \
-	collect labels erase monitor accept retrain history features serve client year score image up down manifests deploy \
+	collect labels erase monitor accept retrain history features serve client year ready slo score image up down manifests deploy \
 	scheduled audit sbom
 
 help: ## list these commands
@@ -165,7 +165,7 @@ check: $(RUN) ## check lint, formatting and types; check that the contract, feat
 	$(RUN) check
 
 test: $(RUN) ## run the team's tests: data, behaviour, gates
-	.venv/bin/pytest
+	.venv/bin/pytest --junitxml=build/tests.xml
 
 smoke: $(RUN) ## train, promote and predict if the tables are available, else print a notice (for CI)
 	@code=0; $(RUN) tables || code=$$?; if [ "$$code" = 3 ]; then \
@@ -224,6 +224,9 @@ owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners derive
 	$(RUN) owners check
 
+slo: $(RUN) ## derive alerts on the error budget, in docs/slo-rules.yml, from the objectives in docs/slo.yaml
+	@.venv/bin/python lifecycle/tools/slo.py
+
 collect: $(RUN) ## convert the service's prediction log to Parquet, and remove what is too old (ENVIRONMENT=…)
 	$(RUN) collect $(environment)
 
@@ -257,6 +260,9 @@ client: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## build a typed client of the servi
 
 year: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## simulate a year of the sample: traffic, late labels, drift, retraining, rollback
 	@$(LOOSELEAF) year
+
+ready: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## compute the ML Test Score of the deployed version, after drills in a copy (ENVIRONMENT=… ANNEX=1 DRY_RUN=1)
+	@$(LOOSELEAF) ready $(environment) $(call flag,--annex,ANNEX) $(call flag,--dry-run,DRY_RUN)
 
 score: $(RUN) ## predict for everyone on a day (DATE=2026-01-01) or a range (FROM=… TO=…), or a file (INPUT=… OUTPUT=…)
 	$(RUN) score $(environment) $(call option,--date,DATE) $(call option,--from,FROM) $(call option,--to,TO) \

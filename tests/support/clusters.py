@@ -22,7 +22,7 @@ OTHERS = "monitoring.coreos.com/v1"
 
 def repository(render: Path, folder: Path) -> Path:
     """Copy what the manifests of a repository consist of, with a bucket that is set."""
-    for name in ("config", "deploy", "lifecycle/deploy"):
+    for name in ("config", "deploy", "docs", "lifecycle/deploy"):
         if (render / name).exists():
             shutil.copytree(render / name, folder / name, dirs_exist_ok=True)
     shutil.copy(render / "pyproject.toml", folder)

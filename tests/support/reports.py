@@ -79,5 +79,7 @@ def decision_page() -> str:
     about = ("local", "v2", "v1", "drift", FIRST, "ana", "it is <b>better")
     bins = [{"rows": 500, "predicted": 0.1, "observed": 0.08}, {"rows": 500, "predicted": 0.6, "observed": 0.7}]
     at = {"threshold": 0.5, "predicted": 0, "precision": None, "recall": 0.0, "cost": 0.25}
-    calibration = {"bins": bins, "error": 0.06, "chance": 0.013, "thresholds": {"requested": at}}
-    return page(Record(*about, Decision(checks), "a <b>reason", calibration))
+    curve = [[0.1, -0.4], [0.5, -0.25], [0.9, -0.3]]
+    calibration = {"bins": bins, "error": 0.06, "chance": 0.013, "thresholds": {"requested": at}, "curve": curve}
+    slices = {"plan <b>=basic": {"rows": 400, "value": 0.7, "lower": 0.65, "upper": 0.75}}
+    return page(Record(*about, Decision(checks), "a <b>reason", calibration, slices))

@@ -8,24 +8,13 @@ from typing import Any
 
 import pytest
 
-from looseleaf.project import make
 from looseleaf.steps import StepFailed
 from looseleaf.year import play
 from looseleaf.year.repository import Repository
 from support import browsing
-from support.rendering import ROOT, TEMPLATE, files, run
+from support.rendering import TEMPLATE
 
 PROJECT = [pytest.mark.slow, pytest.mark.xdist_group("project")]
-
-
-@pytest.fixture(scope="module")
-def year(project: Path) -> dict[str, Any]:
-    """Return what `make year` wrote and printed, and whether it changed the repository's own storage."""
-    before = files(project / "storage")
-    done = run(*make("year"), folder=project, LOOSELEAF_SOURCE=str(ROOT))
-    assert done.returncode == 0, done.stdout
-    found: dict[str, Any] = json.loads((project / "build/year.json").read_text(encoding="utf-8"))
-    return found | {"said": done.stdout, "untouched": before == files(project / "storage")}
 
 
 def happened(year: dict[str, Any]) -> list[tuple[str, str]]:

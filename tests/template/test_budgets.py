@@ -16,10 +16,12 @@ LIFT = HOOKS / "lift"
 GRADUATE = HOOKS / "graduate.py"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
+READY = HOOKS / "ready"
 MAINTENANCE = ROOT / "maintenance"
 # Ten of them let other programs read a version, and people and agents the repository: the protocol's module, the six in
-# INTEROP, their page, AGENTS.md and the dev container.
-FILES = 135
+# INTEROP, their page, AGENTS.md and the dev container. Three are docs/slo.yaml, the tool that derives alerts from it,
+# and the page about readiness.
+FILES = 138
 
 
 def modules(folder: Path) -> list[Path]:
@@ -32,16 +34,23 @@ def non_blank_lines(paths: list[Path]) -> int:
 
 
 INTEROP = TEMPLATE / "lifecycle/tools/interop"
-# Of the runtime, 180 lines in one module are the Open Inference Protocol. The other formats are in a folder of their
-# own, which is no part of the runtime.
-BUDGETS = [(RUNTIME, 9938, 70), (INTEROP, 700, 6), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1)]
-BUDGETS += [(MAINTENANCE, 562, 7)]
+# 180 lines of the runtime, in one module, are the Open Inference Protocol, and about 120 what the gate does with
+# slices, their limit, the value of a threshold and the benefit of each input.
+BUDGETS = [
+    (RUNTIME, 10056, 70),
+    (INTEROP, 700, 6),
+    (HOOKS, 5400, 57),
+    (LIFT, 2500, 23),
+    (GRADUATE, 200, 1),
+    (READY, 900, 13),
+    (MAINTENANCE, 562, 7),
+]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    # The notebook lift has budgets of its own.
-    apart = (WRITTEN | {LIFT, GRADUATE}) - {folder}
+    # The notebook lift and readiness have budgets of their own.
+    apart = (WRITTEN | {LIFT, GRADUATE, READY}) - {folder}
     paths = [path for path in modules(folder) if apart.isdisjoint([path, *path.parents])]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count

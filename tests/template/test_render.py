@@ -60,9 +60,11 @@ OWNED = {
         "deploy/compose/",
         "deploy/kubernetes/base/online.yaml",
         "deploy/kubernetes/components/prometheus-operator/",
+        "docs/slo.yaml",
         "lifecycle/deploy/",
         "lifecycle/src/lifecycle/serving/",
         "lifecycle/tools/client/",
+        "lifecycle/tools/slo.py",
     ),
     "batch": ("deploy/kubernetes/base/batch.yaml", "lifecycle/docs/scoring.md", "lifecycle/src/lifecycle/scoring/"),
     "github": (".github/",),
@@ -236,7 +238,7 @@ def test_git_ignores_what_commands_create_and_nothing_that_is_rendered(render: R
     assert {*git("ls-files", folder=folder).splitlines()} == {*files(render())}
 
 
-ONLINE = "features serve client year"
+ONLINE = "features serve client year slo"
 
 
 @pytest.mark.parametrize(

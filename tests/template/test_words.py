@@ -28,6 +28,8 @@ MADE = (
     # What `make card` writes, and a part of the address of a version.
     "docs/model-card.md",
     "versions/VERSION",
+    # What `make slo` derives.
+    "docs/slo-rules.yml",
     "bundle.json",
     "card.md",
     # What `make lift` writes.

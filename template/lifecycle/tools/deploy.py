@@ -58,7 +58,12 @@ def manifests(root: Path, environment: str, image: str, draft: bool = False) -> 
         raise LifecycleError(problem, hint)
     text = with_image(render(root / OVERLAYS / environment), project_name(root), image)
     if NO_RULES in text and (root / ALERTS).exists():
-        text = text.replace(NO_RULES, textwrap.indent((root / ALERTS).read_text(encoding="utf-8"), "  "))
+        from slo import SOURCE, derive
+
+        rules = (root / ALERTS).read_text(encoding="utf-8")
+        # A repository of an older release has no objectives until it takes docs/slo.yaml.
+        rules += textwrap.indent(derive(root).partition("\n")[2], "  ") if (root / SOURCE).exists() else ""
+        text = text.replace(NO_RULES, textwrap.indent(rules, "  "))
     rendered = Rendered([each for each in yaml.load_all(text, LOADER) if each], environment, root)
     if problems := [each for each in check(rendered) if not (draft and any(text in each for text in TO_FILL_IN))]:
         listed = "\n".join(problems)

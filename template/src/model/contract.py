@@ -22,7 +22,7 @@ class Customer(Row):
         Request(unit="percent", expected=(0, 30)),
         Field(ge=0, le=100, description="The discount offered for the next 30 days."),
     ] = 0.0
-    plan: Annotated[Literal["basic", "family", "plus"], Lookup()]
+    plan: Annotated[Literal["basic", "family", "plus"], Lookup(slice=True)]
     region: Annotated[str, Lookup(expected=("north", "south", "east", "west", "coast")), Field(max_length=16)]
     days_with_us: Annotated[float, Lookup(unit="days", expected=(0, 3650)), Field(ge=0)]
     visits_30d: Annotated[int, Lookup(unit="visits", expected=(0, 100)), Field(ge=0)]

@@ -62,9 +62,10 @@ def test_the_label_of_a_chart_gives_its_numbers() -> None:
         in labels
     )
     assert any("all rows 0.71 (0.69 to 0.735); plan=basic 0.6 (0.55 to 0.65); bound 0.75" in each for each in labels)
-    intervals, calibration = Elements(decision_page()).labels
+    intervals, calibration, value = Elements(decision_page()).labels
     assert intervals.endswith("linear baseline 0.02 (0.01 to 0.03); no difference 0")
     assert calibration.endswith("observed share: 0.1 and 0.08 (500 rows); 0.6 and 0.7 (500 rows)")
+    assert value.endswith("value of a row: highest -0.25 at the threshold 0.5; requested (0.5) 0.5")
 
 
 def test_the_decision_page_states_outcomes_and_calibration() -> None:
@@ -73,6 +74,7 @@ def test_the_decision_page_states_outcomes_and_calibration() -> None:
         assert cell in text
     assert "The\nexpected calibration error is 0.0600; calibrated probabilities have about 0.0130 by chance" in text
     assert "Compare &lt;i&gt;both&lt;/i&gt;." in text
+    assert "plan &lt;b&gt;=basic" in text
 
 
 def test_equal_input_gives_equal_bytes() -> None:

@@ -52,6 +52,7 @@ class Gate(Section):
     min_slice_rows: int = Field(default=100, ge=20, description="Smaller slices are not tested.")
     max_milliseconds: float = Field(default=100.0, gt=0, description="To predict one row, without the network.")
     max_megabytes: float = Field(default=500.0, gt=0, description="Size of a bundle.")
+    readiness: float = Field(default=1.0, ge=0, le=7, description="Lowest ML Test Score that `make ready` accepts.")
     false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
     false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
 
@@ -185,8 +186,7 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
         if path.name not in files:
             near = difflib.get_close_matches(path.name, files, n=1, cutoff=0)[0]
             raise LifecycleError(f"config/{path.name} is never read; is {near} meant?", "Rename or remove it.")
-    tree: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    tree, origins = dict[str, Any](), dict[str, str]()
     for origin in (f"config/{name}.yaml" for name in ("base", environment)):
         if (root / origin).exists():
             content = _parse((root / origin).read_bytes(), origin) or {}

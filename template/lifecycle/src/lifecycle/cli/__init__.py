@@ -122,6 +122,8 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     if features_sql is not None:
         point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
+    if (TOOLS / "slo.py").exists():
+        _tool("slo.py")["check"](Path.cwd())
     _tool("owners.py")["report"](Path.cwd(), always=False)
     print(_tool("interop/card.py")["check"](Path.cwd()), end="")
 

@@ -5,6 +5,7 @@ class Customer(Row):
     discount: Annotated[float, Request(unit="percent"), Field(ge=0, le=100)] = 0.0
 """
 
+import dataclasses
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import UnionType
@@ -40,12 +41,13 @@ class Note:
     """The properties of a field beyond its type.
 
     `expected` is the usual range (low, high) or the usual levels; a row outside is predicted, and monitoring counts it.
-    `loggable` says whether the value may be written to a log.
+    `loggable` says whether the value may be written to a log, `slice` whether quality is measured in each level.
     """
 
     unit: str = ""
     expected: tuple[Any, ...] = ()
     loggable: bool = True
+    slice: bool = dataclasses.field(default=False, kw_only=True)
     source: ClassVar[Source] = "request"
 
 
@@ -144,6 +146,9 @@ def _column(field: str, info: FieldInfo) -> Column:
     default, length = None if required else _as_json(info.default), limits.get("max_length")
     column = Column(name, source, kind, nullable, required, default, low, high, levels, length, **stated)
     column = replace(column, description=info.description or "", has_fallback="fallback" in stated)
+    hint = "Mark a Request() or Lookup() field that is a category, a boolean or a whole number."
+    no_levels = column.kind in ("number", "time") or column.source not in ("request", "lookup")
+    _refuse_if(column.slice and no_levels, field, "has slice=True and no levels that the model sees", hint)
     identifies, is_open = column.source in ("key", "id"), column.kind == "category" and not column.levels
     hint = "Only a Request() or Logged() field has a default; a Lookup() field has a fallback."
     _refuse_if((identifies or column.source == "lookup") and not column.required, field, "has a default", hint)

@@ -30,7 +30,7 @@ class Column:
 
     Values outside `low`, `high`, `levels` and `max_length` are refused; values outside `expected`, the usual range or
     levels, are predicted and counted. A category without `levels` is open: its levels are those of the training rows.
-    Times in `default`, `expected` and `fallback` are ISO 8601 text.
+    Times in `default`, `expected` and `fallback` are ISO 8601 text. Quality is measured in each level of a `slice`.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Column:
     description: str = ""
     fallback: Any = None
     has_fallback: bool = False
+    slice: bool = False
 
     def to_schema(self) -> dict[str, Any]:
         """Return the JSON Schema property of this column; `x-` keys hold what JSON Schema cannot express."""
@@ -66,6 +67,8 @@ class Column:
             schema["default"] = self.default
         if self.has_fallback:
             schema["x-fallback"] = self.fallback
+        if self.slice:
+            schema["x-slice"] = True
         return schema | {"x-source": self.source, "x-loggable": self.loggable}
 
     @classmethod
@@ -88,6 +91,7 @@ class Column:
             loggable=schema["x-loggable"],
             fallback=schema.get("x-fallback"),
             has_fallback="x-fallback" in schema,
+            slice=schema.get("x-slice", False),
             **facts,
         )
 

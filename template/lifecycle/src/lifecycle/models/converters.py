@@ -45,6 +45,7 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
         warnings.simplefilter("always")
         model = convert_sklearn(
             estimator,
+            "model",  # by default a random name, with which no graph would equal another
             initial_types=[(name, kind([None, width]))],
             options={"zipmap": False} if is_classifier(estimator) else None,
             target_opset={"": 21, "ai.onnx.ml": 3},

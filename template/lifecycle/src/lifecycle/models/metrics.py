@@ -5,16 +5,18 @@ and the pinball loss for the regression of a quantile (Koenker & Bassett 1978).
 `actual` holds class codes or values, shape (rows,), and `outputs` raw outputs of a model (`models.runtimes.Outputs`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lifecycle.contract.schema import Target
+from lifecycle.contract.schema import Contract, Target
+from lifecycle.contract.tables import Frame
 
 Floats = npt.NDArray[np.float64]
-EPSILON = 1e-12
+EPSILON, MOST_LEVELS, POINTS = 1e-12, 20, 60
 MEASURES = {"binary": ("ROC AUC", "roc_auc"), "multiclass": ("accuracy", "accuracy"), "regression": ("R²", "r2")}
 
 
@@ -87,7 +89,8 @@ def calibration(
 
     `thresholds` has, for a binary target and by the name of each threshold that is not None, what `at_threshold`
     returns, and the mean `cost` of a row; `costs` are those of a false positive and negative. The threshold `proposed`
-    has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2).
+    has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2). `curve` has, for a binary target,
+    thresholds with the expected value of a row, which is its mean cost below zero.
     """
     if target.task == "regression":
         return None
@@ -97,7 +100,9 @@ def calibration(
         for name, each in given.items()
         if each is not None
     }
-    return reliability(*events(target, actual, outputs)) | {"thresholds": found}
+    tried = np.unique(np.quantile(outputs, np.linspace(0, 1, POINTS))).tolist() if target.task == "binary" else []
+    curve = [[each, -mean_cost(actual, outputs, each, *costs)] for each in tried]
+    return reliability(*events(target, actual, outputs)) | {"thresholds": found, "curve": curve}
 
 
 def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
@@ -145,6 +150,49 @@ def at_threshold(label: npt.NDArray[Any], probability: Floats, threshold: float)
     right, predicted, actual = (int(each.sum()) for each in (happened & called, called, happened))
     shares = {"precision": right / predicted if predicted else None, "recall": right / actual if actual else None}
     return {"threshold": threshold, "predicted": predicted} | shares
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric over some rows with its confidence interval."""
+
+    rows: int
+    value: float
+    lower: float
+    upper: float
+
+
+def interval(
+    target: Target, actual: Floats, outputs: Floats, tail: float, resamples: int, seed: int
+) -> Interval | None:
+    """Return the task's measure and its percentile bootstrap interval (Efron & Tibshirani 1993, §13.3).
+
+    `tail` is the share of the resamples beyond each bound. None where the measure is not defined on these rows.
+    """
+    measure, size = weighted_measure(target, actual, outputs), len(actual)
+    value, resampled = measure(np.ones(size)), bootstrap(measure, size, resamples, seed)
+    if not np.isfinite(value) or not len(resampled):
+        return None
+    lower, upper = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(size, value, float(lower), float(upper))
+
+
+def slices(
+    contract: Contract, frame: Frame, fewest: int, declared: bool = False
+) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
+    """Yield, as `column=level`, the positions of the rows of each level that has at least `fewest` rows.
+
+    The columns are those that the contract marks as slices and, unless only the `declared` ones are wanted, all
+    categories and booleans. A column of more than MOST_LEVELS levels is excluded.
+    """
+    for column in contract.inputs:
+        is_slice = column.slice or (not declared and column.kind in ("category", "boolean"))
+        if is_slice and column.name in frame:
+            given = frame[column.name]
+            values = given.astype("object").where(given.notna(), "null").astype(str).to_numpy()
+            levels, counts = np.unique(values, return_counts=True)
+            for level in levels[counts >= fewest] if len(levels) <= MOST_LEVELS else ():
+                yield f"{column.name}={level}", np.flatnonzero(values == level)
 
 
 def bootstrap(measure: Callable[[Floats], float], rows: int, resamples: int, seed: int) -> Floats:

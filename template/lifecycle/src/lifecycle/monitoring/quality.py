@@ -4,7 +4,6 @@ Skew: the features of logged requests are recomputed as of their own time and co
 detects that the online feature table differs from the SQL of the training rows (Breck et al. 2017, Monitor 3).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,26 +15,16 @@ from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
-from lifecycle.models.metrics import Floats, at_threshold, reliability
+from lifecycle.models.metrics import Floats, Interval, at_threshold, reliability
 from lifecycle.monitoring.drift import output_columns
 from lifecycle.registry import predictions
 from lifecycle.registry.labels import LABEL
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
-MAX_ROWS, MAX_LEVELS, MAX_RECOMPUTED = 20_000, 20, 2000
+MAX_ROWS, MAX_RECOMPUTED = 20_000, 2000
 TOLERANCE = 1e-9  # relative, because a sum of floating-point numbers depends on their order
 SAMPLE = "lifecycle_sampled"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A metric over some rows with its confidence interval."""
-
-    rows: int
-    value: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ def measure_quality(
         actual, outputs = (each.to_numpy(dtype=np.float64) for each in (codes, kept[output_columns(target)]))
         outputs = outputs if target.task == "multiclass" else outputs[:, 0]
         overall = _interval(target, actual, outputs, settings)
-        for name, of_slice in _slices(contract, kept, settings.gate.min_slice_rows):
+        for name, of_slice in metrics.slices(contract, kept, settings.gate.min_slice_rows):
             if measured := _interval(target, actual[of_slice], outputs[of_slice], settings):
                 slices[name] = measured
         more = _more(target, actual, outputs, threshold)
@@ -170,25 +159,8 @@ def _more(target: Target, actual: Floats, outputs: Floats, threshold: float | No
 
 
 def _interval(target: Target, actual: Floats, outputs: Floats, settings: Settings) -> Interval | None:
-    """Return the percentile bootstrap interval (Efron & Tibshirani 1993, §13.3), or None where it is not defined."""
-    measure = metrics.weighted_measure(target, actual, outputs)
-    size, tail = len(actual), (1 - settings.monitor.confidence) / 2
-    value = measure(np.ones(size))
-    resampled = metrics.bootstrap(measure, size, settings.gate.resamples, settings.train.seed)
-    if not np.isfinite(value) or not len(resampled):
-        return None
-    lower, upper = np.quantile(resampled, [tail, 1 - tail])
-    return Interval(size, value, float(lower), float(upper))
-
-
-def _slices(contract: Contract, rows: Frame, min_rows: int) -> Iterator[tuple[str, Any]]:
-    """Yield the positions of the rows of each level, as `column=level`, of categories and booleans with few levels."""
-    for column in contract.inputs:
-        if column.kind in ("category", "boolean") and column.name in rows:
-            levels = {str(level): places for level, places in rows.groupby(column.name).indices.items()}
-            for level in sorted(levels) if len(levels) <= MAX_LEVELS else ():
-                if len(levels[level]) >= min_rows:
-                    yield f"{column.name}={level}", levels[level]
+    tail = (1 - settings.monitor.confidence) / 2
+    return metrics.interval(target, actual, outputs, tail, settings.gate.resamples, settings.train.seed)
 
 
 def _recomputable(contract: Contract) -> tuple[Column, ...]:

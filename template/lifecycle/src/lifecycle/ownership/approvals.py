@@ -5,19 +5,17 @@ from the CI host or from git configuration; they are recorded, not verified.
 """
 
 import contextlib
-import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lifecycle import ownership, registry, timestamps
 from lifecycle.errors import LifecycleError, Refused
 from lifecycle.ownership import OWNERS, Decision, Owners
-from lifecycle.registry import Identity, deployments
+from lifecycle.registry import AGREEMENT, Identity, deployments, open_questions
 from lifecycle.registry.deployments import Deployed, Deployment
 from lifecycle.storage import Store
 
-PRODUCTION, AGREEMENT = "production", "docs/agreement.md"
+PRODUCTION = "production"
 # Only what is committed counts: an edit that no one else can see would remove the need for approvals.
 COMMITTED = (OWNERS, AGREEMENT, "config")
 UNKNOWN = {
@@ -106,18 +104,3 @@ def faults(
         hint = UNKNOWN[who.source].format(who.name)
         missing.append(f"{who} holds no role in OWNERS, so every deciding role must approve\n    {hint}")
     return missing + waiting, used
-
-
-def open_questions(root: Path) -> list[str]:
-    """Return why docs/agreement.md is not filled: a row of its tables with an empty cell, or no text at all."""
-    path, rule, empty = root / AGREEMENT, r"[|:\s]*-[|:\s-]*", r"\|([^|]*)\|(\s*|(.*\|)?\s*\|.*)"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if not text.strip():
-        return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
-    lines = [line.strip().replace(r"\|", "/") for line in text.splitlines()]
-    found = []
-    for number, pair in enumerate(pairwise([*lines, ""]), 1):
-        # A head is above a rule, and a cell of it may be empty.
-        if (row := re.fullmatch(empty, pair[0])) and not any(re.fullmatch(rule, line) for line in pair):
-            found.append(f"{AGREEMENT}:{number}: the text is missing: {row[1].strip()}")
-    return found

@@ -1,14 +1,19 @@
 """What the storage records: deployments, the audit log, the prediction log, and labels.
 
-Here: who runs a command, and from which code. Names are recorded, not verified.
+Here: who runs a command, from which code (names are recorded, not verified), and what docs/agreement.md states.
 """
 
 import getpass
 import os
+import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
+
+from lifecycle.errors import LifecycleError
 
 # The variable that a CI host sets in its jobs, and the one that names who started or restarted the job.
 HOSTS = (
@@ -17,6 +22,7 @@ HOSTS = (
     ("GITLAB_CI", "GITLAB_USER_LOGIN"),
 )
 Source = Literal["ci", "git", "login"]
+AGREEMENT, SLICE_LIMIT = "docs/agreement.md", "slice limit"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,46 @@ def uncommitted(root: Path, *places: str) -> list[str]:
         for name, content in sorted(contents.items())
         if content != _output(root, "cat-file", "blob", f"HEAD:./{name}")
     ]
+
+
+def open_questions(root: Path) -> list[str]:
+    """Return why docs/agreement.md is not filled: a row of its tables with an empty cell, or no text at all."""
+    path = root / AGREEMENT
+    if not path.is_file() or not path.read_text(encoding="utf-8").strip():
+        return [f"{AGREEMENT} is {'empty' if path.is_file() else 'missing'}"]
+    rows = ((number, row) for number, row in agreed_rows(root) if re.fullmatch(r"\|[^|]*\|(\s*|(.*\|)?\s*\|.*)", row))
+    return [f"{AGREEMENT}:{number}: the text is missing: {row.split('|')[1].strip()}" for number, row in rows]
+
+
+def slice_limit(root: Path) -> float | None:
+    """Return by how much the measure of a slice may lie below that of all rows, as docs/agreement.md states.
+
+    It is in the second cell of the row that begins with "Slice limit"; None without such a row, or where the cell is
+    empty. Raises LifecycleError where it is not a number from 0 to 1.
+    """
+    for number, row in agreed_rows(root):
+        name, text = (each.strip(" *`") for each in [*row.split("|"), "", ""][1:3])
+        if name.lower().startswith(SLICE_LIMIT) and text:
+            try:
+                limit = float(text.removesuffix("%").replace(",", ".")) / (100 if text.endswith("%") else 1)
+            except ValueError:
+                limit = -1.0
+            if not 0 <= limit <= 1:
+                problem = f"{AGREEMENT}:{number}: the slice limit {text!r} is not a number from 0 to 1"
+                raise LifecycleError(problem, "Write a number such as 0.1, by which its measure may be lower.")
+            return limit
+    return None
+
+
+def agreed_rows(root: Path) -> Iterator[tuple[int, str]]:
+    """Yield each row of the tables of the agreement, with its line; not the head of a table."""
+    path, rule = root / AGREEMENT, r"[|:\s]*-[|:\s-]*"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = [line.strip().replace(r"\|", "/") for line in text.splitlines()]
+    for number, pair in enumerate(pairwise([*lines, ""]), 1):
+        # A head is above a rule, and a cell of it may be empty.
+        if pair[0].startswith("|") and not any(re.fullmatch(rule, line) for line in pair):
+            yield number, pair[0]
 
 
 def _git(root: Path, *arguments: str) -> str | None:

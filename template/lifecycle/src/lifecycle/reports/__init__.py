@@ -64,7 +64,7 @@ def _environment() -> "jinja2.Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {each.__name__: each for each in (shares, intervals, reliability)}
+    environment.globals |= {each.__name__: each for each in (shares, intervals, reliability, curve)}
     return environment
 
 
@@ -122,6 +122,24 @@ def reliability(title: str, bins: Sequence[Mapping[str, float]]) -> "Markup":
 
     pairs = (f"{each['predicted']:.4g} and {each['observed']:.4g} ({each['rows']:,.0f} rows)" for each in bins)
     return _svg(title, (), draw, f"{title}. Predicted probability and observed share: {'; '.join(pairs)}")
+
+
+def curve(title: str, unit: str, points: Sequence[tuple[float, float]], lines: Mapping[str, float]) -> "Markup":
+    """Draw a value, in a `unit`, over a threshold as a curve of `points`, and a vertical line at each of `lines`.
+
+    The keys of the lines are the legend. The `aria-label` holds the highest point and the numbers of the lines.
+    """
+    places, values = zip(*points, strict=True)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(places, values, color=CURRENT, label=unit)
+        for (name, value), colour, style in zip(lines.items(), (BOUND, TEXT, SOFT), ("--", ":", "-."), strict=False):
+            axes.axvline(value, color=colour, linestyle=style, label=name)
+        axes.set_xlabel("threshold")
+
+    best, numbers = max(points, key=lambda each: each[1]), (f"{name} {value:.4g}" for name, value in lines.items())
+    text = f"{title}. {unit}: highest {best[1]:.4g} at the threshold {best[0]:.4g}; {'; '.join(numbers)}"
+    return _svg(title, (), draw, text)
 
 
 def _svg(title: str, labels: Sequence[str], draw: Callable[["Axes"], None], text: str) -> "Markup":

@@ -28,6 +28,7 @@ HINTS = {
     "champion": IMPROVE,
     "loss": IMPROVE,
     "slices": "Add rows or columns that describe these slices, then run `make train promote`.",
+    "fairness": "Improve the model in these slices, or agree on another slice limit in docs/agreement.md.",
     "skew": "Fix what `make monitor` reports about skew, then run `make promote`.",
     "latency": "Use a smaller estimator and run `make train promote`, or raise the limit in config/.",
     "size": "Use a smaller estimator and run `make train promote`, or raise the limit in config/.",
@@ -86,7 +87,8 @@ class Record:
     """A gate decision with what it was about.
 
     `decided_at` is in seconds, `override` the reason for which a version is deployed although checks did not pass, and
-    `calibration` what `gate.calibration` returns. The audit log says whether the version was then deployed.
+    `calibration` what `gate.calibration` returns, `slices` the measure in each declared slice. The audit log says
+    whether the version was then deployed.
     """
 
     environment: str
@@ -99,6 +101,7 @@ class Record:
     decision: Decision
     override: str = ""
     calibration: dict[str, Any] | None = None
+    slices: dict[str, Any] = field(default_factory=dict)
 
     @property
     def overridden(self) -> list[str]:

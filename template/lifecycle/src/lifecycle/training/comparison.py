@@ -1,21 +1,27 @@
-"""Compare two models on the same rows: by loss, by the measure of the task, and slice by slice."""
+"""Compare models on the same rows: by loss, by the measure of the task, slice by slice, and without a column."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import Frame
-from lifecycle.models.metrics import Floats, bootstrap, losses, slice_losses, weighted_measure
+from lifecycle.models import metrics
+from lifecycle.models.metrics import Floats, bootstrap, losses, slice_losses, slices, weighted_measure
 from lifecycle.models.runtimes import Model
+from lifecycle.settings import Settings
+from lifecycle.training import Check, checked
 from lifecycle.training.dataset import LabelledRows
 
 Slices = dict[str, dict[str, float]]
 # Slices of fewer rows would describe individual people.
-FEWEST_ROWS, MOST_LEVELS = 20, 20
+FEWEST_ROWS = 20
 # A column is named if it gives this share of the improvement, and the improvement this share of the trivial loss.
 SHARE, IMPROVEMENT, ORDERS = 0.8, 0.3, 5
+# The benefit of each input is measured on so many rows, in tables of at most so many inputs.
+MOST_PERMUTED, MOST_INPUTS = 2000, 100
 
 
 @dataclass(frozen=True)
@@ -50,22 +56,49 @@ def measure_improvement(
 
 
 def compare_slices(contract: Contract, frame: Frame, label: Floats, candidate: Floats, opponent: Floats) -> Slices:
-    """Compare the loss of two models (see `slice_losses`) in each level of each category and boolean column.
+    """Compare the loss of two models (see `slice_losses`) in each slice of the rows.
 
     `frame` has the completed rows of `label`; both models' predictions have shape (rows,) or (rows, classes). Returns
     by `column=level`: the number of rows, and mean and standard error of the candidate's loss less the opponent's.
-    Levels of fewer than FEWEST_ROWS rows and columns of more than MOST_LEVELS levels are excluded.
+    Levels of fewer than FEWEST_ROWS rows are excluded, and columns as in `metrics.slices`.
     """
     own, other = (slice_losses(contract.target, label, each) for each in (candidate, opponent))
     result: Slices = {}
-    for name in (column.name for column in contract.inputs if column.kind in ("category", "boolean")):
-        values = frame[name].astype("object").where(frame[name].notna(), "null").astype(str).to_numpy()
-        levels, counts = np.unique(values, return_counts=True)
-        for level in levels[counts >= FEWEST_ROWS] if len(levels) <= MOST_LEVELS else ():
-            worse = (own - other)[values == level]
-            error = float(worse.std(ddof=1) / len(worse) ** 0.5)
-            result[f"{name}={level}"] = {"rows": len(worse), "mean": float(worse.mean()), "se": error}
+    for name, places in slices(contract, frame, FEWEST_ROWS):
+        result[name] = {"rows": len(places)} | _mean((own - other)[places])
     return result
+
+
+def measure_slices(contract: Contract, rows: LabelledRows, outputs: Floats, settings: Settings) -> Slices:
+    """Return the task's measure with its interval, as `metrics.Interval`, in each slice that the contract declares.
+
+    The bounds are one-sided at the level `gate.confidence`, corrected for the number of slices (Bonferroni; Dunn 1961).
+    """
+    gate, found = settings.gate, dict(slices(contract, rows.frame, settings.gate.min_slice_rows, declared=True))
+    rules = (1 - gate.confidence) / max(len(found), 1), gate.resamples, settings.train.seed
+    every = {name: metrics.interval(contract.target, rows.label[at], outputs[at], *rules) for name, at in found.items()}
+    return {name: asdict(each) for name, each in every.items() if each}
+
+
+def fairness(facts: Mapping[str, Any], target: Target, limit: float | None) -> Iterator[Check]:
+    """Check that no declared slice is surely worse than all rows by more than the agreement's limit, if it has one."""
+    if limit is None:
+        return
+    measure, name = metrics.measure_names(target)
+    every, tested = facts["metrics"]["candidate"].get(name), facts.get("slices", {})
+    if every is None or not tested:
+        text = "not checked: no column is marked slice=True in the contract, or no level of one has gate.min_slice_rows"
+        yield checked("fairness", True, text, {"limit": limit, "tested": 0})
+        return
+    worse = {name: each for name, each in tested.items() if each["upper"] < every - limit}
+    named = ", ".join(f"{name} ({each['value']:.3f}, at most {each['upper']:.3f})" for name, each in worse.items())
+    text = f"{measure} is {every:.3f} on all rows, and surely lower by more than {limit:g} (docs/agreement.md) in "
+    numbers = {"limit": limit, "tested": len(tested), "worse": worse}
+    yield checked("fairness", not worse, f"{text}{named or 'none'}, of {len(tested)} slices", numbers)
+
+
+def _mean(values: Floats) -> dict[str, float]:
+    return {"mean": float(values.mean()), "se": float(values.std(ddof=1) / len(values) ** 0.5)}
 
 
 def _improvement(gain: Callable[[Floats], float], rows: int, level: float, resamples: int, seed: int) -> Improvement:
@@ -100,3 +133,19 @@ def dominant(model: Model, contract: Contract, rows: LabelledRows, predicted: Fl
     found = share(names)
     improvement = f"`{names[0]}` alone gives {found:.0%} of the model's improvement over the trivial baseline"
     return f"{improvement}: is it known before the label?" if found >= SHARE else ""
+
+
+def benefits(model: Model, contract: Contract, rows: LabelledRows) -> Slices:
+    """Return by how much the loss of a row rises where an input has the value of another row, by input.
+
+    This is the permutation importance (Breiman 2001, §10) with its standard error, on at most MOST_PERMUTED held-out
+    rows; empty for more than MOST_INPUTS inputs.
+    """
+    random, found = np.random.default_rng(0), Slices()
+    order = random.permutation(len(rows.label))[:MOST_PERMUTED]
+    frame, label = rows.frame.iloc[order].reset_index(drop=True), rows.label[order]
+    before = losses(contract.target, label, model.predict_frame(frame))
+    for name in (column.name for column in contract.inputs if len(contract.inputs) <= MOST_INPUTS):
+        mixed = frame.assign(**{name: frame[name].iloc[random.permutation(len(frame))].array})
+        found[name] = _mean(losses(contract.target, label, model.predict_frame(mixed)) - before)
+    return found

@@ -14,7 +14,7 @@ from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
 from lifecycle.settings import Gate
 from lifecycle.training import ANYWAY, HINTS, NOT_COMPARED, PASSED, Check, Decision, checked, evidence
-from lifecycle.training.comparison import Improvement, improvement, measure_improvement
+from lifecycle.training.comparison import Improvement, fairness, improvement, measure_improvement
 from lifecycle.training.evidence import CANDIDATE, FITS, LINEAR, REFIT, TRIVIAL, UNKNOWN, Evidence
 
 # After these, the champion is out of date: the candidate only has to be not worse.
@@ -35,7 +35,8 @@ class Case:
 
     `unreadable` is why the deployed bundle cannot be read; there is no `champion` then. `skew` has `rows`, `different`
     and `columns` of the logged rows that were recomputed, or `problem`, why they could not be; None where none has the
-    candidate's features. `max_skew` is the share that may differ, `milliseconds` the time to predict one row.
+    candidate's features. `max_skew` is the share that may differ, `milliseconds` the time to predict one row, and
+    `slice_limit` what the agreement states.
     """
 
     bundle: Bundle
@@ -46,6 +47,7 @@ class Case:
     max_skew: float = 0.0
     milliseconds: float | None = None
     unreadable: str = ""
+    slice_limit: float | None = None
 
 
 def decide(case: Case, gate: Gate) -> Decision:
@@ -56,6 +58,7 @@ def decide(case: Case, gate: Gate) -> Decision:
         checks.insert(0, enough)
         if gain:
             checks += (*_refit(case, gate), *_baselines(case, gate), *_champion(case, gate, gain))
+            checks += fairness(case.bundle.facts, case.bundle.contract.target, case.slice_limit)
     return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 

@@ -20,7 +20,7 @@ from lifecycle.models.runtimes import OnnxModel, SkopsModel
 from lifecycle.registry import deployments, labels
 from lifecycle.settings import ENVIRONMENTS, Settings
 from lifecycle.training import evidence
-from lifecycle.training.comparison import dominant
+from lifecycle.training.comparison import benefits, dominant, measure_slices
 from lifecycle.training.dataset import codes as codes
 from lifecycle.training.dataset import load_dataset
 from lifecycle.training.evidence import CANDIDATE, REFIT, TRIVIAL
@@ -101,6 +101,8 @@ def train(
     costs = settings.gate.false_positive_cost, settings.gate.false_negative_cost
     facts["calibration"] = metrics.calibration(target, holdout.label, predictions[CANDIDATE], thresholds, costs)
     own = fits.evaluated[CANDIDATE]
+    facts["benefits"] = benefits(own, team.contract, holdout)
+    facts["slices"] = measure_slices(team.contract, holdout, predictions[CANDIDATE], settings)
     facts["dominant"] = dominant(own, team.contract, holdout, predictions[CANDIDATE], predictions[TRIVIAL])
     if facts["dominant"]:
         print(f"warning: {facts['dominant']}", file=sys.stderr)
