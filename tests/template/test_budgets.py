@@ -14,10 +14,12 @@ HOOKS = ROOT / "hooks/looseleaf"
 LIFT = HOOKS / "lift"
 # What continues the notebook lift after its code is written.
 GRADUATE = HOOKS / "graduate.py"
+SPARK = RUNTIME / "spark"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 MAINTENANCE = ROOT / "maintenance"
-FILES = 125
+# Of these, five modules and a page are about Spark: an update can bring them only to every repository.
+FILES = 131
 
 
 def modules(folder: Path) -> list[Path]:
@@ -29,13 +31,14 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9705, 69), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1), (MAINTENANCE, 562, 7)]
+BUDGETS = [(RUNTIME, 9782, 69), (SPARK, 600, 5), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1)]
+BUDGETS += [(MAINTENANCE, 562, 7)]
 
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    # The notebook lift has budgets of its own.
-    apart = (WRITTEN | {LIFT, GRADUATE}) - {folder}
+    # The notebook lift and the engine Spark have budgets of their own.
+    apart = (WRITTEN | {LIFT, GRADUATE, SPARK}) - {folder}
     paths = [path for path in modules(folder) if apart.isdisjoint([path, *path.parents])]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count

@@ -158,6 +158,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
+def parse_yaml(text: str | bytes, origin: str) -> Any:
+    """Return the content of a YAML text; LifecycleError, which names its origin, where it is not valid."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LifecycleError(f"{origin} is not YAML: {error}", "Correct the line that the message names.") from error
+
+
+def parse_settings(text: bytes, origin: str) -> dict[str, Any]:
+    """Return what `parse_yaml` returns where that is `name: value` lines or nothing; LifecycleError for other YAML."""
+    content = parse_yaml(text, origin) or {}
+    if not isinstance(content, dict):
+        problem = f"{origin} contains a {type(content).__name__} instead of settings"
+        raise LifecycleError(problem, "Write `name: value` lines.")
+    return content
+
+
 def append_line(store: Store, path: Path, entry: dict[str, Any]) -> None:
     """Append an entry to a file of JSON lines and flush it to the disk; raises LifecycleError when the disk refuses."""
     held = store.exclusive(path.with_name(f".{path.stem}.lock"), part=path.relative_to(store.root).as_posix())

@@ -105,6 +105,7 @@ def _add_own_commands(add: AddCommand) -> None:
 
 
 def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
+    from lifecycle import spark
     from lifecycle.contract.compatibility import RELEASED, compare
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.features import point_in_time
@@ -120,7 +121,10 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     print(f"ok  config: {', '.join(settings.ENVIRONMENTS)}")
     print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if features_sql is not None:
-        point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
+        with point_in_time.connect(data, loaded.settings.data) as connection:
+            point_in_time.check_sql(connection, contract, features_sql)
+            if loaded.settings.engine.kind == "spark":
+                spark.check(loaded.settings, features_sql, connection)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
     _tool("owners.py")["report"](Path.cwd(), always=False)
 

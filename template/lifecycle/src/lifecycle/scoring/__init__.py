@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lifecycle import timestamps
+from lifecycle import spark, timestamps
 from lifecycle.contract import reader, tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.schema import Contract
@@ -38,7 +38,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     """
     with (
         _started(settings, environment, progress) as run,
-        point_in_time.connect(data, settings.data, **run.limits) as connection,
+        spark.connect(settings, data, **run.limits) as connection,
     ):
         days = days or [timestamps.date_of(point_in_time.latest(connection, data))]
         # A day more than now, because today's date depends on the time zone.
@@ -107,10 +107,10 @@ def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_
 def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path, int]:
     store, version, contract = run.settings.store, run.deployed.version, run.predictor.contract
     as_of = timestamps.midnight(day)
-    path = store.scores / run.environment / f"date={day}" / "scores.parquet"
+    path, sql = store.scores / run.environment / f"date={day}" / "scores.parquet", run.predictor.bundle.features_sql
 
     def fill(rows: RowFile) -> None:
-        point_in_time.population_rows(connection, data, contract, run.predictor.bundle.features_sql, as_of, rows.keep)
+        point_in_time.population_rows(connection, data, contract, sql, as_of, rows.keep)
 
     logged = []
     if run.settings.log.enabled:
@@ -123,6 +123,12 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"{BATCH}{version}.parquet"
         logged.append(Output(log, draft(log), contract.loggable, facts))
+    if engine := getattr(connection, "engine", None):
+        # A lost worker is Spark's to replace, so that there are no parts to keep.
+        predicted = engine.predicted_rows(data, run.predictor.bundle, as_of, run.deployed.threshold, parts.predictions)
+        source = parts.joined(predicted, predicted)
+        _write(run, connection, path, source, {"as_of": as_of}, logged)
+        return path, tables.count(connection, f"FROM {source}")
     return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
 
 
@@ -132,23 +138,31 @@ def _predict(
     """Complete the rows, predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
 
-    contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
-    facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
-    rows = parts.begin(folder, fill, run.settings.score.chunk_rows, facts)
+    folder = path.with_name(f".{path.name}.parts")
+    stated = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
+    rows = parts.begin(folder, fill, run.settings.score.chunk_rows, stated)
     predicted, count = [], 0
     with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
         for part, size in parts.predicted(folder, rows, run.predictor, run.deployed.threshold):
             predicted.append(part)
             count += size
             bar.update(size)
+    _write(run, connection, path, parts.joined([rows], predicted), facts, logged)
+    return count
+
+
+def _write(run: _Run, connection: Any, path: Path, source: str, facts: dict[str, Any], logged: list[Output]) -> None:
+    """Write the rows and predictions of the SQL `source` to the outputs, and remove what was kept for a killed run."""
+    contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
     # The draft of the output is in the folder of the parts, which is removed as a whole.
     columns = contract.identifiers or contract.request
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        parts.write(connection, rows, predicted, contract, [scores, *logged])
+        parts.write(connection, source, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
-    return count
 
 
 def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table: Table | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, Connection, explain_sql_errors, literal, path_literal, quoted, text
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry.predictions import FACTS, prediction_columns
+from lifecycle.registry.predictions import FACTS, PREDICTED, prediction_columns
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
@@ -69,7 +69,7 @@ def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> P
         folder.mkdir(parents=True, exist_ok=True)
         try:
             fill(RowFile(fresh, group_rows))
-            wanted = json.dumps(facts | {"rows": hash_of(fresh)}).encode()
+            wanted = json.dumps(facts | {"rows": hash_of(fresh), "columns": PREDICTED}).encode()
             if not (known.exists() and known.read_bytes() == wanted and rows.exists()):
                 # The facts are removed first: without them, a run killed here leaves no part that counts.
                 known.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
     """Yield each part in order with its number of rows, after predicting the parts that are missing."""
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
-    options["use_dictionary"] = ["p0"] if predictor.contract.target.classes else False
+    options["use_dictionary"] = [f"{PREDICTED}0"] if predictor.contract.target.classes else False
     # The model's categories are read as codes and levels, which is much cheaper.
     categories = [each.name for each in predictor.contract.inputs if each.kind == "category"]
     with pq.ParquetFile(rows, read_dictionary=categories) as source:
@@ -100,19 +100,23 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
             count = source.metadata.row_group(at).num_rows if source.num_row_groups else 0
             if not _is_whole(path, count):
                 group = source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
-                table, content = _predictions(predictor, group, threshold), pa.BufferOutputStream()
+                table, content = predictions(predictor, group, threshold), pa.BufferOutputStream()
                 pq.write_table(table, content, **options)
                 write_atomically(path, content.getvalue().to_pybytes())
             yield path, count
 
 
-def write(connection: Connection, rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
-    """Write completed rows and their predictions (one part per row group) to every output.
+def joined(rows: list[Path], predicted: list[Path]) -> str:
+    """Return SQL of completed rows `r` with their predictions `p`, which are in files of the same order."""
+    r, p = (f"read_parquet([{', '.join(map(path_literal, files))}])" for files in (rows, predicted))
+    return f"{r} AS r POSITIONAL JOIN {p} AS p"
+
+
+def write(connection: Connection, source: str, contract: Contract, outputs: list[Output]) -> None:
+    """Write completed rows `r` and their predictions `p`, which the SQL `source` joins, to every output.
 
     Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk refuses.
     """
-    predicted = ", ".join(map(path_literal, parts))
-    source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"
     try:
         with explain_disk_errors(outputs[0].path):
             for output in outputs:
@@ -138,17 +142,17 @@ def _values(output: Output, contract: Contract) -> Iterator[str]:
         yield f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
     for name, value in output.facts.items():
         if name in predicted:
-            yield f"p.p{predicted.index(name)} AS {quoted(name)}"
+            yield f"p.{PREDICTED}{predicted.index(name)} AS {quoted(name)}"
         elif name == POSITION:
             yield f"CAST(row_number() OVER () - 1 AS {FACTS[name]}) AS {name}"
         else:
             yield f"CAST({literal(value)} AS {FACTS[name]}) AS {name}"
 
 
-def _predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
-    """Return the same predictions as `format_predictions`, in columns p0, p1, … for those of `prediction_columns`."""
+def predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
+    """Return the same as `format_predictions`, in columns that begin with PREDICTED, as in `prediction_columns`."""
     contract, target = predictor.contract, predictor.contract.target
-    names = [f"p{at}" for at in range(len(prediction_columns(target)))]
+    names = [f"{PREDICTED}{at}" for at in range(len(prediction_columns(target)))]
     if len(rows):
         whole = {column.name for column in contract.columns if column.kind == "integer"}
         values = {name: rows[name].cast("int64") if name in whole else rows[name] for name in rows.column_names}
