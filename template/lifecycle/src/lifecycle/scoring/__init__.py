@@ -67,7 +67,9 @@ def score_file(
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
-    with _started(settings, environment, progress) as run, tables.connect(**run.limits) as connection:
+    # Without features.sql there are no sums, whose last digits depend on the number of threads.
+    threads = {"threads": str(parts.cores())}
+    with _started(settings, environment, progress) as run, tables.connect(**run.limits | threads) as connection:
 
         def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
@@ -110,6 +112,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
     path, sql = store.scores / run.environment / f"date={day}" / "scores.parquet", run.predictor.bundle.features_sql
 
     def fill(rows: RowFile) -> None:
+        connection.execute("SET threads = 1")
         point_in_time.population_rows(connection, data, contract, sql, as_of, rows.keep)
 
     logged = []
@@ -126,9 +129,8 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
     if engine := getattr(connection, "engine", None):
         # A lost worker is Spark's to replace, so that there are no parts to keep.
         predicted = engine.predicted_rows(data, run.predictor.bundle, as_of, run.deployed.threshold, parts.predictions)
-        source = parts.joined(predicted, predicted)
-        _write(run, connection, path, source, {"as_of": as_of}, logged)
-        return path, tables.count(connection, f"FROM {source}")
+        _write(run, connection, path, predicted, {"as_of": as_of}, logged)
+        return path, tables.count(connection, f"FROM read_parquet({tables.path_literal(path)})")
     return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
 
 
@@ -147,12 +149,14 @@ def _predict(
             predicted.append(part)
             count += size
             bar.update(size)
-    _write(run, connection, path, parts.joined([rows], predicted), facts, logged)
+    _write(run, connection, path, predicted, facts, logged)
     return count
 
 
-def _write(run: _Run, connection: Any, path: Path, source: str, facts: dict[str, Any], logged: list[Output]) -> None:
-    """Write the rows and predictions of the SQL `source` to the outputs, and remove what was kept for a killed run."""
+def _write(
+    run: _Run, connection: Any, path: Path, predicted: list[Path], facts: dict[str, Any], logged: list[Output]
+) -> None:
+    """Write the rows with their predictions to the outputs, and remove what was kept for a killed run."""
     contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
@@ -161,7 +165,7 @@ def _write(run: _Run, connection: Any, path: Path, source: str, facts: dict[str,
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        parts.write(connection, source, contract, [scores, *logged])
+        parts.write(connection, predicted, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class RowFile:
         with explain_sql_errors(where):
             connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
+        # From here on nothing is summed and the order of the rows is kept, so that the bytes are the same.
+        connection.execute(f"SET threads = {cores()}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Output:
 
 # Writes the completed rows of a run to a file.
 Fill = Callable[[RowFile], object]
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
@@ -90,33 +98,33 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
     """Yield each part in order with its number of rows, after predicting the parts that are missing."""
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
-    options["use_dictionary"] = [f"{PREDICTED}0"] if predictor.contract.target.classes else False
     # The model's categories are read as codes and levels, which is much cheaper.
     categories = [each.name for each in predictor.contract.inputs if each.kind == "category"]
-    with pq.ParquetFile(rows, read_dictionary=categories) as source:
+    options["use_dictionary"] = categories + ([f"{PREDICTED}0"] if predictor.contract.target.classes else [])
+    facts = pq.read_metadata(rows)
+
+    def part(at: int) -> tuple[Path, int]:
+        path, count = folder / f"{at:06}.part.parquet", facts.row_group(at).num_rows if facts.num_row_groups else 0
+        if not _is_whole(path, count):
+            with pq.ParquetFile(rows, read_dictionary=categories, metadata=facts) as source:
+                group = source.read_row_group(at, use_threads=False) if facts.num_row_groups else source.read()
+            table, content = predictions(predictor, group, threshold), pa.BufferOutputStream()
+            pq.write_table(table, content, **options)
+            write_atomically(path, content.getvalue().to_pybytes())
+        return path, count
+
+    # ONNX Runtime computes without Python's lock; a model of another kind may not be safe in several threads.
+    with ThreadPoolExecutor(cores() if predictor.bundle.kind == "onnx" else 1) as pool:
         # Without rows there is no row group, and one part, which defines the columns.
-        for at in range(max(1, source.num_row_groups)):
-            path = folder / f"{at:06}.part.parquet"
-            count = source.metadata.row_group(at).num_rows if source.num_row_groups else 0
-            if not _is_whole(path, count):
-                group = source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
-                table, content = predictions(predictor, group, threshold), pa.BufferOutputStream()
-                pq.write_table(table, content, **options)
-                write_atomically(path, content.getvalue().to_pybytes())
-            yield path, count
+        yield from pool.map(part, range(max(1, facts.num_row_groups)))
 
 
-def joined(rows: list[Path], predicted: list[Path]) -> str:
-    """Return SQL of completed rows `r` with their predictions `p`, which are in files of the same order."""
-    r, p = (f"read_parquet([{', '.join(map(path_literal, files))}])" for files in (rows, predicted))
-    return f"{r} AS r POSITIONAL JOIN {p} AS p"
-
-
-def write(connection: Connection, source: str, contract: Contract, outputs: list[Output]) -> None:
-    """Write completed rows `r` and their predictions `p`, which the SQL `source` joins, to every output.
+def write(connection: Connection, predicted: list[Path], contract: Contract, outputs: list[Output]) -> None:
+    """Write the rows of files of completed rows with their predictions, in this order, to every output.
 
     Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk refuses.
     """
+    source = f"read_parquet([{', '.join(map(path_literal, predicted))}])"
     try:
         with explain_disk_errors(outputs[0].path):
             for output in outputs:
@@ -135,14 +143,14 @@ def write(connection: Connection, source: str, contract: Contract, outputs: list
 
 
 def _values(output: Output, contract: Contract) -> Iterator[str]:
-    """Yield the SQL of each column, from the completed rows `r` and their predictions `p`."""
+    """Yield the SQL of each column of an output."""
     predicted = list(prediction_columns(contract.target))
     for column in output.columns:
         # Whole numbers may be stored as doubles.
-        yield f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
+        yield f"CAST({quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
     for name, value in output.facts.items():
         if name in predicted:
-            yield f"p.{PREDICTED}{predicted.index(name)} AS {quoted(name)}"
+            yield f"{PREDICTED}{predicted.index(name)} AS {quoted(name)}"
         elif name == POSITION:
             yield f"CAST(row_number() OVER () - 1 AS {FACTS[name]}) AS {name}"
         else:
@@ -150,7 +158,7 @@ def _values(output: Output, contract: Contract) -> Iterator[str]:
 
 
 def predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
-    """Return the same as `format_predictions`, in columns that begin with PREDICTED, as in `prediction_columns`."""
+    """Return the rows with what `format_predictions` returns, in columns PREDICTED0, … as in `prediction_columns`."""
     contract, target = predictor.contract, predictor.contract.target
     names = [f"{PREDICTED}{at}" for at in range(len(prediction_columns(target)))]
     if len(rows):
@@ -159,14 +167,15 @@ def predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -
         raw = predictor.predict_batch(pa.record_batch({name: each.combine_chunks() for name, each in values.items()}))
     else:
         raw = np.empty((0, len(target.classes)) if target.task == "multiclass" else 0)
-    if target.task == "regression":
-        return pa.table([pa.array(raw)], names=names)
+    added = [pa.array(raw)]
     if target.task == "binary":
         codes, probabilities = raw >= (0.5 if threshold is None else threshold), [raw]
-    else:
+    elif target.task == "multiclass":
         codes, probabilities = raw.argmax(axis=1), list(raw.T)
-    classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
-    return pa.table([classes, *map(pa.array, probabilities)], names=names)
+    if target.classes:
+        classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
+        added = [classes, *map(pa.array, probabilities)]
+    return pa.table([*rows.columns, *added], names=[*rows.column_names, *names])
 
 
 def _is_whole(path: Path, count: int) -> bool:

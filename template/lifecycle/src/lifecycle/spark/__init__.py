@@ -37,7 +37,7 @@ SQL = {
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
-OWN = {"spark.log.level": "ERROR", "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "64"}
+OWN = {"spark.log.level": "OFF", "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "64"}
 # Types of DuckDB that Spark has under another name.
 TYPES = {"HUGEINT": "DECIMAL(38, 0)", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_LTZ", '"NULL"': "VOID"}
 # A line of Spark's message that begins the Java stack, and the mark of an error of the lifecycle in a worker.

@@ -29,8 +29,6 @@ FUNCTIONS = {
     "approxquantile": "approx_quantile does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
     "dayofweek": "the days of a week begin with 0 on DuckDB and with 1 on Spark",
     "datediff": f"the arguments of date_diff differ on Spark; {SECONDS}",
-    "argmax": "arg_max does not exist on Spark; write max_by(x, y)",
-    "argmin": "arg_min does not exist on Spark; write min_by(x, y)",
     "percentilecont": "quantile_cont does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
     "quantile": "quantile does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
     "timetounix": f"epoch does not exist on Spark; {SECONDS}",

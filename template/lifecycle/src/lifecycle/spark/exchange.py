@@ -44,6 +44,11 @@ class Exchange:
             _ = frame.schema
         return frame
 
+    def collect(self, sql: str, where: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query with few rows."""
+        with explain(where):
+            return [tuple(row) for row in self.query(sql, where).collect()]
+
     def write(self, frame: Any, where: str) -> tuple[str, Any]:
         """Write the rows of a frame to Parquet; return where they are, and the frame that reads them."""
         path = f"{'' if self._is_remote else 'file://'}{self._folder}/{secrets.token_hex(4)}"

@@ -35,7 +35,7 @@ class Engine:
 
     def execute(self, sql: str) -> SimpleNamespace:
         """Return the result of SQL of `model.data`, which gets this engine in the place of DuckDB's connection."""
-        rows = [tuple(row) for row in self._exchange.query(sql, DATA).collect()]
+        rows = self._exchange.collect(sql, DATA)
         return SimpleNamespace(fetchall=lambda: rows, fetchone=lambda: rows[0] if rows else None)
 
     def training_rows(self, connection: Connection, team: Team, as_of: int, defaults: bool) -> int:
@@ -116,7 +116,8 @@ class Engine:
         """Write the rows of a query, make REQUESTS a view of them, and return their number."""
         _, kept = self._exchange.write(self._exchange.query(sql, DATA), DATA)
         kept.createOrReplaceTempView(REQUESTS)
-        return int(kept.count())
+        ((count,),) = self._exchange.collect(f"SELECT count(*) FROM {REQUESTS}", DATA)
+        return int(count)
 
     def _spine(self, contract: Contract, features_sql: str, known: dict[str, str]) -> dict[str, str]:
         for name in ("spine", "asks"):
@@ -154,8 +155,8 @@ class Engine:
         for start in range(0, max(1, len(rules)), tables.RULES_AT_ONCE):
             some = rules[start : start + tables.RULES_AT_ONCE]
             counts = ", ".join(["count(*)", *(f"count_if({sql})" for _, _, sql in some)])
-            checked = self._exchange.query(f"SELECT {counts} FROM {ROWS}", "the check of the completed rows")
-            ((total, *wrong),) = checked.collect()
+            query = f"SELECT {counts} FROM {ROWS}"
+            ((total, *wrong),) = self._exchange.collect(query, "the check of the completed rows")
             broken = zip(some, wrong, strict=True)
             faults += [f"{name} {rule} in {count} of {total} rows" for (name, rule, _), count in broken if count]
         if faults:

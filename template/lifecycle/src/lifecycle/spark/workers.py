@@ -49,11 +49,10 @@ def predict(
         for batch in batches:
             rows = pa.Table.from_batches([batch])
             found = apply(predictor, rows, threshold)
-            columns = dict(zip(rows.column_names, rows.columns, strict=True))
-            for name in found.column_names:
-                column = found[name]
-                is_coded = pa.types.is_dictionary(column.type)
-                columns[name] = column.cast(pa.string()) if is_coded else column
-            yield from pa.table(columns).to_batches()
+            is_coded = (pa.types.is_dictionary(column.type) for column in found.columns)
+            plain = (
+                each.cast(pa.string()) if coded else each for each, coded in zip(found.columns, is_coded, strict=True)
+            )
+            yield from pa.table([*plain], names=found.column_names).to_batches()
     except LifecycleError as error:
         raise RuntimeError(f"{MARK}{error.problem} | {error.hint}") from error
