@@ -53,7 +53,7 @@ def repository(template: Template, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def compared(repository: Path) -> dict[str, Any]:
     """Return what one session on this machine found; see `support.on_spark`."""
-    parts = ["queries", "rows", "scores", "monitored", "refusals", "checks", "sampling"]
+    parts = ["queries", "rows", "scores", "monitored", "sampling", "refusals", "checks"]
     done = run(str(repository / ".venv/bin/python"), str(DRIVER), "local[2]", *parts, folder=repository, **SPARK)
     assert done.returncode == 0, done.stdout
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -138,7 +138,8 @@ def test_a_master_with_a_worker_whose_executor_is_killed_writes_the_same(reposit
     master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
     address = f"spark://127.0.0.1:{port}"
     worker = ["org.apache.spark.deploy.worker.Worker", "--cores", "1", "--memory", "600m", "--webui-port", "0", address]
-    with started(repository, tmp_path, *master), waiting(port), started(repository, tmp_path, *worker):
+    with started(repository, tmp_path, *master) as log, started(repository, tmp_path, *worker):
+        wait_for(port, log)
         command = [str(repository / ".venv/bin/lifecycle"), "score", "--date", DAY]
         own = environment() | SPARK | {"LIFECYCLE_ENGINE__MASTER": address}
         with subprocess.Popen(command, cwd=repository, env=own, stderr=subprocess.PIPE, text=True) as process:
@@ -161,7 +162,8 @@ def test_spark_connect_writes_the_same(repository: Path, tmp_path: Path) -> None
     server = ["org.apache.spark.deploy.SparkSubmit", "--master", "local[1]", "--driver-memory", "700m"]
     server += ["--conf", f"spark.connect.grpc.binding.port={port}", "--conf", "spark.sql.shuffle.partitions=2"]
     server += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
-    with started(repository, tmp_path, *server), waiting(port):
+    with started(repository, tmp_path, *server) as log:
+        wait_for(port, log)
         done = score(repository, DAY, LIFECYCLE_ENGINE__MASTER=f"sc://127.0.0.1:{port}", LIFECYCLE_ENGINE__CONF="{}")
     assert done.returncode == 0, done.stdout
     assert scored_by(repository) == expected
@@ -218,12 +220,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(repository: Path, folder: Path, *command: str) -> Iterator[None]:
-    """Run a class of Spark until the end of the context."""
+def started(repository: Path, folder: Path, *command: str) -> Iterator[Path]:
+    """Run a class of Spark until the end of the context, and yield the file of its output."""
     (home,) = (repository / ".venv").glob("lib/python*/site-packages/pyspark")
     own = {"SPARK_HOME": str(home), "SPARK_WORKER_DIR": str(folder), "SPARK_LOCAL_DIRS": str(folder)}
     own |= {"PYSPARK_PYTHON": str(repository / ".venv/bin/python")}
-    with (folder / f"{time.monotonic_ns()}.log").open("w") as log:
+    path = folder / f"{time.monotonic_ns()}.log"
+    with path.open("w") as log:
         process = subprocess.Popen(
             [str(home / "bin/spark-class"), *command],
             cwd=folder,
@@ -232,19 +235,20 @@ def started(repository: Path, folder: Path, *command: str) -> Iterator[None]:
             stderr=subprocess.STDOUT,
         )
         try:
-            yield
+            yield path
         finally:
             process.terminate()
             process.wait(PATIENCE)
 
 
-@contextmanager
-def waiting(port: int) -> Iterator[None]:
-    """Wait until something listens on a port."""
+def wait_for(port: int, log: Path) -> None:
+    """Wait until something listens on a port; where nothing does, the output of the process says why."""
 
     def listens() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    eventually(listens)
-    yield
+    try:
+        eventually(listens)
+    except AssertionError:
+        pytest.fail(log.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store, parse_settings, parse_yaml
+from lifecycle.storage import Store, parse_yaml
 
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
@@ -199,7 +199,7 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
     origins: dict[str, str] = {}
     for origin in (f"config/{name}.yaml" for name in ("base", environment)):
         if (root / origin).exists():
-            _merge(tree, origins, parse_settings((root / origin).read_bytes(), origin), origin)
+            _merge(tree, origins, parse_yaml((root / origin).read_bytes(), origin, True), origin)
     for name, text in (os.environ if environ is None else environ).items():
         if name.startswith(PREFIX) and name not in (API_KEY, SIGNING_KEY):
             value = parse_yaml(text, name)

@@ -158,20 +158,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
-def parse_yaml(text: str | bytes, origin: str) -> Any:
-    """Return the content of a YAML text; LifecycleError, which names its origin, where it is not valid."""
+def parse_yaml(text: str | bytes, origin: str, is_file: bool = False) -> Any:
+    """Return the content of a YAML text; LifecycleError, which names its origin, where it is not valid.
+
+    That of a file is a mapping, empty where the file is.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LifecycleError(f"{origin} is not YAML: {error}", "Correct the line that the message names.") from error
-
-
-def parse_settings(text: bytes, origin: str) -> dict[str, Any]:
-    """Return what `parse_yaml` returns where that is `name: value` lines or nothing; LifecycleError for other YAML."""
-    content = parse_yaml(text, origin) or {}
-    if not isinstance(content, dict):
+    if is_file and not isinstance(content := content or {}, dict):
         problem = f"{origin} contains a {type(content).__name__} instead of settings"
         raise LifecycleError(problem, "Write `name: value` lines.")
     return content

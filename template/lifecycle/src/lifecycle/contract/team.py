@@ -32,7 +32,8 @@ WRAPPED = ("final_estimator", "regressor", "estimator")
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
 
-    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock.
+    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock, and
+    `spark_tables(session, folder)`, which registers the tables as views where `engine.kind` is `spark`.
     """
 
     def tables(self, connection: Connection, folder: Path) -> None:

@@ -20,7 +20,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
-from lifecycle.scoring.parts import POSITION, Fill, Output, RowFile
+from lifecycle.scoring.parts import POSITION, Output, Parts, RowFile
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors
 
@@ -74,7 +74,8 @@ def score_file(
         def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
 
-        return _predict(run, connection, file.name, output, {}, fill, []), ignored
+        predicted = parts.predicted(output, fill, settings, run.predictor, run.facts)
+        return _write(run, connection, file.name, output, {}, predicted, []), ignored
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class _Run:
     predictor: Predictor
     limits: dict[str, str]
     progress: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every prediction of the run has in common."""
+        return {"version": self.deployed.version, "threshold": self.deployed.threshold}
 
 
 @contextlib.contextmanager
@@ -129,44 +135,34 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
     if engine := getattr(connection, "engine", None):
         # A lost worker is Spark's to replace, so that there are no parts to keep.
         predicted = engine.predicted_rows(data, run.predictor.bundle, as_of, run.deployed.threshold, parts.predictions)
-        _write(run, connection, path, predicted, {"as_of": as_of}, logged)
-        return path, tables.count(connection, f"FROM read_parquet({tables.path_literal(path)})")
-    return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
-
-
-def _predict(
-    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], fill: Fill, logged: list[Output]
-) -> int:
-    """Complete the rows, predict in parts and write the outputs; return the number of rows."""
-    from tqdm import tqdm
-
-    folder = path.with_name(f".{path.name}.parts")
-    stated = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
-    rows = parts.begin(folder, fill, run.settings.score.chunk_rows, stated)
-    predicted, count = [], 0
-    with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
-        for part, size in parts.predicted(folder, rows, run.predictor, run.deployed.threshold):
-            predicted.append(part)
-            count += size
-            bar.update(size)
-    _write(run, connection, path, predicted, facts, logged)
-    return count
+    else:
+        predicted = parts.predicted(path, fill, run.settings, run.predictor, {"as_of": as_of} | run.facts)
+    return path, _write(run, connection, str(day), path, {"as_of": as_of}, predicted, logged)
 
 
 def _write(
-    run: _Run, connection: Any, path: Path, predicted: list[Path], facts: dict[str, Any], logged: list[Output]
-) -> None:
-    """Write the rows with their predictions to the outputs, and remove what was kept for a killed run."""
-    contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
+    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], predicted: Parts, logged: list[Output]
+) -> int:
+    """Predict in parts and write the outputs; return the number of rows."""
+    from tqdm import tqdm
+
+    contract, folder = run.predictor.contract, parts.folder_of(path)
+    files, count = [], 0
+    with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
+        for part, size in predicted:
+            files.append(part)
+            count += size
+            bar.update(size)
     # The draft of the output is in the folder of the parts, which is removed as a whole.
     columns = contract.identifiers or contract.request
-    scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
+    scores = Output(
+        path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts | run.facts
+    )
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        parts.write(connection, predicted, contract, [scores, *logged])
+        parts.write(connection, files, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
+    return count
 
 
 def own_rows(connection: Any, file: Path, contract: Contract, to: RowFile, table: Table | None = None) -> list[str]:

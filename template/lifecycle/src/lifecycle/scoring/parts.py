@@ -1,15 +1,15 @@
 """Predict completed rows in parts that survive a killed run, and combine them into the output files.
 
 The completed rows are kept in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk. This
-one file is validated, predicted for and logged, so that a table that changes during the run changes nothing. There is
-one part per row group of it, in a hidden sibling folder of the output. A part is reused when the completed rows (by
-hash), the version, the threshold and `as_of` are the same.
+one file is validated and predicted for, so that a table that changes during the run changes nothing. There is one part
+per row group of it, with its rows and their predictions, in a hidden sibling folder of the output. A part is reused
+when the completed rows (by hash), the version, the threshold and `as_of` are the same.
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from lifecycle.contract.tables import SQL_TYPES, Connection, explain_sql_errors,
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry.predictions import FACTS, PREDICTED, prediction_columns
+from lifecycle.settings import Settings
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
@@ -63,11 +64,18 @@ class Output:
 
 # Writes the completed rows of a run to a file.
 Fill = Callable[[RowFile], object]
+# Files of rows with their predictions, each with its number of rows.
+Parts = Iterable[tuple[Path, int]]
 
 
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder for the parts of an output."""
+    return path.with_name(f".{path.name}.parts")
 
 
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
@@ -94,21 +102,23 @@ def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> P
     return rows
 
 
-def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float | None) -> Iterator[tuple[Path, int]]:
-    """Yield each part in order with its number of rows, after predicting the parts that are missing."""
+def predicted(path: Path, fill: Fill, settings: Settings, predictor: Predictor, facts: dict[str, Any]) -> Parts:
+    """Complete the rows and yield each part in order, after predicting those that are missing; `path` is the output."""
+    folder = folder_of(path)
+    rows = begin(folder, fill, settings.score.chunk_rows, facts)
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
     # The model's categories are read as codes and levels, which is much cheaper.
     categories = [each.name for each in predictor.contract.inputs if each.kind == "category"]
     options["use_dictionary"] = categories + ([f"{PREDICTED}0"] if predictor.contract.target.classes else [])
-    facts = pq.read_metadata(rows)
+    groups = pq.read_metadata(rows)
 
     def part(at: int) -> tuple[Path, int]:
-        path, count = folder / f"{at:06}.part.parquet", facts.row_group(at).num_rows if facts.num_row_groups else 0
+        path, count = folder / f"{at:06}.part.parquet", groups.row_group(at).num_rows if groups.num_row_groups else 0
         if not _is_whole(path, count):
-            with pq.ParquetFile(rows, read_dictionary=categories, metadata=facts) as source:
-                group = source.read_row_group(at, use_threads=False) if facts.num_row_groups else source.read()
-            table, content = predictions(predictor, group, threshold), pa.BufferOutputStream()
+            with pq.ParquetFile(rows, read_dictionary=categories, metadata=groups) as source:
+                group = source.read_row_group(at, use_threads=False) if groups.num_row_groups else source.read()
+            table, content = predictions(predictor, group, facts["threshold"]), pa.BufferOutputStream()
             pq.write_table(table, content, **options)
             write_atomically(path, content.getvalue().to_pybytes())
         return path, count
@@ -116,7 +126,7 @@ def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float |
     # ONNX Runtime computes without Python's lock; a model of another kind may not be safe in several threads.
     with ThreadPoolExecutor(cores() if predictor.bundle.kind == "onnx" else 1) as pool:
         # Without rows there is no row group, and one part, which defines the columns.
-        yield from pool.map(part, range(max(1, facts.num_row_groups)))
+        yield from pool.map(part, range(max(1, groups.num_row_groups)))
 
 
 def write(connection: Connection, predicted: list[Path], contract: Contract, outputs: list[Output]) -> None:
@@ -128,7 +138,8 @@ def write(connection: Connection, predicted: list[Path], contract: Contract, out
     try:
         with explain_disk_errors(outputs[0].path):
             for output in outputs:
-                output.path.parent.mkdir(parents=True, exist_ok=True)
+                for path in (output.path, output.draft):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                 query = f"SELECT {', '.join(_values(output, contract))} FROM {source}"
                 with explain_sql_errors(f"writing {output.path}"):
                     connection.execute(f"COPY ({query}) TO {text(str(output.draft))} (FORMAT parquet)")
@@ -167,14 +178,11 @@ def predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -
         raw = predictor.predict_batch(pa.record_batch({name: each.combine_chunks() for name, each in values.items()}))
     else:
         raw = np.empty((0, len(target.classes)) if target.task == "multiclass" else 0)
-    added = [pa.array(raw)]
-    if target.task == "binary":
-        codes, probabilities = raw >= (0.5 if threshold is None else threshold), [raw]
-    elif target.task == "multiclass":
-        codes, probabilities = raw.argmax(axis=1), list(raw.T)
+    added = [*map(pa.array, raw.T if target.task == "multiclass" else [raw])]
     if target.classes:
-        classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
-        added = [classes, *map(pa.array, probabilities)]
+        is_binary, limit = target.task == "binary", 0.5 if threshold is None else threshold
+        codes = (raw >= limit if is_binary else raw.argmax(axis=1)).astype(np.int32)
+        added.insert(0, pa.DictionaryArray.from_arrays(codes, pa.array(target.classes)))
     return pa.table([*rows.columns, *added], names=[*rows.column_names, *names])
 
 

@@ -83,8 +83,9 @@ def open_session(settings: Settings, master: str = "") -> Any:
     """
     master = master or settings.engine.master
     is_remote, conf = master.startswith("sc://"), settings.engine.conf
-    # Nothing here passes frames of pandas to Spark.
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+    # Nothing here passes frames of pandas to Spark, and the setting of plain texts has no successor.
+    for known in ("PySpark does not yet fully support pandas", ".*escapedStringLiterals"):
+        warnings.filterwarnings("ignore", message=known)
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:

@@ -21,9 +21,7 @@ from lifecycle.spark.exchange import Exchange, described, spark_type
 
 # A function of DuckDB that the rules of a contract use.
 FINITE = "isfinite(x DOUBLE) RETURNS BOOLEAN RETURN NOT isnan(x) AND abs(x) < CAST('Infinity' AS DOUBLE)"
-# Of the hash by which entities are sampled.
-BUCKETS = 1_000_000
-RECOMPUTED = "lifecycle_recomputed"
+BUCKETS = 1_000_000  # of the hash by which entities are sampled
 
 
 class Engine:
@@ -66,11 +64,13 @@ class Engine:
 
     def predicted_rows(
         self, data: Data, bundle: Bundle, as_of: int, threshold: float | None, predict: workers.Predict
-    ) -> list[Path]:
+    ) -> list[tuple[Path, int]]:
         """Complete the rows of the population at `as_of` and predict for them in the workers of Spark.
 
-        Returns files on this machine with the rows in the order of their keys, and the columns that `predict` adds.
+        Returns files on this machine with their sizes: the rows in the order of their keys, and what `predict` adds.
         """
+        from pyarrow.parquet import read_metadata
+
         contract, day = bundle.contract, timestamps.date_of(as_of)
         known = self._population(data, as_of)
         self._keep_requests(f"SELECT * FROM {REQUESTS}")
@@ -78,14 +78,13 @@ class Engine:
         print(f"{day}: {rows} rows are completed", file=sys.stderr)
         frame = self._exchange.session.read.parquet(path)
         kinds = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
-        outputs = prediction_columns(contract.target).values()
-        kinds |= {f"{PREDICTED}{at}": spark_type(kind) for at, kind in enumerate(outputs)}
+        outputs = enumerate(prediction_columns(contract.target).values())
+        kinds |= {f"{PREDICTED}{at}": spark_type(kind) for at, kind in outputs}
         ordered = frame.orderBy(*(f"`{each.name}`" for each in contract.identifiers or contract.request))
         function = functools.partial(workers.predict, workers.packed(bundle), predict, threshold)
         schema = ", ".join(f"`{name}` {kind}" for name, kind in kinds.items())
         path, _ = self._exchange.write(ordered.mapInArrow(function, schema), f"predicting for {day}")
-        print(f"{day}: {rows} rows are predicted", file=sys.stderr)
-        return self._exchange.files(path)
+        return [(file, read_metadata(file).num_rows) for file in self._exchange.files(path)]
 
     def recompute_query(self, connection: Connection, contract: Contract, features_sql: str, query: str) -> str:
         """Do the same as `point_in_time.recompute_query`; the keys and times that `query` selects are few."""
@@ -96,8 +95,7 @@ class Engine:
         parts = [tables.cast(quoted(each.name), each, types[each.name]) for each in contract.looked_up]
         again = f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
         path, _ = self._exchange.write(self._exchange.query(again, WHERE), WHERE)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {RECOMPUTED} AS FROM {self._exchange.source(path)}")
-        return f"FROM {RECOMPUTED}"
+        return f"FROM {self._exchange.source(path)}"
 
     def _population(self, data: Data, as_of: int) -> dict[str, str]:
         time, where = f"CAST({int(as_of)} AS BIGINT) AS ts", f"{DATA}: population()"
