@@ -93,8 +93,8 @@ def spark(folder: Path, output: Path) -> None:
     for name in ("events", "spine"):
         session.read.parquet(str(folder / f"{name}.parquet")).createOrReplaceTempView(name)
     session.sql(SQL).write.parquet(str(output))
-    store = session._jsc.sc().statusStore()  # type: ignore[union-attr]
-    stages = store.stageList(None, False, False, None, None, "")  # type: ignore[union-attr]
+    store = session._jsc.sc().statusStore()
+    stages = store.stageList(None, False, False, None, None, "")
     print(sum(stages.apply(at).shuffleWriteBytes() for at in range(stages.size())))
 
 

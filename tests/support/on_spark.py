@@ -64,7 +64,7 @@ GROUP BY s.customer_id, s.ts""",
 FROM events GROUP BY customer_id""",
     "late events": """SELECT s.customer_id, s.ts, COUNT(CASE WHEN e.seen_ts - e.ts > 3600 THEN 1 END) AS late,
     SUM(CASE WHEN e.ts < s.ts AND e.seen_ts >= s.ts THEN 1 ELSE 0 END) AS unseen,
-    ROUND(AVG((e.seen_ts - e.ts) / 3600.0), 6) AS hours
+    AVG((e.seen_ts - e.ts) / 3600.0) AS hours
 FROM spine s JOIN events e ON e.customer_id = s.customer_id
 GROUP BY s.customer_id, s.ts""",
 }

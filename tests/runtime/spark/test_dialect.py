@@ -45,6 +45,7 @@ DIFFERENT = {
     "approximate count": ("approx_count_distinct(kind)", "count(DISTINCT x)"),
     "quantile": ("quantile_cont(amount, 0.5)", "percentile_cont"),
     "hash": ("hash(kind)", "md5"),
+    "round": ("round(amount, 2)", "halves"),
 }
 SAME = {
     "a range of seconds": RANGE.format("ts", "2592000"),
@@ -54,6 +55,7 @@ SAME = {
     "a stated rounding": "CAST(floor(ts / 86400) AS BIGINT)",
     "a whole number": "CAST(ts AS BIGINT)",
     "a percentile": "percentile_cont(0.5) WITHIN GROUP (ORDER BY amount)",
+    "a round number": "round(amount)",
     "a logarithm": "ln(amount) + log10(amount) + log(2, amount)",
     "an hour": "extract(hour FROM at)",
     "an interval": "at + INTERVAL 1 DAY",

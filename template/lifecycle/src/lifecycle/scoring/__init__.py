@@ -36,10 +36,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     time in the data, or today. `progress` shows a bar on stderr. Returns the number of rows by file. Raises
     LifecycleError where nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
-    with (
-        _started(settings, environment, progress) as run,
-        spark.connect(settings, data, **run.limits) as connection,
-    ):
+    with _started(settings, environment, progress) as run, spark.connect(settings, data, **run.limits) as connection:
         days = days or [timestamps.date_of(point_in_time.latest(connection, data))]
         # A day more than now, because today's date depends on the time zone.
         late = timestamps.midnight(max(days)) - timestamps.DAY
@@ -75,7 +72,7 @@ def score_file(
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
 
         predicted = parts.predicted(output, fill, settings, run.predictor, run.facts)
-        return _write(run, connection, file.name, output, {}, predicted, []), ignored
+        return _write(run, connection, file.name, output, run.facts, predicted, []), ignored
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
         connection.execute("SET threads = 1")
         point_in_time.population_rows(connection, data, contract, sql, as_of, rows.keep)
 
-    logged = []
+    logged, stated = [], {"as_of": as_of} | run.facts
     if run.settings.log.enabled:
         # The same columns as in the log of the service.
         facts: dict[str, Any] = {"ts": as_of, "as_of": None, "version": version}
@@ -136,8 +133,8 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
         # A lost worker is Spark's to replace, so that there are no parts to keep.
         predicted = engine.predicted_rows(data, run.predictor.bundle, as_of, run.deployed.threshold, parts.predictions)
     else:
-        predicted = parts.predicted(path, fill, run.settings, run.predictor, {"as_of": as_of} | run.facts)
-    return path, _write(run, connection, str(day), path, {"as_of": as_of}, predicted, logged)
+        predicted = parts.predicted(path, fill, run.settings, run.predictor, stated)
+    return path, _write(run, connection, str(day), path, stated, predicted, logged)
 
 
 def _write(
@@ -155,9 +152,7 @@ def _write(
             bar.update(size)
     # The draft of the output is in the folder of the parts, which is removed as a whole.
     columns = contract.identifiers or contract.request
-    scores = Output(
-        path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts | run.facts
-    )
+    scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
         parts.write(connection, files, contract, [scores, *logged])

@@ -22,6 +22,7 @@ SECONDS = "compute with whole seconds since 1970, as in `ts`"
 FUNCTIONS = {
     "log": "log(x) has base 10 on DuckDB and base e on Spark; write log10(x) or ln(x)",
     "concat": "concat skips NULL on DuckDB and returns NULL on Spark; write a || b, with coalesce where it may be NULL",
+    "round": "round(x, n) rounds some halves to the other side on Spark; write floor(x * 100 + 0.5) / 100",
     "skewness": "skewness has another definition on Spark",
     "kurtosis": "kurtosis has another definition on Spark",
     "hash": "hash returns other numbers on Spark; write md5(x)",
@@ -126,14 +127,11 @@ def _functions(tree: Any) -> Iterator[Finding]:
 
     for node in tree.find_all(exp.Func):
         name = node.name.lower() if isinstance(node, exp.Anonymous) else type(node).__name__.lower()
+        # log(b, x), round(x) and percentile_cont(p) WITHIN GROUP (…) are the same on both.
+        same = {"log": bool(node.expression), "round": not node.args.get("decimals")}.get(name)
         if name == "extract" and node.name.upper() in ("EPOCH", "DOW", "DAYOFWEEK"):
             yield node, f"extract({node.name.lower()} …) differs on Spark; {SECONDS}"
-        # log(b, x) and percentile_cont(p) WITHIN GROUP (…) are the same on both.
-        elif (
-            name in FUNCTIONS
-            and not (name == "log" and node.expression)
-            and not isinstance(node.parent, exp.WithinGroup)
-        ):
+        elif name in FUNCTIONS and not same and not isinstance(node.parent, exp.WithinGroup):
             yield node, FUNCTIONS[name]
     joins = (join for join in tree.find_all(exp.Join) if join.args.get("method") == "ASOF")
     yield from ((join, "Spark has no ASOF JOIN; join on the key and select max_by(value, ts)") for join in joins)
