@@ -149,6 +149,11 @@ def scores(own: settings.Settings, team: code.Team) -> dict[str, bool]:
     }
 
 
+def die(predictor: Any, rows: Any, threshold: float | None) -> Any:
+    """End the worker, as the system does when there is too little memory."""
+    os._exit(1)
+
+
 def refusals(own: settings.Settings, team: code.Team, theirs: Any) -> dict[str, str]:
     """Return the message about each bad input."""
     engine, sql = theirs.engine, team.features_sql or ""
@@ -162,11 +167,12 @@ def refusals(own: settings.Settings, team: code.Team, theirs: Any) -> dict[str, 
         changed = code.Team(team.name, team.contract, features_sql, team.data, team.estimator)
         point_in_time.training_rows(theirs, changed, AS_OF)
 
+    newest = open_version(own.store, own.store.versions()[-1])
+
     def predict_wrongly() -> None:
-        bundle = open_version(own.store, own.store.versions()[-1])
-        facts = bundle.facts | {"requires": {"onnxruntime": "99.0"}}
-        changed = own.storage / "wrong" / bundle.version
-        shutil.copytree(bundle.path, changed, dirs_exist_ok=True)
+        facts = newest.facts | {"requires": {"onnxruntime": "99.0"}}
+        changed = own.storage / "wrong" / newest.version
+        shutil.copytree(newest.path, changed, dirs_exist_ok=True)
         (changed / "bundle.json").write_text(json.dumps(facts))
         engine.predicted_rows(team.data, Bundle(changed, facts), AS_OF, 0.5, parts.predictions)
 
@@ -179,6 +185,7 @@ def refusals(own: settings.Settings, team: code.Team, theirs: Any) -> dict[str, 
         "several rows": lambda: train(sql.replace("FROM windowed AS", f"FROM ({TWICE}) AS")),
         "contract": lambda: train(sql.replace("CAST(w.visits AS BIGINT)", "CAST(w.visits AS BIGINT) - 5")),
         "worker": predict_wrongly,
+        "lost": lambda: engine.predicted_rows(team.data, newest, AS_OF, 0.5, die),
     }
     found = {}
     for name, step in steps.items():
