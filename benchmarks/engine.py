@@ -93,9 +93,8 @@ def spark(folder: Path, output: Path) -> None:
     for name in ("events", "spine"):
         session.read.parquet(str(folder / f"{name}.parquet")).createOrReplaceTempView(name)
     session.sql(SQL).write.parquet(str(output))
-    store = session._jsc.sc().statusStore()
-    stages = store.stageList(None, False, False, None, None, "")
-    print(sum(stages.apply(at).shuffleWriteBytes() for at in range(stages.size())))
+    executors = session.sparkContext._jsc.sc().statusStore().executorList(False)
+    print(sum(executors.apply(at).totalShuffleWrite() for at in range(executors.size())))
 
 
 def processes(session: int) -> tuple[float, float]:

@@ -159,10 +159,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str | bytes, origin: str, is_file: bool = False) -> Any:
-    """Return the content of a YAML text; LifecycleError, which names its origin, where it is not valid.
-
-    That of a file is a mapping, empty where the file is.
-    """
+    """Return the content of a YAML text, of a file always a mapping; LifecycleError, which names its origin, if not."""
     import yaml
 
     try:

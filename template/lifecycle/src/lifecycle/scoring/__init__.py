@@ -77,19 +77,15 @@ def score_file(
 
 @dataclass(frozen=True)
 class _Run:
-    """One scoring command: the deployed version, and the limits that DuckDB has to keep."""
+    """One scoring command: the deployed version, facts of every prediction, and limits that DuckDB has to keep."""
 
     settings: Settings
     environment: str
     deployed: deployments.Deployed
     predictor: Predictor
+    facts: dict[str, Any]
     limits: dict[str, str]
     progress: bool
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What every prediction of the run has in common."""
-        return {"version": self.deployed.version, "threshold": self.deployed.threshold}
 
 
 @contextlib.contextmanager
@@ -98,13 +94,14 @@ def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_
     with settings.store.exclusive(spill.with_name(".lock")):
         deployed = deployments.required(settings.store, environment).current
         predictor = Predictor(open_version(settings.store, deployed.version))
+        facts = {"version": deployed.version, "threshold": deployed.threshold}
         limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
         with explain_disk_errors(spill):
             # A killed run leaves rows here.
             shutil.rmtree(spill, ignore_errors=True)
             spill.mkdir(parents=True)
         try:
-            yield _Run(settings, environment, deployed, predictor, limits, progress)
+            yield _Run(settings, environment, deployed, predictor, facts, limits, progress)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
@@ -143,7 +140,7 @@ def _write(
     """Predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
 
-    contract, folder = run.predictor.contract, parts.folder_of(path)
+    contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
     files, count = [], 0
     with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
         for part, size in predicted:

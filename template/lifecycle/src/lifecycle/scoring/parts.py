@@ -73,11 +73,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def folder_of(path: Path) -> Path:
-    """Return the folder for the parts of an output."""
-    return path.with_name(f".{path.name}.parts")
-
-
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
     """Let `fill` write the completed rows, and return their file; parts of other rows or facts are removed."""
     rows, fresh, known = folder / "rows.parquet", folder / "rows.parquet.draft", folder / "facts.json"
@@ -104,7 +99,7 @@ def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> P
 
 def predicted(path: Path, fill: Fill, settings: Settings, predictor: Predictor, facts: dict[str, Any]) -> Parts:
     """Complete the rows and yield each part in order, after predicting those that are missing; `path` is the output."""
-    folder = folder_of(path)
+    folder = path.with_name(f".{path.name}.parts")
     rows = begin(folder, fill, settings.score.chunk_rows, facts)
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
