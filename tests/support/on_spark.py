@@ -243,7 +243,7 @@ def monitored(own: settings.Settings, team: code.Team) -> list[Any]:
 
 
 def main() -> None:
-    """Print what was asked for."""
+    """Print the parts that were chosen."""
     master, chosen = sys.argv[1], sys.argv[2:]
     own, team = settings.load(Path.cwd()).settings, code.load(Path.cwd())
     own = own.model_copy(update={"engine": own.engine.model_copy(update={"kind": "spark", "master": master})})
