@@ -31,7 +31,7 @@ def non_blank_lines(paths: list[Path]) -> int:
     return sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
-BUDGETS = [(RUNTIME, 9782, 69), (SPARK, 600, 5), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1)]
+BUDGETS = [(RUNTIME, 9783, 69), (SPARK, 600, 5), (HOOKS, 5400, 57), (LIFT, 2500, 23), (GRADUATE, 200, 1)]
 BUDGETS += [(MAINTENANCE, 562, 7)]
 
 

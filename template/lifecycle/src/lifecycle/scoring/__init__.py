@@ -64,7 +64,6 @@ def score_file(
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
-    # Without features.sql there are no sums, whose last digits depend on the number of threads.
     threads = {"threads": str(parts.cores())}
     with _started(settings, environment, progress) as run, tables.connect(**run.limits | threads) as connection:
 

@@ -42,6 +42,8 @@ class RowFile:
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
+        # The last digits of sums, and the row groups of the file, depend on the number of threads.
+        connection.execute("SET threads = 1")
         with explain_sql_errors(where):
             connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
