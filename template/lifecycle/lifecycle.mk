@@ -82,7 +82,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow)
+setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow, EXTRAS=spark)
 	$(UV) sync --locked $(if $(call given,EXTRAS),--all-packages $(foreach extra,$(call given,EXTRAS),--extra $(call quote,$(extra))))
 	@if [ ! -e .git ]; then echo "The commit hooks were not installed: this is not a git repository. Run git init, then make setup again."; \
 	elif [ -n "$$(git config core.hooksPath)" ]; then echo "The commit hooks were not installed: git's core.hooksPath names another folder."; \

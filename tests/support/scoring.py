@@ -14,7 +14,7 @@ import pandas as pd
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.deployments import Deployed
-from lifecycle.scoring import score
+from lifecycle.scoring import parts, score
 from lifecycle.settings import Settings
 from lifecycle.training.train import train
 from support.teams import data_of, order_team, orders, settings_in
@@ -48,9 +48,10 @@ def read(path: Path) -> pd.DataFrame:
     return duckdb.execute(f"FROM read_parquet('{path}', hive_partitioning = false)").df()
 
 
-def kill_at(settings: Settings, part: int) -> None:
+def kill_at(settings: Settings, part: int, cores: int = 1) -> None:
     """Score in a process that kills itself when the model is called for that part."""
     given = [sys.executable, "-c", "from support import scoring; scoring.main()", str(part), settings.model_dump_json()]
+    given.append(str(cores))
     there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(given, capture_output=True, text=True, env=there)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -59,6 +60,7 @@ def kill_at(settings: Settings, part: int) -> None:
 def main() -> None:
     """Run in the process that `kill_at` starts."""
     left, predict_batch = [int(sys.argv[1])], Predictor.predict_batch
+    parts.cores = lambda: int(sys.argv[3])
 
     def counting(self: Predictor, batch: Any) -> Any:
         if not left[0]:

@@ -14,6 +14,7 @@ HOOKS = ROOT / "hooks/looseleaf"
 LIFT = HOOKS / "lift"
 # What continues the notebook lift after its code is written.
 GRADUATE = HOOKS / "graduate.py"
+SPARK = RUNTIME / "spark"
 # What `make contract` and `make lift` write into the team's zone.
 WRITTEN = {HOOKS / "contract/own", LIFT / "own"}
 READY = HOOKS / "ready"
@@ -21,7 +22,8 @@ MAINTENANCE = ROOT / "maintenance"
 # Ten of them let other programs read a version, and people and agents the repository: the protocol's module, the six in
 # INTEROP, their page, AGENTS.md and the dev container. Three are docs/slo.yaml, the tool that derives alerts from it,
 # and the page about readiness.
-FILES = 138
+# Six are about Spark: an update can bring them to every repository only.
+FILES = 144
 
 
 def modules(folder: Path) -> list[Path]:
@@ -37,7 +39,8 @@ INTEROP = TEMPLATE / "lifecycle/tools/interop"
 # 180 lines of the runtime, in one module, are the Open Inference Protocol, and about 120 what the gate does with
 # slices, their limit, the value of a threshold and the benefit of each input.
 BUDGETS = [
-    (RUNTIME, 10056, 70),
+    (RUNTIME, 10134, 70),
+    (SPARK, 600, 5),
     (INTEROP, 700, 6),
     (HOOKS, 5400, 57),
     (LIFT, 2500, 23),
@@ -49,8 +52,8 @@ BUDGETS = [
 
 @pytest.mark.parametrize(("folder", "lines", "count"), BUDGETS)
 def test_the_code_stays_within_its_budget(folder: Path, lines: int, count: int) -> None:
-    # The notebook lift and readiness have budgets of their own.
-    apart = (WRITTEN | {LIFT, GRADUATE, READY}) - {folder}
+    # The notebook lift, readiness and the engine Spark have budgets of their own.
+    apart = (WRITTEN | {LIFT, GRADUATE, READY, SPARK}) - {folder}
     paths = [path for path in modules(folder) if apart.isdisjoint([path, *path.parents])]
     assert non_blank_lines(paths) <= lines
     assert len(paths) <= count

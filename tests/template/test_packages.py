@@ -23,6 +23,7 @@ PROGRAMS = (
     "podman",
     "runc",
     "mmdebstrap",
+    "java",
 )
 
 

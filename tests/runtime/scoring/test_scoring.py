@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import threading
 from dataclasses import replace
 from datetime import date
@@ -18,7 +19,7 @@ from lifecycle.contract.tables import SQL_TYPES, describe
 from lifecycle.models.bundle import open_version
 from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments, predictions
-from lifecycle.scoring import score
+from lifecycle.scoring import parts, score
 from lifecycle.settings import Score, Settings
 from support.rendering import TEMPLATE
 from support.scoring import DAY, EVERYONE, PART, ROWS, deploy, deployed, kill_at, read, scored
@@ -36,6 +37,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return predict_batch(self, batch)
 
     monkeypatch.setattr(Predictor, "predict_batch", counted)
+    # In several threads, the order of the calls varies.
+    monkeypatch.setattr(parts, "cores", lambda: 1)
     return sizes
 
 
@@ -53,6 +56,26 @@ def test_a_killed_run_is_resumed_with_the_parts_that_are_missing(
     assert scored(settings).read_bytes() == resumed, "a date scored again gives the same bytes"
     assert sum(calls) == ROWS
     assert [each.read_bytes() for each in predictions.files(settings.store, "local")] == logged
+
+
+def test_more_processors_write_the_same_bytes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(parts, "cores", lambda cores=cores: cores)
+        files = [scored(settings), *predictions.files(settings.store, "local")]
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1] == written[2]
+
+
+def test_a_run_in_several_threads_is_resumed_after_a_kill(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, calls: list[int]
+) -> None:
+    whole = scored(settings).read_bytes()
+    shutil.rmtree(settings.store.scores)
+    kill_at(settings, 3, cores=2)
+    calls.clear()
+    assert scored(settings).read_bytes() == whole
+    assert sum(calls) < ROWS
 
 
 @pytest.mark.parametrize("changed", ["a row", "the threshold", "the date", "a part"])

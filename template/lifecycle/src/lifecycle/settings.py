@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import Store
+from lifecycle.storage import Store, parse_yaml
 
 ENVIRONMENTS = ("local", "staging", "production")
 PREFIX = "LIFECYCLE_"
@@ -104,6 +103,16 @@ class Score(Section):
     memory_mb: int = Field(default=400, ge=100, description="Of DuckDB; the rest is written to the storage.")
 
 
+class Engine(Section):
+    """What computes features, training rows and batch predictions; lifecycle/docs/spark.md describes Spark."""
+
+    kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: `make setup EXTRAS=spark` first.")
+    master: str = Field(default="local[*]", description="local[N], spark://HOST:PORT, yarn, or sc://HOST:PORT.")
+    exchange: str = Field(default="", description="Folder or URL that all workers of Spark share; empty: the storage.")
+    train_rows: int = Field(default=2_000_000, ge=1000, description="Of more rows, a sample of entities is trained on.")
+    conf: dict[str, str | int | float | bool] = Field(default={}, description="Settings of Spark by their own names.")
+
+
 class Serve(Section):
     """How the service listens, and its limits."""
 
@@ -147,6 +156,7 @@ class Settings(Section):
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
     score: Score = Score()
+    engine: Engine = Engine()
     serve: Serve = Serve()
     tracking: Tracking = Tracking()
 
@@ -189,14 +199,10 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
     tree, origins = dict[str, Any](), dict[str, str]()
     for origin in (f"config/{name}.yaml" for name in ("base", environment)):
         if (root / origin).exists():
-            content = _parse((root / origin).read_bytes(), origin) or {}
-            if not isinstance(content, dict):
-                problem = f"{origin} contains a {type(content).__name__} instead of settings"
-                raise LifecycleError(problem, "Write `name: value` lines.")
-            _merge(tree, origins, content, origin)
+            _merge(tree, origins, parse_yaml((root / origin).read_bytes(), origin, True), origin)
     for name, text in (os.environ if environ is None else environ).items():
         if name.startswith(PREFIX) and name not in (API_KEY, SIGNING_KEY):
-            value = _parse(text, name)
+            value = parse_yaml(text, name)
             for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
                 value = {part: value}
             _merge(tree, origins, value, name)
@@ -215,13 +221,6 @@ def load(root: Path, environment: str = "local", environ: Mapping[str, str] | No
         raise LifecycleError("\n  ".join(_describe(each, origins) for each in error.errors()), HINT) from None
 
 
-def _parse(text: str | bytes, origin: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LifecycleError(f"{origin} is not YAML: {error}", "Correct the line that the message names.") from error
-
-
 def _merge(tree: dict[str, Any], origins: dict[str, str], override: Any, origin: str, prefix: str = "") -> None:
     for name, value in override.items():
         dotted = f"{prefix}{name}"
@@ -233,7 +232,7 @@ def _merge(tree: dict[str, Any], origins: dict[str, str], override: Any, origin:
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -158,6 +158,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
+def parse_yaml(text: str | bytes, origin: str, is_file: bool = False) -> Any:
+    """Return the content of a YAML text, of a file always a mapping; LifecycleError, which names its origin, if not."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LifecycleError(f"{origin} is not YAML: {error}", "Correct the line that the message names.") from error
+    if is_file and not isinstance(content := content or {}, dict):
+        problem = f"{origin} contains a {type(content).__name__} instead of settings"
+        raise LifecycleError(problem, "Write `name: value` lines.")
+    return content
+
+
 def append_line(store: Store, path: Path, entry: dict[str, Any]) -> None:
     """Append an entry to a file of JSON lines and flush it to the disk; raises LifecycleError when the disk refuses."""
     held = store.exclusive(path.with_name(f".{path.stem}.lock"), part=path.relative_to(store.root).as_posix())

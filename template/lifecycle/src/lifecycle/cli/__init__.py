@@ -105,6 +105,7 @@ def _add_own_commands(add: AddCommand) -> None:
 
 
 def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
+    from lifecycle import spark
     from lifecycle.contract.compatibility import RELEASED, compare
     from lifecycle.contract.team import load_contract, load_data
     from lifecycle.features import point_in_time
@@ -114,13 +115,15 @@ def _check(given: argparse.Namespace, loaded: settings.Loaded) -> None:
     if manifest_check.exists() and subprocess.run([sys.executable, manifest_check], check=False).returncode:
         raise LifecycleError("files of the template were changed", "Follow the hints above.")
     (contract, features_sql), data = load_contract(), load_data()
-    for environment in settings.ENVIRONMENTS:
-        settings.load(Path.cwd(), environment)
+    every = [settings.load(Path.cwd(), environment).settings for environment in settings.ENVIRONMENTS]
     compare(contract, Path.cwd())
     print(f"ok  config: {', '.join(settings.ENVIRONMENTS)}")
     print(f"ok  contract: version {contract.version}, {len(contract.columns)} columns, as in {RELEASED}")
     if features_sql is not None:
-        point_in_time.check_sql(point_in_time.connect(data, loaded.settings.data), contract, features_sql)
+        with point_in_time.connect(data, loaded.settings.data) as connection:
+            point_in_time.check_sql(connection, contract, features_sql)
+            if on_spark := next((each for each in every if each.engine.kind == "spark"), None):
+                spark.check(on_spark, features_sql, connection)
         print(f"ok  features.sql: {len(contract.lookups)} looked-up columns, as in the contract")
     if (TOOLS / "slo.py").exists():
         _tool("slo.py")["check"](Path.cwd())

@@ -89,17 +89,26 @@ def check_types(described: dict[str, str], columns: tuple[Column, ...], where: s
         found = described.get(column.name)
         if found is None:
             faults.append(f"{where} lacks the column {column.name}")
-        # A column that contains only nulls has no type; `_rules` checks whether it may be null.
+        # A column that contains only nulls has no type; `rules_of` checks whether it may be null.
         elif found != '"NULL"' and not found.startswith(TYPES[column.kind]):
             faults.append(f"{where}: {column.name} is {found}, the contract says {column.kind}")
     return faults
 
 
+def verify_seconds(known: dict[str, str], names: set[str], where: str) -> dict[str, str]:
+    """Return columns with their SQL types; raise LifecycleError where one of `names` is not in whole seconds."""
+    for name in names & known.keys():
+        if not known[name].startswith((*INTEGERS, '"NULL"')):
+            hint = f"Select whole seconds since 1970 UTC, for example CAST(epoch({name}) AS BIGINT) AS {name}."
+            raise LifecycleError(f"{where}: {name} is {known[name]}", hint)
+    return known
+
+
 def check_table(connection: Connection, table: str, columns: tuple[Column, ...], where: str) -> int:
     """Check every value against the contract as `check_rules` does, and the types; return the number of rows."""
     if faults := check_types(describe(connection, f"FROM {quoted(table)}"), columns, where):
-        raise _contract_error(faults)
-    check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in _rules(each)], where)
+        raise contract_error(faults)
+    check_rules(connection, table, [(each.name, rule, sql) for each in columns for rule, sql in rules_of(each)], where)
     return count(connection, f"FROM {quoted(table)}")
 
 
@@ -128,10 +137,11 @@ def check_rules(connection: Connection, table: str, rules: list[tuple[str, str, 
                 examples = ", ".join(str(row) for row in first)
                 faults.append(f"{where}: {name} {rule} in {broken} of {rows} rows (first: {examples})")
     if faults:
-        raise _contract_error(faults)
+        raise contract_error(faults)
 
 
-def _contract_error(faults: list[str]) -> LifecycleError:
+def contract_error(faults: list[str]) -> LifecycleError:
+    """Return the error about data that violate the contract."""
     hint = "Fix the data at its source, or change the contract in src/model/contract.py."
     return LifecycleError("the data violate the contract:\n  " + "\n  ".join(faults), hint)
 
@@ -177,7 +187,8 @@ def describe(connection: Connection, query: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {subquery(query)}").fetchall()}
 
 
-def _rules(column: Column) -> Iterator[tuple[str, str]]:
+def rules_of(column: Column) -> Iterator[tuple[str, str]]:
+    """Yield each rule of a column: what is wrong with a value, and SQL that is true for it."""
     name = quoted(column.name)
     finite = f"isfinite(CAST({name} AS DOUBLE))"
     if not column.nullable:
@@ -189,7 +200,7 @@ def _rules(column: Column) -> Iterator[tuple[str, str]]:
         ends = "TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'"
         yield "is not in the years 1 to 9999", f"CAST({name} AS TIMESTAMP) NOT BETWEEN {ends}"
     if column.kind == "integer":
-        yield "is not a whole number", f"{finite} AND {name} <> trunc(CAST({name} AS DOUBLE))"
+        yield "is not a whole number", f"{finite} AND {name} <> floor(CAST({name} AS DOUBLE))"
     if column.low is not None:
         yield f"is below {column.low:g}", f"{name} < {column.low!r}"
     if column.high is not None:

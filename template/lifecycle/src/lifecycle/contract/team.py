@@ -20,6 +20,9 @@ from lifecycle.errors import LifecycleError
 
 # The distribution of a new repository is `<model_name>-model`, so that no model name collides with a dependency.
 PACKAGE, SUFFIX = "model", "-model"
+# Where the queries are from, for messages, and their columns that are times.
+DATA, LABELS = "src/model/data.py", "src/model/data.py: labels()"
+TIMES = {"ts", "seen_ts"}
 # Parameters of estimators that state the loss and the quantile, and attributes that contain the wrapped estimator.
 LOSSES, LEVELS = ("loss", "objective", "loss_function", "criterion"), ("quantile", "quantile_alpha", "alpha")
 WRAPPED = ("final_estimator", "regressor", "estimator")
@@ -29,7 +32,8 @@ WRAPPED = ("final_estimator", "regressor", "estimator")
 class Data(Protocol):
     """`model.data`: where tables and labels come from. Times are whole seconds since 1970 UTC, in columns `ts`.
 
-    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock.
+    Optional: `latest(connection) -> int`, the time that jobs use as now instead of the system clock, and
+    `spark_tables(session, folder)`, which registers the tables as views where `engine.kind` is `spark`.
     """
 
     def tables(self, connection: Connection, folder: Path) -> None:
@@ -115,6 +119,20 @@ def load_contract() -> tuple[Contract, str | None]:
 def load_data() -> Data:
     """Return `model.data`, the only module that jobs without training need."""
     return cast(Data, _module("data", "tables", "labels", "population"))
+
+
+def verify_labels(known: dict[str, str], contract: Contract, defaults: bool) -> tuple[str, ...]:
+    """Return the columns of labels() that are not fields; LifecycleError where it lacks the label or a stated field."""
+    # `completed` finds missing fields that are required.
+    stated = (column.name for column in contract.request if not column.required and column.default is not None)
+    if not defaults and (absent := [name for name in stated if name not in known]):
+        problem = f"{LABELS} lacks {', '.join(absent)}: the default of the contract would be the value in every row"
+        hint = "Select the values that were sent, with the default where none was, or remove the field from the row."
+        raise LifecycleError(problem, hint)
+    if contract.target.label not in known:
+        hint = "Select it under the name that TARGET in src/model/contract.py gives."
+        raise LifecycleError(f"{LABELS} lacks the label {contract.target.label}", hint)
+    return contract.target.label, *sorted(TIMES & known.keys())
 
 
 def project_name(root: Path) -> str:

@@ -11,14 +11,13 @@ from lifecycle import timestamps, warn_renamed
 from lifecycle.contract import tables
 from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, Connection, cast, describe, literal, quoted, subquery
-from lifecycle.contract.team import Data, Team
+from lifecycle.contract.team import DATA, LABELS, TIMES, Data, Team, verify_labels
 from lifecycle.errors import LifecycleError
 
 ROWS = "lifecycle_completed"  # the table or view that the functions below fill with completed rows
 REQUESTS = "lifecycle_requests"
 REQUEST, FOUND = "lifecycle_request_row", "lifecycle_found"
-TIMES = {"ts", "seen_ts"}
-WHERE, DATA = "src/model/features.sql", "src/model/data.py"
+WHERE = "src/model/features.sql"
 
 # Makes the result of a query available as ROWS; the last argument names the query in messages.
 Keep = Callable[[Connection, str, str], None]
@@ -40,8 +39,9 @@ def connect(data: Data, folder: Path, **limits: str) -> Connection:
 
 def latest(connection: Connection, data: Data) -> int:
     """Return the latest timestamp of the data where `model.data` defines `latest`, else the current time."""
+    engine = getattr(connection, "engine", None)
     with tables.explain_sql_errors(f"{DATA}: latest()"):
-        return int(data.latest(connection)) if hasattr(data, "latest") else timestamps.now()
+        return int(data.latest(engine or connection)) if hasattr(data, "latest") else timestamps.now()
 
 
 def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool = False) -> int:
@@ -51,26 +51,20 @@ def training_rows(connection: Connection, team: Team, as_of: int, defaults: bool
     labels() does not return is null where null is its default; any other default is used with `defaults` only. Raises
     LifecycleError where the SQL of the team fails, or the rows violate the contract.
     """
-    where, label = f"{DATA}: labels()", team.contract.target.label
-    known = _read_requests(connection, team.data.labels(connection), where)
-    for name in TIMES & known.keys():
-        # A null means that the label is not known yet.
-        connection.execute(f"DELETE FROM {REQUESTS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
-    # `_complete` finds missing fields that are required.
-    stated = (column.name for column in team.contract.request if not column.required and column.default is not None)
-    if not defaults and (absent := [name for name in stated if name not in known]):
-        problem = f"{where} lacks {', '.join(absent)}: the default of the contract would be the value in every row"
-        hint = "Select the values that were sent, with the default where none was, or remove the field from the row."
-        raise LifecycleError(problem, hint)
-    if label not in known:
-        hint = "Select it under the name that TARGET in src/model/contract.py gives."
-        raise LifecycleError(f"{where} lacks the label {label}", hint)
-    rows = _complete(connection, team.contract, team.features_sql, known, (label, *sorted(TIMES & known.keys())))
+    if engine := getattr(connection, "engine", None):
+        rows = int(engine.training_rows(connection, team, as_of, defaults))
+    else:
+        known = _read_requests(connection, team.data.labels(connection), LABELS)
+        for name in TIMES & known.keys():
+            # A null means that the label is not known yet.
+            connection.execute(f"DELETE FROM {REQUESTS} WHERE {name} IS NULL OR {name} > {int(as_of)}")
+        extra = verify_labels(known, team.contract, defaults)
+        rows = _complete(connection, team.contract, team.features_sql, known, extra)
     if team.contract.id:
-        name = team.contract.id.name
-        several = f"SELECT 1 FROM {ROWS} GROUP BY {quoted(name)} HAVING count(DISTINCT {quoted(label)}) > 1"
+        name, label = team.contract.id.name, quoted(team.contract.target.label)
+        several = f"SELECT 1 FROM {ROWS} GROUP BY {quoted(name)} HAVING count(DISTINCT {label}) > 1"
         if count := tables.count(connection, f"FROM ({several})"):
-            problem = f"{where} has contradictory labels for {count} values of {name}, which identifies a row"
+            problem = f"{LABELS} has contradictory labels for {count} values of {name}, which identifies a row"
             raise LifecycleError(problem, "Select one label for each, or declare the column as Key().")
     return rows
 
@@ -87,10 +81,12 @@ def population_rows(
 
 def lookup_rows(connection: Connection, data: Data, contract: Contract, features_sql: str, as_of: int) -> int:
     """Fill ROWS with key and looked-up columns of everyone in the population at `as_of`, and return their number."""
+    only = Contract(contract.version, contract.target, contract.looked_up)
+    if engine := getattr(connection, "engine", None):
+        return int(engine.lookup_rows(connection, data, only, features_sql, as_of))
     known = _read_population(connection, data, as_of)
     key = quoted(contract.looked_up[0].name)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {REQUESTS} AS SELECT DISTINCT {key}, ts FROM {REQUESTS}")
-    only = Contract(contract.version, contract.target, contract.looked_up)
     return _complete(connection, only, features_sql, known, ())
 
 
@@ -99,6 +95,8 @@ def recompute_query(connection: Connection, contract: Contract, features_sql: st
 
     A key without features has no row. Raise LifecycleError where `features.sql` does not fit the tables.
     """
+    if engine := getattr(connection, "engine", None):
+        return str(engine.recompute_query(connection, contract, features_sql, query))
     types = _fill_spine(connection, contract, features_sql, _read_requests(connection, query, "the prediction log"))
     parts = [cast(quoted(column.name), column, types[column.name]) for column in contract.looked_up]
     return f"SELECT {', '.join(parts)}, CAST(ts AS BIGINT) AS ts FROM {subquery(features_sql)}"
@@ -108,7 +106,7 @@ def check_sql(connection: Connection, contract: Contract, features_sql: str) -> 
     """Compare the columns of `features.sql` with the contract, without running it; raise LifecycleError."""
     key, *_ = contract.looked_up
     connection.execute(f"CREATE OR REPLACE TEMP TABLE spine ({quoted(key.name)} {SQL_TYPES[key.kind]}, ts BIGINT)")
-    _check_columns(connection, contract, features_sql)
+    verify_features(_describe(connection, features_sql, WHERE, "asks", "spine"), contract)
 
 
 def _describe(connection: Connection, query: str, where: str, old: str, new: str) -> dict[str, str]:
@@ -132,12 +130,45 @@ def _read_requests(connection: Connection, query: str, where: str, kind: str = "
     """Fill REQUESTS, a table or a view, and return its columns with their SQL types."""
     with tables.explain_sql_errors(where):
         connection.execute(f"CREATE OR REPLACE TEMP {kind} {REQUESTS} AS {subquery(query)}")
-    known = describe(connection, f"FROM {REQUESTS}")
-    for name in TIMES & known.keys():
-        if not known[name].startswith((*tables.INTEGERS, '"NULL"')):
-            hint = f"Select whole seconds since 1970 UTC, for example CAST(epoch({name}) AS BIGINT) AS {name}."
-            raise LifecycleError(f"{where}: {name} is {known[name]}", hint)
-    return known
+    return tables.verify_seconds(describe(connection, f"FROM {REQUESTS}"), TIMES, where)
+
+
+def completed(
+    contract: Contract,
+    features_sql: str | None,
+    known: dict[str, str],
+    extra: tuple[str, ...],
+    fill_spine: Callable[[], dict[str, str]],
+    found: str = "TRUE",
+) -> tuple[list[str], str, dict[str, str]]:
+    """Return SQL of the columns of completed rows, of their source (REQUESTS q and features f), and all types.
+
+    `known` has the columns of REQUESTS with their SQL types, and `extra` those that are no field. `fill_spine` returns
+    the types of the features, and `found` is SQL of the column FOUND of a row of features. Raises LifecycleError where
+    a request field is missing or has another type.
+    """
+    # population() may omit a request field that has a default.
+    sent = tuple(column for column in contract.request if column.name in known or column.required)
+    if faults := tables.check_types(known, sent, DATA):
+        raise LifecycleError("\n  ".join(faults), "labels() and population() select every field that a caller sends.")
+    types = {column.name: known.get(column.name, "") for column in contract.request}
+    parts = [
+        cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])
+        for c in contract.request
+    ]
+    parts += [f"q.{quoted(name)}" for name in extra]
+    source = f"{REQUESTS} q"
+    if contract.lookups and features_sql is not None:
+        key = quoted(contract.looked_up[0].name)
+        types |= fill_spine()
+        for column in contract.lookups:
+            value = f"f.{quoted(column.name)}"
+            if contract.fallback:
+                value = f"CASE WHEN f.{FOUND} IS NOT NULL THEN {value} ELSE {literal(column.fallback)} END"
+            parts.append(cast(value, column, types[column.name]))
+        source += f" LEFT JOIN (SELECT *, {found} AS {FOUND} FROM {subquery(features_sql)}) f"
+        source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
+    return parts, source, types
 
 
 def _complete(
@@ -150,29 +181,18 @@ def _complete(
     by: tuple[Column, ...] | None = None,
 ) -> int:
     """Join REQUESTS with the features into ROWS, check them against the contract, and return their number."""
-    # population() may omit a request field that has a default.
-    sent = tuple(column for column in contract.request if column.name in known or column.required)
-    if faults := tables.check_types(known, sent, DATA):
-        raise LifecycleError("\n  ".join(faults), "labels() and population() select every field that a caller sends.")
-    types = {column.name: known.get(column.name, "") for column in contract.request}
-    parts = [
-        cast(f"q.{quoted(c.name)}" if c.name in known else literal(c.default), c, types[c.name])
-        for c in contract.request
-    ]
-    parts += [f"q.{quoted(name)}" for name in extra]
-    source, order = f"{REQUESTS} q", ["q.ts", "q.rowid"] if "ts" in known else ["q.rowid"]
+    parts, source, types = completed(
+        contract,
+        features_sql,
+        known,
+        extra,
+        lambda: _fill_spine(connection, contract, features_sql or "", known),
+        "TRUE",
+    )
+    order = ["q.ts", "q.rowid"] if "ts" in known else ["q.rowid"]
     if contract.lookups and features_sql is not None:
-        key = quoted(contract.looked_up[0].name)
-        types |= _fill_spine(connection, contract, features_sql, known)
-        for column in contract.lookups:
-            value = f"f.{quoted(column.name)}"
-            if contract.fallback:
-                value = f"CASE WHEN f.{FOUND} THEN {value} ELSE {literal(column.fallback)} END"
-            parts.append(cast(value, column, types[column.name]))
         parts += [f"q.rowid AS {REQUEST}", f"f.{FOUND} IS NOT NULL AS {FOUND}"]
-        source += f" LEFT JOIN (SELECT *, TRUE AS {FOUND} FROM {subquery(features_sql)}) f"
-        source += f" ON f.{key} = q.{key} AND f.ts = q.ts"
-        order = ["q.ts", f"q.{key}"]
+        order = ["q.ts", f"q.{quoted(contract.looked_up[0].name)}"]
     if by is not None:
         order = [f"q.{quoted(column.name)}" for column in by]
     ordered = f"{source} ORDER BY {', '.join(order)}" if order else source
@@ -203,17 +223,21 @@ def _check_one_row_each(connection: Connection, contract: Contract) -> None:
 
 def _fill_spine(connection: Connection, contract: Contract, features_sql: str, known: dict[str, str]) -> dict[str, str]:
     """Fill `spine` from REQUESTS, and return the SQL types of the features."""
-    key, *_ = contract.looked_up
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine AS {spine_query(contract, known)}")
+    return verify_features(_describe(connection, features_sql, WHERE, "asks", "spine"), contract)
+
+
+def spine_query(contract: Contract, known: dict[str, str]) -> str:
+    """Return SQL of the keys and times in REQUESTS, whose columns are `known`; LifecycleError without a time."""
     if "ts" not in known:
         problem = f"{DATA}: labels() lacks the column ts"
         raise LifecycleError(problem, "features.sql needs the time of each row, in seconds since 1970 UTC.")
-    parts = f"CAST({quoted(key.name)} AS {SQL_TYPES[key.kind]}) AS {quoted(key.name)}, CAST(ts AS BIGINT) AS ts"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE spine AS SELECT DISTINCT {parts} FROM {REQUESTS}")
-    return _check_columns(connection, contract, features_sql)
+    key, name = contract.looked_up[0], quoted(contract.looked_up[0].name)
+    return f"SELECT DISTINCT CAST({name} AS {SQL_TYPES[key.kind]}) AS {name}, CAST(ts AS BIGINT) AS ts FROM {REQUESTS}"
 
 
-def _check_columns(connection: Connection, contract: Contract, features_sql: str) -> dict[str, str]:
-    described = _describe(connection, features_sql, WHERE, "asks", "spine")
+def verify_features(described: dict[str, str], contract: Contract) -> dict[str, str]:
+    """Return the columns of `features.sql` with their SQL types; LifecycleError where they are not as declared."""
     faults = tables.check_types(described, contract.looked_up, WHERE)
     faults += [] if "ts" in described else [f"{WHERE} lacks the column ts"]
     if faults:

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lifecycle import timestamps
+from lifecycle import spark, timestamps
 from lifecycle.contract.tables import quoted
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError
@@ -57,7 +57,7 @@ def _write(settings: Settings, data: Data, bundles: list[Bundle], as_of: int | N
     bundles = [bundle for bundle in bundles if bundle.contract.lookups]
     if not bundles:
         return {}
-    connection = point_in_time.connect(data, settings.data)
+    connection = spark.connect(settings, data)
     as_of = point_in_time.latest(connection, data) if as_of is None else as_of
     counts: dict[Path, int] = {}
     written = {}

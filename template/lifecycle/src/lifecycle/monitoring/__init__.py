@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lifecycle import timestamps
+from lifecycle import spark, timestamps
 from lifecycle.contract.tables import Connection, Frame, check_table, connect, count, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
@@ -52,7 +52,7 @@ def _collect_findings(
     if "as_of" in bundle.facts:
         findings.trained = timestamps.parse(bundle.facts["as_of"])
     try:
-        connection = point_in_time.connect(data, settings.data)
+        connection = spark.connect(settings, data)
         # Without latest() the data have no time of their own, and the clock is not one of theirs.
         newest = point_in_time.latest(connection, data) if hasattr(data, "latest") else None
     except LifecycleError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle import spark
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.contract.tables import Connection, Frame, count, literal, quoted
 from lifecycle.contract.team import Data
@@ -113,7 +114,7 @@ def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundl
     """
     if not _recomputable(bundle.contract):
         return None
-    connection = point_in_time.connect(data, settings.data)
+    connection = spark.connect(settings, data)
     first = as_of - settings.monitor.window_days * DAY
     predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version)
     return compare_logged(connection, bundle)

@@ -31,6 +31,7 @@ Line = dict[str, Any]
 BATCH = "score-"  # the prefix of the file names and request ids of batch predictions
 # The option of DuckDB that adds the name of the file; a contract may have a column `filename`.
 FILE = "filename = 'lifecycle_file'"
+PREDICTED = "lifecycle_predicted_"  # begins the names of the columns of predictions until they are written
 LOGGED = "lifecycle_logged"  # the table that `load_rows` creates
 FACTS = {
     "ts": "BIGINT",

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lifecycle import timestamps
+from lifecycle import spark, timestamps
 from lifecycle.contract import reader, tables
 from lifecycle.contract.reader import Table
 from lifecycle.contract.schema import Contract
@@ -20,7 +20,7 @@ from lifecycle.models.predictor import Predictor
 from lifecycle.registry import deployments
 from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
-from lifecycle.scoring.parts import POSITION, Fill, Output, RowFile
+from lifecycle.scoring.parts import POSITION, Output, Parts, RowFile
 from lifecycle.settings import Settings
 from lifecycle.storage import draft, explain_disk_errors
 
@@ -36,10 +36,7 @@ def score(settings: Settings, data: Data, environment: str, days: list[date] | N
     time in the data, or today. `progress` shows a bar on stderr. Returns the number of rows by file. Raises
     LifecycleError where nothing is deployed, a date is in the future, data violate the contract, or the disk is full.
     """
-    with (
-        _started(settings, environment, progress) as run,
-        point_in_time.connect(data, settings.data, **run.limits) as connection,
-    ):
+    with _started(settings, environment, progress) as run, spark.connect(settings, data, **run.limits) as connection:
         days = days or [timestamps.date_of(point_in_time.latest(connection, data))]
         # A day more than now, because today's date depends on the time zone.
         late = timestamps.midnight(max(days)) - timestamps.DAY
@@ -67,22 +64,25 @@ def score_file(
     if fault := next((fault for fault, holds in faults.items() if holds), ""):
         raise LifecycleError(f"{output} {fault}", "Name another output file, such as predictions.parquet.")
     ignored: list[str] = []
-    with _started(settings, environment, progress) as run, tables.connect(**run.limits) as connection:
+    threads = {"threads": str(parts.cores())}
+    with _started(settings, environment, progress) as run, tables.connect(**run.limits | threads) as connection:
 
         def fill(rows: RowFile) -> None:
             ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
 
-        return _predict(run, connection, file.name, output, {}, fill, []), ignored
+        predicted = parts.predicted(output, fill, settings, run.predictor, run.facts)
+        return _write(run, connection, file.name, output, run.facts, predicted, []), ignored
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One scoring command: the deployed version, and the limits that DuckDB has to keep."""
+    """One scoring command: the deployed version, facts of every prediction, and limits that DuckDB has to keep."""
 
     settings: Settings
     environment: str
     deployed: deployments.Deployed
     predictor: Predictor
+    facts: dict[str, Any]
     limits: dict[str, str]
     progress: bool
 
@@ -93,13 +93,14 @@ def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_
     with settings.store.exclusive(spill.with_name(".lock")):
         deployed = deployments.required(settings.store, environment).current
         predictor = Predictor(open_version(settings.store, deployed.version))
+        facts = {"version": deployed.version, "threshold": deployed.threshold}
         limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
         with explain_disk_errors(spill):
             # A killed run leaves rows here.
             shutil.rmtree(spill, ignore_errors=True)
             spill.mkdir(parents=True)
         try:
-            yield _Run(settings, environment, deployed, predictor, limits, progress)
+            yield _Run(settings, environment, deployed, predictor, facts, limits, progress)
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
@@ -107,12 +108,13 @@ def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_
 def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path, int]:
     store, version, contract = run.settings.store, run.deployed.version, run.predictor.contract
     as_of = timestamps.midnight(day)
-    path = store.scores / run.environment / f"date={day}" / "scores.parquet"
+    path, sql = store.scores / run.environment / f"date={day}" / "scores.parquet", run.predictor.bundle.features_sql
 
     def fill(rows: RowFile) -> None:
-        point_in_time.population_rows(connection, data, contract, run.predictor.bundle.features_sql, as_of, rows.keep)
+        connection.execute("SET threads = 1")
+        point_in_time.population_rows(connection, data, contract, sql, as_of, rows.keep)
 
-    logged = []
+    logged, stated = [], {"as_of": as_of} | run.facts
     if run.settings.log.enabled:
         # The same columns as in the log of the service.
         facts: dict[str, Any] = {"ts": as_of, "as_of": None, "version": version}
@@ -123,22 +125,25 @@ def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path,
         facts |= dict.fromkeys(prediction_columns(contract.target))
         log = store.predictions / run.environment / f"date={day}" / f"{BATCH}{version}.parquet"
         logged.append(Output(log, draft(log), contract.loggable, facts))
-    return path, _predict(run, connection, str(day), path, {"as_of": as_of}, fill, logged)
+    if engine := getattr(connection, "engine", None):
+        # A lost worker is Spark's to replace, so that there are no parts to keep.
+        predicted = engine.predicted_rows(data, run.predictor.bundle, as_of, run.deployed.threshold, parts.predictions)
+    else:
+        predicted = parts.predicted(path, fill, run.settings, run.predictor, stated)
+    return path, _write(run, connection, str(day), path, stated, predicted, logged)
 
 
-def _predict(
-    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], fill: Fill, logged: list[Output]
+def _write(
+    run: _Run, connection: Any, title: str, path: Path, facts: dict[str, Any], predicted: Parts, logged: list[Output]
 ) -> int:
-    """Complete the rows, predict in parts and write the outputs; return the number of rows."""
+    """Predict in parts and write the outputs; return the number of rows."""
     from tqdm import tqdm
 
     contract, folder = run.predictor.contract, path.with_name(f".{path.name}.parts")
-    facts = facts | {"version": run.deployed.version, "threshold": run.deployed.threshold}
-    rows = parts.begin(folder, fill, run.settings.score.chunk_rows, facts)
-    predicted, count = [], 0
+    files, count = [], 0
     with tqdm(desc=title, unit="row", unit_scale=True, leave=False, disable=not run.progress) as bar:
-        for part, size in parts.predicted(folder, rows, run.predictor, run.deployed.threshold):
-            predicted.append(part)
+        for part, size in predicted:
+            files.append(part)
             count += size
             bar.update(size)
     # The draft of the output is in the folder of the parts, which is removed as a whole.
@@ -146,7 +151,7 @@ def _predict(
     scores = Output(path, folder / parts.WHOLE, columns, dict.fromkeys(prediction_columns(contract.target)) | facts)
     # No other job changes the prediction log meanwhile.
     with exclusive(run.settings.store, run.environment) if logged else contextlib.nullcontext():
-        parts.write(connection, rows, predicted, contract, [scores, *logged])
+        parts.write(connection, files, contract, [scores, *logged])
     shutil.rmtree(folder, ignore_errors=True)
     return count
 

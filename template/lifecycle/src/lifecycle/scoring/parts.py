@@ -1,15 +1,16 @@
 """Predict completed rows in parts that survive a killed run, and combine them into the output files.
 
 The completed rows are kept in a Parquet file, because they may not fit in memory; DuckDB sorts and joins on disk. This
-one file is validated, predicted for and logged, so that a table that changes during the run changes nothing. There is
-one part per row group of it, in a hidden sibling folder of the output. A part is reused when the completed rows (by
-hash), the version, the threshold and `as_of` are the same.
+one file is validated and predicted for, so that a table that changes during the run changes nothing. There is one part
+per row group of it, with its rows and their predictions, in a hidden sibling folder of the output. A part is reused
+when the completed rows (by hash), the version, the threshold and `as_of` are the same.
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from lifecycle.contract.schema import Column, Contract
 from lifecycle.contract.tables import SQL_TYPES, Connection, explain_sql_errors, literal, path_literal, quoted, text
 from lifecycle.features.point_in_time import ROWS
 from lifecycle.models.predictor import Predictor
-from lifecycle.registry.predictions import FACTS, prediction_columns
+from lifecycle.registry.predictions import FACTS, PREDICTED, prediction_columns
+from lifecycle.settings import Settings
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
@@ -40,9 +42,13 @@ class RowFile:
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
+        # The last digits of sums, and the row groups of the file, depend on the number of threads.
+        connection.execute("SET threads = 1")
         with explain_sql_errors(where):
             connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
+        # From here on nothing is summed and the order of the rows is kept, so that the bytes are the same.
+        connection.execute(f"SET threads = {cores()}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,13 @@ class Output:
 
 # Writes the completed rows of a run to a file.
 Fill = Callable[[RowFile], object]
+# Files of rows with their predictions, each with its number of rows.
+Parts = Iterable[tuple[Path, int]]
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:
@@ -69,7 +82,7 @@ def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> P
         folder.mkdir(parents=True, exist_ok=True)
         try:
             fill(RowFile(fresh, group_rows))
-            wanted = json.dumps(facts | {"rows": hash_of(fresh)}).encode()
+            wanted = json.dumps(facts | {"rows": hash_of(fresh), "columns": PREDICTED}).encode()
             if not (known.exists() and known.read_bytes() == wanted and rows.exists()):
                 # The facts are removed first: without them, a run killed here leaves no part that counts.
                 known.unlink(missing_ok=True)
@@ -86,37 +99,44 @@ def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> P
     return rows
 
 
-def predicted(folder: Path, rows: Path, predictor: Predictor, threshold: float | None) -> Iterator[tuple[Path, int]]:
-    """Yield each part in order with its number of rows, after predicting the parts that are missing."""
+def predicted(path: Path, fill: Fill, settings: Settings, predictor: Predictor, facts: dict[str, Any]) -> Parts:
+    """Complete the rows and yield each part in order, after predicting those that are missing; `path` is the output."""
+    folder = path.with_name(f".{path.name}.parts")
+    rows = begin(folder, fill, settings.score.chunk_rows, facts)
     # Probabilities hardly repeat, and a part is read once.
     options: dict[str, Any] = {"compression": "none", "write_statistics": False}
-    options["use_dictionary"] = ["p0"] if predictor.contract.target.classes else False
     # The model's categories are read as codes and levels, which is much cheaper.
     categories = [each.name for each in predictor.contract.inputs if each.kind == "category"]
-    with pq.ParquetFile(rows, read_dictionary=categories) as source:
+    options["use_dictionary"] = categories + ([f"{PREDICTED}0"] if predictor.contract.target.classes else [])
+    groups = pq.read_metadata(rows)
+
+    def part(at: int) -> tuple[Path, int]:
+        path, count = folder / f"{at:06}.part.parquet", groups.row_group(at).num_rows if groups.num_row_groups else 0
+        if not _is_whole(path, count):
+            with pq.ParquetFile(rows, read_dictionary=categories, metadata=groups) as source:
+                group = source.read_row_group(at, use_threads=False) if groups.num_row_groups else source.read()
+            table, content = predictions(predictor, group, facts["threshold"]), pa.BufferOutputStream()
+            pq.write_table(table, content, **options)
+            write_atomically(path, content.getvalue().to_pybytes())
+        return path, count
+
+    # ONNX Runtime computes without Python's lock; a model of another kind may not be safe in several threads.
+    with ThreadPoolExecutor(cores() if predictor.bundle.kind == "onnx" else 1) as pool:
         # Without rows there is no row group, and one part, which defines the columns.
-        for at in range(max(1, source.num_row_groups)):
-            path = folder / f"{at:06}.part.parquet"
-            count = source.metadata.row_group(at).num_rows if source.num_row_groups else 0
-            if not _is_whole(path, count):
-                group = source.read_row_group(at, use_threads=False) if source.num_row_groups else source.read()
-                table, content = _predictions(predictor, group, threshold), pa.BufferOutputStream()
-                pq.write_table(table, content, **options)
-                write_atomically(path, content.getvalue().to_pybytes())
-            yield path, count
+        yield from pool.map(part, range(max(1, groups.num_row_groups)))
 
 
-def write(connection: Connection, rows: Path, parts: list[Path], contract: Contract, outputs: list[Output]) -> None:
-    """Write completed rows and their predictions (one part per row group) to every output.
+def write(connection: Connection, predicted: list[Path], contract: Contract, outputs: list[Output]) -> None:
+    """Write the rows of files of completed rows with their predictions, in this order, to every output.
 
     Each output appears at its path in one step, when all are complete. Raises LifecycleError where the disk refuses.
     """
-    predicted = ", ".join(map(path_literal, parts))
-    source = f"read_parquet({path_literal(rows)}) AS r POSITIONAL JOIN read_parquet([{predicted}]) AS p"
+    source = f"read_parquet([{', '.join(map(path_literal, predicted))}])"
     try:
         with explain_disk_errors(outputs[0].path):
             for output in outputs:
-                output.path.parent.mkdir(parents=True, exist_ok=True)
+                for path in (output.path, output.draft):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                 query = f"SELECT {', '.join(_values(output, contract))} FROM {source}"
                 with explain_sql_errors(f"writing {output.path}"):
                     connection.execute(f"COPY ({query}) TO {text(str(output.draft))} (FORMAT parquet)")
@@ -131,38 +151,36 @@ def write(connection: Connection, rows: Path, parts: list[Path], contract: Contr
 
 
 def _values(output: Output, contract: Contract) -> Iterator[str]:
-    """Yield the SQL of each column, from the completed rows `r` and their predictions `p`."""
+    """Yield the SQL of each column of an output."""
     predicted = list(prediction_columns(contract.target))
     for column in output.columns:
         # Whole numbers may be stored as doubles.
-        yield f"CAST(r.{quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
+        yield f"CAST({quoted(column.name)} AS {SQL_TYPES[column.kind]}) AS {quoted(column.name)}"
     for name, value in output.facts.items():
         if name in predicted:
-            yield f"p.p{predicted.index(name)} AS {quoted(name)}"
+            yield f"{PREDICTED}{predicted.index(name)} AS {quoted(name)}"
         elif name == POSITION:
             yield f"CAST(row_number() OVER () - 1 AS {FACTS[name]}) AS {name}"
         else:
             yield f"CAST({literal(value)} AS {FACTS[name]}) AS {name}"
 
 
-def _predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
-    """Return the same predictions as `format_predictions`, in columns p0, p1, … for those of `prediction_columns`."""
+def predictions(predictor: Predictor, rows: pa.Table, threshold: float | None) -> pa.Table:
+    """Return the rows with what `format_predictions` returns, in columns PREDICTED0, … as in `prediction_columns`."""
     contract, target = predictor.contract, predictor.contract.target
-    names = [f"p{at}" for at in range(len(prediction_columns(target)))]
+    names = [f"{PREDICTED}{at}" for at in range(len(prediction_columns(target)))]
     if len(rows):
         whole = {column.name for column in contract.columns if column.kind == "integer"}
         values = {name: rows[name].cast("int64") if name in whole else rows[name] for name in rows.column_names}
         raw = predictor.predict_batch(pa.record_batch({name: each.combine_chunks() for name, each in values.items()}))
     else:
         raw = np.empty((0, len(target.classes)) if target.task == "multiclass" else 0)
-    if target.task == "regression":
-        return pa.table([pa.array(raw)], names=names)
-    if target.task == "binary":
-        codes, probabilities = raw >= (0.5 if threshold is None else threshold), [raw]
-    else:
-        codes, probabilities = raw.argmax(axis=1), list(raw.T)
-    classes = pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(target.classes))
-    return pa.table([classes, *map(pa.array, probabilities)], names=names)
+    added = [*map(pa.array, raw.T if target.task == "multiclass" else [raw])]
+    if target.classes:
+        is_binary, limit = target.task == "binary", 0.5 if threshold is None else threshold
+        codes = (raw >= limit if is_binary else raw.argmax(axis=1)).astype(np.int32)
+        added.insert(0, pa.DictionaryArray.from_arrays(codes, pa.array(target.classes)))
+    return pa.table([*rows.columns, *added], names=[*rows.column_names, *names])
 
 
 def _is_whole(path: Path, count: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lifecycle import timestamps
+from lifecycle.contract.team import TIMES
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
@@ -159,7 +160,7 @@ def _predict(version: Bundle, dataset: Dataset) -> Floats:
         label = codes(frame.pop(other.target.label), other.target)
     except LifecycleError as error:
         raise Incomparable(error.problem, error.hint) from error
-    sent = {column.name for column in (*own.request, *other.request)} | point_in_time.TIMES
+    sent = {column.name for column in (*own.request, *other.request)} | TIMES
     rows, count, held_out = dataset.rows, dataset.from_labels, dataset.split.holdout
     shared = [name for name in frame.columns if name in sent and name in rows.frame.columns]
     if not (frame[shared].equals(rows.frame[shared][:count]) and np.array_equal(label, rows.label[:count])):

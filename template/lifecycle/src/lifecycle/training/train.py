@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import lifecycle
-from lifecycle import registry, timestamps
+from lifecycle import registry, spark, timestamps
 from lifecycle.contract.team import Team
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics, reference
@@ -48,7 +48,7 @@ def train(
     1970 UTC) are used; by default the latest time in the data or now, or of the newest imported label if that is later.
     Raises LifecycleError where the data, an estimator or the model cannot be used; no version was written.
     """
-    connection = point_in_time.connect(team.data, settings.data)
+    connection = spark.connect(settings, team.data)
     if as_of is None:
         as_of = max(point_in_time.latest(connection, team.data), labels.newest(settings.store, timestamps.now()))
     rules = settings.train
