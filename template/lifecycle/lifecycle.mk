@@ -207,14 +207,14 @@ approve: $(RUN) ## approve a bundle for production (VERSION=… ENVIRONMENT=prod
 rollback: $(RUN) ## deploy the previous bundle again (ENVIRONMENT=… WHY="…")
 	$(RUN) rollback $(environment) $(call option,--why,WHY)
 
-# Programs of others, each installed in an environment of its own.
+# Other programs, each installed in an environment of its own.
 INTEROP = UV="$(UV)" PYTHONPATH=lifecycle/tools .venv/bin/python -m interop $(environment) $(call assign,--version,VERSION)
-bundle: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), sign it (SIGN=1, or SIGN=KEY.pem, VERSION=…), or write it for others (TO=mlflow, huggingface or cyclonedx EXPORT=FOLDER)
+bundle: $(RUN) | $(if $(call given,TO)$(filter-out 1,$(call given,SIGN)),$(filter .uv/bin/uv,$(UV))) ## carry a version to another storage as one file (EXPORT=FILE VERSION=…, there IMPORT=FILE), sign it (SIGN=1, or SIGN=KEY.pem, VERSION=…), or write it in the format of another program (TO=mlflow, huggingface or cyclonedx EXPORT=FOLDER)
 	$(if $(or $(call given,EXPORT),$(call given,IMPORT),$(call given,SIGN)),,$(error make bundle requires EXPORT=FILE, IMPORT=FILE, or SIGN=1 with VERSION=…))
 	$(if $(filter-out 1,$(call given,SIGN)),@$(INTEROP) sign $(call option,--,SIGN) $(call option,,VERSION),$(if $(call given,TO),@$(INTEROP) export $(call assign,--to,TO) $(call option,--,EXPORT),\
 	$(RUN) bundle $(environment) $(if $(call given,IMPORT),import $(call option,--file,IMPORT),$(or $(call flag,sign,SIGN),export $(call option,--file,EXPORT)) $(call option,--,VERSION))))
 
-conform: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## let six other programs read the deployed version, and compare what they find (VERSION=… ENVIRONMENT=…)
+conform: $(RUN) | $(filter .uv/bin/uv,$(UV)) ## verify that six other programs read the deployed version correctly (VERSION=… ENVIRONMENT=…)
 	@$(INTEROP) conform
 
 card: $(RUN) ## write docs/model-card.md for the deployed version; make check compares it (VERSION=… ENVIRONMENT=…)

@@ -66,7 +66,7 @@ def test_the_commands_of_the_page_work(call: Run) -> None:
     assert code == 0, output
     assert ".github/CODEOWNERS is updated" in output
     assert "catalog-info.yaml is updated" in output
-    assert "ok  owners: 11 filters" in output
+    assert "ok  owners: 12 filters" in output
     assert call(who)[1].startswith("ana  (OWNERS:")
     assert call(role) == (0, "cy  decides: promote, change-threshold, retire\n")
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lifecycle import settings
+from lifecycle.serving import v2
 from lifecycle.serving.app import HEADERS, SHORTEST_KEY, UNAUTHORIZED, create, errors
 from lifecycle.serving.predict import EVENT_LOOP_ROWS, OPEN
 from lifecycle.settings import Serve
@@ -20,7 +21,8 @@ def test_endpoints_and_which_of_them_require_a_key_are_those_of_the_application(
     storage.deploy(storage.publish())
     app = create(storage.store, "local", QUICK)
     page = dict(re.findall(r"^\| `(?:GET|POST) (\S+)` \|.*\| (yes|no) \|$", PAGE, re.MULTILINE))
-    assert set(page) == set(app.fastapi.openapi()["paths"]) | {"/docs"}
+    # Clients of the protocol have its own OpenAPI document.
+    assert set(page) == set(app.fastapi.openapi()["paths"]) | {"/docs", *v2.OPEN}
     assert {path for path, key in page.items() if key == "no"} | {"/openapi.json"} == set(OPEN)
     assert set(re.findall("`(x-[a-z-]+)`", PAGE)) == set(HEADERS)
 

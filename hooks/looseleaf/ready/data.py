@@ -11,7 +11,7 @@ PRIVACY = "whose data must never be in them"
 def schema(evidence: Evidence) -> Found:
     """Every input has limits or usual values in contract.json, which is committed and that of the version."""
     if not evidence.is_committed:
-        raise Lost("contract.json is not committed as it is")
+        raise Lost("contract.json is in no commit, or has changes that are not committed")
     inputs = evidence.contract.inputs
     open_ones = [
         each.name
@@ -30,7 +30,7 @@ def beneficial(evidence: Evidence) -> Found:
     harmful = [name for name in useless if benefits[name]["mean"] + 2 * benefits[name]["se"] < 0]
     if harmful:
         raise Lost(f"the model is surely better without {', '.join(harmful)}")
-    text = f"without one of the {len(benefits)} inputs the loss rises; not shown for: {', '.join(useless) or 'none'}"
+    text = f"{len(benefits)} inputs; permuting any of them raises the loss, except: {', '.join(useless) or 'none'}"
     return Found(HALF if useless else WHOLE, text, (evidence.bundle,))
 
 
@@ -60,7 +60,7 @@ def privacy(evidence: Evidence) -> Found:
 
 
 def quick(evidence: Evidence) -> Found:
-    """From the commit of the newest contract to the first promotion of a version with it."""
+    """The version was promoted at most QUICK_DAYS after contract.json last changed in git."""
     if evidence.contract_changed is None:
         raise Lost("contract.json is in no commit, so the time to a promotion is not known")
     made = [each for each in evidence.audit if each.get("environment") == evidence.environment and "live" in each]

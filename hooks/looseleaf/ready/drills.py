@@ -110,7 +110,7 @@ def _tuned(place: Place, as_of: int, evidence: Evidence) -> Document:
     """Train with neighbouring values of one parameter of the candidate; the gate compares each with the deployed."""
     estimator = importlib.import_module("model.estimator")
     original, tried = estimator.candidate, list[Document]()
-    # Where the deployed version was fitted to the whole history, no other one has to be tried again.
+    # Where the deployed version was fitted to the whole history, the variations are fitted to the whole history, too.
     windows = WHOLE_HISTORY if evidence.facts["window"]["periods"] is None else {}
     for way in (1 / FACTOR, float(FACTOR)):
         setting = ""

@@ -48,7 +48,7 @@ def passed(evidence: Evidence, check: str) -> tuple[Item, dict[str, Any]]:
 
 def report_of(evidence: Evidence) -> Item:
     """Return the report of monitoring; raise Lost where no prediction was logged, in production or in a simulation."""
-    return need(evidence.report, "no report of monitoring is about this version, and no simulated year is its own")
+    return need(evidence.report, "no monitoring report covers this version, and no simulated year has its contract")
 
 
 def quality_of(evidence: Evidence) -> tuple[Item, dict[str, Any], dict[str, Any]]:
@@ -61,7 +61,7 @@ def quality_of(evidence: Evidence) -> tuple[Item, dict[str, Any], dict[str, Any]
 
 
 def tests(evidence: Evidence, *words: str) -> Item:
-    """Return the outcomes of `make test`; raise Lost where a test, or none, in files with these words passed."""
+    """Return the outcomes of `make test`; raise Lost if a test in files named by `words` failed or none passed."""
     item = need(evidence.tests, "`make test` was not run since the version was trained and its code last changed")
     chosen = {name: each for name, each in item.document.items() if not words or any(word in name for word in words)}
     if failed := sorted(name for name, outcome in chosen.items() if outcome in ("failure", "error")):

@@ -31,9 +31,7 @@ def main(root: Path = Path()) -> int:
     except LifecycleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(
-        f"{RULES}: {len(BURNS)} alerts for each of {len(list(objectives(root)))} objectives; Prometheus loads the file"
-    )
+    print(f"{RULES}: {len(BURNS)} alerts for each of {len(list(objectives(root)))} objectives; load it into Prometheus")
     return 0
 
 

@@ -5,7 +5,7 @@ import re
 # The commands of make that take REASON, and those that take ENVIRONMENT.
 TAKE_REASON = {"train", "promote", "retrain"}
 TAKE_ENVIRONMENT = TAKE_REASON | {"config", "approve", "rollback", "collect", "labels", "erase", "monitor", "accept"}
-TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score", "image", "bundle"}
+TAKE_ENVIRONMENT |= {"history", "features", "serve", "client", "score", "image", "bundle", "ready"}
 TAKE_ENVIRONMENT |= {"up", "down", "sbom", "scheduled"}
 
 

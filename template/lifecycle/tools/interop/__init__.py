@@ -39,7 +39,7 @@ PACKAGES = {
     "onnx": ("onnxruntime",),
     "huggingface": ("huggingface-hub==2.4.0",),
     "cyclonedx": ("cyclonedx-python-lib[json-validation]==11.12.0",),
-    # It needs pyopenssl, and does not say so.
+    # model-signing imports pyopenssl without declaring it as a dependency.
     "sign": (signing := ("model-signing==1.1.1", "pyopenssl")),
     "verify": signing,
 }
@@ -113,7 +113,7 @@ class Version:
             rows = [[row[name] for name in names] for row in self.golden]
             write_table(table_path(store, bundle.feature_set), bundle.contract, rows, 0)
         app = create(store, "local", settings.Serve())
-        # The real keys are no business of a reader.
+        # A reader must not receive the real API keys.
         app.api_keys = [key.encode()]
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", ws="none"))
         thread = threading.Thread(target=server.run)
@@ -149,7 +149,7 @@ def read(reader: str, folder: Path, *arguments: str, needs: Path | None = None) 
     done = subprocess.run(command, env=others, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise LifecycleError(f"{reader} fails: {lines[-1].strip()[:500]}", "Its package has to be installable here.")
+        raise LifecycleError(f"{reader} fails: {lines[-1].strip()[:500]}", "Check that uv can install its package.")
     return json.loads(done.stdout.splitlines()[-1])
 
 

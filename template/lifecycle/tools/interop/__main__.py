@@ -57,7 +57,7 @@ def run(given: argparse.Namespace) -> int:
         if given.part == "sign":
             bundle = open_version(replace(store, trusted_keys=()), given.version)
             key = read("sign", bundle.path, given.key)
-            print(f"{given.version} is signed. Its key for trusted_keys:\n{key}", end="")
+            print(f"{given.version} is signed. The public key for the setting trusted_keys:\n{key}", end="")
             return 0
         version = Version.opened(store, given.environment, given.version, Path(folder))
         if given.part == "export":
@@ -77,7 +77,7 @@ def export(version: Version, to: str, folder: Path, root: Path) -> None:
     made = version.folder / "export"
     WRITERS[to](version, made, root)
     shutil.copytree(made, folder)
-    print(f"{version.bundle.version} is in {folder}, for {to}")
+    print(f"{version.bundle.version} was written to {folder} for {to}")
 
 
 def conform(version: Version) -> int:
@@ -149,7 +149,7 @@ def read_by_triton(version: Version) -> str:
 
 
 def read_by_mlflow(version: Version) -> str:
-    """Predict with MLflow, which finds nothing of this repository."""
+    """Predict with MLflow, in an environment without the packages of this repository."""
     folder = _written(version, "mlflow")
     signed = mlflow_model.signature(version.bundle, version.threshold)
     inputs = []
@@ -218,7 +218,7 @@ def read_by_model_signing(version: Version) -> str:
     faults = read("verify", folder, *(version.keys or [read("sign", folder)]))
     if "" not in faults:
         raise LifecycleError(f"no trusted key has made its {OPENSSF}: {faults[0]}", "")
-    return "by a trusted key" if version.keys else "a copy signed with a new key, because no key of it is trusted"
+    return "by a trusted key" if version.keys else "a copy signed with a new key: trusted_keys has no key in PEM"
 
 
 CHECKS: dict[str, Callable[[Version], str]] = {

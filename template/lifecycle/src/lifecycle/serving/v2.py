@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2 (github.com/kserve/open-inference-protocol): one tensor for each column.
 
 A request becomes the rows of a /predict request, with the same validation, log, metrics and limits, and its predictions
-become tensors. Those of a request may follow the JSON as bytes (Triton's extension); responses are JSON.
+become tensors. Tensors of a request may follow the JSON as bytes (Triton's extension); responses are JSON.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class Inference:
         self.request = Request.model_construct()
 
     def read(self, body: bytes, max_rows: int) -> bytes:
-        """Return the rows of a body as JSON; TooManyRows, or RowError where a tensor is not valid, without a value."""
+        """Return the rows of a body as JSON; raises TooManyRows, or RowError without any value."""
         size = len(body) if self.json_bytes is None else int(self.json_bytes[:9]) if self.json_bytes.isdigit() else -1
         if not 0 <= size <= len(body):
             raise _invalid(f"{JSON_BYTES.decode()} is not a number of bytes of the body")
@@ -104,7 +104,7 @@ class Inference:
 
 
 def inference(path: str, headers: dict[bytes, bytes], model: DeployedModel) -> Inference | None:
-    """Return the inference that a POST to a path requests, or None where it is no path of the deployed version."""
+    """Return the inference that a POST to a path requests, or None for any other path."""
     found = INFER.fullmatch(path) if path.startswith(PREFIX) else None
     return Inference(model, headers.get(JSON_BYTES)) if found and _is_deployed(model, *found.groups()) else None
 

@@ -105,7 +105,7 @@ def open_session(settings: Settings, master: str = "") -> Any:
         session = (builder.remote(master) if is_remote else builder.master(master)).getOrCreate()
         for name, value in (SQL | (conf if is_remote else {})).items():
             session.conf.set(name, str(value))
-        pages = "" if is_remote else f"; its pages are at {session.sparkContext.uiWebUrl}"
+        pages = "" if is_remote else f"; its web interface is at {session.sparkContext.uiWebUrl}"
         print(f"Spark {session.version} at {master}{pages}", file=sys.stderr)
     return session
 
@@ -188,7 +188,7 @@ def check(settings: Settings, features_sql: str, connection: Connection) -> None
     known = {name: tables.describe(connection, f"FROM {tables.quoted(name)}") for name in names}
     dialect.check(features_sql, point_in_time.WHERE, known)
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        print("note: without Java, Spark itself does not check features.sql here", file=sys.stderr)
+        print("note: Java is missing, so Spark itself does not check features.sql on this machine", file=sys.stderr)
         return
     session = open_session(settings, "local[1]")
     for name, columns in known.items():
