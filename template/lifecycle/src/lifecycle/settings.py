@@ -109,7 +109,7 @@ class Engine(Section):
     kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: `make setup EXTRAS=spark` first.")
     master: str = Field(default="local[*]", description="local[N], spark://HOST:PORT, yarn, or sc://HOST:PORT.")
     exchange: str = Field(default="", description="Folder or URL that all workers of Spark share; empty: the storage.")
-    train_rows: int = Field(default=2_000_000, ge=1000, description="Training rows above this number are sampled by entity.")
+    train_rows: int = Field(default=2_000_000, ge=1000, description="More training rows are sampled by entity.")
     conf: dict[str, str | int | float | bool] = Field(default={}, description="Settings of Spark by their own names.")
 
 
