@@ -82,7 +82,7 @@ LIFT = $(LOOSELEAF) lift $(call assign,--data,DATA) $(call assign,--label,LABEL)
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / && !index(" $(ABSENT) ", " " $$1 " ") { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow, EXTRAS=spark)
+setup: uv.lock ## install all dependencies into .venv, and the commit hooks in a git repository (EXTRAS=mlflow)
 	$(UV) sync --locked $(if $(call given,EXTRAS),--all-packages $(foreach extra,$(call given,EXTRAS),--extra $(call quote,$(extra))))
 	@if [ ! -e .git ]; then echo "The commit hooks were not installed: this is not a git repository. Run git init, then make setup again."; \
 	elif [ -n "$$(git config core.hooksPath)" ]; then echo "The commit hooks were not installed: git's core.hooksPath names another folder."; \
@@ -165,6 +165,7 @@ check: $(RUN) ## check lint, formatting and types; check that the contract, feat
 	$(RUN) check
 
 test: $(RUN) ## run the team's tests: data, behaviour, gates
+	@mkdir -p build; [ -e build/.gitignore ] || echo '*' > build/.gitignore
 	.venv/bin/pytest --junitxml=build/tests.xml
 
 smoke: $(RUN) ## train, promote and predict if the tables are available, else print a notice (for CI)
@@ -225,6 +226,7 @@ owners: $(RUN) ## derive CODEOWNERS and other files from OWNERS, and check them
 	$(RUN) owners check
 
 slo: $(RUN) ## derive alerts on the error budget, in docs/slo-rules.yml, from the objectives in docs/slo.yaml
+	@[ -e lifecycle/tools/slo.py ] || { echo "error: there is no service: make update SET='usage=[online, batch]' adds it" >&2; exit 1; }
 	@.venv/bin/python lifecycle/tools/slo.py
 
 collect: $(RUN) ## convert the service's prediction log to Parquet, and remove what is too old (ENVIRONMENT=…)

@@ -90,13 +90,14 @@ class Repository:
         (folder / "docs/agreement.md").write_text("# Agreement\n\nOne euro a day.\n")
         (folder / "OWNERS").write_text(owners_text(), encoding="utf-8")
         (folder / "contract.json").write_text(bundle.contract.to_json())
+        self.deploy(bundle.version, "local")
         self.deployment = self.deploy(bundle.version)
         self.path = folder / "docs/model-card.md"
         self.path.write_text(card.text(folder, bundle, self.deployment), encoding="utf-8")
 
-    def deploy(self, version: str) -> deployments.Deployment:
-        seen = deployments.read(self.store, "local")
-        return deployments.swap(self.store, "local", seen, deployments.Deployed(version, None), "promote", "ana", "")
+    def deploy(self, version: str, environment: str = "staging") -> deployments.Deployment:
+        seen, new = deployments.read(self.store, environment), deployments.Deployed(version, None)
+        return deployments.swap(self.store, environment, seen, new, "promote", "ana", "")
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_the_card_has_run_owners_agreement_and_metadata_and_is_current(repositor
     for line in ("library_name: onnx", "pipeline_tag: tabular-regression", "## Agreement", "One euro a day."):
         assert line in shown.splitlines()
     assert "- data-science: ana" in shown
-    assert "- deployed in local" in shown
+    assert "- deployed in staging" in shown
     assert repository.bundle.read("card.md").decode().strip() in shown
 
 
@@ -120,6 +121,8 @@ def test_the_card_has_run_owners_agreement_and_metadata_and_is_current(repositor
         (lambda each: each.path.write_text(each.path.read_text().replace("One euro", "Two euro")), "was edited"),
         (lambda each: each.path.write_text(each.path.read_text() + "More.\n"), "was edited"),
         (lambda each: each.path.write_text("# Mine\n"), "was edited"),
+        (lambda each: each.path.write_text("# Mine\n\n<!-- looseleaf {} -->\n"), "was edited"),
+        (lambda each: each.path.write_text("# Mine\n\n<!-- looseleaf {no} -->\n"), "was edited"),
         (lambda each: (each.folder / "docs/agreement.md").write_text("# Other\n"), "is older than docs/agreement.md"),
         (lambda each: (each.folder / "OWNERS").write_text("x-ownership: {}\n"), "is older than OWNERS"),
         (lambda each: each.deploy("20260101T000000-00000000"), "deployed is 20260101T000000-00000000"),
@@ -192,8 +195,8 @@ def test_a_version_that_is_not_deployed_unknown_or_damaged_is_not_read(
 ) -> None:
     store = repository.store
     assert Version.opened(store, "local", None, tmp_path).deployment is not None
-    with pytest.raises(LifecycleError, match="nothing is deployed in staging"):
-        Version.opened(store, "staging", None, tmp_path)
+    with pytest.raises(LifecycleError, match="nothing is deployed in production"):
+        Version.opened(store, "production", None, tmp_path)
     with pytest.raises(BundleError, match="holds no version"):
         Version.opened(store, "local", "20260101T000000-00000000", tmp_path)
     monkeypatch.chdir(repository.folder)

@@ -110,3 +110,11 @@ def test_the_setting_storage_names_a_directory_or_a_bucket(tmp_path: Path) -> No
     assert "bucket = 's3://models/churn'  (LIFECYCLE_STORAGE)" in [*loaded.lines()]
     again = Settings.model_validate(loaded.settings.model_dump(mode="json"))
     assert again == loaded.settings
+
+
+def test_credentials_of_spark_are_not_listed() -> None:
+    variables = {"LIFECYCLE_ENGINE__MASTER": "sc://host:443/;token=abc"}
+    variables |= {"LIFECYCLE_ENGINE__CONF": "{fs.s3a.secret.key: abc, spark.driver.memory: 2g}"}
+    listed = [*load(Path("nowhere"), environ=variables).lines()]
+    assert not any("abc" in line for line in listed)
+    assert any(line.startswith("engine.conf.spark.driver.memory = '2g'") for line in listed)

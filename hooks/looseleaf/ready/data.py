@@ -1,5 +1,6 @@
 """Section 1 of the ML Test Score: features and data."""
 
+from lifecycle import registry
 from lifecycle.timestamps import DAY, parse
 from looseleaf.ready.evidence import Evidence
 from looseleaf.ready.found import HALF, WHOLE, Found, Lost, drill, passed, tests
@@ -54,7 +55,8 @@ def privacy(evidence: Evidence) -> Found:
     if item.document["left"] or item.document["others"] or not item.document["erased"]:
         raise Lost("erasure left {left} rows of a key in the log and removed {others} others".format(**item.document))
     text = f"erasure removed {item.document['erased']} rows of a key and no other"
-    if any(PRIVACY in each or "agreement.md is" in each for each in evidence.open_questions):
+    stated = any(PRIVACY in row for _, row in registry.agreed_rows(evidence.root))
+    if not stated or any(PRIVACY in each or "agreement.md is" in each for each in evidence.open_questions):
         return Found(HALF, f"{text}; docs/agreement.md does not say how long and whose data are kept", (item,))
     return Found(WHOLE, f"{text}; docs/agreement.md says how long and whose data are kept", (item,))
 

@@ -46,13 +46,18 @@ def run(evidence: Evidence, report: Callable[[str], object] = print) -> None:
         try:
             for name, document in step(evidence, folder / COPY):
                 record[name] = {"at": int(time.time())} | document
-        except Failed as failed:
+        # A bundle of an older release lacks facts.
+        except (Failed, KeyError) as failed:
             record[step.__name__] = {"at": int(time.time()), "problem": str(failed)}
         write_json(evidence.root / DRILLS, {"version": evidence.version, "drills": record})
         shutil.rmtree(folder / COPY, ignore_errors=True)
     pytest = evidence.root / ".venv/bin/pytest"
     if evidence.tests is None and pytest.exists():
         report("drill: the tests of this repository, as make test runs them …")
+        # A repository of an older release does not ignore the folder.
+        if not (ignored := evidence.root / "build/.gitignore").exists():
+            ignored.parent.mkdir(exist_ok=True)
+            ignored.write_text("*\n", encoding="utf-8")
         subprocess.run(
             [str(pytest), "-q", f"--junitxml={TESTS}"], cwd=evidence.root, env=environment(), stdout=subprocess.DEVNULL
         )
@@ -111,7 +116,8 @@ def _tuned(place: Place, as_of: int, evidence: Evidence) -> Document:
     estimator = importlib.import_module("model.estimator")
     original, tried = estimator.candidate, list[Document]()
     # Where the deployed version was fitted to the whole history, the variations are fitted to the whole history, too.
-    windows = WHOLE_HISTORY if evidence.facts["window"]["periods"] is None else {}
+    # Releases before 0.3.0 knew no other history.
+    windows = WHOLE_HISTORY if evidence.facts.get("window", {}).get("periods") is None else {}
     for way in (1 / FACTOR, float(FACTOR)):
         setting = ""
 

@@ -71,6 +71,8 @@ def objectives(root: Path) -> Iterator[dict[str, Any]]:
             kind = "bad" if "bad" in ratio else "good"
             queries = {each: str(ratio[each]["metricSource"]["spec"]["query"]) for each in (kind, "total")}
             (target,) = (float(each["target"]) for each in spec["objectives"])
+            if any(each.get("duration") != "30d" for each in spec.get("timeWindow", [])):
+                raise ValueError("the factors of the alerts are those of a timeWindow of 30d")
             if not 0 < target < 1 or document["apiVersion"] != "openslo/v1" or document["kind"] != "SLO":
                 raise ValueError("apiVersion is openslo/v1, kind is SLO, and a target is above 0 and below 1")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -91,7 +93,7 @@ def _rules(objective: dict[str, Any]) -> Iterator[dict[str, Any]]:
         parts = (f"{_errors(objective, window)} > {factor:g} * {budget:g}" for window in (long, short))
         labels = {"owner": objective["owner"], "severity": severity, "slo": objective["name"], "window": long}
         summary = (
-            f"The error budget of {objective['name']} ({objective['target']:.4g}) is used {factor:g} times too fast."
+            f"The error budget of {objective['name']} ({objective['target']:g}) is used {factor:g} times too fast."
         )
         yield {
             "alert": f"{title}BudgetBurn",

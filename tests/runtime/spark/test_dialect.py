@@ -1,6 +1,7 @@
 """`features.sql` for Spark: each known difference from DuckDB is refused with its line, and common SQL is not."""
 
 import pytest
+import sqlglot
 
 from lifecycle.errors import LifecycleError
 from lifecycle.spark import dialect
@@ -46,6 +47,12 @@ DIFFERENT = {
     "quantile": ("quantile_cont(amount, 0.5)", "percentile_cont"),
     "hash": ("hash(kind)", "md5"),
     "round": ("round(amount, 2)", "halves"),
+    "power": ("ts ^ 2", "exclusive OR"),
+    "regexp_replace": ("regexp_replace(kind, 'a', 'b')", "every one on Spark"),
+    "regexp_extract": ("regexp_extract(kind, 'x(a)b')", "group 1 on Spark"),
+    "an element of a list": ("array_agg(kind)[1]", "first element"),
+    "weekday": ("weekday(day)", "Monday"),
+    "substring": ("substr(kind, 0, 2)", "begin with 1"),
 }
 SAME = {
     "a range of seconds": RANGE.format("ts", "2592000"),
@@ -57,6 +64,9 @@ SAME = {
     "a percentile": "percentile_cont(0.5) WITHIN GROUP (ORDER BY amount)",
     "a round number": "round(amount)",
     "a logarithm": "ln(amount) + log10(amount) + log(2, amount)",
+    "a power": "power(amount, 2)",
+    "a group": "regexp_extract(kind, 'x(a)b', 1)",
+    "a part": "substr(kind, 1, 2)",
     "an hour": "extract(hour FROM at)",
     "an interval": "at + INTERVAL 1 DAY",
 }
@@ -101,3 +111,4 @@ def test_translation_changes_decimals_and_texts_only_and_keeps_the_lines() -> No
     sql = "SELECT 'VARCHAR 1.5', -- 2.5\n  CAST(x AS VARCHAR), CAST(y AS VARCHAR(3)), \"VARCHAR\", 86400.0, 1e3, 7"
     expected = "SELECT 'VARCHAR 1.5', -- 2.5\n  CAST(x AS STRING), CAST(y AS VARCHAR(3)), \"VARCHAR\", 86400.0D, 1e3, 7"
     assert dialect.translate(sql) == expected
+    assert sqlglot.parse_one(expected, read="spark")

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, parse_yaml
 
-ENVIRONMENTS = ("local", "staging", "production")
-PREFIX = "LIFECYCLE_"
+ENVIRONMENTS, PREFIX = ("local", "staging", "production"), "LIFECYCLE_"
 API_KEY, SIGNING_KEY = "LIFECYCLE_API_KEY", "LIFECYCLE_SIGNING_KEY"  # secrets: `make config` prints every setting
+CREDENTIALS = re.compile(r"(?i)engine\.(master=.*;|conf\..*(secret|token|password|key).*=)")
 PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$|^-----BEGIN PUBLIC KEY-----")]  # 32 bytes in Base64
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
@@ -106,7 +106,7 @@ class Score(Section):
 class Engine(Section):
     """What computes features, training rows and batch predictions; lifecycle/docs/spark.md describes Spark."""
 
-    kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: `make setup EXTRAS=spark` first.")
+    kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: its extra first (docs/spark.md).")
     master: str = Field(default="local[*]", description="local[N], spark://HOST:PORT, yarn, or sc://HOST:PORT.")
     exchange: str = Field(default="", description="Folder or URL that all workers of Spark share; empty: the storage.")
     train_rows: int = Field(default=2_000_000, ge=1000, description="More training rows are sampled by entity.")
@@ -181,6 +181,7 @@ class Loaded:
     def lines(self) -> Iterator[str]:
         """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
+            value = "…" if CREDENTIALS.match(f"{name}={value}") else value
             yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
 
 

@@ -30,6 +30,9 @@ def text(root: Path, bundle: Bundle, deployment: deployments.Deployment | None) 
     """Return the card of a version: metadata, the card in its bundle, its deployment, owners and agreement."""
     environment = deployment.environment if deployment else ""
     parts = [f"---\n{yaml.safe_dump(metadata(bundle), sort_keys=False, allow_unicode=True)}---\n"]
+    if "card.md" not in bundle.facts["files"]:
+        problem = f"{bundle.version} was trained by an earlier lifecycle, which wrote no card"
+        raise LifecycleError(problem, "Run `make train promote` for a version that has one.")
     parts.append(bundle.read("card.md").decode().strip() + "\n")
     parts.append(f"## Deployment\n\n- version {bundle.version}, lifecycle {bundle.facts.get('lifecycle', 'unknown')}")
     if deployment and deployment.current.version == bundle.version:
@@ -74,13 +77,17 @@ def check(root: Path) -> str:
         return ""
     content = (root / PATH).read_text(encoding="utf-8")
     found = FOOTER.search(content)
-    about = json.loads(found[1]) if found else {}
-    if found is None or about["text"] != _hash(content[: found.start()]):
+    try:
+        about = json.loads(found[1]) if found else {}
+    except ValueError:
+        about = {}
+    if found is None or about.get("text") != _hash(content[: found.start()]):
         raise LifecycleError(f"{PATH} was edited", AGAIN)
     now = _sources(root)
     if changed := [name for name in now if about["sources"].get(name) != now[name]]:
         raise LifecycleError(f"{PATH} is older than {changed[0]}", AGAIN)
-    if about["environment"]:
+    # What is deployed locally differs between machines.
+    if about["environment"] not in ("", "local"):
         store = settings.load(root, about["environment"]).settings.store
         # The copy of a bucket may be old.
         deployment = None if store.bucket else deployments.read(store, about["environment"])

@@ -32,7 +32,8 @@ NULLABLE = {"integer": "double", "boolean": "any"}
 LOADED = """
 import sys
 import lifecycle.models.predictor
-print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "lifecycle"))
+files = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "lifecycle"]
+print(*files, sep="\\n")
 """
 # What that code imports of others.
 NEEDED = ("numpy", "pandas", "pydantic", "pyyaml")
@@ -91,7 +92,8 @@ def write(bundle: Bundle, threshold: float | None, folder: Path) -> None:
     shutil.copytree(bundle.path, folder / "bundle" / bundle.version)
     (folder / "code").mkdir()
     shutil.copyfile(__file__, folder / "code/mlflow_model.py")
-    found = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout
+    found = done.splitlines()
     source = min(map(Path, found), key=lambda path: len(path.parts)).parents[1]
     with zipfile.ZipFile(folder / "code/lifecycle.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(map(Path, found)):

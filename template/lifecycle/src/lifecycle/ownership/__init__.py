@@ -20,7 +20,7 @@ Decision = Literal["promote", "change-threshold", "roll-back", "retire"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 YEAR, LONGEST_WAIVER = timedelta(days=366), timedelta(days=90)
 # Only one of the two CI hosts has its folder, and `deploy/` is derived later.
-MAY_BE_EMPTY = (r"^\.github/", r"^\.gitlab/", "^deploy/")
+MAY_BE_EMPTY = (r"^\.github/", r"^\.gitlab/", r"^\.devcontainer/", "^deploy/")
 # Keys of release 0.2.0 without effect today.
 IGNORED = ("prow", "github-ruleset", "options", "emeritus_approvers", "reviewers", "required_reviewers", "labels")
 _EMPTY = ("", "null", "~")

@@ -28,6 +28,7 @@ from lifecycle.settings import Settings
 from lifecycle.storage import explain_disk_errors, flush, hash_of, write_atomically
 
 WHOLE, POSITION = "whole.parquet", "lifecycle_position"
+MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ Parts = Iterable[tuple[Path, int]]
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processors are used: at most MOST_THREADS, because the rows of a part are in memory for each."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, MOST_THREADS)
 
 
 def begin(folder: Path, fill: Fill, group_rows: int, facts: dict[str, Any]) -> Path:

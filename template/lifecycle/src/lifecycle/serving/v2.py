@@ -41,17 +41,17 @@ class Tensor(BaseModel):
     shape: list[int]
     datatype: str
     data: list[Any] = []
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class Request(BaseModel):
     """An inference request; its parameter `null` is the text that stands for null in BYTES tensors."""
 
     model_config = ConfigDict(strict=True)
-    id: str = ""
+    id: str | None = None
     inputs: list[Tensor] = Field(min_length=1)
     outputs: list[dict[str, Any]] = []
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class Inference:
@@ -74,13 +74,13 @@ class Inference:
         known = {column.name: column for column in self.model.contract.request}
         columns: dict[str, list[Any]] = {}
         for tensor in self.request.inputs:
-            if "binary_data_size" in tensor.parameters:
-                length = tensor.parameters["binary_data_size"]
+            if "binary_data_size" in (parameters := tensor.parameters or {}):
+                length = parameters["binary_data_size"]
                 if type(length) is not int or not 0 <= length <= len(body) - size:
                     raise _invalid(f"tensor {tensor.name!r} has a binary_data_size that the body does not have")
                 tensor.data = _from_bytes(tensor, body[size : size + length])
                 size += length
-            columns[tensor.name] = _values(tensor, known.get(tensor.name), self.request.parameters.get("null"))
+            columns[tensor.name] = _values(tensor, known.get(tensor.name), (self.request.parameters or {}).get("null"))
         if size != len(body):
             raise _invalid("the body has more bytes than its tensors")
         if len(columns) < len(self.request.inputs) or len({len(values) for values in columns.values()}) > 1:
@@ -100,7 +100,9 @@ class Inference:
                 data = [each[output["name"]] for each in predictions]
                 data = [value for each in data for value in each.values()] if len(output["shape"]) > 1 else data
                 made.append(output | {"shape": [rows, *output["shape"][1:]], "data": data})
-        return to_json(_identity(self.model, "model_name", "model_version") | {"id": self.request.id, "outputs": made})
+        return to_json(
+            _identity(self.model, "model_name", "model_version") | {"id": self.request.id or "", "outputs": made}
+        )
 
 
 def inference(path: str, headers: dict[bytes, bytes], model: DeployedModel) -> Inference | None:

@@ -6,11 +6,13 @@ pyspark is imported where it is used, by the functions of this package only.
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ from lifecycle.features import point_in_time
 from lifecycle.settings import Settings
 from lifecycle.spark import dialect
 
-INSTALL = "Run `make setup EXTRAS=spark`, or set engine.kind: duckdb."
+INSTALL = 'Run `uv add --group lifecycle "looseleaf-lifecycle[spark]"`, or set engine.kind: duckdb.'
 JAVA = "Install a JDK of version 17 or later (on Debian: default-jre-headless), or set JAVA_HOME."
 PORTS = {"spark": 7077, "sc": 15002}
 # The meaning of SQL that is closest to DuckDB: errors instead of NULL, times without a zone, quoted names, plain texts.
@@ -83,6 +85,8 @@ def open_session(settings: Settings, master: str = "") -> Any:
     """
     master = master or settings.engine.master
     is_remote, conf = master.startswith("sc://"), settings.engine.conf
+    # The rest of an address of Spark Connect may be a token.
+    shown = master.partition(";")[0]
     # Nothing here passes frames of pandas to Spark, and the setting of plain texts has no successor.
     for known in ("PySpark does not yet fully support pandas", ".*escapedStringLiterals"):
         warnings.filterwarnings("ignore", message=known)
@@ -101,12 +105,12 @@ def open_session(settings: Settings, master: str = "") -> Any:
     own: dict[str, Any] = {"spark.sql.warehouse.dir": settings.storage.absolute() / ".spark/warehouse", **OWN}
     for name, value in ({} if is_remote else own | conf).items():
         builder = builder.config(name, str(value))
-    with explain(f"Spark at {master}", "Read the message, and the log of the master."):
+    with explain(f"Spark at {shown}", "Read the message, and the log of the master."):
         session = (builder.remote(master) if is_remote else builder.master(master)).getOrCreate()
         for name, value in (SQL | (conf if is_remote else {})).items():
             session.conf.set(name, str(value))
         pages = "" if is_remote else f"; its web interface is at {session.sparkContext.uiWebUrl}"
-        print(f"Spark {session.version} at {master}{pages}", file=sys.stderr)
+        print(f"Spark {session.version} at {shown}{pages}", file=sys.stderr)
     return session
 
 
@@ -162,21 +166,34 @@ KNOWN = (
 
 def _verify_reachable(master: str) -> None:
     """Raise LifecycleError where nothing listens at the address: Spark itself would try for a minute or more."""
-    found = re.match(r"(spark|sc)://([^:/;,]+)(?::(\d+))?", master)
-    if found:
-        host, port = found[2], int(found[3] or PORTS[found[1]])
+    found, problems = re.match(r"(spark|sc)://([^/;]+)", master), []
+    kind, addresses = found.groups() if found else ("", "")
+    # Of several masters, all but one are on standby.
+    for address in filter(None, addresses.split(",")):
+        host, _, port = address.partition(":")
         try:
-            socket.create_connection((host, port), timeout=10).close()
+            socket.create_connection((host, int(port or PORTS[kind])), timeout=10).close()
+            return
         except OSError as error:
-            problem = f"no Spark listens at {host}:{port} ({error.strerror or error})"
-            raise LifecycleError(problem, "Start it, or correct engine.master in config/.") from error
+            problems.append(f"no Spark listens at {host}:{port or PORTS[kind]} ({error.strerror or error})")
+    if problems:
+        raise LifecycleError("; ".join(problems), "Start it, or correct engine.master in config/.")
 
 
 def _verify_java() -> None:
     home = os.environ.get("JAVA_HOME")
-    if not (Path(home, "bin/java").exists() if home else shutil.which("java")):
-        where = f"JAVA_HOME is {home}, which has no bin/java" if home else "there is no java on the PATH"
+    if not _has_java():
+        where = f"JAVA_HOME is {home}, which has no Java" if home else "there is no java on the PATH"
         raise LifecycleError(f"Spark needs Java, and {where}", JAVA)
+
+
+def _has_java() -> bool:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin/java")) if home else shutil.which("java")
+    # macOS without Java has a program of this name, which fails.
+    with contextlib.suppress(OSError):
+        return bool(java) and subprocess.run([str(java), "-version"], capture_output=True).returncode == 0
+    return False
 
 
 def check(settings: Settings, features_sql: str, connection: Connection) -> None:
@@ -184,10 +201,12 @@ def check(settings: Settings, features_sql: str, connection: Connection) -> None
 
     `connection` is DuckDB's, with the team's tables and the table `spine`, from which the types are taken.
     """
+    if importlib.util.find_spec("sqlglot") is None:
+        raise LifecycleError("engine.kind is spark, and its extra is not installed", INSTALL)
     names = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
     known = {name: tables.describe(connection, f"FROM {tables.quoted(name)}") for name in names}
     dialect.check(features_sql, point_in_time.WHERE, known)
-    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    if not _has_java():
         print("note: Java is missing, so Spark itself does not check features.sql on this machine", file=sys.stderr)
         return
     session = open_session(settings, "local[1]")

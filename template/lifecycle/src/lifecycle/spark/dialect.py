@@ -29,6 +29,11 @@ FUNCTIONS = {
     "approxdistinct": "approx_count_distinct approximates differently on Spark; write count(DISTINCT x)",
     "approxquantile": "approx_quantile does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
     "dayofweek": "the days of a week begin with 0 on DuckDB and with 1 on Spark",
+    "weekday": "the days of a week begin with Sunday on DuckDB and with Monday on Spark",
+    "regexpreplace": "regexp_replace replaces the first match on DuckDB and every one on Spark; write replace(x, a, b)",
+    "regexpextract": "regexp_extract returns the whole match on DuckDB and group 1 on Spark; state a group from 1 on",
+    "bracket": "the first element of a list is 1 on DuckDB and 0 on Spark; write max_by or min_by",
+    "substring": "substring from 0 returns one character less on DuckDB; begin with 1",
     "datediff": f"the arguments of date_diff differ on Spark; {SECONDS}",
     "percentilecont": "quantile_cont does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
     "quantile": "quantile does not exist on Spark; write percentile_cont(p) WITHIN GROUP (ORDER BY x)",
@@ -68,6 +73,10 @@ def check(sql: str, where: str, tables: Schema) -> None:
         raise _refused(where, [_fault(error, "it cannot be compared with Spark")]) from error
     typed = _typed(ours, tables)
     found = {(_line(node), text) for node, text in (*_operators(typed), *_functions(typed), *_frames(ours))}
+    carets = (token for token in sqlglot.tokenize(sql, read="duckdb") if token.token_type.name == "CARET")
+    found |= {
+        (token.line, "^ is a power on DuckDB and an exclusive OR on Spark; write power(a, b)") for token in carets
+    }
     try:
         theirs = sqlglot.parse_one(translate(sql), read="spark")
         found |= {(_line(node), text) for node, text in _null_order(ours, theirs)}
@@ -125,13 +134,16 @@ def _operators(tree: Any) -> Iterator[Finding]:
 def _functions(tree: Any) -> Iterator[Finding]:
     from sqlglot import exp
 
-    for node in tree.find_all(exp.Func):
+    for node in tree.find_all(exp.Func, exp.Bracket):
         name = node.name.lower() if isinstance(node, exp.Anonymous) else type(node).__name__.lower()
-        # log(b, x), round(x) and percentile_cont(p) WITHIN GROUP (…) are the same on both.
-        same = {"log": bool(node.expression), "round": not node.args.get("decimals")}.get(name)
+        # These forms, and percentile_cont(p) WITHIN GROUP (…), are the same on both.
+        same = {"log": bool(node.expression), "round": not node.args.get("decimals")}
+        same |= {"regexpextract": str(node.args.get("group")) != "0", "substring": str(node.args.get("start")) != "0"}
+        # The value of a key of a map.
+        same["bracket"] = any(getattr(each, "is_string", False) for each in node.expressions)
         if name == "extract" and node.name.upper() in ("EPOCH", "DOW", "DAYOFWEEK"):
             yield node, f"extract({node.name.lower()} …) differs on Spark; {SECONDS}"
-        elif name in FUNCTIONS and not same and not isinstance(node.parent, exp.WithinGroup):
+        elif name in FUNCTIONS and not same.get(name) and not isinstance(node.parent, exp.WithinGroup):
             yield node, FUNCTIONS[name]
     joins = (join for join in tree.find_all(exp.Join) if join.args.get("method") == "ASOF")
     yield from ((join, "Spark has no ASOF JOIN; join on the key and select max_by(value, ts)") for join in joins)

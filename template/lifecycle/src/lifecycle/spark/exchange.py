@@ -1,5 +1,6 @@
 """Rows that Spark writes to Parquet, for its own next query and for DuckDB on this machine, in `engine.exchange`."""
 
+import contextlib
 import secrets
 import shutil
 import time
@@ -18,6 +19,10 @@ NAMES = {"string": "VARCHAR", "int": "INTEGER", "timestamp": "TIMESTAMP WITH TIM
 NAMES["void"] = '"NULL"'
 
 
+# The names of the folders begin with it: others may use the same place.
+RUNS = "lifecycle-run-"
+
+
 class Exchange:
     """A session of Spark, and a folder for this process that it shares with Spark's workers."""
 
@@ -25,16 +30,17 @@ class Exchange:
         self.session = session
         shared, local = settings.engine.exchange, settings.storage.absolute() / ".spark"
         self._is_remote = "://" in shared
-        run = f"{int(time.time())}-{secrets.token_hex(4)}"
+        run = f"{RUNS}{int(time.time())}-{secrets.token_hex(4)}"
         self._folder = f"{shared}/{run}" if self._is_remote else (Path(shared).absolute() if shared else local) / run
         self._local = local / run
         for folder in {self._local} if self._is_remote else {self._local, Path(self._folder)}:
             # The rows behind a URL remain, see lifecycle/docs/spark.md.
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            for old in folder.parent.glob("*-*"):
-                # A killed run leaves rows here.
-                if old.stat().st_mtime < time.time() - 2 * timestamps.DAY:
-                    shutil.rmtree(old, ignore_errors=True)
+            for old in folder.parent.glob(f"{RUNS}*"):
+                # A killed run leaves rows here; another job may remove them at the same time.
+                with contextlib.suppress(FileNotFoundError):
+                    if old.stat().st_mtime < time.time() - 2 * timestamps.DAY:
+                        shutil.rmtree(old, ignore_errors=True)
 
     def query(self, sql: str, where: str) -> Any:
         """Return the frame of Spark of a query; LifecycleError, which names `where` it comes from, if it is wrong."""

@@ -5,6 +5,7 @@ needs the environment of this repository.
 """
 
 import functools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,12 +28,15 @@ def packed(bundle: Bundle) -> tuple[tuple[str, bytes], ...]:
 
 @functools.lru_cache(maxsize=1)
 def _opened(files: tuple[tuple[str, bytes], ...]) -> Predictor:
-    # The folder exists as long as the worker: a model may read its files later.
+    # A `python` model may read its files later.
     folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
     for name, content in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return Predictor(verify(folder / Path(files[0][0]).parts[0]))
+    predictor = Predictor(verify(folder / Path(files[0][0]).parts[0]))
+    if predictor.bundle.kind != "python":
+        shutil.rmtree(folder)
+    return predictor
 
 
 def predict(
