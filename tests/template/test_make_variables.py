@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from looseleaf.snapshot import git
 from support.rendering import run
 
 Render = Callable[..., Path]
@@ -61,3 +62,20 @@ def test_a_bundle_without_a_file_names_the_variables(render: Render) -> None:
     done = run("make", "bundle", "RUN=Makefile", folder=render())
     assert done.returncode == 2
     assert "make bundle requires EXPORT=FILE, IMPORT=FILE, or SIGN=1 with VERSION=" in done.stdout
+
+
+def test_the_report_of_make_test_is_no_file_of_a_repository_that_does_not_ignore_build(
+    render: Render, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(render(), tmp_path / "project")
+    # Releases before 0.3.0 did not ignore it.
+    (folder / ".gitignore").write_text(".venv/\n")
+    git("init", "--quiet", folder=folder)
+    git("add", "--all", folder=folder)
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("lifecycle", "pytest"):
+        (folder / ".venv/bin" / name).write_text("#!/bin/sh\ntouch build/tests.xml\n")
+        (folder / ".venv/bin" / name).chmod(0o755)
+    assert run("make", "test", folder=folder).returncode == 0
+    assert (folder / "build/tests.xml").exists()
+    assert git("status", "--porcelain", "--untracked-files", folder=folder).count("??") == 0
