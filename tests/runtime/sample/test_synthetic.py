@@ -74,7 +74,7 @@ def valid_rows(contract: Contract, tmp_path: Path) -> pd.DataFrame:
     return table.frame
 
 
-@pytest.mark.parametrize(("name", "target"), zip(INPUTS, cycle([TWO, THREE, NUMBER]), strict=False))
+@pytest.mark.parametrize(("name", "target"), [*zip(INPUTS, cycle([TWO, THREE, NUMBER]), strict=False)])
 def test_a_model_of_a_single_input_passes_the_gate(name: str, target: Target, tmp_path: Path) -> None:
     contract = Contract(1, target, (INPUTS[name],))
     frame = valid_rows(contract, tmp_path)
