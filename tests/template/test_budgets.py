@@ -41,11 +41,11 @@ INTEROP = TEMPLATE / "lifecycle/tools/interop"
 BUDGETS = [
     (RUNTIME, 10143, 70),
     (SPARK, 640, 5),
-    (INTEROP, 710, 6),
+    (INTEROP, 715, 6),
     (HOOKS, 5400, 57),
     (LIFT, 2500, 23),
     (GRADUATE, 200, 1),
-    (READY, 910, 13),
+    (READY, 920, 13),
     (MAINTENANCE, 562, 7),
 ]
 

@@ -77,9 +77,10 @@ def pipeline(evidence: Evidence, storage: Path) -> Iterator[tuple[str, Document]
     before = place.decide(older, WHY)
     again = place.train(as_of, evidence.environment)
     after = place.decide(again, WHY)
-    rebuilt = json.loads((storage / "bundles" / again / "bundle.json").read_bytes())
-    equal = {name: facts["files"][name] == rebuilt["files"].get(name) for name in REPRODUCED if name in facts["files"]}
-    yield "pipeline", {"data": rebuilt["data"], "equal": equal}
+    built, deployed = storage / "bundles" / again, store.bundles / evidence.version
+    names = (name for name in REPRODUCED if name in facts["files"])
+    equal = {name: (built / name).exists() and _content(built / name) == _content(deployed / name) for name in names}
+    yield "pipeline", {"data": json.loads((built / "bundle.json").read_bytes())["data"], "equal": equal}
     times = (each["latency"]["numbers"]["milliseconds"] for each in (before, after))
     yield "performance", dict(zip(("before", "after"), times, strict=True))
     yield "staleness", _compared(after, {"days": days})
@@ -88,6 +89,17 @@ def pipeline(evidence: Evidence, storage: Path) -> Iterator[tuple[str, Document]
     live = read_json(storage / f"deployments/{LOCAL}.json")["live"]["version"]
     last = json.loads((storage / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     yield "rollback", {"version": older, "restored": live == older, "recorded": last["action"] == "rollback"}
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file; of a graph those without its metadata, which name the version."""
+    if path.suffix != ".onnx":
+        return path.read_bytes()
+    import onnx
+
+    graph = onnx.load(path)
+    del graph.metadata_props[:]
+    return bytes(graph.SerializeToString())
 
 
 def _older(place: Place, as_of: int, evidence: Evidence) -> tuple[int, str]:

@@ -98,8 +98,12 @@ def write(bundle: Bundle, threshold: float | None, folder: Path) -> None:
     with zipfile.ZipFile(folder / "code/lifecycle.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(map(Path, found)):
             name = zipfile.ZipInfo(path.relative_to(source).as_posix())
-            # Without comments it takes a tenth less.
-            archive.writestr(name, ast.unparse(ast.parse(path.read_bytes())), zipfile.ZIP_DEFLATED, 9)
+            # Without comments and docstrings it takes a third less.
+            tree = ast.parse(path.read_bytes())
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                    node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+            archive.writestr(name, ast.unparse(tree), zipfile.ZIP_DEFLATED, 9)
     names = sorted({*NEEDED, *bundle.facts["requires"]})
     pinned = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in names)
     (folder / "requirements.txt").write_text(pinned, "utf-8")
