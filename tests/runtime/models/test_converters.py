@@ -6,6 +6,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from skl2onnx import convert_sklearn
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, GradientBoostingRegressor, VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -113,3 +114,16 @@ def test_trees_after_the_best_round_of_xgboost_are_not_converted() -> None:
     assert model.estimator.best_iteration < 250
     found = exported(model, False)
     assert found.graph is not None, found.summary
+
+
+def test_the_order_of_the_operator_sets_is_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hgb().fit(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
+    expected, _ = convert(model, 2)
+
+    def reversed_sets(*given: Any, **options: Any) -> Any:
+        made = convert_sklearn(*given, **options)
+        made.opset_import.reverse()
+        return made
+
+    monkeypatch.setattr("lifecycle.models.converters.convert_sklearn", reversed_sets)
+    assert convert(model, 2)[0] == expected

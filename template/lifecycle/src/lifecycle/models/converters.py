@@ -52,6 +52,8 @@ def convert(estimator: Any, width: int, wide: bool = True) -> tuple[bytes, list[
             custom_conversion_functions=trees.CONVERTERS | combined,
             custom_shape_calculators=trees.SHAPES,
         )
+    # Their order differs between processes, and equal models have equal bytes.
+    model.opset_import.sort(key=lambda each: each.domain)
     graph = model.graph
     if wide:
         graph.node.insert(0, helper.make_node("Cast", ["rows"], ["wide"], to=TensorProto.DOUBLE))
