@@ -123,9 +123,9 @@ class Graduation:
             return f"SQL: {query}", lambda: self._with(key, new | {"fills": values[key]["fills"]})
         source = ast.unparse(expression)
         query, rows = _aggregate(source, before.names.get(source.partition(".")[0].partition("[")[0]))
-        groups = [each[0] if len(each) == 2 else each[:-1] for each in rows]
         new = rows[0][0]
         if ".groupby(" in source:
+            groups = [each[0] if len(each) == 2 else each[:-1] for each in rows]
             new = pd.Series([each[-1] for each in rows], groups).reindex(values[key].index)
         return f"SQL: {query}", lambda: self._with(key, new)
 

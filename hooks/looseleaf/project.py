@@ -1,5 +1,6 @@
 """A rendered repository as a user sees it: its make targets, its service and the request in its README."""
 
+import io
 import json
 import os
 import shutil
@@ -10,10 +11,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from looseleaf.snapshot import GIT_VARIABLES
 from looseleaf.steps import StepFailed
@@ -40,6 +42,16 @@ def find_uv(*places: Path) -> str:
 def make(*goals: str) -> list[str]:
     """Return the command `make GOALS`, with this environment's uv where the machine has none."""
     return ["make", "--no-print-directory", f"UV={find_uv()}", *goals]
+
+
+def in_process(root: Path, words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command of the repository at `root` with more `variables`; return its exit code and output."""
+    # Not a process for each command: the imports would take most of the time.
+    from lifecycle import cli
+
+    output, given = io.StringIO(), environment() | {**variables}
+    with patch.dict(os.environ, given, clear=True), chdir(root), redirect_stdout(output), redirect_stderr(output):
+        return cli.main([*words]), output.getvalue()
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from lifecycle.contract.schema import Contract
-from lifecycle.contract.tables import quoted
+from lifecycle.contract.tables import connect, describe, quoted, write_parquet
+from lifecycle.registry import predictions
+from lifecycle.storage import Store
 from looseleaf.ready.evidence import Document, Evidence, History
 from looseleaf.ready.place import Place
 
@@ -64,12 +64,10 @@ def _copy(evidence: Evidence, history: History, storage: Path, settings: Mapping
 def _rewrite(folder: Path, column: str, expression: str) -> None:
     """Replace a column in every Parquet file of a folder; a file without the column stays."""
     for path in sorted(folder.glob("*/*.parquet")):
-        with duckdb.connect() as connection:
-            names = [row[0] for row in connection.execute(f"DESCRIBE FROM '{path}'").fetchall()]
-            if column in names:
-                query = f"SELECT * REPLACE ({expression} AS {quoted(column)}) FROM '{path}'"
-                connection.execute(f"COPY ({query}) TO '{path}.new' (FORMAT parquet)")
-                Path(f"{path}.new").replace(path)
+        rows = predictions.table_of([path])
+        with connect() as connection:
+            if column in describe(connection, f"FROM {rows}"):
+                write_parquet(connection, f"SELECT * REPLACE ({expression} AS {quoted(column)}) FROM {rows}", path)
 
 
 def _erased(place: Place, environment: str, contract: Contract) -> Document:
@@ -77,9 +75,9 @@ def _erased(place: Place, environment: str, contract: Contract) -> Document:
     columns = [each for each in ((contract.id,) if contract.id else contract.entity_key) if each]
     if not columns or not all(each.loggable for each in columns):
         return {"problem": "the log has no key and no id, so that nothing in it can be found to erase"}
-    rows = f"read_parquet('{place.storage}/predictions/{environment}/*/*.parquet', union_by_name = true)"
+    rows = predictions.table_of(predictions.files(Store(place.storage), environment))
     names = ", ".join(quoted(each.name) for each in columns)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         value = connection.execute(f"SELECT {names} FROM {rows} LIMIT 1").fetchone() or ()
         same = " AND ".join(f"{quoted(each.name)} = ?" for each in columns)
         query, text = f"SELECT count(*) FILTER ({same}), count(*) FILTER (NOT ({same})) FROM {rows}", io.StringIO()

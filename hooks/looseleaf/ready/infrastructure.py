@@ -6,12 +6,12 @@ from looseleaf.ready.found import HALF, WHOLE, Found, Lost, drill, need, passed,
 
 
 def reproducible(evidence: Evidence) -> Found:
-    """A second training on the same data gave the same model, by the hashes of its files."""
+    """A second training on the same data gave the same model, by the content of its files."""
     item = drill(evidence, "pipeline")
     differing = [name for name, same in item.document["equal"].items() if not same]
     if differing or not item.document["equal"]:
         raise Lost(f"trained again on the same rows, these files differ: {', '.join(differing) or 'all'}")
-    return Found(WHOLE, f"trained again, {', '.join(item.document['equal'])} have the same hashes", (item,))
+    return Found(WHOLE, f"trained again, {', '.join(item.document['equal'])} have the same content", (item,))
 
 
 def unit_tested(evidence: Evidence) -> Found:

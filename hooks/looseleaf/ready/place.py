@@ -1,20 +1,13 @@
-"""A storage below build/ready, and commands that run on it in this process.
+"""A storage below build/ready, and commands that run on it in this process."""
 
-The imports of a process for each command would take most of the time.
-"""
-
-import contextlib
-import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from lifecycle import timestamps
-from looseleaf.project import environment as usual
+from looseleaf.project import in_process
 
 WHY = "a drill of make ready"
 LOCAL = "local"
@@ -36,21 +29,11 @@ class Place:
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] = NONE) -> str:
         """Run a command with further settings and return its output; raises Failed where it ends with an error."""
-        from lifecycle import cli
-
-        output = io.StringIO()
         given = {f"LIFECYCLE_{name}": value for name, value in (ALONE | dict(self.settings) | dict(settings)).items()}
-        variables = usual() | given | {"LIFECYCLE_STORAGE": str(self.storage)}
-        with (
-            patch.dict(os.environ, variables, clear=True),
-            contextlib.chdir(self.root),
-            contextlib.redirect_stdout(output),
-            contextlib.redirect_stderr(output),
-        ):
-            code = cli.main(list(words))
+        code, output = in_process(self.root, words, given | {"LIFECYCLE_STORAGE": str(self.storage)})
         if code and not may_refuse:
-            raise Failed(f"lifecycle {' '.join(words)}: {output.getvalue().rpartition('error: ')[2].strip()}")
-        return output.getvalue()
+            raise Failed(f"lifecycle {' '.join(words)}: {output.rpartition('error: ')[2].strip()}")
+        return output
 
     def train(self, as_of: int, environment: str, settings: Mapping[str, str] = NONE) -> str:
         """Train as of a time in seconds, and return the version."""

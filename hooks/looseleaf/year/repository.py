@@ -1,7 +1,6 @@
 """The repository in which a year is played: its commands and service, at a simulated time and with data of its own."""
 
 import contextlib
-import io
 import json
 import os
 import time
@@ -18,7 +17,7 @@ import duckdb
 from lifecycle import timestamps
 from lifecycle.contract.tables import write_parquet
 from lifecycle.storage import write_atomically
-from looseleaf.project import environment, service
+from looseleaf.project import in_process, service
 from looseleaf.steps import StepFailed
 from looseleaf.year.clock import simulated
 
@@ -73,22 +72,12 @@ class Repository:
 
     def run(self, *words: str, may_refuse: bool = False, settings: Mapping[str, str] | None = None) -> str:
         """Run a command and return its output; raise StepFailed unless it ends with 0, or with 1 where it may."""
-        # In this process: the imports of a process for each command would take most of the year's time.
-        from lifecycle import cli
-
-        output, given = io.StringIO(), {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
-        with (
-            patch.dict(os.environ, environment() | self.settings | given, clear=True),
-            patch.object(timestamps, "clock", partial(simulated, self.clock)),
-            contextlib.chdir(self.root),
-            contextlib.redirect_stdout(output),
-            contextlib.redirect_stderr(output),
-        ):
-            code = cli.main(list(words))
+        given = {f"LIFECYCLE_{name}": value for name, value in (settings or {}).items()}
+        with patch.object(timestamps, "clock", partial(simulated, self.clock)):
+            code, output = in_process(self.root, words, self.settings | given)
         if code and not (may_refuse and code == 1):
-            problem = f"lifecycle {' '.join(words)} ended with {code}"
-            raise StepFailed(problem, "See the lines above.", output.getvalue())
-        return output.getvalue()
+            raise StepFailed(f"lifecycle {' '.join(words)} ended with {code}", "See the lines above.", output)
+        return output
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lifecycle.errors import LifecycleError
 from lifecycle.storage import Store, parse_yaml
 
-ENVIRONMENTS, PREFIX = ("local", "staging", "production"), "LIFECYCLE_"
+ENVIRONMENTS = ("local", "staging", "production")
+PREFIX = "LIFECYCLE_"
 API_KEY, SIGNING_KEY = "LIFECYCLE_API_KEY", "LIFECYCLE_SIGNING_KEY"  # secrets: `make config` prints every setting
-CREDENTIALS = re.compile(r"(?i)engine\.(master=.*;|conf\..*(secret|token|password|key).*=)")
 PublicKey = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$|^-----BEGIN PUBLIC KEY-----")]  # 32 bytes in Base64
 HINT = "`make config` lists every setting with its value; lifecycle/src/lifecycle/settings.py describes them."
 
@@ -181,8 +181,8 @@ class Loaded:
     def lines(self) -> Iterator[str]:
         """Yield `name = value  (origin)` for every setting."""
         for name, value in _leaves(self.settings.model_dump(mode="json")):
-            value = "…" if CREDENTIALS.match(f"{name}={value}") else value
-            yield f"{name} = {value!r}  ({self.origins.get(name, 'default')})"
+            hidden = re.match(r"(?i)engine\.(master=.*;|conf\..*(secret|token|password|key).*=)", f"{name}={value}")
+            yield f"{name} = {'…' if hidden else value!r}  ({self.origins.get(name, 'default')})"
 
 
 def load(root: Path, environment: str = "local", environ: Mapping[str, str] | None = None) -> Loaded:

@@ -92,11 +92,11 @@ def write(bundle: Bundle, threshold: float | None, folder: Path) -> None:
     shutil.copytree(bundle.path, folder / "bundle" / bundle.version)
     (folder / "code").mkdir()
     shutil.copyfile(__file__, folder / "code/mlflow_model.py")
-    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout
-    found = done.splitlines()
-    source = min(map(Path, found), key=lambda path: len(path.parts)).parents[1]
+    loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    found = sorted(map(Path, loaded.stdout.splitlines()))
+    source = min(found, key=lambda path: len(path.parts)).parents[1]
     with zipfile.ZipFile(folder / "code/lifecycle.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(map(Path, found)):
+        for path in found:
             name = zipfile.ZipInfo(path.relative_to(source).as_posix())
             # Without comments and docstrings it takes a third less.
             tree = ast.parse(path.read_bytes())
