@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_a_model_may_have_the_name_of_a_dependency(project: Path) -> None:
     locked = set(re.findall(r'^name = "([a-z0-9-]+)"$', (project / "uv.lock").read_text(encoding="utf-8"), re.M))
     assert "churn-model" in locked
     assert not [name for name in locked - {"churn-model"} if name.endswith("-model")]
+
+
+def without_wheels(lock: str) -> list[str]:
+    """Return the locked packages of an index that exist only as source."""
+    packages = tomllib.loads(lock)["package"]
+    return [package["name"] for package in packages if "registry" in package["source"] and "wheels" not in package]
+
+
+def test_no_locked_package_exists_only_as_source(project: Path) -> None:
+    """`uv lock` downloads all of such a package, also where no environment contains it."""
+    lock = (project / "uv.lock").read_text(encoding="utf-8")
+    assert without_wheels(lock) == []
+    planted = lock + '\n[[package]]\nname = "big"\nversion = "1"\nsource = { registry = "https://example.org" }\n'
+    assert without_wheels(planted) == ["big"]
 
 
 def test_the_curl_command_of_the_readme_returns_a_prediction(project: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,7 +19,7 @@ import pytest
 from looseleaf.project import environment, make
 from looseleaf.snapshot import git
 from support import PATIENCE
-from support.rendering import ROOT, Template, run
+from support.rendering import ROOT, Template, run, tool
 from support.waiting import eventually
 
 pytestmark = [
@@ -45,8 +47,9 @@ def repository(template: Template, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return a repository with a deployed model, and with Spark."""
     folder = template.copy(tmp_path_factory.mktemp("spark") / "project")
     git("init", "--quiet", folder=folder)
-    for goals in (["setup", "EXTRAS=spark"], ["sample"], ["train"], ["promote"]):
-        done = run(*make(*goals), folder=folder, LIFECYCLE_TRACKING__ENABLED="false")
+    (added,) = re.findall(r"^uv (add .*)$", (folder / "lifecycle/docs/spark.md").read_text(encoding="utf-8"), re.M)
+    for command in ([tool("uv"), *shlex.split(added)], make("setup", "sample", "train", "promote")):
+        done = run(*command, folder=folder, LIFECYCLE_TRACKING__ENABLED="false")
         assert done.returncode == 0, done.stdout
     return folder
 

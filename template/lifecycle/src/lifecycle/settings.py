@@ -106,7 +106,7 @@ class Score(Section):
 class Engine(Section):
     """What computes features, training rows and batch predictions; lifecycle/docs/spark.md describes Spark."""
 
-    kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: its extra first (docs/spark.md).")
+    kind: Literal["duckdb", "spark"] = Field(default="duckdb", description="spark: install it first (docs/spark.md).")
     master: str = Field(default="local[*]", description="local[N], spark://HOST:PORT, yarn, or sc://HOST:PORT.")
     exchange: str = Field(default="", description="Folder or URL that all workers of Spark share; empty: the storage.")
     train_rows: int = Field(default=2_000_000, ge=1000, description="More training rows are sampled by entity.")

@@ -27,7 +27,10 @@ from lifecycle.features import point_in_time
 from lifecycle.settings import Settings
 from lifecycle.spark import dialect
 
-INSTALL = 'Run `uv add --group lifecycle "looseleaf-lifecycle[spark]"`, or set engine.kind: duckdb.'
+INSTALL = (
+    'Run `uv add --group lifecycle "looseleaf-lifecycle[spark]" "pyspark[connect]>=4.1,<5"`, '
+    "or set engine.kind: duckdb."
+)
 JAVA = "Install a JDK of version 17 or later (on Debian: default-jre-headless), or set JAVA_HOME."
 PORTS = {"spark": 7077, "sc": 15002}
 # The meaning of SQL that is closest to DuckDB: errors instead of NULL, times without a zone, quoted names, plain texts.
