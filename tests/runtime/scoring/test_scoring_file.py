@@ -42,6 +42,17 @@ def test_a_file_is_scored_in_its_order_with_the_same_predictions(settings: Setti
     assert len(predictions.files(settings.store, "local")) == 1
 
 
+def test_several_threads_read_a_parquet_file_into_the_same_bytes(tmp_path: Path) -> None:
+    given, found = tmp_path / "own.parquet", set()
+    EVERYONE.loc[EVERYONE.index.repeat(400_000 // ROWS)].to_parquet(given, row_group_size=50_000)
+    for threads in (1, 2, 5):
+        rows = RowFile(tmp_path / f"{threads}.parquet", 30_000, threads)
+        with tables.connect() as connection:
+            own_rows(connection, given, order_team().contract, rows)
+        found.add(rows.path.read_bytes())
+    assert len(found) == 1
+
+
 def test_a_file_name_is_not_read_as_a_pattern(settings: Settings, tmp_path: Path) -> None:
     given, output = tmp_path / "rows[1].parquet", tmp_path / "predictions[1].parquet"
     EVERYONE.head(7).to_parquet(given)

@@ -68,7 +68,9 @@ def score_file(
     with _started(settings, environment, progress) as run, tables.connect(**run.limits | threads) as connection:
 
         def fill(rows: RowFile) -> None:
-            ignored.extend(own_rows(connection, file, run.predictor.contract, rows, table))
+            # Nothing is summed, and several threads keep the order of the rows of Parquet, but not of CSV.
+            several = replace(rows, threads=parts.cores() if reader.is_parquet(file) else 1)
+            ignored.extend(own_rows(connection, file, run.predictor.contract, several, table))
 
         predicted = parts.predicted(output, fill, settings, run.predictor, run.facts)
         return _write(run, connection, file.name, output, run.facts, predicted, []), ignored

@@ -33,18 +33,21 @@ MOST_THREADS = 4
 
 @dataclass(frozen=True)
 class RowFile:
-    """A Parquet file for completed rows, with about `group_rows` in each row group (DuckDB rounds to its blocks)."""
+    """A Parquet file for completed rows, with about `group_rows` in each row group (DuckDB rounds to its blocks).
+
+    It is computed in `threads`: one where the rows have sums, whose last digits depend on their number.
+    """
 
     path: Path
     group_rows: int
+    threads: int = 1
 
     def keep(self, connection: Connection, query: str, where: str) -> None:
         """Write the rows of a query to the file and make ROWS a view of it; `where` names the query in errors."""
         # The file is read once and soon: compression, or dictionaries for values that hardly repeat, would cost more.
         options = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1000"
         target = f"{text(str(self.path))} ({options}, ROW_GROUP_SIZE {self.group_rows})"
-        # The last digits of sums, and the row groups of the file, depend on the number of threads.
-        connection.execute("SET threads = 1")
+        connection.execute(f"SET threads = {self.threads}")
         with explain_sql_errors(where):
             connection.execute(f"COPY ({query}) TO {target}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS FROM read_parquet({path_literal(self.path)})")
