@@ -39,6 +39,8 @@ SPARK = {
     "SPARK_LOCAL_IP": "127.0.0.1",
     # Of a master, a worker, and the server of Spark Connect, which needs 450 MB.
     "SPARK_DAEMON_MEMORY": "600m",
+    # These processes end before the second compiler has paid for itself.
+    "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 
 
