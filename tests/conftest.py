@@ -45,6 +45,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("UV_CACHE_DIR", cache or str(home / "uv"))
         patch.setenv("COPIER_SETTINGS_PATH", str(home / "copier-settings.yml"))
         patch.setenv("COPIER_CACHE_DIR", str(home / "copier-cache"))
+        # One for all repositories: mypy compares hashes, and would read the same libraries again in each.
+        patch.setenv("MYPY_CACHE_DIR", str(home / "mypy"))
         patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         (home / "copier-settings.yml").write_text("trust: []\n")

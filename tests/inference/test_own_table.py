@@ -195,7 +195,7 @@ def test_a_defect_is_rejected_by_the_commit_hooks(own: Own) -> None:
     assert "F401" in done.stdout
 
 
-@only(CLASSES, "bikes")
+@only(CLASSES)
 def test_promotion_and_rollback_under_traffic_fail_no_request(own: Own, tmp_path: Path) -> None:
     storage = Path(shutil.copytree(own.folder / "storage", tmp_path / "storage"))
     lifecycle = str(own.folder / ".venv/bin/lifecycle")
@@ -336,7 +336,7 @@ def test_no_row_of_the_table_is_in_git_or_in_the_output(own: Own) -> None:
         assert row not in own.output
 
 
-@only(CLASSES, "bikes")
+@only(CLASSES)
 def test_without_the_table_the_tests_pass_and_training_names_what_is_missing(own: Own, tmp_path: Path) -> None:
     nowhere = {"LIFECYCLE_DATA": str(tmp_path)}
     done = run(*make("test"), folder=own.folder, **nowhere)

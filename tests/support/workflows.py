@@ -42,6 +42,7 @@ echo buildah $* >> {folder}/calls
 
 # Variables of this machine that the steps of a workflow see.
 PASSED = "SSL_CERT_FILE,SSL_CERT_DIR,PIP_CERT,REQUESTS_CA_BUNDLE,NODE_EXTRA_CA_CERTS,UV_SYSTEM_CERTS,PYTEST_ADDOPTS"
+PASSED += ",MYPY_CACHE_DIR,OMP_NUM_THREADS"
 
 
 class Step(NamedTuple):

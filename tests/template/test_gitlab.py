@@ -53,7 +53,7 @@ def run_jobs(tmp_path_factory: pytest.TempPathFactory) -> RunJobs:
         # The uv and cache of the suite avoid downloads.
         git("remote", "set-url", "origin", "git@gitlab.example.org:team/churn.git", folder=repository)
         path = os.pathsep.join([programs, str(commands), str(Path(tool("uv")).parent), os.environ["PATH"]])
-        given = {"UV_CACHE_DIR": os.environ["UV_CACHE_DIR"]} | variables
+        given = {name: os.environ[name] for name in ("UV_CACHE_DIR", "MYPY_CACHE_DIR", "OMP_NUM_THREADS")} | variables
         done = run(
             str(commands / "gitlab-ci-local"), *jobs, "--force-shell-executor", "--shell-isolation",
             *(text for name, value in given.items() for text in ("--variable", f"{name}={value}")),

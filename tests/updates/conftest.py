@@ -15,6 +15,12 @@ from support.proposals import environment, save
 from support.rendering import ROOT, Template, run
 
 
+@pytest.fixture(autouse=True)
+def own_type_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let mypy keep its cache in the repository, as for a user: an update removes it."""
+    monkeypatch.delenv("MYPY_CACHE_DIR")
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     """Yield a local server with the APIs of the hosts."""
