@@ -82,7 +82,7 @@ def test_without_a_deployment_nothing_counts_and_the_command_is_named(tree: Tree
         ("config/base.yaml", "gate: {readiness: 9}", "gate.readiness"),
     ],
 )
-def test_what_cannot_be_read_is_an_error_and_nothing_is_written(
+def test_a_file_that_cannot_be_read_is_an_error_and_no_page_is_written(
     tree: Tree, name: str, text: str, problem: str, capsys: Any
 ) -> None:
     (tree.folder / name).write_text(text, encoding="utf-8")
@@ -113,3 +113,19 @@ def test_annex_iv_has_nine_sections_names_its_gaps_and_claims_no_compliance(tree
     ready("--annex")
     text = (tree.folder / ANNEX).read_text(encoding="utf-8")
     assert "whose data must never be in them? **Gap:** docs/agreement.md does not say it." in text
+
+
+def test_questions_that_an_agreement_words_otherwise_are_gaps_in_annex_iv(tree: Tree) -> None:
+    gap = "**Gap:** docs/agreement.md has no row that begins with these words."
+    tree.text("docs/agreement.md", "| How long, and", "| **HOW LONG** are rows kept, and")
+    ready("--annex")
+    text = (tree.folder / ANNEX).read_text(encoding="utf-8")
+    assert "\n- **HOW LONG** are rows kept, and whose data must never be in them? a year; none\n" in text
+    missing = re.findall(rf"^- (.*) … {re.escape(gap)}$", text, re.M)
+    assert missing == [
+        *("Product metric", "Who acts", "How is the effect", "Without the model", "Predicted"),
+        *("Below which", "When is it reviewed", "When is the model retired"),
+    ]
+    tree.text("docs/agreement.md", "**HOW LONG**", "Period for which")
+    ready("--annex")
+    assert f"\n- How long … {gap}\n" in (tree.folder / ANNEX).read_text(encoding="utf-8")
