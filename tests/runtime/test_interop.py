@@ -56,7 +56,7 @@ def test_the_script_of_the_page_reads_name_contract_classes_and_units(trained: t
     assert inputs.startswith("inputs: order amount € items gift class")
 
 
-def test_names_for_which_a_graph_is_refused_do_not_hurt_in_metadata(
+def test_metadata_may_contain_words_that_are_forbidden_in_a_graph(
     trained: tuple[Settings, Bundle], tmp_path: Path
 ) -> None:
     graph, facts = trained[1].read("model.onnx"), trained[1].facts | {"name": "location"}
@@ -69,7 +69,7 @@ def test_names_for_which_a_graph_is_refused_do_not_hurt_in_metadata(
     assert run_page_script(made).startswith("location 2")
 
 
-def test_metadata_cost_a_bundle_little_and_it_is_verified_with_them(trained: tuple[Settings, Bundle]) -> None:
+def test_metadata_take_less_than_2_kb_and_the_bundle_is_valid_with_them(trained: tuple[Settings, Bundle]) -> None:
     import onnx
 
     bundle = trained[1]

@@ -127,7 +127,7 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.parametrize("name", [pytest.param("bikes", marks=NEEDS_DATA), "wine", "skops", "python"])
-def test_every_kind_and_task_is_read_or_it_is_said_why_not(
+def test_readers_read_every_kind_and_task_or_the_reason_is_printed(
     here: Path, wine: Bundle, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teams = {"bikes": lambda: team_of("bikes"), "skops": skops_team, "python": lambda: python_team(tmp_path)}

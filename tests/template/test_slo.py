@@ -128,7 +128,7 @@ def test_objectives_that_are_not_valid_are_named(root: Path, old: str, new: str,
     assert not (root / slo.RULES).exists()
 
 
-def test_a_repository_without_objectives_passes_the_check_and_learns_how_to_get_them(
+def test_a_repository_without_objectives_passes_the_check_and_make_slo_names_the_command(
     tmp_path: Path, capsys: Any
 ) -> None:
     slo.check(tmp_path)

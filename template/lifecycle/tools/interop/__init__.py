@@ -95,7 +95,8 @@ class Version:
             numbers = [[each[name] for name in one if name not in texts] for each in (one, other)]
             away = runtimes.differences(np.array(numbers[:1]), np.array(numbers[1:]), target)
             if any(one[name] != other[name] for name in texts) or not away.max() <= runtimes.tolerance(target):
-                raise LifecycleError(f"{how}: golden row {at} of {len(found)} has another prediction", "")
+                problem = f"{how}: golden row {at} of {len(found)} has another prediction"
+                raise LifecycleError(problem, "Do not use the version there; compare the versions of the libraries.")
 
     @contextmanager
     def served(self) -> Iterator[tuple[str, str]]:

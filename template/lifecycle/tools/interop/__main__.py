@@ -22,6 +22,11 @@ from lifecycle.errors import LifecycleError, complete_commands
 from lifecycle.models import OPENSSF
 from lifecycle.models.bundle import open_version
 
+# What to do about a finding of a reader.
+AGAIN = "Train again, and promote that version."
+REPORT = "Update the template; if it remains, report it to its maintainers."
+SETUP = "Lock these packages from an index that states hashes and licences (`make upgrade`)."
+KEYS = "Sign it (`make bundle SIGN=KEY.pem VERSION=…`), or add the public key of its signature to trusted_keys."
 # The dtypes of pandas that MLflow's types take.
 DTYPES = {"double": "float64", "long": "int64", "boolean": "bool", "datetime": "datetime64[ns]"}
 
@@ -89,7 +94,7 @@ def conform(version: Version) -> int:
         except Absent as absent:
             line = f"not possible  {name}: {absent}"
         except LifecycleError as error:
-            failed, line = 1, f"failed        {name}: {error.problem}"
+            failed, line = 1, f"failed        {name}: {error.problem}" + (f"; {error.hint}" if error.hint else "")
         print(line, flush=True)
     return failed
 
@@ -138,7 +143,7 @@ def read_by_triton(version: Version) -> str:
     with version.served() as (address, key):
         found = read("triton", folder, address, key)
     if found["about"] != {"ready": True, "inputs": [column.name for column in contract.request], "unknown": "404"}:
-        raise LifecycleError(f"health, metadata or the refusal of an unknown model differ: {found['about']}", "")
+        raise LifecycleError(f"health, metadata or the refusal of an unknown model differ: {found['about']}", REPORT)
     for how, outputs in zip(("as JSON", "as bytes"), found["outputs"], strict=True):
         columns = [[(name, value) for value in values] for name, values in outputs.items() if name != "probabilities"]
         rows_found = [dict(row) for row in zip(*columns, strict=True)]
@@ -184,7 +189,7 @@ def read_by_onnxruntime(version: Version) -> str:
     wrong = [name for name, value in known.items() if about.get(name) != value]
     wrong += [] if bundle.version.startswith(f"{about.get('version')}-") else ["version"]
     if wrong:
-        raise LifecycleError(f"its metadata differ from the bundle: {', '.join(wrong)}", "")
+        raise LifecycleError(f"its metadata differ from the bundle: {', '.join(wrong)}", AGAIN)
     raw = outputs[:, 1] if target.task == "binary" else outputs[:, 0] if target.task == "regression" else outputs
     version.compare(version.predictions(raw), "run")
     return f"{len(about)} metadata_props, and {len(raw)} golden rows"
@@ -194,7 +199,7 @@ def read_by_huggingface(version: Version) -> str:
     """Load the card with Hugging Face's library."""
     found = read("huggingface", _written(version, "huggingface"))
     if found["metrics"] != card.metrics(version.bundle) or found["version"] != version.bundle.version:
-        raise LifecycleError("its metrics or its version differ from the bundle", "")
+        raise LifecycleError("its metrics or its version differ from the bundle", card.AGAIN)
     card.check(Path.cwd())
     return f"{', '.join(found['tasks'])} with {len(found['metrics'])} metrics"
 
@@ -203,11 +208,11 @@ def read_by_cyclonedx(version: Version) -> str:
     """Validate the bill of materials with the library of CycloneDX."""
     folder = _written(version, "cyclonedx")
     if fault := read("cyclonedx", folder)["fault"]:
-        raise LifecycleError(f"the document does not follow its schema: {fault}", "")
+        raise LifecycleError(f"the document does not follow its schema: {fault}", REPORT)
     parts = json.loads((folder / "bom.json").read_text(encoding="utf-8"))["components"]
     lacking = [each["name"] for each in parts if "externalReferences" not in each or "licenses" not in each]
     if lacking:
-        raise LifecycleError(f"no hash or no licence is known of {', '.join(lacking)}", "")
+        raise LifecycleError(f"no hash or no licence is known of {', '.join(lacking)}", SETUP)
     return f"the model and {len(parts)} dependencies, with hashes and licences"
 
 
@@ -217,7 +222,7 @@ def read_by_model_signing(version: Version) -> str:
     shutil.copytree(version.bundle.path, folder)
     faults = read("verify", folder, *(version.keys or [read("sign", folder)]))
     if "" not in faults:
-        raise LifecycleError(f"no trusted key has made its {OPENSSF}: {faults[0]}", "")
+        raise LifecycleError(f"no trusted key has made its {OPENSSF}: {faults[0]}", KEYS)
     return "by a trusted key" if version.keys else "a copy signed with a new key: trusted_keys has no key in PEM"
 
 
