@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from looseleaf.cli import main
+from looseleaf.snapshot import git, identity
 from support.ready_tree import BUNDLE, DECISION, NOW, Tree, write
 
 PAGE, ANNEX = "build/ready/readiness.html", "build/ready/annex-iv.md"
@@ -129,3 +130,28 @@ def test_questions_that_an_agreement_words_otherwise_are_gaps_in_annex_iv(tree: 
     tree.text("docs/agreement.md", "**HOW LONG**", "Period for which")
     ready("--annex")
     assert f"\n- How long … {gap}\n" in (tree.folder / ANNEX).read_text(encoding="utf-8")
+
+
+def test_ready_leaves_no_untracked_file_where_an_older_release_does_not_ignore_build(tree: Tree) -> None:
+    tree.text(".gitignore", "/build/\n", "")
+    git("commit", "--all", "--quiet", "--message", "older", folder=tree.folder, **identity(NAME="ana", EMAIL="a@b"))
+    (tree.folder / "build/.gitignore").unlink(missing_ok=True)
+    ready()
+    assert (tree.folder / PAGE).exists()
+    assert git("status", "--porcelain", folder=tree.folder) == ""
+
+
+def test_a_bundle_of_release_0_2_0_is_evaluated_and_loses_the_rows_whose_facts_it_lacks(tree: Tree) -> None:
+    lacking = ("lifecycle", "benefits", "slices", "dominant")
+
+    def older(document: dict[str, Any]) -> None:
+        for name in lacking:
+            del document[name]
+        del document["settings"]["windows"]
+
+    before = tree.lost()
+    tree.json(BUNDLE, older)
+    assert ready("--annex") in (0, 3)
+    assert tree.lost() > before
+    assert "made by lifecycle of release 0.2.0 or older" in (tree.folder / ANNEX).read_text(encoding="utf-8")
+    assert all(row.command for row in tree.score().rows if row.points == 0)

@@ -27,6 +27,8 @@ def run(environment: str, dry_run: bool = False, with_annex: bool = False) -> in
     """
     try:
         evidence = read(Path.cwd(), environment)
+        # Repositories of older releases do not ignore build/.
+        write_atomically(evidence.root / OWN.parent / ".gitignore", b"*\n")
         if not (dry_run or evidence.problem):
             drills.run(evidence)
             evidence = read(Path.cwd(), environment)

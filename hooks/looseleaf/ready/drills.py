@@ -54,10 +54,6 @@ def run(evidence: Evidence, report: Callable[[str], object] = print) -> None:
     pytest = evidence.root / ".venv/bin/pytest"
     if evidence.tests is None and pytest.exists():
         report("drill: the tests of this repository, as make test runs them …")
-        # A repository of an older release does not ignore the folder.
-        if not (ignored := evidence.root / "build/.gitignore").exists():
-            ignored.parent.mkdir(exist_ok=True)
-            ignored.write_text("*\n", encoding="utf-8")
         subprocess.run(
             [str(pytest), "-q", f"--junitxml={TESTS}"], cwd=evidence.root, env=environment(), stdout=subprocess.DEVNULL
         )
