@@ -1,10 +1,13 @@
 """Features, settings and waiting, for the tests of the service."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi.testclient import TestClient
 
 from lifecycle.settings import Serve
@@ -33,3 +36,18 @@ def running(
     port = port or free_port()
     with until_killed(start_command(storage, folder, "--port", str(port), clock=clock, **variables), port) as service:
         yield service
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Serve an application on a port of its own and yield its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

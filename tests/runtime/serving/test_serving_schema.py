@@ -2,25 +2,19 @@
 
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.serving.app import create
 from lifecycle.serving.deployed import DeployedModel
 from support import PATIENCE
-from support.services import KNOWN, QUICK
+from support.services import KNOWN, QUICK, listening
 from support.storages import CHURN, DISCOUNT, KEY, Storage
 
 KEY_OF_A_CALLER = "one-key-0123456789"
@@ -47,21 +41,6 @@ CONFIG = """
 [checks.negative_data_rejection]
 expected-statuses = [404, 413, 422]
 """
-
-
-@contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """The application on a port of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def examined(url: str, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":

@@ -186,6 +186,13 @@ def counts(client: TestClient) -> dict[str, float]:
     return {name: float(value) for name, _, value in rows}
 
 
+def test_another_method_than_that_of_a_path_is_405_and_the_method_is_named(client: TestClient) -> None:
+    for path, allowed in (("/v2", "GET"), ("/v2/health/live", "GET"), ("/v2/models/churn", "GET"), (INFER, "POST")):
+        reply = client.request("PUT", path)
+        assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+        assert reply.json() == {"error": f"the method of this path is {allowed}"}
+
+
 def test_unknown_models_versions_keys_and_paths_are_404(client: TestClient, bundle: Bundle) -> None:
     for path in ("/v2/models/fraud", "/v2/models/churn/versions/20260101T000000-00000000"):
         for reply in (
@@ -222,7 +229,7 @@ def test_health_and_metadata_describe_the_deployed_version(client: TestClient, b
     assert about["inputs"][1]["parameters"] == {"required": False, "nullable": False, "unit": ""}
 
 
-def test_it_is_not_ready_before_there_are_features(storage: Storage) -> None:
+def test_the_service_is_not_ready_before_there_are_features(storage: Storage) -> None:
     storage.deploy(storage.publish(CHURN))
     with TestClient(create(storage.store, "local", QUICK)) as client:
         for path in ("/v2/health/ready", "/v2/models/churn/ready"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi import Request as HTTPRequest
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -24,6 +25,7 @@ from lifecycle.serving.metrics import METHODS
 
 PREFIX, OPEN = "/v2", ("/v2/health/live", "/v2/health/ready")
 INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+READ = re.compile(r"/v2(?:/health/(?:live|ready)|/models/[^/]+(?:/versions/[^/]+)?(?:/ready)?)?")
 # The header of Triton's extension: how many bytes at the start of the body are JSON.
 JSON_BYTES = b"inference-header-content-length"
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
@@ -41,17 +43,17 @@ class Tensor(BaseModel):
     shape: list[int]
     datatype: str
     data: list[Any] = []
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = {}
 
 
 class Request(BaseModel):
     """An inference request; its parameter `null` is the text that stands for null in BYTES tensors."""
 
     model_config = ConfigDict(strict=True)
-    id: str | None = None
+    id: str = ""
     inputs: list[Tensor] = Field(min_length=1)
     outputs: list[dict[str, Any]] = []
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = {}
 
 
 class Inference:
@@ -74,13 +76,13 @@ class Inference:
         known = {column.name: column for column in self.model.contract.request}
         columns: dict[str, list[Any]] = {}
         for tensor in self.request.inputs:
-            if "binary_data_size" in (parameters := tensor.parameters or {}):
-                length = parameters["binary_data_size"]
+            if "binary_data_size" in tensor.parameters:
+                length = tensor.parameters["binary_data_size"]
                 if type(length) is not int or not 0 <= length <= len(body) - size:
                     raise _invalid(f"tensor {tensor.name!r} has a binary_data_size that the body does not have")
                 tensor.data = _from_bytes(tensor, body[size : size + length])
                 size += length
-            columns[tensor.name] = _values(tensor, known.get(tensor.name), (self.request.parameters or {}).get("null"))
+            columns[tensor.name] = _values(tensor, known.get(tensor.name), self.request.parameters.get("null"))
         if size != len(body):
             raise _invalid("the body has more bytes than its tensors")
         if len(columns) < len(self.request.inputs) or len({len(values) for values in columns.values()}) > 1:
@@ -100,9 +102,7 @@ class Inference:
                 data = [each[output["name"]] for each in predictions]
                 data = [value for each in data for value in each.values()] if len(output["shape"]) > 1 else data
                 made.append(output | {"shape": [rows, *output["shape"][1:]], "data": data})
-        return to_json(
-            _identity(self.model, "model_name", "model_version") | {"id": self.request.id or "", "outputs": made}
-        )
+        return to_json(_identity(self.model, "model_name", "model_version") | {"id": self.request.id, "outputs": made})
 
 
 def inference(path: str, headers: dict[bytes, bytes], model: DeployedModel) -> Inference | None:
@@ -118,7 +118,7 @@ def problem(status: int, detail: Any) -> tuple[int, bytes]:
 
 
 def routes(follower: DeploymentFollower, not_ready: Callable[[], str]) -> APIRouter:
-    """Return the routes for health and metadata, and one for unknown paths; `not_ready()` is a reason, or empty."""
+    """Return the routes for health and metadata, and that of all others; `not_ready()` is a reason, or empty."""
     # Clients have the protocol's own OpenAPI document.
     router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
@@ -149,8 +149,13 @@ def routes(follower: DeploymentFollower, not_ready: Callable[[], str]) -> APIRou
         model = follower.deployed
         return JSONResponse(_metadata(model)) if _is_deployed(model, name, version) else unknown()
 
+    @router.api_route("", methods=sorted(METHODS))
     @router.api_route("/{rest:path}", methods=sorted(METHODS))
-    async def other(rest: str) -> JSONResponse:
+    async def other(request: HTTPRequest) -> JSONResponse:
+        path = request.url.path
+        allowed = "POST" if INFER.fullmatch(path) else "GET" if READ.fullmatch(path) else request.method
+        if request.method != allowed:
+            return JSONResponse({"error": f"the method of this path is {allowed}"}, 405, {"allow": allowed})
         return unknown()
 
     return router
