@@ -1,16 +1,36 @@
 """MLflow shows the runs where it is installed, and training does not need it."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lifecycle.models.predictor import Predictor
 from lifecycle.training.train import mirror, train
+from support.rendering import TEMPLATE
 from support.teams import order_team, settings_in
 
+LOADED = """
+import json, sys
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(f"runs:/{sys.argv[2]}/model")
+rows = [json.loads(line)["row"] for line in open(sys.argv[3], encoding="utf-8")]
+frame = pandas.DataFrame(rows)[model.metadata.get_input_schema().input_names()]
+print(json.dumps(model.predict(frame).to_dict("records")))
+"""
 
-def test_a_run_is_mirrored_with_metrics_and_files(tmp_path: Path) -> None:
+
+@pytest.fixture(autouse=True)
+def _in_a_render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tools are below the working folder, as in a repository."""
+    monkeypatch.chdir(TEMPLATE)
+
+
+def test_a_run_is_mirrored_with_metrics_files_and_a_model_that_returns_the_golden_outputs(tmp_path: Path) -> None:
     # Here, because the import takes seconds, which each collection of the suite would take.
     import mlflow
 
@@ -25,6 +45,12 @@ def test_a_run_is_mirrored_with_metrics_and_files(tmp_path: Path) -> None:
     assert run.data.params["training"] == str(bundle.facts["rows"]["training"])
     [copied] = settings.storage.glob("mlruns/*/artifacts/bundle/bundle.json")
     assert copied.read_bytes() == (bundle.path / "bundle.json").read_bytes()
+    golden = bundle.path / "golden.jsonl"
+    command = [sys.executable, "-c", LOADED, uri, run.info.run_id, str(golden)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line)["row"] for line in golden.read_bytes().splitlines()]
+    assert json.loads(done.stdout.splitlines()[-1]) == Predictor(bundle).predict(rows, bundle.facts["threshold"])
 
 
 def test_nothing_is_written_when_tracking_is_off(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import importlib.util
 import logging
 import os
+import runpy
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,6 +29,8 @@ from lifecycle.training.evidence import CANDIDATE, REFIT, TRIVIAL
 from lifecycle.training.fit import fit, naming, verify_allowed_rows
 from lifecycle.training.package import pack
 
+# What `make bundle TO=mlflow` runs: it writes the MLflow model of a version.
+MODEL = Path("lifecycle/tools/interop/mlflow_model.py")
 # With its defaults, MLflow would wait minutes for a server that is unreachable.
 MLFLOW = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -115,7 +119,10 @@ def train(
 
 
 def mirror(settings: Settings, bundle: Bundle) -> str | None:
-    """Log a trained bundle as an MLflow run, for people, and return the tracking URI; None where nothing was logged."""
+    """Log a trained bundle as an MLflow run with a model, and return the tracking URI; None where nothing was logged.
+
+    The model is that of `make bundle TO=mlflow`; it is written with the tools of the repository in the working folder.
+    """
     tracking = settings.tracking
     # A server that is set and cannot be used, because MLflow is missing, is worth a warning.
     if not tracking.enabled or not (tracking.uri or importlib.util.find_spec("mlflow")):
@@ -139,6 +146,9 @@ def mirror(settings: Settings, bundle: Bundle) -> str | None:
             for model, values in facts["metrics"].items():
                 mlflow.log_metrics({f"{model}.{metric}": value for metric, value in values.items()})
             mlflow.log_artifacts(str(bundle.path), "bundle")
+            with tempfile.TemporaryDirectory() as folder:
+                runpy.run_path(str(MODEL))["write"](bundle, facts["threshold"], Path(folder))
+                mlflow.log_artifacts(folder, "model")
     except Exception as error:  # A server that fails costs a warning, never the training.
         print(f"warning: the run is not mirrored at {uri}: {error}", file=sys.stderr)
         return None
