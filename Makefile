@@ -17,7 +17,7 @@ RECORD = $(if $(ARGS),,.venv/bin/python -m maintenance.checks $@)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-fork lint manifest rehearse pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring bench-engine bench-containers
+.PHONY: help demo test test-slow test-fork lint manifest rehearse pictures loop proof soak release tags bench-first-prediction bench-serving bench-scoring bench-monitoring bench-engine bench-containers
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-serving: $(READY) ## compare the service with MLflow, BentoML, LitServe an
 
 bench-scoring: $(READY) ## compare batch scoring with a plain loop (JSON=FILE ROWS=10000000 ROUNDS=3)
 	PYTHONPATH=. .venv/bin/python benchmarks/scoring.py $(if $(JSON),--json "$(JSON)") $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-monitoring: $(READY) ## memory and CPU time of monitoring a generated log (JSON=FILE ROWS=10000000; 100 million rows need 40 GB of disk)
+	PYTHONPATH=. .venv/bin/python benchmarks/monitoring.py $(if $(JSON),--json "$(JSON)") $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
 bench-engine: $(READY) ## compare features on DuckDB, pandas, Polars and Spark (ROWS=1000000 ROUNDS=3 ARGS="--zipf 1.5"; about 1 GB is installed)
 	PYTHONPATH=. $(UV) run --no-project --python .venv/bin/python --with duckdb --with pandas --with pyarrow --with polars --with 'pyspark>=4.1,<5' \

@@ -20,8 +20,9 @@ import pandas as pd
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import Profile, build_profile
-from lifecycle.monitoring.drift import SCORE, ColumnDrift, measure_drift
+from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.settings import Settings
+from support.drift import measure_drift
 
 DAY = 86_400
 SIZES, WINDOWS, PER_PROFILE, LIMIT = (300, 600, 1500, 5000), 200, 10, 5

@@ -23,7 +23,7 @@ MAINTENANCE = ROOT / "maintenance"
 # INTEROP, their page, AGENTS.md and the dev container. Three are docs/slo.yaml, the tool that derives alerts from it,
 # and the page about readiness.
 # Six are about Spark: an update can bring them to every repository only.
-FILES = 144
+FILES = 145
 
 
 def modules(folder: Path) -> list[Path]:
@@ -39,7 +39,7 @@ INTEROP = TEMPLATE / "lifecycle/tools/interop"
 # 180 lines of the runtime, in one module, are the Open Inference Protocol, and about 120 what the gate does with
 # slices, their limit, the value of a threshold and the benefit of each input.
 BUDGETS = [
-    (RUNTIME, 10159, 70),
+    (RUNTIME, 10280, 71),
     (SPARK, 640, 5),
     (INTEROP, 715, 6),
     (HOOKS, 5400, 57),

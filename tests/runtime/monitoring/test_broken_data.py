@@ -8,8 +8,9 @@ import pytest
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import build_profile
-from lifecycle.monitoring.drift import SCORE, ColumnDrift, measure_drift
+from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.settings import Settings
+from support.drift import measure_drift
 
 RULES = Settings().monitor
 COLUMNS = (

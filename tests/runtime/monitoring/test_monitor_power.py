@@ -15,12 +15,12 @@ import pytest
 from lifecycle import timestamps
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import build_profile, read_profile
-from lifecycle.monitoring.drift import measure_drift, scores_of
 from lifecycle.monitoring.quality import measure_quality
 from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.registry.labels import LABEL
 from lifecycle.reports import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
+from support.drift import measure_drift
 from support.monitored import Sample, labelled_rows
 
 WINDOWS, ROWS, SEEDS = 100, 1000, 20
@@ -66,14 +66,13 @@ def findings(sample: Sample, *windows: pd.DataFrame) -> Findings:
     """Return findings about windows, all of whose rows have labels."""
     labelled = pd.concat(windows, ignore_index=True)
     labelled[LABEL] = np.where(labelled["churned"], "churns", "stays")
-    newest = scores_of(sample.bundle.contract.target, windows[-1]).to_numpy()
     size = len(labelled)
     contract, facts = sample.bundle.contract, sample.bundle.facts
     # No decision depends on slices; without them the test takes a quarter of the time.
     settings = sample.settings.model_copy(
         update={"gate": sample.settings.gate.model_copy(update={"min_slice_rows": size})}
     )
-    measured = measure_quality(contract, facts, settings, labelled, size, size, newest)
+    measured = measure_quality(contract, facts, settings, labelled, size, size, size)
     return Findings(0, [window(sample, rows) for rows in windows], measured)
 
 

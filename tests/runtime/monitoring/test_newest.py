@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 
 from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import Profile, build_profile
-from lifecycle.monitoring.drift import CONSTANT, NULLS, measure_drift
+from lifecycle.monitoring.drift import CONSTANT, NULLS
 from lifecycle.settings import Settings
+from support.drift import measure_drift
 
 RULES = Settings().monitor
 DAY = 86_400

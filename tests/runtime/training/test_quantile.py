@@ -106,7 +106,7 @@ def test_monitoring_measures_the_loss_and_the_coverage(trained: tuple[Settings, 
     rows = orders(1500, seed=1)
     predicted = Predictor(bundle).predict_raw(rows)
     labelled = rows.assign(prediction=predicted).rename(columns={"days": LABEL})
-    quality = measure_quality(bundle.contract, bundle.facts, settings, labelled, 1500, 1500, np.empty(0))
+    quality = measure_quality(bundle.contract, bundle.facts, settings, labelled, 1500, 1500, 1500)
     assert quality.metric == "d2_pinball"
     assert quality.expected == bundle.facts["metrics"]["candidate"]["d2_pinball"]
     assert quality.overall
@@ -117,7 +117,7 @@ def test_monitoring_measures_the_loss_and_the_coverage(trained: tuple[Settings, 
         {"windows": [], "quality": shown, "left_out": []}
     )
     worse = measure_quality(
-        bundle.contract, bundle.facts, settings, labelled.assign(prediction=predicted - 3), 1500, 1500, np.empty(0)
+        bundle.contract, bundle.facts, settings, labelled.assign(prediction=predicted - 3), 1500, 1500, 1500
     )
     assert worse.decayed
 

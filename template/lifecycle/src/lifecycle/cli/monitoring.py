@@ -60,7 +60,7 @@ def _collect(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _add(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.contract.tables import connect
+    from lifecycle.contract.tables import bounded, connect
     from lifecycle.contract.team import load_data
     from lifecycle.registry import labels, predictions
 
@@ -70,7 +70,8 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
         print(f"{given.file} was imported before; nothing changed")
         return
     print(f"{count} labels of {given.file} were imported")
-    with connect() as connection:
+    folder, megabytes = store.reports / loaded.environment, loaded.settings.score.memory_mb
+    with bounded(store, folder, megabytes) as limits, connect(**limits) as connection:
         predictions.load_rows(connection, store, loaded.environment, 0, now + 1)
         strays = count - labels.matched(connection, store, contract, given.file)
     if strays:
@@ -79,11 +80,12 @@ def _add(given: argparse.Namespace, loaded: Loaded) -> None:
 
 
 def _coverage(given: argparse.Namespace, loaded: Loaded) -> None:
-    from lifecycle.contract.tables import connect
+    from lifecycle.contract.tables import bounded, connect
     from lifecycle.registry import labels, predictions
 
     own, as_of = loaded.settings, timestamps.now() if given.as_of is None else given.as_of
-    with connect() as connection:
+    folder = own.store.reports / loaded.environment
+    with bounded(own.store, folder, own.score.memory_mb) as limits, connect(**limits) as connection:
         predictions.load_rows(connection, own.store, loaded.environment, 0, as_of + 1)
         labels.joined(connection, own.store, _contract(loaded), as_of)
         found = labels.coverage(connection, as_of, own.monitor.label_days)

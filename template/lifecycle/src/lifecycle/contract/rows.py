@@ -17,11 +17,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from typing_extensions import TypedDict
 
 from lifecycle.contract.schema import Column, Contract
-from lifecycle.contract.tables import Batch, Frame
+from lifecycle.contract.tables import Batch, Frame, Series
 from lifecycle.errors import LifecycleError
 
 Fault = dict[str, Any]
 Row = dict[str, Any]
+Seconds = npt.NDArray[np.int64]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # A body of one megabyte can contain a fault in every four bytes; this many are enough to find the cause.
@@ -203,3 +204,16 @@ def learn_levels(contract: Contract, frame: Frame) -> dict[str, list[str]]:
         for column in contract.inputs
         if column.kind == "category"
     }
+
+
+def time_column(contract: Contract, frame: Frame) -> str | None:
+    """Return the name of the column with the time of each completed row; None where the rows have no time."""
+    return "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
+
+
+def seconds_of(times: Series) -> Seconds:
+    """Return times in seconds since 1970 UTC, shape (rows,); a null counts as the oldest time."""
+    found = times.to_numpy("datetime64[s]")
+    known = found[~np.isnat(found)]
+    oldest = known.min() if len(known) else np.datetime64(0, "s")
+    return np.where(np.isnat(found), oldest, found).astype(np.int64)

@@ -2,13 +2,14 @@
 
 import contextlib
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lifecycle.contract.schema import Column
 from lifecycle.errors import LifecycleError
-from lifecycle.storage import replacing
+from lifecycle.storage import Store, explain_disk_errors, replacing
 
 # Types of libraries that are imported only where they are used, because most commands do not need them.
 if TYPE_CHECKING:
@@ -51,6 +52,23 @@ def connect(**limits: str) -> Connection:
     connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": "false", **limits})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+@contextlib.contextmanager
+def bounded(store: Store, folder: Path, megabytes: int) -> Iterator[dict[str, str]]:
+    """Yield the limits with which DuckDB uses at most `megabytes` and writes what exceeds them to `folder`/.spill.
+
+    One job at a time uses a folder of the storage. What a killed one left there is removed first.
+    """
+    spill = folder / ".spill"
+    with store.exclusive(folder / ".lock"):
+        with explain_disk_errors(spill):
+            shutil.rmtree(spill, ignore_errors=True)
+            spill.mkdir(parents=True)
+        try:
+            yield {"memory_limit": f"{megabytes}MB", "temp_directory": str(spill)}
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
 
 
 def limit_planning(connection: Connection, columns: int) -> None:

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from lifecycle.contract.rows import expected_range
+from lifecycle.contract.rows import expected_range, seconds_of, time_column
 from lifecycle.contract.schema import ORDERED, Column, Contract
 from lifecycle.contract.tables import Frame, Series
 from lifecycle.models.bundle import Bundle
@@ -24,7 +23,26 @@ MAX_BINS, MAX_LEVELS, MIN_LEVEL_ROWS = 10, 20, 30
 MIN_PERIOD_ROWS = 200
 DIGITS = 7
 
-Seconds = npt.NDArray[np.int64]
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of rows of one column: of all `rows`, and of the non-null ones in each bin, shape (bins,).
+
+    `other` is the most frequent level without a bin of its own; of several, the first by name. `unseen` rows have a
+    level that the model does not know, `outside` rows a value outside `expected`. `is_constant`: the values are equal.
+    """
+
+    rows: int
+    by_bin: Floats
+    other: tuple[str, int] = ("", 0)
+    unseen: int = 0
+    outside: int = 0
+    is_constant: bool = False
+
+    @property
+    def present(self) -> int:
+        """The number of rows that are not null."""
+        return int(self.by_bin.sum())
 
 
 @dataclass(frozen=True)
@@ -59,38 +77,35 @@ class Distribution:
         edges = [_date(edge) if self.is_time else f"{edge:.4g}" for edge in self.edges]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}") if edges else ("any",)
 
-    def counts(self, values: Series) -> Floats:
-        """Count values, none of them null, by bin; shape (bins,)."""
+    def count(self, values: Series) -> Counts:
+        """Count values, some of them null, by bin."""
+        present = values.dropna()
         if not self.levels:
-            places = np.searchsorted(self.edges, values.to_numpy(dtype=np.float64), side="left")
-            return np.bincount(places, minlength=len(self.edges) + 1).astype(np.float64)
-        named = values.astype(str).value_counts().reindex(list(self.levels), fill_value=0).to_numpy(dtype=np.float64)
-        return np.append(named, len(values) - named.sum())
+            places = np.searchsorted(self.edges, present.to_numpy(dtype=np.float64), side="left")
+            return Counts(len(values), np.bincount(places, minlength=len(self.edges) + 1).astype(np.float64))
+        named = present.astype(str).value_counts().sort_index().sort_values(ascending=False, kind="stable")
+        own, others = named.reindex(list(self.levels), fill_value=0), named[~named.index.isin(self.levels)]
+        other = (str(others.index[0]), int(others.iloc[0])) if len(others) else ("", 0)
+        return Counts(len(values), np.append(own.to_numpy(dtype=np.float64), len(present) - own.sum()), other)
 
-    def compare(self, values: Series) -> tuple[tuple[str, ...], Floats, Floats]:
-        """Return bin labels, training shares and counts of `values`.
+    def compare(self, counted: Counts) -> tuple[tuple[str, ...], Floats, Floats]:
+        """Return bin labels, training shares and counts of other rows.
 
         Nulls get their own bin where there are any, and so does a level without one that is more frequent than each of
         the others was in training: a level that takes over must not disappear among the others.
         """
-        present = values.dropna()
-        bins, reference, current = self.bins, np.array(self.shares), self.counts(present)
+        present = counted.present
+        bins, reference, current = self.bins, np.array(self.shares), counted.by_bin
         if self.levels and self.rest is not None:
-            name, count = self.most_frequent_other(present)
-            if count >= max(MIN_LEVEL_ROWS, self.rest * len(present)):
+            name, count = counted.other
+            if count >= max(MIN_LEVEL_ROWS, self.rest * present):
                 bins, others = (*self.levels, name, "other"), max(reference[-1] - self.rest, 0.0)
                 reference = np.array([*reference[:-1], self.rest, others])
                 current = np.array([*current[:-1], count, current[-1] - count])
         reference = reference * (1 - self.nulls)
-        if not self.nulls and len(present) == len(values):
+        if not self.nulls and present == counted.rows:
             return bins, reference, current
-        return (*bins, "null"), np.append(reference, self.nulls), np.append(current, len(values) - len(present))
-
-    def most_frequent_other(self, present: Series) -> tuple[str, int]:
-        """Return the most frequent level without a bin of its own, and its number of rows."""
-        named = present.astype(str)
-        others = named[~named.isin(self.levels)].value_counts()
-        return (str(others.index[0]), int(others.iloc[0])) if len(others) else ("", 0)
+        return (*bins, "null"), np.append(reference, self.nulls), np.append(current, counted.rows - present)
 
 
 @dataclass(frozen=True)
@@ -141,7 +156,8 @@ def build_profile(contract: Contract, training: Frame, holdout: Frame, scores: F
         if column.loggable:
             values, later = (comparable(column, frame[column.name]) for frame in (training, holdout))
             distribution = _described(column, _bins(column, values, later), values)
-            compared = [distribution.compare(values.iloc[at]) for at in periods if len(at) >= MIN_PERIOD_ROWS]
+            longer = [values.iloc[at] for at in periods if len(at) >= MIN_PERIOD_ROWS]
+            compared = [distribution.compare(distribution.count(each)) for each in longer]
             indices = [population_stability_index(shares * len(values), counts) for _, shares, counts in compared]
             distribution = replace(distribution, seasonal=round(max(indices, default=0.0), DIGITS))
             if newest is not None and newest.sum() >= MIN_PERIOD_ROWS:
@@ -166,19 +182,6 @@ def share_outside(column: Column, values: Series) -> float:
     present = values.dropna()
     inside = present.between(*expected_range(column)) if column.kind in ORDERED else present.isin(column.expected)
     return float((~inside).sum()) / max(len(values), 1)
-
-
-def time_column(contract: Contract, frame: Frame) -> str | None:
-    """Return the name of the column with the time of each completed row; None where the rows have no time."""
-    return "ts" if "ts" in frame.columns else contract.time.name if contract.time else None
-
-
-def seconds_of(times: Series) -> Seconds:
-    """Return times in seconds since 1970 UTC, shape (rows,); a null counts as the oldest time."""
-    found = times.to_numpy("datetime64[s]")
-    known = found[~np.isnat(found)]
-    oldest = known.min() if len(known) else np.datetime64(0, "s")
-    return np.where(np.isnat(found), oldest, found).astype(np.int64)
 
 
 def _bins(column: Column, values: Series, later: Series) -> Distribution:
@@ -207,8 +210,8 @@ def _newest(column: Column, all_rows: Distribution, values: Series, is_newest: A
 
 def _described(column: Column, bins: Distribution, values: Series) -> Distribution:
     """Return the distribution of some rows over given bins."""
-    present = values.dropna()
-    rest = bins.most_frequent_other(present)[1] / max(len(present), 1) if bins.levels else None
+    counted = bins.count(values)
+    rest = counted.other[1] / max(counted.present, 1) if bins.levels else None
     return replace(
         bins,
         shares=_shares(bins, values),
@@ -219,7 +222,7 @@ def _described(column: Column, bins: Distribution, values: Series) -> Distributi
 
 
 def _shares(distribution: Distribution, values: Series) -> tuple[float, ...]:
-    counts = distribution.counts(values.dropna())
+    counts = distribution.count(values).by_bin
     return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
 
 

@@ -4,15 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from lifecycle import spark, timestamps
-from lifecycle.contract.tables import Connection, Frame, check_table, connect, count, text
+from lifecycle.contract.tables import Connection, bounded, check_table, connect, count, text
 from lifecycle.contract.team import Data
 from lifecycle.errors import LifecycleError, NotHere
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.reference import Profile, read_profile
 from lifecycle.monitoring import collect
-from lifecycle.monitoring.drift import ColumnDrift, measure_drift, scores_of
-from lifecycle.monitoring.quality import compare_logged, measure_quality
+from lifecycle.monitoring.counts import estimated_accuracy
+from lifecycle.monitoring.drift import ColumnDrift, measure_drift
+from lifecycle.monitoring.quality import compare_logged, evenly_spaced, measure_quality
 from lifecycle.monitoring.report import Document, accepted, build_document, write_report
 from lifecycle.monitoring.verdict import Findings, Window
 from lifecycle.registry import deployments, labels, predictions
@@ -34,16 +35,26 @@ def monitor(settings: Settings, data: Data, environment: str, as_of: int | None 
     _check_clock({"AS_OF": as_of}, tolerance=0)
     deployed = deployments.required(settings.store, environment).current
     bundle = open_version(settings.store, deployed.version)
-    findings = _collect_findings(settings, data, environment, bundle, as_of, deployed.threshold)
+    with bounded(settings.store, settings.store.reports / environment, settings.score.memory_mb) as limits:
+        findings = _collect_findings(settings, data, environment, bundle, as_of, deployed.threshold, limits)
     document = build_document(environment, bundle.version, findings, settings)
     units = {column.name: column.unit for column in bundle.contract.inputs}
     return document, write_report(settings.store, document, render("monitoring.html.j2", report=document, units=units))
 
 
 def _collect_findings(
-    settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int, threshold: float | None
+    settings: Settings,
+    data: Data,
+    environment: str,
+    bundle: Bundle,
+    as_of: int,
+    threshold: float | None,
+    limits: dict[str, str],
 ) -> Findings:
-    """Measure what the verdict depends on; `threshold` is the deployed one. LifecycleError for times in the future."""
+    """Measure what the verdict depends on, with DuckDB within `limits`; `threshold` is the deployed one.
+
+    LifecycleError for times in the future.
+    """
     store, rules, length = settings.store, settings.monitor, settings.monitor.window_days * DAY
     windows = [Window(as_of - back * length, as_of - (back - 1) * length) for back in range(rules.windows, 0, -1)]
     first, profile = windows[0].first, read_profile(bundle)
@@ -52,11 +63,11 @@ def _collect_findings(
     if "as_of" in bundle.facts:
         findings.trained = timestamps.parse(bundle.facts["as_of"])
     try:
-        connection = spark.connect(settings, data)
+        connection = spark.connect(settings, data, **limits)
         # Without latest() the data have no time of their own, and the clock is not one of theirs.
         newest = point_in_time.latest(connection, data) if hasattr(data, "latest") else None
     except LifecycleError as error:
-        connection, newest, findings.has_tables = connect(), None, False
+        connection, newest, findings.has_tables = connect(**limits), None, False
         # Absent tables may be on another machine; tables that are present and unreadable are an incident.
         findings.skew_error = "" if isinstance(error, NotHere) else error.problem
     # A batch has the date it was made for, which may be in the future; the service logs the time of the prediction.
@@ -68,8 +79,8 @@ def _collect_findings(
         earliest = first - rules.label_days * DAY
         if predictions.load_rows(connection, store, environment, earliest, as_of, bundle.version):
             for window in windows:
-                rows = _measure_window(connection, rules, bundle, profile, window, findings)
-            _measure_quality(connection, settings, bundle, findings, rows, threshold)
+                _measure_window(connection, rules, bundle, profile, window, findings)
+            _measure_quality(connection, settings, bundle, findings, threshold)
             ((logged,),) = connection.execute(f"SELECT max(ts) FROM {predictions.LOGGED}").fetchall()
             findings.newest_data = max(logged, min(newest or 0, as_of))
             connection.execute(f"DELETE FROM {predictions.LOGGED} WHERE ts < {windows[-1].first}")
@@ -115,15 +126,15 @@ def _features_lag(connection: Connection, newest: int | None) -> int | None:
 
 def _measure_window(
     connection: Connection, rules: Monitor, bundle: Bundle, profile: Profile | None, window: Window, findings: Findings
-) -> Frame:
-    """Set the number of rows and the drift of a window, and return its rows."""
+) -> None:
+    """Set the number of rows and the drift of a window, which is then the view WINDOW."""
     query = f"FROM {predictions.LOGGED} WHERE ts >= {window.first} AND ts < {window.last}"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {WINDOW} AS {query}")
-    rows = connection.execute(f"FROM {WINDOW}").df()
-    window.rows = len(rows)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {WINDOW} AS {query}")
+    window.rows = count(connection, f"FROM {WINDOW}")
     if window.rows and profile is not None:
         known = {(each["column"], each["kind"]) for each in findings.accepted}
-        window.columns = measure_drift(bundle.contract, profile, bundle.facts["levels"], rows, rules, known)
+        levels = bundle.facts["levels"]
+        window.columns = measure_drift(connection, WINDOW, bundle.contract, profile, levels, rules, known)
         for column in bundle.contract.inputs:
             if column.name in profile.columns:
                 try:
@@ -132,32 +143,32 @@ def _measure_window(
                     how = error.problem.splitlines()[-1].strip().removeprefix(f"the log: {column.name} ")
                     found: ColumnDrift = window.columns[column.name]
                     window.columns[column.name] = replace(found, broken=how, kind="", accepted=None, drifted=False)
-    return rows
 
 
 def _measure_quality(
-    connection: Connection, settings: Settings, bundle: Bundle, findings: Findings, last: Frame, threshold: float | None
+    connection: Connection, settings: Settings, bundle: Bundle, findings: Findings, threshold: float | None
 ) -> None:
-    """Set quality on mature predictions, count what it does not use; `last` has the rows of the last window."""
+    """Set quality on mature predictions, count what it does not use; WINDOW is the last window."""
     # Labels that are known early are not a random sample.
     as_of, days, contract = findings.as_of, settings.monitor.label_days, bundle.contract
     labels.joined(connection, settings.store, contract, as_of)
     covered = labels.coverage(connection, as_of, days)
     # A batch for a past day may have been scored by a model whose training labels include that day.
     trained = timestamps.midnight(timestamps.date_of(findings.trained or 0))
-    labelled = connection.execute(
+    labelled = (
         f"FROM {labels.LABELLED} WHERE {labels.LABEL} IS NOT NULL AND ts <= {as_of - days * DAY} "
-        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(predictions.BATCH)})) "
-        "ORDER BY ts, lifecycle_request, lifecycle_position"
-    ).df()
+        f"AND (ts >= {trained} OR NOT starts_with(lifecycle_request, {text(predictions.BATCH)}))"
+    )
+    used = count(connection, labelled)
     findings.left_out |= {
         "immature": covered.predictions - covered.mature,
         "unlabelled": covered.mature - covered.labelled - covered.other,
         "other_classes": covered.other,
-        "trained_on": covered.labelled - len(labelled),
+        "trained_on": covered.labelled - used,
     }
-    counts, newest = (covered.predictions, covered.mature), scores_of(contract.target, last).to_numpy()
-    findings.quality = measure_quality(contract, bundle.facts, settings, labelled, *counts, newest, threshold)
+    rows, numbers = evenly_spaced(connection, labelled, used), (covered.predictions, covered.mature, used)
+    estimate = estimated_accuracy(connection, WINDOW, contract.target)
+    findings.quality = measure_quality(contract, bundle.facts, settings, rows, *numbers, estimate, threshold)
 
 
 def _outside(

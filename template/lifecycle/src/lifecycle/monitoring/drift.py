@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from lifecycle.contract.schema import ORDERED, Column, Contract, Target
-from lifecycle.contract.tables import Frame, Series
+from lifecycle.contract.schema import Column, Contract
+from lifecycle.contract.tables import Connection, describe
 from lifecycle.models import reference
-from lifecycle.models.reference import Distribution, Profile, comparable, share_outside
-from lifecycle.registry.predictions import prediction_columns
+from lifecycle.models.reference import Counts, Distribution, Profile
+from lifecycle.monitoring.counts import count_column, count_scores
 from lifecycle.settings import Monitor
 
 # Probability that an unchanged window shows drift in any column, whatever `monitor.psi` is.
@@ -58,25 +58,28 @@ class ColumnDrift:
 
 
 def measure_drift(
+    connection: Connection,
+    table: str,
     contract: Contract,
     profile: Profile,
     levels: Mapping[str, Sequence[str]],
-    rows: Frame,
     rules: Monitor,
     accepted: Collection[tuple[str, str]] = (),
 ) -> dict[str, ColumnDrift]:
-    """Measure every profiled input of a window, and the model's scores under the name `prediction`.
+    """Measure every profiled input of the window in `table`, and the model's scores under the name `prediction`.
 
     `levels` are the categories the model knows, by column; `accepted` holds columns with the kind of what was accepted.
     A window has at least one row; it never drifts when it has fewer than `rules.min_rows`.
     """
-    measured = {}
+    measured, types = {}, describe(connection, f"FROM {table}")
     for column in contract.inputs:
         if column.name in profile.columns:
-            known, kinds = levels.get(column.name, ()), {kind for name, kind in accepted if name == column.name}
-            measured[column.name] = _of_column(column, profile, known, rows[column.name], rules, kinds)
-    scores = scores_of(contract.target, rows)
-    if len(scores):
+            kinds = {kind for name, kind in accepted if name == column.name}
+            bins, known = profile.columns[column.name], levels.get(column.name, ())
+            counted = count_column(connection, table, types, column, bins, known)
+            measured[column.name] = _of_column(column, profile, counted, rules, kinds)
+    scores = count_scores(connection, table, types, contract.target, profile.scores)
+    if scores.rows:
         measured[SCORE] = _compare(profile, [(profile.scores, profile.scored)], scores, rules)
     return measured
 
@@ -94,30 +97,18 @@ def psi_limit(bins: int, reference_rows: int, rows: int, columns: int, minimum: 
     return max(minimum, quantile * (1 / max(reference_rows, 1) + 1 / max(rows, 1)))
 
 
-def output_columns(target: Target) -> list[str]:
-    """Return the columns of logged predictions that hold the raw outputs of a model."""
-    return [name for name, sql_type in prediction_columns(target).items() if sql_type == "DOUBLE"]
-
-
-def scores_of(target: Target, rows: Frame) -> Series:
-    """Return one number per prediction, not null: its value, or the probability of the positive or predicted class."""
-    return rows.reindex(columns=output_columns(target)).astype("float64").max(axis=1).dropna()
-
-
 def _of_column(
-    column: Column, profile: Profile, known: Sequence[str], values: Series, rules: Monitor, accepted: Collection[str]
+    column: Column, profile: Profile, counted: Counts | None, rules: Monitor, accepted: Collection[str]
 ) -> ColumnDrift:
-    types = {"time": "M"}.get(column.kind, "iuf")
-    if column.kind in ORDERED and values.dtype.kind not in types and values.notna().any():
+    if counted is None:
         return ColumnDrift(broken="does not have the type of the contract")
-    values = comparable(column, values)
-    distribution, present, rows = profile.columns[column.name], values.dropna(), len(values)
+    distribution, present, rows = profile.columns[column.name], counted.present, counted.rows
     references = [(distribution, profile.rows)]
     if distribution.newest:
         references.append((distribution.newest, distribution.newest.rows))
-    unseen = float((~present.astype(str).isin(known)).mean()) if column.kind == "category" and len(present) else 0.0
-    found = _compare(profile, references, values, rules)
-    found = replace(found, nulls=float(values.isna().mean()), unseen=unseen, outside=share_outside(column, values))
+    unseen, nulls = counted.unseen / max(present, 1), (rows - present) / rows
+    found = _compare(profile, references, counted, rules)
+    found = replace(found, nulls=nulls, unseen=unseen, outside=counted.outside / rows)
     if rows < rules.min_rows:
         return found
 
@@ -138,7 +129,7 @@ def _of_column(
     if increased(UNSEEN, rules.unseen_share):
         problems[UNSEEN] = f"{unseen:.1%} of the rows have a level that training did not contain"
     varied = column.kind == "number" and len(distribution.edges) >= reference.MAX_BINS - 2
-    if varied and len(present) >= CONSTANT_ROWS and present.nunique() == 1:
+    if varied and present >= CONSTANT_ROWS and counted.is_constant:
         problems[CONSTANT] = "every row has the same value"
     kind = next((each for each in problems if each not in accepted), "")
     taken = next((text for each, text in problems.items() if each in accepted), None)
@@ -147,11 +138,11 @@ def _of_column(
     return replace(found, drifted=not kind and (found.drifted or taken is not None))
 
 
-def _compare(profile: Profile, sources: list[tuple[Distribution, int]], values: Series, rules: Monitor) -> ColumnDrift:
+def _compare(profile: Profile, sources: list[tuple[Distribution, int]], counted: Counts, rules: Monitor) -> ColumnDrift:
     """Return the comparison in which the values differ less: they drift where they differ from each reference."""
-    measured, rows, tested = [], len(values), len(profile.columns) + 1
+    measured, rows, tested = [], counted.rows, len(profile.columns) + 1
     for distribution, size in sources:
-        bins, before, now = distribution.compare(values)
+        bins, before, now = distribution.compare(counted)
         psi = reference.population_stability_index(before * size, now)
         # A bin that is empty on both sides cannot vary.
         limit = psi_limit(int(((before > 0) | (now > 0)).sum()), size, rows, tested, rules.psi)

@@ -45,8 +45,10 @@ def erase(store: Store, value: str, contract: Contract, by_id: bool = False) -> 
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect())
         connection.execute(f"CREATE TEMP TABLE {ERASED} (request VARCHAR, position INTEGER, id VARCHAR)")
-        for folder in sorted(path for path in store.scores.glob("*") if path.is_dir()):
-            # A running scoring ends first; what a killed one left is removed, and the next starts again.
+        for folder in sorted(
+            path for root in (store.reports, store.scores) for path in root.glob("*") if path.is_dir()
+        ):
+            # A running monitoring or scoring ends first; what a killed one left is removed, and the next starts again.
             stack.enter_context(store.exclusive(folder / ".lock"))
             for left in (folder / ".spill", *folder.glob("date=*/.*.parts")):
                 shutil.rmtree(left, ignore_errors=True)

@@ -11,15 +11,15 @@ import numpy as np
 
 from lifecycle import spark
 from lifecycle.contract.schema import Column, Contract, Target
-from lifecycle.contract.tables import Connection, Frame, count, literal, quoted
+from lifecycle.contract.tables import Connection, Frame, bounded, count, literal, quoted
 from lifecycle.contract.team import Data
 from lifecycle.features import point_in_time
 from lifecycle.models import metrics
 from lifecycle.models.bundle import Bundle
 from lifecycle.models.metrics import Floats, Interval, at_threshold, reliability
-from lifecycle.monitoring.drift import output_columns
+from lifecycle.monitoring.counts import output_columns
 from lifecycle.registry import predictions
-from lifecycle.registry.labels import LABEL
+from lifecycle.registry.labels import LABEL, PLACE
 from lifecycle.settings import Settings
 from lifecycle.timestamps import DAY
 
@@ -72,15 +72,16 @@ def measure_quality(
     contract: Contract,
     facts: dict[str, Any],
     settings: Settings,
-    labelled: Frame,
+    rows: Frame,
     predictions: int,
     mature: int,
-    newest: Floats,
+    labelled: int,
+    estimate: float | None = None,
     threshold: float | None = None,
 ) -> Quality:
-    """Measure quality over `labelled`, the mature rows with prediction and label, oldest first.
+    """Measure quality over `rows`, those of `evenly_spaced` of the `labelled` mature predictions.
 
-    `facts` is the content of `bundle.json`, `newest` the scores of the last window, `threshold` the deployed one.
+    `facts` is the content of `bundle.json`, `threshold` the deployed one; see Quality for the other numbers.
     """
     target, rules = contract.target, settings.monitor
     _, metric = metrics.measure_names(target)
@@ -89,21 +90,26 @@ def measure_quality(
     expected = expected if expected is not None and np.isfinite(expected) else None
     bound = None if expected is None else expected - rules.quality_drop
     overall, slices, more = None, {}, {}
-    if len(labelled) >= rules.min_labels:
-        # Evenly spaced rows keep the bootstrap fast and cover the whole period.
-        kept = labelled.iloc[np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), MAX_ROWS)).astype(int))]
-        codes = kept[LABEL].map(target.classes.index) if target.classes else kept[LABEL]
-        actual, outputs = (each.to_numpy(dtype=np.float64) for each in (codes, kept[output_columns(target)]))
+    if labelled >= rules.min_labels:
+        codes = rows[LABEL].map(target.classes.index) if target.classes else rows[LABEL]
+        actual, outputs = (each.to_numpy(dtype=np.float64) for each in (codes, rows[output_columns(target)]))
         outputs = outputs if target.task == "multiclass" else outputs[:, 0]
         overall = _interval(target, actual, outputs, settings)
-        for name, of_slice in metrics.slices(contract, kept, settings.gate.min_slice_rows):
+        for name, of_slice in metrics.slices(contract, rows, settings.gate.min_slice_rows):
             if measured := _interval(target, actual[of_slice], outputs[of_slice], settings):
                 slices[name] = measured
         more = _more(target, actual, outputs, threshold)
-    estimate = None
-    if target.task != "regression" and len(newest):
-        estimate = float((np.maximum(newest, 1 - newest) if target.task == "binary" else newest).mean())
-    return Quality(predictions, mature, len(labelled), metric, overall, expected, bound, slices, estimate, **more)
+    return Quality(predictions, mature, labelled, metric, overall, expected, bound, slices, estimate, **more)
+
+
+def evenly_spaced(connection: Connection, query: str, rows: int) -> Frame:
+    """Return at most MAX_ROWS evenly spaced ones, oldest first, of the `rows` rows of a query of LABELLED."""
+    # They keep the bootstrap fast and cover the whole period. LOGGED is ordered by time.
+    at = np.unique(np.linspace(0, rows - 1, min(rows, MAX_ROWS)).astype(int))
+    numbered = f"SELECT {PLACE}, row_number() OVER (ORDER BY {PLACE}) - 1 AS number {query}"
+    chosen = f"SELECT {PLACE} FROM ({numbered}) WHERE number IN (SELECT unnest(?))"
+    found: Frame = connection.execute(f"{query} AND {PLACE} IN ({chosen}) ORDER BY {PLACE}", [at.tolist()]).df()
+    return found
 
 
 def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundle, as_of: int) -> Skew | None:
@@ -114,10 +120,13 @@ def measure_skew(settings: Settings, data: Data, environment: str, bundle: Bundl
     """
     if not _recomputable(bundle.contract):
         return None
-    connection = spark.connect(settings, data)
-    first = as_of - settings.monitor.window_days * DAY
-    predictions.load_rows(connection, settings.store, environment, first, as_of, bundle.version)
-    return compare_logged(connection, bundle)
+    store, first = settings.store, as_of - settings.monitor.window_days * DAY
+    with (
+        bounded(store, store.reports / environment, settings.score.memory_mb) as limits,
+        spark.connect(settings, data, **limits) as connection,
+    ):
+        predictions.load_rows(connection, store, environment, first, as_of, bundle.version)
+        return compare_logged(connection, bundle)
 
 
 def compare_logged(connection: Connection, bundle: Bundle) -> Skew | None:

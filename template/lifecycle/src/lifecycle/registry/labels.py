@@ -19,7 +19,8 @@ from lifecycle.timestamps import DAY
 
 # A contract may have a column `label`; these names are reserved.
 LABEL, SEEN = "lifecycle_label", "lifecycle_label_seen_ts"
-LABELLED = "lifecycle_labelled"  # the table that `joined` creates
+LABELLED = "lifecycle_labelled"  # the view that `joined` creates
+PLACE = "lifecycle_place"  # its column with the position of a row in LOGGED
 # Whether a label `l` names the prediction `p`; what several labels of one row have in common.
 NAMED = "l.request_id = p.lifecycle_request AND l.position = p.lifecycle_position"
 SAME = f"request_id, position, key, ts // {DAY}, seen_ts"
@@ -95,7 +96,7 @@ def known(store: Store, as_of: int) -> str:
 
 
 def joined(connection: Connection, store: Store, contract: Contract, as_of: int) -> int:
-    """Create the table LABELLED from LOGGED: its columns, LABEL and SEEN (null where unknown at `as_of`).
+    """Create the view LABELLED of LOGGED: its columns, PLACE, and LABEL and SEEN (null where unknown at `as_of`).
 
     LABEL is null, and SEEN is not, where no known label is valid for the target, such as a class of an older contract.
     The same log, labels and `as_of` (seconds) give the same table, whatever is delivered later with a later `seen_ts`.
@@ -110,18 +111,18 @@ def joined(connection: Connection, store: Store, contract: Contract, as_of: int)
     # A label of the target precedes others. Ties go to the label that names the prediction or its id, then to the
     # greater text, so that the result never varies.
     best = "1 = row_number() OVER (PARTITION BY place ORDER BY label IS NULL, seen_ts DESC, way, label DESC)"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {LABELLED} AS SELECT p.*, b.label AS {LABEL}, b.seen_ts AS {SEEN} "
-        f"FROM {LOGGED} p LEFT JOIN (SELECT * FROM ({matches}) QUALIFY {best}) b ON b.place = p.rowid ORDER BY p.rowid"
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE lifecycle_best AS FROM ({matches}) QUALIFY {best}")
+    rows = f"SELECT p.*, p.rowid AS {PLACE}, b.label AS {LABEL}, b.seen_ts AS {SEEN} FROM {LOGGED} p LEFT JOIN"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {LABELLED} AS {rows} lifecycle_best b ON b.place = p.rowid")
     return count(connection, f"FROM {LABELLED} WHERE {LABEL} IS NOT NULL")
 
 
 def coverage(connection: Connection, as_of: int, label_days: int) -> Coverage:
     """Return how many rows of LABELLED are older than `label_days` at `as_of`, and how many of these have a label."""
-    mature = f"FROM {LABELLED} WHERE ts <= {int(as_of) - label_days * DAY}"
+    mature = f"ts <= {int(as_of) - label_days * DAY}"
     labelled, other = f"{mature} AND {LABEL} IS NOT NULL", f"{mature} AND {LABEL} IS NULL AND {SEEN} IS NOT NULL"
-    return Coverage(*(count(connection, query) for query in (f"FROM {LABELLED}", mature, labelled, other)))
+    counts = ", ".join(f"count(*) FILTER ({each})" for each in ("TRUE", mature, labelled, other))
+    return Coverage(*(connection.execute(f"SELECT {counts} FROM {LABELLED}").fetchone() or ()))
 
 
 def count_since(store: Store, timestamp: int) -> int:

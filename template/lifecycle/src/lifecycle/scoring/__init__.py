@@ -22,7 +22,7 @@ from lifecycle.registry.predictions import BATCH, exclusive, prediction_columns
 from lifecycle.scoring import parts
 from lifecycle.scoring.parts import POSITION, Output, Parts, RowFile
 from lifecycle.settings import Settings
-from lifecycle.storage import draft, explain_disk_errors
+from lifecycle.storage import draft
 
 GIVEN = "lifecycle_given"
 
@@ -91,20 +91,12 @@ class _Run:
 
 @contextlib.contextmanager
 def _started(settings: Settings, environment: str, progress: bool) -> Iterator[_Run]:
-    spill = settings.store.scores / environment / ".spill"
-    with settings.store.exclusive(spill.with_name(".lock")):
+    folder = settings.store.scores / environment
+    with tables.bounded(settings.store, folder, settings.score.memory_mb) as limits:
         deployed = deployments.required(settings.store, environment).current
         predictor = Predictor(open_version(settings.store, deployed.version))
         facts = {"version": deployed.version, "threshold": deployed.threshold}
-        limits = {"memory_limit": f"{settings.score.memory_mb}MB", "temp_directory": str(spill)}
-        with explain_disk_errors(spill):
-            # A killed run leaves rows here.
-            shutil.rmtree(spill, ignore_errors=True)
-            spill.mkdir(parents=True)
-        try:
-            yield _Run(settings, environment, deployed, predictor, facts, limits, progress)
-        finally:
-            shutil.rmtree(spill, ignore_errors=True)
+        yield _Run(settings, environment, deployed, predictor, facts, limits, progress)
 
 
 def _score_day(run: _Run, connection: Any, data: Data, day: date) -> tuple[Path, int]:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from lifecycle import timestamps
+from lifecycle.contract.rows import Seconds, seconds_of, time_column
 from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import Connection, Frame, Series
 from lifecycle.contract.team import Team
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.metrics import Floats
-from lifecycle.models.reference import Seconds, seconds_of, time_column
 from lifecycle.settings import Settings
 from lifecycle.training.logged import Logged, add_logged
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lifecycle import timestamps
+from lifecycle.contract.rows import Seconds
 from lifecycle.contract.team import TIMES
 from lifecycle.errors import LifecycleError
 from lifecycle.features import point_in_time
 from lifecycle.models.bundle import Bundle, open_version
 from lifecycle.models.metrics import Floats
 from lifecycle.models.predictor import Predictor
-from lifecycle.models.reference import Seconds
 from lifecycle.settings import Settings
 from lifecycle.training.comparison import Slices, compare_slices
 from lifecycle.training.dataset import Dataset, Hashes, Mask, codes
