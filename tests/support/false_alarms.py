@@ -22,7 +22,7 @@ from lifecycle.contract.schema import Column, Contract, Target
 from lifecycle.models.reference import Profile, build_profile
 from lifecycle.monitoring.drift import SCORE, ColumnDrift
 from lifecycle.settings import Settings
-from support.drift import measure_drift
+from support.drift import measure_in_memory
 
 DAY = 86_400
 SIZES, WINDOWS, PER_PROFILE, LIMIT = (300, 600, 1500, 5000), 200, 10, 5
@@ -158,7 +158,7 @@ def windows(profiles: int, each: int, training: int, size: int, shifted: bool) -
         profile, levels = reference(seed, training)
         for number in range(each):
             now = rows(np.random.default_rng([seed, number + 1]), size, shifted)
-            yield measure_drift(CONTRACT, profile, levels, now, RULES)
+            yield measure_in_memory(CONTRACT, profile, levels, now, RULES)
 
 
 def alarms(profiles: int, each: int, training: int, size: int, shifted: bool = False) -> dict[str, int]:

@@ -20,7 +20,7 @@ from lifecycle.monitoring.verdict import Findings, Window, decide
 from lifecycle.registry.labels import LABEL
 from lifecycle.reports import INCIDENT, OK, RETRAIN, WATCH
 from lifecycle.settings import Settings
-from support.drift import measure_drift
+from support.drift import measure_in_memory
 from support.monitored import Sample, labelled_rows
 
 WINDOWS, ROWS, SEEDS = 100, 1000, 20
@@ -59,7 +59,7 @@ def window(sample: Sample, rows: pd.DataFrame) -> Window:
     profile = read_profile(sample.bundle)
     assert profile is not None
     levels, rules = sample.bundle.facts["levels"], sample.settings.monitor
-    return Window(0, 1, len(rows), measure_drift(sample.bundle.contract, profile, levels, rows, rules))
+    return Window(0, 1, len(rows), measure_in_memory(sample.bundle.contract, profile, levels, rows, rules))
 
 
 def findings(sample: Sample, *windows: pd.DataFrame) -> Findings:
@@ -140,7 +140,7 @@ def bikes(training: pd.DataFrame, *windows: pd.DataFrame) -> str:
     profile = build_profile(BIKES, training, training, training["prediction"].to_numpy())
     levels = {"weathersit": sorted(training["weathersit"].unique())}
     measured = [
-        Window(0, 1, len(each), measure_drift(BIKES, profile, levels, each, settings.monitor)) for each in windows
+        Window(0, 1, len(each), measure_in_memory(BIKES, profile, levels, each, settings.monitor)) for each in windows
     ]
     return decide(Findings(0, measured), settings)[0]
 
