@@ -31,7 +31,8 @@ from support.teams import order_team, settings_in
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("project")]
 READERS = [*interop.CHECKS]
 NEEDS_DATA = pytest.mark.skipif(not DATA, reason="LOOSELEAF_DATA does not name the folder of the real tables")
-LACKING = "its metadata differ from the bundle: contract, classes, unit, label, version"
+LACKING = "its metadata differ from the bundle: contract, classes, unit, label, version. "
+LACKING += "Train again, and promote that version."
 # A class of the team, in a package of its own.
 CODE = """
 import numpy as np

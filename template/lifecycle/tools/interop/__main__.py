@@ -94,7 +94,7 @@ def conform(version: Version) -> int:
         except Absent as absent:
             line = f"not possible  {name}: {absent}"
         except LifecycleError as error:
-            failed, line = 1, f"failed        {name}: {error.problem}" + (f"; {error.hint}" if error.hint else "")
+            failed, line = 1, f"failed        {name}: {error.problem}" + (f". {error.hint}" if error.hint else "")
         print(line, flush=True)
     return failed
 
