@@ -8,9 +8,9 @@ default settings: three windows of 28 days, quality, and what is left out.
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,10 +25,11 @@ TEMPORARY = "duckdb_temp*"
 
 
 def generate(folder: Path, rows: int) -> None:
-    """Write the log and the labels with DuckDB, a day at a time."""
+    """Train and deploy the model; write the log and the labels with DuckDB, a day at a time."""
     from lifecycle.contract.tables import connect, write_parquet
     from lifecycle.registry import deployments
 
+    prepare(folder, 1)
     store = settings_of(folder).store
     version = deployments.required(store, "local").current.version
     values = [f"random() * 100 AS {name}" for name in NUMBERS if name not in NULLABLE]
@@ -67,15 +68,17 @@ def measure(folder: Path) -> dict[str, float]:
     """Monitor in a process and return its peak memory, CPU and wall time, and the most that it had on the disk."""
     start, on_disk = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, __file__, "--monitor", str(folder)])
-    while process.poll() is None:
+    # Of this process alone: RUSAGE_CHILDREN would contain the one that generated the log.
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         spilled = (settings_of(folder).store.reports / "local/.spill").glob(TEMPORARY)
         # DuckDB may remove a file meanwhile.
         with contextlib.suppress(FileNotFoundError):
             on_disk = max(on_disk, sum(path.stat().st_size for path in spilled))
         time.sleep(0.2)
+    _, status, used = ended
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"monitoring failed with {process.returncode}")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "peak_mb": round(used.ru_maxrss / 1024),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
@@ -87,7 +90,7 @@ def measure(folder: Path) -> dict[str, float]:
 def main() -> None:
     """Generate a log in a temporary folder, and monitor it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000_000)
+    parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; 100 million rows need 40 GB")
     parser.add_argument("--monitor", type=Path, help=argparse.SUPPRESS)
@@ -97,17 +100,12 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(dir=given.folder))
     try:
-        # In a process of its own: the peak of this one's children is measured.
-        if pid := os.fork():
-            if os.waitpid(pid, 0)[1]:
-                raise SystemExit("the log could not be generated")
-        else:
-            try:
-                prepare(folder, 1)
-                generate(folder, given.rows)
-                os._exit(0)
-            finally:
-                os._exit(1)
+        # In a process of its own: the peak of one that starts another is part of the other's.
+        generating = multiprocessing.get_context("fork").Process(target=generate, args=(folder, given.rows))
+        generating.start()
+        generating.join()
+        if generating.exitcode:
+            raise SystemExit("the log could not be generated")
         found = {"rows": given.rows, "python": platform.python_version()} | measure(folder)
     finally:
         shutil.rmtree(folder)

@@ -165,7 +165,7 @@ def build_profile(contract: Contract, training: Frame, holdout: Frame, scores: F
             columns[column.name] = distribution
     highest = pd.Series(scores if scores.ndim == 1 else scores.max(axis=1))
     by_score = Distribution((), edges=_edges(highest.to_numpy()))
-    return Profile(len(training), columns, len(highest), replace(by_score, shares=_shares(by_score, highest)))
+    return Profile(len(training), columns, len(highest), replace(by_score, shares=_shares(by_score.count(highest))))
 
 
 def comparable(column: Column, values: Series) -> Series:
@@ -214,16 +214,15 @@ def _described(column: Column, bins: Distribution, values: Series) -> Distributi
     rest = counted.other[1] / max(counted.present, 1) if bins.levels else None
     return replace(
         bins,
-        shares=_shares(bins, values),
+        shares=_shares(counted),
         nulls=round(float(values.isna().mean()), DIGITS),
         outside=round(share_outside(column, values), DIGITS),
         rest=None if rest is None else round(rest, DIGITS),
     )
 
 
-def _shares(distribution: Distribution, values: Series) -> tuple[float, ...]:
-    counts = distribution.count(values).by_bin
-    return tuple(round(float(each), DIGITS) for each in counts / max(counts.sum(), 1.0))
+def _shares(counted: Counts) -> tuple[float, ...]:
+    return tuple(round(float(each), DIGITS) for each in counted.by_bin / max(counted.present, 1))
 
 
 def _date(days: float) -> str:

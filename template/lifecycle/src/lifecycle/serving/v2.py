@@ -16,6 +16,7 @@ from fastapi import Request as HTTPRequest
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
+from starlette.routing import Match
 
 from lifecycle import __version__
 from lifecycle.contract.rows import MAX_NAME, Row, RowError, TooManyRows
@@ -25,7 +26,6 @@ from lifecycle.serving.metrics import METHODS
 
 PREFIX, OPEN = "/v2", ("/v2/health/live", "/v2/health/ready")
 INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-READ = re.compile(r"/v2(?:/health/(?:live|ready)|/models/[^/]+(?:/versions/[^/]+)?(?:/ready)?)?")
 # The header of Triton's extension: how many bytes at the start of the body are JSON.
 JSON_BYTES = b"inference-header-content-length"
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
@@ -152,8 +152,9 @@ def routes(follower: DeploymentFollower, not_ready: Callable[[], str]) -> APIRou
     @router.api_route("", methods=sorted(METHODS))
     @router.api_route("/{rest:path}", methods=sorted(METHODS))
     async def other(request: HTTPRequest) -> JSONResponse:
-        path = request.url.path
-        allowed = "POST" if INFER.fullmatch(path) else "GET" if READ.fullmatch(path) else request.method
+        # The routes above are for GET; an inference is handled before any route.
+        is_read = any(route.matches(request.scope)[0] is Match.PARTIAL for route in router.routes)
+        allowed = "POST" if INFER.fullmatch(request.url.path) else "GET" if is_read else request.method
         if request.method != allowed:
             return JSONResponse({"error": f"the method of this path is {allowed}"}, 405, {"allow": allowed})
         return unknown()
