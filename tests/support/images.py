@@ -140,7 +140,7 @@ def base_images(uv: str) -> Path:
             variables |= {"WORKDIR": str(cache), "CONTAINERS_STORAGE_CONF": config}
             done = run("bash", str(script), folder=store, **variables)
             assert done.returncode == 0, done.stdout
-            subprocess.run(["umount", str(store / "graph/overlay")], check=False)
+            subprocess.run(["umount", "--recursive", "--lazy", str(store / "graph/overlay")], check=False)
             (store / "complete").touch()
     return store / "graph"
 
@@ -191,6 +191,7 @@ def rendered_images(template: Template, work: Path) -> Iterator[Images]:
     finally:
         made.run("podman", "rm", "--all", "--force")
         made.run("buildah", "rm", "--all")
+        # podman mounts its folder onto itself, with the container's own mounts below.
         for mounted in (graph / "overlay", graph):
-            made.run("umount", str(mounted))
+            subprocess.run(["umount", "--recursive", "--lazy", str(mounted)], check=False)
         subprocess.run(["rm", "-rf", str(work)], check=True)
