@@ -27,11 +27,11 @@ demo: $(READY) ## render the default repository into build/demo and serve a pred
 
 test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
 	@.ci/packages
-	$(RECORD) .venv/bin/pytest -m "not slow" -n 2 --dist loadgroup --durations 10 $(ARGS)
+	$(RECORD) .venv/bin/pytest -m "not slow" -n 3 --dist loadgroup --durations 10 $(ARGS)
 
 test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: 30 minutes
 	@.ci/packages
-	$(RECORD) .venv/bin/pytest -m "slow and not proof" -n 2 --dist loadgroup --durations 10 $(ARGS)
+	$(RECORD) .venv/bin/pytest -m "slow and not proof" -n 3 --dist loadgroup --durations 10 $(ARGS)
 
 test-fork: $(READY) ## the values of org.yml in use: set up and check a new repository, update one of the last release (5 minutes)
 	.venv/bin/pytest tests/system/test_fork.py --durations 0 $(ARGS)
@@ -55,7 +55,7 @@ loop: $(READY) ## simulate years with and without a change, and false alarms, wi
 
 proof: $(READY) ## mutate the modules that decide, delete each template file, soak test, simulated years; writes docs/proof.md (75 minutes; ARGS="loop mutation sweep soak" for parts)
 	@.ci/packages
-	$(if $(ARGS),,.venv/bin/pytest -m proof -n 2 --dist loadgroup)
+	$(if $(ARGS),,.venv/bin/pytest -m proof -n 3 --dist loadgroup)
 	PYTHONPATH=tests:. .venv/bin/python tests/support/proof.py $(ARGS)
 
 soak: $(READY) ## run a service under mixed load: memory and open files must not grow (ARGS=MINUTES; default 10)

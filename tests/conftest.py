@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from looseleaf.snapshot import git
-from support import quick
+from support import bytecode, quick
 from support.rendering import DEMO, ROOT, Template, run
 
 # Set before scikit-learn is imported: its threads slow each other down, and they block in forked processes.
@@ -67,7 +67,15 @@ def quick_temporary_folders() -> Iterator[None]:
         # PostgreSQL runs as another user.
         Path(folder).chmod(0o711)
         patch.setattr(tempfile, "tempdir", folder)
+        # Otherwise pytest in a rendered repository also removes what earlier runs of this suite left.
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", folder)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_start(own_home: None) -> None:
+    """Spare each new environment to compile its packages: its first training would take twice as long."""
+    bytecode.share(Path(os.environ["UV_CACHE_DIR"]), Path(pytest.__file__).parents[1])
 
 
 @pytest.fixture(scope="session", autouse=True)

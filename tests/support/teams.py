@@ -82,14 +82,14 @@ def data_of(frame: pd.DataFrame, label: str) -> SimpleNamespace:
     )
 
 
-def estimator_of(target: Target, iterations: int = 60) -> SimpleNamespace:
+def estimator_of(target: Target, iterations: int = 20) -> SimpleNamespace:
     """Return a `model.estimator` for a kind of target."""
     number = target.task == "regression"
     boosting = HistGradientBoostingRegressor if number else HistGradientBoostingClassifier
     trivial: Any = DummyRegressor() if number else DummyClassifier(strategy="prior")
     linear = make_pipeline(StandardScaler(), SimpleImputer(), Ridge() if number else LogisticRegression())
     return SimpleNamespace(
-        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=iterations),
+        candidate=lambda inputs, seed: boosting(random_state=seed, max_iter=iterations, learning_rate=6 / iterations),
         baselines=lambda inputs, seed: {"trivial": trivial, "linear": linear},
     )
 

@@ -250,11 +250,11 @@ except LifecycleError as error:
 """
 
 
-def test_one_of_eight_concurrent_promotions_succeeds(trained: Any, tmp_path: Path) -> None:
+def test_one_of_four_concurrent_promotions_succeeds(trained: Any, tmp_path: Path) -> None:
     settings = own(trained[0], tmp_path)
     code, there = RACE.format(folder=str(tmp_path)), os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": there}
-    racers = [subprocess.Popen([sys.executable, "-c", code, str(at)], **pipes) for at in range(8)]
+    racers = [subprocess.Popen([sys.executable, "-c", code, str(at)], **pipes) for at in range(4)]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
