@@ -1,5 +1,6 @@
 """The command line prints what is wrong and what to do, and exits with a documented code."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -151,6 +152,18 @@ def test_a_command_of_another_use_is_refused_and_not_listed(
     listed = capsys.readouterr().out
     assert f"    {command} " not in listed
     assert "    train " in listed
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_cores_to_others(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == used
 
 
 def test_help_imports_no_library_of_a_job() -> None:

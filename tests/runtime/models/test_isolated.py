@@ -63,6 +63,12 @@ def test_the_graph_and_the_report_are_those_of_this_process() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_without_a_limit_of_time_no_other_process_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "limited", None)
+    assert train(order_team(), settings_in(tmp_path, train={"export_seconds": 0}), tmp_path).kind == "onnx"
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_estimator_that_does_not_convert_in_time_is_kept_with_skops(tmp_path: Path) -> None:
     bundle = train(order_team(), settings_in(tmp_path, train={"export_seconds": 0.01}), tmp_path)
     report = json.loads(bundle.read("export.json"))

@@ -155,7 +155,7 @@ def test_no_number_of_a_candidate_that_was_trained_on_held_out_rows_is_reported(
     assert decision.outcome == "failed"
     assert "failed: the evaluated fit used " in faults(decision)[0]
     assert {check.name for check in decision.checks} == {"unseen", "size"}
-    assert calibration(case, Gate(), {"deployed": 0.5}) is None
+    assert calibration(case, {"deployed": 0.5}) is None
 
 
 @pytest.mark.parametrize(("different", "wanted"), [(0, []), (10, []), (11, ["skew"])])
@@ -184,8 +184,7 @@ def test_a_slow_or_heavy_model_is_refused(case: Case, monkeypatch: pytest.Monkey
 
 
 def test_the_threshold_with_the_lowest_cost_is_proposed(case: Case) -> None:
-    gate = Gate(false_positive_cost=1, false_negative_cost=9)
-    found = calibration(case, gate, {"deployed": 0.5})
+    found = calibration(replace(case, costs=(1, 9, "settings")), {"deployed": 0.5})
     assert found is not None
     deployed, proposed = found["thresholds"].values()
     assert proposed["threshold"] == pytest.approx(0.1)

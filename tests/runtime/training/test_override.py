@@ -89,13 +89,15 @@ def test_history_shows_who_overrode_which_check_and_why(
 def test_train_and_promote_report_calibration_and_thresholds(
     champion: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    costs = {"gate": Gate(false_positive_cost=1, false_negative_cost=4), "storage": tmp_path / "new"}
-    settings, team = champion.model_copy(update=costs), order_team(rows=4000)
+    settings, team = champion.model_copy(update={"storage": tmp_path}), order_team(rows=4000)
+    (tmp_path / "docs").mkdir()
+    costs = "| Predicted *returns*, is *keeps* | | 1 EUR | |\n| Predicted *keeps*, is *returns* | | 4 EUR | |\n"
+    (tmp_path / "docs/agreement.md").write_text(costs)
     train(team, settings, tmp_path)
     promoted(settings, threshold=0.3)
     monkeypatch.setattr("lifecycle.contract.team.load", lambda root: team)
     monkeypatch.chdir(tmp_path)
-    given = {"STORAGE": settings.storage, "GATE__FALSE_NEGATIVE_COST": 4, "TRACKING__ENABLED": "false"}
+    given = {"STORAGE": settings.storage, "TRACKING__ENABLED": "false"}
     for name, value in given.items():
         monkeypatch.setenv(f"LIFECYCLE_{name}", str(value))
     assert cli.main(["train"]) == 0
@@ -113,6 +115,8 @@ def test_train_and_promote_report_calibration_and_thresholds(
     assert thresholds == {"deployed": 0.3, "requested": 0.4, "proposed": 0.2}
     assert len(found["bins"]) == 10
     assert "Calibration on held-out rows. Predicted probability" in pages[0].read_text()
+    assert "a false positive costs\n1 and a false negative 4 (docs/agreement.md)." in pages[0].read_text()
+    assert "A false positive costs 1 and a false negative 4 (docs/agreement.md)." in shown
 
 
 def test_the_first_version_needs_no_champion(trained: Any, tmp_path: Path) -> None:

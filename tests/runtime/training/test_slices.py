@@ -144,15 +144,47 @@ def test_the_benefit_of_an_input_is_the_loss_without_its_values() -> None:
     assert found["colour"] == {"mean": 0.0, "se": 0.0}
 
 
+def write_costs(folder: Path, *cells: str) -> None:
+    rows = (
+        f"| Predicted *{name}*, is not | harm | {cell} | ana |"
+        for name, cell in zip(("late", "punctual"), cells, strict=False)
+    )
+    write(folder, "\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("cells", "costs"),
+    [
+        (("20 EUR", "EUR 1,200 a parcel"), (20, 1200)),
+        (("0,5", "about 2.5"), (0.5, 2.5)),
+        (("20 to 40", "3"), None),
+        (("much", "3"), None),
+        (("0", "3"), None),
+        (("", "3"), None),
+        (("1.2.3", "3"), None),
+        (("3",), None),
+    ],
+)
+def test_the_costs_of_errors_are_the_numbers_of_the_agreement_or_else_of_the_settings(
+    tmp_path: Path, cells: tuple[str, ...], costs: tuple[float, float] | None
+) -> None:
+    assert registry.error_costs(tmp_path, TARGET.classes, (7, 9)) == (7, 9, "gate in config/")
+    write_costs(tmp_path, *cells)
+    expected = (*costs, "docs/agreement.md") if costs else (7, 9, "gate in config/")
+    assert registry.error_costs(tmp_path, TARGET.classes, (7, 9)) == expected
+    for other in (("fast", "slow"), (*TARGET.classes, "lost"), ()):
+        assert registry.error_costs(tmp_path, other, (7, 9)) == (7, 9, "gate in config/")
+
+
 def test_the_value_of_a_threshold_is_highest_where_the_costs_say() -> None:
     random = np.random.default_rng(0)
     outputs = random.random(20_000)
     actual = (random.random(20_000) < outputs).astype(float)
-    found = metrics.calibration(TARGET, actual, outputs, {}, (1.0, 4.0))
+    found = metrics.calibration(TARGET, actual, outputs, {}, (1.0, 4.0, ""))
     assert found is not None
     best, value = max(found["curve"], key=lambda each: each[1])
     # A miss costs four times as much as a false alarm: 1 / (1 + 4).
     assert best == pytest.approx(0.2, abs=0.06)
     assert value == pytest.approx(-found["thresholds"]["proposed"]["cost"], rel=0.02)
     many = Contract.from_json((TEMPLATE / "contract.json").read_bytes()).target
-    assert metrics.calibration(many, actual, outputs, {}, (1.0, 1.0)) is not None
+    assert metrics.calibration(many, actual, outputs, {}, (1.0, 1.0, "")) is not None

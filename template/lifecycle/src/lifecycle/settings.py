@@ -37,7 +37,7 @@ class Train(Section):
     holdout: float = Field(default=0.2, gt=0, lt=0.6, description="Largest share of the rows that is held out.")
     windows: int = Field(default=6, ge=0, le=24, description="Shorter histories that are tried; 0: only the whole one.")
     golden_rows: int = Field(default=50, ge=1, le=1000, description="Rows in the bundle that verify a loaded model.")
-    export_seconds: float = Field(default=60.0, gt=0, description="To convert a model to ONNX; longer: skops.")
+    export_seconds: float = Field(default=60.0, ge=0, description="To convert to ONNX; longer: skops. 0: no limit.")
     export_mb: int = Field(default=2048, ge=512, description="Memory to convert a model to ONNX; more: skops.")
 
 
@@ -52,8 +52,8 @@ class Gate(Section):
     max_milliseconds: float = Field(default=100.0, gt=0, description="To predict one row, without the network.")
     max_megabytes: float = Field(default=500.0, gt=0, description="Size of a bundle.")
     readiness: float = Field(default=1.0, ge=0, le=7, description="Lowest ML Test Score that `make ready` accepts.")
-    false_positive_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the positive class.")
-    false_negative_cost: float = Field(default=1.0, gt=0, description="Of a wrong prediction of the negative class.")
+    false_positive_cost: float = Field(default=1.0, gt=0, description="Of a false positive, unless agreed.")
+    false_negative_cost: float = Field(default=1.0, gt=0, description="Of a false negative, unless agreed.")
 
 
 class Log(Section):

@@ -6,6 +6,7 @@ The commands about the repository are in this module; `cli.model` has those for 
 
 import argparse
 import contextlib
+import os
 import runpy
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         0 when the command succeeded, 1 when it was refused or failed, 3 when the tables are missing, 130 when it was
         interrupted. A wrong call exits with code 2.
     """
+    # While threads of scikit-learn wait for each other, other processes can use the cores. Read before its import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The groups import the names above from this package.
     from lifecycle.cli import model, monitoring
 

@@ -55,7 +55,7 @@ def promote(
     if seen and seen.current == wanted:
         return seen
     reason = reason or bundle.facts.get("reason", "manual")
-    case, checks = _examine(settings, data, bundle, seen, wanted, reason, registry.slice_limit(root))
+    case, checks = _examine(settings, data, bundle, seen, wanted, reason, root)
     approved: list[dict[str, Any]] = []
     if environment == approvals.PRODUCTION:
         waiting, approved = approvals.faults(root, store, seen, wanted, bundle.facts["threshold"], who)
@@ -64,7 +64,7 @@ def promote(
     thresholds = ({"deployed": seen.current.threshold} if seen else {}) | {"requested": wanted.threshold}
     champion = case.champion.version if case.champion else None
     about = (environment, bundle.version, champion, case.reason, timestamps.now(), who.name, why)
-    found = gate.calibration(case, settings.gate, thresholds), bundle.facts.get("slices", {})
+    found = gate.calibration(case, thresholds), bundle.facts.get("slices", {})
     record = Record(*about, decision, override, *found)
     page = training.write_record(store, record)
     on_decision(page)
@@ -131,7 +131,7 @@ def _examine(
     seen: Deployment | None,
     new: Deployed,
     reason: str,
-    slice_limit: float | None,
+    root: Path,
 ) -> tuple[gate.Case, tuple[Check, ...]]:
     """Return the case for the gate, and its checks; where no comparison is needed or possible, one check alone."""
     predictor, champion, unreadable = Predictor(bundle), None, ""
@@ -149,7 +149,9 @@ def _examine(
             raise LifecycleError(problem, "Run `make train`: the new version is compared with the deployed one.")
     except LifecycleError as error:
         faults = (Check("evidence", NOT_COMPARED, error.problem, hint=error.hint),)
-    case = gate.Case(bundle, found, champion, reason, None, settings.monitor.max_skew, None, unreadable, slice_limit)
+    configured = settings.gate.false_positive_cost, settings.gate.false_negative_cost
+    stated = registry.slice_limit(root), registry.error_costs(root, bundle.contract.target.classes, configured)
+    case = gate.Case(bundle, found, champion, reason, None, settings.monitor.max_skew, None, unreadable, *stated)
     if seen and is_deployed:
         # A version that is already deployed passed the gate before; another threshold needs no new evaluation.
         text = f"{bundle.version} is deployed; its threshold was {seen.current.threshold} and becomes {new.threshold}"

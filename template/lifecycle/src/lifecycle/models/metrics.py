@@ -16,6 +16,7 @@ from lifecycle.contract.schema import Contract, Target
 from lifecycle.contract.tables import Frame
 
 Floats = npt.NDArray[np.float64]
+Costs = tuple[float, float, str]
 EPSILON, MOST_LEVELS, POINTS = 1e-12, 20, 60
 MEASURES = {"binary": ("ROC AUC", "roc_auc"), "multiclass": ("accuracy", "accuracy"), "regression": ("R²", "r2")}
 
@@ -83,26 +84,26 @@ def metrics(target: Target, actual: Floats, outputs: Floats) -> dict[str, float]
 
 
 def calibration(
-    target: Target, actual: Floats, outputs: Floats, thresholds: Mapping[str, float | None], costs: tuple[float, float]
+    target: Target, actual: Floats, outputs: Floats, thresholds: Mapping[str, float | None], costs: Costs
 ) -> dict[str, Any] | None:
     """Return what `reliability` returns, and what each decision threshold leads to; None for a regression.
 
     `thresholds` has, for a binary target and by the name of each threshold that is not None, what `at_threshold`
-    returns, and the mean `cost` of a row; `costs` are those of a false positive and negative. The threshold `proposed`
-    has the lowest expected cost for calibrated probabilities (Elkan 2001, eq. 2). `curve` has, for a binary target,
-    thresholds with the expected value of a row, which is its mean cost below zero.
+    returns, and the mean `cost` of a row. `costs`, of a false positive and negative and where they are stated, are
+    returned, too. The threshold `proposed` has the lowest expected cost for calibrated probabilities (Elkan 2001,
+    eq. 2). `curve` has, for a binary target, thresholds with the expected value of a row: its mean cost below zero.
     """
     if target.task == "regression":
         return None
-    given = {**thresholds, "proposed": costs[0] / sum(costs)} if target.task == "binary" else {}
+    given = {**thresholds, "proposed": costs[0] / (costs[0] + costs[1])} if target.task == "binary" else {}
     found = {
-        name: at_threshold(actual == 1, outputs, each) | {"cost": mean_cost(actual, outputs, each, *costs)}
+        name: at_threshold(actual == 1, outputs, each) | {"cost": mean_cost(actual, outputs, each, *costs[:2])}
         for name, each in given.items()
         if each is not None
     }
     tried = np.unique(np.quantile(outputs, np.linspace(0, 1, POINTS))).tolist() if target.task == "binary" else []
-    curve = [[each, -mean_cost(actual, outputs, each, *costs)] for each in tried]
-    return reliability(*events(target, actual, outputs)) | {"thresholds": found, "curve": curve}
+    curve = [[each, -mean_cost(actual, outputs, each, *costs[:2])] for each in tried]
+    return reliability(*events(target, actual, outputs)) | {"thresholds": found, "curve": curve, "costs": costs}
 
 
 def events(target: Target, actual: Floats, outputs: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:

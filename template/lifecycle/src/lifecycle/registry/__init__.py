@@ -7,7 +7,7 @@ import getpass
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,8 @@ HOSTS = (
 )
 Source = Literal["ci", "git", "login"]
 AGREEMENT, SLICE_LIMIT = "docs/agreement.md", "slice limit"
+# The predicted class, and the only number of the third cell with its decimals.
+COST = r"\| *(?:Predicted|Said) \*([^|]+?)\*[^|]*\|[^|]*\|[^|\d]*(\d+(?:,\d{3})*)(?:[.,](\d+))?[^|\d]*\|"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,18 @@ def slice_limit(root: Path) -> float | None:
                 raise LifecycleError(problem, "Write a number such as 0.1, by which its measure may be lower.")
             return limit
     return None
+
+
+def error_costs(root: Path, classes: Sequence[str], settings: tuple[float, float]) -> tuple[float, float, str]:
+    """Return the cost of a false positive and of a false negative, in any unit, and where they are stated.
+
+    docs/agreement.md states the cost of an error in the third cell of the row that begins with "Predicted" and the
+    class, as the only number there: `20 EUR`. Unless it states those of two `classes`, they are those of `settings`.
+    """
+    rows = (re.match(COST, row) for _, row in agreed_rows(root))
+    stated = {row[1]: float(f"{row[2].replace(',', '')}.{row[3] or 0}") for row in rows if row}
+    costs = [stated.get(name, 0.0) for name in reversed(classes)]
+    return (costs[0], costs[1], AGREEMENT) if len(costs) == 2 and all(costs) else (*settings, "gate in config/")
 
 
 def agreed_rows(root: Path) -> Iterator[tuple[int, str]]:

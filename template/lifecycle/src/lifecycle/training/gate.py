@@ -36,7 +36,7 @@ class Case:
     `unreadable` is why the deployed bundle cannot be read; there is no `champion` then. `skew` has `rows`, `different`
     and `columns` of the logged rows that were recomputed, or `problem`, why they could not be; None where none has the
     candidate's features. `max_skew` is the share that may differ, `milliseconds` the time to predict one row, and
-    `slice_limit` what the agreement states.
+    `slice_limit` and `costs` (what `registry.error_costs` returns) what the agreement states.
     """
 
     bundle: Bundle
@@ -48,6 +48,7 @@ class Case:
     milliseconds: float | None = None
     unreadable: str = ""
     slice_limit: float | None = None
+    costs: tuple[float, float, str] = (1.0, 1.0, "")
 
 
 def decide(case: Case, gate: Gate) -> Decision:
@@ -62,13 +63,12 @@ def decide(case: Case, gate: Gate) -> Decision:
     return Decision((*checks, *_skew(case), *_costs(case, gate)))
 
 
-def calibration(case: Case, gate: Gate, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
+def calibration(case: Case, thresholds: Mapping[str, float | None]) -> dict[str, Any] | None:
     """Return what `metrics.calibration` returns for the candidate; None where there is no valid evidence."""
     if CANDIDATE not in case.evidence.predictions or not all(check.passed for check in _unseen(case)):
         return None
     target, predictions = case.bundle.contract.target, case.evidence.predictions[CANDIDATE]
-    costs = gate.false_positive_cost, gate.false_negative_cost
-    return metrics.calibration(target, case.evidence.label, predictions, thresholds, costs)
+    return metrics.calibration(target, case.evidence.label, predictions, thresholds, case.costs)
 
 
 def _rows(case: Case, gate: Gate) -> tuple[Check, Improvement | None]:

@@ -66,7 +66,7 @@ def train(
     deployed, exported = fits.deployed, None
     verify_allowed_rows(deployed, team.contract, holdout.frame)
     if isinstance(deployed, SkopsModel):
-        limits = Limits(rules.export_seconds, rules.export_mb)
+        limits = Limits(rules.export_seconds, rules.export_mb) if rules.export_seconds else None
         exported = export(deployed, fits.encoder.frame(holdout.frame), predictions[REFIT], rules.seed, limits)
         if exported.graph is not None:
             # The ONNX model is the one that is deployed, and its predictions differ in the last digits.
@@ -102,7 +102,8 @@ def train(
     }
     seen = [*filter(None, (deployments.read(settings.store, environment) for environment in ENVIRONMENTS))]
     thresholds = {f"deployed in {each.environment}": each.current.threshold for each in seen} or {"default": 0.5}
-    costs = settings.gate.false_positive_cost, settings.gate.false_negative_cost
+    configured = settings.gate.false_positive_cost, settings.gate.false_negative_cost
+    costs = registry.error_costs(root, target.classes, configured)
     facts["calibration"] = metrics.calibration(target, holdout.label, predictions[CANDIDATE], thresholds, costs)
     own = fits.evaluated[CANDIDATE]
     facts["benefits"] = benefits(own, team.contract, holdout)
