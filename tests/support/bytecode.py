@@ -1,4 +1,4 @@
-"""Byte code that environments share: uv links the files of a package from its cache, and byte code that is there, too."""
+"""Byte code that environments share: uv links the files of a package from its cache, with byte code that lies there."""
 
 import contextlib
 import os
