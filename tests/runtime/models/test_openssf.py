@@ -33,6 +33,18 @@ for folder, key in json.load(sys.stdin):
         print(json.dumps(error.problem))
 """
 
+# Whether each folder is signed by a key.
+SIGNED = """
+import json, sys
+from pathlib import Path
+from lifecycle.models import is_signed
+
+for folder, key in json.load(sys.stdin):
+    print(json.dumps(is_signed(Path(folder), b"", (key,))))
+"""
+# Those that name a person are left out: valid/sigstore and invalid/missing-tlog-entries.
+VECTORS = json.loads(Path(__file__).with_name("openssf_vectors.json").read_text(encoding="utf-8"))
+
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
@@ -40,14 +52,19 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     monkeypatch.setenv("UV", tool("uv"))
 
     def run(*cases: tuple[Path, str]) -> list[str]:
-        lifecycle = ("--with-editable", f"{TEMPLATE / 'lifecycle'}[serve,skops,openssf]")
-        command = (tool("uv"), "run", "--quiet", "--isolated", "--no-project", *lifecycle, "python", "-c", START)
-        given = json.dumps([(str(folder), key) for folder, key in cases])
-        done = subprocess.run(command, input=given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('"')]
+        return [json.loads(line) for line in run_with_library(START, *cases) if line.startswith('"')]
 
     return run
+
+
+def run_with_library(code: str, *cases: tuple[Path, str]) -> list[str]:
+    """Return the lines that code prints of folders and keys, where the library is installed."""
+    lifecycle = ("--with-editable", f"{TEMPLATE / 'lifecycle'}[serve,skops,openssf]")
+    command = (tool("uv"), "run", "--quiet", "--isolated", "--no-project", *lifecycle, "python", "-c", code)
+    given = json.dumps([(str(folder), key) for folder, key in cases])
+    done = subprocess.run(command, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def statement(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -97,6 +114,18 @@ def test_only_what_a_trusted_key_has_signed_is_served(
     assert found[0] == ""
     refused = dict(zip(("another key", *copies), found[1:], strict=True))
     assert {name for name, problem in refused.items() if "is not signed by one of the keys" not in problem} == set()
+
+
+@pytest.mark.slow
+def test_of_the_vectors_of_the_specification_the_one_that_a_key_has_signed_is_accepted(tmp_path: Path) -> None:
+    for name, text in VECTORS["vectors"].items():
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for file, content in (VECTORS["files"] | {OPENSSF: text}).items():
+            (folder / file).write_text(content)
+    found = run_with_library(SIGNED, *((tmp_path / name, VECTORS["key"]) for name in VECTORS["vectors"]))
+    # The other valid one is signed with a certificate, which cannot be configured.
+    assert found == ["true" if name == "valid/key" else "false" for name in VECTORS["vectors"]]
 
 
 def test_a_public_key_in_pem_is_a_setting_and_a_private_one_is_not() -> None:
