@@ -177,7 +177,7 @@ def test_more_rows_than_fit_in_memory_are_sorted_on_the_disk_of_the_storage(
     watcher = threading.Thread(target=watch)
     watcher.start()
     small = settings.model_copy(
-        update={"score": settings.score.model_copy(update={"memory_mb": 100, "chunk_rows": 50_000})}
+        update={"score": settings.score.model_copy(update={"memory_mb": 350, "chunk_rows": 50_000})}
     )
     try:
         [path] = score(small, data, "local", [DAY], progress=False)

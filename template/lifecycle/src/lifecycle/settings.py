@@ -100,7 +100,7 @@ class Score(Section):
     """How a batch is scored."""
 
     chunk_rows: int = Field(default=50_000, ge=1, description="Rows that a killed run does not predict again, by 2048.")
-    memory_mb: int = Field(default=400, ge=100, description="Of DuckDB, also to monitor; what exceeds it is on disk.")
+    memory_mb: int = Field(default=650, ge=350, description="Of a job, also to monitor; what exceeds it is on disk.")
 
 
 class Engine(Section):

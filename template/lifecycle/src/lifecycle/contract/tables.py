@@ -41,6 +41,7 @@ READ_HINT = "Correct the value, or add it to `missing` of the column in src/mode
 # DuckDB's time and memory for a query grow with the square of its aggregates: 6,000 at once took 30 s and 10 GB.
 RULES_AT_ONCE = 100
 MANY_COLUMNS = 100
+PROCESS_MB = 250  # What a job needs in addition to DuckDB: libraries, and the rows that it reads.
 
 
 def connect(**limits: str) -> Connection:
@@ -56,7 +57,7 @@ def connect(**limits: str) -> Connection:
 
 @contextlib.contextmanager
 def bounded(store: Store, folder: Path, megabytes: int) -> Iterator[dict[str, str]]:
-    """Yield the limits with which DuckDB uses at most `megabytes` and writes what exceeds them to `folder`/.spill.
+    """Yield the limits of DuckDB in a job of at most `megabytes`; it writes what exceeds them to `folder`/.spill.
 
     One job at a time uses a folder of the storage. What a killed one left there is removed first.
     """
@@ -66,7 +67,7 @@ def bounded(store: Store, folder: Path, megabytes: int) -> Iterator[dict[str, st
             shutil.rmtree(spill, ignore_errors=True)
             spill.mkdir(parents=True)
         try:
-            yield {"memory_limit": f"{megabytes}MB", "temp_directory": str(spill)}
+            yield {"memory_limit": f"{megabytes - PROCESS_MB}MB", "temp_directory": str(spill)}
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
