@@ -25,11 +25,11 @@ help: ## list the commands
 demo: $(READY) ## render the default repository into build/demo and serve a prediction from it
 	@.venv/bin/python -m maintenance.demo --started $(STARTED)
 
-test: $(READY) ## every promise once, in at most 12 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
+test: $(READY) ## every promise once: 20 minutes on two cores (ARGS="tests/template/test_render.py -k names" for a part)
 	@.ci/packages
 	$(RECORD) .venv/bin/pytest -m "not slow" -n 3 --dist loadgroup --durations 10 $(ARGS)
 
-test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: 30 minutes
+test-slow: $(READY) ## each shape installed, updates, browsers, real services, planted faults: 40 minutes
 	@.ci/packages
 	$(RECORD) .venv/bin/pytest -m "slow and not proof" -n 3 --dist loadgroup --durations 10 $(ARGS)
 

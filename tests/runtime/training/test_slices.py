@@ -186,5 +186,5 @@ def test_the_value_of_a_threshold_is_highest_where_the_costs_say() -> None:
     # A miss costs four times as much as a false alarm: 1 / (1 + 4).
     assert best == pytest.approx(0.2, abs=0.06)
     assert value == pytest.approx(-found["thresholds"]["proposed"]["cost"], rel=0.02)
-    many = Contract.from_json((TEMPLATE / "contract.json").read_bytes()).target
-    assert metrics.calibration(many, actual, outputs, {}, (1.0, 1.0, "")) is not None
+    binary = Contract.from_json((TEMPLATE / "contract.json").read_bytes()).target
+    assert metrics.calibration(binary, actual, outputs, {}, (1.0, 1.0, "")) is not None
